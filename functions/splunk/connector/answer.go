@@ -1,0 +1,125 @@
+package connector
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+)
+
+// reply is the body of HEC's answers.
+type reply struct {
+	Text    string `json:"text"`
+	Code    int    `json:"code"`
+	Invalid *int   `json:"invalid-event-number"` // the first event HEC did not take, counted from 0
+}
+
+// parseReply tells whether body is a reply of HEC: an object with a code.
+func parseReply(body []byte) (r reply, ok bool) {
+	r.Code = -1
+	err := json.Unmarshal(body, &r)
+	return r, err == nil && r.Code >= 0
+}
+
+const (
+	codeNoData     = 5
+	codeServerBusy = 9
+)
+
+// meaning is what one of HEC's codes means for us.
+type meaning struct {
+	code    int
+	success bool
+	kind    fault.Kind
+	partial bool // events before invalid-event-number are indexed
+	hint    string
+}
+
+// meanings are HEC's reply codes. A code that is not here is judged by its status.
+// https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector
+var meanings = [...]meaning{
+	{code: 0, success: true},
+	{code: 1, kind: fault.Denied, hint: "the token SPLUNK_HEC_TOKEN is disabled in Splunk"},
+	{code: 2, kind: fault.Denied, hint: "SPLUNK_HEC_TOKEN is needed"},
+	{code: 3, kind: fault.Denied, hint: "SPLUNK_HEC_TOKEN does not have the form of a token"},
+	{code: 4, kind: fault.Denied, hint: "Splunk does not know the token SPLUNK_HEC_TOKEN"},
+	{code: 5, kind: fault.Transient},
+	{code: 6, kind: fault.Rejected, partial: true},
+	{code: 7, kind: fault.Held, hint: "the index SPLUNK_HEC_INDEX does not exist or the token may not write to it"},
+	{code: 8, kind: fault.Transient},
+	{code: 9, kind: fault.Transient, partial: true},
+	{code: 10, kind: fault.Held, hint: "something on the way takes the X-Splunk-Request-Channel header away"},
+	{code: 11, kind: fault.Held, hint: "something on the way changes the X-Splunk-Request-Channel header"},
+	{code: 12, kind: fault.Rejected, partial: true},
+	{code: 13, kind: fault.Rejected, partial: true},
+	{code: 14, kind: fault.Held, hint: "SPLUNK_HEC_URL must lead to the event endpoint"},
+	{code: 15, kind: fault.Rejected, partial: true},
+	{code: 16, kind: fault.Held, hint: "SPLUNK_HEC_URL must not hold a token"},
+	{code: 17, kind: fault.Held, hint: "SPLUNK_HEC_URL leads to the health endpoint, not to the event endpoint"},
+	{code: 18, kind: fault.Transient},
+	{code: 19, kind: fault.Transient},
+	{code: 20, kind: fault.Transient},
+	{code: 21, kind: fault.Denied, hint: "Splunk does not know the token SPLUNK_HEC_TOKEN"},
+	{code: 22, kind: fault.Denied, hint: "the token SPLUNK_HEC_TOKEN is disabled in Splunk"},
+	{code: 23, kind: fault.Transient},
+	{code: 24, success: true},
+	{code: 25, success: true},
+	{code: 26, kind: fault.Throttled},
+	{code: 27, kind: fault.Throttled},
+}
+
+// judge turns HEC's answer to a request of n records into a verdict.
+func judge(a *httpsend.Answer, n int) error {
+	r, ok := parseReply(a.Body)
+	if !ok {
+		return judgeStatus(a)
+	}
+	code := strconv.Itoa(r.Code)
+	for _, m := range meanings {
+		switch {
+		case m.code != r.Code:
+			continue
+		case m.success && a.OK():
+			return nil
+		case m.success || a.OK() && m.code != 17: // status and code contradict each other
+			return a.Fault(fault.Transient, code, "")
+		case m.partial && r.Invalid != nil && 0 <= *r.Invalid && *r.Invalid < n:
+			return partial(a.Fault(m.kind, code, m.hint), *r.Invalid, n)
+		}
+		return a.Fault(m.kind, code, m.hint)
+	}
+	kind := httpsend.KindOf(a.Status)
+	if kind == fault.Rejected { // of a code we do not know, only a guess could say that the event is at fault
+		kind = fault.Transient
+	}
+	return a.Fault(kind, code, "")
+}
+
+// judgeStatus judges an answer that is not HEC's: a proxy's, a web page, or cut off. None of them is a success.
+func judgeStatus(a *httpsend.Answer) error {
+	switch kind := httpsend.KindOf(a.Status); kind {
+	case fault.Held:
+		if a.Status/100 == 3 {
+			return a.Fault(kind, "", "")
+		}
+		return a.Fault(kind, "", "SPLUNK_HEC_URL does not lead to a HEC endpoint")
+	case fault.Transient, fault.Throttled, fault.Denied, fault.TooLarge, fault.Rejected, fault.Unjudged:
+		return a.Fault(kind, "", "")
+	}
+	return a.Fault(fault.Transient, "", "")
+}
+
+// partial makes verdicts for n records of which HEC took those before the first it did not take. Of those behind it, HEC
+// has looked at none; when it is only busy, they fare as the first does.
+func partial(f *fault.Fault, first, n int) error {
+	p := &deliver.Partial{Verdicts: make([]error, n)}
+	for i := first; i < n; i++ {
+		p.Verdicts[i] = f
+		if f.Kind == fault.Rejected && i > first {
+			p.Verdicts[i] = &fault.Fault{Kind: fault.Unjudged}
+		}
+	}
+	return p
+}

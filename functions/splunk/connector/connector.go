@@ -1,0 +1,115 @@
+// Package connector delivers events to Splunk's HTTP Event Collector (HEC): one JSON object an event, separated by
+// newlines, in one POST. Indexer acknowledgement is not asked for; the channel header that tokens with acknowledgement
+// need is always sent.
+// https://docs.splunk.com/Documentation/Splunk/latest/Data/FormateventsforHTTPEventCollector
+package connector
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/jsonscan"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+var (
+	_ deliver.Connector = (*connector)(nil)
+	_ deliver.Checker   = (*connector)(nil)
+)
+
+const (
+	// maxRequestBytes is what every HEC takes: Splunk Cloud's limit, and the oldest default of max_content_length.
+	maxRequestBytes = 1_000_000
+
+	// maxEventBytes is the default of maxEventSize in inputs.conf. A request with one such event may pass where
+	// max_content_length is raised, as it is by default since 8.x; else HEC answers 413.
+	maxEventBytes = 5_000_000
+)
+
+type connector struct {
+	cfg      config
+	client   *httpsend.Client
+	header   http.Header
+	envelope []byte // what stands between an event's time and the event, the same for all
+}
+
+// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
+// connector must not be used.
+func Open(s *settings.Settings) deliver.Connector {
+	cfg := readConfig(s)
+	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
+	c.header = http.Header{
+		"Authorization":            {"Splunk " + cfg.token.Reveal()},
+		"Content-Type":             {"application/json"},
+		"X-Splunk-Request-Channel": {newChannel()},
+	}
+	for _, field := range [...]struct{ key, value string }{
+		{"host", cfg.host}, {"source", cfg.source}, {"sourcetype", cfg.sourcetype}, {"index", cfg.index},
+	} {
+		c.envelope = append(c.envelope, `,"`+field.key+`":`...)
+		c.envelope = jsonscan.AppendQuoted(c.envelope, field.value)
+	}
+	c.envelope = append(c.envelope, `,"event":`...)
+	return c
+}
+
+// newChannel makes a channel identifier, which HEC wants as a GUID.
+func newChannel() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// Format implements deliver.Connector.
+func (c *connector) Format() deliver.Format {
+	return deliver.Format{Separator: "\n", MaxBytes: maxRequestBytes, MaxRecordBytes: maxEventBytes}
+}
+
+// Append implements deliver.Connector: HEC's envelope around the event's own bytes.
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+	dst = append(dst, `{"time":`...)
+	dst = appendSeconds(dst, e.Time)
+	dst = append(dst, c.envelope...)
+	dst = e.AppendCompact(dst)
+	return append(dst, '}'), false, nil
+}
+
+// appendSeconds writes Unix milliseconds as seconds with exactly three decimals, which a float would not keep.
+func appendSeconds(dst []byte, ms int64) []byte {
+	dst = strconv.AppendInt(dst, ms/1000, 10)
+	ms %= 1000
+	return append(dst, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10))
+}
+
+// Send implements deliver.Connector.
+func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header, Body: b.Body, Meter: b.Meter})
+	if err != nil {
+		return err
+	}
+	return judge(a, b.Len())
+}
+
+// Check implements deliver.Checker. HEC has a request that writes nothing and proves the token: an empty body, which it
+// refuses as such only after it has accepted the token.
+func (c *connector) Check(ctx context.Context) error {
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header})
+	if err != nil {
+		return err
+	}
+	if r, ok := parseReply(a.Body); ok && r.Code == codeNoData {
+		return nil
+	}
+	if err := judge(a, 0); err != nil {
+		return err
+	}
+	return a.Fault(fault.Held, "", "an empty request was accepted: SPLUNK_HEC_URL does not lead to a HEC event endpoint")
+}

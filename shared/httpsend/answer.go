@@ -1,0 +1,106 @@
+package httpsend
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/netfault"
+)
+
+var errTooLong = errors.New("the answer goes on beyond what is read of one")
+
+// OK tells whether the status is a success (2xx). Whether the success is understood is the connector's to say.
+func (a *Answer) OK() bool { return a.Status/100 == 2 }
+
+// KindOf is what a status means where a SIEM's documents say nothing else. Unknown means try again.
+func KindOf(status int) fault.Kind {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return fault.Rejected
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fault.Denied
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusGone,
+		http.StatusUnsupportedMediaType:
+		return fault.Held
+	case http.StatusRequestEntityTooLarge:
+		return fault.TooLarge
+	case http.StatusTooManyRequests:
+		return fault.Throttled
+	}
+	if status/100 == 3 {
+		return fault.Held
+	}
+	return fault.Transient
+}
+
+// Fault makes the answer a failure: its status, code and the time it asks to wait, and its body quoted (bounded, secrets
+// cut out). A redirect names the host it leads to, in the hint.
+func (a *Answer) Fault(kind fault.Kind, code, hint string) *fault.Fault {
+	f := &fault.Fault{
+		Kind: kind, Step: fault.Request, Status: a.Status, Code: code, Hint: hint,
+		RetryAfter: RetryAfter(a.Header.Get("Retry-After"), a.client.Now()),
+	}
+	if kind == fault.Denied {
+		f.Step = fault.Auth
+	}
+	if body := strings.TrimSpace(string(a.Body)); body != "" {
+		f.Detail = fault.Quote(a.client.cfg.Redactor.Cut(body))
+	}
+	if a.Broken != nil {
+		f.Err = a.client.clean(a.Broken)
+	}
+	if hint == "" && a.Status/100 == 3 {
+		f.Hint = a.client.redirectHint(a.Header.Get("Location"))
+	}
+	return f
+}
+
+// redirectHint names the host of a redirect and nothing else of it: the path may be a credential.
+func (c *Client) redirectHint(location string) string {
+	hint := "redirects are not followed: " + c.cfg.URLSetting + " must name the final address"
+	if u, err := url.Parse(location); err == nil && u.Host != "" {
+		hint += ", which is at " + strconv.Quote(c.cfg.Redactor.Cut(u.Host))
+	}
+	return hint
+}
+
+// RetryAfter reads a Retry-After header: seconds or an HTTP date (RFC 9110, section 10.2.3). It is 0 when there is none,
+// when it cannot be read, and when the date has passed.
+func RetryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	const most = 1 << 31 // seconds; a longer wait is not a wait
+	if n, err := strconv.ParseUint(value, 10, 64); err == nil {
+		return time.Duration(min(n, most)) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil || !at.After(now) {
+		return 0
+	}
+	return min(at.Sub(now).Round(time.Second), most*time.Second)
+}
+
+// clean cuts secrets out of an error's text. The chain is kept where there was nothing to cut.
+func (c *Client) clean(err error) error {
+	text := err.Error()
+	if cut := c.cfg.Redactor.Cut(text); cut != text {
+		return errors.New(cut)
+	}
+	return err
+}
+
+// networkFault tells what it means that no answer came.
+func (c *Client) networkFault(ctx context.Context, err error, to *url.URL) *fault.Fault {
+	f := &fault.Fault{Step: fault.Request, Err: c.clean(err)}
+	if f.Step, f.Kind, f.Hint = netfault.Explain(err, c.cfg.URLSetting, c.cfg.CASetting); f.Step == fault.Request {
+		if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			f.Detail = "no answer from " + c.cfg.Redactor.Cut(to.Host) + " in time"
+		}
+	}
+	return f
+}

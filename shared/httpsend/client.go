@@ -1,0 +1,200 @@
+// Package httpsend makes the HTTP requests of all connectors: TLS 1.2 or later, own CA bundles, gzip, connections that
+// are kept between invocations, a deadline on every request, answers read up to a bound, redirects never followed. It
+// tells what a network error means (package fault) and cuts secrets out of every text that leaves it. It decides nothing
+// about answers: that is each connector's own.
+package httpsend
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/secret"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+// Config is what a client is made of.
+type Config struct {
+	Timeout    time.Duration    // one request, from dialling to the end of the answer
+	Gzip       bool             // compress request bodies
+	MaxAnswer  int              // most bytes of an answer that are read; 0 means 64 KiB
+	RootCAs    *x509.CertPool   // nil means the system's
+	Insecure   bool             // do not verify the peer's certificate
+	Redactor   *secret.Redactor // what must not appear in any error
+	URLSetting string           // the variable that holds the URL, for hints
+	CASetting  string           // the variable for a CA bundle, for hints; "" where there is none
+	Now        func() time.Time // nil means time.Now
+}
+
+// Configure reads the settings common to all HTTP connectors. compression is the default: "gzip" or "none".
+func Configure(s *settings.Settings, compression string) Config {
+	other := map[string]string{"gzip": "none", "none": "gzip"}[compression]
+	return Config{
+		Timeout: time.Duration(s.Int("SIEM_REQUEST_TIMEOUT_SECONDS", 10, 1, 300)) * time.Second,
+		Gzip:    s.OneOf("SIEM_COMPRESSION", compression, other) == "gzip",
+	}
+}
+
+const (
+	defaultMaxAnswer = 64 << 10
+
+	// idleTimeout is shorter than the idle times of the load balancers in front of SIEMs (Sumo Logic's closes after
+	// 30 s, an AWS ALB after 60 s), so that a connection is rarely found dead.
+	idleTimeout = 25 * time.Second
+
+	// maxHeaderBytes bounds the header of an answer.
+	maxHeaderBytes = 64 << 10
+
+	// maxIdle is how many connections wait for the next request: concurrent invocations in one process are few.
+	maxIdle = 4
+)
+
+// Client sends requests. It is safe for concurrent use.
+type Client struct {
+	cfg       Config
+	transport *http.Transport
+	used      atomic.Int64 // wall clock of the last request, Unix ms
+}
+
+// New makes a client. It opens no connection.
+func New(cfg Config) *Client {
+	if cfg.MaxAnswer == 0 {
+		cfg.MaxAnswer = defaultMaxAnswer
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	d := &dialer{
+		// Half the time for each step, so that the step that hangs is the one that is blamed.
+		net: net.Dialer{Timeout: cfg.Timeout / 2, KeepAlive: 15 * time.Second},
+		tls: &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			RootCAs:            cfg.RootCAs,
+			InsecureSkipVerify: cfg.Insecure, //nolint:gosec // obeyed and warned about, as the operator's settings say
+			ClientSessionCache: tls.NewLRUClientSessionCache(0),
+		},
+	}
+	return &Client{cfg: cfg, transport: &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            d.dial,
+		DialTLSContext:         d.dialTLS,
+		TLSClientConfig:        d.tls, // behind a proxy
+		TLSHandshakeTimeout:    cfg.Timeout / 2,
+		DisableCompression:     true, // an answer shall have the size it shows
+		MaxIdleConnsPerHost:    maxIdle,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+	}}
+}
+
+// Request is one request to make.
+type Request struct {
+	Method string      // "" means POST
+	URL    *url.URL    // read only
+	Header http.Header // read only: may be shared by requests
+	Body   []byte      // uncompressed; read only until Do returns
+	Plain  bool        // never compress the body, whatever the client is configured to
+	Meter  *meter.Meter
+}
+
+// Answer is what came back.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte // at most MaxAnswer bytes
+	Broken error  // why the body is not whole: it ended early, timed out, or went on beyond MaxAnswer. nil when it is
+
+	client *Client
+}
+
+// userAgent tells a SIEM's operators who is calling.
+const userAgent = "ArbitexSIEM/1.0"
+
+// Do makes one request. An error is a *fault.Fault about the way to the SIEM; any answer, whatever its status, is none.
+// A kept connection that turns out to have died before it answered is replaced, and the request made again on a new one.
+func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	c.dropStale()
+	body, encoding := r.Body, ""
+	if c.cfg.Gzip && !r.Plain && len(body) > 0 {
+		z := compress(body)
+		defer z.release()
+		body, encoding = z.bytes(), "gzip"
+	}
+	r.Meter.Add(len(body))
+	resp, err := c.transport.RoundTrip(newRequest(ctx, r, body, encoding))
+	if err != nil {
+		return nil, c.networkFault(ctx, err, r.URL)
+	}
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header, client: c}
+	a.Body, a.Broken = c.read(resp)
+	return a, nil
+}
+
+func newRequest(ctx context.Context, r Request, body []byte, encoding string) *http.Request {
+	header := make(http.Header, len(r.Header)+3)
+	for k, v := range r.Header {
+		header[k] = v
+	}
+	if encoding != "" {
+		header["Content-Encoding"] = []string{encoding}
+	}
+	header["User-Agent"] = []string{userAgent}
+	// An empty list is not sent. It tells the transport that it may make the request again when a kept connection
+	// turns out to be dead: delivery is at least once, and a lost batch would cost a receive of every message in it.
+	header["Idempotency-Key"] = []string{}
+	req := &http.Request{
+		Method: r.Method, URL: r.URL, Host: r.URL.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	if req.Method == "" {
+		req.Method = http.MethodPost
+	}
+	if len(body) > 0 {
+		req.ContentLength = int64(len(body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		req.Body, _ = req.GetBody()
+	} else {
+		req.Body = http.NoBody
+	}
+	return req.WithContext(ctx)
+}
+
+// read reads an answer's body up to the bound. Only a body read to its end leaves its connection to the next request.
+func (c *Client) read(resp *http.Response) (body []byte, broken error) {
+	defer resp.Body.Close() //nolint:errcheck // what could not be read is told by the reading
+	if n := resp.ContentLength; n > 0 && n <= int64(c.cfg.MaxAnswer) {
+		body = make([]byte, 0, n+bytes.MinRead)
+	}
+	buf := bytes.NewBuffer(body)
+	n, err := buf.ReadFrom(io.LimitReader(resp.Body, int64(c.cfg.MaxAnswer)+1))
+	if err != nil {
+		return buf.Bytes(), err
+	}
+	if n > int64(c.cfg.MaxAnswer) {
+		return buf.Bytes()[:c.cfg.MaxAnswer], errTooLong
+	}
+	return buf.Bytes(), nil
+}
+
+// dropStale closes kept connections after a pause in which the process may have been frozen. Go's own idle timer stands
+// on a clock that may stand still meanwhile, so the wall clock decides.
+func (c *Client) dropStale() {
+	now := c.cfg.Now().UnixMilli()
+	before := c.used.Swap(now)
+	if gap := now - before; before != 0 && (gap > idleTimeout.Milliseconds() || gap < 0) {
+		c.transport.CloseIdleConnections()
+	}
+}
+
+// Now is the client's clock.
+func (c *Client) Now() time.Time { return c.cfg.Now() }

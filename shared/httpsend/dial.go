@@ -1,0 +1,41 @@
+package httpsend
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+
+	"github.com/arbitex/siem-connectors/shared/netfault"
+)
+
+// dialer opens connections, and marks a failed handshake as such, so that nobody has to guess from a text.
+type dialer struct {
+	net net.Dialer
+	tls *tls.Config
+}
+
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	return d.net.DialContext(ctx, network, address)
+}
+
+func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := d.dial(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.net.Timeout)
+	defer cancel()
+	cfg := d.tls.Clone()
+	cfg.ServerName = host
+	secure := tls.Client(conn, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close() // the handshake's error is the one that matters
+		return nil, &netfault.HandshakeError{Err: err}
+	}
+	return secure, nil
+}

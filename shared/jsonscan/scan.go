@@ -1,0 +1,225 @@
+// Package jsonscan reads JSON in place: it validates (RFC 8259, nesting bounded by MaxDepth) and finds the ends of
+// tokens without decoding or copying them. It exists because the connectors pass events on as the bytes they came in,
+// and look at a dozen of their fields only.
+//
+// All functions take the text b and a position i and never read beyond it. UTF-8 is not checked here; callers check a
+// whole text once with utf8.Valid.
+package jsonscan
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// MaxDepth bounds the nesting of arrays and objects, as encoding/json does; it bounds the stack, too.
+const MaxDepth = 10_000
+
+// Space returns the position of the first byte from i on that is not JSON white space.
+func Space(b []byte, i int) int {
+	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// special returns the position of the first byte from i on that cannot stand plain in a JSON string: a quote, a
+// backslash or a control character. It looks at eight bytes at once; a false hit in a word can only stand above a
+// true one, so the lowest hit is always true.
+func special(b []byte, i int) int {
+	for i+8 <= len(b) {
+		w := binary.LittleEndian.Uint64(b[i:])
+		quote, slash := w^(ones*'"'), w^(ones*'\\')
+		hit := (quote-ones)&^quote | (slash-ones)&^slash | (w-ones*0x20)&^w
+		if hit &= highs; hit != 0 {
+			return i + bits.TrailingZeros64(hit)/8
+		}
+		i += 8
+	}
+	for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= 0x20 {
+		i++
+	}
+	return i
+}
+
+// String returns the position after the string that begins with the quote at b[i], and whether it holds escapes. When
+// ok is false, end is where the text stops being a JSON string.
+func String(b []byte, i int) (end int, escaped, ok bool) {
+	i++
+	for {
+		i = special(b, i)
+		if i >= len(b) {
+			return i, escaped, false
+		}
+		switch b[i] {
+		case '"':
+			return i + 1, escaped, true
+		case '\\':
+			escaped = true
+			n := escape(b, i)
+			if n == 0 {
+				return i, escaped, false
+			}
+			i += n
+		default:
+			return i, escaped, false
+		}
+	}
+}
+
+// escape returns the length of the escape sequence at b[i], 0 when it is none.
+func escape(b []byte, i int) int {
+	if i+1 >= len(b) {
+		return 0
+	}
+	switch b[i+1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return 2
+	case 'u':
+		if i+6 <= len(b) && hex4(b[i+2:i+6]) >= 0 {
+			return 6
+		}
+	}
+	return 0
+}
+
+// hex4 returns the value of four hex digits, -1 when they are none.
+func hex4(b []byte) rune {
+	var r rune
+	for _, c := range b[:4] {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		case 'A' <= c && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return -1
+		}
+		r = r<<4 | rune(c)
+	}
+	return r
+}
+
+// Number returns the position after the number at b[i], and whether it is written as an integer (no fraction, no
+// exponent). When ok is false, end is where the text stops being a JSON number.
+func Number(b []byte, i int) (end int, integer, ok bool) {
+	if i < len(b) && b[i] == '-' {
+		i++
+	}
+	first := i
+	i = digits(b, i)
+	if i == first || b[first] == '0' && i > first+1 {
+		return i, false, false
+	}
+	integer = true
+	if i < len(b) && b[i] == '.' {
+		integer = false
+		from := i + 1
+		if i = digits(b, from); i == from {
+			return i, false, false
+		}
+	}
+	if i < len(b) && (b[i] == 'e' || b[i] == 'E') {
+		integer = false
+		i++
+		if i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
+		}
+		from := i
+		if i = digits(b, from); i == from {
+			return i, false, false
+		}
+	}
+	return i, integer, true
+}
+
+func digits(b []byte, i int) int {
+	for i < len(b) && '0' <= b[i] && b[i] <= '9' {
+		i++
+	}
+	return i
+}
+
+// Literal returns the position after true, false or null at b[i].
+func Literal(b []byte, i int) (end int, ok bool) {
+	for _, word := range [...]string{"true", "false", "null"} {
+		if b[i] == word[0] {
+			end = min(i+len(word), len(b))
+			return end, string(b[i:end]) == word
+		}
+	}
+	return i, false
+}
+
+// Value returns the position after the value that begins at or after b[i], white space before it skipped. depth is the
+// number of arrays and objects it already stands in. When ok is false, end is where the text stops being JSON.
+func Value(b []byte, i, depth int) (end int, ok bool) {
+	if i = Space(b, i); i >= len(b) {
+		return i, false
+	}
+	switch b[i] {
+	case '"':
+		end, _, ok = String(b, i)
+		return end, ok
+	case '{', '[':
+		return container(b, i, depth+1)
+	case 't', 'f', 'n':
+		return Literal(b, i)
+	default:
+		end, _, ok = Number(b, i)
+		return end, ok
+	}
+}
+
+// container skips the array or object at b[i].
+func container(b []byte, i, depth int) (end int, ok bool) {
+	if depth > MaxDepth {
+		return i, false
+	}
+	object := b[i] == '{'
+	last := b[i] + 2 // ] and } stand two behind [ and {
+	if i = Space(b, i+1); i < len(b) && b[i] == last {
+		return i + 1, true
+	}
+	for {
+		if object {
+			if i, ok = Key(b, i); !ok {
+				return i, false
+			}
+		}
+		if i, ok = Value(b, i, depth); !ok {
+			return i, false
+		}
+		if i = Space(b, i); i >= len(b) {
+			return i, false
+		}
+		switch b[i] {
+		case ',':
+			i = Space(b, i+1)
+		case last:
+			return i + 1, true
+		default:
+			return i, false
+		}
+	}
+}
+
+// Key returns the position after the colon that follows the object key at b[i].
+func Key(b []byte, i int) (end int, ok bool) {
+	if i >= len(b) || b[i] != '"' {
+		return i, false
+	}
+	if i, _, ok = String(b, i); !ok {
+		return i, false
+	}
+	if i = Space(b, i); i >= len(b) || b[i] != ':' {
+		return i, false
+	}
+	return i + 1, true
+}

@@ -1,0 +1,159 @@
+package jsonscan
+
+import (
+	"slices"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// AppendUnquoted appends the text of a valid JSON string, quotes included in raw, to dst. A lone surrogate becomes
+// U+FFFD, as with encoding/json.
+func AppendUnquoted(dst, raw []byte) []byte {
+	dst = slices.Grow(dst, len(raw))
+	return dst[:len(dst)+unquote(dst[len(dst):cap(dst)], raw)]
+}
+
+// UnquoteInPlace validates and decodes the JSON string whose opening quote is b[i], in one pass: its text is written over
+// the string itself, since an escape is never shorter than what it stands for. It returns the text and the position
+// after the closing quote. Bytes that are not UTF-8 stay as they are. When ok is false, b is spoilt from i on, and end is
+// where it stopped being a JSON string.
+func UnquoteInPlace(b []byte, i int) (text []byte, end int, ok bool) {
+	start := i + 1
+	w, r := start, start
+	for r < len(b) {
+		c := b[r]
+		if plain[c] {
+			b[w] = c
+			w, r = w+1, r+1
+			continue
+		}
+		if c == '"' {
+			return b[start:w:w], r + 1, true
+		}
+		if c != '\\' || escape(b, r) == 0 {
+			return nil, r, false
+		}
+		if b[r+1] == 'u' {
+			var char rune
+			char, r = unicodeEscape(b, r)
+			w += utf8.EncodeRune(b[w:], char)
+			continue
+		}
+		b[w] = unescaped(b[r+1])
+		w, r = w+1, r+2
+	}
+	return nil, r, false
+}
+
+// unquote copies the text of the valid string src to dst, which has room for the raw text, and returns its length.
+func unquote(dst, src []byte) (n int) {
+	for r := 1; ; {
+		c := src[r]
+		switch {
+		case c == '"':
+			return n
+		case c != '\\':
+			dst[n] = c
+			n, r = n+1, r+1
+		case src[r+1] == 'u':
+			var char rune
+			char, r = unicodeEscape(src, r)
+			n += utf8.EncodeRune(dst[n:], char)
+		default:
+			dst[n] = unescaped(src[r+1])
+			n, r = n+1, r+2
+		}
+	}
+}
+
+func unescaped(c byte) byte {
+	switch c {
+	case 'b':
+		return '\b'
+	case 'f':
+		return '\f'
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	}
+	return c
+}
+
+// unicodeEscape decodes the \uXXXX at src[r], and the second half of a surrogate pair with it.
+func unicodeEscape(src []byte, r int) (char rune, end int) {
+	char = hex4(src[r+2:])
+	r += 6
+	if !utf16.IsSurrogate(char) {
+		return char, r
+	}
+	if r+6 <= len(src) && src[r] == '\\' && src[r+1] == 'u' && hex4(src[r+2:]) >= 0 {
+		if pair := utf16.DecodeRune(char, hex4(src[r+2:])); pair != utf8.RuneError {
+			return pair, r + 6
+		}
+	}
+	return utf8.RuneError, r
+}
+
+// AppendQuoted appends text as a JSON string: quotes, backslashes and control characters escaped and nothing else, so
+// that it grows as little as it must. text must be UTF-8.
+func AppendQuoted[T []byte | string](dst []byte, text T) []byte {
+	dst = slices.Grow(dst, len(text)+len(text)/4+2)
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if plain[c] {
+			continue
+		}
+		dst = append(dst, text[start:i]...)
+		dst = appendEscape(dst, c)
+		start = i + 1
+	}
+	dst = append(dst, text[start:]...)
+	return append(dst, '"')
+}
+
+// plain tells which bytes stand for themselves in a JSON string.
+var plain = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c >= 0x20 && c != '"' && c != '\\'
+	}
+	return t
+}()
+
+func appendEscape(dst []byte, c byte) []byte {
+	const hex = "0123456789abcdef"
+	switch c {
+	case '"', '\\':
+		return append(dst, '\\', c)
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	}
+	return append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+}
+
+// AppendCompact appends valid JSON without the white space between its tokens.
+func AppendCompact(dst, src []byte) []byte {
+	dst = slices.Grow(dst, len(src))
+	for i := 0; i < len(src); {
+		switch src[i] {
+		case ' ', '\n', '\t', '\r':
+			i++
+		case '"':
+			end, _, _ := String(src, i)
+			dst = append(dst, src[i:end]...)
+			i = end
+		default:
+			dst = append(dst, src[i])
+			i++
+		}
+	}
+	return dst
+}

@@ -1,0 +1,50 @@
+package lambdahost
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/arbitex/siem-connectors/shared/intake"
+)
+
+// Connector is the Lambda handler of a connector's function. It is safe for concurrent invocations.
+type Connector struct {
+	world  World
+	name   string
+	holder *holder
+}
+
+// NewConnector makes the handler. It reads and connects nothing: a misconfigured function starts, and says what is wrong
+// in the answer to its first invocation.
+func NewConnector(name string, open Opener, w World) *Connector {
+	return &Connector{world: w, name: name, holder: &holder{world: w, open: open, name: name}}
+}
+
+var payloads = sync.Pool{New: func() any { return new(intake.Payload) }}
+
+// Invoke takes one payload: a batch of messages, or the connection check.
+func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, err = nil, recovered(slog.New(slog.NewJSONHandler(c.world.Out, nil)), p)
+		}
+	}()
+	p := payloads.Get().(*intake.Payload)
+	defer payloads.Put(p)
+	if err := p.Read(payload); err != nil {
+		return nil, err
+	}
+	if p.Check {
+		return c.check(ctx), nil
+	}
+	opened, err := c.holder.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in := &intake.Intake{
+		Connector: c.name, Queue: c.world.SQS, QueueURL: opened.queue, DeadLetterQueue: opened.deadLetterQueue,
+		Backoff: opened.backoff, Log: opened.log, Metrics: c.world.Out, Now: c.world.Now,
+	}
+	return in.Handle(ctx, &source{holder: c.holder, opened: opened}, p.Messages)
+}

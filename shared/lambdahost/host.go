@@ -1,0 +1,78 @@
+// Package lambdahost is the glue between the functions and where they run: the environment, the AWS clients, the log, the
+// Lambda runtime. Nothing else reads the environment, and nothing here decides what becomes of an event.
+package lambdahost
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+// Opener makes a connector from settings. It notes problems in the settings, and makes no connection.
+type Opener func(*settings.Settings) deliver.Connector
+
+// RunConnector serves the invocations of a connector's function. It does not return.
+func RunConnector(name string, open Opener) {
+	limitMemory()
+	lambda.Start(NewConnector(name, open, System()))
+}
+
+// World is what a function has around it. Tests put their own in its place.
+type World struct {
+	Env     settings.Lookup
+	Out     io.Writer // log and metrics, a line each
+	Now     func() time.Time
+	SQS     SQS
+	Secrets Secrets
+	S3      S3
+}
+
+// System is the real World. It reads and connects nothing before it is needed, so that a function starts fast.
+func System() World {
+	clients := &clients{}
+	return World{Env: os.Getenv, Out: os.Stdout, Now: time.Now, SQS: lazySQS{clients}, Secrets: lazySecrets{clients}, S3: lazyS3{clients}}
+}
+
+// logger makes the log: JSON lines, from LOG_LEVEL on.
+func (w World) logger(s *settings.Settings) *slog.Logger {
+	level := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}[s.OneOf("LOG_LEVEL", "info", "debug", "warn", "error")]
+	return slog.New(slog.NewJSONHandler(w.Out, &slog.HandlerOptions{Level: level}))
+}
+
+// memoryShare is how much of the function's memory Go may take before it collects harder, in percent: the rest is for
+// what is not the heap.
+const memoryShare = 85
+
+// limitMemory tells Go the limit that Lambda enforces and Go does not know.
+func limitMemory() {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	if megabytes, err := strconv.Atoi(os.Getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")); err == nil && megabytes > 0 {
+		debug.SetMemoryLimit(int64(megabytes) << 20 * memoryShare / 100)
+	}
+}
+
+// recovered turns a panic into the error of one invocation, so that SQS brings its batch back. What a panic says may hold
+// anything, a secret too: only the runtime's own words are passed on.
+func recovered(log *slog.Logger, p any) error {
+	text := fmt.Sprintf("%T", p)
+	if err, ok := p.(runtime.Error); ok {
+		text = err.Error()
+	}
+	log.LogAttrs(context.Background(), slog.LevelError, "panic", slog.String("panic", text), slog.String("stack", string(debug.Stack())))
+	return fmt.Errorf("the function panicked: %s", text)
+}

@@ -1,0 +1,91 @@
+package lambdahost
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/arbitex/siem-connectors/shared/fault"
+)
+
+// secretSetting names the secret that holds what must not stand in the environment.
+const secretSetting = "SIEM_SECRET_ID"
+
+// secretTimeout bounds the reading of a secret: a delivery waits for it.
+const secretTimeout = 5 * time.Second
+
+// Secrets is what a function needs of Secrets Manager. *secretsmanager.Client is one.
+type Secrets interface {
+	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+}
+
+// readSecret reads the secret that SIEM_SECRET_ID names: its text, and the settings in it. Without one there is nothing.
+// Errors hold nothing of the secret but names of its keys.
+func readSecret(ctx context.Context, w World) (text string, values map[string]string, err error) {
+	id := strings.TrimSpace(w.Env(secretSetting))
+	if id == "" {
+		return "", nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
+	defer cancel()
+	out, err := w.Secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
+	if err != nil {
+		return "", nil, &fault.Fault{Step: fault.Secret, Detail: fmt.Sprintf("reading the secret that %s names, %q", secretSetting, id), Err: err,
+			Hint: "the function's role needs secretsmanager:GetSecretValue on it, and kms:Decrypt where it has a key of its own"}
+	}
+	text = aws.ToString(out.SecretString)
+	if out.SecretString == nil {
+		text = string(out.SecretBinary)
+	}
+	values, err = parseSecret(text)
+	if err != nil {
+		return "", nil, &fault.Fault{Step: fault.Secret, Detail: fmt.Sprintf("%s: the secret %q", secretSetting, id), Err: err,
+			Hint: `expected is a JSON object of settings, such as {"NAME":"value"}`}
+	}
+	return text, values, nil
+}
+
+// parseSecret reads the secret's JSON object. Numbers and booleans are taken as they are written; null is no value.
+func parseSecret(text string) (map[string]string, error) {
+	trimmed := strings.TrimSpace(text)
+	if trimmed == "" {
+		return nil, errors.New("is empty")
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(trimmed), &object); err != nil || object == nil { // its error may quote the secret
+		if !json.Valid([]byte(trimmed)) {
+			return nil, errors.New("is not JSON")
+		}
+		return nil, errors.New("is JSON, but no object")
+	}
+	values := make(map[string]string, len(object))
+	var wrong []string
+	for key, raw := range object {
+		switch raw = bytes.TrimSpace(raw); raw[0] {
+		case '{', '[':
+			wrong = append(wrong, key)
+		case 'n':
+		case '"':
+			var value string
+			if err := json.Unmarshal(raw, &value); err != nil {
+				wrong = append(wrong, key)
+			}
+			values[key] = value
+		default:
+			values[key] = string(raw)
+		}
+	}
+	if len(wrong) > 0 {
+		slices.Sort(wrong)
+		return nil, fmt.Errorf("has keys whose values are no strings: %s", strings.Join(wrong, ", "))
+	}
+	return values, nil
+}

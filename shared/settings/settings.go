@@ -1,0 +1,268 @@
+// Package settings reads typed settings from the environment and from the secret that stands in for it, and reports
+// every problem at once: which variable, what was seen, what is expected. It refuses to print what came from a secret.
+package settings
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/arbitex/siem-connectors/shared/secret"
+)
+
+// Lookup returns a variable's value, "" when it is not set. os.Getenv is one.
+type Lookup func(name string) string
+
+// Setting is one variable that has been asked for, as a README's table lists it.
+type Setting struct {
+	Name     string
+	Required bool
+	Secret   bool
+	Default  string // "" when there is none
+}
+
+// Settings reads variables. A non-empty one of the environment wins over the secret's key of the same name; white
+// space around values is trimmed. Every accessor returns a usable value (the default, or the zero value) also when it
+// notes a problem, so that a caller reads everything first and asks Err once.
+type Settings struct {
+	env      Lookup
+	secret   map[string]string
+	problems []string
+	warnings []string
+	asked    []Setting
+	allowed  bool // plain http URLs
+}
+
+// New makes Settings over an environment and the values of a secret, which may be nil.
+func New(env Lookup, values map[string]string) *Settings {
+	s := &Settings{env: env, secret: values}
+	s.allowed = s.Bool("SIEM_ALLOW_HTTP", false)
+	return s
+}
+
+// Err returns all problems found so far as one error, nil when there are none.
+func (s *Settings) Err() error {
+	if len(s.problems) == 0 {
+		return nil
+	}
+	return &Error{Problems: slices.Clone(s.problems)}
+}
+
+// Warn notes what an operator has set and should know the price of. It is logged at every start, and stops nothing.
+func (s *Settings) Warn(text string) { s.warnings = append(s.warnings, text) }
+
+// Warnings lists what Warn has noted.
+func (s *Settings) Warnings() []string { return slices.Clone(s.warnings) }
+
+// TLSVerify reads whether the peer's certificate is to be verified, true unless set otherwise, and warns when it is not.
+func (s *Settings) TLSVerify(name string) bool {
+	verify := s.Bool(name, true)
+	if !verify {
+		s.Warn(name + "=false: whoever stands between the function and the SIEM can read and change all events")
+	}
+	return verify
+}
+
+// Error lists everything that is wrong with a configuration.
+type Error struct{ Problems []string }
+
+// Error gives all problems on one line.
+func (e *Error) Error() string {
+	return fmt.Sprintf("configuration (%d to mend): %s", len(e.Problems), strings.Join(e.Problems, "; "))
+}
+
+// Asked lists the variables read so far, in the order of the asking, each once.
+func (s *Settings) Asked() []Setting { return slices.Clone(s.asked) }
+
+// Problem notes what is wrong with a variable. seen is quoted unless it came from the secret or is empty.
+func (s *Settings) Problem(name, seen, expected string) {
+	text := name + ": expected " + expected
+	switch {
+	case seen == "":
+		text += ", is not set"
+	case s.hidden(name):
+		text += ", found something else (hidden)"
+	default:
+		text += ", found " + strconv.Quote(bound(seen))
+	}
+	if !slices.Contains(s.problems, text) {
+		s.problems = append(s.problems, text)
+	}
+}
+
+func bound(s string) string {
+	const most = 100
+	if len(s) > most {
+		return strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// hidden tells whether a variable's value must not be shown: it is a secret, or came from one.
+func (s *Settings) hidden(name string) bool {
+	if strings.TrimSpace(s.env(name)) == "" {
+		return true
+	}
+	return slices.ContainsFunc(s.asked, func(a Setting) bool { return a.Name == name && a.Secret })
+}
+
+func (s *Settings) raw(name string) string {
+	if v := strings.TrimSpace(s.env(name)); v != "" {
+		return v
+	}
+	return strings.TrimSpace(s.secret[name])
+}
+
+func (s *Settings) ask(a Setting) string {
+	if !slices.ContainsFunc(s.asked, func(b Setting) bool { return a.Name == b.Name }) {
+		s.asked = append(s.asked, a)
+	}
+	return s.raw(a.Name)
+}
+
+// line reads a value that has to fit on a line: control characters would end a header or a message early.
+func (s *Settings) line(a Setting) string {
+	v := s.ask(a)
+	if strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+		s.problems = append(s.problems, a.Name+": expected one line without control characters, found some (hidden)")
+		return ""
+	}
+	return v
+}
+
+// Set tells whether a variable has a value.
+func (s *Settings) Set(name string) bool { return s.raw(name) != "" }
+
+// String reads an optional text.
+func (s *Settings) String(name, def string) string {
+	if v := s.line(Setting{Name: name, Default: def}); v != "" {
+		return v
+	}
+	return def
+}
+
+// Required reads a text that must be there; expected says what it is in an operator's words.
+func (s *Settings) Required(name, expected string) string {
+	v := s.line(Setting{Name: name, Required: true})
+	if v == "" && !s.Set(name) {
+		s.Problem(name, "", expected)
+	}
+	return v
+}
+
+// Secret reads a credential that must be there when required says so.
+func (s *Settings) Secret(name string, required bool, expected string) secret.Value {
+	v := s.line(Setting{Name: name, Required: required, Secret: true})
+	if v == "" && required && !s.Set(name) {
+		s.Problem(name, "", expected+" (a key of the secret SIEM_SECRET_ID)")
+	}
+	return secret.New(v)
+}
+
+// Bool reads true or false.
+func (s *Settings) Bool(name string, def bool) bool {
+	v := s.line(Setting{Name: name, Default: strconv.FormatBool(def)})
+	switch strings.ToLower(v) {
+	case "":
+		return def
+	case "true", "1", "yes":
+		return true
+	case "false", "0", "no":
+		return false
+	}
+	s.Problem(name, v, "true or false")
+	return def
+}
+
+// Int reads an integer between lowest and highest, inclusive.
+func (s *Settings) Int(name string, def, lowest, highest int) int {
+	v := s.line(Setting{Name: name, Default: strconv.Itoa(def)})
+	if v == "" {
+		return def
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < lowest || n > highest {
+		s.Problem(name, v, fmt.Sprintf("an integer from %d to %d", lowest, highest))
+		return def
+	}
+	return n
+}
+
+// OneOf reads one of the options, the first of which is the default; case does not matter.
+func (s *Settings) OneOf(name string, options ...string) string {
+	v := s.line(Setting{Name: name, Default: options[0]})
+	if v == "" {
+		return options[0]
+	}
+	for _, o := range options {
+		if strings.EqualFold(v, o) {
+			return o
+		}
+	}
+	s.Problem(name, v, "one of "+strings.Join(options, ", "))
+	return options[0]
+}
+
+// URL reads an absolute https URL without user, query and fragment; http passes where SIEM_ALLOW_HTTP is true. Its
+// path is at least "/". It is nil when there is none or a problem was noted. def may be "", and the URL is required then.
+func (s *Settings) URL(name, def, expected string) *url.URL {
+	v := s.line(Setting{Name: name, Required: def == "", Default: def})
+	if v == "" {
+		if v = def; v == "" {
+			if !s.Set(name) {
+				s.Problem(name, "", expected)
+			}
+			return nil
+		}
+	}
+	u, err := s.checkURL(v)
+	if err != nil {
+		seen := v
+		if strings.Contains(v, "@") { // may hold a password
+			seen = "something else (hidden)"
+		}
+		s.Problem(name, seen, expected+": "+err.Error())
+		return nil
+	}
+	return u
+}
+
+// SecretURL reads a required URL that is itself the credential: as URL, and never shown.
+func (s *Settings) SecretURL(name, expected string) *url.URL {
+	v := s.line(Setting{Name: name, Required: true, Secret: true})
+	if v == "" {
+		if !s.Set(name) {
+			s.Problem(name, "", expected+" (a key of the secret SIEM_SECRET_ID)")
+		}
+		return nil
+	}
+	u, err := s.checkURL(v)
+	if err != nil {
+		s.Problem(name, v, expected+": "+err.Error())
+		return nil
+	}
+	return u
+}
+
+func (s *Settings) checkURL(v string) (*url.URL, error) {
+	u, err := url.Parse(v) // its error quotes the URL, and is not passed on
+	switch {
+	case err != nil || u.Host == "" || u.Hostname() == "":
+		return nil, errors.New("an absolute URL, https://host[:port][/path]")
+	case u.Scheme == "http" && !s.allowed:
+		return nil, errors.New("https (SIEM_ALLOW_HTTP=true would let http pass)")
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, errors.New("the scheme https")
+	case u.User != nil:
+		return nil, errors.New("no user or password in the URL")
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, errors.New("no query and no fragment")
+	}
+	if u.Path == "" { // JoinPath would make a relative path of none
+		u.Path = "/"
+	}
+	return u, nil
+}
