@@ -84,7 +84,7 @@ func (p *Parser) document() error {
 func (p *Parser) finish() error {
 	e := p.e
 	if p.timeSeen != "" {
-		return fmt.Errorf("time: expected an integer (Unix milliseconds, 0 to %d), found %s", MaxTime, p.timeSeen)
+		return fmt.Errorf("time: expected an integer (Unix milliseconds, not negative), found %s", p.timeSeen)
 	}
 	if e.Time < 0 {
 		return errors.New("time: expected an integer (Unix milliseconds), absent")
@@ -329,10 +329,10 @@ func (p *Parser) number(f field, raw []byte, integer bool) {
 	n, err := strconv.ParseInt(string(raw), 10, 64)
 	ok := integer && err == nil
 	switch {
-	case f == fieldTime && ok && 0 <= n && n <= MaxTime:
-		p.e.Time, p.timeSeen = n, ""
+	case f == fieldTime && ok && n >= 0:
+		p.e.Time, p.timeSeen = milliseconds(n), ""
 	case f == fieldTime && ok:
-		p.absent(f, "an integer out of range")
+		p.absent(f, "a negative number")
 	case !ok || f == fieldTimestamp:
 		p.absent(f, "a number that is no integer")
 	case f == fieldClass:
@@ -346,6 +346,15 @@ func (p *Parser) number(f field, raw []byte, integer bool) {
 	default:
 		p.absent(f, "a number")
 	}
+}
+
+// milliseconds reads a time that lies beyond the year 9999 as what it is in the wild: microseconds or nanoseconds. Only
+// what we derive from it changes; the event itself stays as it is.
+func milliseconds(n int64) int64 {
+	for n > MaxTime {
+		n /= 1000
+	}
+	return n
 }
 
 // absent notes a value of the wrong type: the field counts as absent, also when the key stood there before.

@@ -1,23 +1,296 @@
 package httpsend
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/secret"
 )
 
-func TestDo(t *testing.T) {
-	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, _ := httputil.DumpRequest(r, true)
-		w.Write(b)
-	}))
+func serve(t *testing.T, secure bool, h http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	if secure {
+		srv.StartTLS()
+	} else {
+		srv.Start()
+	}
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func mustParse(t *testing.T, s string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func pool(srv *httptest.Server) *x509.CertPool {
+	p := x509.NewCertPool()
+	p.AddCert(srv.Certificate())
+	return p
+}
+
+func TestRequest(t *testing.T) {
+	var got *http.Request
+	var body []byte
+	srv := serve(t, true, func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		body, _ = io.ReadAll(r.Body)
+		w.Header().Set("Retry-After", "3")
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = io.WriteString(w, "hello")
+	})
+	c := New(Config{Timeout: 5 * time.Second, Gzip: true, RootCAs: pool(srv)})
+	sent := strings.Repeat("some event ", 1000)
+	header := http.Header{"Authorization": {"x"}}
+	var m meter.Meter
+	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL+"/path"), Header: header, Body: []byte(sent), Meter: &m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Status != http.StatusTeapot || string(a.Body) != "hello" || a.Broken != nil || a.OK() {
+		t.Errorf("answer: %d %q %v", a.Status, a.Body, a.Broken)
+	}
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := io.ReadAll(z); err != nil || string(plain) != sent {
+		t.Errorf("the body arrived as %d bytes: %v", len(plain), err)
+	}
+	if got.Method != "POST" || got.URL.Path != "/path" || got.Header.Get("Content-Encoding") != "gzip" || got.Header.Get("Authorization") != "x" ||
+		got.Header.Get("User-Agent") != userAgent || len(got.Header["Idempotency-Key"]) != 0 || got.ContentLength != int64(len(body)) {
+		t.Errorf("request: %s %s %v", got.Method, got.URL.Path, got.Header)
+	}
+	if m.Requests != 1 || m.Bytes != int64(len(body)) || len(header) != 1 {
+		t.Errorf("counted %+v for %d bytes, header now %v", m, len(body), header)
+	}
+	if f := a.Fault(fault.Transient, "7", ""); f.RetryAfter != 3*time.Second || f.Error() != `status 418, code 7: "hello"` {
+		t.Errorf("fault: %v %v", f, f.RetryAfter)
+	}
+}
+
+func TestAnswerIsBounded(t *testing.T) {
+	srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
+		filler := bytes.Repeat([]byte("x"), 1000)
+		for range 10_000 {
+			if _, err := w.Write(filler); err != nil {
+				return
+			}
+		}
+	})
+	c := New(Config{Timeout: 5 * time.Second, MaxAnswer: 5000})
+	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Method: "GET"})
+	if err != nil || len(a.Body) != 5000 || a.Broken == nil {
+		t.Errorf("%v, %d bytes, broken %v", err, len(a.Body), a.Broken)
+	}
+	if f := a.Fault(fault.Transient, "", ""); len(f.Error()) > 4*fault.MaxQuote {
+		t.Errorf("%d bytes of it are quoted", len(f.Error()))
+	}
+}
+
+// authority makes a CA's certificate and one it has signed.
+func certificate(t *testing.T, name string, notAfter time.Time) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, DNSNames: []string{name},
+		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: notAfter, IsCA: true, BasicConstraintsValid: true}
+	if ip := net.ParseIP(name); ip != nil {
+		template.DNSNames, template.IPAddresses = nil, []net.IP{ip}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+func TestNetworkFaults(t *testing.T) {
+	withCert := func(cert tls.Certificate, change func(*tls.Config)) (*httptest.Server, *x509.CertPool) {
+		srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+		srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}} //nolint:gosec // a test
+		if change != nil {
+			change(srv.TLS)
+		}
+		srv.StartTLS()
+		t.Cleanup(srv.Close)
+		p := x509.NewCertPool()
+		p.AddCert(cert.Leaf)
+		return srv, p
+	}
+	tomorrow := time.Now().Add(24 * time.Hour)
+	good, goodPool := withCert(certificate(t, "127.0.0.1", tomorrow), nil)
+	other, otherPool := withCert(certificate(t, "other.example", tomorrow), nil)
+	old, oldPool := withCert(certificate(t, "127.0.0.1", time.Now().Add(-time.Hour)), nil)
+	mutual, mutualPool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) { c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12 })
+	tls11, tls11Pool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+	plain := serve(t, false, func(http.ResponseWriter, *http.Request) {})
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and never says a word
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for name, c := range map[string]struct {
+		url  string
+		cas  *x509.CertPool
+		step fault.Step
+		kind fault.Kind
+		hint string
+	}{
+		"no such host":   {"https://no-such-host.invalid/", nil, fault.DNS, fault.Transient, "host name in THE_URL"},
+		"refused":        {"https://" + closed.Addr().String(), nil, fault.Connect, fault.Transient, "host and port in THE_URL"},
+		"unknown CA":     {good.URL, otherPool, fault.TLS, fault.Held, `set THE_CA to the CA that signed "CN=test CA"`},
+		"wrong name":     {other.URL, otherPool, fault.TLS, fault.Held, "another name"},
+		"expired":        {old.URL, oldPool, fault.TLS, fault.Held, "expired"},
+		"wants client":   {mutual.URL, mutualPool, fault.TLS, fault.Held, "client certificate"},
+		"old TLS":        {tls11.URL, tls11Pool, fault.TLS, fault.Held, "versions"},
+		"no TLS there":   {strings.Replace(plain.URL, "http:", "https:", 1), goodPool, fault.TLS, fault.Held, "does not speak TLS"},
+		"silent":         {"https://" + silent.Addr().String(), nil, fault.TLS, fault.Transient, "handshake"},
+		"silent, no TLS": {"http://" + silent.Addr().String(), nil, fault.Request, fault.Transient, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := New(Config{Timeout: time.Second, RootCAs: c.cas, URLSetting: "THE_URL", CASetting: "THE_CA"})
+			_, err := client.Do(context.Background(), Request{URL: mustParse(t, c.url), Body: []byte("x")})
+			f := fault.Of(err)
+			if f == nil || f.Step != c.step || f.Kind != c.kind || !strings.Contains(f.Hint, c.hint) {
+				t.Errorf("%+v\nwant step %s, kind %s, hint with %q", f, c.step, c.kind, c.hint)
+			}
+		})
+	}
+	if _, err := New(Config{Timeout: time.Second, Insecure: true}).Do(context.Background(), Request{URL: mustParse(t, other.URL)}); err != nil {
+		t.Errorf("not verifying: %v", err)
+	}
+}
+
+// TestStaleConnections: after a pause by the wall clock, kept connections are not trusted any more.
+func TestStaleConnections(t *testing.T) {
+	var opened atomic.Int32
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	srv.Start()
 	defer srv.Close()
-	u, _ := url.Parse(srv.URL)
-	c := New(Config{Timeout: 5e9, Insecure: true, Gzip: true})
-	a, err := c.Do(context.Background(), Request{URL: u, Body: []byte("x"), Header: http.Header{"Authorization": {"Splunk x"}}})
-	t.Log(err)
-	t.Logf("%d %s", a.Status, a.Body)
+	now := time.Now()
+	c := New(Config{Timeout: 5 * time.Second, Now: func() time.Time { return now }})
+	do := func() {
+		t.Helper()
+		if _, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do()
+	do()
+	if n := opened.Load(); n != 1 {
+		t.Errorf("%d connections for two requests, want 1", n)
+	}
+	now = now.Add(idleTimeout + time.Second)
+	do()
+	if n := opened.Load(); n != 2 {
+		t.Errorf("%d connections after a pause, want a second one", n)
+	}
+	now = now.Add(-time.Hour) // the clock was set
+	do()
+	if n := opened.Load(); n != 3 {
+		t.Errorf("%d connections after the clock was set back, want a third one", n)
+	}
+}
+
+func TestSecretsAreCut(t *testing.T) {
+	const token = "s3cr3t-path-token"
+	srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Location", "https://elsewhere.example"+r.URL.Path)
+		w.WriteHeader(http.StatusFound)
+		_, _ = io.WriteString(w, "moved: "+r.URL.Path)
+	})
+	c := New(Config{Timeout: time.Second, Redactor: secret.NewRedactor(secret.New(token)), URLSetting: "THE_URL"})
+	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL+"/"+token), Body: []byte("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := a.Fault(KindOf(a.Status), "", "")
+	if strings.Contains(f.Error(), token) || !strings.Contains(f.Error(), "moved: /[redacted]") || !strings.Contains(f.Hint, `"elsewhere.example"`) || f.Kind != fault.Held {
+		t.Errorf("fault: %v", f)
+	}
+	bad := mustParse(t, "http://"+token+".invalid/")
+	if _, err := c.Do(context.Background(), Request{URL: bad}); err == nil || strings.Contains(err.Error(), token) {
+		t.Errorf("an error with the host: %v", err)
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for in, want := range map[string]time.Duration{
+		"": 0, "0": 0, " 17 ": 17 * time.Second, "-5": 0, "1.5": 0, "soon": 0, "99999999999999999999": 0, "9999999999": 1 << 31 * time.Second,
+		"Sun, 01 Mar 2026 12:01:40 GMT": 100 * time.Second, "Sun, 01 Mar 2026 11:00:00 GMT": 0, "Sunday, 01-Mar-26 12:00:05 GMT": 5 * time.Second,
+	} {
+		if got := RetryAfter(in, now); got != want {
+			t.Errorf("%q: %v, want %v", in, got, want)
+		}
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	f.Add("17")
+	f.Add("Sun, 01 Mar 2026 12:01:40 GMT")
+	f.Fuzz(func(t *testing.T, in string) {
+		if d := RetryAfter(in, time.Unix(0, 0)); d < 0 {
+			t.Errorf("%q: %v", in, d)
+		}
+	})
+}
+
+func TestCancelled(t *testing.T) {
+	srv := serve(t, false, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // a server notices that its client has gone only when it has read the request
+		<-r.Context().Done()
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	_, err := New(Config{Timeout: time.Minute}).Do(ctx, Request{URL: mustParse(t, srv.URL), Body: []byte("x")})
+	f := fault.Of(err)
+	if f == nil || !errors.Is(err, context.DeadlineExceeded) || f.Kind != fault.Transient || !strings.Contains(f.Error(), "in time") {
+		t.Errorf("%v", f)
+	}
 }

@@ -11,19 +11,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 	"github.com/arbitex/siem-connectors/shared/intake"
 )
 
 // SQS is what the functions need of SQS.
 type SQS = intake.Queue
 
-// S3 is what the functions need of S3. *s3.Client is one.
-type S3 interface {
-	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
-	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
-	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
-	ListObjectsV2(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
-}
+// S3 is what the functions about dead letters need.
+type S3 = deadletter.Store
 
 // clients makes the SDK's clients when they are first needed: loading its configuration is most of a cold start, and a
 // batch that is delivered whole needs none of them.
@@ -35,8 +31,8 @@ type clients struct {
 	s3      *s3.Client
 }
 
-// client returns the client kept at, making it first when there is none.
-func client[T any](ctx context.Context, c *clients, at func(*clients) **T, make func(aws.Config) *T) (*T, error) {
+// client returns the client kept at, building it first when there is none.
+func client[T any](ctx context.Context, c *clients, at func(*clients) **T, build func(aws.Config) *T) (*T, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.cfg == nil {
@@ -48,7 +44,7 @@ func client[T any](ctx context.Context, c *clients, at func(*clients) **T, make 
 	}
 	kept := at(c)
 	if *kept == nil {
-		*kept = make(*c.cfg)
+		*kept = build(*c.cfg)
 	}
 	return *kept, nil
 }
@@ -106,6 +102,14 @@ func (l lazyS3) PutObject(ctx context.Context, in *s3.PutObjectInput, o ...func(
 		return nil, err
 	}
 	return c.PutObject(ctx, in, o...)
+}
+
+func (l lazyS3) CopyObject(ctx context.Context, in *s3.CopyObjectInput, o ...func(*s3.Options)) (*s3.CopyObjectOutput, error) {
+	c, err := l.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.CopyObject(ctx, in, o...)
 }
 
 func (l lazyS3) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, o ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {

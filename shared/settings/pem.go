@@ -29,16 +29,13 @@ func (s *Settings) CABundle(name string) *x509.CertPool {
 func (s *Settings) ClientCertificate(certName, keyName string) (cert *tls.Certificate, key secret.Value) {
 	certPEM := s.pem(Setting{Name: certName}, "a PEM certificate, or the path of a file of it")
 	keyPEM := s.pem(Setting{Name: keyName, Secret: true}, "a PEM private key, or the path of a file of it")
-	if certPEM == "" && keyPEM == "" {
-		return nil, secret.Value{}
+	if s.Set(certName) && !s.Set(keyName) {
+		s.Problem(keyName, "", "the key of "+certName+" (both or none)")
+	}
+	if s.Set(keyName) && !s.Set(certName) {
+		s.Problem(certName, "", "the certificate of "+keyName+" (both or none)")
 	}
 	if certPEM == "" || keyPEM == "" {
-		if !s.Set(certName) {
-			s.Problem(certName, "", "the certificate of "+keyName+" (both or none)")
-		}
-		if !s.Set(keyName) {
-			s.Problem(keyName, "", "the key of "+certName+" (both or none)")
-		}
 		return nil, secret.Value{}
 	}
 	pair, err := tls.X509KeyPair([]byte(certPEM), []byte(keyPEM))

@@ -221,7 +221,7 @@ func (s *Settings) URL(name, def, expected string) *url.URL {
 	u, err := s.checkURL(v)
 	if err != nil {
 		seen := v
-		if strings.Contains(v, "@") { // may hold a password
+		if strings.ContainsAny(v, "@?#") { // may hold a password or a key
 			seen = "something else (hidden)"
 		}
 		s.Problem(name, seen, expected+": "+err.Error())

@@ -1,0 +1,164 @@
+package deadletter
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
+)
+
+var errDead = errors.New("the process is dead")
+
+// death kills the function at the n-th step: before the effect of a request, or after it, when its answer is lost. From
+// then on nothing has an effect, as when the process is gone.
+type death struct {
+	mu   sync.Mutex
+	at   int // counted from 1
+	step int
+	dead bool
+}
+
+func (d *death) hook(string, string, bool) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.step++; d.step == d.at {
+		d.dead = true
+	}
+	if d.dead {
+		return errDead
+	}
+	return nil
+}
+
+// crashWorld is what a replay with everything in it starts from: several objects, records written twice, one that stays
+// pending, two queues.
+func crashWorld(t *testing.T) *world {
+	w := newWorld(t)
+	w.chunk = crashChunk
+	all := letters("splunk", "a", 30, day0)
+	w.drain(all[:20]...)
+	w.drain(all[15:]...)
+	w.drain(letters("elastic", "b", 12, day0.Add(time.Minute))...)
+	mixed := letters("splunk", "c", 5, day0.Add(2*time.Minute))
+	mixed[2].attributes["replays"] = "3"
+	w.drain(mixed...)
+	return w
+}
+
+const (
+	crashTotal = 30 + 12 + 4 // messages to put back, each once
+	crashChunk = 8
+)
+
+// check replays until nothing remains and wants every event put back, at most once more than needed, and only where a
+// crash can have done it.
+func (w *world) finish(repeated int, what string) {
+	w.t.Helper()
+	w.pass(leaseTime + leaseSkew + time.Second) // the dead replay's lease
+	var a answer
+	for range 10 {
+		if a = w.replay(`{"limit":7}`); a.Remaining == 0 {
+			break
+		}
+	}
+	if a.Remaining != 0 || a.Skipped != 1 {
+		w.t.Errorf("%s: the last answer is %+v", what, a)
+	}
+	more := 0
+	bodies := w.bodies()
+	for body, n := range bodies {
+		if more += n - 1; n > 2 {
+			w.t.Errorf("%s: %s was put back %d times", what, body, n)
+		}
+	}
+	if len(bodies) != crashTotal || more > repeated {
+		w.t.Errorf("%s: %d events put back, want %d; %d of them twice, want at most %d", what, len(bodies), crashTotal, more, repeated)
+	}
+	if c := w.waiting(); c.Pending["splunk"] != 1 || c.Pending["elastic"] != 0 {
+		w.t.Errorf("%s: pending %+v", what, c)
+	}
+	w.wantKeys("pending/", 1)
+	w.wantKeys("replayed/", 3)
+	w.wantKeys(lockName, 0)
+	w.wantKeys("partial/", 1)
+}
+
+// TestReplayDiesAtEveryStep: a replay that dies before or after any of its requests loses nothing, and repeats at most the
+// chunk that it was sending.
+func TestReplayDiesAtEveryStep(t *testing.T) {
+	for _, body := range []string{"", `{"limit":7}`} {
+		for at, more := 1, true; more; at++ {
+			w := crashWorld(t)
+			d := &death{at: at}
+			w.s3.Hook, w.sqs.Hook = d.hook, d.hook
+			w.ask(t.Context(), "POST", replayPath, body, nil)
+			w.s3.Hook, w.sqs.Hook = nil, nil
+			if more = d.dead; more {
+				w.finish(crashChunk, fmt.Sprintf("%q, dead at step %d", body, at))
+			} else if at < 15 {
+				t.Errorf("%q: only %d steps", body, at)
+			}
+		}
+	}
+}
+
+// TestReplayFailsAtEveryStep: one request fails, with or without effect, and the replay lives on.
+func TestReplayFailsAtEveryStep(t *testing.T) {
+	for at, more := 1, true; more; at++ {
+		w := crashWorld(t)
+		var mu sync.Mutex
+		step, what := 0, ""
+		hook := func(op, name string, after bool) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if step++; step == at {
+				what = fmt.Sprintf("%s of %s fails, after %v", op, name, after)
+				return deadlettertest.Error("InternalError")
+			}
+			return nil
+		}
+		w.s3.Hook, w.sqs.Hook = hook, hook
+		w.ask(t.Context(), "POST", replayPath, "", nil)
+		w.s3.Hook, w.sqs.Hook = nil, nil
+		repeated := 0
+		if strings.HasPrefix(what, "SendMessageBatch") && strings.HasSuffix(what, "true") {
+			repeated = crashChunk // nobody can know whether it took effect
+		} else if strings.HasPrefix(what, "PutObject of dead/ledger") {
+			repeated = crashChunk
+		}
+		if more = what != ""; more {
+			w.finish(repeated, what)
+		}
+	}
+}
+
+// TestDrainDiesAtEveryStep: the batch comes back, perhaps with others, and after a replay every event is there once.
+func TestDrainDiesAtEveryStep(t *testing.T) {
+	for at, more := 1, true; more; at++ {
+		w := newWorld(t)
+		all := append(letters("splunk", "a", 5, day0), letters("elastic", "b", 5, day0)...)
+		d := &death{at: at}
+		w.s3.Hook = d.hook
+		failed := w.drain(all[:8]...)
+		w.s3.Hook = nil
+		if more = d.dead; !more {
+			break
+		}
+		if len(failed) == 0 {
+			t.Errorf("step %d: nothing was given back", at)
+		}
+		if failed := w.drain(all[2:]...); failed != nil {
+			t.Errorf("gave back %v", failed)
+		}
+		if failed := w.drain(all[:4]...); failed != nil {
+			t.Errorf("gave back %v", failed)
+		}
+		if w.replay(""); len(w.bodies()) != 10 || w.sqs.Count() != 10 {
+			t.Errorf("step %d: %d messages, %d events", at, w.sqs.Count(), len(w.bodies()))
+		}
+	}
+}

@@ -1,0 +1,422 @@
+package deadletter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
+)
+
+func TestReplayPutsBack(t *testing.T) {
+	w := newWorld(t)
+	w.drain(append(letters("splunk", "a", 25, day0), letters("elastic", "b", 3, day0)...)...)
+	if c := w.waiting(); c.Pending["splunk"] != 25 || c.Pending["elastic"] != 3 || c.Oldest == nil || *c.Oldest != "2026-03-13T10:00:00.000Z" {
+		t.Errorf("pending %+v", c)
+	}
+	status, _, body := w.ask(t.Context(), "POST", replayPath, "", nil)
+	if want := `{"replayed":28,"skipped":0,"by_connector":{"elastic":3,"splunk":25},"remaining":0,"dry_run":false,"errors":[]}`; status != 200 || body != want {
+		t.Errorf("answer %d %s, want %s", status, body, want)
+	}
+	for _, m := range w.sqs.Messages() {
+		queue := w.env["SPLUNK_QUEUE_URL"]
+		if strings.Contains(m.Body, `"b-`) {
+			queue = w.env["ELASTIC_QUEUE_URL"]
+		}
+		if m.Queue != queue || m.Attributes["replays"] != "1" {
+			t.Fatalf("message %+v", m)
+		}
+	}
+	w.wantKeys("pending/", 0)
+	w.wantKeys("replayed/", 2)
+	w.wantKeys("replay.lock", 0)
+	w.wantKeys("partial/", 0)
+	if a := w.replay("{}"); a.Replayed != 0 || a.Remaining != 0 || len(a.Errors) != 0 {
+		t.Errorf("the second answer is %+v", a)
+	}
+	if c := w.waiting(); c.Pending["splunk"] != 0 || c.Oldest != nil {
+		t.Errorf("pending %+v", c)
+	}
+	if m := w.metrics.String(); !strings.Contains(m, `"Replayed":25,"Skipped":0`) {
+		t.Errorf("metrics %s", m)
+	}
+	if strings.Contains(w.out.String(), `"uid"`) {
+		t.Error("the log holds an event")
+	}
+}
+
+func TestReplayGoesOnWhereTheLimitWas(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 30, day0)...)
+	w.drain(letters("splunk", "b", 30, day0.Add(time.Hour))...)
+	for _, want := range []struct{ replayed, remaining, pending int }{{25, 35, 35}, {25, 10, 10}, {10, 0, 0}, {0, 0, 0}} {
+		if a := w.replay(`{"limit":25}`); a.Replayed != want.replayed || a.Remaining != want.remaining {
+			t.Errorf("answer %+v, want %+v", a, want)
+		}
+		if c := w.waiting(); c.Pending["splunk"] != want.pending {
+			t.Errorf("pending %+v, want %+v", c, want)
+		}
+	}
+	if n := len(w.bodies()); n != 60 || w.sqs.Count() != 60 {
+		t.Errorf("%d messages, %d different", w.sqs.Count(), n)
+	}
+	w.wantKeys("partial/", 0)
+	w.wantKeys("replayed/", 2)
+}
+
+func TestReplayDryRunChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 30, day0)...)
+	before := w.s3.Keys("")
+	if a := w.replay(`{"dry_run":true,"limit":20}`); a.Replayed != 20 || a.Remaining != 10 || !a.DryRun || a.ByConnector["splunk"] != 20 {
+		t.Errorf("answer %+v", a)
+	}
+	if w.sqs.Count() != 0 || !slices.Equal(before, w.s3.Keys("")) {
+		t.Error("something has changed")
+	}
+}
+
+func TestReplayChoosesByConnectorAndTime(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 10, time.Date(2026, 3, 13, 23, 59, 55, 0, time.UTC))...) // five of the next day
+	w.drain(letters("elastic", "b", 10, day0)...)
+	a := w.replay(`{"connector":"splunk","from":"2026-03-14T00:00:00Z","to":"2026-03-14T00:00:03Z"}`)
+	if a.Replayed != 3 || a.Remaining != 0 || a.Skipped != 0 {
+		t.Errorf("answer %+v", a)
+	}
+	for body := range w.bodies() {
+		if !strings.Contains(body, "a-005") && !strings.Contains(body, "a-006") && !strings.Contains(body, "a-007") {
+			t.Errorf("put back %s", body)
+		}
+	}
+	if a := w.replay(`{"to":"2026-03-13T00:00:00Z"}`); a.Replayed != 0 {
+		t.Errorf("answer %+v", a)
+	}
+	if c := w.waiting(); c.Pending["splunk"] != 7 || c.Pending["elastic"] != 10 {
+		t.Errorf("pending %+v", c)
+	}
+	// The rest: an object is moved also when its lines were put back by several calls, with other filters.
+	if a := w.replay(`{"from":"2026-03-13T00:00:00Z"}`); a.Replayed != 17 {
+		t.Errorf("answer %+v", a)
+	}
+	w.wantKeys("pending/", 0)
+}
+
+func TestReplaySkips(t *testing.T) {
+	w := newWorld(t)
+	bad := letters("splunk", "bad", 2, day0)
+	bad[0].body, bad[1].body = "not json", "[1]"
+	often := letters("splunk", "often", 1, day0)
+	often[0].attributes["replays"] = "3"
+	good := letters("splunk", "good", 2, day0)
+	w.drain(append(append(bad, often...), good...)...)
+	w.drain(sentLetter("nobody", "x", day0))
+	w.drain(letters("sumo", "s", 4, day0)...)
+	w.drain(letters("qradar", "q", 1, day0)...)
+	w.s3.Put(testPrefix+"pending/connector=splunk/date=2026-03-13/by-hand.jsonl", []byte("nonsense\n\n"+
+		`{"timestamp":"2026-03-13T00:00:00Z","connector":"elastic","event":{},"message_id":"wrong folder"}`))
+	a := w.replay("")
+	if a.Replayed != 2 || a.Skipped != 2+1+1+4+1+2 || a.Remaining != 0 {
+		t.Errorf("answer %+v", a)
+	}
+	for _, want := range []string{"2 skipped (splunk): their body", "1 skipped (splunk): they have been put back three times", "1 skipped (unknown): their connector cannot be told",
+		"5 skipped (qradar, sumo): their connector is not deployed", "2 skipped (splunk): their line"} {
+		if !slices.ContainsFunc(a.Errors, func(e string) bool { return strings.HasPrefix(e, want) }) {
+			t.Errorf("errors lack %q: %q", want, a.Errors)
+		}
+	}
+	if len(a.Errors) != 5 {
+		t.Errorf("errors are %q", a.Errors)
+	}
+	if c := w.waiting(); c.Pending["splunk"] != 3+2 || c.Pending["unknown"] != 1 || c.Pending["sumo"] != 4 {
+		t.Errorf("pending %+v", c)
+	}
+	if a := w.replay(`{"force":true}`); a.Replayed != 1 || a.Skipped != 10 {
+		t.Errorf("forced answer %+v", a)
+	}
+	if m := w.sqs.Messages(); m[len(m)-1].Attributes["replays"] != "4" {
+		t.Errorf("forced message %+v", m[len(m)-1])
+	}
+	w.env["SUMO_QUEUE_URL"] = "https://sqs.test/1/sumo"
+	if a := w.replay(`{"connector":"sumo"}`); a.Replayed != 4 || len(a.Errors) != 0 {
+		t.Errorf("answer after deployment %+v", a)
+	}
+}
+
+func TestReplayTakesARecordOnce(t *testing.T) {
+	w := newWorld(t)
+	all := letters("splunk", "a", 6, day0)
+	w.drain(all[:4]...)
+	w.drain(all[2:]...) // two of them again, in another object
+	native := letter{id: "a-000", body: all[0].body, sent: day0.Add(-26 * time.Hour), movedFrom: "arn:aws:sqs:x:1:splunk-queue"}
+	w.drain(native) // the same message once more, as SQS moved it, of another day
+	if a := w.replay(""); a.Replayed != 6 || a.Remaining != 0 || a.Skipped != 0 {
+		t.Errorf("answer %+v", a)
+	}
+	w.wantKeys("pending/", 0)
+	// And in later calls: the drain writes an object anew that was moved, and the pair of another one.
+	w.drain(all[:4]...)
+	w.drain(all[3:5]...)
+	w.drain(native)
+	if a := w.replay(""); a.Replayed != 0 || a.Remaining != 0 {
+		t.Errorf("second answer %+v", a)
+	}
+	w.wantKeys("pending/", 0)
+	for body, n := range w.bodies() {
+		if n != 1 {
+			t.Errorf("%s was put back %d times", body, n)
+		}
+	}
+}
+
+func TestReplayTakesMoreThanAThousandObjects(t *testing.T) {
+	w := newWorld(t)
+	for i := range 1203 {
+		w.drain(sentLetter("splunk", fmt.Sprintf("m%04d", i), day0.Add(time.Duration(i)*time.Minute)))
+	}
+	if c := w.waiting(); c.Pending["splunk"] != 1203 {
+		t.Errorf("pending %+v", c)
+	}
+	if a := w.replay(`{"limit":1}`); a.Replayed != 1 || a.Remaining != 1202 {
+		t.Errorf("answer %+v", a)
+	}
+	if a := w.replay(""); a.Replayed != 1202 || a.Remaining != 0 || len(a.Errors) != 0 {
+		t.Errorf("answer %+v", a)
+	}
+	w.wantKeys("pending/", 0)
+	w.wantKeys("replayed/", 1203)
+}
+
+func TestReplayStopsBeforeTheDeadline(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 40, day0)...)
+	w.drain(letters("splunk", "b", 40, day0.Add(time.Hour))...)
+	w.drain(letters("elastic", "c", 40, day0.Add(2*time.Hour))...)
+	ctx, cancel := context.WithDeadline(t.Context(), w.now().Add(100*time.Second))
+	defer cancel()
+	w.s3.Hook = func(op, key string, after bool) error {
+		if op == "GetObject" && strings.Contains(key, "pending") && after {
+			w.pass(46 * time.Second) // the second object comes after the stop at 90 s
+		}
+		return nil
+	}
+	w.s3.Now = w.now
+	a := w.replayCtx(ctx, "")
+	if a.Replayed != 0 || a.Remaining != 120 || len(a.Errors) != 0 {
+		t.Errorf("answer %+v", a)
+	}
+	w.wantKeys("replay.lock", 0)
+	w.s3.Hook = nil
+	if a := w.replay(""); a.Replayed != 120 {
+		t.Errorf("next answer %+v", a)
+	}
+}
+
+func TestReplayRefusedEntries(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 12, day0)...)
+	w.drain(letters("elastic", "b", 3, day0)...)
+	throttled := 0
+	w.sqs.Refuse = func(m deadlettertest.Message) (string, bool) {
+		switch {
+		case strings.Contains(m.Body, "a-003"):
+			return "InvalidMessageContents", true
+		case strings.Contains(m.Body, "a-005") && throttled < 2:
+			throttled++
+			return "RequestThrottled", false
+		case strings.Contains(m.Body, "a-007"):
+			return "ServiceUnavailable", false
+		}
+		return "", false
+	}
+	a := w.replay("")
+	if a.Replayed != 10+3 || a.Skipped != 1 || a.Remaining != 1 {
+		t.Errorf("answer %+v", a)
+	}
+	if len(a.Errors) != 2 || !strings.Contains(a.Errors[0]+a.Errors[1], "SQS refuses") || !strings.Contains(a.Errors[1], "ServiceUnavailable") {
+		t.Errorf("errors %q", a.Errors)
+	}
+	if c := w.waiting(); c.Pending["splunk"] != 2 {
+		t.Errorf("pending %+v", c)
+	}
+	w.sqs.Refuse = nil
+	if a := w.replay(""); a.Replayed != 2 || w.sqs.Count() != 15 {
+		t.Errorf("next answer %+v", a)
+	}
+	w.wantKeys("pending/", 0)
+}
+
+func TestReplayOfOneQueueDoesNotHoldUpAnother(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 12, day0)...)
+	w.drain(letters("splunk", "c", 12, day0.Add(2*time.Hour))...)
+	w.drain(letters("elastic", "b", 3, day0.Add(time.Hour))...)
+	w.sqs.Hook = func(_, queue string, _ bool) error {
+		if strings.Contains(queue, "splunk") {
+			return deadlettertest.Error("AWS.SimpleQueueService.NonExistentQueue")
+		}
+		return nil
+	}
+	a := w.replay("")
+	if a.Replayed != 3 || a.Remaining != 24 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "NonExistentQueue") {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+func TestReplayOfTheLargestEvent(t *testing.T) {
+	w := newWorld(t)
+	l := sentLetter("splunk", "a", day0)
+	l.body = `{"time":1,"x":"` + strings.Repeat("x", maxBatchBytes-17) + `"}`
+	if len(l.body) != maxBatchBytes {
+		t.Fatal(len(l.body))
+	}
+	w.drain(l)
+	if a := w.replay(""); a.Replayed != 1 || w.sqs.Messages()[0].Body != l.body {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+func TestReplayAtOnceIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 12, day0)...)
+	var status int
+	var body string
+	var headers map[string]string
+	var once sync.Once
+	w.sqs.Hook = func(string, string, bool) error {
+		once.Do(func() {
+			status, headers, body = w.ask(t.Context(), "POST", replayPath, "", nil)
+			if a := w.replay(`{"dry_run":true}`); a.Replayed != 12 {
+				t.Errorf("a dry run meanwhile says %+v", a)
+			}
+		})
+		return nil
+	}
+	w.env["ELASTIC_QUEUE_URL"] = ""
+	w.replay("")
+	if status != 409 || !strings.Contains(body, "another replay is running") || headers["retry-after"] != "35" {
+		t.Errorf("answer %d %s %v", status, body, headers)
+	}
+	if w.sqs.Count() != 12 {
+		t.Errorf("%d messages", w.sqs.Count())
+	}
+}
+
+func TestLeaseOfADeadReplay(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 2, day0)...)
+	for _, lock := range []string{`{"owner":"dead","expires":"` + w.now().Add(20*time.Second).UTC().Format(time.RFC3339) + `"}`, "nonsense"} {
+		w.s3.Now = w.now
+		w.s3.Put(testPrefix+lockName, []byte(lock))
+		if status, _, _ := w.ask(t.Context(), "POST", replayPath, "", nil); status != 409 {
+			t.Errorf("%s: answered %d before it is stale", lock, status)
+		}
+		w.pass(leaseTime + leaseSkew + time.Second)
+		if status, _, body := w.ask(t.Context(), "POST", replayPath, "", nil); status != 200 {
+			t.Errorf("%s: answered %d %s when it is stale", lock, status, body)
+		}
+	}
+}
+
+func TestLeaseWhoseAnswerWasLost(t *testing.T) {
+	w := newWorld(t)
+	b := &w.replayer().bucket
+	l := newLease(b, w.now)
+	lost := true
+	w.s3.Hook = func(op, _ string, after bool) error {
+		if op == "PutObject" && after && lost { // as if the SDK had tried again: the first try took effect
+			return deadlettertest.Error("PreconditionFailed")
+		}
+		return nil
+	}
+	if err := l.acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.pass(15 * time.Second)
+	if err := l.renew(t.Context()); err != nil || l.left() != leaseTime-leaseSkew {
+		t.Fatal(err, l.left())
+	}
+	lost = false
+	other := newLease(b, w.now)
+	if err := other.acquire(t.Context()); err == nil {
+		t.Fatal("two leases at once")
+	}
+	w.pass(time.Hour)
+	if err := other.acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.renew(t.Context()); err != errLeaseLost { //nolint:errorlint // returned as it is
+		t.Fatal(err)
+	}
+	if err := l.release(t.Context()); err != errLeaseLost || len(w.s3.Keys(testPrefix+lockName)) != 1 { //nolint:errorlint // returned as it is
+		t.Fatal("released another's lease", err)
+	}
+}
+
+// Whoever loses the lease stops: what it has not sent, it sends no more.
+func TestReplayStopsWhenAnotherTakesOver(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 600, day0)...)
+	w.sqs.Hook = func(_, _ string, after bool) error {
+		if after {
+			w.s3.Put(testPrefix+lockName, []byte(`{"owner":"other","expires":"2199-01-01T00:00:00Z"}`))
+			w.pass(time.Minute)
+		}
+		return nil
+	}
+	a := w.replay("")
+	if a.Remaining+a.Replayed != 600 || a.Replayed > maxChunk || len(a.Errors) == 0 {
+		t.Errorf("answer %+v", a)
+	}
+	if len(w.s3.Keys(testPrefix+lockName)) != 1 {
+		t.Error("the other's lease was released")
+	}
+}
+
+func TestReplayOfChangedAndUnreadableObjects(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 3, day0)...)
+	w.drain(letters("splunk", "b", 3, day0.Add(time.Hour))...)
+	w.drain(letters("splunk", "c", 3, day0.Add(2*time.Hour))...)
+	keys := w.wantKeys("pending/", 3)
+	var first, second string
+	for _, key := range keys {
+		switch body := string(w.s3.Body(key)); {
+		case strings.Contains(body, "a-000"):
+			first = key
+		case strings.Contains(body, "b-000"):
+			second = key
+		}
+	}
+	w.s3.Hook = func(op, key string, after bool) error {
+		if op == "GetObject" && key == first && !after {
+			w.s3.Put(first, []byte("changed"))
+		}
+		if op == "GetObject" && key == second {
+			return deadlettertest.Error("AccessDenied")
+		}
+		return nil
+	}
+	a := w.replay("")
+	if a.Replayed != 3 || a.Remaining != 6 || len(a.Errors) != 2 || !strings.Contains(strings.Join(a.Errors, " "), "AccessDenied") {
+		t.Errorf("answer %+v", a)
+	}
+	if len(w.wantKeys("replayed/", 1)) != 1 || w.s3.Body(first) == nil || w.s3.Body(second) == nil {
+		t.Error("an object was moved that was not read")
+	}
+}
+
+func TestReplayWhenS3IsNotThere(t *testing.T) {
+	w := newWorld(t)
+	w.s3.Hook = func(string, string, bool) error { return deadlettertest.Error("AccessDenied") }
+	for _, method := range []string{"GET", "POST"} {
+		status, _, body := w.ask(t.Context(), method, replayPath, "", nil)
+		if status != 500 || !strings.Contains(body, "AccessDenied") {
+			t.Errorf("%s is answered %d %s", method, status, body)
+		}
+	}
+}

@@ -1,0 +1,256 @@
+package deadletter
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+// world is what a function under test has around it. Its clock stands still unless a test moves it.
+type world struct {
+	t       *testing.T
+	s3      *deadlettertest.S3
+	sqs     *deadlettertest.SQS
+	env     map[string]string
+	mu      sync.Mutex
+	clock   time.Time
+	chunk   int        // events of a chunk, 0 is the default
+	out     safeBuffer // log
+	metrics safeBuffer
+}
+
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+const testBucket, testPrefix = "s3://letters/dead", "dead/"
+
+func newWorld(t *testing.T) *world {
+	return &world{t: t, s3: &deadlettertest.S3{}, sqs: &deadlettertest.SQS{}, clock: time.Now(), env: map[string]string{
+		"SIEM_DEAD_LETTER_PATH": testBucket,
+		"SPLUNK_QUEUE_URL":      "https://sqs.test/123456789012/splunk-queue",
+		"ELASTIC_QUEUE_URL":     "https://sqs.test/123456789012/elastic-queue",
+	}}
+}
+
+func (w *world) now() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.clock
+}
+
+func (w *world) pass(d time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.clock = w.clock.Add(d)
+}
+
+func (w *world) options() Options {
+	return Options{Now: w.now, Log: slog.New(slog.NewJSONHandler(&w.out, nil)), Metrics: &w.metrics}
+}
+
+func (w *world) settings() *settings.Settings {
+	return settings.New(func(name string) string { return w.env[name] }, nil)
+}
+
+func noPause(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+
+func (w *world) replayer() *Replay {
+	w.t.Helper()
+	r, err := NewReplay(w.settings(), w.s3, w.sqs, w.options())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.bucket.pause = noPause
+	if w.chunk > 0 {
+		r.chunk = w.chunk
+	}
+	return r
+}
+
+func (w *world) drainer() *Drain {
+	w.t.Helper()
+	d, err := NewDrain(w.settings(), w.s3, w.options())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	d.pause = noPause
+	return d
+}
+
+// ask calls the replay function's URL and returns status, headers and body.
+func (w *world) ask(ctx context.Context, method, path, body string, headers map[string]string) (int, map[string]string, string) {
+	w.t.Helper()
+	event := map[string]any{
+		"version": "2.0", "rawPath": path, "headers": headers, "body": body,
+		"requestContext": map[string]any{"http": map[string]any{"method": method, "path": path}},
+	}
+	payload, err := json.Marshal(event)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.invoke(ctx, payload)
+}
+
+func (w *world) invoke(ctx context.Context, payload []byte) (int, map[string]string, string) {
+	w.t.Helper()
+	out, err := w.replayer().Handle(ctx, payload)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var r response
+	if err := json.Unmarshal(out, &r); err != nil {
+		w.t.Fatalf("response %s: %v", out, err)
+	}
+	if !json.Valid([]byte(r.Body)) || r.Headers["content-type"] != "application/json" {
+		w.t.Fatalf("response is not JSON: %s", out)
+	}
+	return r.Status, r.Headers, r.Body
+}
+
+// replay posts a request and wants a 200.
+func (w *world) replay(body string) answer {
+	w.t.Helper()
+	return w.replayCtx(w.t.Context(), body)
+}
+
+func (w *world) replayCtx(ctx context.Context, body string) answer {
+	w.t.Helper()
+	status, _, text := w.ask(ctx, "POST", replayPath, body, nil)
+	if status != 200 {
+		w.t.Fatalf("status %d: %s", status, text)
+	}
+	var a answer
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		w.t.Fatal(err)
+	}
+	return a
+}
+
+// waiting asks for the pending counts.
+func (w *world) waiting() counts {
+	w.t.Helper()
+	status, _, text := w.ask(w.t.Context(), "GET", replayPath, "", nil)
+	if status != 200 {
+		w.t.Fatalf("status %d: %s", status, text)
+	}
+	var c counts
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+// letter is a message on the dead-letter queue.
+type letter struct {
+	id         string
+	body       string
+	attributes map[string]string
+	sent       time.Time
+	movedFrom  string // ARN
+}
+
+// sent is the letter a connector has sent.
+func sentLetter(connector, id string, failed time.Time) letter {
+	return letter{id: "dlq-" + id, body: fmt.Sprintf(`{"time":%d,"metadata":{"uid":%q}}`, failed.UnixMilli(), id), attributes: map[string]string{
+		"connector": connector, "error": "status 503: busy", "attempts": "5", "message_id": id, "failed_at": failed.UTC().Format(timeLayout),
+	}}
+}
+
+func payloadOf(t *testing.T, letters ...letter) []byte {
+	t.Helper()
+	var records []any
+	for _, l := range letters {
+		attributes := map[string]any{"ApproximateReceiveCount": "1", "SentTimestamp": fmt.Sprint(l.sent.UnixMilli())}
+		if l.movedFrom != "" {
+			attributes["DeadLetterQueueSourceArn"] = l.movedFrom
+		}
+		own := make(map[string]any)
+		for name, value := range l.attributes {
+			own[name] = map[string]any{"stringValue": value, "dataType": "String"}
+		}
+		records = append(records, map[string]any{"messageId": l.id, "receiptHandle": "r", "body": l.body,
+			"attributes": attributes, "messageAttributes": own, "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:dead"})
+	}
+	payload, err := json.Marshal(map[string]any{"Records": records})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return payload
+}
+
+// drain takes letters through the drain and returns the ids it gives back.
+func (w *world) drain(letters ...letter) []string {
+	w.t.Helper()
+	return w.drainPayload(payloadOf(w.t, letters...))
+}
+
+func (w *world) drainPayload(payload []byte) []string {
+	w.t.Helper()
+	out, err := w.drainer().Handle(w.t.Context(), payload)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var response struct {
+		BatchItemFailures []struct{ ItemIdentifier string }
+	}
+	if err := json.Unmarshal(out, &response); err != nil || response.BatchItemFailures == nil {
+		w.t.Fatalf("response %s: %v", out, err)
+	}
+	var failed []string
+	for _, f := range response.BatchItemFailures {
+		failed = append(failed, f.ItemIdentifier)
+	}
+	return failed
+}
+
+var day0 = time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
+
+// letters makes n letters of a connector, a second apart.
+func letters(connector, name string, n int, from time.Time) []letter {
+	all := make([]letter, 0, n)
+	for i := range n {
+		all = append(all, sentLetter(connector, fmt.Sprintf("%s-%03d", name, i), from.Add(time.Duration(i)*time.Second)))
+	}
+	return all
+}
+
+// bodies counts how often each body has been sent.
+func (w *world) bodies() map[string]int {
+	n := make(map[string]int)
+	for _, m := range w.sqs.Messages() {
+		n[m.Body]++
+	}
+	return n
+}
+
+func (w *world) wantKeys(prefix string, n int) []string {
+	w.t.Helper()
+	keys := w.s3.Keys(testPrefix + prefix)
+	if len(keys) != n {
+		w.t.Fatalf("%d objects below %s, want %d: %s", len(keys), prefix, n, strings.Join(keys, "\n"))
+	}
+	return keys
+}

@@ -1,0 +1,381 @@
+package deliver_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/fault"
+)
+
+// script is a SIEM in a function: records are the events' ids.
+type script struct {
+	format   deliver.Format
+	answer   func(ids []string) error
+	requests [][]string
+	bodies   []string
+	renewals int
+	renewed  deliver.Connector
+}
+
+func (s *script) Format() deliver.Format { return s.format }
+
+func (s *script) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
+	id := string(e.AppendID(nil))
+	if strings.HasPrefix(id, "unencodable") {
+		return append(dst, "half"...), false, errors.New("no way to write this")
+	}
+	return append(dst, id...), strings.HasPrefix(id, "shortened"), nil
+}
+
+func (s *script) Send(_ context.Context, b *deliver.Batch) error {
+	var ids []string
+	for i, e := range b.Events {
+		ids = append(ids, string(e.AppendID(nil)))
+		if got := string(b.Record(i)); got != ids[i] {
+			panic("record " + got + " for event " + ids[i])
+		}
+	}
+	b.Meter.Add(len(b.Body))
+	s.requests = append(s.requests, ids)
+	s.bodies = append(s.bodies, string(b.Body))
+	return s.answer(ids)
+}
+
+func (s *script) Current() deliver.Connector { return s }
+
+func (s *script) Renew(context.Context) deliver.Connector {
+	s.renewals++
+	if s.renewed != nil {
+		return s.renewed
+	}
+	return s
+}
+
+func items(ids ...string) []deliver.Item {
+	all := make([]deliver.Item, len(ids))
+	var p event.Parser
+	for i, id := range ids {
+		all[i].Event = new(event.Event)
+		if err := p.Parse(fmt.Appendf(nil, `{"time":1,"metadata":{"uid":%q}}`, id), all[i].Event); err != nil {
+			panic(err)
+		}
+	}
+	return all
+}
+
+func numbered(n int) []string {
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("e%03d", i)
+	}
+	return ids
+}
+
+func run(s *script, in []deliver.Item) ([]deliver.Outcome, deliver.Report) {
+	out := make([]deliver.Outcome, len(in))
+	report := deliver.Deliver(context.Background(), s, in, out)
+	return out, report
+}
+
+// states writes outcomes as letters: delivered, retry, held, rejected, and ? for one without a reason.
+func states(out []deliver.Outcome) string {
+	var b strings.Builder
+	for _, o := range out {
+		switch {
+		case o.State == deliver.Delivered:
+			b.WriteByte('d')
+		case o.Fault == nil:
+			b.WriteByte('?')
+		case o.State == deliver.Rejected:
+			b.WriteByte('x')
+		case o.Fault.Kind == fault.Held || o.Fault.Kind == fault.Denied:
+			b.WriteByte('h')
+		default:
+			b.WriteByte('r')
+		}
+	}
+	return b.String()
+}
+
+func accept([]string) error { return nil }
+
+func always(err error) func([]string) error { return func([]string) error { return err } }
+
+// refuses answers with err when one of the bad is in the batch.
+func refuses(err error, bad ...string) func([]string) error {
+	return func(ids []string) error {
+		for _, id := range ids {
+			for _, b := range bad {
+				if id == b {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+}
+
+var (
+	rejected = &fault.Fault{Kind: fault.Rejected, Status: 400}
+	tooLarge = &fault.Fault{Kind: fault.TooLarge, Status: 413}
+	denied   = &fault.Fault{Kind: fault.Denied, Status: 401}
+	busy     = &fault.Fault{Kind: fault.Transient, Status: 503}
+	broken   = &fault.Fault{Kind: fault.Transient, Status: 500}
+)
+
+func TestOutcomes(t *testing.T) {
+	for name, c := range map[string]struct {
+		ids      []string
+		answer   func([]string) error
+		want     string
+		requests int
+	}{
+		"nothing to do":             {nil, accept, "", 0},
+		"accepted":                  {numbered(3), accept, "ddd", 1},
+		"unknown error":             {numbered(3), always(errors.New("hm")), "rrr", 1},
+		"busy":                      {numbered(3), always(busy), "rrr", 1},
+		"broken":                    {numbered(3), always(broken), "rrr", 1},
+		"denied":                    {numbered(2), always(denied), "hh", 2},
+		"held":                      {numbered(2), always(&fault.Fault{Kind: fault.Held}), "hh", 1},
+		"alone and refused":         {numbered(1), always(rejected), "x", 1},
+		"alone and too large":       {numbered(1), always(tooLarge), "x", 1},
+		"both refused":              {numbered(2), always(rejected), "hh", 3},
+		"all refused":               {numbered(100), always(rejected), strings.Repeat("h", 100), 3 + 16},
+		"all too large":             {numbered(100), always(tooLarge), strings.Repeat("h", 100), 3 + 16},
+		"one refused":               {numbered(4), refuses(rejected, "e002"), "ddxd", 5},
+		"unencodable":               {[]string{"a", "unencodable", "b"}, accept, "dxd", 1},
+		"only unencodable":          {[]string{"unencodable", "unencodable2"}, accept, "xx", 0},
+		"one refused, one not sent": {[]string{"a", "unencodable"}, always(rejected), "xx", 1},
+		"shortened":                 {[]string{"shortened", "b"}, accept, "dd", 1},
+		"verdicts that do not fit":  {numbered(2), always(&deliver.Partial{Verdicts: make([]error, 3)}), "rr", 1},
+		"unjudged for ever":         {numbered(2), always(&deliver.Partial{Verdicts: []error{&fault.Fault{Kind: fault.Unjudged}, &fault.Fault{Kind: fault.Unjudged}}}), "rr", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &script{format: deliver.Format{Separator: ","}, answer: c.answer}
+			out, report := run(s, items(c.ids...))
+			if got := states(out); got != c.want {
+				t.Errorf("outcomes %s, want %s", got, c.want)
+			}
+			if len(s.requests) != c.requests || report.Requests != c.requests {
+				t.Errorf("%d requests, %d counted, want %d", len(s.requests), report.Requests, c.requests)
+			}
+		})
+	}
+}
+
+func TestShortenedIsKnown(t *testing.T) {
+	s := &script{answer: accept}
+	out, _ := run(s, items("a", "shortened"))
+	if out[0].Shortened || !out[1].Shortened {
+		t.Errorf("shortened: %v %v, want false true", out[0].Shortened, out[1].Shortened)
+	}
+}
+
+func TestPacking(t *testing.T) {
+	f := deliver.Format{Open: "[", Separator: ",", Close: "]"}
+	for name, c := range map[string]struct {
+		format deliver.Format
+		ids    []string
+		want   []string
+		states string
+	}{
+		"no limits":        {f, []string{"aa", "bb"}, []string{"[aa,bb]"}, "dd"},
+		"records":          {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxRecords: 2}, []string{"a", "b", "c"}, []string{"[a,b]", "[c]"}, "ddd"},
+		"bytes, just fits": {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: 7}, []string{"aa", "bb"}, []string{"[aa,bb]"}, "dd"},
+		"bytes, one over":  {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: 6}, []string{"aa", "bb", "c"}, []string{"[aa]", "[bb,c]"}, "ddd"},
+		"one too large":    {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: 6}, []string{"aaaa", "bbbbb", "c"}, []string{"[aaaa]", "[c]"}, "dxd"},
+		"record limit":     {deliver.Format{Separator: ",", MaxRecordBytes: 2}, []string{"aa", "bbb", "c"}, []string{"aa,c"}, "dxd"},
+		"alone over bytes": {deliver.Format{Separator: ",", MaxBytes: 4, MaxRecordBytes: 6}, []string{"a", "bbbbbb", "c", "ddddddd"}, []string{"a", "bbbbbb", "c"}, "dddx"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &script{format: c.format, answer: accept}
+			out, _ := run(s, items(c.ids...))
+			if got := strings.Join(s.bodies, " "); got != strings.Join(c.want, " ") {
+				t.Errorf("bodies %s, want %s", got, c.want)
+			}
+			if got := states(out); got != c.states {
+				t.Errorf("outcomes %s, want %s", got, c.states)
+			}
+		})
+	}
+}
+
+// TestStops: what is wrong with the way to the SIEM is not tried again with the rest of the batch.
+func TestStops(t *testing.T) {
+	for name, c := range map[string]struct {
+		err      error
+		requests int
+	}{
+		"network":   {&fault.Fault{}, 1},
+		"busy":      {busy, 1},
+		"throttled": {&fault.Fault{Kind: fault.Throttled, Status: 429}, 1},
+		"held":      {&fault.Fault{Kind: fault.Held, Status: 404}, 1},
+		"denied":    {denied, 2},
+		"broken":    {broken, 3},
+	} {
+		s := &script{format: deliver.Format{MaxRecords: 1}, answer: always(c.err)}
+		out, _ := run(s, items(numbered(3)...))
+		if len(s.requests) != c.requests || strings.ContainsAny(states(out), "dx?") {
+			t.Errorf("%s: %d requests, outcomes %s, want %d requests and every event kept", name, len(s.requests), states(out), c.requests)
+		}
+	}
+}
+
+// TestRenew: after a refused credential, the connector that Renew gives is used, and the batch encoded for it.
+func TestRenew(t *testing.T) {
+	next := &script{format: deliver.Format{Separator: ";"}, answer: accept}
+	s := &script{format: deliver.Format{Separator: ","}, answer: always(denied), renewed: next}
+	out, report := run(s, items("a", "b"))
+	if states(out) != "dd" || s.renewals != 1 || strings.Join(next.bodies, " ") != "a;b" || report.Requests != 2 {
+		t.Errorf("outcomes %s, %d renewals, bodies %q", states(out), s.renewals, next.bodies)
+	}
+}
+
+// TestPartial: a prefix is taken, one event refused, and the rest sent again in the same run.
+func TestPartial(t *testing.T) {
+	s := &script{}
+	s.answer = func(ids []string) error {
+		p := &deliver.Partial{Verdicts: make([]error, len(ids))}
+		for i, id := range ids {
+			if strings.HasPrefix(id, "bad") {
+				p.Verdicts[i] = rejected
+				for j := i + 1; j < len(ids); j++ {
+					p.Verdicts[j] = &fault.Fault{Kind: fault.Unjudged}
+				}
+				return p
+			}
+		}
+		return nil
+	}
+	out, _ := run(s, items("a", "b", "bad1", "c", "bad2", "bad3", "d"))
+	if states(out) != "ddxdxxd" || len(s.requests) != 4 {
+		t.Errorf("outcomes %s in %d requests, want ddxdxxd in 4", states(out), len(s.requests))
+	}
+	seen := map[string]int{}
+	for _, ids := range s.requests {
+		for _, id := range ids {
+			seen[id]++
+		}
+	}
+	if seen["a"] != 1 || seen["bad1"] != 1 {
+		t.Errorf("settled events were sent again: %v", seen)
+	}
+}
+
+// TestBrokenByOne: a SIEM that breaks over one event takes nobody with it when there is no other attempt.
+func TestBrokenByOne(t *testing.T) {
+	s := &script{answer: refuses(broken, "e001")}
+	in := items(numbered(4)...)
+	if out, _ := run(s, in); states(out) != "rrrr" || len(s.requests) != 1 {
+		t.Errorf("first attempt: %s in %d requests, want rrrr in 1", states(out), len(s.requests))
+	}
+	in[0].Last = true
+	if out, _ := run(s, in); states(out) != "drdd" {
+		t.Errorf("last attempt: %s, want drdd", states(out))
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	ctx, cancel := context.WithDeadline(context.Background(), time.Now().Add(time.Hour))
+	s := &script{format: deliver.Format{MaxRecords: 1}}
+	s.answer = func(ids []string) error {
+		if ids[0] == "e001" {
+			cancel()
+		}
+		return nil
+	}
+	out := make([]deliver.Outcome, 4)
+	deliver.Deliver(ctx, s, items(numbered(4)...), out)
+	if states(out) != "ddrr" || len(s.requests) != 2 {
+		t.Errorf("outcomes %s in %d requests, want ddrr in 2", states(out), len(s.requests))
+	}
+}
+
+// FuzzDeliver lets a SIEM answer at random, and holds the engine to what the SIEM has really said: an event is delivered
+// exactly when it was taken, rejected only when it was refused, and nothing is without an outcome.
+func FuzzDeliver(f *testing.F) {
+	for seed := range uint64(20) {
+		f.Add(seed, uint8(seed*13))
+	}
+	f.Fuzz(func(t *testing.T, seed uint64, n uint8) {
+		rng := rand.New(rand.NewPCG(seed, uint64(n)))
+		taken, refused := map[string]int{}, map[string]bool{}
+		poison := rng.IntN(4)
+		s := &script{format: deliver.Format{MaxRecords: rng.IntN(9), MaxBytes: 20 + rng.IntN(80)}}
+		s.answer = func(ids []string) error { return randomAnswer(rng, poison, ids, taken, refused) }
+		in := items(numbered(int(n))...)
+		for i := range in {
+			in[i].Last = rng.IntN(3) == 0
+		}
+		out, _ := run(s, in)
+		for i, o := range out {
+			id := string(in[i].Event.AppendID(nil))
+			switch o.State {
+			case deliver.Delivered:
+				if taken[id] == 0 {
+					t.Fatalf("%s is called delivered, and was never taken", id)
+				}
+			case deliver.Rejected:
+				if !refused[id] || taken[id] > 0 {
+					t.Fatalf("%s is rejected: refused %v, taken %d", id, refused[id], taken[id])
+				}
+			case deliver.Retry:
+				if taken[id] > 0 {
+					t.Fatalf("%s was taken and is to be sent again", id)
+				}
+				if o.Fault == nil {
+					t.Fatalf("%s is to be retried, and nobody knows why", id)
+				}
+			}
+			if taken[id] > 1 {
+				t.Fatalf("%s was sent again after it had been taken", id)
+			}
+		}
+	})
+}
+
+// randomAnswer takes, refuses, or fails, and keeps the books.
+func randomAnswer(rng *rand.Rand, poison int, ids []string, taken map[string]int, refused map[string]bool) error {
+	isBad := func(id string) bool { return poison > 0 && (int(id[3])+int(id[2])*7)%7 < poison-1 }
+	switch rng.IntN(12) {
+	case 0:
+		return &fault.Fault{Kind: fault.Kind(rng.IntN(4)), Status: 500 + rng.IntN(5)}
+	case 1:
+		return errors.New("what?")
+	case 2, 3, 4:
+		p := &deliver.Partial{Verdicts: make([]error, len(ids))}
+		for i, id := range ids {
+			switch rng.IntN(4) {
+			case 0:
+				p.Verdicts[i] = rejected
+				refused[id] = true
+			case 1:
+				p.Verdicts[i] = &fault.Fault{Kind: fault.Unjudged}
+			case 2:
+				p.Verdicts[i] = busy
+			default:
+				taken[id]++
+			}
+		}
+		return p
+	}
+	for _, id := range ids {
+		if isBad(id) {
+			for _, id := range ids {
+				refused[id] = true
+			}
+			return rejected
+		}
+	}
+	for _, id := range ids {
+		taken[id]++
+	}
+	return nil
+}

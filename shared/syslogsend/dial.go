@@ -1,0 +1,104 @@
+package syslogsend
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/netfault"
+)
+
+// dial opens a connection that the peer has not refused.
+func (s *Sender) dial(ctx context.Context) (*conn, error) {
+	network := s.cfg.Network
+	if network == TLS {
+		network = TCP
+	}
+	d := net.Dialer{
+		Timeout: s.cfg.Timeout / 2, // half for each step, so that the step that hangs is the one that is blamed
+		// A peer that vanishes without a word is found by these two: unanswered probes where nothing is sent,
+		// unacknowledged bytes where something is.
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
+		Control: func(network, _ string, raw syscall.RawConn) error {
+			if network == "udp4" || network == "udp6" {
+				return nil
+			}
+			return setUserTimeout(raw, s.cfg.Timeout)
+		},
+	}
+	raw, err := d.DialContext(ctx, string(network), s.cfg.Address)
+	if err != nil {
+		return nil, err
+	}
+	c := &conn{Conn: raw, raw: raw}
+	if c.kernel, err = raw.(syscall.Conn).SyscallConn(); err != nil {
+		c.abort()
+		return nil, err
+	}
+	if s.cfg.Network != TLS {
+		return c, nil
+	}
+	if err := s.secure(ctx, c); err != nil {
+		c.abort()
+		return nil, err
+	}
+	return c, nil
+}
+
+// secure makes the TLS handshake, and waits whether the peer takes it.
+func (s *Sender) secure(ctx context.Context, c *conn) error {
+	asked := false
+	secured := tls.Client(c.raw, s.tlsConfig(&asked))
+	shaking, cancel := context.WithTimeout(ctx, s.cfg.Timeout/2)
+	defer cancel()
+	if err := secured.HandshakeContext(shaking); err != nil {
+		return onceAsked(asked, &netfault.HandshakeError{Err: err})
+	}
+	c.Conn, c.proven = secured, true
+	return onceAsked(asked, c.watch(ctx, grace))
+}
+
+func (s *Sender) tlsConfig(asked *bool) *tls.Config {
+	name := s.cfg.ServerName
+	if name == "" {
+		name, _, _ = net.SplitHostPort(s.cfg.Address) // dialled already, so it has this form
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		RootCAs:    s.cfg.RootCAs,
+		ServerName: name,
+		// The certificate is shown whatever CAs the peer says it takes: a refusal says more than a silence.
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			*asked = true
+			if s.cfg.Certificate == nil {
+				return &tls.Certificate{}, nil
+			}
+			return s.cfg.Certificate, nil
+		},
+		DynamicRecordSizingDisabled: true, // nobody waits for the first byte of a batch
+		// No session is resumed: the peer shall look at our certificate each time.
+	}
+}
+
+// askedError is the end of a connection whose peer had just asked for our certificate. Some peers refuse one without an
+// alert, and others close so fast that the alert is lost.
+type askedError struct{ err error }
+
+func (e *askedError) Error() string { return e.err.Error() }
+func (e *askedError) Unwrap() error { return e.err }
+
+// onceAsked marks err when the peer has asked for our certificate and then hung up.
+func onceAsked(asked bool, err error) error {
+	if !asked || err == nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		return &askedError{err}
+	}
+	return err
+}

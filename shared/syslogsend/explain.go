@@ -1,0 +1,97 @@
+package syslogsend
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+
+	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/netfault"
+)
+
+// refusals are the TLS alerts by which a peer refuses a client certificate, or the lack of one. handshake_failure is how
+// TLS 1.2 says the latter. https://www.rfc-editor.org/rfc/rfc8446#section-6.2
+var refusals = [...]tls.AlertError{
+	40,  // handshake_failure
+	42,  // bad_certificate
+	43,  // unsupported_certificate
+	44,  // certificate_revoked
+	45,  // certificate_expired
+	46,  // certificate_unknown
+	48,  // unknown_ca
+	49,  // access_denied
+	116, // certificate_required
+}
+
+// refusesCertificate tells whether err is one of these alerts, sent by the peer. crypto/tls has no exported type for an
+// alert that came over TCP, but gives it the words of its exported twin, which are compared here.
+func refusesCertificate(err error) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" || op.Err == nil {
+		return false
+	}
+	for _, alert := range refusals {
+		if op.Err.Error() == alert.Error() {
+			return true
+		}
+	}
+	return false
+}
+
+// explain makes err a fault. Where either side refuses the other's certificate it is Denied and not Held: our certificate
+// and the CA bundle may both stand in the secret, so that reading it again may mend it, and where it does not, Denied
+// comes to the same as Held.
+func (s *Sender) explain(err error) *fault.Fault {
+	f := &fault.Fault{Err: err}
+	f.Step, f.Kind, f.Hint = netfault.Explain(err, s.cfg.Settings.Host, s.cfg.Settings.CABundle)
+	var (
+		verify *tls.CertificateVerificationError
+		name   x509.HostnameError
+		asked  *askedError
+		shake  *netfault.HandshakeError
+	)
+	switch {
+	case errors.As(err, &verify):
+		f.Kind = fault.Denied
+		if errors.As(err, &name) {
+			f.Hint += ": " + s.cfg.Settings.ServerName + " sets the name to verify"
+		}
+	case refusesCertificate(err), errors.As(err, &asked):
+		f.Step, f.Kind, f.Hint = fault.TLS, fault.Denied, s.certificateHint()
+	case f.Step == fault.TLS && !errors.As(err, &shake): // an alert on a connection that stood
+		f.Step, f.Kind, f.Hint = fault.Request, fault.Transient, ""
+	case errors.Is(err, syscall.EMSGSIZE):
+		f.Kind = fault.TooLarge
+	case errors.Is(err, syscall.ECONNREFUSED) && s.cfg.Network == UDP:
+		f.Hint = "nothing listens there for UDP: check host and port in " + s.cfg.Settings.Host
+	}
+	f.Detail = s.detail(f.Step, err)
+	return f
+}
+
+// detail says what was being done.
+func (s *Sender) detail(step fault.Step, err error) string {
+	at := string(s.cfg.Network) + " " + s.cfg.Address
+	switch {
+	case step != fault.Request:
+		return "connecting to " + at
+	case errors.Is(err, io.EOF):
+		return "not confirmed, as the peer closed the connection: sending to " + at
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return "not confirmed in time: sending to " + at
+	}
+	return "not confirmed: sending to " + at
+}
+
+func (s *Sender) certificateHint() string {
+	if s.cfg.Certificate == nil {
+		return "the peer wants a client certificate: set " + s.cfg.Settings.Certificate
+	}
+	return "the peer refuses the client certificate of " + s.cfg.Settings.Certificate +
+		": it may have expired, been revoked, or be signed by a CA the peer does not know"
+}

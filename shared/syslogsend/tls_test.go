@@ -1,0 +1,173 @@
+package syslogsend
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/fault"
+)
+
+func TestTLSPeer(t *testing.T) {
+	t.Parallel()
+	ca, other := newAuthority(t), newAuthority(t)
+	version := func(v uint16) func(*tls.Config) {
+		return func(c *tls.Config) { c.MinVersion, c.MaxVersion = v, v }
+	}
+	wantsCertificate := func(c *tls.Config) { c.ClientAuth = tls.RequireAndVerifyClientCert }
+	for name, c := range map[string]struct {
+		server []func(*tls.Config)
+		client func(*Config)
+		kind   fault.Kind
+		hint   string // "" means that the batch is delivered
+	}{
+		"1.2":             {server: []func(*tls.Config){version(tls.VersionTLS12)}},
+		"1.3":             {server: []func(*tls.Config){version(tls.VersionTLS13)}},
+		"1.3, mutual":     {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(ca)},
+		"1.2, mutual":     {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(ca)},
+		"name set":        {client: func(c *Config) { c.ServerName = "collector.test" }},
+		"other name":      {client: func(c *Config) { c.ServerName = "other.test" }, kind: fault.Denied, hint: "X_NAME"},
+		"unknown CA":      {client: func(c *Config) { c.RootCAs = other.pool() }, kind: fault.Denied, hint: "X_CA"},
+		"system's CAs":    {client: func(c *Config) { c.RootCAs = nil }, kind: fault.Denied, hint: "X_CA"},
+		"1.1 only":        {server: []func(*tls.Config){version(tls.VersionTLS11)}, kind: fault.Held, hint: "versions"},
+		"1.3, missing":    {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, kind: fault.Denied, hint: "set X_CERT"},
+		"1.2, missing":    {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, kind: fault.Denied, hint: "set X_CERT"},
+		"1.3, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(other), kind: fault.Denied, hint: "certificate of X_CERT"},
+		"1.2, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(other), kind: fault.Denied, hint: "certificate of X_CERT"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := ca.server()
+			for _, change := range c.server {
+				change(cfg)
+			}
+			p := newTLSPeer(t, cfg, (*peer).reads)
+			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
+				cfg.RootCAs = ca.pool()
+				if c.client != nil {
+					c.client(cfg)
+				}
+			})
+			check, err := s.Check(t.Context()), send(s, "a message\n")
+			if c.hint == "" {
+				if check != nil || err != nil {
+					t.Fatalf("check %v, send %v, want both to work", check, err)
+				}
+				p.waitFor(t, []byte("a message\n"))
+				return
+			}
+			for _, err := range []error{check, err} {
+				if text := wantFault(t, err, fault.TLS, c.kind); !strings.Contains(text, c.hint) {
+					t.Errorf("%q does not mention %q", text, c.hint)
+				}
+			}
+			p.waitFor(t, nil)
+		})
+	}
+}
+
+// ours gives the client a certificate signed by a.
+func ours(a *authority) func(*Config) {
+	return func(c *Config) { c.Certificate = a.leaf(x509.ExtKeyUsageClientAuth) }
+}
+
+// TestRefusedWithoutAnAlert has a peer judge our certificate by itself after the handshake, and hang up.
+func TestRefusedWithoutAnAlert(t *testing.T) {
+	ca := newAuthority(t)
+	for name, hangUp := range map[string]func(net.Conn){"close": func(c net.Conn) { c.Close() }, "reset": reset} {
+		t.Run(name, func(t *testing.T) {
+			cfg := ca.server()
+			cfg.ClientAuth = tls.RequestClientCert
+			p := newTLSPeer(t, cfg, func(_ *peer, _ int, c net.Conn) { hangUp(c) })
+			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() })
+			wantFault(t, send(s, "x\n"), fault.TLS, fault.Denied)
+		})
+	}
+	t.Run("never asked", func(t *testing.T) {
+		p := newTLSPeer(t, ca.server(), func(_ *peer, _ int, c net.Conn) { c.Close() })
+		s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() })
+		wantFault(t, send(s, "x\n"), fault.Request, fault.Transient)
+	})
+}
+
+func TestTLSPeerClosesBetweenBatches(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	for name, hangUp := range map[string]func(net.Conn){"close": func(c net.Conn) { c.Close() }, "reset": reset} {
+		t.Run(name, func(t *testing.T) {
+			closeNow, closed := make(chan bool), make(chan bool)
+			p := newTLSPeer(t, ca.server(), func(p *peer, n int, c net.Conn) {
+				if n > 0 {
+					p.reads(n, c)
+					return
+				}
+				_, _ = io.CopyN(p, c, int64(len("first\n")))
+				<-closeNow
+				hangUp(c)
+				close(closed)
+			})
+			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() })
+			if err := send(s, "first\n"); err != nil {
+				t.Fatal(err)
+			}
+			close(closeNow)
+			<-closed
+			if err := send(s, "second\n"); err != nil {
+				t.Fatalf("after the peer had closed: %v, want a new connection", err)
+			}
+			p.waitFor(t, []byte("first\nsecond\n"))
+		})
+	}
+}
+
+func TestTLSPeerThatIsNone(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		treat func(p *peer, n int, c net.Conn)
+		kind  fault.Kind
+	}{
+		"speaks something else": {func(_ *peer, _ int, c net.Conn) { _, _ = c.Write([]byte("220 ready to serve you\r\n")) }, fault.Held},
+		"says nothing":          {(*peer).reads, fault.Transient},
+		"resets":                {func(_ *peer, _ int, c net.Conn) { reset(c) }, fault.Transient},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t, c.treat)
+			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.Timeout = time.Second })
+			if err := send(s, "x\n"); name == "resets" {
+				wantTransient(t, err)
+			} else {
+				wantFault(t, err, fault.TLS, c.kind)
+			}
+		})
+	}
+}
+
+// TestLateAlert has the peer refuse our certificate only when the batch is on its way, after the grace.
+func TestLateAlert(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t)
+	judge := make(chan bool)
+	cfg := ca.server()
+	cfg.ClientAuth = tls.RequestClientCert
+	cfg.VerifyConnection = func(tls.ConnectionState) error {
+		<-judge
+		return errors.New("not on the list")
+	}
+	p := newPeer(t, func(_ *peer, _ int, c net.Conn) {
+		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
+		if err := tls.Server(c, cfg).Handshake(); err == nil {
+			t.Error("the peer has not refused the certificate")
+		}
+		c.Close()
+	})
+	s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
+		cfg.RootCAs = ca.pool()
+		ours(ca)(cfg)
+	})
+	time.AfterFunc(2*grace, func() { close(judge) })
+	wantFault(t, send(s, strings.Repeat("x", 256<<10)), fault.TLS, fault.Denied)
+}
