@@ -1,0 +1,322 @@
+package connector
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+const testKey = "0123456789abcdef0123456789abcdef"
+
+// intake is a server in Datadog's place. It keeps what it is sent, and answers as it is told.
+type intake struct {
+	*httptest.Server
+	mu       sync.Mutex
+	requests []*http.Request
+	bodies   [][]byte
+	answer   http.HandlerFunc
+}
+
+func newIntake(t testing.TB, answer http.HandlerFunc) *intake {
+	t.Helper()
+	s := &intake{answer: answer}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Errorf("reading a request: %v", err)
+		}
+		s.mu.Lock()
+		s.requests, s.bodies = append(s.requests, r), append(s.bodies, body)
+		s.mu.Unlock()
+		s.answer(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func accept(w http.ResponseWriter, _ *http.Request) {
+	w.WriteHeader(http.StatusAccepted)
+	_, _ = w.Write([]byte("{}"))
+}
+
+func answer(status int, header map[string]string, body string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for name, value := range header {
+			w.Header().Set(name, value)
+		}
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}
+}
+
+func env(values map[string]string) settings.Lookup {
+	return func(name string) string { return values[name] }
+}
+
+// configure reads the settings of a connector to the intake at url, with more or other values.
+func configure(t testing.TB, url string, more map[string]string) config {
+	t.Helper()
+	values := map[string]string{
+		"DATADOG_API_KEY": testKey, "DATADOG_INTAKE_URL": url, "SIEM_ALLOW_HTTP": "true", "SIEM_COMPRESSION": "none",
+	}
+	maps.Copy(values, more)
+	s := settings.New(env(values), nil)
+	cfg := readConfig(s)
+	if err := s.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func parse(t testing.TB, body []byte) *event.Event {
+	t.Helper()
+	var p event.Parser
+	e := new(event.Event)
+	if err := p.Parse(body, e); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// source is a deliver.Source whose connector stays the same.
+type source struct{ deliver.Connector }
+
+func (s source) Current() deliver.Connector              { return s.Connector }
+func (s source) Renew(context.Context) deliver.Connector { return s.Connector }
+
+func send(t *testing.T, c deliver.Connector, events ...*event.Event) []deliver.Outcome {
+	t.Helper()
+	items := make([]deliver.Item, len(events))
+	for i, e := range events {
+		items[i].Event = e
+	}
+	outcomes := make([]deliver.Outcome, len(events))
+	deliver.Deliver(t.Context(), source{c}, items, outcomes)
+	return outcomes
+}
+
+func TestPage(t *testing.T) {
+	body, err := os.ReadFile("testdata/page.event.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := os.ReadFile("testdata/page.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newIntake(t, accept)
+	c := open(configure(t, s.URL, map[string]string{"DATADOG_TAGS": "env:production"}))
+	if o := send(t, c, parse(t, body)); o[0].State != deliver.Delivered || o[0].Shortened {
+		t.Fatalf("outcome %+v", o[0])
+	}
+	if got := append(s.bodies[0], '\n'); !bytes.Equal(got, want) {
+		t.Errorf("sent\n%s\nwant\n%s", got, want)
+	}
+	r := s.requests[0]
+	if r.Method != http.MethodPost || r.URL.Path != "/api/v2/logs" || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("DD-API-KEY") != testKey {
+		t.Errorf("%s %s with %v", r.Method, r.URL, r.Header)
+	}
+}
+
+// entry is a log entry as Datadog reads it.
+type entry struct {
+	Source    string `json:"ddsource"`
+	Tags      string `json:"ddtags"`
+	Host      string `json:"hostname"`
+	Service   string `json:"service"`
+	Message   string `json:"message"`
+	Timestamp *int64 `json:"timestamp"`
+}
+
+func TestEveryEventArrivesAsItWas(t *testing.T) {
+	s := newIntake(t, accept)
+	c := open(configure(t, s.URL, map[string]string{"SIEM_HOST": "h", "DATADOG_SERVICE": `s"1`, "DATADOG_SOURCE": "src"}))
+	g := ocsfgen.New(4)
+	var events []*event.Event
+	for range 100 {
+		events = append(events, parse(t, g.Next()))
+	}
+	for i, o := range send(t, c, events...) {
+		if o.State != deliver.Delivered || o.Shortened {
+			t.Fatalf("event %d: %+v", i, o)
+		}
+	}
+	var entries []entry
+	if err := json.Unmarshal(s.bodies[0], &entries); err != nil || len(entries) != 100 {
+		t.Fatalf("%d entries, %v", len(entries), err)
+	}
+	for i, got := range entries {
+		want := entry{Source: "src", Tags: `service:s"1`, Host: "h", Service: `s"1`, Message: string(events[i].Body)}
+		if got != want {
+			t.Errorf("entry %d is %+v, want %+v", i, got, want)
+		}
+	}
+}
+
+// sized makes an event whose entry has exactly that many bytes.
+func sized(t *testing.T, c *connector, size int) *event.Event {
+	t.Helper()
+	with := func(pad int) *event.Event {
+		return parse(t, []byte(`{"time":1741824000123,"class_uid":6003,"metadata":{"uid":"big"},"pad":"`+strings.Repeat("x", pad)+`"}`))
+	}
+	record, _, _ := c.Append(nil, with(0))
+	return with(size - len(record))
+}
+
+func TestEntryLimit(t *testing.T) {
+	c := open(configure(t, "http://127.0.0.1:1", map[string]string{"DATADOG_EVENT_TIME": "true"}))
+	c.client = clientAt(c.cfg, time.UnixMilli(1741824000123))
+	e := sized(t, c, maxEntryBytes)
+	record, shortened, err := c.Append([]byte("before"), e)
+	if err != nil || shortened || len(record)-len("before") != maxEntryBytes {
+		t.Errorf("at the limit: %d bytes, shortened %v, %v", len(record), shortened, err)
+	}
+	e = sized(t, c, maxEntryBytes+1)
+	record, shortened, err = c.Append([]byte("before"), e)
+	var got entry
+	if err != nil || !shortened || !bytes.HasPrefix(record, []byte("before")) || json.Unmarshal(record[len("before"):], &got) != nil {
+		t.Fatalf("over the limit: %.200s, shortened %v, %v", record, shortened, err)
+	}
+	if want := string(e.AppendShortened(nil)); got.Message != want || got.Timestamp == nil || got.Service != "arbitex" {
+		t.Errorf("over the limit: %+v, want the message %s", got, want)
+	}
+}
+
+// An id can be so long that even what stands in the event's place does not fit.
+func TestEntryThatCannotBeShortened(t *testing.T) {
+	s := newIntake(t, accept)
+	c := open(configure(t, s.URL, nil))
+	long := parse(t, []byte(`{"time":1741824000123,"metadata":{"uid":"`+strings.Repeat("x", maxEntryBytes)+`"}}`))
+	o := send(t, c, long, parse(t, []byte(`{"time":1}`)))
+	if o[0].State != deliver.Rejected || !strings.Contains(o[0].Fault.Error(), "at most 1000000") || o[1].State != deliver.Delivered {
+		t.Errorf("outcomes %+v", o)
+	}
+}
+
+func TestRequestLimits(t *testing.T) {
+	for _, test := range []struct {
+		name          string
+		sizes         []int
+		first, second int // entries in the requests
+	}{
+		{"exactly the bytes", []int{1e6, 1e6, 1e6, 1e6, 1e6 - 6}, 5, 0},
+		{"one byte over", []int{1e6, 1e6, 1e6, 1e6, 1e6 - 5}, 4, 1},
+		{"exactly the entries", make([]int, maxEntries), 1000, 0},
+		{"one entry over", make([]int, maxEntries+1), 1000, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newIntake(t, accept)
+			c := open(configure(t, s.URL, nil))
+			small := parse(t, []byte(`{"time":1}`))
+			events := make([]*event.Event, len(test.sizes))
+			for i, size := range test.sizes {
+				if events[i] = small; size > 0 {
+					events[i] = sized(t, c, size)
+				}
+			}
+			send(t, c, events...)
+			counts := [2]int{}
+			for i, body := range s.bodies {
+				var entries []json.RawMessage
+				if err := json.Unmarshal(body, &entries); err != nil || len(body) > maxRequestBytes {
+					t.Fatalf("request %d: %d bytes, %v", i, len(body), err)
+				}
+				counts[i] = len(entries)
+			}
+			if counts != [2]int{test.first, test.second} {
+				t.Errorf("requests of %v entries, want %d and %d", counts, test.first, test.second)
+			}
+		})
+	}
+}
+
+func TestEventTime(t *testing.T) {
+	now := time.Date(2026, time.March, 13, 12, 0, 0, 0, time.UTC)
+	for _, test := range []struct {
+		setting string
+		age     time.Duration
+		told    bool
+	}{
+		{"", 0, false},
+		{"false", 0, false},
+		{"true", 0, true},
+		{"true", -time.Minute, true},
+		{"true", 17*time.Hour - time.Millisecond, true},
+		{"true", 17 * time.Hour, false},
+		{"true", 18 * time.Hour, false},
+	} {
+		c := open(configure(t, "http://127.0.0.1:1", map[string]string{"DATADOG_EVENT_TIME": test.setting}))
+		c.client = clientAt(c.cfg, now)
+		at := now.Add(-test.age).UnixMilli()
+		record, _, err := c.Append(nil, parse(t, fmt.Appendf(nil, `{"time":%d}`, at)))
+		var got entry
+		if err != nil || json.Unmarshal(record, &got) != nil {
+			t.Fatalf("%s, %v", record, err)
+		}
+		if told := got.Timestamp != nil && *got.Timestamp == at; told != test.told || got.Timestamp != nil && !told {
+			t.Errorf("setting %q, age %v: %s", test.setting, test.age, record)
+		}
+		if test.told && !bytes.HasSuffix(record, fmt.Appendf(nil, `,"timestamp":%d}`, at)) {
+			t.Errorf("the time stands elsewhere: %s", record)
+		}
+	}
+}
+
+// FuzzAppend: every event makes an entry whose message is the event, whatever the settings hold.
+func FuzzAppend(f *testing.F) {
+	f.Add([]byte(`{"time":1741824000123}`), "arbitex", "env:production")
+	f.Add([]byte("{ \"time\" : 1 ,\n\"a\":\"\\u2028\\ud83d\\ude00\\\"\\\\\" }"), "a\"b\\", ",a,,\u2028")
+	f.Add([]byte(`{"time":0,"metadata":{"uid":"\u0000"},"n":1e400,"e":{},"l":[]}`), "", "")
+	f.Fuzz(func(t *testing.T, body []byte, service, tags string) {
+		var p event.Parser
+		e := new(event.Event)
+		if p.Parse(body, e) != nil || !utf8.ValidString(service) || !utf8.ValidString(tags) {
+			return
+		}
+		c := open(config{service: service, tags: joinTags(tags, service), source: service, host: service})
+		record, shortened, err := c.Append(nil, e)
+		var got entry
+		if err != nil || json.Unmarshal(record, &got) != nil || len(record) > maxEntryBytes && !shortened {
+			t.Fatalf("%d bytes, shortened %v, %v: %.500q", len(record), shortened, err, record)
+		}
+		if want := string(e.AppendCompact(nil)); got.Message != want && !shortened {
+			t.Errorf("the message is %q, want %q", got.Message, want)
+		}
+		if got.Service != service || got.Source != service || got.Host != service || !strings.HasSuffix(got.Tags, "service:"+service) {
+			t.Errorf("%+v with the service %q", got, service)
+		}
+	})
+}
+
+func BenchmarkAppend(b *testing.B) {
+	s := settings.New(env(map[string]string{"DATADOG_API_KEY": testKey}), nil)
+	c := Open(s)
+	g := ocsfgen.New(1)
+	events := make([]*event.Event, 100)
+	for i := range events {
+		events[i] = parse(b, g.Next())
+	}
+	var dst []byte
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		dst, _, _ = c.Append(dst[:0], events[i%len(events)])
+		i++
+	}
+}

@@ -1,0 +1,139 @@
+// Package connector delivers events to Microsoft Sentinel through the Logs Ingestion API of Azure Monitor: one JSON array
+// of rows in one POST to a stream of a data collection rule (DCR), with an access token from Microsoft Entra ID.
+// https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview
+package connector
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/jsonscan"
+	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+var (
+	_ deliver.Connector = (*connector)(nil)
+	_ deliver.Checker   = (*connector)(nil)
+)
+
+const (
+	// maxRequestBytes is the most one call may hold, compressed and uncompressed.
+	// https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits#logs-ingestion-api
+	maxRequestBytes = 1_048_576
+
+	// maxRawBytes is the largest event that RawOCSF holds. Azure cuts a value over 64 KB without a word, which would
+	// leave half a JSON text.
+	maxRawBytes = 64_000
+)
+
+type connector struct {
+	cfg    config
+	client *httpsend.Client
+	tokens *tokens
+}
+
+// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
+// connector must not be used.
+func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
+
+func open(cfg config) *connector {
+	return &connector{cfg: cfg, client: httpsend.New(cfg.http), tokens: newTokens(cfg)}
+}
+
+// Format implements deliver.Connector.
+func (c *connector) Format() deliver.Format {
+	return deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: maxRequestBytes}
+}
+
+var errLongID = errors.New("metadata.uid: expected to fit into RawOCSF, is longer than " + strconv.Itoa(maxRawBytes) + " bytes")
+
+// Append implements deliver.Connector: one row of the stream, with the columns of the page and in its order.
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+	dst = append(dst, `{"TimeGenerated":"`...)
+	dst = e.AppendTime(dst)
+	dst = append(dst, `","EventId":`...)
+	dst = e.RequestID.AppendJSON(dst)
+	dst = append(dst, `,"UserId":`...)
+	dst = e.UserID.AppendJSON(dst)
+	dst = append(dst, `,"UserEmail":`...)
+	dst = e.UserEmail.AppendJSON(dst)
+	dst = append(dst, `,"Operation":`...)
+	dst = e.Operation.AppendJSON(dst)
+	dst = append(dst, `,"ModelId":`...)
+	dst = e.ModelID.AppendJSON(dst)
+	dst = append(dst, `,"PolicyAction":`...)
+	dst = e.PolicyAction.AppendJSON(dst)
+	dst = append(dst, `,"DlpLabels":`...)
+	start := len(dst)
+	dst = quoteFrom(event.AppendTexts(dst, e.DLPLabels), start)
+	dst = append(dst, `,"TokensInput":`...)
+	dst = e.TokensInput.AppendJSON(dst)
+	dst = append(dst, `,"TokensOutput":`...)
+	dst = e.TokensOutput.AppendJSON(dst)
+	dst = append(dst, `,"SeverityId":`...)
+	dst = strconv.AppendInt(dst, e.Severity, 10)
+	dst = append(dst, `,"RawOCSF":`...)
+	dst, shortened, err = appendRaw(dst, e)
+	return append(dst, '}'), shortened, err
+}
+
+// appendRaw appends the event as a JSON string, or what stands in its place when it is too large for the column.
+func appendRaw(dst []byte, e *event.Event) (_ []byte, shortened bool, err error) {
+	if len(e.Body) <= maxRawBytes {
+		return e.AppendQuoted(dst), false, nil
+	}
+	start := len(dst)
+	dst = e.AppendCompact(dst) // it may be white space that makes it too large
+	if shortened = len(dst)-start > maxRawBytes; shortened {
+		dst = e.AppendShortened(dst[:start])
+		if len(dst)-start > maxRawBytes {
+			err = errLongID
+		}
+	}
+	return quoteFrom(dst, start), shortened, err
+}
+
+// quoteFrom turns what stands behind start into a JSON string. It is quoted behind itself and moved down, which costs a
+// copy and saves a buffer.
+func quoteFrom(dst []byte, start int) []byte {
+	end := len(dst)
+	dst = jsonscan.AppendQuoted(dst, dst[start:])
+	return append(dst[:start], dst[end:]...)
+}
+
+// Send implements deliver.Connector.
+func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
+	return c.post(ctx, b.Body, b.Meter)
+}
+
+// Check implements deliver.Checker. An empty array writes no row, and is refused like a full one when the token, the rule
+// or the stream is wrong. The token is a new one: a kept one would outlive its client secret.
+func (c *connector) Check(ctx context.Context) error {
+	c.tokens.dropAll()
+	return c.post(ctx, []byte("[]"), nil)
+}
+
+func (c *connector) post(ctx context.Context, body []byte, m *meter.Meter) error {
+	t, err := c.tokens.get(ctx, m)
+	if err != nil {
+		return err
+	}
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: t.header, Body: body, Meter: m})
+	if err != nil {
+		return t.cut(err)
+	}
+	if a.OK() {
+		return nil
+	}
+	if a.Status == http.StatusUnauthorized {
+		c.tokens.drop(t)
+	}
+	a.Body = t.cutBody(a.Body)
+	return t.cut(judge(a))
+}

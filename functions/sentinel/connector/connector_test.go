@@ -1,0 +1,253 @@
+package connector
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/meter"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// TestPage sends the page's sample event. The golden file is the page's sample with the event in RawOCSF; the page shows
+// "{...}" there.
+func TestPage(t *testing.T) {
+	a := newAzure(t)
+	c := a.open(t)
+	sample := strings.TrimSpace(readFile(t, "testdata/page.event.json"))
+	var m meter.Meter
+	b := batch(t, c, sample)
+	b.Meter = &m
+	if err := c.Send(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	r := a.requests()[0]
+	if *update {
+		if err := os.WriteFile("testdata/page.golden", []byte(r.body+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := strings.TrimSpace(readFile(t, "testdata/page.golden")); r.body != want {
+		t.Errorf("body\n%s\nwant\n%s", r.body, want)
+	}
+	var rows []struct{ RawOCSF string }
+	if err := json.Unmarshal([]byte(r.body), &rows); err != nil || rows[0].RawOCSF != sample {
+		t.Errorf("RawOCSF is not the event's own bytes: %v", err)
+	}
+	if want := "/dataCollectionRules/dcr-0123456789abcdef/streams/Custom-ArbitexAudit_CL?api-version=2023-01-01"; r.uri != want {
+		t.Errorf("uri %s, want %s", r.uri, want)
+	}
+	if r.header.Get("Content-Type") != "application/json" || r.header.Get("Authorization") != "Bearer "+accessToken(1) {
+		t.Errorf("header %v", r.header)
+	}
+	if m.Requests != 2 || m.Bytes != int64(len(r.body)+len(a.forms[0])) {
+		t.Errorf("meter %+v", m)
+	}
+}
+
+func TestAppendColumns(t *testing.T) {
+	for _, test := range []struct{ name, event, want string }{
+		{
+			"nothing but a time", `{"time":0}`,
+			`{"TimeGenerated":"1970-01-01T00:00:00.000Z","EventId":null,"UserId":null,"UserEmail":null,"Operation":null,"ModelId":null,` +
+				`"PolicyAction":null,"DlpLabels":"[]","TokensInput":null,"TokensOutput":null,"SeverityId":0,"RawOCSF":"{\"time\":0}"}`,
+		},
+		{
+			"labels, escapes and white space",
+			"{ \"time\": 1773360000123, \"activity_name\":\"a\\\"b\",\"severity_id\":99,\n\"unmapped\":{\"dlp_labels\":[\"pii\",\"x\\\\y\"],\"tokens_input\":0} }",
+			`{"TimeGenerated":"2026-03-13T00:00:00.123Z","EventId":null,"UserId":null,"UserEmail":null,"Operation":"a\"b","ModelId":null,` +
+				`"PolicyAction":null,"DlpLabels":"[\"pii\",\"x\\\\y\"]","TokensInput":0,"TokensOutput":null,"SeverityId":99,` +
+				`"RawOCSF":"{\"time\":1773360000123,\"activity_name\":\"a\\\"b\",\"severity_id\":99,\"unmapped\":{\"dlp_labels\":[\"pii\",\"x\\\\y\"],\"tokens_input\":0}}"}`,
+		},
+	} {
+		record, shortened, err := (&connector{}).Append([]byte("before"), parse(t, test.event))
+		if got := string(record); got != "before"+test.want || shortened || err != nil {
+			t.Errorf("%s:\n%s\nwant\n%s (%v, %v)", test.name, got, test.want, shortened, err)
+		}
+	}
+}
+
+// sized makes an event of n compact bytes, with white space of w bytes more.
+func sized(n, w int) string {
+	const head, tail = `{"time":1773360000123,"class_uid":6003,"metadata":{"uid":"big"},"x":"`, `"}`
+	return head + strings.Repeat("x", n-len(head)-len(tail)) + tail[:1] + strings.Repeat(" ", w) + tail[1:]
+}
+
+func TestRawIsShortenedBeyondItsLimit(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		event     string
+		shortened bool
+	}{
+		{"at the limit", sized(64_000, 0), false},
+		{"one over", sized(64_001, 0), true},
+		{"at the limit without its white space", sized(64_000, 10), false},
+		{"one over without its white space", sized(64_001, 10), true},
+	} {
+		record, shortened, err := (&connector{}).Append(nil, parse(t, test.event))
+		var row struct{ RawOCSF, TimeGenerated string }
+		if uerr := json.Unmarshal(record, &row); uerr != nil || err != nil || shortened != test.shortened {
+			t.Errorf("%s: shortened %v, %v, %v", test.name, shortened, err, uerr)
+			continue
+		}
+		if !test.shortened {
+			var compact bytes.Buffer
+			_ = json.Compact(&compact, []byte(test.event))
+			if row.RawOCSF != compact.String() {
+				t.Errorf("%s: RawOCSF is not the event", test.name)
+			}
+			continue
+		}
+		want := fmt.Sprintf(`{"truncated":true,"bytes":%d,"sha256":"`, len(test.event))
+		if !strings.HasPrefix(row.RawOCSF, want) || !strings.HasSuffix(row.RawOCSF, `","class_uid":6003,"time":1773360000123,"metadata":{"uid":"big"}}`) {
+			t.Errorf("%s: RawOCSF %s", test.name, row.RawOCSF)
+		}
+	}
+}
+
+func TestAppendRefusesAnIDThatFitsNowhere(t *testing.T) {
+	_, _, err := (&connector{}).Append(nil, parse(t, `{"time":1,"metadata":{"uid":"`+strings.Repeat("u", maxRawBytes)+`"}}`))
+	if err == nil || !strings.Contains(err.Error(), "metadata.uid") {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// fixed is a connector for the engine whose credential never changes.
+type fixed struct{ c deliver.Connector }
+
+func (f fixed) Current() deliver.Connector              { return f.c }
+func (f fixed) Renew(context.Context) deliver.Connector { return f.c }
+
+// TestRequestsKeepTheLimit fills requests to the byte.
+func TestRequestsKeepTheLimit(t *testing.T) {
+	a := newAzure(t)
+	c := a.open(t)
+	record, _, _ := c.Append(nil, parse(t, sized(1000, 0)))
+	const most = 20
+	base := len(record) - 1000
+	n := (maxRequestBytes-2-(most-1))/most - base // so that 20 records fill a request but for the rest
+	rest := maxRequestBytes - 2 - (most - 1) - most*(n+base)
+	for _, test := range []struct{ more, requests int }{{rest, 1}, {rest + 1, 2}} {
+		before := len(a.requests())
+		items := make([]deliver.Item, most)
+		for i := range items {
+			items[i].Event = parse(t, sized(n, 0))
+		}
+		items[most-1].Event = parse(t, sized(n+test.more, 0))
+		outcomes := make([]deliver.Outcome, most)
+		deliver.Deliver(t.Context(), fixed{c}, items, outcomes)
+		got := a.requests()[before:]
+		if len(got) != test.requests {
+			t.Errorf("%d bytes more: %d requests, want %d", test.more, len(got), test.requests)
+		}
+		for _, r := range got {
+			if len(r.body) > maxRequestBytes || !json.Valid([]byte(r.body)) {
+				t.Errorf("request of %d bytes", len(r.body))
+			}
+		}
+		if test.requests == 1 && len(got[0].body) != 1_048_576 {
+			t.Errorf("the full request has %d bytes", len(got[0].body))
+		}
+		for i, o := range outcomes {
+			if o.State != deliver.Delivered {
+				t.Errorf("event %d: %+v", i, o)
+			}
+		}
+	}
+}
+
+func TestSendCompresses(t *testing.T) {
+	a := newAzure(t)
+	c := a.open(t, "SIEM_COMPRESSION", "gzip")
+	b := batch(t, c, someEvent, someEvent)
+	if err := c.Send(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	r := a.requests()[0]
+	z, err := gzip.NewReader(strings.NewReader(r.body))
+	if err != nil || r.header.Get("Content-Encoding") != "gzip" {
+		t.Fatalf("%v, header %v", err, r.header)
+	}
+	if body, _ := io.ReadAll(z); !bytes.Equal(body, b.Body) {
+		t.Errorf("body %s", body)
+	}
+	if strings.Contains(a.forms[0], "\x1f\x8b") || !strings.Contains(a.forms[0], "grant_type=client_credentials") {
+		t.Error("the token request is compressed")
+	}
+}
+
+// FuzzAppend: every valid event becomes a row that JSON can read, with the event's own bytes in RawOCSF.
+func FuzzAppend(f *testing.F) {
+	f.Add([]byte(readFile(f, "testdata/page.event.json")))
+	f.Add([]byte(`{"time":1,"unmapped":{"dlp_labels":["\"","\\","\u0041"]},"api":{"request":{"uid":"\ud800"}}}`))
+	f.Add([]byte("{\"time\":1,\"x\":\"é\U0001F600|=\", \"y\" :[ ]}"))
+	c := &connector{}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var e event.Event
+		if new(event.Parser).Parse(body, &e) != nil {
+			return
+		}
+		record, shortened, err := c.Append([]byte(nil), &e)
+		if err != nil {
+			return
+		}
+		var row map[string]any
+		if err := json.Unmarshal(record, &row); err != nil || bytes.ContainsAny(record, "\n\r") || len(row) != 12 {
+			t.Fatalf("%v: %s", err, record)
+		}
+		raw, _ := row["RawOCSF"].(string)
+		if want := string(e.AppendCompact(nil)); !shortened && raw != want {
+			t.Fatalf("RawOCSF\n%s\nis not\n%s", raw, want)
+		}
+		var labels []string
+		if text, _ := row["DlpLabels"].(string); json.Unmarshal([]byte(text), &labels) != nil || len(labels) != len(e.DLPLabels) {
+			t.Fatalf("DlpLabels %v", row["DlpLabels"])
+		}
+	})
+}
+
+func TestAppendDoesNotAllocate(t *testing.T) {
+	c, e := &connector{}, parse(t, strings.Replace(strings.TrimSpace(readFile(t, "testdata/page.event.json")), `"dlp_labels":[]`, `"dlp_labels":["a","b"]`, 1))
+	dst, _, _ := c.Append(nil, e)
+	dst, _, _ = c.Append(dst[:0], e)
+	if n := testing.AllocsPerRun(100, func() { dst, _, _ = c.Append(dst[:0], e) }); n > 0 {
+		t.Errorf("%v allocations an event", n)
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	c, e := &connector{}, parse(b, strings.TrimSpace(readFile(b, "testdata/page.event.json")))
+	dst := make([]byte, 0, 16<<10)
+	b.SetBytes(int64(len(e.Body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		dst, _, _ = c.Append(dst[:0], e)
+	}
+}
+
+// TestCheck: an empty array, and a token of its own.
+func TestCheck(t *testing.T) {
+	a := newAzure(t)
+	c := a.open(t)
+	for range 2 {
+		if err := c.Check(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := a.requests(); len(r) != 2 || r[1].body != "[]" || a.tokens() != 2 {
+		t.Errorf("%d requests, body %q, %d tokens", len(r), r[1].body, a.tokens())
+	}
+	if a.requests()[1].header.Get("Authorization") != "Bearer "+accessToken(2) {
+		t.Error("the check used the old token")
+	}
+}

@@ -1,0 +1,181 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/secret"
+)
+
+const (
+	// renewBefore is how long before its expiry a token is renewed.
+	renewBefore = 5 * time.Minute
+
+	// renewAgain is how long a token that still works is used when it could not be renewed.
+	renewAgain = 30 * time.Second
+)
+
+// token is an access token, ready for use.
+type token struct {
+	header   http.Header // of an ingestion request
+	redactor *secret.Redactor
+	renewAt  int64 // wall clock, Unix ms: the other clock may stand still while the process is frozen
+	expires  int64
+}
+
+func newToken(text secret.Value, from time.Time, life time.Duration) *token {
+	early := renewBefore
+	if life < 2*renewBefore {
+		early = life / 2 // or a short-lived one would be asked for with each request
+	}
+	return &token{
+		header: http.Header{
+			"Authorization": {"Bearer " + text.Reveal()},
+			"Content-Type":  {"application/json"},
+		},
+		redactor: secret.NewRedactor(text),
+		renewAt:  from.Add(life - early).UnixMilli(),
+		expires:  from.Add(life).UnixMilli(),
+	}
+}
+
+// cutBody cuts the token out of an answer's body, before it is bounded: a token cut in half would not be found.
+func (t *token) cutBody(body []byte) []byte { return []byte(t.redactor.Cut(string(body))) }
+
+// cut cuts the token out of a failure.
+func (t *token) cut(err error) error {
+	f := fault.Of(err)
+	f.Detail, f.Hint = t.redactor.Cut(f.Detail), t.redactor.Cut(f.Hint)
+	if f.Err != nil {
+		if text := f.Err.Error(); t.redactor.Cut(text) != text {
+			f.Err = errors.New(t.redactor.Cut(text))
+		}
+	}
+	return f
+}
+
+// tokens keeps the access token and renews it: at most one request for it is under way, and all who need it wait for its
+// answer.
+type tokens struct {
+	client *httpsend.Client
+	url    *url.URL
+	header http.Header
+	form   secret.Value
+
+	mu      sync.Mutex
+	current *token  // nil when there is none
+	flight  *flight // the request under way, nil when there is none
+}
+
+// flight is one request for a token. Its results are there when done is closed.
+type flight struct {
+	done      chan struct{}
+	token     *token
+	err       error
+	abandoned bool // the time of the one who made it was over, which says nothing to those who wait
+}
+
+func newTokens(cfg config) *tokens {
+	http := cfg.http
+	http.URLSetting = "SENTINEL_AUTHORITY_HOST"
+	return &tokens{
+		client: httpsend.New(http), url: cfg.authority, form: secret.New(cfg.form()),
+		header: map[string][]string{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
+	}
+}
+
+// get returns a token to use now. It makes a request only when there is none, or it is about to expire.
+func (ts *tokens) get(ctx context.Context, m *meter.Meter) (*token, error) {
+	for {
+		t, f, mine := ts.join()
+		switch {
+		case t != nil:
+			return t, nil
+		case mine:
+			ts.fly(ctx, f, m)
+			return f.token, f.err
+		}
+		select {
+		case <-f.done:
+			if !f.abandoned {
+				return f.token, f.err
+			}
+		case <-ctx.Done():
+			return nil, &fault.Fault{Step: fault.Auth, Detail: "no access token in time", Err: ctx.Err()}
+		}
+	}
+}
+
+// join returns the token when it is good, else the request to wait for, which is the caller's to make when mine.
+func (ts *tokens) join() (t *token, f *flight, mine bool) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if ts.current != nil && ts.now() < ts.current.renewAt {
+		return ts.current, nil, false
+	}
+	if ts.flight != nil {
+		return nil, ts.flight, false
+	}
+	ts.flight = &flight{done: make(chan struct{}), abandoned: true}
+	return nil, ts.flight, true
+}
+
+func (ts *tokens) now() int64 { return ts.client.Now().UnixMilli() }
+
+// fly makes the request of f. Whatever happens, nobody is left waiting for it.
+func (ts *tokens) fly(ctx context.Context, f *flight, m *meter.Meter) {
+	defer func() {
+		ts.mu.Lock()
+		defer ts.mu.Unlock()
+		ts.flight = nil
+		close(f.done)
+	}()
+	t, err := ts.request(ctx, m)
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if err == nil {
+		ts.current = t
+	} else if old := ts.current; old != nil && ts.now() < old.expires && fault.Of(err).Kind != fault.Denied {
+		// It was only to be renewed early, and still works. A copy, since others read the old one.
+		still := *old
+		still.renewAt = min(ts.now()+renewAgain.Milliseconds(), old.expires)
+		ts.current, t, err = &still, &still, nil
+	}
+	f.token, f.err = t, err
+	f.abandoned = err != nil && ctx.Err() != nil
+}
+
+// request asks for a token. The time it lives counts from the question, not from the answer.
+func (ts *tokens) request(ctx context.Context, m *meter.Meter) (*token, error) {
+	from := ts.client.Now()
+	a, err := ts.client.Do(ctx, httpsend.Request{
+		URL: ts.url, Header: ts.header, Body: []byte(ts.form.Reveal()), Plain: true, Meter: m,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return judgeToken(a, from)
+}
+
+// drop forgets t, which the SIEM has refused, unless it has been replaced already.
+func (ts *tokens) drop(t *token) {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	if ts.current != nil && ts.current.redactor == t.redactor { // made once for each token
+		ts.current = nil
+	}
+}
+
+// dropAll forgets the token, whichever it is.
+func (ts *tokens) dropAll() {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	ts.current = nil
+}

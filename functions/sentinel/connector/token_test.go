@@ -1,0 +1,351 @@
+package connector
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/fault"
+)
+
+func TestTokenRequest(t *testing.T) {
+	a := newAzure(t)
+	var got *http.Request
+	grant := a.grant
+	a.grant = func(w http.ResponseWriter, r *http.Request) { got = r; grant(w, r) }
+	if f := send(t.Context(), t, a.open(t, "SENTINEL_SCOPE", "https://monitor.azure.cn/.default")); f != nil {
+		t.Fatal(f)
+	}
+	form, err := url.ParseQuery(a.forms[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := url.Values{
+		"grant_type": {"client_credentials"}, "client_id": {"client-1"}, "client_secret": {clientSecret},
+		"scope": {"https://monitor.azure.cn/.default"},
+	}
+	if form.Encode() != want.Encode() {
+		t.Errorf("form %v, want %v", form, want)
+	}
+	if got.Method != http.MethodPost || got.RequestURI != "/11111111-2222-3333-4444-555555555555/oauth2/v2.0/token" ||
+		got.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
+		t.Errorf("%s %s %v", got.Method, got.RequestURI, got.Header)
+	}
+}
+
+func TestTokenIsKeptAndRenewedFiveMinutesEarly(t *testing.T) {
+	a := newAzure(t)
+	a.expires = 3600
+	c := a.open(t)
+	for _, step := range []struct {
+		pass   time.Duration
+		tokens int
+	}{
+		{0, 1},
+		{0, 1},
+		{55*time.Minute - time.Millisecond, 1},
+		{time.Millisecond, 2}, // five minutes before its expiry
+		{54 * time.Minute, 2},
+		{time.Hour, 3}, // after a long sleep
+	} {
+		a.pass(step.pass)
+		if f := send(t.Context(), t, c); f != nil {
+			t.Fatal(f)
+		}
+		if n := a.tokens(); n != step.tokens {
+			t.Errorf("%s later: %d tokens asked for, want %d", step.pass, n, step.tokens)
+		}
+		r := a.requests()
+		if got := r[len(r)-1].header.Get("Authorization"); got != "Bearer "+accessToken(step.tokens) {
+			t.Errorf("%s later: another token was used", step.pass)
+		}
+	}
+}
+
+func TestShortLivedTokenIsUsedForHalfItsLife(t *testing.T) {
+	a := newAzure(t)
+	a.expires = 100
+	c := a.open(t)
+	for i, tokens := range []int{1, 1, 2} {
+		if f := send(t.Context(), t, c); f != nil {
+			t.Fatal(f)
+		}
+		if n := a.tokens(); n != tokens {
+			t.Errorf("after %d s: %d tokens asked for, want %d", i*25, n, tokens)
+		}
+		a.pass(25 * time.Second)
+	}
+}
+
+func TestRenewalThatFailsEarlyKeepsTheToken(t *testing.T) {
+	a := newAzure(t)
+	a.expires = 3600
+	c := a.open(t)
+	if f := send(t.Context(), t, c); f != nil {
+		t.Fatal(f)
+	}
+	a.grant = status(http.StatusServiceUnavailable, "")
+	for _, step := range []struct {
+		pass   time.Duration
+		tokens int
+		fails  bool
+	}{
+		{56 * time.Minute, 2, false},
+		{time.Second, 2, false}, // not asked for again with each request
+		{renewAgain, 3, false},
+		{4 * time.Minute, 4, true}, // expired
+	} {
+		a.pass(step.pass)
+		f := send(t.Context(), t, c)
+		if (f != nil) != step.fails {
+			t.Errorf("%s later: %v, want a failure: %v", step.pass, f, step.fails)
+		}
+		if n := a.tokens(); n != step.tokens {
+			t.Errorf("%s later: %d tokens asked for, want %d", step.pass, n, step.tokens)
+		}
+	}
+}
+
+// TestRenewalThatIsRefused is another matter: the secret has to be read again.
+func TestRenewalThatIsRefused(t *testing.T) {
+	a := newAzure(t)
+	a.expires = 3600
+	c := a.open(t)
+	if f := send(t.Context(), t, c); f != nil {
+		t.Fatal(f)
+	}
+	a.grant = status(http.StatusUnauthorized, `{"error":"invalid_client"}`)
+	a.pass(56 * time.Minute)
+	if f := send(t.Context(), t, c); f == nil || f.Kind != fault.Denied {
+		t.Errorf("refused: %v", f)
+	}
+}
+
+func TestTokenIsDroppedOn401Only(t *testing.T) {
+	for status401, tokens := range map[int]int{http.StatusUnauthorized: 2, http.StatusForbidden: 1, http.StatusNotFound: 1, http.StatusInternalServerError: 1} {
+		a := newAzure(t)
+		c := a.open(t)
+		good := a.ingest
+		a.ingest = status(status401, "")
+		if f := send(t.Context(), t, c); f == nil || f.Status != status401 {
+			t.Errorf("%d: %v", status401, f)
+		}
+		a.ingest = good
+		if f := send(t.Context(), t, c); f != nil {
+			t.Errorf("%d: %v", status401, f)
+		}
+		if n := a.tokens(); n != tokens {
+			t.Errorf("after a %d: %d tokens asked for, want %d", status401, n, tokens)
+		}
+	}
+}
+
+func TestDropSparesANewerToken(t *testing.T) {
+	a := newAzure(t)
+	c := a.open(t)
+	old, err := c.tokens.get(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.tokens.drop(old)
+	newer, err := c.tokens.get(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.tokens.drop(old)
+	if again, _ := c.tokens.get(t.Context(), nil); again != newer {
+		t.Error("a refusal of the old token dropped the new one")
+	}
+}
+
+// TestOneRequestForAToken: many need it at once, one asks.
+func TestOneRequestForAToken(t *testing.T) {
+	a := newAzure(t)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	grant := a.grant
+	a.grant = func(w http.ResponseWriter, r *http.Request) {
+		close(arrived)
+		<-release
+		grant(w, r)
+	}
+	c := a.open(t)
+	results := make(chan error)
+	get := func() {
+		_, err := c.tokens.get(t.Context(), nil)
+		results <- err
+	}
+	go get()
+	<-arrived
+	for range 9 {
+		go get()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.tokens.get(ctx, nil); !errors.Is(err, context.Canceled) || fault.Of(err).Step != fault.Auth || fault.Of(err).Kind != fault.Transient {
+		t.Errorf("one whose time is over waits on: %v", err)
+	}
+	close(release)
+	for range 10 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := a.tokens(); n != 1 {
+		t.Errorf("%d requests for a token, want 1", n)
+	}
+}
+
+// TestWaitingOutlivesTheOneWhoAsks: when the one who asks has no time left, one of those who wait asks anew.
+func TestWaitingOutlivesTheOneWhoAsks(t *testing.T) {
+	a := newAzure(t)
+	arrived := make(chan struct{}, 2)
+	grant := a.grant
+	var first sync.Once
+	a.grant = func(w http.ResponseWriter, r *http.Request) {
+		hang := false
+		first.Do(func() { hang = true })
+		arrived <- struct{}{}
+		if hang {
+			<-r.Context().Done()
+			return
+		}
+		grant(w, r)
+	}
+	c := a.open(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	leader, waiter := make(chan error), make(chan error)
+	go func() { _, err := c.tokens.get(ctx, nil); leader <- err }()
+	<-arrived
+	go func() { _, err := c.tokens.get(t.Context(), nil); waiter <- err }()
+	cancel()
+	if err := <-leader; err == nil {
+		t.Error("the one whose time was over got a token")
+	}
+	if err := <-waiter; err != nil {
+		t.Errorf("the one who waited: %v", err)
+	}
+	if n := a.tokens(); n != 2 {
+		t.Errorf("%d requests for a token, want 2", n)
+	}
+}
+
+func TestTokenAnswers(t *testing.T) {
+	ok := func(life string) string {
+		return `{"token_type":"Bearer","expires_in":` + life + `,"access_token":"SECRETTOKEN"}`
+	}
+	denied := `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.","error_codes":[7000215]}`
+	for _, test := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   string // kind and code, "" for a token
+	}{
+		{"a token", status(200, ok("3599")), ""},
+		{"seconds in a string", status(200, ok(`"3599"`)), ""},
+		{"no life", status(200, `{"access_token":"SECRETTOKEN"}`), "transient"},
+		{"life 0", status(200, ok("0")), "transient"},
+		{"life -1", status(200, ok("-1")), "transient"},
+		{"life beyond reason", status(200, ok("99999999999")), "transient"},
+		{"half a second", status(200, ok("0.5")), "transient"},
+		{"no token", status(200, `{"expires_in":3599}`), "transient"},
+		{"a token of two lines", status(200, `{"expires_in":3599,"access_token":"SECRETTOKEN\r\nX-Y: z"}`), "transient"},
+		{"a token that is no text", status(200, `{"expires_in":3599,"access_token":7}`), "transient"},
+		{"half an answer", status(200, ok("3599")[:60]), "transient"},
+		{"cut off", status(200, ok("3599"), "Content-Length", "5000"), "transient"},
+		{"a page", status(200, "<html>"), "transient"},
+		{"nothing", status(204, ""), "transient"},
+		{"wrong secret", status(401, denied), "denied AADSTS7000215"},
+		{"unknown app", status(400, `{"error":"unauthorized_client","error_codes":[700016]}`), "denied AADSTS700016"},
+		{"wrong scope", status(400, `{"error":"invalid_scope"}`), "denied invalid_scope"},
+		{"401 of a proxy", status(401, "who are you?"), "denied"},
+		{"403", status(403, ""), "denied"},
+		{"400 of something else", status(400, "what?"), "transient"},
+		{"busy with a 400", status(400, `{"error":"temporarily_unavailable","error_codes":[90033]}`), "transient AADSTS90033"},
+		{"not found", status(404, ""), "held"},
+		{"redirect", status(302, "", "Location", "https://elsewhere.example.com/"), "held"},
+		{"method", status(405, ""), "held"},
+		{"too large", status(413, ""), "transient"},
+		{"unprocessable", status(422, ""), "transient"},
+		{"throttled", status(429, ""), "throttled"},
+		{"broken", status(500, ""), "transient"},
+		{"unavailable", status(503, ""), "transient"},
+	} {
+		a := newAzure(t)
+		a.grant = test.answer
+		f := send(t.Context(), t, a.open(t))
+		got := ""
+		if f != nil {
+			got = strings.TrimSpace(f.Kind.String() + " " + f.Code)
+			if f.Step != fault.Auth {
+				t.Errorf("%s: step %s, want auth", test.name, f.Step)
+			}
+			if strings.Contains(f.Error(), "SECRETTOKEN") {
+				t.Errorf("%s: the token shows in %s", test.name, f)
+			}
+		}
+		if got != test.want {
+			t.Errorf("%s: %q (%v), want %q", test.name, got, f, test.want)
+		}
+		if f != nil && len(a.requests()) != 0 {
+			t.Errorf("%s: events were posted without a token", test.name)
+		}
+	}
+}
+
+func TestTokenEndpointAsksForTime(t *testing.T) {
+	a := newAzure(t)
+	a.grant = status(429, "", "Retry-After", "17")
+	if f := send(t.Context(), t, a.open(t)); f == nil || f.RetryAfter != 17*time.Second {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestTokenEndpointOutOfReach(t *testing.T) {
+	a := newAzure(t)
+	c := a.open(t, "SENTINEL_AUTHORITY_HOST", "http://127.0.0.1:1")
+	f := send(t.Context(), t, c)
+	if f == nil || f.Kind != fault.Transient || f.Step != fault.Connect || !strings.Contains(f.Hint, "SENTINEL_AUTHORITY_HOST") {
+		t.Errorf("%+v", f)
+	}
+	c = a.open(t, "SENTINEL_DCR_ENDPOINT", "http://127.0.0.1:1")
+	if f = send(t.Context(), t, c); f == nil || f.Step != fault.Connect || !strings.Contains(f.Hint, "SENTINEL_DCR_ENDPOINT") {
+		t.Errorf("%+v", f)
+	}
+}
+
+// FuzzTokenAnswer: whatever the token endpoint says, the outcome is a token that fits a header, or a fault at step auth
+// that blames no event and shows no token.
+func FuzzTokenAnswer(f *testing.F) {
+	f.Add(200, []byte(`{"token_type":"Bearer","expires_in":3599,"access_token":"abc"}`))
+	f.Add(200, []byte(`{"expires_in":"1e3","access_token":"a b"}`))
+	f.Add(401, []byte(`{"error":"invalid_client","error_codes":[7000215]}`))
+	f.Add(400, []byte(`{"error":{"code":"x"}}`))
+	f.Add(503, []byte{})
+	a := newAzure(f)
+	c := a.open(f)
+	f.Fuzz(func(t *testing.T, code int, body []byte) {
+		if code < 200 || code > 599 {
+			return
+		}
+		a.grant = status(code, string(body))
+		got, err := c.tokens.request(t.Context(), nil)
+		if err == nil {
+			if code/100 != 2 || !sendable(strings.TrimPrefix(got.header.Get("Authorization"), "Bearer ")) || got.renewAt >= got.expires {
+				t.Fatalf("a token of %d %q", code, body)
+			}
+			return
+		}
+		switch fl := fault.Of(err); fl.Kind {
+		case fault.Rejected, fault.TooLarge, fault.Unjudged:
+			t.Fatalf("%d %q blames an event: %v", code, body, err)
+		default:
+			if fl.Step != fault.Auth {
+				t.Fatalf("step %s", fl.Step)
+			}
+		}
+	})
+}

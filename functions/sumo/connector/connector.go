@@ -1,0 +1,75 @@
+// Package connector delivers events to a Sumo Logic HTTP source: one event a line, in one POST. The source's URL is the
+// credential: no error, warning or hint shows more of it than its host.
+// https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/logs-metrics/upload-logs/
+package connector
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+var (
+	_ deliver.Connector = (*connector)(nil)
+	_ deliver.Checker   = (*connector)(nil)
+)
+
+// maxRequestBytes is the most a request may hold, before compression. The documents say "1 MB", up to it and not over it,
+// and not which megabyte they mean; this is the smaller one.
+// https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/logs-metrics/#data-payload-considerations
+const maxRequestBytes = 1_000_000
+
+type connector struct {
+	cfg    config
+	client *httpsend.Client
+	header http.Header
+}
+
+// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
+// connector must not be used.
+func Open(s *settings.Settings) deliver.Connector {
+	cfg := readConfig(s)
+	return &connector{cfg: cfg, client: httpsend.New(cfg.http), header: http.Header{
+		"Content-Type":    {"application/json"},
+		"X-Sumo-Category": {cfg.category},
+		"X-Sumo-Host":     {cfg.host},
+	}}
+}
+
+// Format implements deliver.Connector.
+func (c *connector) Format() deliver.Format {
+	return deliver.Format{Separator: "\n", MaxBytes: maxRequestBytes}
+}
+
+// Append implements deliver.Connector: the event on one line, since the source takes each line for a message. A message
+// over 64 KB is cut in slices by Sumo Logic, none of which is JSON; nothing is lost by that, so it is sent as it is.
+// https://www.sumologic.com/help/docs/search/get-started-with-search/search-basics/search-large-messages/
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+	return e.AppendCompact(dst), false, nil
+}
+
+// Send implements deliver.Connector.
+func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header, Body: b.Body, Meter: b.Meter})
+	if err != nil {
+		return err
+	}
+	warning, err := c.judge(a)
+	if warning != "" {
+		b.Warn(warning)
+	}
+	return err
+}
+
+// Check implements deliver.Checker. A source answers a GET, and writes nothing.
+func (c *connector) Check(ctx context.Context) error {
+	a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.cfg.url, Header: c.header})
+	if err != nil {
+		return err
+	}
+	return c.judgeCheck(a)
+}

@@ -1,0 +1,154 @@
+// Package connector delivers events to Palo Alto Networks Cortex XSIAM: one JSON object an event, in an envelope
+// {"events":[…]} signed with an HMAC, or one a line as an HTTP log collector takes them.
+// https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs
+package connector
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/jsonscan"
+	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+var (
+	_ deliver.Connector = (*connector)(nil)
+	_ deliver.Checker   = (*connector)(nil)
+)
+
+// The limits are those of an HTTP log collector.
+// https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs
+const (
+	// maxRequestBytes is the size Palo Alto advises; it refuses requests over 10 MB (413).
+	maxRequestBytes = 1 << 20
+
+	// maxRecordBytes is the most a single record may have. One over maxRequestBytes goes alone.
+	maxRecordBytes = 5_000_000
+)
+
+type connector struct {
+	cfg    config
+	client *httpsend.Client
+	signer *signer
+	header []byte // what stands between an event's time and its request id, the same for all
+}
+
+// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
+// connector must not be used.
+func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
+
+func open(cfg config) *connector {
+	c := &connector{cfg: cfg, client: httpsend.New(cfg.http), signer: newSigner(cfg)}
+	c.header = append(c.header, `","_vendor":"Arbitex","_product":"ArbitexPlatform","_dataset":`...)
+	c.header = jsonscan.AppendQuoted(c.header, cfg.dataset)
+	c.header = append(c.header, `,"log_type":`...)
+	c.header = jsonscan.AppendQuoted(c.header, cfg.logType)
+	c.header = append(c.header, `,"event_id":`...)
+	return c
+}
+
+// Format implements deliver.Connector.
+func (c *connector) Format() deliver.Format {
+	f := deliver.Format{Separator: "\n", MaxBytes: maxRequestBytes, MaxRecordBytes: maxRecordBytes}
+	if c.cfg.envelope {
+		f.Open, f.Separator, f.Close = `{"events":[`, ",", `]}`
+	}
+	return f
+}
+
+// Append implements deliver.Connector: one object with the keys of the page, in its order.
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+	dst = append(dst, `{"_time":"`...)
+	dst = e.AppendTime(dst)
+	dst = append(dst, c.header...)
+	dst = e.RequestID.AppendJSON(dst)
+	dst = append(dst, `,"user_id":`...)
+	dst = e.UserID.AppendJSON(dst)
+	dst = append(dst, `,"user_email":`...)
+	dst = e.UserEmail.AppendJSON(dst)
+	dst = append(dst, `,"operation":`...)
+	dst = e.Operation.AppendJSON(dst)
+	dst = append(dst, `,"model_id":`...)
+	dst = e.ModelID.AppendJSON(dst)
+	dst = append(dst, `,"policy_action":`...)
+	dst = e.PolicyAction.AppendJSON(dst)
+	dst = append(dst, `,"dlp_labels":`...)
+	dst = event.AppendTexts(dst, e.DLPLabels)
+	dst = append(dst, `,"tokens_input":`...)
+	dst = e.TokensInput.AppendJSON(dst)
+	dst = append(dst, `,"tokens_output":`...)
+	dst = e.TokensOutput.AppendJSON(dst)
+	dst = append(dst, `,"severity":"`...)
+	dst = append(dst, severity(e.Severity)...)
+	dst = append(dst, `","raw_ocsf":`...)
+	dst = e.AppendQuoted(dst)
+	return append(dst, '}'), false, nil
+}
+
+// severity is the caption of an OCSF severity_id, in lower case.
+// https://schema.ocsf.io/1.1.0/classes/base_event
+func severity(id int64) string {
+	captions := [...]string{"unknown", "informational", "low", "medium", "high", "critical", "fatal"}
+	if 0 <= id && id < int64(len(captions)) {
+		return captions[id]
+	}
+	return "other"
+}
+
+// Send implements deliver.Connector.
+func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
+	return c.post(ctx, b.Body, b.Meter)
+}
+
+func (c *connector) post(ctx context.Context, body []byte, m *meter.Meter) error {
+	s := c.signer.sign(c.client.Now())
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: s.header, Body: body, Meter: m})
+	if err != nil {
+		return s.cut(err)
+	}
+	if a.OK() {
+		return nil
+	}
+	a.Body = s.cutBody(a.Body)
+	return s.cut(judge(a, c.cfg.auth))
+}
+
+// Check implements deliver.Checker. No request is documented that proves the key and writes nothing. A request without
+// an event comes close: the key is judged before the body. Only when that request is refused, and not for its key, one
+// small record is written that names itself as what it is.
+func (c *connector) Check(ctx context.Context) error {
+	f := c.Format()
+	err := c.post(ctx, []byte(f.Open+f.Close), nil)
+	if err == nil || !aboutContent(fault.Of(err)) {
+		return err
+	}
+	record, err := c.checkRecord()
+	if err != nil {
+		return err
+	}
+	return c.post(ctx, deliver.NewBatch(f, [][]byte{record}, nil).Body, nil)
+}
+
+// aboutContent tells whether a refusal may be about a body that holds no event.
+func aboutContent(f *fault.Fault) bool {
+	return f.Kind == fault.Rejected || f.Status == http.StatusInternalServerError || f.Status == http.StatusLengthRequired
+}
+
+// checkRecord makes the record that a check may write: an OCSF base event of this moment, informational.
+func (c *connector) checkRecord() ([]byte, error) {
+	body := `{"class_uid":0,"category_uid":0,"activity_id":99,"activity_name":"connection_check","type_uid":99,"severity_id":1,` +
+		`"time":` + strconv.FormatInt(c.client.Now().UnixMilli(), 10) + `,"message":"ArbitexSIEM connection check, not an event",` +
+		`"metadata":{"version":"1.1.0","product":{"name":"ArbitexSIEM","vendor_name":"Arbitex"}}}`
+	var e event.Event
+	if err := new(event.Parser).Parse([]byte(body), &e); err != nil {
+		return nil, err
+	}
+	record, _, err := c.Append(nil, &e)
+	return record, err
+}
