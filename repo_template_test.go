@@ -1,0 +1,315 @@
+package repo
+
+import (
+	"bytes"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+func TestTemplateDeploysEachConnector(t *testing.T) {
+	tmpl := readTemplate(t)
+	for _, c := range connectors {
+		t.Run(c.folder, func(t *testing.T) {
+			for _, part := range []string{"Queue", "QueuePolicy", "Secret", "LogGroup", "Role", "Function"} {
+				resource := tmpl.resources.get(c.id + part)
+				if resource.text("Condition") != c.id+"Enabled" {
+					t.Errorf("%s%s: want Condition %[1]sEnabled, have %q", c.id, part, resource.text("Condition"))
+				}
+			}
+			checkMapping(t, tmpl, c.id, "{MaximumConcurrency: !Ref MaximumConcurrency}")
+			redrive := tmpl.properties(c.id + "Queue").get("RedrivePolicy").source()
+			if !strings.Contains(redrive, "!GetAtt DeadLetterQueue.Arn") || !strings.Contains(redrive, "!Ref MaxAttempts") {
+				t.Errorf("%sQueue: want a redrive to DeadLetterQueue after MaxAttempts, have %q", c.id, redrive)
+			}
+		})
+	}
+}
+
+func TestTemplateDeploysTheDrain(t *testing.T) {
+	checkMapping(t, readTemplate(t), "DeadLetter", "{MaximumConcurrency: 2}")
+}
+
+// checkMapping holds a function's event source mapping to what its code relies on.
+func checkMapping(t *testing.T, tmpl template, id, concurrency string) {
+	t.Helper()
+	mapping := tmpl.properties(id + "Function").get("Events").get("Queue").get("Properties")
+	for name, want := range map[string]string{
+		"Queue":                          "!GetAtt " + id + "Queue.Arn",
+		"BatchSize":                      "100",
+		"MaximumBatchingWindowInSeconds": "5",
+		"FunctionResponseTypes":          "[ReportBatchItemFailures]",
+		"ScalingConfig":                  concurrency,
+	} {
+		if have := mapping.get(name).source(); have != want {
+			t.Errorf("%sFunction's mapping: %s: want %s, have %q", id, name, want, have)
+		}
+	}
+}
+
+func TestTemplateBlocksHaveOneShape(t *testing.T) {
+	tmpl := readTemplate(t)
+	first := tmpl.block(connectors[0])
+	for _, c := range connectors[1:] {
+		have := tmpl.block(c)
+		for i, line := range first {
+			if i >= len(have) || have[i] != line {
+				t.Errorf("%s: line %d of its block: want %q as in %s's, have %q", c.id, i+1, line, connectors[0].id, at(have, i))
+				break
+			}
+		}
+		if len(have) > len(first) {
+			t.Errorf("%s: %q goes beyond the shape of %s's block", c.id, have[len(first)], connectors[0].id)
+		}
+	}
+}
+
+func TestTemplateKnowsEveryQueue(t *testing.T) {
+	tmpl := readTemplate(t)
+	for _, function := range []string{"DeadLetterFunction", "ReplayFunction"} {
+		environment := tmpl.environment(function)
+		for _, c := range connectors {
+			want := `!If [` + c.id + `Enabled, !Ref ` + c.id + `Queue, !Ref "AWS::NoValue"]`
+			if have := environment[c.prefix()+"QUEUE_URL"].source(); have != want {
+				t.Errorf("%s: %sQUEUE_URL: want %s, have %q", function, c.prefix(), want, have)
+			}
+		}
+	}
+}
+
+func TestTemplateQueuesOutlastTheirFunctions(t *testing.T) {
+	tmpl := readTemplate(t)
+	timeout := tmpl.root.get("Globals").get("Function").get("Timeout").number(t)
+	queues := []string{"DeadLetterQueue"}
+	for _, c := range connectors {
+		queues = append(queues, c.id+"Queue")
+	}
+	for _, queue := range queues {
+		function := strings.TrimSuffix(queue, "Queue") + "Function"
+		window := tmpl.properties(function).get("Events").get("Queue").get("Properties").get("MaximumBatchingWindowInSeconds").number(t)
+		if have, want := tmpl.properties(queue).get("VisibilityTimeout").number(t), 6*timeout+window; have != want {
+			t.Errorf("%s: VisibilityTimeout: want six time-outs of its function and the window, %d, have %d", queue, want, have)
+		}
+	}
+}
+
+func TestTemplateKeepsWhatHoldsEvents(t *testing.T) {
+	tmpl := readTemplate(t)
+	for id, resource := range tmpl.resources.pairs() {
+		if kind := resource.text("Type"); kind != "AWS::SQS::Queue" && kind != "AWS::S3::Bucket" {
+			continue
+		}
+		for _, policy := range []string{"DeletionPolicy", "UpdateReplacePolicy"} {
+			if resource.text(policy) != "Retain" {
+				t.Errorf("%s: want %s Retain, have %q", id, policy, resource.text(policy))
+			}
+		}
+	}
+}
+
+func TestTemplateExpiresNoDeadLetter(t *testing.T) {
+	rules := readTemplate(t).properties("DeadLetterBucket").get("LifecycleConfiguration").get("Rules")
+	harmless := []string{"Id", "Status", "Prefix", "AbortIncompleteMultipartUpload"}
+	for _, rule := range rules.find("Id") {
+		folder := strings.TrimPrefix(rule.text("Prefix"), "${DeadLetterPrefix}/")
+		if slices.Contains([]string{"ledger/", "partial/", "replay.lock"}, folder) {
+			continue // what a replay notes for itself
+		}
+		for key := range rule.pairs() {
+			if !slices.Contains(harmless, key) {
+				t.Errorf("DeadLetterBucket: rule %s: %s may delete dead letters", rule.text("Id"), key)
+			}
+		}
+	}
+}
+
+func TestTemplateGrantsNoMoreThanNamedActions(t *testing.T) {
+	tmpl := readTemplate(t)
+	statements := 0
+	for id, resource := range tmpl.resources.pairs() {
+		for _, statement := range resource.find("Effect") {
+			if statement.text("Effect") != "Allow" {
+				continue
+			}
+			statements++
+			if actions := statement.get("Action").source(); actions == "" || strings.Contains(actions, "*") {
+				t.Errorf("%s: %s: want its actions by name, have %q", id, statement.text("Sid"), actions)
+			}
+			if statement.text("Resource") == "*" && statement.text("Sid") != "AttachToVpc" {
+				t.Errorf("%s: %s: is allowed on everything", id, statement.text("Sid"))
+			}
+		}
+	}
+	if statements == 0 {
+		t.Fatal("found no statement")
+	}
+}
+
+func TestTemplateParametersAreDescribedBoundGroupedAndUsed(t *testing.T) {
+	tmpl := readTemplate(t)
+	groups := tmpl.root.get("Metadata").source() + "\n"
+	uses := tmpl.root.get("Resources").source() + tmpl.root.get("Conditions").source() + tmpl.root.get("Globals").source()
+	for name, parameter := range tmpl.root.get("Parameters").pairs() {
+		if parameter.text("Description") == "" {
+			t.Errorf("%s: has no Description", name)
+		}
+		if !slices.ContainsFunc([]string{"AllowedPattern", "AllowedValues", "MinValue"}, func(key string) bool { return parameter.get(key) != nil }) {
+			t.Errorf("%s: has no constraint", name)
+		}
+		if n := strings.Count(groups, "- "+name+"\n"); n != 1 {
+			t.Errorf("%s: want it in one parameter group, is in %d", name, n)
+		}
+		if !slices.Contains(strings.FieldsFunc(uses, func(r rune) bool { return !strings.ContainsRune(":_", r) && !isLetter(r) }), name) {
+			t.Errorf("%s: is not used", name)
+		}
+	}
+}
+
+func TestTemplateSaysWhatBreaksWhenAResourceFails(t *testing.T) {
+	tmpl := readTemplate(t)
+	for i := 0; i+1 < len(tmpl.resources.node.Content); i += 2 {
+		key := tmpl.resources.node.Content[i]
+		if comment := strings.TrimLeft(key.HeadComment, "# \n"); len(comment) < 20 || strings.HasPrefix(comment, "----") && !strings.Contains(comment, "\n") {
+			t.Errorf("%s: has no comment that says what breaks when it fails", key.Value)
+		}
+	}
+}
+
+func TestTemplateKeepsToWhatTheLocalSystemReads(t *testing.T) {
+	known := []string{"!Ref", "!Sub", "!GetAtt", "!If", "!Equals", "!Not", "!And", "!Or", "!Join", "!Condition"}
+	var walk func(n *yaml.Node)
+	walk = func(n *yaml.Node) {
+		if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") && !slices.Contains(known, n.Tag) {
+			t.Errorf("line %d: %s is none of %v", n.Line, n.Tag, known)
+		}
+		if strings.HasPrefix(n.Value, "Fn::") {
+			t.Errorf("line %d: %s: want the short form", n.Line, n.Value)
+		}
+		for _, child := range n.Content {
+			walk(child)
+		}
+	}
+	walk(readTemplate(t).root.node)
+}
+
+// template is template.yaml as it stands, its intrinsic functions unresolved.
+type template struct{ root, resources *value }
+
+// value is a place in the template. A nil one stands for what is not there.
+type value struct{ node *yaml.Node }
+
+func readTemplate(t *testing.T) template {
+	t.Helper()
+	data, err := os.ReadFile("template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(data, &document); err != nil {
+		t.Fatal(err)
+	}
+	root := &value{document.Content[0]}
+	return template{root, root.get("Resources")}
+}
+
+func (t template) properties(id string) *value { return t.resources.get(id).get("Properties") }
+
+func (t template) environment(function string) map[string]*value {
+	return t.properties(function).get("Environment").get("Variables").pairs()
+}
+
+// block gives a connector's resources as lines without comments, without what is the connector's own: its names, its
+// descriptions and its settings.
+func (t template) block(c connector) []string {
+	var lines []string
+	for i := 0; i+1 < len(t.resources.node.Content); i += 2 {
+		id := t.resources.node.Content[i].Value
+		if !strings.HasPrefix(id, c.id) {
+			continue
+		}
+		for line := range strings.Lines(id + "\n" + (&value{t.resources.node.Content[i+1]}).source()) {
+			line = strings.TrimSpace(line)
+			if strings.HasPrefix(line, c.prefix()) || strings.HasPrefix(line, "Description:") || strings.HasPrefix(line, "#") {
+				continue
+			}
+			lines = append(lines, strings.ReplaceAll(strings.ReplaceAll(line, c.id, "X"), c.folder, "x"))
+		}
+	}
+	return lines
+}
+
+func (v *value) get(key string) *value {
+	if v == nil || v.node.Kind != yaml.MappingNode {
+		return nil
+	}
+	return v.pairs()[key]
+}
+
+func (v *value) pairs() map[string]*value {
+	pairs := map[string]*value{}
+	if v == nil || v.node.Kind != yaml.MappingNode {
+		return pairs
+	}
+	for i := 0; i+1 < len(v.node.Content); i += 2 {
+		pairs[v.node.Content[i].Value] = &value{v.node.Content[i+1]}
+	}
+	return pairs
+}
+
+// find lists the mappings anywhere below that have the key.
+func (v *value) find(key string) []*value {
+	var found []*value
+	if v.get(key) != nil {
+		found = append(found, v)
+	}
+	for _, child := range v.node.Content {
+		found = append(found, (&value{child}).find(key)...)
+	}
+	return found
+}
+
+// text is the scalar at a key, "" when there is none.
+func (v *value) text(key string) string {
+	if at := v.get(key); at != nil && at.node.Kind == yaml.ScalarNode {
+		return at.node.Value
+	}
+	return ""
+}
+
+func (v *value) number(t *testing.T) int {
+	t.Helper()
+	n, err := strconv.Atoi(strings.TrimSpace(v.source()))
+	if err != nil {
+		t.Fatalf("want a number: %v", err)
+	}
+	return n
+}
+
+// source is the value as YAML, "" when it is not there.
+func (v *value) source() string {
+	if v == nil {
+		return ""
+	}
+	var b bytes.Buffer
+	encoder := yaml.NewEncoder(&b)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(v.node); err != nil {
+		return err.Error()
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
+func at(lines []string, i int) string {
+	if i < len(lines) {
+		return lines[i]
+	}
+	return "nothing more"
+}
+
+func isLetter(r rune) bool {
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+}
