@@ -1,0 +1,104 @@
+package demo
+
+import (
+	"fmt"
+
+	"github.com/arbitex/siem-connectors/local/siem"
+)
+
+// maxAltered bounds what is kept of events that came through changed.
+const maxAltered = 10
+
+// ledger is the account of one SIEM: what was enqueued for it and what it took, event by event, by their bytes.
+type ledger struct {
+	key      func(event []byte) string
+	enqueued map[string]int
+	accepted map[string]int
+	byID     map[string]string // key of the event of that id, for what came as a stand-in
+
+	delivered, duplicates, truncated int
+	altered                          []string
+	alteredCount                     int
+}
+
+func newLedger(key func([]byte) string) *ledger {
+	return &ledger{key: key, enqueued: map[string]int{}, accepted: map[string]int{}, byID: map[string]string{}}
+}
+
+// keyOf is what tells a body apart: itself, compact, or what the SIEM's format keeps of it.
+func (l *ledger) keyOf(wire string) string {
+	if l.key == nil {
+		return wire
+	}
+	return l.key([]byte(wire))
+}
+
+func (l *ledger) enqueue(m message) {
+	key := l.keyOf(m.wire)
+	l.enqueued[key]++
+	if m.id != "" {
+		l.byID[m.id] = key
+	}
+}
+
+// accept enters an event the SIEM took. One that is not, byte for byte, what was enqueued counts as altered.
+func (l *ledger) accept(a siem.Accepted) {
+	key := string(a.Event)
+	switch {
+	case a.Truncated:
+		l.truncated++
+		key = l.byID[a.ID]
+	case l.key != nil:
+		key = a.ID
+	}
+	if l.enqueued[key] == 0 {
+		l.alter(a)
+		return
+	}
+	l.accepted[key]++
+	if l.accepted[key] > l.enqueued[key] {
+		l.duplicates++
+	} else {
+		l.delivered++
+	}
+}
+
+func (l *ledger) alter(a siem.Accepted) {
+	l.alteredCount++
+	if len(l.altered) < maxAltered {
+		l.altered = append(l.altered, fmt.Sprintf("id %q, %d bytes: %.300q", a.ID, len(a.Event), a.Event))
+	}
+}
+
+// balance is one line of the account.
+type balance struct {
+	enqueued, delivered, pending, lost, duplicates, altered, truncated int
+}
+
+// balance closes the books with what stands in dead letters. An event both delivered and in a dead letter is delivered, and
+// the dead letter a duplicate.
+func (l *ledger) balance(letters []deadLetter) balance {
+	dead := map[string]int{}
+	for _, letter := range letters {
+		dead[l.keyOf(letter.body)]++
+	}
+	b := balance{delivered: l.delivered, duplicates: l.duplicates, altered: l.alteredCount, truncated: l.truncated}
+	for key, enqueued := range l.enqueued {
+		b.enqueued += enqueued
+		open := max(0, enqueued-l.accepted[key])
+		pending := min(open, dead[key])
+		b.pending += pending
+		b.lost += open - pending
+		b.duplicates += dead[key] - pending
+		delete(dead, key)
+	}
+	for _, strange := range dead {
+		b.altered += strange
+	}
+	return b
+}
+
+// adds tells whether the line is as it must be.
+func (b balance) adds() bool {
+	return b.lost == 0 && b.altered == 0 && b.enqueued == b.delivered+b.pending
+}

@@ -1,0 +1,223 @@
+package demo
+
+// What the demo writes, for people:
+//
+//   - A story line stands where it was written. It begins with the seconds since the start.
+//   - The table is a block under the story. On a terminal it is redrawn in place; elsewhere a SIEM's line is printed when it
+//     has changed, at most once a second (three seconds with more than two SIEMs).
+//   - Colour only says twice what the words say. Nothing blinks, nothing scrolls but the story.
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// ScreenChoice says how to write. The zero value is plain lines without colour.
+type ScreenChoice struct {
+	Redraw bool
+	Color  bool
+	Width  func() int // columns; nil = 100
+}
+
+// DetectScreen looks at a file: a terminal gets a table that redraws, and colour unless NO_COLOR is set or TERM is "dumb".
+func DetectScreen(f *os.File) ScreenChoice {
+	fd := int(f.Fd())
+	if !term.IsTerminal(fd) {
+		return ScreenChoice{Width: func() int { return fileWidth }}
+	}
+	smart := os.Getenv("TERM") != "dumb"
+	return ScreenChoice{
+		Redraw: smart, Color: smart && os.Getenv("NO_COLOR") == "",
+		Width: func() int {
+			width, _, err := term.GetSize(fd)
+			if err != nil || width < 40 {
+				return defaultWidth
+			}
+			return width
+		},
+	}
+}
+
+// Columns of a terminal that does not tell, and of what is no terminal.
+const (
+	defaultWidth = 100
+	fileWidth    = 200
+)
+
+// The styles are SGR parameters.
+type style string
+
+const (
+	plain  style = ""
+	strong style = "1"
+	faint  style = "2"
+	good   style = "32"
+	bad    style = "31"
+	warned style = "33"
+)
+
+// row is one line of the table. Key tells whose it is, so that plain output can tell whether it changed.
+type row struct {
+	key   string
+	text  string
+	style style
+}
+
+type screen struct {
+	mu     sync.Mutex
+	out    io.Writer
+	choice ScreenChoice
+	now    func() time.Time
+	began  time.Time
+	rows   []row // the block as drawn
+	shown  map[string]string
+	last   time.Time
+}
+
+func newScreen(out io.Writer, choice ScreenChoice) *screen {
+	if choice.Width == nil {
+		choice.Width = func() int { return defaultWidth }
+	}
+	return &screen{out: out, choice: choice, now: time.Now, began: time.Now(), shown: map[string]string{}}
+}
+
+// title writes a heading.
+func (s *screen) title(text string) { s.lines(strong, "", text, "") }
+
+// say writes a story line.
+func (s *screen) say(st style, format string, args ...any) {
+	s.lines(st, fmt.Sprintf("%6.1f s  %s", s.now().Sub(s.began).Seconds(), fmt.Sprintf(format, args...)))
+}
+
+// lines writes lines above the block.
+func (s *screen) lines(st style, lines ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out strings.Builder
+	s.erase(&out)
+	for _, line := range lines {
+		out.WriteString(s.paint(st, line) + "\n")
+	}
+	s.draw(&out)
+	_, _ = io.WriteString(s.out, out.String())
+}
+
+// table shows the block anew.
+func (s *screen) table(rows []row) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out strings.Builder
+	if s.choice.Redraw {
+		s.erase(&out)
+		s.rows = rows
+		s.draw(&out)
+	} else {
+		s.changes(&out, rows)
+	}
+	_, _ = io.WriteString(s.out, out.String())
+}
+
+// changes writes the rows that changed, not too often; the heading comes once.
+func (s *screen) changes(out *strings.Builder, rows []row) {
+	pause := time.Second
+	if len(rows) > 4 {
+		pause = 3 * time.Second
+	}
+	if s.now().Sub(s.last) < pause {
+		return
+	}
+	for _, r := range rows {
+		if r.text == "" || s.shown[r.key] == r.text {
+			continue
+		}
+		s.shown[r.key] = r.text
+		s.last = s.now()
+		fmt.Fprintf(out, "%6.1f s  %s\n", s.now().Sub(s.began).Seconds(), strings.TrimRight(r.text, " "))
+	}
+}
+
+// finish takes the block away.
+func (s *screen) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out strings.Builder
+	s.erase(&out)
+	s.rows = nil
+	clear(s.shown) // the next table is printed whole
+	s.last = time.Time{}
+	_, _ = io.WriteString(s.out, out.String())
+}
+
+func (s *screen) erase(out *strings.Builder) {
+	if len(s.rows) > 0 {
+		fmt.Fprintf(out, "\x1b[%dA\r\x1b[J", len(s.rows))
+	}
+}
+
+func (s *screen) draw(out *strings.Builder) {
+	width := s.choice.Width()
+	for _, r := range s.rows {
+		out.WriteString(s.paint(r.style, cut(r.text, width-1)) + "\n")
+	}
+}
+
+func (s *screen) paint(st style, text string) string {
+	if !s.choice.Color || st == plain || text == "" {
+		return text
+	}
+	return "\x1b[" + string(st) + "m" + text + "\x1b[0m"
+}
+
+// progress is where others report what they are doing, a line at a time.
+func (s *screen) progress() io.Writer { return &progress{screen: s} }
+
+type progress struct {
+	screen *screen
+	rest   string
+}
+
+func (p *progress) Write(b []byte) (int, error) {
+	p.rest += string(b)
+	for {
+		line, rest, ok := strings.Cut(p.rest, "\n")
+		if !ok {
+			return len(b), nil
+		}
+		p.rest = rest
+		if line = strings.TrimSpace(line); line != "" {
+			p.screen.say(faint, "%s", line)
+		}
+	}
+}
+
+// cut shortens a text to so many characters.
+func cut(text string, width int) string {
+	if width < 1 || utf8.RuneCountInString(text) <= width {
+		return text
+	}
+	return string([]rune(text)[:width-1]) + "…"
+}
+
+// number writes 1234567 as 1,234,567.
+func number(n int) string {
+	digits := fmt.Sprint(n)
+	for i := len(digits) - 3; i > 0 && digits[i-1] != '-'; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// count writes "1 event" or "2 events".
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return number(n) + " " + thing + "s"
+}

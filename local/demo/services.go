@@ -1,0 +1,80 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+)
+
+// SendMessageBatch takes so many messages and bytes at once; the bytes have room for what is counted beside the bodies.
+const (
+	maxSend      = 10
+	maxSendBytes = 1_000_000
+)
+
+// services are the demo's own clients of the local cloud: what the platform and an operator would use.
+type services struct {
+	sqs *sqs.Client
+	s3  *s3.Client
+}
+
+func newServices(config aws.Config) *services {
+	return &services{
+		sqs: sqs.NewFromConfig(config),
+		s3:  s3.NewFromConfig(config, func(o *s3.Options) { o.UsePathStyle = true }),
+	}
+}
+
+// send enqueues the longest beginning of messages that one request takes, and returns how many that were.
+func (s *services) send(ctx context.Context, queue string, messages []message) (int, error) {
+	var entries []types.SendMessageBatchRequestEntry
+	size := 0
+	for i, m := range messages {
+		if i == maxSend || i > 0 && size+len(m.body) > maxSendBytes {
+			break
+		}
+		size += len(m.body)
+		entries = append(entries, types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(m.body)})
+	}
+	answer, err := s.sqs.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: aws.String(queue), Entries: entries})
+	if err != nil {
+		return 0, fmt.Errorf("enqueueing: %w", err)
+	}
+	if len(answer.Failed) > 0 {
+		return 0, fmt.Errorf("enqueueing: sqs refused %d messages, the first for %q", len(answer.Failed), aws.ToString(answer.Failed[0].Message))
+	}
+	return len(entries), nil
+}
+
+// depth is how many messages wait in a queue, and how many were received and not deleted.
+func (s *services) depth(ctx context.Context, queue string) (waiting, inFlight int, err error) {
+	const visible, hidden = types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible
+	const delayed = types.QueueAttributeNameApproximateNumberOfMessagesDelayed
+	answer, err := s.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
+		QueueUrl: aws.String(queue), AttributeNames: []types.QueueAttributeName{visible, hidden, delayed},
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("asking for a queue's depth: %w", err)
+	}
+	number := func(name types.QueueAttributeName) int {
+		n, convErr := strconv.Atoi(answer.Attributes[string(name)])
+		if convErr != nil {
+			err = fmt.Errorf("asking for a queue's depth: %s is %q", name, answer.Attributes[string(name)])
+		}
+		return n
+	}
+	waiting, inFlight = number(visible)+number(delayed), number(hidden)
+	return waiting, inFlight, err
+}
+
+func isNoSuchKey(err error) bool {
+	var gone *s3types.NoSuchKey
+	return errors.As(err, &gone)
+}

@@ -1,0 +1,78 @@
+# moto's server on a free loopback port, which is the first line it prints. It ends when its standard input is closed,
+# and so whenever the program that started it is gone, however that ended.
+#
+# moto answers each request in a thread of its own, but two that change one queue, or test and then write one object, can
+# get between each other: a message is handed out twice, or a sent one is lost to a deletion. So here they take turns.
+import functools
+import logging
+import os
+import sys
+import threading
+import time
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.sqs import models as sqs
+from werkzeug.serving import make_server
+
+turn = threading.RLock()  # a queue that waits for messages gives its turn away
+
+
+def in_turn(call):
+    @functools.wraps(call)
+    def wrapped(*args, **kwargs):
+        with turn:
+            return call(*args, **kwargs)
+
+    return wrapped
+
+
+def serialise_queues():
+    sqs.Condition = lambda: threading.Condition(turn)
+    for name in (
+        "change_message_visibility",
+        "change_message_visibility_batch",
+        "create_queue",
+        "delete_message",
+        "delete_message_batch",
+        "purge_queue",
+        "receive_message",
+        "send_message",
+        "send_message_batch",
+    ):
+        setattr(sqs.SQSBackend, name, in_turn(getattr(sqs.SQSBackend, name)))
+
+
+def hasten_queues():
+    # For each message that it hands out moto counts those of the whole queue, and asks the time in three steps for each
+    # of them, only to learn how long the queue keeps a message: minutes, for a few thousand.
+    sqs.unix_time = time.time
+    sqs.unix_time_millis = lambda: time.time() * 1000
+    sqs.SQSBackend.is_message_valid_based_on_retention_period = lambda self, name, message: (
+        message.sent_timestamp / 1000 + self.get_queue(name).message_retention_period > time.time()
+    )
+
+
+def serialise_objects(app):
+    def wrapped(environ, start_response):
+        if "/s3/aws4_request" not in environ.get("HTTP_AUTHORIZATION", ""):
+            return app(environ, start_response)
+        with turn:
+            return list(app(environ, start_response))
+
+    return wrapped
+
+
+def end_with_parent():
+    sys.stdin.buffer.read()
+    os._exit(0)
+
+
+serialise_queues()
+hasten_queues()
+logging.getLogger("werkzeug").setLevel(logging.ERROR)
+application = serialise_objects(DomainDispatcherApplication(create_backend_app))
+server = make_server("127.0.0.1", 0, application, threaded=True)
+os.environ["MOTO_PORT"] = str(server.port)
+threading.Thread(target=end_with_parent, daemon=True).start()
+print(server.port, flush=True)
+server.serve_forever()
