@@ -1,0 +1,120 @@
+package connector
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/arbitex/siem-connectors/shared/fault"
+)
+
+// cluster answers the two questions of the check; a test spoils one of them.
+type cluster struct {
+	whoStatus, mayStatus int
+	who, may             string
+}
+
+func (c cluster) answer(w http.ResponseWriter, r *http.Request, _ string) {
+	switch r.Method + " " + r.URL.RequestURI() {
+	case "GET /_security/_authenticate":
+		w.WriteHeader(c.whoStatus)
+		io.WriteString(w, c.who)
+	case "POST /_security/user/_has_privileges":
+		w.WriteHeader(c.mayStatus)
+		io.WriteString(w, c.may)
+	default:
+		w.WriteHeader(400)
+	}
+}
+
+func may(createDoc, create, index bool) string {
+	return fmt.Sprintf(`{"username":"u","has_all_requested":%t,"cluster":{},"index":{"arbitex-audit":{"create_doc":%t,"create":%t,"index":%t}},"application":{}}`,
+		createDoc && create && index, createDoc, create, index)
+}
+
+func TestCheck(t *testing.T) {
+	good := cluster{whoStatus: 200, mayStatus: 200, who: `{"username":"u","authentication_type":"api_key"}`, may: may(true, true, true)}
+	for _, test := range []struct {
+		name  string
+		op    string
+		spoil func(*cluster)
+		kind  fault.Kind
+		step  fault.Step
+		hint  string // "" is success
+	}{
+		{"all privileges", "index", func(*cluster) {}, 0, "", ""},
+		{"all, and nothing more said", "index", func(c *cluster) { c.may = `{"has_all_requested":true}` }, 0, "", ""},
+		{"create", "index", func(c *cluster) { c.may = may(true, true, false) }, 0, "", ""},
+		{"create_doc for a data stream", "create", func(c *cluster) { c.may = may(true, false, false) }, 0, "", ""},
+		{"create_doc for an index", "index", func(c *cluster) { c.may = may(true, false, false) }, fault.Denied, fault.Auth, "ELASTIC_OP_TYPE=create"},
+		{"none", "create", func(c *cluster) { c.may = may(false, false, false) }, fault.Denied, fault.Auth, "create_doc"},
+		{"privileges are no object", "index", func(c *cluster) { c.may = `[]` }, fault.Held, fault.Request, "ELASTIC_URL"},
+		{"privileges refused", "index", func(c *cluster) { c.mayStatus, c.may = 403, `{"error":{"type":"security_exception"}}` }, fault.Denied, fault.Auth, "ELASTIC_API_KEY"},
+		{"key refused", "index", func(c *cluster) {
+			c.whoStatus, c.who = 401, `{"error":{"type":"security_exception","reason":"`+encodedKey+`"}}`
+		}, fault.Denied, fault.Auth, "ELASTIC_API_KEY"},
+		{"not Elasticsearch", "index", func(c *cluster) { c.whoStatus, c.who = 404, `` }, fault.Held, fault.Request, "ELASTIC_URL"},
+		{"a page", "index", func(c *cluster) { c.who = `<html>` }, fault.Held, fault.Request, "ELASTIC_URL"},
+		{"no security", "index", func(c *cluster) {
+			c.whoStatus, c.who = 400, `{"error":"no handler found for uri [/_security/_authenticate] and method [GET]"}`
+		}, fault.Held, fault.Request, "ELASTIC_URL"},
+		{"redirect", "index", func(c *cluster) { c.whoStatus = 302 }, fault.Held, fault.Request, "ELASTIC_URL"},
+		{"busy", "index", func(c *cluster) { c.whoStatus = 503 }, fault.Transient, fault.Request, "-"},
+	} {
+		simulated := good
+		test.spoil(&simulated)
+		rec := record(t, simulated.answer)
+		f := fault.Of(open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": test.op, "SIEM_COMPRESSION": "gzip"})).Check(t.Context()))
+		if (f == nil) != (test.hint == "") {
+			t.Errorf("%s: %v", test.name, f)
+			continue
+		}
+		if rec.requests[0].Header.Get("Authorization") != "ApiKey "+encodedKey {
+			t.Errorf("%s: the key was not sent", test.name)
+		}
+		if f == nil {
+			continue
+		}
+		if f.Kind != test.kind || f.Step != test.step || test.hint != "-" && !strings.Contains(f.Hint, test.hint) {
+			t.Errorf("%s: %v at %q, hint %q", test.name, f.Kind, f.Step, f.Hint)
+		}
+		if strings.Contains(f.Error(), encodedKey) {
+			t.Errorf("%s: the key is in %v", test.name, f)
+		}
+	}
+}
+
+// TestCheckAsks looks at the question itself, which writes nothing.
+func TestCheckAsks(t *testing.T) {
+	rec := record(t, cluster{whoStatus: 200, mayStatus: 200, who: `{}`, may: may(true, true, true)}.answer)
+	if err := open(t, rec.env(map[string]string{"ELASTIC_INDEX": "logs-a-b", "SIEM_COMPRESSION": "gzip"})).Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var question struct {
+		Index []struct {
+			Names, Privileges []string
+		}
+	}
+	if err := json.Unmarshal([]byte(rec.bodies[1]), &question); err != nil || len(question.Index) != 1 || question.Index[0].Names[0] != "logs-a-b" {
+		t.Errorf("asked %s: %v", rec.bodies[1], err)
+	}
+	if len(rec.requests) != 2 || rec.requests[1].Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%d requests", len(rec.requests))
+	}
+}
+
+// TestCheckNamesTheStep has nobody, and somebody unknown, at the other end.
+func TestCheckNamesTheStep(t *testing.T) {
+	rec := record(t, accept)
+	env := rec.env(map[string]string{"ELASTIC_TLS_CA_BUNDLE": ""})
+	if f := fault.Of(open(t, env).Check(t.Context())); f.Step != fault.TLS || f.Kind != fault.Held || !strings.Contains(f.Hint, "ELASTIC_TLS_CA_BUNDLE") {
+		t.Errorf("unknown CA: %+v", f)
+	}
+	rec.Close()
+	if f := fault.Of(open(t, env).Check(t.Context())); f.Step != fault.Connect || !strings.Contains(f.Hint, "ELASTIC_URL") {
+		t.Errorf("nobody listens: %+v", f)
+	}
+}

@@ -1,0 +1,158 @@
+// Package connector delivers events to Elasticsearch's bulk API: for each event an action line and the event itself, with
+// "@timestamp" added, in one POST. A document's _id is the event's id, so that what is sent twice is stored once. A data
+// stream takes only the action "create"; the connector learns that from the answer, and changes over by itself.
+// https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
+package connector
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/jsonscan"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+var (
+	_ deliver.Connector = (*connector)(nil)
+	_ deliver.Checker   = (*connector)(nil)
+)
+
+const (
+	// maxRequestBytes and maxRequestEvents are the platform's. Elasticsearch itself takes 100 MB by default
+	// (http.max_content_length, counted after decompression), and recommends far smaller requests.
+	// https://www.elastic.co/docs/deploy-manage/production-guidance/optimize-performance/indexing-speed
+	maxRequestBytes  = 5_000_000
+	maxRequestEvents = 100
+
+	// maxIDBytes is the longest _id; one that is longer makes Elasticsearch refuse the whole request.
+	// https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/mapping-id-field
+	maxIDBytes = 512
+)
+
+// The actions.
+const (
+	opIndex  = "index"
+	opCreate = "create"
+)
+
+type connector struct {
+	cfg    config
+	client *httpsend.Client
+	url    *url.URL // of the bulk API
+	header http.Header
+
+	index  []byte      // the action line up to the _id
+	create []byte      // the same for the other action
+	stream atomic.Bool // the action is create: configured, or learnt from an answer
+}
+
+// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
+// connector must not be used.
+func Open(s *settings.Settings) deliver.Connector {
+	cfg := readConfig(s)
+	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
+	c.url = c.endpoint("_bulk", answerFilter)
+	if cfg.pipeline != "" {
+		c.url.RawQuery += "&pipeline=" + url.QueryEscape(cfg.pipeline)
+	}
+	c.header = c.headers("application/x-ndjson")
+	c.index, c.create = actionLine(opIndex, cfg.index), actionLine(opCreate, cfg.index)
+	c.stream.Store(cfg.create)
+	return c
+}
+
+// answerFilter cuts an answer down to what judge reads. Of every item the status stays, so that the items can be counted.
+// Elasticsearch does not filter the answers that refuse a request as a whole.
+// https://www.elastic.co/docs/reference/elasticsearch/rest-apis/common-options
+const answerFilter = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store"
+
+// endpoint is the URL of one of Elasticsearch's APIs. Without a base URL, which is a problem noted, it leads nowhere.
+func (c *connector) endpoint(path, query string) *url.URL {
+	if c.cfg.url == nil {
+		return &url.URL{}
+	}
+	base := *c.cfg.url
+	if base.Path == "" { // to which JoinPath would join a relative path
+		base.Path = "/"
+	}
+	u := base.JoinPath(path)
+	u.RawQuery = query
+	return u
+}
+
+func (c *connector) headers(contentType string) http.Header {
+	return http.Header{"Authorization": {"ApiKey " + c.cfg.key.Reveal()}, "Content-Type": {contentType}}
+}
+
+func actionLine(op, index string) []byte {
+	line := append([]byte(`{"`), op...)
+	line = append(line, `":{"_index":`...)
+	line = jsonscan.AppendQuoted(line, index)
+	return append(line, `,"_id":`...)
+}
+
+// Format implements deliver.Connector. The last line needs its line break as well.
+func (c *connector) Format() deliver.Format {
+	return deliver.Format{Separator: "\n", Close: "\n", MaxRecords: maxRequestEvents, MaxBytes: maxRequestBytes}
+}
+
+// Append implements deliver.Connector: the action line, and the event's own bytes behind "@timestamp".
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+	if c.stream.Load() {
+		dst = append(dst, c.create...)
+	} else {
+		dst = append(dst, c.index...)
+	}
+	dst = appendID(dst, e)
+	dst = append(dst, "}}\n"...)
+	if e.HasTimestamp {
+		return e.AppendCompact(dst), false, nil
+	}
+	dst = append(dst, `{"@timestamp":"`...)
+	dst = e.AppendTime(dst)
+	dst = append(dst, '"')
+	brace := len(dst)
+	dst = e.AppendCompact(dst)
+	dst[brace] = ',' // an event has at least its time, so a member follows
+	return dst, false, nil
+}
+
+// appendID appends the event's id as a JSON string that Elasticsearch takes for an _id: an id that is too long gives way
+// to the one the event would have without it. An id with escapes is written anew, since an escape may stand for half a
+// character, of which a document's id cannot be made.
+func appendID(dst []byte, e *event.Event) []byte {
+	start := len(dst)
+	dst = e.AppendIDJSON(dst)
+	id := dst[start+1 : len(dst)-1]
+	if bytes.IndexByte(id, '\\') >= 0 {
+		id = e.AppendID(nil)
+		dst = jsonscan.AppendQuoted(dst[:start], id)
+	}
+	if len(id) > maxIDBytes {
+		dst = append(e.AppendHashID(append(dst[:start], '"')), '"')
+	}
+	return dst
+}
+
+// Send implements deliver.Connector.
+func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.url, Header: c.header, Body: b.Body, Meter: b.Meter})
+	if err != nil {
+		return err
+	}
+	j := judge(a, b.Len(), c.cfg.http.Redactor)
+	if j.wantsCreate {
+		c.stream.Store(true)
+		b.Warn("ELASTIC_INDEX is a data stream, which takes only the action create: ELASTIC_OP_TYPE=create saves a request at every start")
+	}
+	if j.failureStored {
+		b.Warn("Elasticsearch put events into the failure store of its data stream, because they do not fit its mapping or pipeline")
+	}
+	return j.err
+}
