@@ -56,6 +56,10 @@ func TestDrainRepeatedBatchWritesNothingNew(t *testing.T) {
 	if after := w.wantKeys("", 1)[0]; after != before || !bytes.Equal(w.s3.Body(after), content) {
 		t.Errorf("object %s became %s", before, after)
 	}
+	w.s3.Put(before, []byte("an operator's"))
+	if failed := w.drain(batch...); failed != nil || string(w.s3.Body(before)) != "an operator's" {
+		t.Errorf("an object was written over, gave back %v", failed)
+	}
 }
 
 func TestDrainNativelyMoved(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -286,14 +287,14 @@ func TestReplayAtOnceIsRefused(t *testing.T) {
 	var status int
 	var body string
 	var headers map[string]string
-	var once sync.Once
+	var asked atomic.Bool
 	w.sqs.Hook = func(string, string, bool) error {
-		once.Do(func() {
+		if !asked.Swap(true) {
 			status, headers, body = w.ask(t.Context(), "POST", replayPath, "", nil)
 			if a := w.replay(`{"dry_run":true}`); a.Replayed != 12 {
 				t.Errorf("a dry run meanwhile says %+v", a)
 			}
-		})
+		}
 		return nil
 	}
 	w.env["ELASTIC_QUEUE_URL"] = ""
@@ -419,4 +420,97 @@ func TestReplayWhenS3IsNotThere(t *testing.T) {
 			t.Errorf("%s is answered %d %s", method, status, body)
 		}
 	}
+}
+
+// TestReplaysAtOnce: many calls at the same time put every event back once.
+func TestReplaysAtOnce(t *testing.T) {
+	w := newWorld(t)
+	w.chunk = 7
+	w.drain(letters("splunk", "a", 100, day0)...)
+	w.drain(letters("splunk", "b", 100, day0.Add(time.Hour))...)
+	var wg sync.WaitGroup
+	var done atomic.Int32
+	for range 8 {
+		wg.Go(func() {
+			switch status, _, body := w.ask(t.Context(), "POST", replayPath, `{"limit":60}`, nil); status {
+			case 200:
+				done.Add(1)
+			case 409:
+			default:
+				t.Errorf("answer %d %s", status, body)
+			}
+		})
+	}
+	wg.Wait()
+	if done.Load() == 0 {
+		t.Error("nobody was let in")
+	}
+	for range 4 {
+		w.replay("")
+	}
+	if n := len(w.bodies()); n != 200 || w.sqs.Count() != 200 {
+		t.Errorf("%d messages, %d events", w.sqs.Count(), n)
+	}
+}
+
+func TestReplayKeepsTheLimitsOfABatch(t *testing.T) {
+	w := newWorld(t)
+	var all []letter
+	for i := range 25 {
+		l := sentLetter("splunk", fmt.Sprint("m", i), day0)
+		l.body = fmt.Sprintf(`{"time":1,"n":%d,"x":%q}`, i, strings.Repeat("x", i*41_000))
+		all = append(all, l)
+	}
+	for _, l := range all {
+		w.drain(l)
+	}
+	if a := w.replay(""); a.Replayed != 25 || len(a.Errors) != 0 || len(w.bodies()) != 25 {
+		t.Errorf("answer %+v", a)
+	}
+}
+
+// TestRecordsOfOneMessageFarApart: the connector's record of a message and SQS's own have different days, and come in
+// different calls.
+func TestRecordsOfOneMessageFarApart(t *testing.T) {
+	w := newWorld(t)
+	own := sentLetter("splunk", "m", day0)
+	w.drain(own)
+	w.replay("")
+	w.drain(letter{id: "m", body: own.body, sent: day0.Add(-4 * 24 * time.Hour), movedFrom: "arn:aws:sqs:x:1:splunk-queue"})
+	if a := w.replay(""); a.Replayed != 0 || w.sqs.Count() != 1 {
+		t.Errorf("answer %+v", a)
+	}
+	w.wantKeys("pending/", 0)
+}
+
+func TestReplayThatCannotNoteMovesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.chunk = 2
+	w.drain(letters("splunk", "a", 2, day0)...)
+	w.drain(letters("splunk", "b", 4, day0.Add(time.Hour))...)
+	w.s3.Hook = func(op, key string, _ bool) error {
+		if op == "PutObject" && strings.Contains(key, ledgerFolder) {
+			return deadlettertest.Error("AccessDenied")
+		}
+		return nil
+	}
+	a := w.replay("")
+	if a.Replayed != 2 || a.Remaining != 4 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "up to 2 events of splunk back again: AccessDenied") {
+		t.Errorf("answer %+v", a)
+	}
+	w.wantKeys("pending/", 2)
+}
+
+func TestOfTwoNotesTheLaterCounts(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 5, day0)...)
+	tail := strings.TrimPrefix(w.wantKeys("pending/", 1)[0], testPrefix+pendingFolder)
+	for _, n := range []int{2, 4, 3} {
+		w.s3.Put(testPrefix+partialFolder+partialTail(tail, n), nil)
+	}
+	if c := w.waiting(); c.Pending["splunk"] != 1 {
+		t.Errorf("pending %+v", c)
+	}
+	w.replay("")
+	w.wantKeys("partial/", 0)
 }

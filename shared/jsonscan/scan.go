@@ -27,15 +27,17 @@ const (
 	highs = 0x8080808080808080
 )
 
-// special returns the position of the first byte from i on that cannot stand plain in a JSON string: a quote, a
-// backslash or a control character. It looks at eight bytes at once; a false hit in a word can only stand above a
-// true one, so the lowest hit is always true.
+// specials marks, by the high bit of each, the bytes of a word that cannot stand plain in a JSON string: a quote, a
+// backslash or a control character. A false mark can only stand above a true one, so the lowest is always true.
+func specials(word uint64) uint64 {
+	quote, slash := word^(ones*'"'), word^(ones*'\\')
+	return ((quote-ones)&^quote | (slash-ones)&^slash | (word-ones*0x20)&^word) & highs
+}
+
+// special returns the position of the first byte from i on that cannot stand plain in a JSON string.
 func special(b []byte, i int) int {
 	for i+8 <= len(b) {
-		w := binary.LittleEndian.Uint64(b[i:])
-		quote, slash := w^(ones*'"'), w^(ones*'\\')
-		hit := (quote-ones)&^quote | (slash-ones)&^slash | (w-ones*0x20)&^w
-		if hit &= highs; hit != 0 {
+		if hit := specials(binary.LittleEndian.Uint64(b[i:])); hit != 0 {
 			return i + bits.TrailingZeros64(hit)/8
 		}
 		i += 8

@@ -1,6 +1,8 @@
 package jsonscan
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -19,30 +21,49 @@ func AppendUnquoted(dst, raw []byte) []byte {
 // where it stopped being a JSON string.
 func UnquoteInPlace(b []byte, i int) (text []byte, end int, ok bool) {
 	start := i + 1
-	w, r := start, start
+	r := special(b, start) // up to the first escape, the text is where it belongs
+	w := r
 	for r < len(b) {
-		c := b[r]
-		if plain[c] {
-			b[w] = c
-			w, r = w+1, r+1
-			continue
-		}
-		if c == '"' {
+		switch c := b[r]; {
+		case plain[c]:
+			w, r = slide(b, w, r)
+		case c == '"':
 			return b[start:w:w], r + 1, true
-		}
-		if c != '\\' || escape(b, r) == 0 {
+		case c != '\\' || escape(b, r) == 0:
 			return nil, r, false
-		}
-		if b[r+1] == 'u' {
+		case b[r+1] == 'u':
 			var char rune
 			char, r = unicodeEscape(b, r)
 			w += utf8.EncodeRune(b[w:], char)
-			continue
+		default:
+			b[w] = unescaped(b[r+1])
+			w, r = w+1, r+2
 		}
-		b[w] = unescaped(b[r+1])
-		w, r = w+1, r+2
 	}
 	return nil, r, false
+}
+
+// slide moves plain bytes from r down to w until one is special, and returns where both are then. Eight bytes go at once
+// as long as none of them is special: what they overwrite has been read.
+func slide(b []byte, w, r int) (int, int) {
+	for r+8 <= len(b) {
+		word := binary.LittleEndian.Uint64(b[r:])
+		hit := specials(word)
+		if hit != 0 {
+			for n := bits.TrailingZeros64(hit) / 8; n > 0; n-- {
+				b[w] = b[r]
+				w, r = w+1, r+1
+			}
+			return w, r
+		}
+		binary.LittleEndian.PutUint64(b[w:], word)
+		w, r = w+8, r+8
+	}
+	for r < len(b) && plain[b[r]] {
+		b[w] = b[r]
+		w, r = w+1, r+1
+	}
+	return w, r
 }
 
 // unquote copies the text of the valid string src to dst, which has room for the raw text, and returns its length.

@@ -1,0 +1,52 @@
+// Command floor is the ordinary Go Lambda that does the least: it decodes an SQS event with aws-lambda-go's type, copies
+// the bodies into one request and posts it. The benchmark measures connectors against it.
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-lambda-go/lambda"
+)
+
+func main() { lambda.Start(handle) }
+
+func handle(ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, error) {
+	var body bytes.Buffer
+	var to io.Writer = &body
+	var z *gzip.Writer
+	if os.Getenv("FLOOR_GZIP") == "true" {
+		z, _ = gzip.NewWriterLevel(&body, gzip.BestSpeed) // the level is valid
+		to = z
+	}
+	for _, r := range e.Records {
+		_, _ = io.WriteString(to, r.Body) // a buffer takes everything
+		_, _ = io.WriteString(to, "\n")
+	}
+	if z != nil {
+		_ = z.Close()
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, os.Getenv("FLOOR_URL"), &body)
+	if err != nil {
+		return events.SQSEventResponse{}, err
+	}
+	if z != nil {
+		req.Header.Set("Content-Encoding", "gzip")
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return events.SQSEventResponse{}, err
+	}
+	defer resp.Body.Close() //nolint:errcheck // the answer has been read
+	_, _ = io.Copy(io.Discard, resp.Body)
+	if resp.StatusCode/100 != 2 {
+		return events.SQSEventResponse{}, fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return events.SQSEventResponse{}, nil
+}
