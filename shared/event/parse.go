@@ -100,9 +100,14 @@ func (p *Parser) finish() error {
 }
 
 func (p *Parser) space() {
-	if end := jsonscan.Space(p.b, p.i); end != p.i {
-		p.i, p.spaced = end, true
+	if p.i < len(p.b) && p.b[p.i] <= ' ' {
+		p.skipSpace()
 	}
+}
+
+func (p *Parser) skipSpace() {
+	end := jsonscan.Space(p.b, p.i)
+	p.i, p.spaced = end, p.spaced || end != p.i
 }
 
 // object reads the object at the current position, whose place in an event is n.
@@ -202,30 +207,11 @@ func (p *Parser) value(n *node) bool {
 	return p.skip()
 }
 
-// skip reads a value that holds no field. It has to notice white space all the same.
+// skip reads a value that holds no field.
 func (p *Parser) skip() bool {
-	start := p.i
-	end, ok := jsonscan.Value(p.b, start, p.depth)
-	p.i = end
-	if c := p.b[start]; ok && !p.spaced && (c == '{' || c == '[') {
-		p.spaced = spaced(p.b[start:end])
-	}
+	end, spaced, ok := jsonscan.Skim(p.b, p.i, p.depth)
+	p.i, p.spaced = end, p.spaced || spaced
 	return ok
-}
-
-// spaced tells whether there is white space between the tokens of valid JSON. Compact JSON has none of the bytes but in
-// strings, so most texts are settled by the first look at their strings' outside.
-func spaced(b []byte) bool {
-	for i := 0; i < len(b); i++ {
-		switch b[i] {
-		case ' ', '\n', '\t', '\r':
-			return true
-		case '"':
-			end, _, _ := jsonscan.String(b, i)
-			i = end - 1
-		}
-	}
-	return false
 }
 
 // array reads an array whose elements' place in an event is n.items.

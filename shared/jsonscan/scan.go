@@ -162,66 +162,90 @@ func Literal(b []byte, i int) (end int, ok bool) {
 // Value returns the position after the value that begins at or after b[i], white space before it skipped. depth is the
 // number of arrays and objects it already stands in. When ok is false, end is where the text stops being JSON.
 func Value(b []byte, i, depth int) (end int, ok bool) {
+	end, _, ok = Skim(b, i, depth)
+	return end, ok
+}
+
+// Skim is Value, and tells as well whether there is white space between the tokens of the value.
+func Skim(b []byte, i, depth int) (end int, spaced, ok bool) {
 	if i = Space(b, i); i >= len(b) {
-		return i, false
+		return i, false, false
 	}
 	switch b[i] {
 	case '"':
 		end, _, ok = String(b, i)
-		return end, ok
 	case '{', '[':
 		return container(b, i, depth+1)
 	case 't', 'f', 'n':
-		return Literal(b, i)
+		end, ok = Literal(b, i)
 	default:
 		end, _, ok = Number(b, i)
-		return end, ok
 	}
+	return end, false, ok
 }
 
 // container skips the array or object at b[i].
-func container(b []byte, i, depth int) (end int, ok bool) {
+func container(b []byte, i, depth int) (end int, spaced, ok bool) {
 	if depth > MaxDepth {
-		return i, false
+		return i, false, false
 	}
-	object := b[i] == '{'
-	last := b[i] + 2 // ] and } stand two behind [ and {
-	if i = Space(b, i+1); i < len(b) && b[i] == last {
-		return i + 1, true
+	object, last := b[i] == '{', b[i]+2 // ] and } stand two behind [ and {
+	if i, spaced = gap(b, i+1); i < len(b) && b[i] == last {
+		return i + 1, spaced, true
 	}
 	for {
+		var before, inside, behind bool
 		if object {
-			if i, ok = Key(b, i); !ok {
-				return i, false
+			if i, before, ok = key(b, i); !ok {
+				return i, false, false
 			}
 		}
-		if i, ok = Value(b, i, depth); !ok {
-			return i, false
+		if i, inside, ok = Skim(b, i, depth); !ok {
+			return i, false, false
 		}
-		if i = Space(b, i); i >= len(b) {
-			return i, false
+		if i, behind = gap(b, i); i >= len(b) {
+			return i, false, false
 		}
+		spaced = spaced || before || inside || behind
 		switch b[i] {
 		case ',':
-			i = Space(b, i+1)
+			i, behind = gap(b, i+1)
+			spaced = spaced || behind
 		case last:
-			return i + 1, true
+			return i + 1, spaced, true
 		default:
-			return i, false
+			return i, false, false
 		}
 	}
 }
 
-// Key returns the position after the colon that follows the object key at b[i].
-func Key(b []byte, i int) (end int, ok bool) {
-	if i >= len(b) || b[i] != '"' {
+// gap skips white space, and tells whether there was any.
+func gap(b []byte, i int) (int, bool) {
+	if i >= len(b) || b[i] > ' ' {
 		return i, false
+	}
+	end := Space(b, i)
+	return end, end != i
+}
+
+// key skips an object's key, its colon and the white space behind it.
+func key(b []byte, i int) (end int, spaced, ok bool) {
+	if i >= len(b) || b[i] != '"' {
+		return i, false, false
 	}
 	if i, _, ok = String(b, i); !ok {
-		return i, false
+		return i, false, false
 	}
-	if i = Space(b, i); i >= len(b) || b[i] != ':' {
-		return i, false
+	var before, behind bool
+	if i, before = gap(b, i); i >= len(b) || b[i] != ':' {
+		return i, false, false
 	}
-	return i + 1, true
+	i, behind = gap(b, i+1)
+	return i, before || behind, true
+}
+
+// Key returns the position after the colon that follows the object key at b[i], and after white space behind it.
+func Key(b []byte, i int) (end int, ok bool) {
+	end, _, ok = key(b, i)
+	return end, ok
 }
