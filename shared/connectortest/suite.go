@@ -8,8 +8,10 @@ package connectortest
 import (
 	"context"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -73,6 +76,7 @@ var Defaults = map[int]Want{
 // Server is the SIEM of a test: it counts requests, and answers the way the test says.
 type Server struct {
 	*httptest.Server
+	subject  Subject
 	mu       sync.Mutex
 	requests []string // bodies, decompressed, of requests that deliver
 	dumped   strings.Builder
@@ -92,10 +96,44 @@ func (s *Server) Bodies() []string {
 	return append([]string(nil), s.requests...)
 }
 
+// Serve starts a server for the subject that accepts what Accept accepts.
+func Serve(t *testing.T, s Subject) *Server {
+	t.Helper()
+	return s.serve(t, s.Accept)
+}
+
+// Open opens the subject's connector for the server.
+func (s *Server) Open(t *testing.T) deliver.Connector {
+	t.Helper()
+	return s.subject.open(t, s.subject.env(s))
+}
+
+// Answer makes an answer of the HTTP client with that status, header and body, for tests of what judges it.
+func Answer(t testing.TB, status int, header map[string]string, body string) *httpsend.Answer {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for k, v := range header {
+			w.Header().Set(k, v)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}))
+	defer srv.Close()
+	to, err := url.Parse(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := httpsend.New(httpsend.Config{Timeout: 10 * time.Second}).Do(t.Context(), httpsend.Request{URL: to})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
 // serve starts a server for the subject. answer is called for every request that carries events; the others are accepted.
 func (s Subject) serve(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, body []byte)) *Server {
 	t.Helper()
-	srv := &Server{}
+	srv := &Server{subject: s}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, ok := readBody(r)
 		srv.mu.Lock()

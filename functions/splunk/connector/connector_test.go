@@ -1,0 +1,205 @@
+package connector
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+func opened(t testing.TB, env map[string]string) *connector {
+	t.Helper()
+	if env["SPLUNK_HEC_URL"] == "" {
+		env["SPLUNK_HEC_URL"] = "https://splunk.example:8088"
+	}
+	env["SPLUNK_HEC_TOKEN"] = testToken
+	s := settings.New(func(name string) string { return env[name] }, nil)
+	c := Open(s).(*connector)
+	if err := s.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func parsed(t testing.TB, body string) *event.Event {
+	t.Helper()
+	e := new(event.Event)
+	if err := new(event.Parser).Parse([]byte(body), e); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// TestPage: the platform's page shows these bytes for its sample event.
+func TestPage(t *testing.T) {
+	want, err := os.ReadFile("testdata/page.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, shortened, err := opened(t, map[string]string{}).Append(nil, parsed(t, connectortest.Page))
+	if err != nil || shortened || string(got) != string(want) {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestEnvelope(t *testing.T) {
+	c := opened(t, map[string]string{"SPLUNK_HEC_INDEX": `in"dex`, "SPLUNK_HEC_SOURCE": "söurce", "SPLUNK_HEC_SOURCETYPE": "st", "SIEM_HOST": "h"})
+	for in, want := range map[string]string{
+		`{"time":0}`:                        `{"time":0.000,"host":"h","source":"söurce","sourcetype":"st","index":"in\"dex","event":{"time":0}}`,
+		`{"time":5}`:                        `{"time":0.005,`,
+		`{"time":1099}`:                     `{"time":1.099,`,
+		`{"time":253402300799999}`:          `{"time":253402300799.999,`,
+		" { \"time\" : 1 ,\n\"a\":\" b \"}": `"event":{"time":1,"a":" b "}}`,
+	} {
+		got, _, err := c.Append(nil, parsed(t, in))
+		if err != nil || !strings.Contains(string(got), want) {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://h:8088":                              "https://h:8088/services/collector/event",
+		"https://h:8088/":                             "https://h:8088/services/collector/event",
+		"https://h/services/collector":                "https://h/services/collector",
+		"https://h/proxy/services/collector/event":    "https://h/proxy/services/collector/event",
+		"https://h:8088/services/collector/event/1.0": "https://h:8088/services/collector/event/1.0",
+	} {
+		if got := opened(t, map[string]string{"SPLUNK_HEC_URL": in}).cfg.url.String(); got != want {
+			t.Errorf("%s becomes %s, want %s", in, got, want)
+		}
+	}
+}
+
+// TestRequestOnTheWire: what a HEC sees of a request.
+func TestRequestOnTheWire(t *testing.T) {
+	var heads []http.Header
+	s := subject()
+	s.Accept = func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		heads = append(heads, r.Header.Clone())
+		_, _ = w.Write([]byte(`{"text":"Success","code":0}`))
+	}
+	srv := connectortest.Serve(t, s)
+	c := srv.Open(t)
+	connectortest.Deliver(t, c, connectortest.Event(1, "a"), connectortest.Event(2, "b"))
+	connectortest.Deliver(t, c, connectortest.Event(3, "c"))
+	if len(heads) != 2 {
+		t.Fatalf("%d requests, want 2", len(heads))
+	}
+	h := heads[0]
+	if h.Get("Authorization") != "Splunk "+testToken || h.Get("Content-Type") != "application/json" || h.Get("Content-Encoding") != "gzip" {
+		t.Errorf("header %v", h)
+	}
+	channel := h.Get("X-Splunk-Request-Channel")
+	if parts := strings.Split(channel, "-"); len(channel) != 36 || len(parts) != 5 || heads[1].Get("X-Splunk-Request-Channel") != channel {
+		t.Errorf("channel %q, then %q: want one GUID", channel, heads[1].Get("X-Splunk-Request-Channel"))
+	}
+	if body := srv.Bodies()[0]; strings.Count(body, "\n") != 1 || strings.HasSuffix(body, "\n") {
+		t.Errorf("body %q, want two objects with a line break between them", body)
+	}
+}
+
+// TestLimits: requests hold at most a megabyte; an event that is larger by itself goes alone.
+func TestLimits(t *testing.T) {
+	s := subject()
+	srv := connectortest.Serve(t, s)
+	c := srv.Open(t)
+	record, _, _ := c.(*connector).Append(nil, parsed(t, connectortest.Event(0, "")))
+	fill := func(n int) string { return connectortest.Event(0, strings.Repeat("x", n-len(record))) }
+	for i, c2 := range []struct {
+		sizes    []int
+		requests int
+	}{{[]int{500_000, 499_999}, 1}, {[]int{500_000, 500_000}, 2}, {[]int{1000, 1_040_000, 1000}, 3}} {
+		before := srv.Requests()
+		var events []string
+		for _, n := range c2.sizes {
+			events = append(events, fill(n))
+		}
+		for j, o := range connectortest.Deliver(t, c, events...) {
+			if o.State != deliver.Delivered {
+				t.Errorf("case %d, event %d: %+v", i, j, o)
+			}
+		}
+		if n := srv.Requests() - before; n != c2.requests {
+			t.Errorf("records of %v bytes took %d requests, want %d", c2.sizes, n, c2.requests)
+		}
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for name, c := range map[string]struct {
+		status int
+		body   string
+		want   string
+	}{
+		"token is good":    {400, `{"text":"No data","code":5}`, ""},
+		"unknown token":    {403, `{"text":"Invalid token","code":4}`, "does not know the token"},
+		"disabled token":   {403, `{"text":"Token disabled","code":1}`, "disabled"},
+		"channel is lost":  {400, `{"text":"Data channel is missing","code":10}`, "takes the X-Splunk-Request-Channel header away"},
+		"web port":         {404, `<html>`, "does not lead to a HEC"},
+		"takes everything": {200, `{"text":"Success","code":0}`, "does not lead to a HEC event endpoint"},
+		"health endpoint":  {200, `{"text":"HEC is healthy","code":17}`, "health endpoint"},
+		"busy":             {503, `{"text":"Server is busy","code":9}`, "Server is busy"},
+	} {
+		s := subject()
+		var length int64
+		s.Accept = func(w http.ResponseWriter, r *http.Request, _ []byte) {
+			length = r.ContentLength
+			w.WriteHeader(c.status)
+			_, _ = w.Write([]byte(c.body))
+		}
+		err := connectortest.Serve(t, s).Open(t).(deliver.Checker).Check(context.Background())
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		if length != 0 {
+			t.Errorf("%s: a body of %d bytes was sent", name, length)
+		}
+	}
+}
+
+// FuzzAppend: whatever the event, its record is one line of JSON with the event's own bytes in it.
+func FuzzAppend(f *testing.F) {
+	g := ocsfgen.New(1)
+	for range 5 {
+		f.Add(g.Next())
+	}
+	f.Add([]byte(" {\"time\": 1, \"x\": \"\\u0000\\\"\"}\n"))
+	c := opened(f, map[string]string{})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		e := new(event.Event)
+		if new(event.Parser).Parse(body, e) != nil {
+			return
+		}
+		record, _, err := c.Append(nil, e)
+		var envelope struct {
+			Time  json.Number
+			Event json.RawMessage
+		}
+		if err != nil || strings.ContainsAny(string(record), "\n\r") || json.Unmarshal(record, &envelope) != nil {
+			t.Fatalf("%q: %q %v", body, record, err)
+		}
+		if string(envelope.Event) != string(e.AppendCompact(nil)) {
+			t.Fatalf("%q: the event in the record is %q", body, envelope.Event)
+		}
+	})
+}
+
+func BenchmarkAppend(b *testing.B) {
+	c := opened(b, map[string]string{})
+	e := parsed(b, string(ocsfgen.New(1).Next()))
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf, _, _ = c.Append(buf[:0], e)
+	}
+}
