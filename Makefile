@@ -15,7 +15,7 @@ ARM64      := $(FUNCTIONS:%=build/arm64/%/bootstrap)
 SOURCES    := go.mod go.sum $(shell find functions shared -name '*.go' ! -name '*_test.go' 2>/dev/null)
 
 # Without net/rpc the linker drops what no function calls: a third less to load at a cold start.
-BUILD := CGO_ENABLED=0 $(GO) build -tags lambda.norpc -trimpath -buildvcs=false -ldflags "-s -w"
+BUILD := CGO_ENABLED=0 $(GO) build -tags lambda.norpc,nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w"
 
 # End-to-end tests drive the built binaries, one package at a time; all others are unit tests.
 UNIT = $(GO) list ./... | grep -v '/test\(/\|$$\)'

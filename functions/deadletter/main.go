@@ -1,6 +1,6 @@
 // Command deadletter is the Lambda function that writes the messages of the dead-letter queue to S3.
 package main
 
-import "github.com/arbitex/siem-connectors/shared/lambdahost"
+import "github.com/arbitex/siem-connectors/shared/deadletterhost"
 
-func main() { lambdahost.RunDrain() }
+func main() { deadletterhost.RunDrain() }

@@ -32,6 +32,7 @@ type Config struct {
 	URLSetting string           // the variable that holds the URL, for hints
 	CASetting  string           // the variable for a CA bundle, for hints; "" where there is none
 	Now        func() time.Time // nil means time.Now
+	Dial       settings.Dial    // nil means the network
 }
 
 // Configure reads the settings common to all HTTP connectors. compression is the default: "gzip" or "none".
@@ -40,6 +41,7 @@ func Configure(s *settings.Settings, compression string) Config {
 	return Config{
 		Timeout: time.Duration(s.Int("SIEM_REQUEST_TIMEOUT_SECONDS", 10, 1, 300)) * time.Second,
 		Gzip:    s.OneOf("SIEM_COMPRESSION", compression, other) == "gzip",
+		Dial:    s.Dial,
 	}
 }
 
@@ -74,7 +76,8 @@ func New(cfg Config) *Client {
 	}
 	d := &dialer{
 		// Half the time for each step, so that the step that hangs is the one that is blamed.
-		net: net.Dialer{Timeout: cfg.Timeout / 2, KeepAlive: 15 * time.Second},
+		net:  net.Dialer{Timeout: cfg.Timeout / 2, KeepAlive: 15 * time.Second},
+		with: cfg.Dial,
 		tls: &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			RootCAs:            cfg.RootCAs,

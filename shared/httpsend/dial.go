@@ -7,16 +7,23 @@ import (
 	"net"
 
 	"github.com/arbitex/siem-connectors/shared/netfault"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // dialer opens connections, and marks a failed handshake as such, so that nobody has to guess from a text.
 type dialer struct {
-	net net.Dialer
-	tls *tls.Config
+	net  net.Dialer
+	with settings.Dial // in place of net; nil outside of tests
+	tls  *tls.Config
 }
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	return d.net.DialContext(ctx, network, address)
+	if d.with == nil {
+		return d.net.DialContext(ctx, network, address)
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.net.Timeout)
+	defer cancel()
+	return d.with(ctx, network, address)
 }
 
 func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {

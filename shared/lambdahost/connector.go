@@ -2,7 +2,6 @@ package lambdahost
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 
 	"github.com/arbitex/siem-connectors/shared/intake"
@@ -27,7 +26,7 @@ var payloads = sync.Pool{New: func() any { return new(intake.Payload) }}
 func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			response, err = nil, recovered(slog.New(slog.NewJSONHandler(c.world.Out, nil)), p)
+			response, err = nil, Recovered(c.world.Out, p)
 		}
 	}()
 	p := payloads.Get().(*intake.Payload)

@@ -81,11 +81,12 @@ func (h *holder) reopen(ctx context.Context) error {
 
 func (h *holder) openWith(text string, values map[string]string) error {
 	s := settings.New(h.world.Env, values)
+	s.Dial = h.world.Dial
 	o := &opened{
 		queue:           s.Required("SIEM_QUEUE_URL", "the URL of the connector's own queue"),
 		deadLetterQueue: s.Required("SIEM_DEAD_LETTER_QUEUE_URL", "the URL of the dead-letter queue"),
 		backoff:         intake.ReadBackoff(s),
-		log:             h.world.logger(s),
+		log:             h.world.Logger(s),
 	}
 	o.connector = h.open(s)
 	if err := s.Err(); err != nil {

@@ -24,8 +24,13 @@ type Opener func(*settings.Settings) deliver.Connector
 
 // RunConnector serves the invocations of a connector's function. It does not return.
 func RunConnector(name string, open Opener) {
+	Start(NewConnector(name, open, System()))
+}
+
+// Start serves invocations with a handler. It does not return.
+func Start(h lambda.Handler) {
 	limitMemory()
-	lambda.Start(NewConnector(name, open, System()))
+	lambda.Start(h)
 }
 
 // World is what a function has around it. Tests put their own in its place.
@@ -35,17 +40,17 @@ type World struct {
 	Now     func() time.Time
 	SQS     SQS
 	Secrets Secrets
-	S3      S3
+	Dial    settings.Dial // the way to the SIEM; nil is the network
 }
 
 // System is the real World. It reads and connects nothing before it is needed, so that a function starts fast.
 func System() World {
-	clients := &clients{}
-	return World{Env: os.Getenv, Out: os.Stdout, Now: time.Now, SQS: lazySQS{clients}, Secrets: lazySecrets{clients}, S3: lazyS3{clients}}
+	clients := &clients{env: os.Getenv}
+	return World{Env: os.Getenv, Out: os.Stdout, Now: time.Now, SQS: lazySQS{clients}, Secrets: lazySecrets{clients}}
 }
 
-// logger makes the log: JSON lines, from LOG_LEVEL on.
-func (w World) logger(s *settings.Settings) *slog.Logger {
+// Logger makes the log: JSON lines, from LOG_LEVEL on.
+func (w World) Logger(s *settings.Settings) *slog.Logger {
 	level := map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	}[s.OneOf("LOG_LEVEL", "info", "debug", "warn", "error")]
@@ -66,13 +71,13 @@ func limitMemory() {
 	}
 }
 
-// recovered turns a panic into the error of one invocation, so that SQS brings its batch back. What a panic says may hold
+// Recovered turns a panic into the error of one invocation, so that SQS brings its batch back. What a panic says may hold
 // anything, a secret too: only the runtime's own words are passed on.
-func recovered(log *slog.Logger, p any) error {
+func Recovered(out io.Writer, p any) error {
 	text := fmt.Sprintf("%T", p)
 	if err, ok := p.(runtime.Error); ok {
 		text = err.Error()
 	}
-	log.LogAttrs(context.Background(), slog.LevelError, "panic", slog.String("panic", text), slog.String("stack", string(debug.Stack())))
+	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(context.Background(), slog.LevelError, "panic", slog.String("panic", text), slog.String("stack", string(debug.Stack())))
 	return fmt.Errorf("the function panicked: %s", text)
 }

@@ -3,8 +3,10 @@
 package settings
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"slices"
 	"strconv"
@@ -15,6 +17,9 @@ import (
 
 // Lookup returns a variable's value, "" when it is not set. os.Getenv is one.
 type Lookup func(name string) string
+
+// Dial opens a connection, as a net.Dialer's DialContext does.
+type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 // Setting is one variable that has been asked for, as a README's table lists it.
 type Setting struct {
@@ -28,6 +33,8 @@ type Setting struct {
 // space around values is trimmed. Every accessor returns a usable value (the default, or the zero value) also when it
 // notes a problem, so that a caller reads everything first and asks Err once.
 type Settings struct {
+	Dial Dial // how connections are opened; nil, as it is outside of tests, is the system's way
+
 	env      Lookup
 	secret   map[string]string
 	problems []string

@@ -15,10 +15,40 @@ type conn struct {
 	net.Conn // raw, or TLS over it
 
 	raw     net.Conn
-	kernel  syscall.RawConn // of raw
-	proven  bool            // the peer had time to refuse us
-	used    int64           // wall clock of the last batch, Unix ms
+	kernel  Kernel // of raw
+	proven  bool   // the peer had time to refuse us
+	used    int64  // wall clock of the last batch, Unix ms
 	scratch [512]byte
+}
+
+// Kernel is what the system says about a connection.
+type Kernel interface {
+	// Unacknowledged returns how many bytes the peer's kernel has not acknowledged.
+	Unacknowledged() (int, error)
+	// Pending tells whether there is something to read, the peer's close included. An error is the connection's own.
+	Pending() (bool, error)
+}
+
+// socket is the Kernel of a connection of the system.
+type socket struct{ syscall.RawConn }
+
+// Unacknowledged implements Kernel.
+func (s socket) Unacknowledged() (int, error) { return unacknowledged(s.RawConn) }
+
+// Pending implements Kernel.
+func (s socket) Pending() (bool, error) { return pending(s.RawConn) }
+
+// kernelOf returns what tells about a connection.
+func kernelOf(raw net.Conn) (Kernel, error) {
+	if k, ok := raw.(Kernel); ok {
+		return k, nil
+	}
+	c, ok := raw.(syscall.Conn)
+	if !ok {
+		return nil, fmt.Errorf("a %T tells nothing of what is acknowledged", raw)
+	}
+	control, err := c.SyscallConn()
+	return socket{control}, err
 }
 
 var errTalks = errors.New("the peer sends and sends, which no syslog server does")
@@ -78,7 +108,7 @@ func (c *conn) confirm(ctx context.Context) error {
 	timer := time.NewTimer(firstPoll)
 	defer timer.Stop()
 	for poll := firstPoll; ; poll = min(2*poll, maxPoll) {
-		open, err := unacknowledged(c.kernel)
+		open, err := c.kernel.Unacknowledged()
 		if err != nil {
 			return err
 		}
@@ -108,7 +138,7 @@ func (c *conn) look(ctx context.Context) error {
 		return c.refused()
 	}
 	for {
-		if something, err := pending(c.kernel); err != nil || !something {
+		if something, err := c.kernel.Pending(); err != nil || !something {
 			return err
 		}
 		if err := c.watch(ctx, glance); err != nil || !Confirms {
@@ -156,7 +186,7 @@ func (c *conn) datagram(ctx context.Context, message []byte) error {
 
 // refused tells whether the peer's host has reported that it did not take an earlier datagram.
 func (c *conn) refused() error {
-	_, err := pending(c.kernel)
+	_, err := c.kernel.Pending()
 	return err
 }
 

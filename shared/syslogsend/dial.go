@@ -31,12 +31,16 @@ func (s *Sender) dial(ctx context.Context) (*conn, error) {
 			return setUserTimeout(raw, s.cfg.Timeout)
 		},
 	}
-	raw, err := d.DialContext(ctx, string(network), s.cfg.Address)
+	open := d.DialContext
+	if s.cfg.Dial != nil {
+		open = s.cfg.Dial
+	}
+	raw, err := open(ctx, string(network), s.cfg.Address)
 	if err != nil {
 		return nil, err
 	}
 	c := &conn{Conn: raw, raw: raw}
-	if c.kernel, err = raw.(syscall.Conn).SyscallConn(); err != nil {
+	if c.kernel, err = kernelOf(raw); err != nil {
 		c.abort()
 		return nil, err
 	}

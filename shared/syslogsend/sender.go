@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // Network is a transport.
@@ -47,6 +48,7 @@ type Config struct {
 	Certificate *tls.Certificate // TLS: ours, nil where there is none
 
 	Settings Settings         // for hints
+	Dial     settings.Dial    // nil means the network; what it opens must be a Kernel, or a socket
 	Now      func() time.Time // wall clock; nil means time.Now
 }
 

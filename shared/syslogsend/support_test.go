@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -211,8 +212,8 @@ func wantFault(t *testing.T, err error, step fault.Step, kind fault.Kind) string
 	if err == nil {
 		t.Fatalf("sent, want a fault of kind %s at %s", kind, step)
 	}
-	f, ok := err.(*fault.Fault)
-	if !ok {
+	var f *fault.Fault
+	if !errors.As(err, &f) {
 		t.Fatalf("error %T, want a *fault.Fault", err)
 	}
 	if f.Step != step || f.Kind != kind {

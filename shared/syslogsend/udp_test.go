@@ -4,6 +4,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/arbitex/siem-connectors/shared/fault"
 	"github.com/arbitex/siem-connectors/shared/meter"
@@ -28,6 +29,7 @@ func TestDatagrams(t *testing.T) {
 	if m.Requests != 3 || m.Bytes != 3+3+1024 {
 		t.Errorf("counted %d datagrams and %d bytes, want 3 and 1030", m.Requests, m.Bytes)
 	}
+	_ = l.SetReadDeadline(time.Now().Add(10 * time.Second))
 	b := make([]byte, 2000)
 	for _, want := range messages {
 		n, _, err := l.ReadFrom(b)

@@ -1,0 +1,103 @@
+package connector
+
+import (
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/syslogsend"
+)
+
+// config is what an operator sets.
+type config struct {
+	octets     bool // frame by octet counting, else by newlines
+	keys       int  // of keySets
+	maxMessage int  // bytes, framing not counted
+	vendor     string
+	product    string
+	version    string
+	host       string // HOSTNAME of the messages
+	sender     syslogsend.Config
+}
+
+const (
+	// QRadar takes payloads of 4096 bytes over TCP and 1024 over UDP, unless an administrator raises that in the system
+	// settings (to 32,000 over TCP). RFC 5424, section 6.1, has every receiver take 480 and advises 2048.
+	defaultMaxMessage    = 4096
+	defaultMaxMessageUDP = 1024
+
+	// The bounds of QRADAR_MAX_MESSAGE_BYTES. A datagram holds 65,507 bytes at most: 65,535 less the headers of IPv4 and UDP.
+	leastMaxMessage   = 100
+	mostMaxMessage    = 9_999_999
+	mostMaxMessageUDP = 65_507
+)
+
+// readConfig reads the settings, and notes in s what is wrong with them.
+func readConfig(s *settings.Settings) config {
+	host := readHost(s)
+	network := syslogsend.Network(s.OneOf("QRADAR_SYSLOG_PROTOCOL", "tcp", "udp", "tls"))
+	port, maxMessage, mostMessage := 514, defaultMaxMessage, mostMaxMessage
+	switch network {
+	case syslogsend.TLS:
+		port = 6514
+	case syslogsend.UDP:
+		maxMessage, mostMessage = defaultMaxMessageUDP, mostMaxMessageUDP
+		s.Warn("QRADAR_SYSLOG_PROTOCOL=udp: nothing tells whether an event arrives, and what is sent counts as delivered")
+	case syslogsend.TCP:
+	}
+	if network != syslogsend.UDP && !syslogsend.Confirms {
+		s.Warn("this system does not tell what QRadar's kernel has acknowledged: an event may be lost when a connection breaks")
+	}
+	port = s.Int("QRADAR_SYSLOG_PORT", port, 1, 65535)
+	cfg := config{
+		octets:     s.OneOf("QRADAR_SYSLOG_FRAMING", "newline", "octet-counted") == "octet-counted" && network != syslogsend.UDP,
+		vendor:     s.String("QRADAR_CEF_DEVICE_VENDOR", "Arbitex"),
+		product:    s.String("QRADAR_CEF_DEVICE_PRODUCT", "ArbitexPlatform"),
+		version:    s.String("QRADAR_CEF_DEVICE_VERSION", "1.0"),
+		maxMessage: s.Int("QRADAR_MAX_MESSAGE_BYTES", maxMessage, leastMaxMessage, mostMessage),
+		host:       s.String("SIEM_HOST", "platform.arbitex.ai"),
+	}
+	cfg.sender = syslogsend.Config{
+		Network: network,
+		Address: net.JoinHostPort(host, strconv.Itoa(port)),
+		Timeout: time.Duration(s.Int("SIEM_REQUEST_TIMEOUT_SECONDS", 10, 1, 300)) * time.Second,
+		Dial:    s.Dial,
+	}
+	if s.OneOf("QRADAR_CEF_KEYS", "page", "standard") == "standard" {
+		cfg.keys = standard
+	}
+	readTLS(s, &cfg.sender)
+	return cfg
+}
+
+// readHost reads the host. A port in it would end in a name that nobody can resolve.
+func readHost(s *settings.Settings) string {
+	const expected = "the host name or address of the QRadar Console or Event Collector, without scheme and port"
+	name := "QRADAR_SYSLOG_HOST"
+	host := s.Required(name, expected)
+	bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if _, err := netip.ParseAddr(bare); err == nil {
+		return bare
+	}
+	if strings.ContainsAny(host, "/:@[] ") {
+		s.Problem(name, host, expected)
+	}
+	return host
+}
+
+// readTLS reads what TLS needs.
+func readTLS(s *settings.Settings, cfg *syslogsend.Config) {
+	cfg.RootCAs = s.CABundle("QRADAR_TLS_CA_BUNDLE")
+	if cfg.Network == syslogsend.TLS && !s.Set("QRADAR_TLS_CA_BUNDLE") {
+		s.Problem("QRADAR_TLS_CA_BUNDLE", "", "the CA that signed QRadar's certificate, PEM text or a file's path, as QRADAR_SYSLOG_PROTOCOL is tls")
+	}
+	cfg.ServerName = s.String("QRADAR_TLS_SERVER_NAME", "")
+	cfg.Certificate, _ = s.ClientCertificate("QRADAR_TLS_CLIENT_CERT", "QRADAR_TLS_CLIENT_KEY") // the key never leaves crypto/tls
+	cfg.Settings = syslogsend.Settings{
+		Host: "QRADAR_SYSLOG_HOST and QRADAR_SYSLOG_PORT", CABundle: "QRADAR_TLS_CA_BUNDLE",
+		ServerName: "QRADAR_TLS_SERVER_NAME", Certificate: "QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY",
+	}
+}

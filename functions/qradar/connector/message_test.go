@@ -1,0 +1,193 @@
+package connector
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/arbitex/siem-connectors/shared/connectortest"
+)
+
+func golden(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(string(b), "\n")
+}
+
+// TestPage holds the connector to the platform's page, byte for byte but for the date: the page's two dates of one event
+// are a year apart, and the event's own is right.
+func TestPage(t *testing.T) {
+	if got, _ := encode(t, open(t, env()), connectortest.Full); got != golden(t, "page.golden") {
+		t.Errorf("got  %s\nwant %s", got, golden(t, "page.golden"))
+	}
+	if got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", "standard")), connectortest.Full); got != golden(t, "standard.golden") {
+		t.Errorf("got  %s\nwant %s", got, golden(t, "standard.golden"))
+	}
+}
+
+func TestAbsentFields(t *testing.T) {
+	const head = "<134>1 1970-01-01T00:00:00.001Z platform.arbitex.ai ArbitexPlatform - - - CEF:0|Arbitex|ArbitexPlatform|1.0|"
+	const tail = " cs1Label=PolicyAction cs1= cs2Label=DlpLabels cs2= cs3Label=GroupIds cs3="
+	for body, want := range map[string]string{
+		`{"time":1}`: head + "0|OCSF class 0|0|rt=1" + tail,
+		`{"time":1,"class_uid":6003,"api":{"operation":""},"actor":{"user":{"uid":"","email_addr":7}},"unmapped":{"model_id":"","policy_action":""}}`: head +
+			"6003|OCSF class 6003|0|rt=1" + tail,
+		`{"time":1,"activity_name":"Logon","unmapped":{"tokens_input":0}}`: head + "0|Logon|0|rt=1 tokenIn=0" + tail,
+	} {
+		if got, _ := encode(t, open(t, env()), body); got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", body, got, want)
+		}
+	}
+}
+
+func TestSeverities(t *testing.T) {
+	c := open(t, env())
+	for id, want := range map[int][2]string{
+		0: {"134", "0"}, 1: {"134", "3"}, 2: {"133", "4"}, 3: {"132", "6"}, 4: {"131", "8"}, 5: {"130", "9"}, 6: {"129", "10"},
+		99: {"134", "5"}, 7: {"134", "5"}, -1: {"134", "5"}, 1 << 40: {"134", "5"},
+	} {
+		got, _ := encode(t, c, fmt.Sprintf(`{"time":1,"severity_id":%d}`, id))
+		if !strings.HasPrefix(got, "<"+want[0]+">1 ") || !strings.Contains(got, "|OCSF class 0|"+want[1]+"|rt=") {
+			t.Errorf("severity_id %d: %s, want PRI %s and severity %s", id, got, want[0], want[1])
+		}
+	}
+}
+
+func TestSyslogHeader(t *testing.T) {
+	for id, want := range map[string]string{
+		"":                                     "-",
+		"req 1\u00e4\n":                        "req1",
+		"\u00e4 ":                              "-",
+		"0123456789-0123456789-0123456789":     "0123456789-0123456789-0123456789", // 32
+		"0123456789-0123456789-0123456789x":    "012345678901234567890123456789x",
+		"1c8a6220-4263-4763-b526-0123456789ab": "1c8a622042634763b5260123456789ab",
+		strings.Repeat("x", 40):                strings.Repeat("x", 32),
+		strings.Repeat("-", 33):                "-",
+	} {
+		got, _ := encode(t, open(t, env()), fmt.Sprintf(`{"time":1,"api":{"request":{"uid":%s}}}`, strconv.Quote(id)))
+		if field := strings.Split(got, " ")[5]; field != want {
+			t.Errorf("request id %q: MSGID %q, want %q", id, field, want)
+		}
+	}
+	got, _ := encode(t, open(t, env(
+		"SIEM_HOST", "a b"+strings.Repeat("c", 300), "QRADAR_CEF_DEVICE_PRODUCT", `Prod\uct | `+strings.Repeat("é", 10)+strings.Repeat("p", 60),
+		"QRADAR_CEF_DEVICE_VENDOR", `a|b\c=d`, "QRADAR_CEF_DEVICE_VERSION", `\`)), `{"time":1}`)
+	want := "<134>1 1970-01-01T00:00:00.001Z ab" + strings.Repeat("c", 253) + ` Prod\uct|` + strings.Repeat("p", 39) +
+		` - - - CEF:0|a\|b\\c=d|Prod\\uct \| ` + strings.Repeat("é", 10) + strings.Repeat("p", 60) + `|\\|0|`
+	if !strings.HasPrefix(got, want) {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestEscaping(t *testing.T) {
+	const text = `a|b\c=d` + "\n\r\t\x00\x7f\u0085\u2028\u2029e é€🙂 x=y"
+	body := fmt.Sprintf(`{"time":1,"api":{"operation":%[1]s},"actor":{"user":{"uid":%[1]s,"groups":[{"uid":%[1]s}]}},"unmapped":{"dlp_labels":[%[1]s,"l"]}}`,
+		`"a|b\\c=d\n\r\t\u0000\u007f\u0085\u2028\u2029e é€🙂 x=y"`)
+	got, _ := encode(t, open(t, env()), body)
+	const value = `a|b\\c\=d\n\r      e é€🙂 x\=y`
+	want := `|0|a\|b\\c=d        e é€🙂 x=y|0|rt=1 duid=` + value + ` cs1Label=PolicyAction cs1= cs2Label=DlpLabels cs2=` + value +
+		`,l cs3Label=GroupIds cs3=` + value
+	if !strings.HasSuffix(got, want) {
+		t.Errorf("%q\ngot  %s\nwant …%s", text, got, want)
+	}
+}
+
+func TestFraming(t *testing.T) {
+	message := golden(t, "page.golden")
+	got, _ := encode(t, open(t, env("QRADAR_SYSLOG_FRAMING", "octet-counted")), connectortest.Full)
+	if want := strconv.Itoa(len(message)) + " " + message; got != want {
+		t.Errorf("octet-counted: got  %s\nwant %s", got, want)
+	}
+	for _, e := range []map[string]string{env(), env("QRADAR_SYSLOG_PROTOCOL", "udp", "QRADAR_SYSLOG_FRAMING", "octet-counted")} {
+		if got, _ := encode(t, open(t, e), connectortest.Full); got != message {
+			t.Errorf("got  %s\nwant %s", got, message)
+		}
+	}
+	if f := open(t, env()).Format(); f.Separator != "\n" || f.Close != "\n" || f.Open != "" {
+		t.Errorf("newline: %+v", f)
+	}
+	if f := open(t, env("QRADAR_SYSLOG_FRAMING", "octet-counted")).Format(); f.Separator != "" || f.Close != "" || f.Open != "" {
+		t.Errorf("octet-counted: %+v", f)
+	}
+}
+
+// TestLimit walks the limit down from where everything fits to where nothing does.
+func TestLimit(t *testing.T) {
+	body := `{"time":1,"actor":{"user":{"groups":[{"uid":"finance-team"},{"uid":"é=é, and more of it"}]}},"unmapped":{"dlp_labels":["pii","secret-and-longer"]}}`
+	limited := func(n int) *connector {
+		return open(t, env("QRADAR_MAX_MESSAGE_BYTES", strconv.Itoa(n), "QRADAR_SYSLOG_FRAMING", "octet-counted"))
+	}
+	whole, _ := encode(t, limited(4096), body)
+	_, whole, _ = strings.Cut(whole, " ")
+	head, _, _ := strings.Cut(whole, "cs2=")
+	// What is left, from all to nothing, each with the least limit that it takes.
+	steps := []string{
+		"cs2=pii,secret-and-longer cs3Label=GroupIds cs3=finance-team truncated=1",
+		"cs2=pii,secret-and-longer cs3Label=GroupIds cs3= truncated=1",
+		"cs2=pii cs3Label=GroupIds cs3= truncated=1",
+		"cs2= cs3Label=GroupIds cs3= truncated=1",
+	}
+	at := func(limit int) string {
+		record, shortened := encode(t, limited(limit), body)
+		length, message, _ := strings.Cut(record, " ")
+		if length != strconv.Itoa(len(message)) || len(message) > limit || shortened != strings.HasSuffix(message, " truncated=1") {
+			t.Errorf("limit %d: %d bytes (length says %s), shortened %v: %s", limit, len(message), length, shortened, message)
+		}
+		return message
+	}
+	if got := at(len(whole)); got != whole {
+		t.Errorf("at just its size: %s, want it whole", got)
+	}
+	below := len(whole) - 1
+	for _, step := range steps {
+		want := head + step
+		for _, limit := range []int{min(below, len(whole)-1), len(want)} {
+			if limit < len(want) { // the mark needs more room than was won
+				continue
+			}
+			if got := at(limit); got != want {
+				t.Errorf("limit %d:\ngot  %s\nwant %s", limit, got, want)
+			}
+		}
+		below = len(want) - 1
+	}
+	if _, _, err := limited(below).Append(nil, parse(t, body)); err == nil || !strings.Contains(err.Error(), "QRADAR_MAX_MESSAGE_BYTES is "+strconv.Itoa(below)) {
+		t.Errorf("limit %d: %v, want an error that names the setting", below, err)
+	}
+}
+
+// TestLimitDefaults finds the limit where none is set.
+func TestLimitDefaults(t *testing.T) {
+	for protocol, limit := range map[string]int{"tcp": 4096, "udp": 1024} {
+		c := open(t, env("QRADAR_SYSLOG_PROTOCOL", protocol))
+		for _, over := range []int{0, 1} {
+			size := limit + over - len(`<134>1 1970-01-01T00:00:00.001Z platform.arbitex.ai ArbitexPlatform - - - CEF:0|Arbitex|ArbitexPlatform|1.0|0|`) -
+				len(`|0|rt=1 cs1Label=PolicyAction cs1= cs2Label=DlpLabels cs2= cs3Label=GroupIds cs3=`)
+			_, _, err := c.Append(nil, parse(t, fmt.Sprintf(`{"time":1,"activity_name":%q}`, strings.Repeat("n", size))))
+			if (err != nil) != (over > 0) {
+				t.Errorf("%s, %d bytes: %v", protocol, limit+over, err)
+			}
+		}
+	}
+}
+
+func BenchmarkAppend(b *testing.B) {
+	for name, body := range map[string]string{
+		"page":    connectortest.Full,
+		"escapes": strings.NewReplacer("alice@example.com", `a\\l=ice\n`, "finance-team", "gruppe=ä“").Replace(connectortest.Full),
+	} {
+		b.Run(name, func(b *testing.B) {
+			c, e := open(b, env("QRADAR_SYSLOG_FRAMING", "octet-counted")), parse(b, body)
+			dst := make([]byte, 0, 4096)
+			b.ReportAllocs()
+			for b.Loop() {
+				dst, _, _ = c.Append(dst[:0], e)
+			}
+		})
+	}
+}

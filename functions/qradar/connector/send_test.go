@@ -1,0 +1,303 @@
+package connector
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/local/siem/pki"
+	simulated "github.com/arbitex/siem-connectors/local/siem/qradar"
+	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+)
+
+func simulate(t *testing.T, source simulated.Source) *simulated.Simulator {
+	t.Helper()
+	sim, err := simulated.Start(siem.Options{}, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { sim.Close() })
+	return sim
+}
+
+// delivered fails when an event was not.
+func delivered(t *testing.T, outcomes []deliver.Outcome) {
+	t.Helper()
+	for i, o := range outcomes {
+		if o.State != deliver.Delivered {
+			t.Fatalf("event %d: not delivered: %v", i, o.Fault)
+		}
+	}
+}
+
+// held fails when an event was delivered, or is retried for another reason than the set-up.
+func held(t *testing.T, outcomes []deliver.Outcome, step fault.Step) {
+	t.Helper()
+	for i, o := range outcomes {
+		if o.State != deliver.Retry || o.Fault.Kind != fault.Denied && o.Fault.Kind != fault.Held || o.Fault.Step != step {
+			t.Fatalf("event %d: %+v, want it held at %s", i, o, step)
+		}
+	}
+}
+
+// arrived waits until the simulator has taken n events, and fails when it has not taken them whole, in order, and with
+// nothing to complain of.
+func arrived(t *testing.T, sim *simulated.Simulator, ids []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for len(sim.Accepted()) < len(ids) && ctx.Err() == nil {
+		<-tick.C
+	}
+	if stats := sim.Stats(); len(stats.Violations) > 0 || len(sim.Accepted()) != len(ids) {
+		t.Fatalf("%d of %d events arrived: %+v", len(sim.Accepted()), len(ids), stats)
+	}
+	for i, a := range sim.Accepted() {
+		if a.ID != ids[i] {
+			t.Fatalf("event %d is %s, want %s", i, a.ID, ids[i])
+		}
+	}
+}
+
+// generated makes n events of every class and shape, and their ids.
+func generated(n int) (events, ids []string) {
+	g := ocsfgen.New(1)
+	for range n {
+		body := g.Next()
+		events = append(events, string(body))
+		ids = append(ids, siem.EventID(body))
+	}
+	return events, ids
+}
+
+func TestDelivery(t *testing.T) {
+	for name, source := range map[string]simulated.Source{
+		"tcp, newline":               {Protocol: "tcp"},
+		"tcp, octet-counted":         {Protocol: "tcp", Octets: true},
+		"tls, newline":               {Protocol: "tls"},
+		"tls, octet-counted":         {Protocol: "tls", Octets: true},
+		"mutual TLS, newline":        {Protocol: "tls", Mutual: true},
+		"mutual TLS, octet-counted":  {Protocol: "tls", Mutual: true, Octets: true},
+		"udp":                        {Protocol: "udp", Payload: 4096},
+		"tcp, newline, small limits": {Protocol: "tcp", Payload: 700},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sim := simulate(t, source)
+			c := open(t, with(sim.Settings(), sim.Secret(), map[string]string{"QRADAR_MAX_MESSAGE_BYTES": fmt.Sprint(max(700, source.Payload))}))
+			events, ids := generated(250)
+			if c.Check(t.Context()) != nil {
+				t.Fatalf("check: %v", c.Check(t.Context()))
+			}
+			for i := 0; i < len(events); i += 50 {
+				delivered(t, connectortest.Deliver(t, c, events[i:i+50]...))
+				if source.Protocol == "udp" { // in order to not overflow the receiver's buffer
+					arrived(t, sim, ids[:i+50])
+				}
+			}
+			arrived(t, sim, ids)
+		})
+	}
+}
+
+func TestPageKeysAtTheSimulator(t *testing.T) {
+	sim := simulate(t, simulated.Source{Protocol: "tcp", Page: true})
+	c := open(t, sim.Settings())
+	events, _ := generated(20)
+	delivered(t, connectortest.Deliver(t, c, append(events, connectortest.Page, connectortest.Full)...))
+	if stats := sim.Stats(); len(stats.Violations) > 0 {
+		t.Error(stats.Violations)
+	}
+}
+
+// source opens a connector anew from what the simulator's administrator has handed out, as the host does from the secret.
+type source struct {
+	t       *testing.T
+	sim     *simulated.Simulator
+	current deliver.Connector
+	renewed int
+}
+
+func (s *source) Current() deliver.Connector { return s.current }
+
+func (s *source) Renew(context.Context) deliver.Connector {
+	s.renewed++
+	s.current = open(s.t, with(s.sim.Settings(), s.sim.Secret()))
+	return s.current
+}
+
+func (s *source) deliver(bodies ...string) []deliver.Outcome {
+	items := make([]deliver.Item, len(bodies))
+	for i, body := range bodies {
+		items[i].Event = parse(s.t, body)
+	}
+	outcomes := make([]deliver.Outcome, len(items))
+	deliver.Deliver(s.t.Context(), s, items, outcomes)
+	return outcomes
+}
+
+// TestRotation revokes the client certificate in the midst of delivery: the same attempt goes on with the new one.
+func TestRotation(t *testing.T) {
+	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
+	s := &source{t: t, sim: sim, current: open(t, with(sim.Settings(), sim.Secret()))}
+	events, ids := generated(60)
+	delivered(t, s.deliver(events[:20]...))
+	arrived(t, sim, ids[:20])
+	sim.Rotate()
+	delivered(t, s.deliver(events[20:40]...))
+	delivered(t, s.deliver(events[40:]...))
+	if s.renewed != 1 {
+		t.Errorf("the secret was read again %d times, want once", s.renewed)
+	}
+	arrived(t, sim, ids)
+	if n := sim.Stats().AuthFailures; n != 1 {
+		t.Errorf("the peer refused %d certificates, want 1", n)
+	}
+}
+
+func TestRefusedCertificateIsHeld(t *testing.T) {
+	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
+	for name, c := range map[string]*connector{
+		"missing": open(t, sim.Settings()),
+		"revoked": open(t, with(sim.Settings(), sim.Secret())),
+	} {
+		if name == "revoked" {
+			sim.Rotate()
+		}
+		held(t, connectortest.Deliver(t, c, connectortest.Full), fault.TLS)
+		f := fault.Of(c.Check(t.Context()))
+		if f == nil || f.Step != fault.TLS || !strings.Contains(f.Hint, "QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY") {
+			t.Errorf("%s: check says %v, want a hint at the client certificate", name, f)
+		}
+	}
+	if n := len(sim.Accepted()); n != 0 {
+		t.Errorf("%d events were taken over connections that were refused", n)
+	}
+}
+
+// TestOutage takes the collector down while events come, again and again, and heals it: all of them arrive.
+func TestOutage(t *testing.T) {
+	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
+	c := open(t, with(sim.Settings(), sim.Secret()))
+	events, ids := generated(30)
+	delivered(t, connectortest.Deliver(t, c, events[:10]...))
+	sim.Inject(siem.Fault{Kind: siem.CloseBefore})
+	for range 2 {
+		for _, o := range connectortest.Deliver(t, c, events[10:20]...) {
+			if o.State != deliver.Retry || o.Fault.Kind != fault.Transient {
+				t.Fatalf("while the collector is down: %+v, want a retry", o)
+			}
+		}
+	}
+	sim.Inject(siem.Fault{Kind: siem.Heal})
+	delivered(t, connectortest.Deliver(t, c, events[10:20]...))
+	sim.Inject(siem.Fault{Kind: siem.AcceptClose, Times: 1})
+	if o := connectortest.Deliver(t, c, events[20:]...); o[0].State == deliver.Delivered {
+		arrived(t, sim, ids) // the close came late enough to be the next batch's
+	}
+}
+
+// TestCheckSteps has the check fail at each step.
+func TestCheckSteps(t *testing.T) {
+	sim := simulate(t, simulated.Source{Protocol: "tls"})
+	other, err := pki.New("another CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := simulate(t, simulated.Source{Protocol: "tcp"})
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, closedPort, _ := net.SplitHostPort(nobody.Addr().String())
+	nobody.Close()
+	for name, c := range map[string]struct {
+		env  map[string]string
+		step fault.Step
+		hint string
+	}{
+		"good":      {sim.Settings(), "", ""},
+		"name":      {with(sim.Settings(), map[string]string{"QRADAR_SYSLOG_HOST": "qradar.invalid"}), fault.DNS, "QRADAR_SYSLOG_HOST"},
+		"port":      {with(sim.Settings(), map[string]string{"QRADAR_SYSLOG_PORT": closedPort}), fault.Connect, "QRADAR_SYSLOG_PORT"},
+		"CA":        {with(sim.Settings(), map[string]string{"QRADAR_TLS_CA_BUNDLE": other.PEM()}), fault.TLS, "set QRADAR_TLS_CA_BUNDLE to the CA that signed"},
+		"peer name": {with(sim.Settings(), map[string]string{"QRADAR_TLS_SERVER_NAME": "other.example.com"}), fault.TLS, "QRADAR_TLS_SERVER_NAME"},
+		"no TLS": {with(plain.Settings(), map[string]string{
+			"QRADAR_SYSLOG_PROTOCOL": "tls", "QRADAR_TLS_CA_BUNDLE": other.PEM(), "SIEM_REQUEST_TIMEOUT_SECONDS": "1",
+		}), fault.TLS, "handshake"},
+	} {
+		f := fault.Of(open(t, c.env).Check(t.Context()))
+		switch {
+		case c.step == "" && f != nil:
+			t.Errorf("%s: %v", name, f)
+		case c.step != "" && (f == nil || f.Step != c.step || !strings.Contains(f.Hint, c.hint)):
+			t.Errorf("%s: %v, want step %s and a hint at %s", name, f, c.step, c.hint)
+		}
+	}
+	if n := sim.Stats().Requests; n != 0 {
+		t.Errorf("checks have written %d messages, want none", n)
+	}
+}
+
+// TestOneDatagramARecord looks at the datagrams themselves.
+func TestOneDatagramARecord(t *testing.T) {
+	l, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	host, port, _ := net.SplitHostPort(l.LocalAddr().String())
+	c := open(t, env("QRADAR_SYSLOG_HOST", host, "QRADAR_SYSLOG_PORT", port, "QRADAR_SYSLOG_PROTOCOL", "udp"))
+	delivered(t, connectortest.Deliver(t, c, connectortest.Full, `{"time":1}`))
+	_ = l.SetReadDeadline(time.Now().Add(10 * time.Second))
+	b := make([]byte, 2000)
+	for _, want := range []string{golden(t, "page.golden"), "<134>1 1970-01-01T00:00:00.001Z "} {
+		n, _, err := l.ReadFrom(b)
+		if err != nil || !bytes.HasPrefix(b[:n], []byte(want)) || bytes.ContainsAny(b[:n], "\n") {
+			t.Errorf("datagram %q (%v), want %s", b[:n], err, want)
+		}
+	}
+}
+
+// TestTooLongIsRejectedAlone has one event over the limit among others.
+func TestTooLongIsRejectedAlone(t *testing.T) {
+	sim := simulate(t, simulated.Source{Protocol: "tcp"})
+	c := open(t, sim.Settings())
+	events, ids := generated(3)
+	long := fmt.Sprintf(`{"time":1,"activity_name":%q}`, strings.Repeat("n", 5000))
+	outcomes := connectortest.Deliver(t, c, events[0], events[1], long, events[2])
+	if o := outcomes[2]; o.State != deliver.Rejected || !strings.Contains(o.Fault.Error(), "QRADAR_MAX_MESSAGE_BYTES is 4096") {
+		t.Errorf("an event over the limit: %+v, want it rejected with the reason", o)
+	}
+	delivered(t, append(outcomes[:2], outcomes[3]))
+	arrived(t, sim, ids)
+}
+
+// TestNoSecretShows looks for the client's key in all that a refused connection leaves behind.
+func TestNoSecretShows(t *testing.T) {
+	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
+	secret := sim.Secret()
+	c := open(t, with(sim.Settings(), secret))
+	delivered(t, connectortest.Deliver(t, c, connectortest.Full)) // the key is in use
+	sim.Rotate()
+	text := fmt.Sprintf("%v %+v %#v", c, c, c)
+	for _, o := range connectortest.Deliver(t, c, connectortest.Full) {
+		text += fmt.Sprintf("%v %+v %s", o.Fault, *o.Fault, o.Fault.Brief())
+	}
+	text += c.Check(t.Context()).Error()
+	for line := range strings.Lines(secret["QRADAR_TLS_CLIENT_KEY"]) {
+		line = strings.TrimSpace(line)
+		if len(line) > 8 && !strings.HasPrefix(line, "-----") && strings.Contains(text, line) {
+			t.Errorf("the key shows in %q", text)
+		}
+	}
+}

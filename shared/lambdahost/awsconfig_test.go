@@ -1,0 +1,114 @@
+package lambdahost
+
+import (
+	"context"
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+)
+
+func lookup(env map[string]string) func(string) string {
+	return func(name string) string { return env[name] }
+}
+
+func lambdaEnv(more ...string) map[string]string {
+	env := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
+	for i := 0; i < len(more); i += 2 {
+		env[more[i]] = more[i+1]
+	}
+	return env
+}
+
+func TestAWSConfig(t *testing.T) {
+	cfg, err := AWSConfig(lookup(lambdaEnv("AWS_MAX_ATTEMPTS", "7", "AWS_RETRY_MODE", "adaptive")), "SQS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := cfg.Credentials.Retrieve(context.Background())
+	if err != nil || key.AccessKeyID != "AKIA" || key.SecretAccessKey != "s" || key.SessionToken != "t" || cfg.Region != "eu-central-1" ||
+		cfg.RetryMaxAttempts != 7 || cfg.RetryMode != aws.RetryModeAdaptive || cfg.BaseEndpoint != nil {
+		t.Errorf("%+v %+v %v", cfg, key, err)
+	}
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{[]string{"AWS_ENDPOINT_URL", "http://all"}, "http://all"},
+		{[]string{"AWS_ENDPOINT_URL", "http://all", "AWS_ENDPOINT_URL_SQS", "http://sqs"}, "http://sqs"},
+		{[]string{"AWS_ENDPOINT_URL", "http://all", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"}, ""},
+	} {
+		cfg, err := AWSConfig(lookup(lambdaEnv(c.env...)), "SQS")
+		if err != nil || aws.ToString(cfg.BaseEndpoint) != c.want {
+			t.Errorf("%v: %v %v, want %q", c.env, aws.ToString(cfg.BaseEndpoint), err, c.want)
+		}
+	}
+	for name, env := range map[string]map[string]string{
+		"AWS_ACCESS_KEY_ID": {"AWS_REGION": "x"}, "AWS_REGION": {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
+		"AWS_MAX_ATTEMPTS": lambdaEnv("AWS_MAX_ATTEMPTS", "x"), "AWS_RETRY_MODE": lambdaEnv("AWS_RETRY_MODE", "x"),
+		"AWS_CA_BUNDLE": lambdaEnv("AWS_CA_BUNDLE", "/no/such/file"),
+	} {
+		if _, err := AWSConfig(lookup(env), "SQS"); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v, want %s named", err, name)
+		}
+	}
+}
+
+// TestAWSConfigVariants: the SDK asks for FIPS and dual-stack endpoints where the variables say so.
+func TestAWSConfigVariants(t *testing.T) {
+	for _, c := range []struct {
+		env  []string
+		want string
+	}{
+		{nil, "sqs.eu-central-1.amazonaws.com"},
+		{[]string{"AWS_USE_FIPS_ENDPOINT", "true", "AWS_REGION", "us-east-1"}, "sqs-fips.us-east-1.amazonaws.com"},
+		{[]string{"AWS_USE_DUALSTACK_ENDPOINT", "true"}, "sqs.eu-central-1.api.aws"},
+	} {
+		cfg, err := AWSConfig(lookup(lambdaEnv(c.env...)), "SQS")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var host string
+		cfg.HTTPClient = roundTrip(func(r *http.Request) { host = r.URL.Host })
+		_, _ = sqs.NewFromConfig(cfg).ReceiveMessage(context.Background(), &sqs.ReceiveMessageInput{QueueUrl: aws.String("x")})
+		if host != c.want {
+			t.Errorf("%v: asked %s, want %s", c.env, host, c.want)
+		}
+	}
+}
+
+// roundTrip answers every request with 400 after having looked at it.
+type roundTrip func(*http.Request)
+
+func (f roundTrip) Do(r *http.Request) (*http.Response, error) {
+	f(r)
+	return &http.Response{StatusCode: http.StatusBadRequest, Body: http.NoBody, Header: http.Header{}}, nil
+}
+
+func TestAWSCABundle(t *testing.T) {
+	asked := false
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked = true
+		w.WriteHeader(http.StatusBadRequest)
+	}))
+	defer srv.Close()
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := AWSConfig(lookup(lambdaEnv("AWS_CA_BUNDLE", file, "AWS_ENDPOINT_URL", srv.URL)), "SECRETS_MANAGER")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = secretsmanager.NewFromConfig(cfg).GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("x")})
+	if err == nil || !asked {
+		t.Errorf("the endpoint was not reached: %v", err)
+	}
+}
