@@ -3,6 +3,7 @@ package qradar
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"net"
 	"strconv"
 	"sync"
@@ -19,6 +20,9 @@ type connection struct {
 	raw    *net.TCPConn
 	rest   []byte // read, and not yet a whole message
 
+	fault  siem.Fault // that met the connection when it was accepted
+	faulty bool
+
 	mu      sync.Mutex
 	secured *tls.Conn // Conn, once the handshake is done
 	hanging sync.Once
@@ -29,9 +33,9 @@ func (c *connection) serve() {
 		c.source.mu.Lock()
 		delete(c.source.conns, c)
 		c.source.mu.Unlock()
-		c.raw.Close()
+		_ = c.raw.Close() // its end is all that matters
 	}()
-	fault, faulty := c.source.Next(nil)
+	fault, faulty := c.fault, c.faulty
 	if faulty && (fault.Kind == siem.Status || fault.Kind == siem.CloseBefore) {
 		c.source.Refuse(fault.Kind.String(), "")
 		c.reset()
@@ -50,12 +54,14 @@ func (c *connection) serve() {
 			return
 		}
 		if !first {
-			fault, faulty = c.source.Next(nil)
+			fault, faulty = c.source.strike()
 		}
 		if faulty && !c.suffer(fault) {
 			return
 		}
-		c.frames(b[:n])
+		if !c.frames(b[:n]) {
+			return
+		}
 		if faulty && fault.Kind == siem.AcceptClose {
 			c.hangUp()
 		}
@@ -107,42 +113,64 @@ func (c *connection) hangUp() {
 
 func (c *connection) reset() {
 	_ = c.raw.SetLinger(0)
-	c.raw.Close()
+	_ = c.raw.Close() // its end is all that matters
 }
 
-// frames takes the whole messages of what was read so far.
-func (c *connection) frames(b []byte) {
+// frames takes the whole messages of what was read so far, and tells whether there can be more.
+func (c *connection) frames(b []byte) bool {
 	c.rest = append(c.rest, b...)
 	cut := cutLine
 	if c.source.source.Octets {
 		cut = cutCounted
 	}
 	for {
-		message, rest, ok := cut(c.rest)
-		if !ok {
-			break
+		message, rest, err := cut(c.rest)
+		if err == errShort { //nolint:errorlint // the cutters' own, never wrapped
+			c.rest = bytes.Clone(c.rest)
+			return true
+		}
+		if err != nil {
+			c.source.Violate("%v", err)
+			return false
 		}
 		c.source.take(message)
 		c.rest = rest
 	}
-	c.rest = bytes.Clone(c.rest)
 }
 
-func cutLine(b []byte) (message, rest []byte, ok bool) { return bytes.Cut(b, []byte("\n")) }
+var (
+	errShort     = errors.New("the message goes on")
+	errNoLength  = errors.New("no length stands before a message")
+	errNoNewline = errors.New("a line goes on and on")
+)
 
-// cutCounted cuts at the length that stands before a message. What has none is taken for one message, and found wrong.
-func cutCounted(b []byte) (message, rest []byte, ok bool) {
+// maxLine is what a receiver waits for a newline.
+const maxLine = 1 << 20
+
+func cutLine(b []byte) (message, rest []byte, err error) {
+	message, rest, ok := bytes.Cut(b, []byte("\n"))
+	switch {
+	case ok:
+		return message, rest, nil
+	case len(b) > maxLine:
+		return nil, nil, errNoNewline
+	}
+	return nil, nil, errShort
+}
+
+// cutCounted cuts at the length that stands before a message.
+func cutCounted(b []byte) (message, rest []byte, err error) {
 	const mostDigits = 8
 	digits, after, ok := bytes.Cut(b, []byte(" "))
 	if !ok && len(b) <= mostDigits {
-		return nil, b, false
+		return nil, nil, errShort
 	}
 	n, err := strconv.ParseUint(string(digits), 10, 24)
 	if err != nil || digits[0] == '0' {
-		return b, nil, true
+		return nil, nil, errNoLength
 	}
 	if uint64(len(after)) < n {
-		return nil, b, false
+		return nil, nil, errShort
 	}
-	return after[:n], after[n:], true
+	return after[:n], after[n:], nil
 }

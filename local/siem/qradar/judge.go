@@ -10,7 +10,7 @@ import (
 )
 
 // hostname is the log source identifier: QRadar finds a message's log source by the header's HOSTNAME, and files what it
-// does not know under "SIM Generic". https://www.ibm.com/docs/en/qsip/7.5?topic=sources-adding-log-source
+// does not know under "SIM Generic". https://www.ibm.com/docs/en/qsip/7.6.0?topic=options-multiple-log-sources-over-tls-syslog
 const hostname = "platform.arbitex.ai"
 
 // take takes one message, or notes why QRadar would not make an event of it.

@@ -15,6 +15,7 @@
 package qradar
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -138,13 +139,13 @@ func (s *Simulator) Name() string { return "qradar" }
 
 // Settings is the address, the protocol, and the CA to trust.
 func (s *Simulator) Settings() map[string]string {
-	address := ""
+	var address net.Addr
 	if s.datagram != nil {
-		address = s.datagram.LocalAddr().String()
+		address = s.datagram.LocalAddr()
 	} else {
-		address = s.stream.Addr().String()
+		address = s.stream.Addr()
 	}
-	host, port, _ := net.SplitHostPort(address)
+	host, port, _ := net.SplitHostPort(address.String())
 	settings := map[string]string{"QRADAR_SYSLOG_HOST": host, "QRADAR_SYSLOG_PORT": port, "QRADAR_SYSLOG_PROTOCOL": s.source.Protocol}
 	if !s.source.Page {
 		settings["QRADAR_CEF_KEYS"] = "standard"
@@ -225,7 +226,7 @@ func (s *Simulator) Close() error {
 	s.closed = true
 	close(s.healed)
 	for c := range s.conns {
-		c.raw.Close()
+		_ = c.raw.Close() // its end is all that matters
 	}
 	s.mu.Unlock()
 	var err error
@@ -238,6 +239,14 @@ func (s *Simulator) Close() error {
 	return err
 }
 
+// strike uses and returns the fault whose turn it is.
+func (s *Simulator) strike() (siem.Fault, bool) {
+	if f, ok := s.Next(nil); ok {
+		return f, true
+	}
+	return s.Unanswered(nil)
+}
+
 func (s *Simulator) receive() {
 	b := make([]byte, 1<<16)
 	for {
@@ -245,7 +254,7 @@ func (s *Simulator) receive() {
 		if err != nil {
 			return
 		}
-		if _, faulty := s.Next(nil); faulty { // the network loses it
+		if _, faulty := s.strike(); faulty { // the network loses it
 			continue
 		}
 		s.take(b[:n])
@@ -259,6 +268,7 @@ func (s *Simulator) accept() {
 			return
 		}
 		c := &connection{source: s, raw: raw.(*net.TCPConn), Conn: raw}
+		c.fault, c.faulty = s.strike()
 		s.mu.Lock()
 		if s.closed {
 			s.mu.Unlock()
@@ -277,9 +287,9 @@ const handshakeTimeout = 10 * time.Second
 // secure makes the TLS handshake, and counts what came of it.
 func (s *Simulator) secure(c *connection) bool {
 	secure := tls.Server(c.raw, s.tls)
-	_ = c.raw.SetDeadline(time.Now().Add(handshakeTimeout))
-	err := secure.Handshake()
-	_ = c.raw.SetDeadline(time.Time{})
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	defer cancel()
+	err := secure.HandshakeContext(ctx)
 	if err == nil {
 		c.mu.Lock()
 		c.Conn, c.secured = secure, secure
