@@ -41,6 +41,9 @@ func TestFunctionsHaveTheStandardFiles(t *testing.T) {
 	for _, c := range connectors {
 		known = append(known, c.folder)
 		for _, name := range []string{"main.go", "README.md", "connector/connector.go", "connector/config.go", "connector/answer.go"} {
+			if c.folder == "qradar" && name == "connector/answer.go" {
+				continue // syslog answers nothing
+			}
 			want = append(want, "functions/"+c.folder+"/"+name)
 		}
 	}
