@@ -321,20 +321,20 @@ func (s Subject) leaks(t *testing.T) {
 			fmt.Fprint(w, dump(r, body))
 		})
 		c := s.open(t, s.env(srv))
-		var text string
+		var text strings.Builder
 		for _, o := range Deliver(t, c, Events(1)...) {
 			if o.Fault != nil {
-				text += fmt.Sprintf("%s %s %v %+v", o.Fault.Error(), o.Fault.Brief(), o.Fault, *o.Fault)
+				fmt.Fprintf(&text, "%s %s %v %+v", o.Fault.Error(), o.Fault.Brief(), o.Fault, *o.Fault)
 			}
 		}
 		if checker, ok := c.(deliver.Checker); ok {
 			if f := fault.Of(checker.Check(context.Background())); f != nil {
-				text += f.Error()
+				text.WriteString(f.Error())
 			}
 		}
 		for _, secret := range s.Secrets {
-			if strings.Contains(text, secret) {
-				t.Errorf("status %d: a secret shows in %q", status, text)
+			if strings.Contains(text.String(), secret) {
+				t.Errorf("status %d: a secret shows in %q", status, text.String())
 			}
 			if srv.mu.Lock(); s.sent(secret) && !strings.Contains(srv.dumped.String(), secret) {
 				t.Errorf("status %d: the server never received the secret %.4s…, so that nothing is proven", status, secret)

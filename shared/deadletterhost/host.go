@@ -60,7 +60,7 @@ func newFunction(w lambdahost.World, open func(*settings.Settings, deadletter.Op
 func (f *Function) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			response, err = nil, lambdahost.Recovered(f.world.Out, p)
+			response, err = nil, lambdahost.Recovered(ctx, f.world.Out, p)
 		}
 	}()
 	h, err := f.open()

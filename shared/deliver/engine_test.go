@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -112,10 +113,8 @@ func always(err error) func([]string) error { return func([]string) error { retu
 func refuses(err error, bad ...string) func([]string) error {
 	return func(ids []string) error {
 		for _, id := range ids {
-			for _, b := range bad {
-				if id == b {
-					return err
-				}
+			if slices.Contains(bad, id) {
+				return err
 			}
 		}
 		return nil
@@ -366,13 +365,11 @@ func randomAnswer(rng *rand.Rand, poison int, ids []string, taken map[string]int
 		}
 		return p
 	}
-	for _, id := range ids {
-		if isBad(id) {
-			for _, id := range ids {
-				refused[id] = true
-			}
-			return rejected
+	if slices.ContainsFunc(ids, isBad) {
+		for _, id := range ids {
+			refused[id] = true
 		}
+		return rejected
 	}
 	for _, id := range ids {
 		taken[id]++

@@ -63,13 +63,13 @@ type node struct {
 }
 
 // root is the tree of paths.
-var root = compile()
+var root = compile() //nolint:gochecknoglobals // a compiled table
 
 func compile() *node {
 	top := &node{}
 	for _, p := range paths {
 		n := top
-		for _, step := range strings.Split(p.path, ".") {
+		for step := range strings.SplitSeq(p.path, ".") {
 			key, each := strings.CutSuffix(step, "[]")
 			if n = n.grow(key); each {
 				if n.items == nil {

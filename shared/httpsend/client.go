@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -145,9 +146,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 
 func newRequest(ctx context.Context, r Request, body []byte, encoding string) *http.Request {
 	header := make(http.Header, len(r.Header)+3)
-	for k, v := range r.Header {
-		header[k] = v
-	}
+	maps.Copy(header, r.Header)
 	if encoding != "" {
 		header["Content-Encoding"] = []string{encoding}
 	}
@@ -174,7 +173,7 @@ func newRequest(ctx context.Context, r Request, body []byte, encoding string) *h
 
 // read reads an answer's body up to the bound. Only a body read to its end leaves its connection to the next request.
 func (c *Client) read(resp *http.Response) (body []byte, broken error) {
-	defer resp.Body.Close() //nolint:errcheck // what could not be read is told by the reading
+	defer resp.Body.Close()
 	if n := resp.ContentLength; n > 0 && n <= int64(c.cfg.MaxAnswer) {
 		body = make([]byte, 0, n+bytes.MinRead)
 	}

@@ -97,7 +97,7 @@ func TestRequest(t *testing.T) {
 }
 
 func TestAnswerIsBounded(t *testing.T) {
-	srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
+	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
 		filler := bytes.Repeat([]byte("x"), 1000)
 		for range 10_000 {
 			if _, err := w.Write(filler); err != nil {
@@ -142,7 +142,7 @@ func TestNetworkFaults(t *testing.T) {
 	withCert := func(cert tls.Certificate, change func(*tls.Config)) (*httptest.Server, *x509.CertPool) {
 		srv := httptest.NewUnstartedServer(http.NotFoundHandler())
 		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-		srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}} //nolint:gosec // a test
+		srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 		if change != nil {
 			change(srv.TLS)
 		}

@@ -98,7 +98,7 @@ func (b *batch) setWait(ctx context.Context, g group) (failed int, err error) {
 		in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{
 			Id:                aws.String(strconv.Itoa(i)),
 			ReceiptHandle:     aws.String(string(m.Receipt)),
-			VisibilityTimeout: int32(min(wait, maxVisibility*time.Second) / time.Second),
+			VisibilityTimeout: int32(min(wait, maxVisibility*time.Second) / time.Second), //nolint:gosec // at most 43,200
 		})
 	}
 	out, err := b.Queue.ChangeMessageVisibilityBatch(ctx, in)

@@ -71,7 +71,7 @@ func (in *Intake) Handle(ctx context.Context, source deliver.Source, messages []
 	b.deliver(ctx, source)
 	b.decide()
 	b.apply(ctx)
-	b.write()
+	b.write(ctx)
 	return b.response(), nil
 }
 

@@ -59,7 +59,7 @@ func (b *batch) counts() (delivered, retried, deadLettered int) {
 
 // write writes the batch's one log line and its one line of metrics. A line that cannot be written is given up: standard
 // output is all there is to complain to.
-func (b *batch) write() {
+func (b *batch) write(ctx context.Context) {
 	delivered, retried, deadLettered := b.counts()
 	r := &b.report
 	values := append(make([]metrics.Value, 0, 9),
@@ -73,14 +73,14 @@ func (b *batch) write() {
 		values = append(values, metrics.Value{Name: "EndToEndMilliseconds", Unit: metrics.Milliseconds, Number: float64(delay)})
 	}
 	_ = metrics.Write(b.Metrics, r.ended, b.Connector, values...)
-	b.log(delivered, retried, deadLettered)
+	b.log(ctx, delivered, retried, deadLettered)
 }
 
 func count(name string, n int) metrics.Value {
 	return metrics.Value{Name: name, Unit: metrics.Count, Number: float64(n)}
 }
 
-func (b *batch) log(delivered, retried, deadLettered int) {
+func (b *batch) log(ctx context.Context, delivered, retried, deadLettered int) {
 	r := &b.report
 	level := slog.LevelInfo
 	attrs := append(make([]slog.Attr, 0, 12),
@@ -107,5 +107,5 @@ func (b *batch) log(delivered, retried, deadLettered int) {
 		}
 		attrs = append(attrs, slog.Any("queue_errors", texts))
 	}
-	b.Log.LogAttrs(context.Background(), level, "batch", attrs...)
+	b.Log.LogAttrs(ctx, level, "batch", attrs...)
 }

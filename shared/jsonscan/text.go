@@ -138,7 +138,7 @@ func AppendQuoted[T []byte | string](dst []byte, text T) []byte {
 }
 
 // plain tells which bytes stand for themselves in a JSON string.
-var plain = func() (t [256]bool) {
+var plain = func() (t [256]bool) { //nolint:gochecknoglobals // a table
 	for c := range t {
 		t[c] = c >= 0x20 && c != '"' && c != '\\'
 	}

@@ -74,7 +74,7 @@ func trust(cfg *aws.Config, file string) error {
 	if file == "" {
 		return nil
 	}
-	pem, err := os.ReadFile(file) //nolint:gosec // the operator's own setting
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("AWS_CA_BUNDLE: %w", err)
 	}
@@ -82,7 +82,7 @@ func trust(cfg *aws.Config, file string) error {
 	if !cas.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("AWS_CA_BUNDLE: expected PEM certificates, found none in %q", file)
 	}
-	cfg.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+	cfg.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { //nolint:forbidigo // the SDK's, to AWS
 		if t.TLSClientConfig == nil {
 			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 		}

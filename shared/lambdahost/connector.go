@@ -26,7 +26,7 @@ var payloads = sync.Pool{New: func() any { return new(intake.Payload) }}
 func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			response, err = nil, Recovered(c.world.Out, p)
+			response, err = nil, Recovered(ctx, c.world.Out, p)
 		}
 	}()
 	p := payloads.Get().(*intake.Payload)

@@ -77,12 +77,12 @@ func (c *tokenConnector) Append(dst []byte, e *event.Event) ([]byte, bool, error
 	return e.AppendCompact(dst), false, nil
 }
 
-func (c *tokenConnector) Send(_ context.Context, b *deliver.Batch) error {
+func (c *tokenConnector) Send(ctx context.Context, b *deliver.Batch) error {
 	b.Meter.Add(len(b.Body))
 	if strings.Contains(string(b.Body), "panic") {
 		panic("the token is " + c.token.Reveal())
 	}
-	return c.Check(context.Background())
+	return c.Check(ctx)
 }
 
 func (c *tokenConnector) Check(context.Context) error {
@@ -178,7 +178,7 @@ func TestBadSecrets(t *testing.T) {
 func TestRotation(t *testing.T) {
 	w := newWorld()
 	f := w.function()
-	if !delivered(t, f) || !delivered(t, f) || w.reads != 1 || w.opens != 1 {
+	if first, second := delivered(t, f), delivered(t, f); !first || !second || w.reads != 1 || w.opens != 1 {
 		t.Fatalf("two batches: %d reads, %d connectors, want one of each", w.reads, w.opens)
 	}
 	w.valid, w.secret = "token-2", `{"TEST_TOKEN":"token-2"}`
@@ -207,7 +207,7 @@ func TestSecretAges(t *testing.T) {
 	}
 	w.err = errors.New("no Secrets Manager")
 	w.now = w.now.Add(secretAge + time.Second)
-	if !delivered(t, f) || !delivered(t, f) || w.reads != 3 {
+	if first, second := delivered(t, f), delivered(t, f); !first || !second || w.reads != 3 {
 		t.Errorf("a failed re-read: %d reads, want the old value kept and a pause", w.reads)
 	}
 	w.err, w.secret = nil, `{"TEST_TOKEN":""}`

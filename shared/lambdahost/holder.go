@@ -70,7 +70,7 @@ func (h *holder) reopen(ctx context.Context) error {
 	text, values, err := readSecret(ctx, h.world)
 	h.due = h.world.Now().Add(secretAge)
 	if err == nil && (h.opened == nil || text != h.secret) {
-		err = h.openWith(text, values)
+		err = h.openWith(ctx, text, values)
 	}
 	if err != nil && h.opened != nil {
 		h.due = h.world.Now().Add(secretPause)
@@ -79,7 +79,7 @@ func (h *holder) reopen(ctx context.Context) error {
 	return err
 }
 
-func (h *holder) openWith(text string, values map[string]string) error {
+func (h *holder) openWith(ctx context.Context, text string, values map[string]string) error {
 	s := settings.New(h.world.Env, values)
 	s.Dial = h.world.Dial
 	o := &opened{
@@ -93,7 +93,7 @@ func (h *holder) openWith(text string, values map[string]string) error {
 		return err
 	}
 	for _, warning := range s.Warnings() {
-		o.log.LogAttrs(context.Background(), slog.LevelWarn, warning, slog.String("connector", h.name))
+		o.log.LogAttrs(ctx, slog.LevelWarn, "setting", slog.String("connector", h.name), slog.String("warning", warning))
 	}
 	h.opened, h.secret = o, text
 	return nil

@@ -73,11 +73,11 @@ func limitMemory() {
 
 // Recovered turns a panic into the error of one invocation, so that SQS brings its batch back. What a panic says may hold
 // anything, a secret too: only the runtime's own words are passed on.
-func Recovered(out io.Writer, p any) error {
+func Recovered(ctx context.Context, out io.Writer, p any) error {
 	text := fmt.Sprintf("%T", p)
 	if err, ok := p.(runtime.Error); ok {
 		text = err.Error()
 	}
-	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(context.Background(), slog.LevelError, "panic", slog.String("panic", text), slog.String("stack", string(debug.Stack())))
+	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(ctx, slog.LevelError, "panic", slog.String("panic", text), slog.String("stack", string(debug.Stack())))
 	return fmt.Errorf("the function panicked: %s", text)
 }
