@@ -105,7 +105,16 @@ func (e *Event) AppendQuoted(dst []byte) []byte {
 	if !e.spaced {
 		return jsonscan.AppendQuoted(dst, e.Body)
 	}
-	return jsonscan.AppendQuoted(dst, e.AppendCompact(nil))
+	start := len(dst)
+	return QuoteFrom(e.AppendCompact(dst), start)
+}
+
+// QuoteFrom turns what stands behind start into a JSON string. It is quoted behind itself and moved down, which costs a
+// copy and saves a buffer.
+func QuoteFrom(dst []byte, start int) []byte {
+	end := len(dst)
+	dst = jsonscan.AppendQuoted(dst, dst[start:])
+	return append(dst[:start], dst[end:]...)
 }
 
 // idHashDigits is how many hex digits of the body's SHA-256 stand for an event that has no id of its own.

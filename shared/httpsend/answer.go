@@ -11,6 +11,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/shared/fault"
 	"github.com/arbitex/siem-connectors/shared/netfault"
+	"github.com/arbitex/siem-connectors/shared/secret"
 )
 
 var errTooLong = errors.New("the answer goes on beyond what is read of one")
@@ -50,22 +51,22 @@ func (a *Answer) Fault(kind fault.Kind, code, hint string) *fault.Fault {
 		f.Step = fault.Auth
 	}
 	if body := strings.TrimSpace(string(a.Body)); body != "" {
-		f.Detail = fault.Quote(a.client.cfg.Redactor.Cut(body))
+		f.Detail = fault.Quote(a.client.cut(body, a.secret))
 	}
 	if a.Broken != nil {
-		f.Err = a.client.clean(a.Broken)
+		f.Err = a.client.clean(a.Broken, a.secret)
 	}
 	if hint == "" && a.Status/100 == 3 {
-		f.Hint = a.client.redirectHint(a.Header.Get("Location"))
+		f.Hint = a.client.redirectHint(a.Header.Get("Location"), a.secret)
 	}
 	return f
 }
 
 // redirectHint names the host of a redirect and nothing else of it: the path may be a credential.
-func (c *Client) redirectHint(location string) string {
+func (c *Client) redirectHint(location string, own secret.Value) string {
 	hint := "redirects are not followed: " + c.cfg.URLSetting + " must name the final address"
 	if u, err := url.Parse(location); err == nil && u.Host != "" {
-		hint += ", which is at " + strconv.Quote(c.cfg.Redactor.Cut(u.Host))
+		hint += ", which is at " + strconv.Quote(c.cut(u.Host, own))
 	}
 	return hint
 }
@@ -85,21 +86,30 @@ func RetryAfter(value string, now time.Time) time.Duration {
 	return min(at.Sub(now).Round(time.Second), most*time.Second)
 }
 
+// cut cuts secrets out of a text: those the client knows, and one of a request's own.
+func (c *Client) cut(text string, own secret.Value) string {
+	text = c.cfg.Redactor.Cut(text)
+	if own.Empty() {
+		return text
+	}
+	return secret.NewRedactor(own).Cut(text)
+}
+
 // clean cuts secrets out of an error's text. The chain is kept where there was nothing to cut.
-func (c *Client) clean(err error) error {
+func (c *Client) clean(err error, own secret.Value) error {
 	text := err.Error()
-	if cut := c.cfg.Redactor.Cut(text); cut != text {
+	if cut := c.cut(text, own); cut != text {
 		return errors.New(cut)
 	}
 	return err
 }
 
 // networkFault tells what it means that no answer came.
-func (c *Client) networkFault(ctx context.Context, err error, to *url.URL) *fault.Fault {
-	f := &fault.Fault{Step: fault.Request, Err: c.clean(err)}
+func (c *Client) networkFault(ctx context.Context, err error, r Request) *fault.Fault {
+	f := &fault.Fault{Step: fault.Request, Err: c.clean(err, r.Secret)}
 	if f.Step, f.Kind, f.Hint = netfault.Explain(err, c.cfg.URLSetting, c.cfg.CASetting); f.Step == fault.Request {
 		if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
-			f.Detail = "no answer from " + c.cfg.Redactor.Cut(to.Host) + " in time"
+			f.Detail = "no answer from " + c.cut(r.URL.Host, r.Secret) + " in time"
 		}
 	}
 	return f

@@ -101,11 +101,12 @@ func New(cfg Config) *Client {
 
 // Request is one request to make.
 type Request struct {
-	Method string      // "" means POST
-	URL    *url.URL    // read only
-	Header http.Header // read only: may be shared by requests
-	Body   []byte      // uncompressed; read only until Do returns
-	Plain  bool        // never compress the body, whatever the client is configured to
+	Method string       // "" means POST
+	URL    *url.URL     // read only
+	Header http.Header  // read only: may be shared by requests
+	Body   []byte       // uncompressed; read only until Do returns
+	Plain  bool         // never compress the body, whatever the client is configured to
+	Secret secret.Value // what this request alone must not leak: a token, a signature; the Redactor knows the rest
 	Meter  *meter.Meter
 }
 
@@ -117,6 +118,7 @@ type Answer struct {
 	Broken error  // why the body is not whole: it ended early, timed out, or went on beyond MaxAnswer. nil when it is
 
 	client *Client
+	secret secret.Value // of the request
 }
 
 // userAgent tells a SIEM's operators who is calling.
@@ -137,9 +139,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	r.Meter.Add(len(body))
 	resp, err := c.transport.RoundTrip(newRequest(ctx, r, body, encoding))
 	if err != nil {
-		return nil, c.networkFault(ctx, err, r.URL)
+		return nil, c.networkFault(ctx, err, r)
 	}
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header, client: c}
+	a := &Answer{Status: resp.StatusCode, Header: resp.Header, client: c, secret: r.Secret}
 	a.Body, a.Broken = c.read(resp)
 	return a, nil
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
-	"github.com/arbitex/siem-connectors/shared/jsonscan"
 	"github.com/arbitex/siem-connectors/shared/meter"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
@@ -71,7 +70,7 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened
 	dst = e.PolicyAction.AppendJSON(dst)
 	dst = append(dst, `,"DlpLabels":`...)
 	start := len(dst)
-	dst = quoteFrom(event.AppendTexts(dst, e.DLPLabels), start)
+	dst = event.QuoteFrom(event.AppendTexts(dst, e.DLPLabels), start)
 	dst = append(dst, `,"TokensInput":`...)
 	dst = e.TokensInput.AppendJSON(dst)
 	dst = append(dst, `,"TokensOutput":`...)
@@ -96,15 +95,7 @@ func appendRaw(dst []byte, e *event.Event) (_ []byte, shortened bool, err error)
 			err = errLongID
 		}
 	}
-	return quoteFrom(dst, start), shortened, err
-}
-
-// quoteFrom turns what stands behind start into a JSON string. It is quoted behind itself and moved down, which costs a
-// copy and saves a buffer.
-func quoteFrom(dst []byte, start int) []byte {
-	end := len(dst)
-	dst = jsonscan.AppendQuoted(dst, dst[start:])
-	return append(dst[:start], dst[end:]...)
+	return event.QuoteFrom(dst, start), shortened, err
 }
 
 // Send implements deliver.Connector.
@@ -124,9 +115,9 @@ func (c *connector) post(ctx context.Context, body []byte, m *meter.Meter) error
 	if err != nil {
 		return err
 	}
-	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: t.header, Body: body, Meter: m})
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: t.header, Body: body, Secret: t.text, Meter: m})
 	if err != nil {
-		return t.cut(err)
+		return err
 	}
 	if a.OK() {
 		return nil
@@ -134,6 +125,5 @@ func (c *connector) post(ctx context.Context, body []byte, m *meter.Meter) error
 	if a.Status == http.StatusUnauthorized {
 		c.tokens.drop(t)
 	}
-	a.Body = t.cutBody(a.Body)
-	return t.cut(judge(a))
+	return judge(a)
 }

@@ -2,7 +2,6 @@ package connector
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"sync"
@@ -24,10 +23,10 @@ const (
 
 // token is an access token, ready for use.
 type token struct {
-	header   http.Header // of an ingestion request
-	redactor *secret.Redactor
-	renewAt  int64 // wall clock, Unix ms: the other clock may stand still while the process is frozen
-	expires  int64
+	text    secret.Value
+	header  http.Header // of an ingestion request
+	renewAt int64       // wall clock, Unix ms: the other clock may stand still while the process is frozen
+	expires int64
 }
 
 func newToken(text secret.Value, from time.Time, life time.Duration) *token {
@@ -36,29 +35,14 @@ func newToken(text secret.Value, from time.Time, life time.Duration) *token {
 		early = life / 2 // or a short-lived one would be asked for with each request
 	}
 	return &token{
+		text: text,
 		header: http.Header{
 			"Authorization": {"Bearer " + text.Reveal()},
 			"Content-Type":  {"application/json"},
 		},
-		redactor: secret.NewRedactor(text),
-		renewAt:  from.Add(life - early).UnixMilli(),
-		expires:  from.Add(life).UnixMilli(),
+		renewAt: from.Add(life - early).UnixMilli(),
+		expires: from.Add(life).UnixMilli(),
 	}
-}
-
-// cutBody cuts the token out of an answer's body, before it is bounded: a token cut in half would not be found.
-func (t *token) cutBody(body []byte) []byte { return []byte(t.redactor.Cut(string(body))) }
-
-// cut cuts the token out of a failure.
-func (t *token) cut(err error) error {
-	f := fault.Of(err)
-	f.Detail, f.Hint = t.redactor.Cut(f.Detail), t.redactor.Cut(f.Hint)
-	if f.Err != nil {
-		if text := f.Err.Error(); t.redactor.Cut(text) != text {
-			f.Err = errors.New(t.redactor.Cut(text))
-		}
-	}
-	return f
 }
 
 // tokens keeps the access token and renews it: at most one request for it is under way, and all who need it wait for its
@@ -168,7 +152,7 @@ func (ts *tokens) request(ctx context.Context, m *meter.Meter) (*token, error) {
 func (ts *tokens) drop(t *token) {
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
-	if ts.current != nil && ts.current.redactor == t.redactor { // made once for each token
+	if ts.current != nil && ts.current.text == t.text { // the same answer's, not only alike
 		ts.current = nil
 	}
 }

@@ -5,12 +5,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
 	"github.com/arbitex/siem-connectors/shared/secret"
 )
 
@@ -100,25 +98,4 @@ func nonce() string {
 			}
 		}
 	}
-}
-
-// cutBody cuts the signature out of an answer's body, before it is bounded: with its nonce, it could be used again.
-func (s *signed) cutBody(body []byte) []byte {
-	if s.signature.Empty() {
-		return body
-	}
-	return []byte(secret.NewRedactor(s.signature).Cut(string(body)))
-}
-
-// cut cuts the signature out of a failure.
-func (s *signed) cut(err error) error {
-	f := fault.Of(err)
-	redactor := secret.NewRedactor(s.signature)
-	f.Detail, f.Hint = redactor.Cut(f.Detail), redactor.Cut(f.Hint)
-	if f.Err != nil {
-		if text := f.Err.Error(); redactor.Cut(text) != text {
-			f.Err = errors.New(redactor.Cut(text))
-		}
-	}
-	return f
 }
