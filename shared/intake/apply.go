@@ -179,7 +179,7 @@ func (b *batch) deadLetterAttributes(i int) map[string]types.MessageAttributeVal
 	}
 	attributes := map[string]types.MessageAttributeValue{
 		"connector":  text(b.Connector),
-		"error":      text(reason(b.fates[i].fault.Error())),
+		"error":      text(b.fates[i].reason(m.Receives)),
 		"attempts":   text(strconv.Itoa(m.Receives)),
 		"message_id": text(string(m.ID)),
 		"failed_at":  text(b.report.ended.UTC().Format(timeLayout)),
@@ -192,8 +192,12 @@ func (b *batch) deadLetterAttributes(i int) map[string]types.MessageAttributeVal
 	return attributes
 }
 
-// reason makes a text fit for an SQS attribute: bounded, not empty, none of the characters SQS refuses.
-func reason(text string) string {
+// reason is the dead letter's error, fit for an SQS attribute: bounded, and none of the characters SQS refuses.
+func (f *fate) reason(attempts int) string {
+	text := f.fault.Error()
+	if f.exhausted {
+		text = "given up after " + strconv.Itoa(attempts) + " attempts, the last of which: " + text
+	}
 	text = strings.Map(func(r rune) rune {
 		if r < 0x20 || r == 0x7f || r == 0xFFFE || r == 0xFFFF {
 			return ' '
@@ -202,9 +206,6 @@ func reason(text string) string {
 	}, strings.ToValidUTF8(text, "�"))
 	if len(text) > maxReason {
 		text = strings.ToValidUTF8(text[:maxReason-len("…")], "") + "…"
-	}
-	if text == "" {
-		return "unknown"
 	}
 	return text
 }

@@ -49,9 +49,10 @@ type batch struct {
 
 // fate is what becomes of a message.
 type fate struct {
-	listed bool          // SQS shall keep it
-	state  deliver.State // Retry, Delivered; Rejected means dead letter
-	fault  *fault.Fault
+	listed    bool          // SQS shall keep it
+	state     deliver.State // Retry, Delivered; Rejected means dead letter
+	exhausted bool          // it would be tried again, had it not had all its attempts
+	fault     *fault.Fault  // why it is not delivered
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
@@ -148,9 +149,7 @@ func (b *batch) decide() {
 			f.fault = fault.Of(errUndecided)
 		}
 		if o.State == deliver.Retry && b.Backoff.Exhausted(b.messages[i].Receives) {
-			exhausted := *f.fault
-			exhausted.Detail = fmt.Sprintf("given up after %d attempts, the last of which: %s", b.messages[i].Receives, f.fault.Detail)
-			f.state, f.fault = deliver.Rejected, &exhausted
+			f.state, f.exhausted = deliver.Rejected, true
 		}
 	}
 	for i := range b.fates {

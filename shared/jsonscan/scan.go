@@ -78,13 +78,11 @@ func escape(b []byte, i int) int {
 	if i+1 >= len(b) {
 		return 0
 	}
-	switch b[i+1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+	if unescaped[b[i+1]] != 0 {
 		return 2
-	case 'u':
-		if i+6 <= len(b) && hex4(b[i+2:i+6]) >= 0 {
-			return 6
-		}
+	}
+	if b[i+1] == 'u' && i+6 <= len(b) && hex4(b[i+2:i+6]) >= 0 {
+		return 6
 	}
 	return 0
 }

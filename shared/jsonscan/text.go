@@ -25,8 +25,6 @@ func UnquoteInPlace(b []byte, i int) (text []byte, end int, ok bool) {
 	w := r
 	for r < len(b) {
 		switch c := b[r]; {
-		case plain[c]:
-			w, r = slide(b, w, r)
 		case c == '"':
 			return b[start:w:w], r + 1, true
 		case c != '\\' || escape(b, r) == 0:
@@ -36,28 +34,33 @@ func UnquoteInPlace(b []byte, i int) (text []byte, end int, ok bool) {
 			char, r = unicodeEscape(b, r)
 			w += utf8.EncodeRune(b[w:], char)
 		default:
-			b[w] = unescaped(b[r+1])
+			b[w] = unescaped[b[r+1]]
 			w, r = w+1, r+2
 		}
+		w, r = slide(b, w, r)
 	}
 	return nil, r, false
 }
 
-// slide moves plain bytes from r down to w until one is special, and returns where both are then. Eight bytes go at once
-// as long as none of them is special: what they overwrite has been read.
+// slide moves plain bytes from r down to w until one is special, and returns where both are then. It reads and writes
+// eight bytes at once. What it writes beyond the plain ones is written over again, and was read before: the two are
+// eight bytes apart, or all eight are plain.
 func slide(b []byte, w, r int) (int, int) {
 	for r+8 <= len(b) {
 		word := binary.LittleEndian.Uint64(b[r:])
 		hit := specials(word)
-		if hit != 0 {
-			for n := bits.TrailingZeros64(hit) / 8; n > 0; n-- {
-				b[w] = b[r]
-				w, r = w+1, r+1
-			}
-			return w, r
+		if hit == 0 {
+			binary.LittleEndian.PutUint64(b[w:], word)
+			w, r = w+8, r+8
+			continue
 		}
-		binary.LittleEndian.PutUint64(b[w:], word)
-		w, r = w+8, r+8
+		n := bits.TrailingZeros64(hit) / 8
+		if r-w >= 8 {
+			binary.LittleEndian.PutUint64(b[w:], word)
+		} else {
+			copy(b[w:], b[r:r+n])
+		}
+		return w + n, r + n
 	}
 	for r < len(b) && plain[b[r]] {
 		b[w] = b[r]
@@ -81,27 +84,14 @@ func unquote(dst, src []byte) (n int) {
 			char, r = unicodeEscape(src, r)
 			n += utf8.EncodeRune(dst[n:], char)
 		default:
-			dst[n] = unescaped(src[r+1])
+			dst[n] = unescaped[src[r+1]]
 			n, r = n+1, r+2
 		}
 	}
 }
 
-func unescaped(c byte) byte {
-	switch c {
-	case 'b':
-		return '\b'
-	case 'f':
-		return '\f'
-	case 'n':
-		return '\n'
-	case 'r':
-		return '\r'
-	case 't':
-		return '\t'
-	}
-	return c
-}
+// unescaped is what the letter of a short escape stands for, 0 where there is no such escape.
+var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
 // unicodeEscape decodes the \uXXXX at src[r], and the second half of a surrogate pair with it.
 func unicodeEscape(src []byte, r int) (char rune, end int) {
