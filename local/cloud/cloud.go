@@ -48,6 +48,9 @@ type Options struct {
 	Venv            string    // Python environment for moto, made when it is not there; "": build/venv, beside the template
 	Logs            io.Writer // every line the functions print, prefixed by function
 	Progress        io.Writer // what is being brought up
+	// Observe is told of every batch that a mapping had a function (a logical id) handle: the payload and what became of it.
+	// It may be called concurrently, and must keep neither. nil is good.
+	Observe func(functionLogicalID string, payload []byte, r runtimeapi.Result)
 }
 
 // Cloud is a running deployment. Its methods may be called concurrently.

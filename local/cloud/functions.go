@@ -72,7 +72,7 @@ func (c *Cloud) startFunction(ctx context.Context, id string) error {
 		c.progress("%s is at %s", id, c.urls[id].base)
 	}
 	for _, m := range f.Mappings {
-		if err := c.startMapping(ctx, m, fn); err != nil {
+		if err := c.startMapping(ctx, id, m, fn); err != nil {
 			return err
 		}
 	}
@@ -91,7 +91,7 @@ func maxInstances(f stack.Function) int {
 	return n
 }
 
-func (c *Cloud) startMapping(ctx context.Context, m stack.Mapping, fn *runtimeapi.Function) error {
+func (c *Cloud) startMapping(ctx context.Context, id string, m stack.Mapping, fn *runtimeapi.Function) error {
 	q, err := c.made.byARN(m.QueueARN)
 	if err != nil {
 		return fmt.Errorf("starting the mapping %s: %w", m.ID, err)
@@ -100,8 +100,14 @@ func (c *Cloud) startMapping(ctx context.Context, m stack.Mapping, fn *runtimeap
 		QueueARN: m.QueueARN, Region: Region, BatchSize: m.BatchSize, Window: m.Window,
 		MaximumConcurrency:      cmp.Or(m.MaximumConcurrency, defaultConcurrency),
 		ReportBatchItemFailures: m.ReportBatchItemFailures, Enabled: m.Enabled,
-		Queue:   mapping.SQS{Client: c.sqs, URL: q.url},
-		Invoke:  func(ctx context.Context, payload []byte) ([]byte, error) { return answer(fn.Invoke(ctx, payload)) },
+		Queue: mapping.SQS{Client: c.sqs, URL: q.url},
+		Invoke: func(ctx context.Context, payload []byte) ([]byte, error) {
+			r, err := fn.Invoke(ctx, payload)
+			if err == nil && c.o.Observe != nil {
+				c.o.Observe(id, payload, r)
+			}
+			return answer(r, err)
+		},
 		Problem: func(err error) { c.logs.print("mapping "+m.ID, err.Error()) },
 	}
 	if q.redrive != nil {
@@ -127,11 +133,13 @@ func answer(r runtimeapi.Result, err error) ([]byte, error) {
 
 // lines writes lines of several writers to one, each whole.
 type lines struct {
-	mu sync.Mutex
-	to io.Writer
+	mu      sync.Mutex
+	to      io.Writer
+	metrics series
 }
 
 func (l *lines) print(source, line string) {
+	l.metrics.take(line)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, _ = fmt.Fprintf(l.to, "%s | %s\n", source, line)

@@ -69,6 +69,7 @@ type actor struct {
 	simulator siem.Simulator
 	ledger    *ledger
 	enqueued  atomic.Int64
+	dead      atomic.Int64
 	idle      atomic.Bool // all is enqueued, and nothing is left in the queue
 	taken     int         // how many of the simulator's accepted events the ledger has
 }
@@ -82,6 +83,7 @@ type demo struct {
 	cloud    *cloud.Cloud
 	aws      *services
 	letters  *letters
+	meters   *meters
 	began    time.Time
 }
 
@@ -140,16 +142,17 @@ func (d *demo) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.meters = newMeters(logs)
 	parameters, environment := d.deployment()
 	d.cloud, err = cloud.Start(ctx, cloud.Options{
 		Template: filepath.Join(d.options.Root, "template.yaml"), Builds: filepath.Join(d.options.Root, "build"),
-		Parameters: parameters, Environment: environment, Logs: logs, Progress: d.screen.progress(),
+		Parameters: parameters, Environment: environment, Logs: d.meters, Progress: d.screen.progress(), Observe: d.meters.observe,
 	})
 	if err != nil {
 		return fmt.Errorf("starting the cloud: %w", err)
 	}
 	d.aws = newServices(d.cloud.AWSConfig())
-	d.letters = &letters{client: d.aws.s3, bucket: d.cloud.Bucket(deadLetterBucket), known: map[string][]deadLetter{}}
+	d.letters = newLetters(d.aws.s3, d.cloud.Bucket(deadLetterBucket))
 	for _, a := range d.actors {
 		if err := d.cloud.PutSecret(ctx, a.Secret(), a.simulator.Secret()); err != nil {
 			return fmt.Errorf("putting the secret of %s: %w", a.Name, err)
@@ -180,7 +183,7 @@ func (d *demo) openSIEMs() error {
 		if err != nil {
 			return fmt.Errorf("starting the simulator of %s: %w", entry.Name, err)
 		}
-		a := &actor{SIEM: entry, simulator: simulator, ledger: newLedger(entry.Key)}
+		a := &actor{SIEM: entry, simulator: simulator, ledger: newLedger(entry.Key, entry.Took)}
 		for _, m := range d.messages {
 			a.ledger.enqueue(m)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 )
 
 // keep stays up and says how to go on by hand, until the context ends.
@@ -17,8 +19,9 @@ func (d *demo) keep(ctx context.Context) error {
 	)
 	for _, a := range d.actors {
 		d.screen.lines(plain, fmt.Sprintf("  %-15s %s", a.Name, d.cloud.Queue(a.Queue())))
-		for name, value := range a.simulator.Settings() {
-			if len(value) < 200 { // not the PEM texts
+		settings := a.simulator.Settings()
+		for _, name := range slices.Sorted(maps.Keys(settings)) {
+			if value := settings[name]; len(value) < 200 && name != "SSL_CERT_FILE" { // not the PEM texts
 				d.screen.lines(faint, fmt.Sprintf("  %-15s %s=%s", "", name, value))
 			}
 		}

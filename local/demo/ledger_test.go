@@ -28,7 +28,7 @@ const (
 )
 
 func books(bodies ...string) *ledger {
-	l := newLedger(nil)
+	l := newLedger(nil, nil)
 	for _, body := range bodies {
 		l.enqueue(newMessage([]byte(body)))
 	}
@@ -81,12 +81,24 @@ func TestBalanceOfAStandIn(t *testing.T) {
 }
 
 func TestBalanceByKey(t *testing.T) {
-	l := newLedger(func(event []byte) string { return "key of " + siem.EventID(event) })
+	l := newLedger(func(event []byte) string { return "key of " + siem.EventID(event) }, func(a siem.Accepted) string { return "key of " + a.ID })
 	l.enqueue(newMessage([]byte(one)))
 	l.enqueue(newMessage([]byte(two)))
-	l.accept(siem.Accepted{ID: "key of 1"})
+	l.accept(siem.Accepted{ID: "1"})
 	want := balance{enqueued: 2, delivered: 1, pending: 1}
 	if got := l.balance([]deadLetter{letter(t, `{"event":`+two+`}`)}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// TestBalanceOfOneIDForTwoEvents is Elasticsearch's way: the second event is taken, and is there instead of the first.
+func TestBalanceOfOneIDForTwoEvents(t *testing.T) {
+	l := books(one, two)
+	took(l, one)
+	l.accept(siem.Accepted{ID: "1", Event: []byte(two), Fields: map[string]string{"result": "replaced"}})
+	sum := balance{enqueued: 1}
+	sum.add(l.balance(nil))
+	if want := (balance{enqueued: 3, delivered: 2, replaced: 1}); sum != want {
+		t.Errorf("%+v, want %+v", sum, want)
 	}
 }

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,17 +30,31 @@ type deadLetter struct {
 	body string // the message's body, compact when it is JSON
 }
 
-// letters reads the pending dead letters of a bucket. An object is read once; the functions never change one.
+// letters reads the pending dead letters of a bucket: what stands in pending/ and whose message the replay's ledger does not
+// have as put back. An object is read once for each of its versions.
 type letters struct {
 	client *s3.Client
 	bucket string
 	known  map[string][]deadLetter
+	ledger map[string][]ident
+}
+
+// ident is what the ledger knows a message by: the first half of the SHA-256 of "id", a zero byte and the message's id.
+type ident [16]byte
+
+func identOf(messageID string) ident {
+	sum := sha256.Sum256([]byte("id\x00" + messageID))
+	return ident(sum[:])
+}
+
+func newLetters(client *s3.Client, bucket string) *letters {
+	return &letters{client: client, bucket: bucket, known: map[string][]deadLetter{}, ledger: map[string][]ident{}}
 }
 
 // pending returns those pending now, each message once, by connector.
 func (l *letters) pending(ctx context.Context) (map[string][]deadLetter, error) {
-	out := map[string][]deadLetter{}
-	seen := map[string]bool{}
+	var found []deadLetter
+	gone := map[ident]bool{}
 	pages := s3.NewListObjectsV2Paginator(l.client, &s3.ListObjectsV2Input{Bucket: aws.String(l.bucket)})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -46,28 +62,43 @@ func (l *letters) pending(ctx context.Context) (map[string][]deadLetter, error) 
 			return nil, fmt.Errorf("listing the dead letters: %w", err)
 		}
 		for _, object := range page.Contents {
-			key := aws.ToString(object.Key)
-			if !strings.Contains(key, "/pending/") || path.Ext(key) != ".jsonl" {
-				continue
-			}
-			found, err := l.read(ctx, key, aws.ToString(object.ETag))
-			if err != nil {
-				return nil, err
-			}
-			for _, letter := range found {
-				if !seen[letter.MessageID] {
-					seen[letter.MessageID] = true
-					out[letter.Connector] = append(out[letter.Connector], letter)
+			key, etag := aws.ToString(object.Key), aws.ToString(object.ETag)
+			switch {
+			case strings.Contains(key, "/pending/") && path.Ext(key) == ".jsonl":
+				some, err := cached(ctx, l, l.known, key, etag, parseLetters)
+				if err != nil {
+					return nil, err
+				}
+				found = append(found, some...)
+			case strings.Contains(key, "/ledger/"):
+				ids, err := cached(ctx, l, l.ledger, key, etag, parseIdents)
+				if err != nil {
+					return nil, err
+				}
+				for _, id := range ids {
+					gone[id] = true
 				}
 			}
 		}
 	}
-	return out, nil
+	return byConnector(found, gone), nil
 }
 
-// read returns an object's letters, none when it was moved since it was listed.
-func (l *letters) read(ctx context.Context, key, etag string) ([]deadLetter, error) {
-	if found, ok := l.known[key+etag]; ok {
+// byConnector sorts letters, without those that are gone and those that came before.
+func byConnector(found []deadLetter, gone map[ident]bool) map[string][]deadLetter {
+	out := map[string][]deadLetter{}
+	for _, letter := range found {
+		if id := identOf(letter.MessageID); !gone[id] {
+			gone[id] = true
+			out[letter.Connector] = append(out[letter.Connector], letter)
+		}
+	}
+	return out
+}
+
+// cached returns what an object holds, nothing when it was moved since it was listed.
+func cached[T any](ctx context.Context, l *letters, known map[string][]T, key, etag string, parse func(io.Reader) ([]T, error)) ([]T, error) {
+	if found, ok := known[key+etag]; ok {
 		return found, nil
 	}
 	object, err := l.client.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(l.bucket), Key: aws.String(key)})
@@ -78,12 +109,22 @@ func (l *letters) read(ctx context.Context, key, etag string) ([]deadLetter, err
 		return nil, fmt.Errorf("reading dead letters %q: %w", key, err)
 	}
 	defer object.Body.Close()
-	found, err := parseLetters(object.Body)
+	found, err := parse(object.Body)
 	if err != nil {
 		return nil, fmt.Errorf("reading dead letters %q: %w", key, err)
 	}
-	l.known[key+etag] = found
+	known[key+etag] = found
 	return found, nil
+}
+
+func parseIdents(r io.Reader) (out []ident, err error) {
+	text, err := io.ReadAll(r)
+	for chunk := range slices.Chunk(text, len(ident{})) {
+		if len(chunk) == len(ident{}) {
+			out = append(out, ident(chunk))
+		}
+	}
+	return out, err
 }
 
 func parseLetters(r io.Reader) ([]deadLetter, error) {

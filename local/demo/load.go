@@ -75,11 +75,32 @@ func readMessages(path string) ([]message, error) {
 }
 
 // poison chooses the event a SIEM refuses: one that comes early, so that it meets what goes wrong later too.
-func poison(messages []message) string {
+// Its id is no other's, where there is such an event.
+func poison(messages []message) (id string) {
+	times := map[string]int{}
+	for _, m := range messages {
+		times[m.id]++
+	}
 	for _, m := range messages[len(messages)/50:] {
-		if m.id != "" {
+		switch {
+		case m.id == "":
+		case times[m.id] == 1:
 			return m.id
+		case id == "":
+			id = m.id
 		}
 	}
-	return ""
+	return id
+}
+
+// distinct tells whether no two events have one id.
+func distinct(messages []message) bool {
+	seen := map[string]bool{}
+	for _, m := range messages {
+		if m.id != "" && seen[m.id] {
+			return false
+		}
+		seen[m.id] = true
+	}
+	return true
 }

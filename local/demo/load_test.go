@@ -1,10 +1,15 @@
 package demo
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/arbitex/siem-connectors/local/siem/all"
 )
 
 func file(t *testing.T, text string) string {
@@ -49,6 +54,32 @@ func TestGeneratedMessages(t *testing.T) {
 	}
 }
 
+func TestPoisonHasAnIDOfItsOwn(t *testing.T) {
+	messages := []message{{id: "a"}, {id: "b"}, {id: "a"}}
+	if id := poison(messages); id != "b" {
+		t.Errorf("poison is %q", id)
+	}
+	if id := poison(append(messages, message{id: "b"})); id != "a" {
+		t.Errorf("where every id comes twice, poison is %q", id)
+	}
+	if distinct(messages) || !distinct(messages[:2]) || !distinct([]message{{}, {}}) {
+		t.Error("distinct")
+	}
+}
+
+func TestByConnectorLeavesOutWhatWasPutBack(t *testing.T) {
+	found := []deadLetter{{Connector: "a", MessageID: "1"}, {Connector: "a", MessageID: "2"}, {Connector: "a", MessageID: "1"}, {Connector: "b", MessageID: "3"}}
+	sum := sha256.Sum256([]byte("id\x002"))
+	ids, err := parseIdents(bytes.NewReader(append(make([]byte, 16), sum[:16]...)))
+	if err != nil || len(ids) != 2 {
+		t.Fatalf("%v, %v", ids, err)
+	}
+	got := byConnector(found, map[ident]bool{ids[0]: true, ids[1]: true})
+	if len(got["a"]) != 1 || got["a"][0].MessageID != "1" || len(got["b"]) != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestParseLetters(t *testing.T) {
 	got, err := parseLetters(strings.NewReader(`{"connector":"splunk","error":"e","event":{"a":1},"attempts":5,"message_id":"m","replays":1}` + "\n" + `{"event":"{\"a\": 1}"}`))
 	if err != nil || len(got) != 2 || got[0].body != `{"a":1}` || got[0].Attempts != 5 || got[1].body != `{"a":1}` {
@@ -61,9 +92,21 @@ func TestParseLetters(t *testing.T) {
 	}
 }
 
-func TestSummarize(t *testing.T) {
-	got := summarize([]deadLetter{{Error: "a", Attempts: 1}, {Error: "b", Attempts: 5}, {Error: "b", Attempts: 5}})
-	if len(got) != 2 || got[0] != (reason{"after 5 attempts: b", 2}) || got[1] != (reason{"after 1 attempt: a", 1}) {
-		t.Errorf("%+v", got)
+// TestReasons: what several SIEMs say is one reason, an answer that is JSON is shown as such.
+func TestReasons(t *testing.T) {
+	d := &demo{}
+	for _, name := range []string{"splunk", "sumo", "xsiam"} {
+		d.actors = append(d.actors, &actor{SIEM: all.SIEM{Name: name}})
+	}
+	got := d.reasons(map[string][]deadLetter{
+		"sumo":   {{Error: "a", Attempts: 1}, {Error: `"{\"code\":6}"`, Attempts: 5}, {Error: `"{\"code\":6}"`, Attempts: 5}},
+		"splunk": {{Error: "a", Attempts: 1}},
+	})
+	want := []reason{
+		{text: `after 5 attempts: "{"code":6}"`, count: 2, connectors: []string{"sumo"}},
+		{text: "after 1 attempt: a", count: 2, connectors: []string{"splunk", "sumo"}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }

@@ -12,10 +12,15 @@ import (
 
 // introduce says what is going to be seen.
 func (d *demo) introduce() {
-	d.screen.lines(plain, "",
+	d.screen.lines(plain, "")
+	for _, text := range []string{
 		fmt.Sprintf("%s, each enqueued for %s.", d.what(), count(len(d.actors), "SIEM")),
 		fmt.Sprintf("Back-off is shortened here to %d–%d s (SIEM_BACKOFF_INITIAL_SECONDS, SIEM_BACKOFF_MAX_SECONDS); deployed it is 1, 7, 45, 300 s.", backoffInitial, backoffMax),
-		"The functions' logs are in build/demo.log.", "")
+		"The functions' logs are in build/demo.log.",
+	} {
+		d.screen.prose(plain, "", text)
+	}
+	d.screen.lines(plain, "")
 }
 
 func (d *demo) what() string {
@@ -85,7 +90,7 @@ func (d *demo) enqueue(ctx context.Context, a *actor) error {
 // play lets one SIEM fail by its script.
 func (d *demo) play(ctx context.Context, a *actor) error {
 	var publishErr error
-	stage := &all.Stage{SIEM: a.simulator, Poison: poison(d.messages), Publish: func() {
+	stage := &all.Stage{SIEM: a.simulator, Poison: poison(d.messages), Distinct: distinct(d.messages), Publish: func() {
 		publishErr = d.cloud.PutSecret(ctx, a.Secret(), a.simulator.Secret())
 	}}
 	began, before := time.Now(), a.simulator.Stats()
@@ -105,7 +110,8 @@ func (d *demo) play(ctx context.Context, a *actor) error {
 // ready waits until what the act comes after has come, or there is nothing left to wait for; false when the context ends.
 func (d *demo) ready(ctx context.Context, a *actor, act all.Act, before siem.Stats) bool {
 	end := time.Now().Add(all.Patience)
-	for !act.Ready(before, a.simulator.Stats()) && time.Now().Before(end) && !a.idle.Load() {
+	ready := func() bool { return act.Ready(before, a.simulator.Stats()) && a.dead.Load() >= int64(act.Dead) }
+	for !ready() && time.Now().Before(end) && !a.idle.Load() {
 		if !wait(ctx, time.Now().Add(100*time.Millisecond)) {
 			return false
 		}

@@ -40,7 +40,7 @@ func (d *demo) replay(ctx context.Context) error {
 		}
 		d.screen.say(plain, "replayed %s, skipped %s, remaining %s", number(answer.Replayed), number(answer.Skipped), number(answer.Remaining))
 		for _, problem := range answer.Errors {
-			d.screen.lines(faint, "          "+cut(strings.Trim(string(problem), `"`), d.screen.choice.Width()-12))
+			d.screen.prose(faint, storyIndent, strings.Trim(string(problem), `"`))
 		}
 		if answer.Remaining == 0 || answer.Replayed == 0 {
 			break
@@ -86,48 +86,64 @@ func (d *demo) replayURL() string {
 	return strings.TrimRight(d.cloud.URL(replayFunction), "/") + replayPath
 }
 
-// maxReasons bounds how many reasons are listed for one SIEM.
-const maxReasons = 6
+// maxReasons bounds how many reasons are listed, maxReasonLines how long each is.
+const (
+	maxReasons     = 20
+	maxReasonLines = 2
+)
 
-// listLetters shows the dead letters by their reasons, the most frequent first.
+// listLetters shows the dead letters by their reasons.
 func (d *demo) listLetters(byConnector map[string][]deadLetter) {
 	if len(byConnector) == 0 {
 		d.screen.say(plain, "no dead letters")
 		return
 	}
-	d.screen.lines(strong, "", "Dead letters in s3://"+d.cloud.Bucket(deadLetterBucket))
-	for _, a := range d.actors {
-		reasons := summarize(byConnector[a.Name])
-		for i, r := range reasons {
-			if i == maxReasons {
-				d.screen.lines(faint, fmt.Sprintf("  %-10s and %s more", a.Name, count(len(reasons)-i, "reason")))
-				break
-			}
-			text := fmt.Sprintf("  %-10s %5s ×  %s", a.Name, number(r.count), r.text)
-			d.screen.lines(plain, cut(text, d.screen.choice.Width()-1))
+	d.screen.lines(strong, "", "Dead letters in s3://"+d.cloud.Bucket(deadLetterBucket), "")
+	reasons := d.reasons(byConnector)
+	for i, r := range reasons {
+		if i == maxReasons {
+			d.screen.lines(faint, fmt.Sprintf("  and %s more", count(len(reasons)-i, "reason")))
+			break
 		}
+		who := strings.Join(r.connectors, ", ")
+		if len(r.connectors) == len(d.actors) && len(r.connectors) > 1 {
+			who = "each"
+		}
+		head := fmt.Sprintf("  %-8s %5s × ", who, number(r.count))
+		d.screen.lines(plain, d.screen.paragraph(head, maxReasonLines, r.text)...)
 	}
 	for _, letter := range byConnector["unknown"] {
 		d.screen.lines(bad, fmt.Sprintf("  unknown    %s", cut(letter.Error, 80)))
 	}
 }
 
+// reason is why dead letters are dead.
 type reason struct {
-	text  string
-	count int
+	text       string
+	count      int
+	connectors []string
 }
 
-func summarize(letters []deadLetter) []reason {
+// reasons sums up the dead letters of the SIEMs taking part; those of several SIEMs that say the same are one.
+func (d *demo) reasons(byConnector map[string][]deadLetter) []reason {
 	var out []reason
-	for _, letter := range letters {
-		text := fmt.Sprintf("after %s: %s", count(letter.Attempts, "attempt"), letter.Error)
-		i := slices.IndexFunc(out, func(r reason) bool { return r.text == text })
-		if i < 0 {
-			i = len(out)
-			out = append(out, reason{text: text})
+	for _, a := range d.actors {
+		for _, letter := range byConnector[a.Name] {
+			text := fmt.Sprintf("after %s: %s", count(letter.Attempts, "attempt"), readable(letter.Error))
+			i := slices.IndexFunc(out, func(r reason) bool { return r.text == text })
+			if i < 0 {
+				i = len(out)
+				out = append(out, reason{text: text})
+			}
+			out[i].count++
+			if !slices.Contains(out[i].connectors, a.Name) {
+				out[i].connectors = append(out[i].connectors, a.Name)
+			}
 		}
-		out[i].count++
 	}
-	slices.SortStableFunc(out, func(a, b reason) int { return b.count - a.count })
+	slices.SortStableFunc(out, func(a, b reason) int { return len(a.connectors) - len(b.connectors) })
 	return out
 }
+
+// readable takes the backslashes out of a quoted answer that is JSON itself.
+func readable(text string) string { return strings.ReplaceAll(text, `\"`, `"`) }

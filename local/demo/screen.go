@@ -4,7 +4,7 @@ package demo
 //
 //   - A story line stands where it was written. It begins with the seconds since the start.
 //   - The table is a block under the story. On a terminal it is redrawn in place; elsewhere a SIEM's line is printed when it
-//     has changed, at most once a second (three seconds with more than two SIEMs).
+//     has changed, at most once a second (ten seconds with more than two SIEMs).
 //   - Colour only says twice what the words say. Nothing blinks, nothing scrolls but the story.
 
 import (
@@ -68,6 +68,8 @@ type row struct {
 	key   string
 	text  string
 	style style
+	// passing is a row that is not worth a line of plain output.
+	passing bool
 }
 
 type screen struct {
@@ -93,7 +95,43 @@ func (s *screen) title(text string) { s.lines(strong, "", text, "") }
 
 // say writes a story line.
 func (s *screen) say(st style, format string, args ...any) {
-	s.lines(st, fmt.Sprintf("%6.1f s  %s", s.now().Sub(s.began).Seconds(), fmt.Sprintf(format, args...)))
+	now := fmt.Sprintf("%6.1f s  ", s.now().Sub(s.began).Seconds())
+	s.lines(st, s.wrap(now, storyIndent, fmt.Sprintf(format, args...))...)
+}
+
+// storyIndent is as wide as what a story line begins with.
+const storyIndent = "          "
+
+// prose writes a text in as many lines as it takes, each after the indent.
+func (s *screen) prose(st style, indent, text string) { s.lines(st, s.wrap(indent, indent, text)...) }
+
+// paragraph is a text after a head, in at most so many lines.
+func (s *screen) paragraph(head string, most int, text string) []string {
+	lines := s.wrap(head, strings.Repeat(" ", utf8.RuneCountInString(head)), text)
+	if len(lines) > most {
+		lines = lines[:most]
+		lines[most-1] += " …"
+	}
+	for i := range lines { // a word that is longer than a line
+		lines[i] = cut(lines[i], s.choice.Width()-1)
+	}
+	return lines
+}
+
+// wrap breaks a text between words, for lines that begin with first and then.
+func (s *screen) wrap(first, then, text string) (lines []string) {
+	width, line := s.choice.Width()-1, first
+	for i, word := range strings.Fields(text) {
+		switch {
+		case i == 0:
+			line += word
+		case utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > width:
+			lines, line = append(lines, line), then+word
+		default:
+			line += " " + word
+		}
+	}
+	return append(lines, line)
 }
 
 // lines writes lines above the block.
@@ -128,13 +166,13 @@ func (s *screen) table(rows []row) {
 func (s *screen) changes(out *strings.Builder, rows []row) {
 	pause := time.Second
 	if len(rows) > 4 {
-		pause = 3 * time.Second
+		pause = 10 * time.Second
 	}
 	if s.now().Sub(s.last) < pause {
 		return
 	}
 	for _, r := range rows {
-		if r.text == "" || s.shown[r.key] == r.text {
+		if r.text == "" || r.passing || s.shown[r.key] == r.text {
 			continue
 		}
 		s.shown[r.key] = r.text

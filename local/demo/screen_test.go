@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 )
 
 type clock struct{ time time.Time }
@@ -84,6 +85,9 @@ func TestWords(t *testing.T) {
 	if got := refusals(map[string]int{"503": 2, "503 code 9": 1, "no answer": 1}); got != "503 ×3, no answer ×1" {
 		t.Error(got)
 	}
+	if got := refusals(map[string]int{"item 400 a": 1, "item 400 b": 1, "certificate": 1}); got != "certificate ×1, item 400 ×2" {
+		t.Error(got)
+	}
 	if got := median([]time.Duration{3, 1, 2}); got != 2 {
 		t.Error(got)
 	}
@@ -98,5 +102,29 @@ func TestSettled(t *testing.T) {
 		if s.settled() {
 			t.Errorf("%+v is settled", s)
 		}
+	}
+}
+
+func TestTextIsBrokenBetweenWords(t *testing.T) {
+	s, out, _ := testScreen(ScreenChoice{Width: func() int { return 21 }})
+	s.say(plain, "it is a story of two lines")
+	s.prose(plain, "  ", "prose that takes up two")
+	want := "   0.0 s  it is a\n          story of\n          two lines\n  prose that takes\n  up two\n"
+	if out.String() != want {
+		t.Errorf("wrote\n%swant\n%s", out.String(), want)
+	}
+	got := s.paragraph("head: ", 2, "one-word-that-is-too-long and more than two lines hold")
+	if len(got) != 2 || got[0] != "head: one-word-that…" || utf8.RuneCountInString(got[1]) > 20 || !strings.HasSuffix(got[1], "…") {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestPlainOutputLeavesOutPassingRows: what is gone in a second is worth no line of a file.
+func TestPlainOutputLeavesOutPassingRows(t *testing.T) {
+	s, out, c := testScreen(ScreenChoice{})
+	c.time = c.time.Add(time.Minute)
+	s.table([]row{{key: "a", text: "stays"}, {key: "b", text: "goes", passing: true}})
+	if want := "  60.0 s  stays\n"; out.String() != want {
+		t.Errorf("printed %q", out.String())
 	}
 }

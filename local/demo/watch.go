@@ -57,6 +57,7 @@ func (d *demo) look(ctx context.Context) (state, error) {
 	for i, a := range d.actors {
 		a.catchUp()
 		s.standings[i].dead = len(dead[a.Name])
+		a.dead.Store(int64(len(dead[a.Name])))
 		s.standings[i].delivered = a.ledger.delivered + a.ledger.alteredCount // what is enqueued by hand is in no ledger
 		a.idle.Store(s.standings[i].enqueued == len(d.messages) && s.standings[i].waiting+s.standings[i].inFlight == 0)
 		s.standings[i].refused = a.simulator.Stats().Refused
@@ -107,12 +108,13 @@ func (d *demo) settle(ctx context.Context) error {
 	return err
 }
 
-const tableFormat = "%-10s %9s %9s %9s %12s %13s   %s"
+// tableFormat leaves 27 of 79 columns for the answers.
+const tableFormat = "%-8s %8s %8s %9s %8s %5s   %s"
 
 func (d *demo) rows(s state) []row {
 	rows := []row{
 		{key: "space"},
-		{key: "head", text: fmt.Sprintf(tableFormat, "", "enqueued", "waiting", "in flight", "in the SIEM", "dead letters", "answers other than yes"), style: faint},
+		{key: "head", text: fmt.Sprintf(tableFormat, "", "enqueued", "waiting", "in flight", "in SIEM", "dead", "answers other than yes"), style: faint},
 	}
 	for i, a := range d.actors {
 		one := s.standings[i]
@@ -124,17 +126,21 @@ func (d *demo) rows(s state) []row {
 		rows = append(rows, r)
 	}
 	if s.draining > 0 {
-		rows = append(rows, row{key: "drain", text: count(s.draining, "dead letter") + " on the way to S3", style: faint})
+		rows = append(rows, row{key: "drain", text: count(s.draining, "dead letter") + " on the way to S3", style: faint, passing: true})
 	}
 	return rows
 }
 
-// refusals writes the counts by status, or by reason where there was none: "403 ×3, 503 ×12, no answer ×1".
+// refusals writes the counts by status (that of an item too), or by reason where there was none: "403 ×3, 503 ×12, no answer ×1".
 func refusals(refused map[string]int) string {
 	short := map[string]int{}
 	for reason, n := range refused {
-		if status, _, ok := strings.Cut(reason, " "); ok && reason[0] >= '0' && reason[0] <= '9' {
+		rest, item := strings.CutPrefix(reason, "item ") // of Elasticsearch's bulk answers
+		if status, _, ok := strings.Cut(rest, " "); ok && rest[0] >= '0' && rest[0] <= '9' {
 			reason = status
+			if item {
+				reason = "item " + status
+			}
 		}
 		short[reason] += n
 	}

@@ -119,6 +119,12 @@ func (p *Poller) SetEnabled(on bool) {
 	}
 }
 
+// Enabled tells whether it polls, or is to.
+func (p *Poller) Enabled() bool {
+	on, _ := p.isEnabled()
+	return on
+}
+
 // Done is closed when polling has ended with its context and every batch is seen to its end.
 func (p *Poller) Done() <-chan struct{} { return p.done }
 

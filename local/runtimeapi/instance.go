@@ -33,8 +33,9 @@ type instance struct {
 	mu        sync.Mutex
 	current   *invocation
 	init      time.Duration
-	initError *Error // what the process posted to init/error
-	pid       int    // 0 once it is reaped
+	initError *Error        // what the process posted to init/error
+	pid       int           // 0 once it is reaped
+	counted   time.Duration // of its CPU time, what used has returned
 }
 
 // outcome is how an invocation ended.
@@ -202,6 +203,16 @@ func (i *instance) cpu() time.Duration {
 		return i.cmd.ProcessState.UserTime() + i.cmd.ProcessState.SystemTime()
 	}
 	return cpuOf(i.pid)
+}
+
+// used returns the CPU time since it was last asked for it.
+func (i *instance) used() time.Duration {
+	now := i.cpu()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	since := max(0, now-i.counted)
+	i.counted += since
+	return since
 }
 
 // initDuration is the time from process start to the first call of next; 0 before that.

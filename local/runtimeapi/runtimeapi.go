@@ -48,6 +48,7 @@ type Result struct {
 	Error     *Error        // nil when the function answered
 	Duration  time.Duration // from the invocation's being handed out to the answer
 	Init      time.Duration // from process start to its first call of next, when this invocation started the process
+	CPU       time.Duration // user and system time of the process since its last answer, or since its start; 0 where the system does not tell
 }
 
 // Error is a function error: the invocation took place, and failed.
@@ -156,7 +157,7 @@ func (f *Function) invocation(payload []byte) *invocation {
 
 // finish turns the end of an invocation into its result, and gives the instance back or up.
 func (f *Function) finish(ctx context.Context, inst *instance, inv *invocation, o outcome, fresh bool) (Result, error) {
-	r := Result{RequestID: inv.id, Duration: inv.duration()}
+	r := Result{RequestID: inv.id, Duration: inv.duration(), CPU: inst.used()}
 	if fresh {
 		r.Init = inst.initDuration()
 	}

@@ -248,10 +248,16 @@ func TestOutputComesLineByLine(t *testing.T) {
 
 func TestCPUTimeIsCountedAliveAndDead(t *testing.T) {
 	f := newFunction(t, "handler", nil)
-	invoke(t, f, `{"do":"spin","for":200000000}`)
-	const least = 50 * time.Millisecond // of 200 ms of spinning, on a machine that has more to do
+	const least = 20 * time.Millisecond // of 200 ms of spinning, on a machine that has more to do
+	first, second := invoke(t, f, `{"do":"spin","for":200000000}`), invoke(t, f, `{}`)
 	if cpu := f.Stats().CPU; runtime.GOOS == "linux" && cpu < least {
 		t.Errorf("alive: CPU = %v, want %v or more", cpu, least)
+	}
+	if runtime.GOOS == "linux" && (first.CPU < least || second.CPU >= first.CPU) {
+		t.Errorf("CPU of the invocation that spins: %v, of the other %v", first.CPU, second.CPU)
+	}
+	if sum := first.CPU + second.CPU; sum > f.Stats().CPU {
+		t.Errorf("the invocations took %v, the process %v", sum, f.Stats().CPU)
 	}
 	f.Kill()
 	if cpu := f.Stats().CPU; cpu < least {

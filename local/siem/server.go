@@ -49,7 +49,7 @@ type Server struct {
 	once    sync.Once
 }
 
-// Serve starts a server on a free loopback port.
+// Serve starts a server on the listener of the options.
 func Serve(o Options, c Config) (*Server, error) {
 	o, err := o.withDefaults()
 	if err != nil {
@@ -63,7 +63,7 @@ func Serve(o Options, c Config) (*Server, error) {
 	}
 	s := &Server{options: o, config: c, done: make(chan struct{})}
 	s.Now = o.Now
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := o.Listen()
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
@@ -80,7 +80,7 @@ func (s *Server) start(listener net.Listener) error {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(s.config.HTTP2)
 	s.server = &http.Server{
-		Handler: http.HandlerFunc(s.serve), Protocols: protocols, ReadHeaderTimeout: 10 * time.Second,
+		Handler: s, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: discardLog(), // a connection we drop on purpose is no news
 	}
 	if s.options.Plain {
@@ -129,7 +129,8 @@ func (s *Server) Close() error {
 	return s.server.Close()
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP is the handler behind the listener, for a test that has its own.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault, faulty := s.Next(r)
 	if faulty && s.breakOff(r, fault) {
 		return

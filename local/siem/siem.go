@@ -8,6 +8,7 @@
 package siem
 
 import (
+	"net"
 	"time"
 
 	"github.com/arbitex/siem-connectors/local/siem/pki"
@@ -66,6 +67,8 @@ type Options struct {
 	CAFile string
 	// Plain serves http instead of https, and makes Settings allow it (SIEM_ALLOW_HTTP).
 	Plain bool
+	// Listen makes the listener; nil is a free port of loopback. Its address is the one that Settings name.
+	Listen func() (net.Listener, error)
 	// Now is the clock; nil is the machine's.
 	Now func() time.Time
 }
@@ -73,6 +76,9 @@ type Options struct {
 func (o Options) withDefaults() (Options, error) {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Listen == nil {
+		o.Listen = func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
 	}
 	if o.Authority == nil {
 		authority, err := pki.New("ArbitexSIEM simulator CA")

@@ -1,12 +1,18 @@
 // Package all is the list of the simulated SIEMs, with what the local system has to know of each. To add one, write a line in
-// [List] and a script beside it.
+// [List] and a script in scripts.go.
 package all
 
 import (
 	"strings"
 
 	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/local/siem/datadog"
+	"github.com/arbitex/siem-connectors/local/siem/elastic"
+	"github.com/arbitex/siem-connectors/local/siem/qradar"
+	"github.com/arbitex/siem-connectors/local/siem/sentinel"
 	"github.com/arbitex/siem-connectors/local/siem/splunk"
+	"github.com/arbitex/siem-connectors/local/siem/sumo"
+	"github.com/arbitex/siem-connectors/local/siem/xsiam"
 )
 
 // SIEM is one entry.
@@ -17,9 +23,11 @@ type SIEM struct {
 
 	// New starts the simulator.
 	New func(siem.Options) (siem.Simulator, error)
-	// Key is what tells an event apart in this SIEM, where the wire format does not carry it whole; the simulator's
-	// Accepted.ID is the same. nil when Accepted.Event holds the event's own bytes.
+	// Key is what tells an event apart in this SIEM where the wire format does not carry it whole: two events of one key are
+	// the same there. nil when Accepted.Event holds the event's own bytes.
 	Key func(event []byte) string
+	// Took is the same of an event the SIEM took; nil with Key.
+	Took func(siem.Accepted) string
 	// Script is how it fails in the demo, in order of time.
 	Script []Act
 }
@@ -60,6 +68,12 @@ func (s SIEM) Deploy(settings map[string]string) (parameters, environment map[st
 func List() []SIEM {
 	return []SIEM{
 		{Name: "splunk", Title: "Splunk HEC", ID: "Splunk", New: simulator(splunk.New), Script: splunkScript()},
+		{Name: "sentinel", Title: "Microsoft Sentinel", ID: "Sentinel", New: simulator(sentinel.New), Script: sentinelScript()},
+		{Name: "elastic", Title: "Elastic Security", ID: "Elastic", New: simulator(elastic.New), Script: elasticScript()},
+		{Name: "datadog", Title: "Datadog", ID: "Datadog", New: simulator(datadog.New), Script: datadogScript()},
+		{Name: "sumo", Title: "Sumo Logic", ID: "Sumo", New: simulator(sumo.New), Script: sumoScript()},
+		{Name: "qradar", Title: "IBM QRadar", ID: "QRadar", New: simulator(qradar.New), Key: cefOfEvent, Took: cefOfMessage, Script: qradarScript()},
+		{Name: "xsiam", Title: "Cortex XSIAM", ID: "XSIAM", New: simulator(xsiam.New), Script: xsiamScript()},
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 type Act struct {
 	At    time.Duration // since the first event was enqueued, at the earliest
 	After string        // what the SIEM must have refused since the act before, by Stats().Refused; "" = nothing. See [Patience]
+	Dead  int           // how many dead letters it must have caused by then, as After
 	Say   string        // what it is, after the SIEM's name: "is down: 503 to everything"
 	Do    func(*Stage)
 }
@@ -28,6 +29,8 @@ type Stage struct {
 	SIEM siem.Simulator
 	// Poison is the id of an event among those enqueued.
 	Poison string
+	// Distinct tells that every event enqueued has an id of its own.
+	Distinct bool
 	// Publish puts the SIEM's present credential into its secret.
 	Publish func()
 }

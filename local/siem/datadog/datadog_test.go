@@ -246,3 +246,12 @@ func TestConnector(t *testing.T) {
 		t.Errorf("the large one was kept as %+v", a)
 	}
 }
+
+// TestTimeInMicroseconds: such a time is what it is in the wild, and the entry's timestamp the same in milliseconds.
+func TestTimeInMicroseconds(t *testing.T) {
+	s := newIntake(t)
+	s.post("[" + entry(fmt.Sprintf(`{"time":%d}`, now.UnixMicro()), fmt.Sprintf(`,"timestamp":%d`, now.UnixMilli())) + "]")
+	if got := s.Stats(); got.Accepted != 1 || len(got.Violations) != 0 {
+		t.Errorf("%+v", got)
+	}
+}

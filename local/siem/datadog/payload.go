@@ -7,11 +7,13 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/local/siem/ocsf"
 )
 
 // maxAge is how old an entry may be by its own date; the intake drops older ones after it has taken them.
@@ -124,13 +126,11 @@ func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
 		s.Violate("an entry without a message")
 		return
 	}
-	var event struct {
-		Time json.Number `json:"time"`
-	}
-	if err := json.Unmarshal([]byte(*e.Message), &event); err != nil || event.Time == "" {
+	event, err := ocsf.Read([]byte(*e.Message))
+	if err != nil {
 		s.Violate("message is no object with a time")
 	}
-	if e.Timestamp != "" && e.Timestamp != event.Time {
+	if e.Timestamp != "" && e.Timestamp.String() != strconv.FormatInt(event.Time, 10) {
 		s.Violate("timestamp is not the event's time")
 	}
 }

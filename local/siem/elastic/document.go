@@ -8,10 +8,10 @@ import (
 	"path"
 	"regexp"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/local/siem/ocsf"
 )
 
 // index takes in the n-th document of a request, or says why not.
@@ -199,12 +199,12 @@ func ownID(event []byte) string {
 func (s *Simulator) judgeTimestamp(source []byte) []byte {
 	var event map[string]json.RawMessage
 	_ = json.Unmarshal(source, &event)
-	var ms int64
-	if json.Unmarshal(event["time"], &ms) != nil {
+	known, err := ocsf.Read(source)
+	if err != nil {
 		s.Violate("an event has no time")
 		return source
 	}
-	added := fmt.Sprintf(`{"@timestamp":"%s",`, time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z"))
+	added := fmt.Sprintf(`{"@timestamp":"%s",`, known.ISO())
 	if rest, ok := bytes.CutPrefix(source, []byte(added)); ok {
 		return append([]byte{'{'}, rest...)
 	}

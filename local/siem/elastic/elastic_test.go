@@ -334,3 +334,14 @@ func TestViolations(t *testing.T) {
 		t.Errorf("content type and path: %q", v)
 	}
 }
+
+// TestTimeInMicroseconds: such a time is what it is in the wild, and the document's @timestamp is the same moment.
+func TestTimeInMicroseconds(t *testing.T) {
+	c := newCluster(t)
+	const event = `{"time":1741824000123456,"metadata":{"uid":"a"}}`
+	c.bulk(action("index", "arbitex-audit", "a"), `{"@timestamp":"2025-03-13T00:00:00.123Z",`+event[1:])
+	accepted := c.Accepted()
+	if len(accepted) != 1 || string(accepted[0].Event) != event || len(c.Stats().Violations) != 0 {
+		t.Errorf("accepted %+v, violations %q", accepted, c.Stats().Violations)
+	}
+}

@@ -8,10 +8,12 @@ import (
 	"mime"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/local/siem/ocsf"
 )
 
 // indexes is the token's allow-list.
@@ -173,14 +175,12 @@ func (s *Simulator) judgeEnvelope(raw json.RawMessage, e envelope) {
 	if e.Host == "" || e.Source == "" || e.Sourcetype == "" {
 		s.Violate("host, source or sourcetype is empty")
 	}
-	var event struct {
-		Time json.Number `json:"time"`
-	}
-	if err := json.Unmarshal(e.Event, &event); err != nil {
+	event, err := ocsf.Read(e.Event)
+	if err != nil {
 		s.Violate("event is no object with a time")
 		return
 	}
-	if got := string(e.Time); got != seconds(event.Time.String()) {
+	if got := string(e.Time); got != seconds(strconv.FormatInt(event.Time, 10)) {
 		s.Violate("time is not the event's in seconds with three decimals, such as 1741824000.123")
 	}
 	if !siem.OneLine(raw) {

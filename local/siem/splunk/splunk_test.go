@@ -220,6 +220,15 @@ func TestOtherPaths(t *testing.T) {
 	}
 }
 
+// TestTimeInMicroseconds: such a time is what it is in the wild.
+func TestTimeInMicroseconds(t *testing.T) {
+	h := newHEC(t)
+	status, _ := h.post(envelope(`{"time":1741824000123456,"metadata":{"uid":"a"}}`))
+	if s := h.Stats(); status != 200 || s.Accepted != 1 || len(s.Violations) != 0 {
+		t.Errorf("%d, violations %q", status, s.Violations)
+	}
+}
+
 // TestViolations sends what HEC takes and the contract forbids.
 func TestViolations(t *testing.T) {
 	good := named("a")
