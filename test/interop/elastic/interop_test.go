@@ -1,22 +1,19 @@
-// Package interop compares what the connector sends with what Elasticsearch's official Go client sends, and shows that this
-// client gets on with the simulator, so that the simulator is not only the connector's own idea of Elasticsearch. It is a
-// module of its own: the client's packages take minutes to compile, and the functions need none of them.
-package interop
+// Package elastic compares what the connector sends with what Elasticsearch's official Go client sends, and shows that this
+// client gets on with the simulator, so that the simulator is not only the connector's own idea of Elasticsearch.
+// https://github.com/elastic/go-elasticsearch
+package elastic
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
-	"net/http/httptest"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/elastic/go-elasticsearch/v9"
 	"github.com/elastic/go-elasticsearch/v9/esutil"
@@ -24,101 +21,43 @@ import (
 	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
 	"github.com/arbitex/siem-connectors/local/siem"
 	simulator "github.com/arbitex/siem-connectors/local/siem/elastic"
-	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
-	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/test/interop/recorder"
 )
 
 const apiKey = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWkybHAyYXhUTm1zeWFrdzl0dk5udw=="
 
-// request is what matters of a bulk request.
-type request struct {
-	method, path, authorization, encoding, contentType string
-	body                                               string
-}
+// item is one document for the official client to index.
+type item struct{ id, source string }
 
-// record starts a server that keeps bulk requests and accepts everything.
-func record(t *testing.T, kept *[]request) (url, ca string) {
-	t.Helper()
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var from io.Reader = r.Body
-		if r.Header.Get("Content-Encoding") == "gzip" {
-			from, _ = gzip.NewReader(r.Body)
-		}
-		body, err := io.ReadAll(from)
-		if err != nil {
-			t.Error(err)
-		}
-		kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
-		*kept = append(*kept, request{r.Method, r.URL.Path, r.Header.Get("Authorization"), r.Header.Get("Content-Encoding"), kind, string(body)})
-		n := bytes.Count(body, []byte("\n")) / 2
-		w.Header().Set("X-Elastic-Product", "Elasticsearch")
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintf(w, `{"errors":false,"items":[%s]}`, strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, n), ","))
-	}))
-	t.Cleanup(server.Close)
-	return server.URL, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
-}
-
-func events(t *testing.T, n int) []*event.Event {
-	t.Helper()
-	g := ocsfgen.New(11)
-	var list []*event.Event
-	for range n {
-		e := new(event.Event)
-		if err := new(event.Parser).Parse(g.Next(), e); err != nil {
-			t.Fatal(err)
-		}
-		list = append(list, e)
-	}
-	return list
-}
-
-// ours sends the events through the connector.
-func ours(t *testing.T, env map[string]string, list []*event.Event) {
-	t.Helper()
-	s := settings.New(func(name string) string { return env[name] }, nil)
-	c := elastic.Open(s)
-	if err := s.Err(); err != nil {
-		t.Fatal(err)
-	}
-	var records [][]byte
-	for _, e := range list {
-		record, _, err := c.Append(nil, e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		records = append(records, record)
-	}
-	if err := c.Send(t.Context(), deliver.NewBatch(c.Format(), records, list)); err != nil {
-		t.Fatal(err)
-	}
+// answer accepts every document of a bulk request.
+func answer(w http.ResponseWriter, r recorder.Request) {
+	w.Header().Set("X-Elastic-Product", "Elasticsearch") // or the client takes it for something else
+	w.Header().Set("Content-Type", "application/json")
+	op, _, _ := strings.Cut(strings.TrimPrefix(r.Body, `{"`), `"`)
+	items := strings.Repeat(fmt.Sprintf(`{%q:{"status":201}},`, op), strings.Count(r.Body, "\n")/2)
+	fmt.Fprintf(w, `{"errors":false,"items":[%s]}`, strings.TrimSuffix(items, ","))
 }
 
 // theirs sends documents through the official client's indexer, and returns the status of each by its id.
-func theirs(t *testing.T, url, ca, key, op string, ids, sources []string) map[string]int {
+func theirs(t *testing.T, address, ca, key, op, pipeline string, items []item) map[string]int {
 	t.Helper()
-	client, err := elasticsearch.New(elasticsearch.WithAddresses(url), elasticsearch.WithAPIKey(key), elasticsearch.WithCACert([]byte(ca)), elasticsearch.WithCompression())
+	client, err := elasticsearch.New(elasticsearch.WithAddresses(address), elasticsearch.WithAPIKey(key), elasticsearch.WithCACert([]byte(ca)), elasticsearch.WithCompression())
 	if err != nil {
 		t.Fatal(err)
 	}
-	indexer, err := esutil.NewBulkIndexer(esutil.BulkIndexerConfig{Client: client, NumWorkers: 1})
+	indexer, err := esutil.NewBulkIndexer(esutil.BulkIndexerConfig{Client: client, NumWorkers: 1, Pipeline: pipeline})
 	if err != nil {
 		t.Fatal(err)
 	}
 	statuses := map[string]int{}
-	note := func(item esutil.BulkIndexerItem, answer esutil.BulkIndexerResponseItem) {
-		statuses[item.DocumentID] = answer.Status
-	}
-	for i := range ids {
+	for _, i := range items {
 		err := indexer.Add(t.Context(), esutil.BulkIndexerItem{
-			Index: "arbitex-audit", Action: op, DocumentID: ids[i], Body: strings.NewReader(sources[i]),
+			Index: "arbitex-audit", Action: op, DocumentID: i.id, Body: strings.NewReader(i.source),
 			OnSuccess: func(_ context.Context, item esutil.BulkIndexerItem, answer esutil.BulkIndexerResponseItem) {
-				note(item, answer)
+				statuses[item.DocumentID] = answer.Status
 			},
 			OnFailure: func(_ context.Context, item esutil.BulkIndexerItem, answer esutil.BulkIndexerResponseItem, _ error) {
-				note(item, answer)
+				statuses[item.DocumentID] = answer.Status
 			},
 		})
 		if err != nil {
@@ -131,51 +70,120 @@ func theirs(t *testing.T, url, ca, key, op string, ids, sources []string) map[st
 	return statuses
 }
 
-// TestSameRequest wants one request of each, alike but for what means the same to Elasticsearch: the order of an action's keys,
-// the case of the authentication scheme, and the media type. Theirs is plain JSON; ours is the one that the platform's page
-// and Elasticsearch's manual name.
+// TestSameRequest wants one request of each, for both actions, with and without a pipeline. What is left once they are the
+// same is named here, one by one: everything else has to be equal.
 func TestSameRequest(t *testing.T) {
-	var kept []request
-	url, ca := record(t, &kept)
-	list := events(t, 20)
-	ours(t, map[string]string{"ELASTIC_URL": url, "ELASTIC_TLS_CA_BUNDLE": ca, "ELASTIC_API_KEY": apiKey}, list)
-	lines := strings.Split(strings.TrimSuffix(kept[0].body, "\n"), "\n")
-	var ids, sources []string
-	for i, e := range list {
-		ids, sources = append(ids, string(e.AppendID(nil))), append(sources, lines[2*i+1])
-	}
-	theirs(t, url, ca, apiKey, "index", ids, sources)
-	if len(kept) != 2 {
-		t.Fatalf("%d requests", len(kept))
-	}
-	we, they := kept[0], kept[1]
-	if got, want := parse(t, we.body), parse(t, they.body); !reflect.DeepEqual(got, want) {
-		t.Errorf("we send %v, they send %v", got, want)
-	}
-	we.body, they.body = "", ""
-	they.contentType = strings.Replace(they.contentType, "application/json", "application/x-ndjson", 1)
-	they.authorization = strings.Replace(they.authorization, "APIKey ", "ApiKey ", 1)
-	if we != they {
-		t.Errorf("we send %+v, they send %+v", we, they)
+	for _, op := range []string{"index", "create"} {
+		for _, pipeline := range []string{"", "geo ip/v1"} {
+			t.Run(op+" "+pipeline, func(t *testing.T) {
+				bodies := recorder.Events(11, 20)
+				we := record(t, func(r *recorder.Recorder) {
+					c := recorder.Open(t, elastic.Open, map[string]string{
+						"ELASTIC_URL": r.URL, "ELASTIC_TLS_CA_BUNDLE": r.CA, "ELASTIC_API_KEY": apiKey,
+						"ELASTIC_OP_TYPE": op, "ELASTIC_PIPELINE": pipeline,
+					})
+					recorder.Deliver(t, c, bodies)
+				})
+				they := record(t, func(r *recorder.Recorder) { theirs(t, r.URL, r.CA, apiKey, op, pipeline, documents(t, bodies)) })
+				compare(t, we, they)
+			})
+		}
 	}
 }
 
-// parse reads a bulk body: actions as values, documents as bytes.
-func parse(t *testing.T, body string) (parsed []any) {
+func record(t *testing.T, send func(*recorder.Recorder)) recorder.Request {
 	t.Helper()
-	if !strings.HasSuffix(body, "\n") {
-		t.Errorf("no line break at the end of %q", body)
-	}
-	for i, line := range strings.Split(strings.TrimSuffix(body, "\n"), "\n") {
-		var action any = line
-		if i%2 == 0 {
-			if err := json.Unmarshal([]byte(line), &action); err != nil {
-				t.Fatal(err)
-			}
+	r := recorder.Start(t, false, answer)
+	send(r)
+	return r.Only(t, nil)
+}
+
+// documents makes of events what the client is to be given: the document's id, which a client would otherwise let
+// Elasticsearch make, and "@timestamp", which a data stream wants. Both are the caller's to add.
+func documents(t *testing.T, bodies []string) []item {
+	t.Helper()
+	items := make([]item, len(bodies))
+	for i, body := range bodies {
+		var event struct {
+			Time     json.Number `json:"time"`
+			Metadata struct {
+				UID string `json:"uid"`
+			} `json:"metadata"`
 		}
-		parsed = append(parsed, action)
+		if err := json.Unmarshal([]byte(body), &event); err != nil {
+			t.Fatal(err)
+		}
+		ms, err := event.Time.Int64()
+		if err != nil {
+			t.Fatal(err)
+		}
+		items[i] = item{event.Metadata.UID, `{"@timestamp":"` + time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") + `",` + body[1:]}
 	}
-	return parsed
+	return items
+}
+
+// compare wants two bulk requests to be the same, but for the differences that are meant.
+func compare(t *testing.T, we, they recorder.Request) {
+	t.Helper()
+	if we.Method != they.Method || we.Path != they.Path {
+		t.Errorf("we send %s %s, they %s %s", we.Method, we.Path, they.Method, they.Path)
+	}
+	// We ask for an answer cut down to what we judge.
+	query, err := url.ParseQuery(we.Query)
+	if err != nil || query.Get("filter_path") == "" {
+		t.Errorf("query %q: %v, want a filter_path", we.Query, err)
+	}
+	query.Del("filter_path")
+	if want, _ := url.ParseQuery(they.Query); !reflect.DeepEqual(query, want) {
+		t.Errorf("we send the query %v, they %v", query, want)
+	}
+	// A scheme's case means nothing; ours is that of Elasticsearch's manual.
+	ours, our, _ := strings.Cut(we.Header.Get("Authorization"), " ")
+	scheme, key, _ := strings.Cut(they.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(ours, scheme) || our != key || key != apiKey {
+		t.Errorf("we send Authorization %q, they %q", we.Header.Get("Authorization"), they.Header.Get("Authorization"))
+	}
+	// The indexer says that it is JSON; ours is the type of the bulk API's manual, and what the body is.
+	if kind, theirs := mediaType(we), mediaType(they); kind != "application/x-ndjson" || theirs != "application/json" {
+		t.Errorf("we send Content-Type %s, they %s", kind, theirs)
+	}
+	if we.Header.Get("Content-Encoding") != they.Header.Get("Content-Encoding") {
+		t.Errorf("we send Content-Encoding %q, they %q", we.Header.Get("Content-Encoding"), they.Header.Get("Content-Encoding"))
+	}
+	compareLines(t, we.Body, they.Body)
+}
+
+func mediaType(r recorder.Request) string {
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return kind
+}
+
+// compareLines wants the same documents byte for byte, and the same actions, whose keys may stand in another order.
+func compareLines(t *testing.T, we, they string) {
+	t.Helper()
+	our, their := strings.SplitAfter(we, "\n"), strings.SplitAfter(they, "\n")
+	if len(our) != len(their) {
+		t.Fatalf("we send %d lines, they %d", len(our), len(their))
+	}
+	for i := range our {
+		if i%2 == 1 || i == len(our)-1 { // the last is what follows the last line break: nothing
+			if our[i] != their[i] {
+				t.Errorf("line %d: we send %q, they %q", i, our[i], their[i])
+			}
+			continue
+		}
+		if got, want := decode(t, our[i]), decode(t, their[i]); !reflect.DeepEqual(got, want) {
+			t.Errorf("line %d: we send %v, they %v", i, got, want)
+		}
+	}
+}
+
+func decode(t *testing.T, line string) (action map[string]map[string]string) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(line), &action); err != nil {
+		t.Fatalf("action %q: %v", line, err)
+	}
+	return action
 }
 
 // TestClientAndSimulator lets the official client meet what an Elasticsearch may say to single documents.
@@ -186,10 +194,9 @@ func TestClientAndSimulator(t *testing.T) {
 	}
 	t.Cleanup(func() { s.Close() })
 	s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "poison" }})
-	var ids, sources []string
+	var items []item
 	for _, id := range []string{"a", "poison", "b"} {
-		ids = append(ids, id)
-		sources = append(sources, fmt.Sprintf(`{"@timestamp":"2025-03-13T00:00:00.123Z","time":1741824000123,"metadata":{"uid":%q}}`, id))
+		items = append(items, item{id, fmt.Sprintf(`{"@timestamp":"2025-03-13T00:00:00.123Z","time":1741824000123,"metadata":{"uid":%q}}`, id)})
 	}
 	key := s.Secret()["ELASTIC_API_KEY"]
 	for _, round := range []struct {
@@ -200,7 +207,7 @@ func TestClientAndSimulator(t *testing.T) {
 		{"index", map[string]int{"a": 200, "poison": 400, "b": 200}},
 		{"create", map[string]int{"a": 409, "poison": 400, "b": 409}},
 	} {
-		if got := theirs(t, s.URL(), s.CA(), key, round.op, ids, sources); !reflect.DeepEqual(got, round.want) {
+		if got := theirs(t, s.URL(), s.CA(), key, round.op, "", items); !reflect.DeepEqual(got, round.want) {
 			t.Errorf("%s: %v, want %v (%s)", round.op, got, round.want, s.Stats().LastProblem)
 		}
 	}
