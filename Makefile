@@ -5,8 +5,11 @@ GO      ?= go
 PYTHON  ?= python3
 FUZZTIME ?= 10s
 BENCHTIME ?= 1s
+SEEDS    ?= 1000
+FROM     ?= 1
 
 GOLANGCI_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
 
 # One folder with a main.go is one function; its bootstrap is build/<function>/bootstrap.
 FUNCTIONS  := $(patsubst functions/%/main.go,%,$(wildcard functions/*/main.go))
@@ -24,6 +27,7 @@ E2E  := $(if $(wildcard test/*_test.go test/*/*_test.go),./test/...)
 MODULES := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
 
 TOOLS    := build/tools
+SCANNER  := build/scan
 GOLANGCI := build/bin/golangci-lint-$(GOLANGCI_VERSION)
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/build/bin:$(PATH)
@@ -31,8 +35,8 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test vet unit e2e modules build lint fmt fmt-check tidy-check template sam-build deploy bench fuzz \
-	cover sizes syslog-daemons clean
+.PHONY: help demo test vet unit e2e modules build lint fmt fmt-check tidy-check template scan dashboard sam-build deploy \
+	bench fuzz simulate mutants matrix vuln cover sizes syslog-daemons clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -52,7 +56,7 @@ e2e: build
 	$(if $(E2E),$(GO) test -race -count=1 -p 1 -timeout 20m $(E2E),@echo "no end-to-end tests")
 
 modules: build
-	@set -e; for m in $(MODULES); do echo "module $$m"; (cd "$$m" && $(GO) vet ./... && $(GO) test -race ./...); done
+	@set -e; for m in $(MODULES); do echo "module $$m"; (cd "$$m" && $(GO) vet ./... && $(GO) test ./...); done
 
 build: $(BOOTSTRAPS) ## host binaries at build/<function>/bootstrap
 
@@ -86,19 +90,36 @@ fmt-check:
 tidy-check:
 	@set -e; for m in . $(MODULES); do (cd "$$m" && $(GO) mod tidy -diff); done
 
-template: $(TOOLS)/.made ## sam validate --lint and cfn-lint
+template: $(TOOLS)/.made ## sam validate --lint, cfn-lint, and a deployment into moto's CloudFormation
 	$(TOOLS)/bin/sam validate --lint --template template.yaml
-	$(TOOLS)/bin/cfn-lint template.yaml
+	$(TOOLS)/bin/cfn-lint template.yaml alarms.yaml
+	$(TOOLS)/bin/python -B -W ignore deploy/check.py
+
+scan: $(SCANNER)/.made ## checkov on template.yaml and alarms.yaml; all switched on; exceptions say why, there or in .checkov.yaml
+	@rm -rf build/scanned && mkdir -p build/scanned && cp alarms.yaml build/scanned
+	@# Everything switched on: the scanner follows the conditions, and would not see what is off by default.
+	@sed -e 's/Default: "false"/Default: "true"/' -e '/^  KmsKeyArn:/,/Default:/s/Default: ""/Default: arn:aws:kms:eu-west-1:123456789012:key\/1/' \
+		template.yaml > build/scanned/template.yaml
+	$(SCANNER)/bin/checkov --config-file .checkov.yaml
+
+dashboard: $(TOOLS)/.made ## draw docs/dashboard.svg from the dashboard in template.yaml, with made-up figures
+	$(TOOLS)/bin/python -B docs/dashboard.py docs/dashboard.svg
 
 sam-build: $(TOOLS)/.made ## arm64 functions to deploy, in .aws-sam/build
 	$(TOOLS)/bin/sam build
 
-deploy: sam-build template ## sam deploy; ARGS="--guided" the first time
+deploy: sam-build template ## sam deploy; ARGS="--guided" the first time; CANARY=Canary10Percent5Minutes to go step by step
+	$(if $(CANARY),$(TOOLS)/bin/python -B -W ignore deploy/canary.py .aws-sam/build/template.yaml $(CANARY) samconfig.toml '$(ARGS)')
 	$(TOOLS)/bin/sam deploy $(ARGS)
 
 $(TOOLS)/.made: .ci/requirements.txt
 	$(PYTHON) -m venv --clear $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --requirement .ci/requirements.txt
+	touch $@
+
+$(SCANNER)/.made: .ci/requirements-scan.txt
+	$(PYTHON) -m venv --clear $(SCANNER)
+	$(SCANNER)/bin/pip install --quiet --disable-pip-version-check --requirement .ci/requirements-scan.txt
 	touch $@
 
 bench: ## benchmarks: BENCHTIME=1s
@@ -111,6 +132,21 @@ fuzz: ## every fuzz target in turn: FUZZTIME=10s each
 			$(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) </dev/null; \
 		done; \
 	done
+
+simulate: ## the whole system in a simulated world: SEEDS=1000, FROM=1; PLAN=seed tells the story of one run
+	@mkdir -p build
+	$(GO) test ./test/simulation -v -count=1 -timeout 0 $(if $(PLAN),-run '^TestPlan$$' -plan '$(PLAN)',-run '^TestSimulation$$' \
+		-seeds $(SEEDS) -from $(FROM) -report '$(CURDIR)/build/simulation.md')
+
+mutants: ## deliberate defects in the core, each of which a test must see: MUTANTS=name,… for some of them
+	$(GO) run ./test/mutants $(MUTANTS)
+
+matrix: build ## every fault against every connector; UPDATE=1 writes what was seen into docs/reliability.md
+	$(GO) test -count=1 ./test/matrix $(if $(UPDATE),-update)
+
+vuln: ## known vulnerabilities in what the functions call; skipped, loudly, where the database cannot be had
+	@out=$$($(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./functions/... ./cmd/... 2>&1) && { echo "$$out"; exit 0; }; echo "$$out"; \
+	case "$$out" in *"fetching vulnerabilities"*) echo "SKIPPED: the vulnerability database cannot be had, NOTHING WAS CHECKED";; *) exit 1;; esac
 
 cover: ## coverage of the unit tests, by package and in build/cover.html
 	@mkdir -p build

@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -205,7 +207,7 @@ func TestHandle(t *testing.T) {
 	if body := *q.sent[2].MessageBody; body != "no JSON" {
 		t.Errorf("a dead letter's body is %q, want the original", body)
 	}
-	for _, want := range []string{`"Received":7,"Delivered":2,"Retried":2,"DeadLettered":3,"Truncated":1,"Requests":6`, `"EndToEndMilliseconds":5000`,
+	for _, want := range []string{`"Received":7,"Delivered":2,"Retried":2,"DeadLettered":3,"Held":0,"Truncated":1,"Requests":6`, `"EndToEndMilliseconds":5000`,
 		`"truncated":["short"]`, `"received":7`, `"transient status=500":3`} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("printed %s\nwant %s", printed, want)
@@ -269,6 +271,51 @@ func TestHandleWithoutID(t *testing.T) {
 	in := &intake.Intake{Now: time.Now}
 	if _, err := in.Handle(context.Background(), fixedSource{siem{}}, []intake.Message{message("a", 1), {Body: []byte("{}")}}); err == nil || !strings.Contains(err.Error(), "Records[1].messageId") {
 		t.Errorf("a message without an id: %v, want an error that names it", err)
+	}
+}
+
+// breaks is a SIEM that breaks over a batch with an event of that id in it.
+type breaks struct {
+	siem
+	id string
+}
+
+func (breaks) Format() deliver.Format { return deliver.Format{} }
+
+func (s breaks) Send(_ context.Context, b *deliver.Batch) error {
+	if bytes.Contains(b.Body, []byte(s.id)) {
+		return &fault.Fault{Status: 500, Detail: strings.Repeat("é", 2000)}
+	}
+	return nil
+}
+
+// TestHandleLastAttempt: an event that breaks the SIEM is given up alone, and the queue takes what is said of it.
+func TestHandleLastAttempt(t *testing.T) {
+	q := &queue{}
+	in := &intake.Intake{
+		Queue: q, Backoff: intake.Backoff{Attempts: 5, Initial: time.Second, Max: time.Minute},
+		Log: slog.New(slog.DiscardHandler), Metrics: io.Discard, Now: time.Now,
+	}
+	answer, err := in.Handle(context.Background(), fixedSource{breaks{id: "bad"}}, []intake.Message{message("a", 5), message("bad", 5), message("c", 5), message("d", 5)})
+	if err != nil || string(answer) != `{"batchItemFailures":[]}` {
+		t.Errorf("response %s, %v", answer, err)
+	}
+	if len(q.sent) != 1 || aws.ToString(q.sent[0].MessageAttributes["message_id"].StringValue) != "bad" {
+		t.Fatalf("%d dead letters, want the one event that breaks the SIEM", len(q.sent))
+	}
+	if reason := aws.ToString(q.sent[0].MessageAttributes["error"].StringValue); len(reason) > 1024 || !utf8.ValidString(reason) || !strings.HasSuffix(reason, "…") {
+		t.Errorf("the reason has %d bytes, want at most 1024 of valid UTF-8: %.60q…", len(reason), reason)
+	}
+}
+
+// TestHandleBytesThatAreNotUTF8: the SDK fails the request of a body that it cannot carry as it is, and its neighbours with it.
+func TestHandleBytesThatAreNotUTF8(t *testing.T) {
+	q := &queue{}
+	m := message("x", 1)
+	m.Body = []byte("{\xff}")
+	kept, _ := handle(t, q, m, message("reject-1", 1))
+	if len(kept) != 0 || len(q.sent) != 2 || *q.sent[0].MessageBody != "{\uFFFD}" {
+		t.Errorf("kept %v, sent %d dead letters, the first with the body %q", kept, len(q.sent), *q.sent[0].MessageBody)
 	}
 }
 

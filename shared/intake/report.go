@@ -20,6 +20,7 @@ type report struct {
 	oldest      int64    // time of the delivered event that took longest; 0 when none was
 	shortened   []string // ids of events that arrived with less than the whole
 	failures    map[string]int
+	held        int // events whose set-up is at fault
 	queueErrors []error
 }
 
@@ -40,6 +41,9 @@ func (r *report) failed(f *fault.Fault) {
 		r.failures = map[string]int{}
 	}
 	r.failures[f.Brief()]++
+	if f.Kind == fault.Held || f.Kind == fault.Denied {
+		r.held++
+	}
 }
 
 // counts are the three ends a message can have; their sum is the number received.
@@ -62,9 +66,9 @@ func (b *batch) counts() (delivered, retried, deadLettered int) {
 func (b *batch) write(ctx context.Context) {
 	delivered, retried, deadLettered := b.counts()
 	r := &b.report
-	values := append(make([]metrics.Value, 0, 9),
+	values := append(make([]metrics.Value, 0, 10),
 		count("Received", len(b.messages)), count("Delivered", delivered), count("Retried", retried),
-		count("DeadLettered", deadLettered), count("Truncated", len(r.shortened)), count("Requests", r.Requests),
+		count("DeadLettered", deadLettered), count("Held", r.held), count("Truncated", len(r.shortened)), count("Requests", r.Requests),
 		metrics.Value{Name: "BytesSent", Unit: metrics.Bytes, Number: float64(r.Bytes)},
 		metrics.Value{Name: "DeliveryMilliseconds", Unit: metrics.Milliseconds, Number: float64(r.took.Milliseconds())},
 	)

@@ -1,0 +1,74 @@
+"""Makes a built template shift traffic to a new version bit by bit: `make deploy CANARY=Canary10Percent5Minutes`.
+
+It gives each connector an alias, which its event source mapping then calls, and a CodeDeploy deployment that the
+connector's own alarms stop and roll back. It is no parameter of template.yaml, because SAM makes a new version only when
+the text of a function changes: with a plain alias a changed parameter (a URL, an index) would stay without effect until
+the next change of code. Here what the version depends on is made part of it: the functions' binaries and SETTINGS,
+the text that the parameters come from.
+
+usage: canary.py TEMPLATE TYPE SETTINGS...    (rewrites TEMPLATE; SETTINGS are files, or the text itself)
+"""
+
+import hashlib
+import os
+import sys
+
+from samcli.yamlhelper import yaml_dump, yaml_parse
+
+CONNECTORS = ("Splunk", "Sentinel", "Elastic", "Datadog", "Sumo", "QRadar", "XSIAM")
+TYPES = (
+    "Canary10Percent5Minutes", "Canary10Percent10Minutes", "Canary10Percent15Minutes",
+    "Canary10Percent30Minutes", "Linear10PercentEvery1Minute", "Linear10PercentEvery2Minutes",
+    "Linear10PercentEvery3Minutes", "Linear10PercentEvery10Minutes",
+)
+# What says that a new version is worse than the old one, and not that the SIEM is down.
+ALARMS = ("ErrorsAlarm", "DeliveryFailingAlarm", "HeldAlarm")
+
+
+def digest(parts):
+    """A SHA-256 over files, folders and texts, in the order given."""
+    h = hashlib.sha256()
+    for part in parts:
+        if os.path.isdir(part):
+            for folder, subfolders, names in os.walk(part):
+                subfolders.sort()
+                for name in sorted(names):
+                    with open(os.path.join(folder, name), "rb") as f:
+                        h.update(f.read())
+        elif os.path.isfile(part):
+            with open(part, "rb") as f:
+                h.update(f.read())
+        else:
+            h.update(part.encode())
+        h.update(b"\0")
+    return h.hexdigest()
+
+
+def add_canary(template, kind, base, settings):
+    """Changes a parsed template in place. base is the folder that its CodeUri are relative to."""
+    if kind not in TYPES:
+        raise SystemExit(f"CANARY: want one of {', '.join(TYPES)}, have {kind!r}")
+    for name in CONNECTORS:
+        properties = template["Resources"][f"{name}Function"]["Properties"]
+        code = os.path.join(base, str(properties.get("CodeUri", ".")))
+        properties["AutoPublishAlias"] = "live"
+        properties["AutoPublishAliasAllProperties"] = True
+        properties["AutoPublishCodeSha256"] = digest([code if code != os.path.join(base, ".") else "", *settings])
+        watched = {"Fn::If": ["AlarmsEnabled", [{"Fn::GetAtt": [f"{name}Alarms", f"Outputs.{a}Name"]} for a in ALARMS],
+                              [{"Ref": "AWS::NoValue"}]]}
+        properties["DeploymentPreference"] = {"Type": kind, "PassthroughCondition": True, "Alarms": watched}
+
+
+def main():
+    if len(sys.argv) < 3:
+        raise SystemExit(__doc__)
+    path, kind, settings = sys.argv[1], sys.argv[2], sys.argv[3:]
+    with open(path, encoding="utf-8") as f:
+        template = yaml_parse(f.read())
+    add_canary(template, kind, os.path.dirname(path), settings)
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(yaml_dump(template))
+
+
+if __name__ == "__main__":
+    main()
