@@ -36,7 +36,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo test vet unit e2e modules build lint fmt fmt-check tidy-check template scan dashboard sam-build deploy \
-	bench fuzz simulate mutants matrix vuln cover sizes syslog-daemons clean
+	bench bench-peers guards fuzz simulate mutants matrix vuln cover sizes syslog-daemons siemctl clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -44,7 +44,7 @@ help: ## list the targets
 demo: build ## the whole system on this machine: EVENTS=file.jsonl, COUNT=1000, SEED=1, KEEP=1 to stay up
 	$(GO) run ./local
 
-test: vet unit e2e modules ## go vet, unit tests with -race, end-to-end tests
+test: vet unit guards e2e modules ## go vet, unit tests with -race, end-to-end tests
 
 vet:
 	$(GO) vet ./...
@@ -125,6 +125,14 @@ $(SCANNER)/.made: .ci/requirements-scan.txt
 bench: ## benchmarks: BENCHTIME=1s
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
+bench-peers: build syslog-daemons ## measure against other deliverers, renew docs/performance.md: BENCH="-rounds 3"
+	$(BUILD) -o build/bench/ ./test/bench ./test/bench/floor ./test/bench/profile
+	cd test/peers && $(BUILD) -o ../../build/bench/ ./collector ./elastic
+	build/bench/bench -page docs/performance.md $(BENCH)
+
+guards: ## allocations, requests and sizes that must not grow; without -race, which empties pools
+	$(GO) test -count=1 ./test/bench
+
 fuzz: ## every fuzz target in turn: FUZZTIME=10s each
 	@set -e; grep -rl --include='*_test.go' '^func Fuzz' functions shared local | sort | while read -r file; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
@@ -164,6 +172,9 @@ syslog-daemons: build/syslog/.made ## Debian's rsyslogd and syslog-ng into build
 build/syslog/.made: .ci/syslog-daemons
 	.ci/syslog-daemons build
 	touch $@
+
+siemctl: ## the operator's tool, at build/siemctl
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o build/siemctl ./cmd/siemctl
 
 clean: ## remove what was built, the venvs too
 	rm -rf build .aws-sam

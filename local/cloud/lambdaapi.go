@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"strings"
 )
@@ -89,9 +90,7 @@ func (a *api) configuration(w http.ResponseWriter, name string) {
 		a.noFunction(w, name)
 		return
 	}
-	for variable, value := range a.cloud.o.Environment[id] {
-		f.Environment[variable] = value
-	}
+	maps.Copy(f.Environment, a.cloud.o.Environment[id])
 	lambdaAnswer(w, http.StatusOK, map[string]any{
 		"FunctionName": name, "FunctionArn": functionARN(id), "Environment": map[string]any{"Variables": f.Environment},
 		"MemorySize": f.MemoryMB, "Timeout": int(f.Timeout.Seconds()),

@@ -6,14 +6,20 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/arbitex/siem-connectors/local/cloud"
 )
 
 // keep stays up and says how to go on by hand, until the context ends.
 func (d *demo) keep(ctx context.Context) error {
+	endpoint, err := d.cloud.ServeAPI(ctx)
+	if err != nil {
+		return err
+	}
 	d.screen.title("Still up. Ctrl-C ends it.")
-	aws := "aws --endpoint-url " + d.cloud.Endpoint()
+	aws := "aws --endpoint-url " + endpoint
 	d.screen.lines(plain,
-		"  AWS endpoint    "+d.cloud.Endpoint(),
+		"  AWS endpoint    "+endpoint,
 		"  replay          "+d.replayURL(),
 		"  dead letters    s3://"+d.cloud.Bucket(deadLetterBucket),
 	)
@@ -32,8 +38,10 @@ func (d *demo) keep(ctx context.Context) error {
 		"  "+aws+" sqs send-message --queue-url "+d.cloud.Queue(first.Queue())+` --message-body '{"class_uid":6003,"time":'$(date +%s)'000,"message":"by hand"}'`,
 		"  "+aws+" s3 ls --recursive s3://"+d.cloud.Bucket(deadLetterBucket)+"/",
 		"  curl -s "+d.replayURL(),
-		"  curl -s -X POST -H 'Content-Type: application/json' -d '{}' "+d.replayURL(), "")
-	err := d.watch(ctx, func(state) bool { return false })
+		"  curl -s -X POST -H 'Content-Type: application/json' -d '{}' "+d.replayURL(),
+		"", "The same, and more, with the operator's tool (make siemctl):", "",
+		"  build/siemctl --stack "+cloud.StackName+" --region "+cloud.Region+" --endpoint-url "+endpoint+" status", "")
+	err = d.watch(ctx, func(state) bool { return false })
 	if errors.Is(err, context.Canceled) {
 		err = nil // that is how it ends
 	}

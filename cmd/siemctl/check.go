@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/spf13/cobra"
+
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
+)
+
+// checkTimeout bounds the check of one connector that runs here; in AWS the function's own time limit does.
+const checkTimeout = 30 * time.Second
+
+// checked is the answer of one check, with what its connector warned of.
+type checked struct {
+	lambdahost.CheckResult
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+func (a *app) checkCommand() *cobra.Command {
+	var local bool
+	var file string
+	c := &cobra.Command{
+		Use: "check [connector...]", Short: "Try the way to the SIEM",
+		Long: `Try the way to each SIEM with the cheapest request that proves the credential, and say at which step it fails, why, and
+what to do about it. The steps: config, secret, dns, connect, tls, auth, request.
+
+Each connector's own function makes the attempt, from where it delivers. With --local it is made here, from environment
+variables or from --settings, without AWS (unless SIEM_SECRET_ID names a secret).`,
+		Example: "  siemctl check\n  siemctl check splunk elastic\n  SPLUNK_HEC_URL=https://splunk.example.com:8088 SPLUNK_HEC_TOKEN=… siemctl check splunk --local\n" +
+			"  siemctl check qradar --local --settings qradar.env",
+		ValidArgsFunction: completeConnectors,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !local && file != "" {
+				return usage("--settings: is for --local; a deployed function has settings of its own")
+			}
+			if local && len(args) == 0 {
+				return usage("connector: --local needs the name of one: %s", strings.Join(names(), ", "))
+			}
+			results, err := a.check(cmd.Context(), args, local, file)
+			if err != nil {
+				return err
+			}
+			return a.showChecks(results)
+		},
+	}
+	c.Flags().BoolVar(&local, "local", false, "try from this machine, without AWS")
+	c.Flags().StringVar(&file, "settings", "", "`file` of settings for --local: NAME=value lines or a JSON object; wins over the environment")
+	return c
+}
+
+func (a *app) check(ctx context.Context, args []string, local bool, file string) ([]checked, error) {
+	if !local {
+		s, here, err := a.connect(ctx, args)
+		if err != nil {
+			return nil, err
+		}
+		return each(here, func(c connector) (checked, error) { return checkDeployed(ctx, s, c) })
+	}
+	list, err := find(args)
+	if err != nil {
+		return nil, err
+	}
+	env, err := a.settingsFrom(file)
+	if err != nil {
+		return nil, err
+	}
+	if file != "" {
+		adopt(env)
+	}
+	return each(list, func(c connector) (checked, error) { return a.checkHere(ctx, c, env) })
+}
+
+// adopt puts into the process's environment what Go itself reads from there: a file of settings may hold it, too.
+func adopt(env func(string) string) {
+	for _, name := range []string{"HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"} {
+		if value := env(name); value != "" {
+			_ = os.Setenv(name, value) // fails for no such name
+		}
+	}
+}
+
+// each does something for every connector at once, and returns what came of it in the list's order.
+func each[T any](list []connector, do func(connector) (T, error)) ([]T, error) {
+	results := make([]T, len(list))
+	errs := make([]error, len(list))
+	var wait sync.WaitGroup
+	for i, c := range list {
+		wait.Go(func() { results[i], errs[i] = do(c) })
+	}
+	wait.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return results, nil
+}
+
+var checkPayload = []byte(`{"check":true}`)
+
+func checkDeployed(ctx context.Context, s *deployed.Stack, c connector) (checked, error) {
+	answer, err := s.Invoke(ctx, c.id, checkPayload)
+	if err != nil {
+		return checked{}, err
+	}
+	var r checked
+	if err := json.Unmarshal(answer, &r.CheckResult); err != nil || r.Connector == "" {
+		return r, fmt.Errorf("the function of %s did not understand the check: is it an older version?", c.name)
+	}
+	return r, nil
+}
+
+// checkHere runs the connector in this process. What its function would get from the template is made up where it is not
+// set: nothing is enqueued.
+func (a *app) checkHere(ctx context.Context, c connector, env func(string) string) (checked, error) {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var log bytes.Buffer
+	world := lambdahost.World{Out: &log, Now: a.now, Secrets: lazySecrets{a}, Env: func(name string) string {
+		value := env(name)
+		if value == "" && (name == "SIEM_QUEUE_URL" || name == "SIEM_DEAD_LETTER_QUEUE_URL") {
+			return "https://sqs.example.com/queue"
+		}
+		return value
+	}}
+	answer, err := lambdahost.NewConnector(c.name, c.open, world).Invoke(ctx, checkPayload)
+	if err != nil {
+		return checked{}, err
+	}
+	var r checked
+	if err := json.Unmarshal(answer, &r.CheckResult); err != nil {
+		return r, fmt.Errorf("reading the answer of the check: %w", err)
+	}
+	r.Warnings = warnings(&log)
+	return r, nil
+}
+
+// warnings finds in a function's log what its settings were warned of.
+func warnings(log *bytes.Buffer) []string {
+	var list []string
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		var line struct{ Warning string }
+		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Warning != "" {
+			list = append(list, line.Warning)
+		}
+	}
+	return list
+}
+
+// lazySecrets reaches Secrets Manager only when a secret is named.
+type lazySecrets struct{ app *app }
+
+func (l lazySecrets) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, o ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+	cfg, err := deployed.Config(ctx, l.app.options)
+	if err != nil {
+		return nil, err
+	}
+	return deployed.Secrets(cfg).GetSecretValue(ctx, in, o...)
+}
+
+func (a *app) showChecks(results []checked) error {
+	wrong := false
+	for i := range results {
+		wrong = wrong || !results[i].OK
+	}
+	if a.out.JSON {
+		if err := a.out.Object(results); err != nil {
+			return err
+		}
+	} else {
+		for i := range results {
+			a.showCheck(&results[i])
+		}
+	}
+	if wrong {
+		return errFound
+	}
+	return nil
+}
+
+func (a *app) showCheck(r *checked) {
+	took := a.out.Paint(term.Faint, fmt.Sprintf("(%d ms)", r.Milliseconds))
+	if r.OK {
+		a.out.Line("%-9s %s %s", r.Connector, a.out.Paint(term.Good, "ok"), took)
+	} else {
+		a.out.Line("%-9s %s %s", r.Connector, a.out.Paint(term.Bad, "failed at "+string(r.Step)), took)
+		a.out.Line("  cause: %s", term.Clean(r.Detail))
+		if r.Hint != "" {
+			a.out.Line("  cure:  %s", term.Clean(r.Hint))
+		}
+	}
+	for _, w := range r.Warnings {
+		a.out.Line("  %s %s", a.out.Paint(term.Warn, "warning:"), term.Clean(w))
+	}
+}

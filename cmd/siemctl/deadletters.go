@@ -1,0 +1,290 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/letters"
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+)
+
+// filterFlags are the flags that choose among dead letters.
+type filterFlags struct{ connector, from, to, reason string }
+
+func (f *filterFlags) add(c *cobra.Command, withReason bool) {
+	c.Flags().StringVar(&f.connector, "connector", "", "only those of this `connector`")
+	c.Flags().StringVar(&f.from, "from", "", "only those from this `time` on: RFC 3339, a date, or an age such as 2h")
+	c.Flags().StringVar(&f.to, "to", "", "only those before this `time`")
+	if withReason {
+		c.Flags().StringVar(&f.reason, "reason", "", "only those whose error has this `text` in it")
+	}
+	_ = c.RegisterFlagCompletionFunc("connector", completeConnectors)
+}
+
+// read makes a filter of the flags, and names every one that is wrong.
+func (f *filterFlags) read(now time.Time) (letters.Filter, error) {
+	filter := letters.Filter{Connector: f.connector, Reason: f.reason}
+	var problems []string
+	if f.connector != "" && f.connector != "unknown" && !slices.Contains(names(), f.connector) {
+		problems = append(problems, fmt.Sprintf("--connector: expected one of %s, or unknown, found %q", strings.Join(names(), ", "), f.connector))
+	}
+	for _, t := range []struct {
+		flag, text string
+		into       *time.Time
+	}{{"--from", f.from, &filter.From}, {"--to", f.to, &filter.To}} {
+		if t.text == "" {
+			continue
+		}
+		at, ok := parseTime(t.text, now)
+		if !ok {
+			problems = append(problems, fmt.Sprintf("%s: expected a time such as 2026-03-13T00:00:00Z, a date, or an age such as 2h or 30m, found %q", t.flag, t.text))
+		}
+		*t.into = at
+	}
+	if problems == nil && !filter.To.IsZero() && !filter.From.Before(filter.To) {
+		problems = append(problems, "--to: expected a time after --from")
+	}
+	if problems != nil {
+		return filter, usage("%s", strings.Join(problems, "; "))
+	}
+	return filter, nil
+}
+
+func parseTime(text string, now time.Time) (time.Time, bool) {
+	if age, err := time.ParseDuration(text); err == nil && age >= 0 {
+		return now.Add(-age).UTC(), true
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), true
+		}
+	}
+	return time.Time{}, false
+}
+
+func (a *app) lettersCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "dead-letters", Short: "Look at what could not be delivered", Aliases: []string{"dl"}, Args: cobra.NoArgs,
+		Long: `Look at the pending dead letters: what could not be delivered, and why. Nothing is changed; "siemctl replay" puts them
+back.`,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(a.listCommand(), a.showCommand(), a.exportCommand())
+	return c
+}
+
+// listed is a dead letter without its event.
+type listed struct {
+	Time      time.Time `json:"timestamp"`
+	Connector string    `json:"connector"`
+	Attempts  int       `json:"attempts"`
+	Replays   int       `json:"replays"`
+	MessageID string    `json:"message_id"`
+	Error     string    `json:"error"`
+}
+
+func (a *app) listCommand() *cobra.Command {
+	var flags filterFlags
+	var limit int
+	c := &cobra.Command{
+		Use: "ls", Short: "List dead letters, the latest first", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := flags.read(a.now())
+			if err != nil {
+				return err
+			}
+			if limit < 1 {
+				return usage("--limit: expected at least 1, found %d", limit)
+			}
+			return a.list(cmd.Context(), filter, limit)
+		},
+	}
+	flags.add(c, true)
+	c.Flags().IntVar(&limit, "limit", 50, "most `dead letters` to list")
+	return c
+}
+
+func (a *app) list(ctx context.Context, filter letters.Filter, limit int) error {
+	box, err := a.box(ctx)
+	if err != nil {
+		return err
+	}
+	var all []listed
+	broken, err := box.Each(ctx, filter, func(l *letters.Letter) error {
+		all = append(all, listed{l.Time, l.Connector, l.Attempts, l.Replays, l.MessageID, l.Error})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(all, func(a, b listed) int {
+		if c := b.Time.Compare(a.Time); c != 0 {
+			return c
+		}
+		return strings.Compare(a.MessageID, b.MessageID)
+	})
+	shown := all[:min(limit, len(all))]
+	if a.out.JSON {
+		if shown == nil {
+			shown = []listed{}
+		}
+		err = a.out.Object(shown)
+	} else {
+		a.showList(shown)
+	}
+	if rest := len(all) - len(shown); rest > 0 {
+		a.out.Note("%s more; --limit lists more", term.Count(int64(rest), "dead letter"))
+	}
+	a.noteBroken(broken)
+	return err
+}
+
+func (a *app) showList(list []listed) {
+	rows := make([][]term.Cell, 0, len(list))
+	for _, l := range list {
+		rows = append(rows, []term.Cell{
+			term.Text(l.Time.Format("2006-01-02 15:04:05Z")), term.Text(l.Connector), term.Number(int64(l.Attempts)), term.Number(int64(l.Replays)),
+			term.Text(l.MessageID), term.Text(term.Shorten(l.Error, maxReason)),
+		})
+	}
+	a.out.Table([]string{"TIME", "CONNECTOR", "ATTEMPTS", "REPLAYS", "MESSAGE ID", "ERROR"}, rows)
+}
+
+func (a *app) noteBroken(broken int) {
+	if broken > 0 {
+		a.out.Note("note: %s could not be understood", term.Count(int64(broken), "line"))
+	}
+}
+
+func (a *app) box(ctx context.Context) (*letters.Box, error) {
+	s, _, err := a.connect(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	return openBox(ctx, s)
+}
+
+func (a *app) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show <message-id>", Short: "Show one dead letter with its event", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			box, err := a.box(cmd.Context())
+			if err != nil {
+				return err
+			}
+			var line []byte
+			var key string
+			_, err = box.Each(cmd.Context(), letters.Filter{MessageID: args[0]}, func(l *letters.Letter) error {
+				line, key = bytes.Clone(l.Line), l.Key
+				return letters.ErrEnough
+			})
+			if err != nil {
+				return err
+			}
+			if line == nil {
+				return usage("message id: no pending dead letter has %q", args[0])
+			}
+			return a.showLetter(line, key)
+		},
+	}
+}
+
+// showLetter prints the record as JSON either way: its event is JSON, and its numbers and keys are to stay as they are.
+func (a *app) showLetter(line []byte, key string) error {
+	var indented bytes.Buffer
+	if err := json.Indent(&indented, line, "", "  "); err != nil {
+		return fmt.Errorf("reading the dead letter: %w", err)
+	}
+	a.out.Note("in %s", term.Clean(key))
+	a.out.Line("%s", cleanLines(indented.Bytes()))
+	return nil
+}
+
+// cleanLines escapes what could move a terminal's cursor, line by line: JSON escapes ASCII's control characters only.
+func cleanLines(text []byte) string {
+	lines := strings.Split(string(text), "\n")
+	for i := range lines {
+		lines[i] = term.Clean(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	var flags filterFlags
+	var file string
+	var events bool
+	c := &cobra.Command{
+		Use: "export", Short: "Write dead letters as JSON lines, as they are stored", Args: cobra.NoArgs,
+		Example: "  siemctl dead-letters export --connector splunk --from 24h --file letters.jsonl\n" +
+			"  siemctl dead-letters export --connector unknown --events | siemctl send --to splunk --file -",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := flags.read(a.now())
+			if err != nil {
+				return err
+			}
+			return a.export(cmd.Context(), filter, file, events)
+		},
+	}
+	flags.add(c, true)
+	c.Flags().StringVar(&file, "file", "-", "`file` to write, which must not exist; - is standard output")
+	c.Flags().BoolVar(&events, "events", false, "write the events alone, as send takes them; what is no event is left out")
+	return c
+}
+
+func (a *app) export(ctx context.Context, filter letters.Filter, name string, events bool) (err error) {
+	box, err := a.box(ctx)
+	if err != nil {
+		return err
+	}
+	to := a.out.Out
+	if name != "-" {
+		// Events are audit data: for their owner alone, and never over another file.
+		file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			return usage("--file: %w", err)
+		}
+		defer func() {
+			if closeErr := file.Close(); err == nil && closeErr != nil {
+				err = closeErr
+			}
+		}()
+		to = file
+	}
+	count, broken, err := exportTo(ctx, box, filter, to, events)
+	if err != nil {
+		return err
+	}
+	a.out.Note("%s exported", term.Count(int64(count), "dead letter"))
+	a.noteBroken(broken)
+	return nil
+}
+
+// exportTo writes the lines, or of those that hold an event the event.
+func exportTo(ctx context.Context, box *letters.Box, filter letters.Filter, to io.Writer, events bool) (count, broken int, err error) {
+	w := bufio.NewWriter(to)
+	broken, err = box.Each(ctx, filter, func(l *letters.Letter) error {
+		line := l.Line
+		if events {
+			if line = l.Body; !l.Object {
+				return nil
+			}
+		}
+		count++
+		_, _ = w.Write(line) // Flush tells
+		return w.WriteByte('\n')
+	})
+	if flushErr := w.Flush(); err == nil && flushErr != nil {
+		err = fmt.Errorf("writing the export: %w", flushErr)
+	}
+	return count, broken, err
+}

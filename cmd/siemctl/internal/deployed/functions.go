@@ -1,0 +1,159 @@
+package deployed
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+)
+
+// Invoke has a connector's function handle a payload, and returns its answer.
+func (s *Stack) Invoke(ctx context.Context, id string, payload []byte) ([]byte, error) {
+	doing := "invoking the function of " + id
+	out, err := s.lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(s.physical[id+"Function"]), Payload: payload})
+	if err != nil {
+		return nil, failed(doing, err)
+	}
+	if out.FunctionError != nil {
+		var e struct{ ErrorType, ErrorMessage string }
+		_ = json.Unmarshal(out.Payload, &e) // then there is the type of the failure at least
+		return nil, &Error{Doing: doing, Err: fmt.Errorf("the function failed (%s): %s: %s", *out.FunctionError, e.ErrorType, e.ErrorMessage)}
+	}
+	return out.Payload, nil
+}
+
+// Environment is the environment of a function: of a connector's, or of "Replay" or "DeadLetter".
+func (s *Stack) Environment(ctx context.Context, id string) (map[string]string, error) {
+	if env, ok := s.functions[id]; ok {
+		return env, nil
+	}
+	out, err := s.lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: aws.String(s.physical[id+"Function"])})
+	if err != nil {
+		return nil, failed("reading the settings of the function of "+id, err)
+	}
+	env := map[string]string{}
+	if out.Environment != nil {
+		env = out.Environment.Variables
+	}
+	s.functions[id] = env
+	return env, nil
+}
+
+// Mapping is what feeds a connector from its queue.
+type Mapping struct {
+	State  string // Enabled, Disabled, or on its way to one of them
+	Reason string
+}
+
+// Mapping reads the state of a connector's event source mapping.
+func (s *Stack) Mapping(ctx context.Context, id string) (Mapping, error) {
+	uuid, err := s.uuid(id)
+	if err != nil {
+		return Mapping{}, err
+	}
+	out, err := s.lambda.GetEventSourceMapping(ctx, &lambda.GetEventSourceMappingInput{UUID: &uuid})
+	if err != nil {
+		return Mapping{}, failed("reading the event source mapping of "+id, err)
+	}
+	return Mapping{aws.ToString(out.State), aws.ToString(out.StateTransitionReason)}, nil
+}
+
+// SetMapping switches a connector's event source mapping on or off. The change takes some seconds.
+func (s *Stack) SetMapping(ctx context.Context, id string, on bool) error {
+	uuid, err := s.uuid(id)
+	if err != nil {
+		return err
+	}
+	if _, err = s.lambda.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: &uuid, Enabled: &on}); err != nil {
+		return failed("switching the event source mapping of "+id, err)
+	}
+	return nil
+}
+
+// uuid finds a mapping: SAM names it after the function and its event.
+func (s *Stack) uuid(id string) (string, error) {
+	uuid := s.physical[id+"FunctionQueue"]
+	if uuid == "" {
+		return "", &Error{Doing: "looking for the event source mapping of " + id, Err: fmt.Errorf("the stack %q has none", s.Name)}
+	}
+	return uuid, nil
+}
+
+// replayPath is where the replay function answers.
+const replayPath = "/api/admin/siem/replay-dead-letter"
+
+// replayTimeout is a little more than the longest a function may run.
+const replayTimeout = 16 * time.Minute
+
+// maxReplayAnswer bounds what is read of an answer.
+const maxReplayAnswer = 1 << 20
+
+// Replay sends a request to the replay function's URL, signed as its IAM authentication asks for, and returns the status
+// and the body of the answer.
+func (s *Stack) Replay(ctx context.Context, method string, body []byte) (status int, answer []byte, err error) {
+	base, err := s.replayURL(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+replayPath, bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, &Error{Doing: "calling the replay function", Err: err}
+	}
+	if len(body) > 0 {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if err := s.sign(ctx, req, body); err != nil {
+		return 0, nil, err
+	}
+	resp, err := s.config.HTTPClient.Do(req)
+	if err != nil {
+		return 0, nil, failed("calling the replay function", err)
+	}
+	defer resp.Body.Close()
+	if answer, err = io.ReadAll(io.LimitReader(resp.Body, maxReplayAnswer)); err != nil {
+		return 0, nil, failed("reading the replay function's answer", err)
+	}
+	if resp.StatusCode == http.StatusForbidden {
+		return 0, nil, &Error{Doing: "calling the replay function", Err: errors.New("status 403: the signature was not accepted"),
+			Hint: "the caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction, as the stack's output ReplayCallerPolicyArn grants them"}
+	}
+	return resp.StatusCode, answer, nil
+}
+
+func (s *Stack) replayURL(ctx context.Context) (string, error) {
+	name := s.physical[replayFunction]
+	if name == "" {
+		return "", &Error{Doing: "looking for the replay function", Err: fmt.Errorf("the stack %q has none", s.Name)}
+	}
+	out, err := s.lambda.GetFunctionUrlConfig(ctx, &lambda.GetFunctionUrlConfigInput{FunctionName: &name})
+	if err != nil {
+		return "", failed("reading the replay function's URL", err)
+	}
+	return aws.ToString(out.FunctionUrl), nil
+}
+
+// sign signs for the service lambda: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
+func (s *Stack) sign(ctx context.Context, req *http.Request, body []byte) error {
+	credentials, err := s.config.Credentials.Retrieve(ctx)
+	if err != nil {
+		return &Error{Doing: "reading the AWS credentials", Err: err}
+	}
+	sum := sha256.Sum256(body)
+	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), "lambda", s.config.Region, time.Now()); err != nil {
+		return &Error{Doing: "signing the call of the replay function", Err: err}
+	}
+	return nil
+}

@@ -1,0 +1,174 @@
+// Package ocsf holds an event against the rules of OCSF 1.1 that matter to whoever reads it in a SIEM. What makes an event
+// undeliverable is an error; what merely makes it hard to find or to understand there is a warning. It knows the four
+// classes that the platform sends, and what all classes have in common.
+//
+// Schema: https://schema.ocsf.io/1.1.0/
+package ocsf
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/event"
+)
+
+// Problem is one thing that is wrong with an event.
+type Problem struct {
+	Error bool   `json:"error"` // it will be a dead letter
+	Text  string `json:"text"`  // names the attribute, what was seen and what is expected
+}
+
+// class is what the schema says of a class.
+type class struct {
+	name       string
+	required   []string
+	activities []int64
+}
+
+// required in every class.
+var base = [...]string{"activity_id", "category_uid", "class_uid", "metadata", "metadata.product", "metadata.version", "severity_id", "type_uid"}
+
+// The activities and required attributes of the classes that the platform sends.
+var classes = map[int64]class{
+	6003: {"API Activity", []string{"actor", "api", "api.operation", "src_endpoint"}, []int64{0, 1, 2, 3, 4, 99}},
+	2001: {"Security Finding", []string{"finding", "finding.title", "finding.uid", "state_id"}, []int64{0, 1, 2, 3, 99}},
+	3002: {"Authentication", []string{"user"}, []int64{0, 1, 2, 3, 4, 5, 6, 99}},
+	3004: {"Entity Management", []string{"entity"}, []int64{0, 1, 2, 3, 4, 99}},
+}
+
+// Check returns what is wrong with an event, errors first.
+func Check(body []byte, now time.Time) []Problem {
+	var e event.Event
+	if err := new(event.Parser).Parse(body, &e); err != nil {
+		return []Problem{{true, err.Error()}}
+	}
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.UseNumber()
+	var top map[string]any
+	if err := decoder.Decode(&top); err != nil { // what the parser took, this one takes
+		return []Problem{{true, "body: expected a JSON object"}}
+	}
+	c := &check{top: top}
+	c.time(e.Time, now)
+	c.present(base[:])
+	c.class()
+	c.severity()
+	c.metadata()
+	return c.problems
+}
+
+type check struct {
+	top      map[string]any
+	problems []Problem
+}
+
+func (c *check) warn(format string, args ...any) {
+	c.problems = append(c.problems, Problem{Text: fmt.Sprintf(format, args...)})
+}
+
+func (c *check) at(path string) any {
+	var v any = c.top
+	for key := range strings.SplitSeq(path, ".") {
+		object, ok := v.(map[string]any)
+		if !ok {
+			return nil
+		}
+		v = object[key]
+	}
+	return v
+}
+
+func (c *check) present(paths []string) {
+	for _, path := range paths {
+		if c.at(path) == nil {
+			c.warn("%s: is required, and absent", path)
+		}
+	}
+}
+
+// time is taken as it is by the SIEMs, so one in the wrong unit is found decades away.
+func (c *check) time(ms int64, now time.Time) {
+	const year2000 = 946_684_800_000
+	at := time.UnixMilli(ms).UTC()
+	switch {
+	case ms < year2000:
+		c.warn("time: expected Unix milliseconds, found %d, which is %s (seconds?)", ms, at.Format(time.DateOnly))
+	case at.After(now.Add(24 * time.Hour)):
+		c.warn("time: expected Unix milliseconds, found %d, which is %s, in the future", ms, at.Format(time.DateOnly))
+	}
+}
+
+func (c *check) integer(path string) (n int64, ok bool) {
+	v := c.at(path)
+	if v == nil {
+		return 0, false
+	}
+	number, _ := v.(json.Number)
+	n, err := strconv.ParseInt(number.String(), 10, 64)
+	if err != nil {
+		c.warn("%s: expected an integer, found %s", path, kind(v))
+		return 0, false
+	}
+	return n, true
+}
+
+// class looks at the class and at what follows from it.
+func (c *check) class() {
+	uid, ok := c.integer("class_uid")
+	if !ok {
+		return
+	}
+	known, isKnown := classes[uid]
+	if isKnown {
+		c.present(known.required)
+	} else {
+		c.warn("class_uid: expected 6003, 2001, 3002 or 3004, found %d: it is delivered, and its attributes are not checked", uid)
+	}
+	if category, ok := c.integer("category_uid"); ok && category != uid/1000 {
+		c.warn("category_uid: expected %d, as class_uid is %d, found %d", uid/1000, uid, category)
+	}
+	activity, ok := c.integer("activity_id")
+	if !ok {
+		return
+	}
+	if isKnown && !slices.Contains(known.activities, activity) {
+		c.warn("activity_id: expected one of %s's, found %d", known.name, activity)
+	}
+	if kind, ok := c.integer("type_uid"); ok && kind != uid*100+activity {
+		c.warn("type_uid: expected %d, class_uid and activity_id together, found %d", uid*100+activity, kind)
+	}
+}
+
+func (c *check) severity() {
+	if n, ok := c.integer("severity_id"); ok && (n < 0 || n > 6) && n != 99 {
+		c.warn("severity_id: expected 0 to 6 or 99, found %d", n)
+	}
+}
+
+func (c *check) metadata() {
+	if uid, ok := c.at("metadata.uid").(string); !ok || uid == "" {
+		c.warn("metadata.uid: is absent: events that are alike to the last byte become one document in Elasticsearch")
+	}
+	if version, ok := c.at("metadata.version").(string); ok && !strings.HasPrefix(version, "1.") {
+		c.warn("metadata.version: expected 1.1.0, found %q", version)
+	}
+}
+
+func kind(v any) string {
+	switch v.(type) {
+	case string:
+		return "a string"
+	case json.Number:
+		return "a number that is none"
+	case bool:
+		return "a boolean"
+	case []any:
+		return "an array"
+	}
+	return "an object"
+}

@@ -1,0 +1,58 @@
+package term
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Progress shows how far long work has come: a bar that is drawn over itself on a terminal, else a line every tenth.
+type Progress struct {
+	out   *Output
+	what  string
+	total int64
+	shown int64 // tenths, where it is no terminal
+	drawn bool
+}
+
+// StartProgress begins to show the progress of total units of work; a total that is not known is 0.
+func (o *Output) StartProgress(what string, total int64) *Progress {
+	return &Progress{out: o, what: what, total: total, shown: -1}
+}
+
+const barWidth = 30
+
+// Set shows that so many units are done.
+func (p *Progress) Set(done int64) {
+	if !p.out.Progress {
+		p.line(done)
+		return
+	}
+	p.drawn = true
+	if p.total <= 0 {
+		fmt.Fprintf(p.out.Err, "\r\x1b[K%s: %s", p.what, Thousands(done))
+		return
+	}
+	filled := int(min(done, p.total) * barWidth / p.total)
+	fmt.Fprintf(p.out.Err, "\r\x1b[K%s [%s%s] %s of %s", p.what, strings.Repeat("=", filled), strings.Repeat(" ", barWidth-filled),
+		Thousands(done), Thousands(p.total))
+}
+
+func (p *Progress) line(done int64) {
+	if p.total <= 0 {
+		return
+	}
+	if tenth := done * 10 / p.total; tenth > p.shown {
+		p.shown = tenth
+		fmt.Fprintf(p.out.Err, "%s: %s of %s\n", p.what, Thousands(done), Thousands(p.total))
+	}
+}
+
+// Grow sets another total: more work has turned up.
+func (p *Progress) Grow(total int64) { p.total = max(p.total, total) }
+
+// Done leaves the line that was drawn.
+func (p *Progress) Done() {
+	if p.drawn {
+		fmt.Fprintln(p.out.Err)
+	}
+}

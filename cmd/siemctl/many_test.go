@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/arbitex/siem-connectors/local/cloud"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
+)
+
+// lettersOfObject is how many dead letters stand in one object here.
+const lettersOfObject = 100
+
+// replayMany puts back many dead letters of a connector that is paused, is interrupted twice, and finds every event on the
+// queue exactly once. LETTERS says how many they are.
+func replayMany(t *testing.T, w *world) {
+	n := 600
+	if text := os.Getenv("LETTERS"); text != "" {
+		var err error
+		if n, err = strconv.Atoi(text); err != nil {
+			t.Fatalf("LETTERS: expected a number, found %q", text)
+		}
+	}
+	w.putLetters(t, n)
+	began := time.Now()
+	for _, share := range []int{1, 2} {
+		code, out := w.replay(t, n, n*share/3)
+		if code != exitInterrupted || !strings.Contains(out, "put back so far; the same command goes on from there") {
+			t.Fatalf("interrupted: exit code %d, %s", code, out)
+		}
+	}
+	code, out := w.replay(t, n, n+1)
+	if code != exitOK || !strings.Contains(out, "events put back: elastic") {
+		t.Fatalf("exit code %d, %s", code, out)
+	}
+	t.Logf("%d dead letters, interrupted twice, put back in %s; the last run: %s", n, time.Since(began).Round(time.Second), out)
+	seen := w.receiveAll(t, n)
+	twice := 0
+	for i := range n {
+		switch got := seen[fmt.Sprintf(`{"time":1773360000000,"n":%d}`, i)]; {
+		case got == 0:
+			t.Fatalf("event %d was not put back", i)
+		case got > 1:
+			twice++
+		}
+	}
+	if twice > 0 || len(seen) != n {
+		t.Errorf("%d events put back more than once, %d different ones, want %d", twice, len(seen), n)
+	}
+}
+
+func (w *world) putLetters(t *testing.T, n int) {
+	t.Helper()
+	client := s3.NewFromConfig(w.cloud.AWSConfig(), func(o *s3.Options) { o.UsePathStyle = true })
+	at := time.Date(2026, 3, 13, 0, 0, 0, 0, time.UTC)
+	for first := 0; first < n; first += lettersOfObject {
+		last := min(first+lettersOfObject, n)
+		var body []byte
+		for i := first; i < last; i++ {
+			r := deadletter.Record{Time: at, Connector: "elastic", Error: "status 400", MessageID: fmt.Sprint("many-", i), Attempts: 1,
+				Body: fmt.Appendf(nil, `{"time":1773360000000,"n":%d}`, i)}
+			body = r.AppendLine(body)
+		}
+		key := fmt.Sprintf("dead-letters/pending/connector=elastic/date=2026-03-13/%032x-n%d-t%d.jsonl", first, last-first, at.UnixMilli())
+		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(w.cloud.Bucket("DeadLetterBucket")), Key: &key, Body: bytes.NewReader(body)})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// replay runs siemctl, interrupts it as soon as it shows that so many of n are put back by all runs, and returns its exit
+// code and what it printed.
+func (w *world) replay(t *testing.T, n, until int) (code int, printed string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+	defer cancel()
+	cmd := w.siemctl(ctx, t, "replay", "--connector", "elastic", "--yes", "--per-call", strconv.Itoa(max(100, n/30)))
+	var out, notes bytes.Buffer
+	cmd.Stdout = &out
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		fmt.Fprintln(&notes, lines.Text())
+		if before, total, ok := progress(lines.Text()); ok && n-total+before >= until {
+			_ = cmd.Process.Signal(syscall.SIGINT)
+		}
+	}
+	err = cmd.Wait()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return exit.ExitCode(), notes.String() + out.String()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return 0, notes.String() + out.String()
+}
+
+// siemctl makes a command of it against the local AWS.
+func (w *world) siemctl(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Args[0] = "siemctl" // which is what tells this binary to be it
+	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_REGION="+cloud.Region,
+		"AWS_ENDPOINT_URL="+w.endpoint, "SIEMCTL_STACK="+cloud.StackName)
+	return cmd
+}
+
+// progress reads a line of it: put back: 1,000 of 3,000.
+func progress(line string) (done, total int, ok bool) {
+	line, ok = strings.CutPrefix(strings.ReplaceAll(line, ",", ""), "put back: ")
+	_, err := fmt.Sscanf(line, "%d of %d", &done, &total)
+	return done, total, ok && err == nil
+}
+
+// receiveAll takes everything off the connector's queue, and counts the bodies.
+func (w *world) receiveAll(t *testing.T, n int) map[string]int {
+	t.Helper()
+	client, queue := sqs.NewFromConfig(w.cloud.AWSConfig()), w.cloud.Queue("ElasticQueue")
+	seen := make(map[string]int, n)
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for range 4 {
+		wait.Go(func() {
+			for {
+				got, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &queue, MaxNumberOfMessages: 10})
+				if err != nil || len(got.Messages) == 0 {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+				var done []types.DeleteMessageBatchRequestEntry
+				mu.Lock()
+				for i, m := range got.Messages {
+					seen[aws.ToString(m.Body)]++
+					done = append(done, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: m.ReceiptHandle})
+				}
+				mu.Unlock()
+				if _, err := client.DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{QueueUrl: &queue, Entries: done}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wait.Wait()
+	return seen
+}

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/arbitex/siem-connectors/local/cloud"
+	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/local/siem/all"
+	"github.com/arbitex/siem-connectors/local/siem/pki"
+	"github.com/arbitex/siem-connectors/shared/deadletterhost"
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
+)
+
+// TestMain lets this binary be siemctl in the scripts, and the functions' bootstrap in the local AWS: the folder it is linked
+// into says which one.
+func TestMain(m *testing.M) {
+	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
+		bootstrap(filepath.Base(filepath.Dir(os.Args[0])))
+		return
+	}
+	testscript.Main(m, map[string]func(){"siemctl": main})
+}
+
+func bootstrap(function string) {
+	switch function {
+	case "deadletter":
+		deadletterhost.RunDrain()
+	case "replay":
+		deadletterhost.RunReplay()
+	}
+	for _, c := range connectors() {
+		if c.name == function {
+			lambdahost.RunConnector(c.name, c.open)
+		}
+	}
+}
+
+// patience bounds every wait of the scripts; nothing is expected to take a tenth of it.
+const patience = time.Minute
+
+// world is the local AWS and the SIEMs that the scripts of testdata/aws share.
+type world struct {
+	cloud      *cloud.Cloud
+	simulators map[string]siem.Simulator
+	endpoint   string
+}
+
+func TestOffline(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/offline", Setup: setup(""), RequireExplicitExec: true, RequireUniqueNames: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
+
+func TestAWS(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("NOT TESTED: the local AWS needs python3, which is not installed")
+	}
+	w := deploy(t, "splunk", "sumo", "elastic")
+	t.Run("scripts", func(t *testing.T) { // its end waits for the scripts, which run in parallel
+		testscript.Run(t, testscript.Params{
+			Dir: "testdata/aws", Setup: setup(w.endpoint), RequireExplicitExec: true, RequireUniqueNames: true,
+			Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "until": until, "siem": w.command},
+		})
+	})
+	t.Run("ask", func(t *testing.T) { askOnTerminal(t, w) })
+	t.Run("many", func(t *testing.T) { replayMany(t, w) })
+}
+
+// setup gives a script's commands what an operator's shell has, and nothing of this machine's configuration.
+func setup(endpoint string) func(*testscript.Env) error {
+	return func(env *testscript.Env) error {
+		env.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+		env.Setenv("AWS_CONFIG_FILE", filepath.Join(env.WorkDir, "none"))
+		env.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(env.WorkDir, "none"))
+		env.Setenv("TEMPLATE", filepath.Join(repository(), "template.yaml"))
+		if endpoint != "" {
+			env.Setenv("AWS_ACCESS_KEY_ID", "local")
+			env.Setenv("AWS_SECRET_ACCESS_KEY", "local")
+			env.Setenv("AWS_REGION", cloud.Region)
+			env.Setenv("AWS_ENDPOINT_URL", endpoint)
+			env.Setenv("SIEMCTL_STACK", cloud.StackName)
+		}
+		return nil
+	}
+}
+
+func repository() string {
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		panic(err)
+	}
+	return dir
+}
+
+// deploy starts the simulators and the local AWS with the project's template.
+func deploy(t *testing.T, wanted ...string) *world {
+	t.Helper()
+	w := &world{simulators: map[string]siem.Simulator{}}
+	authority, err := pki.New("siemctl test CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	options := siem.Options{Authority: authority, CAFile: filepath.Join(dir, "ca.pem")}
+	if err := authority.WriteFile(options.CAFile); err != nil {
+		t.Fatal(err)
+	}
+	o := cloud.Options{
+		Template: filepath.Join(repository(), "template.yaml"), Venv: filepath.Join(repository(), "build", "venv"), Builds: dir,
+		Parameters: map[string]string{"BackoffInitialSeconds": "1", "BackoffMaxSeconds": "1", "PauseElastic": "true"}, Environment: map[string]map[string]string{},
+	}
+	link(t, dir, append([]string{"deadletter", "replay"}, wanted...))
+	for _, entry := range all.List() {
+		if !slices.Contains(wanted, entry.Name) {
+			continue
+		}
+		s, err := entry.New(options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close() })
+		w.simulators[entry.Name] = s
+		parameters, environment := entry.Deploy(s.Settings())
+		maps.Copy(o.Parameters, parameters)
+		o.Environment[entry.Function()] = environment
+	}
+	w.start(t, o)
+	return w
+}
+
+func (w *world) start(t *testing.T, o cloud.Options) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	c, err := cloud.Start(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Stop)
+	w.cloud = c
+	if w.endpoint, err = c.ServeAPI(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// link makes this binary the bootstrap of each function.
+func link(t *testing.T, dir string, functions []string) {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range functions {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(binary, filepath.Join(dir, name, "bootstrap")); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// exits runs a command that must end with an exit code: exits 2 siemctl check --local.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits code command args...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("running %s: %v", args[1], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// until runs a command again and again until its standard output matches: until 'pattern' siemctl status.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until pattern command args...")
+	}
+	pattern := regexp.MustCompile("(?s)" + args[0])
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(patience); ; {
+		err := ts.Exec(args[1], args[2:]...)
+		if out := ts.ReadFile("stdout"); pattern.MatchString(out) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-limit:
+			ts.Fatalf("waited in vain for %s (%v)", args[0], err)
+		}
+	}
+}
+
+// command does something with a SIEM: siem splunk secret file, siem splunk poison id, siem splunk heal, siem splunk rotate,
+// siem splunk accepted n.
+func (w *world) command(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: siem name what [argument]")
+	}
+	s := w.simulators[args[0]]
+	switch args[1] {
+	case "secret":
+		data, err := json.Marshal(s.Secret())
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[2]), data, 0o600))
+	case "poison":
+		s.Inject(siem.Fault{Kind: siem.Poison, Name: args[2], Match: func(id string) bool { return strings.HasPrefix(id, args[2]) }})
+	case "heal":
+		s.Inject(siem.Fault{Kind: siem.Heal})
+	case "rotate":
+		s.Rotate()
+	case "accepted":
+		if got := fmt.Sprint(len(s.Accepted())); got != args[2] {
+			ts.Fatalf("%s has accepted %s events, want %s", args[0], got, args[2])
+		}
+	default:
+		ts.Fatalf("siem: %q is not known", args[1])
+	}
+}

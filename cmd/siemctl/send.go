@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+)
+
+// senders is how many batches are on their way at once.
+const senders = 4
+
+type sendOptions struct {
+	to       []string
+	file     string
+	generate int
+	seed     uint64
+	force    bool
+}
+
+func (a *app) sendCommand() *cobra.Command {
+	var o sendOptions
+	c := &cobra.Command{
+		Use: "send", Short: "Enqueue events, from a file or generated ones", Args: cobra.NoArgs,
+		Long: `Enqueue events for one connector or several: those of a file, one JSON object a line, or generated ones that are valid
+OCSF 1.1 and awkward on purpose. A file is read and checked whole before anything is sent.
+
+Interrupted, it says how many events were enqueued; what was enqueued is delivered.`,
+		Example: "  siemctl send --to splunk --generate 100\n  siemctl send --file events.jsonl            # for every connector deployed\n" +
+			"  zcat audit.jsonl.gz | siemctl send --to elastic --file -",
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.send(cmd.Context(), o) },
+	}
+	f := c.Flags()
+	f.StringSliceVar(&o.to, "to", nil, "`connector`s to send to; default all that are deployed")
+	f.StringVar(&o.file, "file", "", "`file` of events, one a line; - is standard input")
+	f.IntVar(&o.generate, "generate", 0, "how many `events` to generate")
+	f.Uint64Var(&o.seed, "seed", 1, "`number` the generated events depend on")
+	f.BoolVar(&o.force, "force", false, "send also what is no event: it becomes a dead letter")
+	_ = c.RegisterFlagCompletionFunc("to", completeConnectors)
+	c.MarkFlagsMutuallyExclusive("file", "generate")
+	c.MarkFlagsOneRequired("file", "generate")
+	return c
+}
+
+// sent is the result of send for one connector.
+type sent struct {
+	Connector string `json:"connector"`
+	Enqueued  int    `json:"enqueued"`
+	Refused   int    `json:"refused"` // by SQS
+	Reason    string `json:"reason,omitempty"`
+}
+
+func (a *app) send(ctx context.Context, o sendOptions) error {
+	if o.file == "" && o.generate < 1 {
+		return usage("--generate: expected at least 1, found %d", o.generate)
+	}
+	bodies, err := a.eventsToSend(o)
+	if err != nil {
+		return err
+	}
+	s, here, err := a.connect(ctx, o.to)
+	if err != nil {
+		return err
+	}
+	progress := a.out.StartProgress("enqueued", int64(len(bodies)*len(here)))
+	var results []sent
+	done := 0
+	for _, c := range here {
+		r := sent{Connector: c.name}
+		err = sendAll(ctx, s, s.Queue(c.id), bodies, &r, func() { progress.Set(int64(done + r.Enqueued + r.Refused)) })
+		results = append(results, r)
+		if err != nil {
+			break
+		}
+		done += len(bodies)
+	}
+	progress.Done()
+	if showErr := a.showSent(results); err == nil {
+		err = showErr
+	}
+	return err
+}
+
+func (a *app) showSent(results []sent) error {
+	refused := false
+	rows := make([][]term.Cell, 0, len(results))
+	for _, r := range results {
+		refused = refused || r.Refused > 0
+		rows = append(rows, []term.Cell{term.Text(r.Connector), term.Number(int64(r.Enqueued)), term.Number(int64(r.Refused)), term.Text(r.Reason)})
+	}
+	if a.out.JSON {
+		if err := a.out.Object(results); err != nil {
+			return err
+		}
+	} else {
+		a.out.Table([]string{"CONNECTOR", "ENQUEUED", "REFUSED", "REASON"}, rows)
+	}
+	if refused {
+		return errFound
+	}
+	return nil
+}
+
+// eventsToSend makes or reads the events. Unless it is forced, everything has to be one.
+func (a *app) eventsToSend(o sendOptions) ([]string, error) {
+	var bodies []string
+	if o.file == "" {
+		g := ocsfgen.New(o.seed)
+		g.Now = a.now
+		for range o.generate {
+			bodies = append(bodies, string(g.Next()))
+		}
+		return bodies, nil
+	}
+	var parser event.Parser
+	var bad []error
+	err := a.eachEvent("--file", o.file, func(line int, body []byte) {
+		var e event.Event
+		parser.Reset()
+		if err := parser.Parse(body, &e); err != nil && len(bad) < maxBad {
+			bad = append(bad, fmt.Errorf("line %d: %w", line, err))
+		}
+		bodies = append(bodies, string(body))
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(bodies) == 0:
+		return nil, usage("--file: expected events, one a line, %s has none", o.file)
+	case bad != nil && !o.force:
+		return nil, usage("--file %s: not an event (--force sends it all the same, to become a dead letter): %w", o.file, errors.Join(bad...))
+	}
+	return bodies, nil
+}
+
+// maxBad is how many lines that are no events are named.
+const maxBad = 5
+
+// maxLineBytes lets a line be longer than an event may be, so that the error says so.
+const maxLineBytes = 8 << 20
+
+// eachEvent calls take for each line of a file that is not empty; "-" is standard input. A line is good until it returns.
+func (a *app) eachEvent(flag, name string, take func(line int, body []byte)) error {
+	from := a.in.Reader()
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return usage("%s: %w", flag, err)
+		}
+		defer file.Close()
+		from = file
+	}
+	lines := bufio.NewScanner(from)
+	lines.Buffer(make([]byte, 0, 64<<10), maxLineBytes)
+	for n := 1; lines.Scan(); n++ {
+		if body := bytes.TrimSpace(lines.Bytes()); len(body) > 0 {
+			take(n, body)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return usage("%s %s: %w", flag, name, err)
+	}
+	return nil
+}
+
+// sendAll enqueues bodies, several batches at once, and counts in r. tell is called after each batch.
+func sendAll(ctx context.Context, s *deployed.Stack, queue string, bodies []string, r *sent, tell func()) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	work := make(chan []string)
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for range senders {
+		wait.Go(func() {
+			for batch := range work {
+				refused, reason, err := s.SendBatch(ctx, queue, batch)
+				if err != nil {
+					cancel(err)
+					continue
+				}
+				mu.Lock()
+				r.Enqueued, r.Refused, r.Reason = r.Enqueued+len(batch)-refused, r.Refused+refused, orElse(reason, r.Reason)
+				tell()
+				mu.Unlock()
+			}
+		})
+	}
+	for _, batch := range batches(bodies) {
+		select {
+		case work <- batch:
+		case <-ctx.Done():
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	close(work)
+	wait.Wait()
+	return context.Cause(ctx)
+}
+
+// batches cuts bodies into what one request takes.
+func batches(bodies []string) [][]string {
+	var list [][]string
+	start, size := 0, 0
+	for i, body := range bodies {
+		if i > start && (i-start == deployed.MaxBatchMessages || size+len(body) > deployed.MaxBatchBytes) {
+			list = append(list, bodies[start:i])
+			start, size = i, 0
+		}
+		size += len(body)
+	}
+	return append(list, bodies[start:])
+}

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"maps"
+	"strings"
+	"testing"
+)
+
+func TestParseSettings(t *testing.T) {
+	for text, want := range map[string]map[string]string{
+		"": {}, "# c\n\nA=1\nexport B='x y'\n C = \"a\\nb\" \r\nD=\"open\nE==\nF=a'b'": {"A": "1", "B": "x y", "C": "a\nb", "D": `"open`, "E": "=", "F": "a'b'"},
+		` {"A":"x","B":true,"C":12,"D":null} `: {"A": "x", "B": "true", "C": "12"},
+	} {
+		got, err := parseSettings([]byte(text))
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("%q: %v, %v; want %v", text, got, err, want)
+		}
+	}
+	for text, want := range map[string]string{
+		"A=1\nhunter2": "line 2: expected NAME=value", "a b=hunter2": "line 1", "=hunter2": "line 1", `{"A":"hunter2"`: "not valid JSON", `{"A":["hunter2"]}`: "A: expected strings",
+	} {
+		_, err := parseSettings([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// TestConnectors: each opens with its example, whose settings and those beside it are ones that it reads.
+func TestConnectors(t *testing.T) {
+	for _, c := range connectors() {
+		if problems := c.problems(func(name string) string { return c.example[name] }, nil); problems != nil {
+			t.Errorf("%s: %v", c.name, problems)
+		}
+		for name := range c.example {
+			if !c.knows(name) {
+				t.Errorf("%s does not read %s", c.name, name)
+			}
+		}
+		for _, name := range c.beside {
+			if asked := c.toAsk(nil); !c.knows(name) || len(asked) < 2 {
+				t.Errorf("%s: %s, asks for %v", c.name, name, asked)
+			}
+		}
+		if len(c.toAsk(nil)) == 0 {
+			t.Errorf("%s has no credential to ask for", c.name)
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+// level says how bad a finding is.
+type level string
+
+const (
+	isError   level = "error"   // it will not work
+	isWarning level = "warning" // it works, and is worth a look
+	isNote    level = "note"    // to be done elsewhere
+)
+
+// finding is one thing that validate has found.
+type finding struct {
+	Level level  `json:"level"`
+	Where string `json:"where"`
+	What  string `json:"what"`
+}
+
+type validateOptions struct {
+	settings, template, parameters, events string
+	parameter                              []string
+}
+
+// validation is the result of validate.
+type validation struct {
+	Valid    bool      `json:"valid"`
+	Findings []finding `json:"findings"`
+	Events   []fit     `json:"events,omitempty"`
+}
+
+func (v *validation) add(l level, where, format string, args ...any) {
+	v.Findings = append(v.Findings, finding{l, where, fmt.Sprintf(format, args...)})
+}
+
+func (a *app) validateCommand() *cobra.Command {
+	var o validateOptions
+	c := &cobra.Command{
+		Use: "validate [connector...]", Short: "Check settings, template parameters and events, without a network",
+		Long: `Check, without a network:
+
+  --settings   the settings of the connectors, as their functions would read them; without any of these flags, the environment
+  --template   the template with its parameters, and the settings that its functions would get; --settings is their secret then
+  --events     events against OCSF 1.1 and against each SIEM's limits and columns, as the connectors encode them
+
+Errors are what will not work; warnings are what will surprise; notes are what has to be done elsewhere.`,
+		Example: "  siemctl validate splunk --settings splunk.env\n  siemctl validate --template template.yaml --parameter EnableSplunk=true --parameter SplunkHecUrl=https://…\n" +
+			"  siemctl validate --events sample.jsonl",
+		ValidArgsFunction: completeConnectors,
+		RunE: func(_ *cobra.Command, args []string) error {
+			v, err := a.validate(args, o)
+			if err != nil {
+				return err
+			}
+			return a.showValidation(v)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.settings, "settings", "", "`file` of settings: NAME=value lines or a JSON object")
+	f.StringVar(&o.template, "template", "", "the `template`, template.yaml")
+	f.StringVar(&o.parameters, "parameters", "", "`file` of its parameters: Name=value lines or a JSON object")
+	f.StringArrayVar(&o.parameter, "parameter", nil, "one parameter, `Name=value`")
+	f.StringVar(&o.events, "events", "", "`file` of events, one a line; - is standard input")
+	return c
+}
+
+func (a *app) validate(args []string, o validateOptions) (*validation, error) {
+	list, err := find(args)
+	if err != nil {
+		return nil, err
+	}
+	if o.template == "" && (o.parameters != "" || o.parameter != nil) {
+		return nil, usage("--template: expected the template that the parameters are for, is not set")
+	}
+	env, err := a.settingsFrom(o.settings)
+	if err != nil {
+		return nil, err
+	}
+	v := &validation{Findings: []finding{}}
+	if o.template != "" {
+		if err := a.validateTemplate(v, list, env, o); err != nil {
+			return nil, err
+		}
+	} else if o.settings != "" || o.events == "" {
+		if err := validateSettings(v, list, len(args) > 0, env); err != nil {
+			return nil, err
+		}
+	}
+	if o.events != "" {
+		if err := a.validateEvents(v, list, env, o); err != nil {
+			return nil, err
+		}
+	}
+	v.Valid = !slices.ContainsFunc(v.Findings, func(f finding) bool { return f.Level == isError })
+	return v, nil
+}
+
+// validateSettings opens the connectors. Without names it takes those that have a setting of their own.
+func validateSettings(v *validation, list []connector, named bool, env settings.Lookup) error {
+	if !named {
+		list = slices.DeleteFunc(list, func(c connector) bool { return !c.isSet(env) })
+	}
+	if len(list) == 0 {
+		return usage("settings: expected those of a connector, found none of any; name one of %s", strings.Join(names(), ", "))
+	}
+	for _, c := range list {
+		before := len(v.Findings)
+		s := settings.New(env, nil)
+		c.open(s)
+		if wrong, ok := errors.AsType[*settings.Error](s.Err()); ok {
+			for _, p := range wrong.Problems {
+				v.add(isError, c.name, "%s", p)
+			}
+		}
+		for _, w := range s.Warnings() {
+			v.add(isWarning, c.name, "%s", w)
+		}
+		if len(v.Findings) == before {
+			v.add(isNote, c.name, "the settings are good")
+		}
+	}
+	return nil
+}
+
+// isSet tells whether a setting has a value that only this connector reads.
+func (c connector) isSet(env settings.Lookup) bool {
+	return slices.ContainsFunc(c.asked(), func(s settings.Setting) bool {
+		return strings.HasPrefix(s.Name, strings.ToUpper(c.name)+"_") && strings.TrimSpace(env(s.Name)) != ""
+	})
+}
+
+func (a *app) showValidation(v *validation) error {
+	if a.out.JSON {
+		if err := a.out.Object(v); err != nil {
+			return err
+		}
+	} else {
+		a.showFindings(v)
+	}
+	if !v.Valid {
+		return errFound
+	}
+	return nil
+}
+
+func (a *app) showFindings(v *validation) {
+	rows := make([][]term.Cell, 0, len(v.Findings))
+	for _, f := range v.Findings {
+		style := term.Faint
+		switch f.Level {
+		case isError:
+			style = term.Bad
+		case isWarning:
+			style = term.Warn
+		case isNote:
+		}
+		rows = append(rows, []term.Cell{term.Styled(style, string(f.Level)), term.Text(f.Where), term.Text(f.What)})
+	}
+	if len(rows) > 0 {
+		a.out.Table([]string{"LEVEL", "WHERE", "WHAT"}, rows)
+	}
+	if len(v.Events) > 0 {
+		if len(rows) > 0 {
+			a.out.Line("")
+		}
+		a.showFits(v.Events)
+	}
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/ocsf"
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+// fit is how the events fit one SIEM.
+type fit struct {
+	Connector string         `json:"connector"`
+	Encoded   int            `json:"encoded"`
+	Shortened int            `json:"shortened"` // of those, the ones that do not arrive whole
+	Rejected  int            `json:"rejected"`  // would be dead letters
+	Largest   int            `json:"largest_bytes"`
+	Limit     int            `json:"limit_bytes"` // of one record; 0 is none
+	Empty     map[string]int `json:"empty_columns"`
+
+	encoder deliver.Connector
+}
+
+// fits opens the connectors to encode with: by the settings where they are good, else by the example.
+func fits(list []connector, env settings.Lookup) []fit {
+	var all []fit
+	for _, c := range list {
+		s := settings.New(env, nil)
+		opened := c.open(s)
+		if s.Err() != nil {
+			s = settings.New(func(name string) string { return c.example[name] }, nil)
+			opened = c.open(s)
+		}
+		format := opened.Format()
+		limit := format.MaxRecordBytes
+		if limit == 0 && format.MaxBytes > 0 {
+			limit = format.MaxBytes - len(format.Open) - len(format.Close)
+		}
+		all = append(all, fit{Connector: c.name, Limit: limit, Empty: map[string]int{}, encoder: opened})
+	}
+	return all
+}
+
+// take encodes an event, and returns why it would be a dead letter, "" when it would not.
+func (f *fit) take(e *event.Event) string {
+	record, shortened, err := f.encoder.Append(nil, e)
+	switch {
+	case err != nil:
+		f.Rejected++
+		return err.Error()
+	case f.Limit > 0 && len(record) > f.Limit:
+		f.Rejected++
+		return fmt.Sprintf("the record has %d bytes, the SIEM takes at most %d", len(record), f.Limit)
+	}
+	f.Encoded++
+	f.Largest = max(f.Largest, len(record))
+	if shortened {
+		f.Shortened++
+	}
+	var columns map[string]json.RawMessage
+	// A record that is the event itself, or is no one object, has no columns of ours.
+	if !bytes.Equal(record, e.AppendCompact(nil)) && json.Unmarshal(record, &columns) == nil {
+		for name, value := range columns {
+			if bytes.Equal(value, []byte("null")) {
+				f.Empty[name]++
+			}
+		}
+	}
+	return ""
+}
+
+// repeated counts findings that are alike, so that a thousand events with one mistake are one finding.
+type repeated struct {
+	finding
+	first, count int
+}
+
+// most findings of events that are shown.
+const maxEventFindings = 200
+
+func (a *app) validateEvents(v *validation, list []connector, env settings.Lookup, o validateOptions) error {
+	v.Events = fits(list, env)
+	seen := map[finding]*repeated{}
+	note := func(line int, f finding) {
+		if seen[f] == nil {
+			seen[f] = &repeated{finding: f, first: line}
+		}
+		seen[f].count++
+	}
+	var parser event.Parser
+	total, now := 0, a.now()
+	err := a.eachEvent("--events", o.events, func(line int, body []byte) {
+		total++
+		for _, p := range ocsf.Check(body, now) {
+			l := isWarning
+			if p.Error {
+				l = isError
+			}
+			note(line, finding{l, "event", p.Text})
+		}
+		var e event.Event
+		parser.Reset()
+		if parser.Parse(body, &e) != nil {
+			return // it has been said
+		}
+		for i := range v.Events {
+			if problem := v.Events[i].take(&e); problem != "" {
+				note(line, finding{isError, v.Events[i].Connector, problem})
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if total == 0 {
+		return usage("--events: expected events, one a line, %s has none", o.events)
+	}
+	v.addRepeated(slices.Collect(maps.Values(seen)))
+	return nil
+}
+
+func (v *validation) addRepeated(list []*repeated) {
+	slices.SortFunc(list, func(a, b *repeated) int {
+		return cmp.Or(cmp.Compare(a.Level, b.Level), cmp.Compare(a.first, b.first), cmp.Compare(a.Where, b.Where), cmp.Compare(a.What, b.What))
+	})
+	for i, r := range list {
+		if i == maxEventFindings {
+			v.add(isNote, "event", "and %s more", term.Count(int64(len(list)-i), "finding"))
+			return
+		}
+		where := fmt.Sprintf("line %d", r.first)
+		if r.Where != "event" {
+			where = r.Where + ", " + where
+		}
+		if r.count > 1 {
+			where += fmt.Sprintf(" and %d more", r.count-1)
+		}
+		v.add(r.Level, where, "%s", r.What)
+	}
+}
+
+func (a *app) showFits(list []fit) {
+	rows := make([][]term.Cell, 0, len(list))
+	for _, f := range list {
+		var empty []string
+		for _, name := range slices.Sorted(maps.Keys(f.Empty)) {
+			empty = append(empty, fmt.Sprintf("%s %d", name, f.Empty[name]))
+		}
+		shortened, rejected := term.Number(int64(f.Shortened)), term.Number(int64(f.Rejected))
+		if f.Shortened > 0 {
+			shortened.Style = term.Warn
+		}
+		if f.Rejected > 0 {
+			rejected.Style = term.Bad
+		}
+		rows = append(rows, []term.Cell{
+			term.Text(f.Connector), term.Number(int64(f.Encoded)), shortened, rejected, term.Number(int64(f.Largest)), term.Number(int64(f.Limit)),
+			term.Text(orElse(strings.Join(empty, ", "), "-")),
+		})
+	}
+	a.out.Table([]string{"CONNECTOR", "FIT", "SHORTENED", "REJECTED", "LARGEST", "LIMIT", "EMPTY COLUMNS"}, rows)
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"maps"
+	"strings"
+
+	"github.com/arbitex/siem-connectors/local/stack"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+// offline stands for what AWS would make of the template's resources: a name that tells which it is.
+type offline struct{}
+
+// Attribute implements stack.Attributes.
+func (offline) Attribute(id, name string) (string, error) {
+	if name == "" {
+		return "https://made-by-aws.example.com/" + id, nil
+	}
+	return "arn:aws:made-by-aws:" + id + ":" + name, nil
+}
+
+// validateTemplate loads the template with its parameters, and opens each connector that it deploys with what its function
+// would get.
+func (a *app) validateTemplate(v *validation, list []connector, secret settings.Lookup, o validateOptions) error {
+	parameters, err := a.parametersOf(o)
+	if err != nil {
+		return err
+	}
+	region := orElse(a.options.Region, "us-east-1")
+	t, err := stack.Load(o.template, stack.Options{Parameters: parameters, Region: region, AccountID: "123456789012", StackName: a.options.Stack})
+	if err != nil {
+		for _, problem := range apart(err) {
+			v.add(isError, "template", "%s", problem)
+		}
+		return nil
+	}
+	v.add(isNote, "template", "the parameters are good")
+	deployed := 0
+	for _, c := range list {
+		if _, err := t.Type(c.id + "Function"); err != nil {
+			continue
+		}
+		deployed++
+		f, err := t.Function(c.id+"Function", offline{})
+		if err != nil {
+			v.add(isError, c.name, "%s", err)
+			continue
+		}
+		c.validateFunction(v, f.Environment, secret)
+	}
+	if deployed == 0 {
+		v.add(isWarning, "template", "deploys none of the connectors: set one of the parameters Enable… to true")
+	}
+	return nil
+}
+
+// validateFunction looks at what a function's settings would be. What is not set has to stand in the secret.
+func (c connector) validateFunction(v *validation, env map[string]string, secret settings.Lookup) {
+	values := map[string]string{}
+	for _, s := range c.asked() {
+		if value := secret(s.Name); value != "" {
+			values[s.Name] = value
+		}
+	}
+	for _, p := range c.problems(func(name string) string { return env[name] }, values) {
+		l := isError
+		if strings.Contains(p, "is not set") {
+			l, p = isNote, p+": it has to be a key of the connector's secret"
+		}
+		v.add(l, c.name, "%s", p)
+	}
+	if env["SIEM_QUEUE_URL"] == "" || env["SIEM_DEAD_LETTER_QUEUE_URL"] == "" || env["SIEM_SECRET_ID"] == "" {
+		v.add(isError, c.name, "the template gives the function no SIEM_QUEUE_URL, SIEM_DEAD_LETTER_QUEUE_URL or SIEM_SECRET_ID")
+	}
+}
+
+// parametersOf reads the parameters of the file and of the flags, which win.
+func (a *app) parametersOf(o validateOptions) (map[string]string, error) {
+	parameters := map[string]string{}
+	if o.parameters != "" {
+		data, err := a.readFile("--parameters", o.parameters)
+		if err != nil {
+			return nil, err
+		}
+		values, err := parseSettings(data)
+		if err != nil {
+			return nil, usage("--parameters %s: %w", o.parameters, err)
+		}
+		maps.Copy(parameters, values)
+	}
+	for _, p := range o.parameter {
+		name, value, ok := strings.Cut(p, "=")
+		if !ok || !isName(name) {
+			return nil, usage("--parameter: expected Name=value, found %q", p)
+		}
+		parameters[name] = value
+	}
+	return parameters, nil
+}
+
+// apart splits an error that lists several.
+func apart(err error) []string {
+	if many, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err); ok {
+		var list []string
+		for _, e := range many.Unwrap() {
+			list = append(list, e.Error())
+		}
+		return list
+	}
+	return []string{err.Error()}
+}
