@@ -117,7 +117,11 @@ func (s *run) note(ctx context.Context) bool {
 		ctx, cancel = context.WithTimeout(ctx, s.lease.left()) // so that the next replay finds all of it
 		defer cancel()
 	}
-	for connector, l := range s.ledgers {
+	for _, connector := range connectors {
+		l := s.ledgers[connector]
+		if l == nil {
+			continue
+		}
 		if err := l.save(ctx); err != nil {
 			s.halted = true
 			s.fail(fmt.Sprintf("what was put back could not be noted, and the next call may put up to %d events of %s back again: %s",

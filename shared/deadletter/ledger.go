@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -181,7 +182,8 @@ func (l *ledger) save(ctx context.Context) error {
 	if l.readOnly {
 		return nil
 	}
-	for _, s := range l.open {
+	for _, day := range slices.Sorted(maps.Keys(l.open)) {
+		s := l.open[day]
 		if !s.dirty {
 			continue
 		}

@@ -2,6 +2,7 @@ package deadletter
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
 )
@@ -77,4 +80,73 @@ func TestLongLinesAreSkipped(t *testing.T) {
 			t.Errorf("pieces of %d: %d lines", piece, len(got))
 		}
 	}
+}
+
+// TestLongLinesTakeNoMemory: of a line that is skipped no more is held than a piece and what is allowed.
+func TestLongLinesTakeNoMemory(t *testing.T) {
+	w := newWorld(t)
+	w.s3.Put(testPrefix+"o", bytes.Repeat([]byte("x"), 40<<20))
+	r, _ := openLines(t, w, 1<<20)
+	if _, err := r.next(t.Context()); !errors.Is(err, errLongLine) {
+		t.Errorf("a line of 40 MiB: %v", err)
+	}
+	if most := 2 * (maxLine + 1<<20); cap(r.buf) > most {
+		t.Errorf("%d bytes were held, want at most %d", cap(r.buf), most)
+	}
+}
+
+// TestLinesOfOneVersion: an object that changes between two pieces is not read on.
+func TestLinesOfOneVersion(t *testing.T) {
+	w := newWorld(t)
+	w.s3.Put(testPrefix+"o", []byte("first\nsecond\nthird\n"))
+	r, _ := openLines(t, w, 8)
+	if line, err := r.next(t.Context()); err != nil || string(line) != "first" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	w.s3.Put(testPrefix+"o", []byte("FIRST\nSECOND\nTHIRD\n"))
+	if line, err := r.next(t.Context()); !errors.Is(err, errExists) {
+		t.Errorf("a piece of another version is read: %q, %v", line, err)
+	}
+}
+
+// breaking is an S3 whose streams end early, a few times.
+type breaking struct {
+	Store
+	times int
+}
+
+func (s *breaking) GetObject(ctx context.Context, in *s3.GetObjectInput, o ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+	out, err := s.Store.GetObject(ctx, in, o...)
+	if s.times--; err == nil && s.times >= 0 {
+		out.Body = io.NopCloser(io.LimitReader(out.Body, 3))
+	}
+	return out, err
+}
+
+// TestBrokenStreams: a stream that breaks is begun again, and given up after a few times.
+func TestBrokenStreams(t *testing.T) {
+	for times, whole := range map[int]bool{1: true, tries - 1: true, tries: false} {
+		w := newWorld(t)
+		w.s3.Put(testPrefix+"o", []byte("first\nsecond\n"))
+		r, b := openLines(t, w, 1<<20)
+		b.store = &breaking{Store: b.store, times: times}
+		line, err := r.next(t.Context())
+		if (err == nil && string(line) == "first") != whole {
+			t.Errorf("a stream that breaks %d times: %q, %v", times, line, err)
+		}
+	}
+}
+
+// openLines begins to read the object o.
+func openLines(t *testing.T, w *world, piece int64) (*lineReader, *bucket) {
+	t.Helper()
+	b := &w.replayer().bucket
+	body, etag, _, err := b.small(t.Context(), "o", 1<<30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := new(lineReader)
+	r.open(b, "o", etag, int64(len(body)))
+	r.piece = piece
+	return r, b
 }

@@ -360,21 +360,47 @@ func TestLeaseWhoseAnswerWasLost(t *testing.T) {
 
 // Whoever loses the lease stops: what it has not sent, it sends no more.
 func TestReplayStopsWhenAnotherTakesOver(t *testing.T) {
+	// After a minute its own lease is over; after 15 s it would still hold, had nobody taken it.
+	for _, passed := range []time.Duration{time.Minute, 15 * time.Second} {
+		w := newWorld(t)
+		w.drain(letters("splunk", "a", 600, day0)...)
+		var once sync.Once
+		w.sqs.Hook = func(_, _ string, after bool) error {
+			if after {
+				once.Do(func() {
+					w.s3.Put(testPrefix+lockName, []byte(`{"owner":"other","expires":"2199-01-01T00:00:00Z"}`))
+					w.pass(passed)
+				})
+			}
+			return nil
+		}
+		a := w.replay("")
+		if a.Remaining+a.Replayed != 600 || a.Replayed > maxChunk || len(a.Errors) == 0 {
+			t.Errorf("taken over after %v: answer %+v", passed, a)
+		}
+		if len(w.s3.Keys(testPrefix+lockName)) != 1 {
+			t.Errorf("taken over after %v: the other's lease was released", passed)
+		}
+	}
+}
+
+// An object that is written anew while it is being moved is not what was put back, and stays.
+func TestReplayMovesOnlyWhatItHasRead(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 600, day0)...)
-	w.sqs.Hook = func(_, _ string, after bool) error {
-		if after {
-			w.s3.Put(testPrefix+lockName, []byte(`{"owner":"other","expires":"2199-01-01T00:00:00Z"}`))
-			w.pass(time.Minute)
+	w.drain(letters("splunk", "a", 3, day0)...)
+	key := w.wantKeys("pending/", 1)[0]
+	w.s3.Hook = func(op, _ string, after bool) error {
+		if op == "CopyObject" && !after {
+			w.s3.Put(key, []byte("another version\n"))
 		}
 		return nil
 	}
-	a := w.replay("")
-	if a.Remaining+a.Replayed != 600 || a.Replayed > maxChunk || len(a.Errors) == 0 {
-		t.Errorf("answer %+v", a)
+	if a := w.replay(""); a.Replayed != 3 || len(a.Errors) != 1 {
+		t.Errorf("answer %+v, want the three put back and a word about the move", a)
 	}
-	if len(w.s3.Keys(testPrefix+lockName)) != 1 {
-		t.Error("the other's lease was released")
+	w.wantKeys("replayed/", 0)
+	if got := string(w.s3.Body(key)); got != "another version\n" {
+		t.Errorf("the object is now %q", got)
 	}
 }
 

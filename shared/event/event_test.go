@@ -77,6 +77,10 @@ func TestAbsent(t *testing.T) {
 	if got := string(event.AppendTexts(nil, e.Groups)); got != `["a"]` {
 		t.Errorf("groups without the user's own are %s, want unmapped.group_ids", got)
 	}
+	twice := parse(t, `{"time":1,"actor":{"user":{"uid":"a","uid":7}},"unmapped":{"model_id":"m","model_id":{}},"class_uid":1,"class_uid":"x"}`)
+	if twice.UserID != nil || twice.ModelID != nil || twice.Class != 0 {
+		t.Errorf("a key that stands there again with a wrong type keeps the value before it: %+v", twice)
+	}
 	sum := sha256.Sum256(e.Body)
 	if got := string(e.AppendID(nil)); got != hex.EncodeToString(sum[:16]) {
 		t.Errorf("id without metadata.uid is %s, want 32 hex digits of the body's hash", got)
@@ -126,6 +130,20 @@ func TestRejects(t *testing.T) {
 	for _, body := range []string{`{"time":0}`, `{"time":253402300799999}`, `{"time":"x","time":1}`, ` { "time" : 1 } `, `{"\u0074ime":1}`,
 		`{"time":1,"x":"` + strings.Repeat("a", event.MaxBytes-17) + `"}`} {
 		parse(t, body)
+	}
+}
+
+// TestWhiteSpaceIsFound: white space at any place between the tokens is noticed, and taken away where an event has to stand
+// on one line.
+func TestWhiteSpaceIsFound(t *testing.T) {
+	tokens := []string{`{`, `"time"`, `:`, `1`, `,`, `"actor"`, `:`, `{`, `"user"`, `:`, `{`, `"groups"`, `:`, `[`, `{`, `"uid"`, `:`, `"g"`, `}`, `,`, `1`, `]`, `}`, `}`, `,`,
+		`"x"`, `:`, `[`, `[`, `]`, `,`, `[`, `{`, `}`, `,`, `{`, `"y"`, `:`, `null`, `,`, `"z"`, `:`, `[`, `1`, `,`, `true`, `]`, `}`, `]`, `]`, `}`}
+	want := strings.Join(tokens, "")
+	for i := range len(tokens) + 1 {
+		body := strings.Join(tokens[:i], "") + "\n" + strings.Join(tokens[i:], "")
+		if got := string(parse(t, body).AppendCompact(nil)); got != want {
+			t.Errorf("%q on one line is %q", body, got)
+		}
 	}
 }
 

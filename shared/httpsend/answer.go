@@ -40,6 +40,10 @@ func KindOf(status int) fault.Kind {
 	return fault.Transient
 }
 
+// maxSearched is how much of an answer is searched for secrets, many times what is quoted of it: an answer may be as long as
+// memory allows, and to undo its escapes takes several times as much.
+const maxSearched = 32 << 10
+
 // Fault makes the answer a failure: its status, code and the time it asks to wait, and its body quoted (bounded, secrets
 // cut out). A redirect names the host it leads to, in the hint.
 func (a *Answer) Fault(kind fault.Kind, code, hint string) *fault.Fault {
@@ -50,7 +54,7 @@ func (a *Answer) Fault(kind fault.Kind, code, hint string) *fault.Fault {
 	if kind == fault.Denied {
 		f.Step = fault.Auth
 	}
-	if body := strings.TrimSpace(string(a.Body)); body != "" {
+	if body := strings.TrimSpace(string(a.Body[:min(len(a.Body), maxSearched)])); body != "" {
 		f.Detail = fault.Quote(a.client.cut(body, a.secret))
 	}
 	if a.Broken != nil {

@@ -6,9 +6,11 @@ package httpsend
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"maps"
 	"net"
@@ -65,6 +67,8 @@ type Client struct {
 	cfg       Config
 	transport *http.Transport
 	used      atomic.Int64 // wall clock of the last request, Unix ms
+
+	agent, gzip []string // values of headers, read only
 }
 
 // New makes a client. It opens no connection.
@@ -86,7 +90,7 @@ func New(cfg Config) *Client {
 			ClientSessionCache: tls.NewLRUClientSessionCache(0),
 		},
 	}
-	return &Client{cfg: cfg, transport: &http.Transport{
+	return &Client{cfg: cfg, agent: []string{userAgent}, gzip: []string{"gzip"}, transport: &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            d.dial,
 		DialTLSContext:         d.dialTLS,
@@ -130,14 +134,20 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	c.dropStale()
-	body, encoding := r.Body, ""
+	body, encoding := r.Body, []string(nil)
 	if c.cfg.Gzip && !r.Plain && len(body) > 0 {
 		z := compress(body)
 		defer z.release()
-		body, encoding = z.bytes(), "gzip"
+		body, encoding = z.bytes(), c.gzip
 	}
 	r.Meter.Add(len(body))
-	resp, err := c.transport.RoundTrip(newRequest(ctx, r, body, encoding))
+	lent := &loan{bytes: body}
+	defer lent.end() // before z is released
+	resp, err := c.transport.RoundTrip(c.newRequest(ctx, r, lent, encoding))
+	if dead := (deadError{}); errors.As(err, &dead) && ctx.Err() == nil {
+		c.transport.CloseIdleConnections()
+		resp, err = c.transport.RoundTrip(c.newRequest(ctx, r, lent, encoding))
+	}
 	if err != nil {
 		return nil, c.networkFault(ctx, err, r)
 	}
@@ -146,31 +156,26 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	return a, nil
 }
 
-func newRequest(ctx context.Context, r Request, body []byte, encoding string) *http.Request {
+func (c *Client) newRequest(ctx context.Context, r Request, body *loan, encoding []string) *http.Request {
 	header := make(http.Header, len(r.Header)+3)
 	maps.Copy(header, r.Header)
-	if encoding != "" {
-		header["Content-Encoding"] = []string{encoding}
+	if encoding != nil {
+		header["Content-Encoding"] = encoding
 	}
-	header["User-Agent"] = []string{userAgent}
+	header["User-Agent"] = c.agent
 	// An empty list is not sent. It tells the transport that it may make the request again when a kept connection
 	// turns out to be dead: delivery is at least once, and a lost batch would cost a receive of every message in it.
 	header["Idempotency-Key"] = []string{}
-	req := &http.Request{
-		Method: r.Method, URL: r.URL, Host: r.URL.Host, Header: header,
+	req := (&http.Request{
+		Method: cmp.Or(r.Method, http.MethodPost), URL: r.URL, Host: r.URL.Host, Header: header, Body: http.NoBody,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(ctx)
+	if n := len(body.bytes); n > 0 {
+		req.ContentLength = int64(n)
+		req.GetBody = body.reader
+		req.Body, _ = body.reader()
 	}
-	if req.Method == "" {
-		req.Method = http.MethodPost
-	}
-	if len(body) > 0 {
-		req.ContentLength = int64(len(body))
-		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
-		req.Body, _ = req.GetBody()
-	} else {
-		req.Body = http.NoBody
-	}
-	return req.WithContext(ctx)
+	return req
 }
 
 // read reads an answer's body up to the bound. Only a body read to its end leaves its connection to the next request.

@@ -18,6 +18,14 @@ type dialer struct {
 }
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	plain, err := d.open(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &conn{Conn: plain}, nil
+}
+
+func (d *dialer) open(ctx context.Context, network, address string) (net.Conn, error) {
 	if d.with == nil {
 		return d.net.DialContext(ctx, network, address)
 	}
@@ -27,22 +35,22 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 }
 
 func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := d.dial(ctx, network, address)
+	plain, err := d.open(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, plain.Close())
 	}
 	ctx, cancel := context.WithTimeout(ctx, d.net.Timeout)
 	defer cancel()
 	cfg := d.tls.Clone()
 	cfg.ServerName = host
-	secure := tls.Client(conn, cfg)
+	secure := tls.Client(plain, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
-		_ = conn.Close() // the handshake's error is the one that matters
+		_ = plain.Close() // the handshake's error is the one that matters
 		return nil, &netfault.HandshakeError{Err: err}
 	}
-	return secure, nil
+	return &conn{Conn: secure}, nil
 }

@@ -30,11 +30,20 @@ const (
 	maxBatchBytes = 1 << 20
 )
 
+// answering is what is kept of the time to answer in; a short-lived function keeps a tenth of what is left. A batch that is
+// not answered comes again as a whole, with all that has been delivered of it.
+const answering = 500 * time.Millisecond
+
 // apply sends dead letters and sets the waiting times. Dead letters go first: one that could not be stored is listed
 // and waits as any retry does, until SQS's own redrive takes it.
 func (b *batch) apply(ctx context.Context) {
 	if !slices.ContainsFunc(b.fates, func(f fate) bool { return f.listed }) {
 		return // everything was delivered
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(answering, max(0, time.Until(deadline)/10))))
+		defer cancel()
 	}
 	b.sendDeadLetters(ctx)
 	b.setWaits(ctx)

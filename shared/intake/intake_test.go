@@ -246,6 +246,46 @@ func TestHandleWhenSQSFails(t *testing.T) {
 	}
 }
 
+// TestHandleWhenSQSFailsOften: every batch request that fails is told, however many do at once.
+func TestHandleWhenSQSFailsOften(t *testing.T) {
+	all := []intake.Message{message("ok", 1)} // or the configuration would be to blame
+	for i := range 45 {
+		all = append(all, message(fmt.Sprintf("reject-%d", i), 1))
+	}
+	kept, printed := handle(t, &queue{err: errors.New("no SQS")}, all...)
+	if told := strings.Count(printed, "dead letters: no SQS"); len(kept) != 45 || told != 5 {
+		t.Errorf("kept %d, told of %d failed requests, want 45 and 5: %s", len(kept), told, printed)
+	}
+}
+
+// clockless is a SIEM that tells how much time it was given.
+type clockless struct {
+	siem
+	deadline *time.Time
+}
+
+func (s clockless) Send(ctx context.Context, _ *deliver.Batch) error {
+	*s.deadline, _ = ctx.Deadline()
+	return nil
+}
+
+// TestHandleLeavesTime: what SQS has to be told is told before the function's time is over.
+func TestHandleLeavesTime(t *testing.T) {
+	for limit, reserve := range map[time.Duration]time.Duration{time.Hour: 4 * time.Second, 10 * time.Second: 1900 * time.Millisecond} {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		end, _ := ctx.Deadline()
+		var given time.Time
+		in := &intake.Intake{Queue: &queue{}, Backoff: intake.Backoff{Attempts: 5}, Log: slog.New(slog.DiscardHandler), Metrics: io.Discard, Now: time.Now}
+		if _, err := in.Handle(ctx, fixedSource{clockless{deadline: &given}}, []intake.Message{message("a", 1)}); err != nil {
+			t.Error(err)
+		}
+		if left := end.Sub(given); given.IsZero() || left < reserve {
+			t.Errorf("of %v the SIEM leaves %v, want at least %v", limit, left, reserve)
+		}
+		cancel()
+	}
+}
+
 func TestHandleGroups(t *testing.T) {
 	q := &queue{}
 	var all []intake.Message

@@ -41,9 +41,5 @@ func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte
 	if err != nil {
 		return nil, err
 	}
-	in := &intake.Intake{
-		Connector: c.name, Queue: c.world.SQS, QueueURL: opened.queue, DeadLetterQueue: opened.deadLetterQueue,
-		Backoff: opened.backoff, Log: opened.log, Metrics: c.world.Out, Now: c.world.Now,
-	}
-	return in.Handle(ctx, &source{holder: c.holder, opened: opened}, p.Messages)
+	return opened.intake.Handle(ctx, &source{holder: c.holder, opened: opened}, p.Messages)
 }

@@ -23,6 +23,7 @@ import (
 // world is a function's surroundings in a test.
 type world struct {
 	mu     sync.Mutex
+	binary bool // the secret is stored as bytes
 	env    map[string]string
 	secret string
 	err    error
@@ -39,6 +40,9 @@ func (w *world) GetSecretValue(_ context.Context, _ *secretsmanager.GetSecretVal
 		return nil, w.err
 	}
 	text := w.secret
+	if w.binary {
+		return &secretsmanager.GetSecretValueOutput{SecretBinary: []byte(text)}, nil
+	}
 	return &secretsmanager.GetSecretValueOutput{SecretString: &text}, nil
 }
 
@@ -172,6 +176,40 @@ func TestBadSecrets(t *testing.T) {
 	if !delivered(t, w.function()) {
 		t.Error("a number is not taken as it is written")
 	}
+	w = newWorld()
+	w.binary = true
+	if !delivered(t, w.function()) {
+		t.Error("a secret stored as bytes is not taken")
+	}
+}
+
+// TestConcurrentInvocations: a process that is given batches at once, as the local system does, opens one connector.
+func TestConcurrentInvocations(t *testing.T) {
+	w := newWorld()
+	f := w.function()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if answer, err := f.Invoke(context.Background(), []byte(oneMessage)); err != nil || string(answer) != `{"batchItemFailures":[]}` {
+				t.Errorf("answer %s, %v", answer, err)
+			}
+		})
+	}
+	wg.Wait()
+	if w.reads != 1 || w.opens != 1 {
+		t.Errorf("%d reads, %d connectors, want one of each", w.reads, w.opens)
+	}
+}
+
+// TestCheckReadsTheSecret: a check shows at once what has just been mended.
+func TestCheckReadsTheSecret(t *testing.T) {
+	w := newWorld()
+	f := w.function()
+	delivered(t, f)
+	w.valid, w.secret = "token-2", `{"TEST_TOKEN":"token-2"}`
+	if answer, err := f.Invoke(context.Background(), []byte(`{"check":true}`)); err != nil || !strings.Contains(string(answer), `"ok":true`) {
+		t.Errorf("a check after the secret has been mended: %s %v", answer, err)
+	}
 }
 
 // TestRotation: a refused credential is read again at once, and the same attempt goes on with the new one.
@@ -212,7 +250,10 @@ func TestSecretAges(t *testing.T) {
 	}
 	w.err, w.secret = nil, `{"TEST_TOKEN":""}`
 	w.now = w.now.Add(secretPause + time.Second)
-	if !delivered(t, f) || !strings.Contains(w.out.String(), "keeping the configuration in use") {
+	if !delivered(t, f) || w.reads != 4 {
+		t.Errorf("after the pause: %d reads, want another", w.reads)
+	}
+	if !strings.Contains(w.out.String(), "keeping the configuration in use") {
 		t.Error("a secret that has become invalid replaces a configuration that works")
 	}
 }

@@ -21,11 +21,8 @@ const (
 
 // opened is a connector with the settings it was opened from. It does not change.
 type opened struct {
-	connector       deliver.Connector
-	queue           string
-	deadLetterQueue string
-	backoff         intake.Backoff
-	log             *slog.Logger
+	connector deliver.Connector
+	intake    intake.Intake
 }
 
 // holder keeps the connector between invocations, and opens a new one when the secret has changed.
@@ -74,7 +71,7 @@ func (h *holder) reopen(ctx context.Context) error {
 	}
 	if err != nil && h.opened != nil {
 		h.due = h.world.Now().Add(secretPause)
-		h.opened.log.LogAttrs(ctx, slog.LevelError, "keeping the configuration in use", slog.String("error", err.Error()))
+		h.opened.intake.Log.LogAttrs(ctx, slog.LevelError, "keeping the configuration in use", slog.String("error", err.Error()))
 	}
 	return err
 }
@@ -82,18 +79,19 @@ func (h *holder) reopen(ctx context.Context) error {
 func (h *holder) openWith(ctx context.Context, text string, values map[string]string) error {
 	s := settings.New(h.world.Env, values)
 	s.Dial = h.world.Dial
-	o := &opened{
-		queue:           s.Required("SIEM_QUEUE_URL", "the URL of the connector's own queue"),
-		deadLetterQueue: s.Required("SIEM_DEAD_LETTER_QUEUE_URL", "the URL of the dead-letter queue"),
-		backoff:         intake.ReadBackoff(s),
-		log:             h.world.Logger(s),
-	}
+	o := &opened{intake: intake.Intake{
+		Connector: h.name, Queue: h.world.SQS, Metrics: h.world.Out, Now: h.world.Now,
+		QueueURL:        s.Required("SIEM_QUEUE_URL", "the URL of the connector's own queue"),
+		DeadLetterQueue: s.Required("SIEM_DEAD_LETTER_QUEUE_URL", "the URL of the dead-letter queue"),
+		Backoff:         intake.ReadBackoff(s),
+		Log:             h.world.Logger(s),
+	}}
 	o.connector = h.open(s)
 	if err := s.Err(); err != nil {
 		return err
 	}
 	for _, warning := range s.Warnings() {
-		o.log.LogAttrs(ctx, slog.LevelWarn, "setting", slog.String("connector", h.name), slog.String("warning", warning))
+		o.intake.Log.LogAttrs(ctx, slog.LevelWarn, "setting", slog.String("connector", h.name), slog.String("warning", warning))
 	}
 	h.opened, h.secret = o, text
 	return nil

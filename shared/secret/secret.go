@@ -53,10 +53,13 @@ func (Value) LogValue() slog.Value { return slog.StringValue(redacted) }
 const minCut = 4
 
 // Redactor cuts known secrets out of foreign text. Its zero value cuts nothing.
-type Redactor struct{ replace *strings.Replacer }
+type Redactor struct {
+	replace *strings.Replacer
+	forms   []string
+}
 
-// NewRedactor makes a Redactor that knows values in the forms in which a SIEM or a library may echo them: plain,
-// escaped for a URL or for JSON, quoted, and base64.
+// NewRedactor makes a Redactor that knows values in the forms in which a SIEM or a library may echo them: plain and
+// base64, and each of these escaped for a URL, for JSON or for HTML, quoted, and quoted again.
 func NewRedactor(values ...Value) *Redactor {
 	seen := map[string]bool{}
 	for _, v := range values {
@@ -81,7 +84,7 @@ func NewRedactor(values ...Value) *Redactor {
 	for _, form := range all {
 		pairs = append(pairs, form, redacted)
 	}
-	return &Redactor{strings.NewReplacer(pairs...)}
+	return &Redactor{strings.NewReplacer(pairs...), all}
 }
 
 // Cut returns text with every known secret replaced.
@@ -89,7 +92,7 @@ func (r *Redactor) Cut(text string) string {
 	if r == nil || r.replace == nil {
 		return text
 	}
-	return r.replace.Replace(text)
+	return r.cutEscaped(r.replace.Replace(text))
 }
 
 func forms(s string) []string {

@@ -155,3 +155,16 @@ func TestAsked(t *testing.T) {
 		t.Errorf("NUMBER: %+v", a)
 	}
 }
+
+// TestTLSVerify: what takes the certificates' worth away is said.
+func TestTLSVerify(t *testing.T) {
+	for value, want := range map[string]bool{"": true, "true": true, "FALSE": false, "no": false} {
+		s := with(map[string]string{"X_TLS_VERIFY": value}, nil)
+		if got := s.TLSVerify("X_TLS_VERIFY"); got != want {
+			t.Errorf("X_TLS_VERIFY=%q: %t, want %t", value, got, want)
+		}
+		if warned := strings.Contains(strings.Join(s.Warnings(), " "), "X_TLS_VERIFY=false"); warned == want {
+			t.Errorf("X_TLS_VERIFY=%q: warned %t, want %t", value, warned, !want)
+		}
+	}
+}

@@ -23,6 +23,11 @@ func parseReply(body []byte) (r reply, ok bool) {
 	return r, err == nil && r.Code >= 0
 }
 
+const notHEC = "SPLUNK_HEC_URL does not lead to a HEC endpoint"
+
+// accepted is HEC's answer to nearly every request, and not parsed for that.
+const accepted = `{"text":"Success","code":0}`
+
 const (
 	codeNoData     = 5
 	codeServerBusy = 9
@@ -72,6 +77,9 @@ var meanings = [...]meaning{
 
 // judge turns HEC's answer to a request of n records into a verdict.
 func judge(a *httpsend.Answer, n int) error {
+	if a.OK() && string(a.Body) == accepted {
+		return nil
+	}
 	r, ok := parseReply(a.Body)
 	if !ok {
 		return judgeStatus(a)
@@ -90,11 +98,14 @@ func judge(a *httpsend.Answer, n int) error {
 		}
 		return a.Fault(m.kind, code, m.hint)
 	}
-	kind := httpsend.KindOf(a.Status)
-	if kind == fault.Rejected { // of a code we do not know, only a guess could say that the event is at fault
+	kind, hint := httpsend.KindOf(a.Status), ""
+	switch {
+	case kind == fault.Rejected: // of a code we do not know, only a guess could say that the event is at fault
 		kind = fault.Transient
+	case kind == fault.Held && a.Status/100 != 3: // splunkd's own 404 has a code, too
+		hint = notHEC
 	}
-	return a.Fault(kind, code, "")
+	return a.Fault(kind, code, hint)
 }
 
 // judgeStatus judges an answer that is not HEC's: a proxy's, a web page, or cut off. None of them is a success.
@@ -104,7 +115,7 @@ func judgeStatus(a *httpsend.Answer) error {
 		if a.Status/100 == 3 {
 			return a.Fault(kind, "", "")
 		}
-		return a.Fault(kind, "", "SPLUNK_HEC_URL does not lead to a HEC endpoint")
+		return a.Fault(kind, "", notHEC)
 	case fault.Transient, fault.Throttled, fault.Denied, fault.TooLarge, fault.Rejected, fault.Unjudged:
 		return a.Fault(kind, "", "")
 	}

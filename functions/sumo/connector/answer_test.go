@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -242,4 +243,21 @@ func FuzzAnswer(f *testing.F) {
 			t.Errorf("status %d with %q: warning %q, told %q", status, body, warning, told)
 		}
 	})
+}
+
+// TestPlainCodeIsNeverTold: a source's code that looks like an answer's code is cut out of it all the same.
+func TestPlainCodeIsNeverTold(t *testing.T) {
+	const code = "ZaVnC4dhaV"
+	s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]string{"code": path.Base(r.URL.Path)})
+	})
+	c := connect(t, s.URL, map[string]string{"SUMO_HTTP_SOURCE_URL": s.URL + sourcePath + code})
+	e := parse(t, `{"time":1}`)
+	b := deliver.NewBatch(c.Format(), [][]byte{e.Body}, []*event.Event{e})
+	if err := c.Send(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	if told := strings.Join(b.Warnings(), " "); strings.Contains(told, code) || !strings.Contains(told, "code [redacted]") {
+		t.Errorf("warnings: %s", told)
+	}
 }

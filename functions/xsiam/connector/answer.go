@@ -34,12 +34,14 @@ func judge(a *httpsend.Answer, auth string) error {
 // keyHint adds what is the likeliest cause where the way to prove the key does not fit the endpoint.
 func keyHint(status int, auth string) string {
 	switch {
-	case status == http.StatusUnauthorized && auth == authHMAC:
-		return hintKey + "; an HTTP log collector of Cortex wants XSIAM_AUTH=token"
 	case auth == authToken:
-		return hintKey + "; it must be the token of the HTTP log collector, not an API key"
-	case auth == authStandard, auth == authAdvanced:
+		return hintKey + "; with XSIAM_AUTH=token it must be the token of the HTTP log collector, not an API key"
+	case auth == authStandard:
 		return hintKey + "; XSIAM_AUTH must be the key's security level, and XSIAM_API_KEY_ID its ID"
+	case auth == authAdvanced:
+		return hintKey + "; XSIAM_AUTH must be the key's security level, XSIAM_API_KEY_ID its ID, and the clock right"
+	case status == http.StatusUnauthorized:
+		return hintKey + ", or XSIAM_API_KEY_ID is another key's; an HTTP log collector of Cortex wants XSIAM_AUTH=token"
 	}
 	return hintKey
 }

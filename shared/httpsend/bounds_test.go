@@ -1,0 +1,192 @@
+package httpsend
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/secret"
+)
+
+// TestKindOf: what a status means where a SIEM's documents say nothing else.
+func TestKindOf(t *testing.T) {
+	want := map[int]fault.Kind{
+		301: fault.Held, 302: fault.Held, 304: fault.Held, 307: fault.Held, 308: fault.Held,
+		400: fault.Rejected, 422: fault.Rejected, 401: fault.Denied, 403: fault.Denied,
+		404: fault.Held, 405: fault.Held, 407: fault.Held, 410: fault.Held, 415: fault.Held,
+		413: fault.TooLarge, 429: fault.Throttled,
+		0: fault.Transient, 100: fault.Transient, 200: fault.Transient, 402: fault.Transient, 408: fault.Transient, 418: fault.Transient,
+		500: fault.Transient, 501: fault.Transient, 502: fault.Transient, 503: fault.Transient, 504: fault.Transient, 599: fault.Transient, 999: fault.Transient,
+	}
+	for status, kind := range want {
+		if got := KindOf(status); got != kind {
+			t.Errorf("%d is %s, want %s", status, got, kind)
+		}
+	}
+}
+
+// TestAnswerIsNotReadOn: of an answer that never ends no more is read than is kept.
+func TestAnswerIsNotReadOn(t *testing.T) {
+	var written atomic.Int64
+	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
+		filler := bytes.Repeat([]byte("x"), 64<<10)
+		for {
+			n, err := w.Write(filler)
+			if written.Add(int64(n)); err != nil {
+				return
+			}
+		}
+	})
+	const most = 64 << 20 // what the sockets between may hold, and far less than comes in the time there is
+	before := allocated()
+	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
+	if err != nil || !errors.Is(a.Broken, errTooLong) || len(a.Body) != defaultMaxAnswer {
+		t.Fatalf("%v, %+v", err, a)
+	}
+	if n := written.Load(); n > most {
+		t.Errorf("%d bytes of it were taken, want at most %d", n, most)
+	}
+	if n := allocated() - before; n > most {
+		t.Errorf("%d bytes were allocated for it, want at most %d", n, most)
+	}
+}
+
+func allocated() uint64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.TotalAlloc
+}
+
+// TestAnswerHeaderIsBounded: a header that goes on and on is given up.
+func TestAnswerHeaderIsBounded(t *testing.T) {
+	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Long", strings.Repeat("x", 200<<10))
+	})
+	if a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)}); err == nil {
+		t.Errorf("an answer with a header of 200 KiB is taken: %d", a.Status)
+	}
+}
+
+// TestAnswerIsNotInflated: compressed bytes that nobody asked for stay as they are, and few.
+func TestAnswerIsNotInflated(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	_, _ = z.Write(make([]byte, 10<<20))
+	_ = z.Close()
+	var asked string
+	srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
+		asked = r.Header.Get("Accept-Encoding")
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(bomb.Bytes())
+	})
+	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
+	if err != nil || !bytes.Equal(a.Body, bomb.Bytes()) || asked != "" {
+		t.Errorf("%v, %d bytes of %d, Accept-Encoding %q", err, len(a.Body), bomb.Len(), asked)
+	}
+}
+
+// TestBrokenAnswers: an answer that ends early says so.
+func TestBrokenAnswers(t *testing.T) {
+	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		_, _ = io.WriteString(w, `{"text":"Success","code":0}`)
+	})
+	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
+	if err != nil || !errors.Is(a.Broken, io.ErrUnexpectedEOF) || string(a.Body) != `{"text":"Success","code":0}` {
+		t.Errorf("%v, %+v", err, a)
+	}
+}
+
+// TestPlainStaysPlain: a request that wants no compression gets none.
+func TestPlainStaysPlain(t *testing.T) {
+	var encoding string
+	var body []byte
+	srv := serve(t, false, func(_ http.ResponseWriter, r *http.Request) {
+		encoding = r.Header.Get("Content-Encoding")
+		body, _ = io.ReadAll(r.Body)
+	})
+	_, err := New(Config{Timeout: 5 * time.Second, Gzip: true}).Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: []byte("grant"), Plain: true})
+	if err != nil || encoding != "" || string(body) != "grant" {
+		t.Errorf("%v, Content-Encoding %q, body %q", err, encoding, body)
+	}
+}
+
+// TestConcurrentBodies: each request has its own body and its own header, however many there are at once.
+func TestConcurrentBodies(t *testing.T) {
+	srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
+		z, err := gzip.NewReader(r.Body)
+		if err == nil {
+			_, err = io.Copy(w, z)
+		}
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+	})
+	c := New(Config{Timeout: 30 * time.Second, Gzip: true, MaxAnswer: 1 << 20})
+	header := http.Header{"Authorization": {"x"}}
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 10 {
+				body := bytes.Repeat(fmt.Appendf(nil, "request %d.%d ", i, j), 5000)
+				a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Header: header, Body: body})
+				if err != nil || !bytes.Equal(a.Body, body) {
+					t.Errorf("request %d.%d did not arrive as it was sent: %v", i, j, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestDeadConnection: a kept connection that the peer has closed costs no attempt.
+func TestDeadConnection(t *testing.T) {
+	var requests atomic.Int32
+	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
+		if requests.Add(1) != 2 {
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack() // before a byte of an answer
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = conn.Close()
+	})
+	c := New(Config{Timeout: 5 * time.Second})
+	for i := range 2 {
+		if _, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: []byte("x")}); err != nil {
+			t.Errorf("request %d: %v", i, err)
+		}
+	}
+	if n := requests.Load(); n != 3 {
+		t.Errorf("%d requests arrived, want the second one twice", n)
+	}
+}
+
+// TestOwnSecretIsCut: a secret that one request alone has, a signature say, is cut out of its answer as well.
+func TestOwnSecretIsCut(t *testing.T) {
+	srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, "you sent "+r.Header.Get("Authorization"))
+	})
+	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL),
+		Header: http.Header{"Authorization": {"Bearer only-once"}}, Secret: secret.New("only-once")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := a.Fault(fault.Rejected, "", "").Error(); strings.Contains(text, "only-once") || !strings.Contains(text, "Bearer [redacted]") {
+		t.Errorf("fault: %s", text)
+	}
+}
