@@ -1,0 +1,305 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+)
+
+// events makes n events no other test has.
+func events(n int) []string {
+	generator := ocsfgen.New(uint64(time.Now().UnixNano()))
+	generator.Now = time.Now
+	out := make([]string, n)
+	for i := range out {
+		for out[i] == "" || len(out[i]) > 20_000 { // the giants have a test of their own
+			out[i] = string(generator.Next())
+		}
+	}
+	return out
+}
+
+func idOf(event string) string { return siem.EventID([]byte(event)) }
+
+// enqueue puts bodies into a queue, ten at a time, and returns their message ids.
+func (w *world) enqueue(t *testing.T, queue string, bodies ...string) []string {
+	t.Helper()
+	var ids []string
+	for part := range slices.Chunk(bodies, 10) {
+		var entries []types.SendMessageBatchRequestEntry
+		for i, body := range part {
+			entries = append(entries, types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(body)})
+		}
+		out, err := w.sqs.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &queue, Entries: entries})
+		if err != nil || len(out.Failed) > 0 {
+			t.Fatalf("enqueueing: %v %v", err, out)
+		}
+		for _, ok := range out.Successful {
+			ids = append(ids, *ok.MessageId)
+		}
+	}
+	return ids
+}
+
+// depth is how many messages a queue holds, those under way included.
+func (w *world) depth(t *testing.T, queue string) int {
+	t.Helper()
+	out := must(w.sqs.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
+		QueueUrl: &queue, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
+	}))(t)
+	total := 0
+	for _, name := range []string{"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"} {
+		total += must(strconv.Atoi(out.Attributes[name]))(t)
+	}
+	return total
+}
+
+func (w *world) deadLetterQueue() string { return w.cloud.Queue("DeadLetterQueue") }
+
+// settle waits until nothing is under way: every event is in its SIEM or in the bucket.
+func (w *world) settle(t *testing.T, actors ...*actor) {
+	t.Helper()
+	eventually(t, "the queues to empty", func() bool {
+		for _, a := range actors {
+			if w.depth(t, w.cloud.Queue(a.Queue())) > 0 {
+				return false
+			}
+		}
+		return w.depth(t, w.deadLetterQueue()) == 0
+	})
+}
+
+// feed has the connectors' mappings poll until the test ends, after which nothing is left of what they did.
+func (w *world) feed(t *testing.T, actors ...*actor) (stop func()) {
+	t.Helper()
+	w.enable(t, true, actors)
+	stop = sync.OnceFunc(func() { w.enable(t, false, actors) })
+	t.Cleanup(stop)
+	return stop
+}
+
+// enable starts or stops mappings, all at once: stopping one takes as long as its long poll.
+func (w *world) enable(t *testing.T, on bool, actors []*actor) {
+	t.Helper()
+	var all sync.WaitGroup
+	for _, a := range actors {
+		all.Go(func() {
+			if err := w.cloud.SetEnabled(a.mapping(), on); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// receive takes everything out of a queue.
+func (w *world) receive(t *testing.T, queue string) []types.Message {
+	t.Helper()
+	var all []types.Message
+	for w.depth(t, queue) > 0 {
+		out := must(w.sqs.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
+			QueueUrl: &queue, MaxNumberOfMessages: 10, VisibilityTimeout: 5, MessageAttributeNames: []string{"All"},
+			MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll},
+		}))(t)
+		for _, m := range out.Messages {
+			must(w.sqs.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: &queue, ReceiptHandle: m.ReceiptHandle}))(t)
+		}
+		all = append(all, out.Messages...)
+	}
+	return all
+}
+
+// letter is a line of a dead-letter object.
+type letter struct {
+	Timestamp string          `json:"timestamp"`
+	Connector string          `json:"connector"`
+	Error     string          `json:"error"`
+	Event     json.RawMessage `json:"event"`
+	Base64    []byte          `json:"event_base64"`
+	Attempts  int             `json:"attempts"`
+	MessageID string          `json:"message_id"`
+	Replays   int             `json:"replays"`
+
+	key  string // of its object
+	line string
+}
+
+// objects are the keys of the bucket that hold a text.
+func (w *world) objects(t *testing.T, with string) []string {
+	t.Helper()
+	var keys []string
+	pages := s3.NewListObjectsV2Paginator(w.s3, &s3.ListObjectsV2Input{Bucket: aws.String(w.bucket())})
+	for pages.HasMorePages() {
+		for _, o := range must(pages.NextPage(t.Context()))(t).Contents {
+			if strings.Contains(*o.Key, with) {
+				keys = append(keys, *o.Key)
+			}
+		}
+	}
+	return keys
+}
+
+func (w *world) bucket() string { return w.cloud.Bucket("DeadLetterBucket") }
+
+func (w *world) object(t *testing.T, key string) string {
+	t.Helper()
+	out := must(w.s3.GetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String(w.bucket()), Key: &key}))(t)
+	defer out.Body.Close()
+	return string(must(io.ReadAll(out.Body))(t))
+}
+
+// pending are the dead letters in the bucket, replayed ones left out.
+func (w *world) pending(t *testing.T) []letter {
+	t.Helper()
+	var all []letter
+	for _, key := range w.objects(t, "/pending/") {
+		lines := bufio.NewScanner(strings.NewReader(w.object(t, key)))
+		lines.Buffer(nil, 4<<20)
+		for lines.Scan() {
+			l := letter{key: key, line: lines.Text()}
+			if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
+				t.Fatalf("%s: %.200q: %v", key, lines.Text(), err)
+			}
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
+// emptyBucket deletes all dead letters, and everything about them.
+func (w *world) emptyBucket(t *testing.T) {
+	t.Helper()
+	for _, key := range w.objects(t, "") {
+		must(w.s3.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: aws.String(w.bucket()), Key: aws.String(key)}))(t)
+	}
+}
+
+const replayPath = "/api/admin/siem/replay-dead-letter"
+
+// replayed is what the replay answers to a POST.
+type replayed struct {
+	Replayed, Skipped, Remaining int
+	ByConnector                  map[string]int `json:"by_connector"`
+	DryRun                       bool           `json:"dry_run"`
+	Errors                       []string
+}
+
+// ask calls the function URL, and decodes its answer into v.
+func (w *world) ask(t *testing.T, method, body string, v any) int {
+	t.Helper()
+	request := must(http.NewRequestWithContext(t.Context(), method, w.cloud.URL("ReplayFunction")+replayPath, bytes.NewReader([]byte(body))))(t)
+	request.Header.Set("Content-Type", "application/json")
+	response := must(http.DefaultClient.Do(request))(t)
+	defer response.Body.Close()
+	text := must(io.ReadAll(response.Body))(t)
+	if response.StatusCode == http.StatusOK {
+		if err := json.Unmarshal(text, v); err != nil {
+			t.Fatalf("%s %s: %s: %v", method, body, text, err)
+		}
+	}
+	return response.StatusCode
+}
+
+func (w *world) replay(t *testing.T, body string) replayed {
+	t.Helper()
+	var r replayed
+	if status := w.ask(t, http.MethodPost, body, &r); status != http.StatusOK {
+		t.Fatalf("replaying %s: status %d", body, status)
+	}
+	return r
+}
+
+func (w *world) counts(t *testing.T) map[string]int {
+	t.Helper()
+	var r struct{ Pending map[string]int }
+	if status := w.ask(t, http.MethodGet, "", &r); status != http.StatusOK {
+		t.Fatalf("counting: status %d", status)
+	}
+	return r.Pending
+}
+
+// message is one of an SQS event to invoke a function with.
+type message struct {
+	body       string // its bytes as they are
+	receives   int    // 0: 1
+	id         string // empty: made up
+	attributes map[string]string
+}
+
+// payload is an SQS event from a connector's queue. Bodies that are not UTF-8 are written into the JSON as they are, so
+// they must hold nothing that JSON escapes.
+func payload(a *actor, messages ...message) []byte {
+	var out bytes.Buffer
+	out.WriteString(`{"Records":[`)
+	for i, m := range messages {
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		id := m.id
+		if id == "" {
+			id = fmt.Sprintf("%08d-0000-4000-8000-%012d", i, time.Now().UnixNano()%1e12)
+		}
+		attributes := map[string]map[string]string{}
+		for name, value := range m.attributes {
+			attributes[name] = map[string]string{"stringValue": value, "dataType": "String"}
+		}
+		fmt.Fprintf(&out, `{"messageId":%q,"receiptHandle":"made-up-%d","body":%s,"attributes":{"ApproximateReceiveCount":"%d","SentTimestamp":"%d"},"messageAttributes":%s,`+
+			`"eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:us-east-1:123456789012:siem-%s","awsRegion":"us-east-1"}`,
+			id, i, quoted(m.body), max(1, m.receives), time.Now().UnixMilli(), encode(attributes), a.Name)
+	}
+	out.WriteString(`]}`)
+	return out.Bytes()
+}
+
+func payloadOf(a *actor, bodies ...string) []byte {
+	messages := make([]message, len(bodies))
+	for i, body := range bodies {
+		messages[i] = message{body: body}
+	}
+	return payload(a, messages...)
+}
+
+// quoted is a JSON string, or the bytes between quotes when they are not UTF-8.
+func quoted(text string) string {
+	if strings.ToValidUTF8(text, "") != text {
+		return `"` + text + `"`
+	}
+	return encode(text)
+}
+
+func encode(v any) string {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		panic(err) // texts and maps of them always marshal
+	}
+	return strings.TrimSuffix(out.String(), "\n")
+}
+
+// compact is an event without the white space between its tokens.
+func compact(t *testing.T, event string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := json.Compact(&out, []byte(event)); err != nil {
+		t.Fatalf("%.100q: %v", event, err)
+	}
+	return out.String()
+}

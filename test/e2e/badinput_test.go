@@ -1,0 +1,413 @@
+package e2e
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"github.com/arbitex/siem-connectors/local/mapping"
+	"github.com/arbitex/siem-connectors/local/siem/pki"
+)
+
+// TestBadBodies: a body that can never be delivered is a dead letter that says why, and the rest of its batch is delivered.
+func TestBadBodies(t *testing.T) {
+	bad := []struct{ name, body, reason string }{
+		{"no JSON", `no JSON`, "body: expected a JSON object, byte 0 is not JSON"},
+		{"cut off", `{"time":1773360000000,"metadata":{"uid":"cut`, "body: expected JSON, byte "},
+		{"an array", `[{"time":1773360000000}]`, "body: expected a JSON object, found an array"},
+		{"empty", ` `, "body: expected a JSON object, is empty"},
+		{"no UTF-8", "{\xff}", "body: expected UTF-8, byte 1 is not"},
+		{"no time", `{"class_uid":6003}`, "time: expected an integer (Unix milliseconds), absent"},
+		{"time as a text", `{"time":"1773360000000"}`, "time: expected an integer (Unix milliseconds, not negative), found a string"},
+		{"time with a fraction", `{"time":1773360000000.5}`, "time: expected an integer"},
+	}
+	for _, a := range w.order {
+		t.Run(a.Name, func(t *testing.T) {
+			w.emptyBucket(t)
+			healthy := events(4)
+			messages := []message{{body: healthy[0]}, {body: healthy[1]}}
+			for i, b := range bad {
+				messages = append(messages, message{body: b.body, id: "bad-" + strconv.Itoa(i)})
+			}
+			messages = append(messages, message{body: healthy[2]}, message{body: healthy[3]})
+			if left := failures(t, w.deployed(t, a.Function()), payload(a, messages...)); len(left) > 0 {
+				t.Errorf("the answer lists %v", left)
+			}
+			arrived(t, a, healthy)
+			w.settle(t)
+			letters := w.pending(t)
+			if len(letters) != len(bad) {
+				t.Errorf("%d dead letters, want %d", len(letters), len(bad))
+			}
+			for i, b := range bad {
+				hasReason(t, a, letters, "bad-"+strconv.Itoa(i), b.body, b.reason)
+			}
+		})
+	}
+}
+
+// arrived checks that each event is in the SIEM once, as far as the SIEM is told all of it.
+func arrived(t *testing.T, a *actor, events []string) {
+	t.Helper()
+	if a.Key == nil {
+		arrivedOnce(t, a, events)
+		return
+	}
+	times := map[string]int{}
+	for _, one := range a.Accepted() {
+		times[a.Took(one)]++
+	}
+	for _, event := range events {
+		if n := times[a.Key([]byte(event))]; n != 1 {
+			t.Errorf("event %s is %d times in %s", idOf(event), n, a.Name)
+		}
+	}
+}
+
+func hasReason(t *testing.T, a *actor, letters []letter, id, body, reason string) {
+	t.Helper()
+	i := slices.IndexFunc(letters, func(l letter) bool { return l.MessageID == id })
+	if i < 0 {
+		t.Errorf("%s (%.40q) has no dead letter", id, body)
+		return
+	}
+	l := letters[i]
+	if l.Connector != a.Name || !strings.Contains(l.Error, reason) {
+		t.Errorf("the dead letter of %.40q is of %s and says %q, want %q", body, l.Connector, l.Error, reason)
+	}
+	var text string
+	switch {
+	case strings.ToValidUTF8(body, "") != body: // SQS takes no such body: what is not UTF-8 is replaced on the way
+	case json.Valid([]byte(body)) && strings.HasPrefix(body, "{"):
+		if string(l.Event) != body {
+			t.Errorf("the event is %s, want %s", l.Event, body)
+		}
+	case json.Unmarshal(l.Event, &text) != nil || text != body:
+		t.Errorf("the event is %s, want the text %q", l.Event, body)
+	}
+}
+
+// TestDrainOfWhatIsNotUTF8: should such a body reach the drain, it is kept whole.
+func TestDrainOfWhatIsNotUTF8(t *testing.T) {
+	w.emptyBucket(t)
+	splunk := w.siems["splunk"]
+	body := "{\xff\xfe}"
+	if left := failures(t, w.deployed(t, "DeadLetterFunction"), payload(splunk, message{body: body})); len(left) > 0 {
+		t.Errorf("the answer lists %v", left)
+	}
+	letters := w.pending(t)
+	if len(letters) != 1 || string(letters[0].Base64) != body || !strings.Contains(letters[0].line, base64.StdEncoding.EncodeToString([]byte(body))) {
+		t.Errorf("in the bucket is %+v", letters)
+	}
+	w.emptyBucket(t)
+}
+
+const maxMessage = 1 << 20 // what SQS takes
+
+// sized makes an event of exactly that many bytes.
+func sized(id string, bytes int) string {
+	start := `{"time":1773360000123,"class_uid":6003,"metadata":{"uid":"` + id + `"},"unmapped":{"excerpt":"`
+	const end = `"}}`
+	return start + strings.Repeat("é", (bytes-len(start)-len(end))/2) + strings.Repeat("x", (bytes-len(start)-len(end))%2) + end
+}
+
+// TestLargestEvents takes events of 1 MiB and a little less, the largest that SQS takes, to every SIEM: each is there whole, or
+// as its stand-in, or is a dead letter. With a reason it may be too large for the dead-letter queue; then SQS's own redrive
+// has it.
+func TestLargestEvents(t *testing.T) {
+	w.emptyBucket(t)
+	sizes := []int{maxMessage, maxMessage - 700, 950_000}
+	sent := map[string][]string{}
+	ids := map[string][]string{}
+	stop := w.feed(t, w.order...)
+	slow := []*actor{w.siems["splunk"], w.siems["sumo"]} // which try to the last attempt, beside the others
+	for _, a := range append(slow, slices.DeleteFunc(slices.Clone(w.order), func(a *actor) bool { return slices.Contains(slow, a) })...) {
+		for _, size := range sizes {
+			event := sized(fmt.Sprintf("large-%s-%d", a.Name, size), size)
+			if len(event) != size {
+				t.Fatalf("made %d bytes, want %d", len(event), size)
+			}
+			sent[a.Name] = append(sent[a.Name], event)
+			ids[a.Name] = append(ids[a.Name], w.enqueue(t, w.cloud.Queue(a.Queue()), event)...)
+		}
+		if !slices.Contains(slow, a) {
+			w.settle(t, a)
+		}
+	}
+	w.settle(t, w.order...)
+	letters := w.pending(t)
+	for _, a := range w.order {
+		t.Run(a.Name, func(t *testing.T) {
+			for i, event := range sent[a.Name] {
+				judgeLarge(t, a, event, ids[a.Name][i], letters)
+			}
+		})
+	}
+	stop()
+	t.Run("back", func(t *testing.T) { largeComeBack(t, letters) })
+	w.emptyBucket(t)
+}
+
+// whole, shortened and dead are what becomes of large events in each SIEM.
+func fateOf(connector string, size int) string {
+	switch connector {
+	case "elastic", "xsiam":
+		return "whole"
+	case "sentinel":
+		return "shortened" // a column takes 64 KB
+	case "qradar":
+		return "whole" // its columns are small
+	case "datadog":
+		if size > 950_000 {
+			return "shortened"
+		}
+	case "splunk", "sumo":
+		if size > 990_000 {
+			return "dead"
+		}
+	}
+	return "whole"
+}
+
+func judgeLarge(t *testing.T, a *actor, event, messageID string, letters []letter) {
+	t.Helper()
+	in := taken(a)[idOf(event)]
+	var dead []letter
+	for _, l := range letters {
+		if l.MessageID == messageID {
+			dead = append(dead, l)
+		}
+	}
+	want := fateOf(a.Name, len(event))
+	if len(in)+len(dead) != 1 || (want == "dead") != (len(dead) == 1) {
+		t.Errorf("the event of %d bytes is %d times in the SIEM and has %d dead letters, want it %s", len(event), len(in), len(dead), want)
+		return
+	}
+	if want == "dead" {
+		reason := "SQS gave up after 4 receives"
+		if len(event) <= maxMessage-700 {
+			// Splunk's limit is a setting of the server, and so the server's word is taken.
+			reason = map[string]string{"splunk": "status 413", "sumo": "the SIEM takes at most"}[a.Name]
+		}
+		if string(dead[0].Event) != event || !strings.Contains(dead[0].Error, reason) || dead[0].Connector != a.Name {
+			t.Errorf("the dead letter of %d bytes is of %s and says %q, want %q", len(dead[0].Event), dead[0].Connector, dead[0].Error, reason)
+		}
+		return
+	}
+	if in[0].Truncated != (want == "shortened") {
+		t.Errorf("the event of %d bytes is shortened: %v, want it %s", len(event), in[0].Truncated, want)
+	}
+	sum := sha256.Sum256([]byte(event))
+	standIn := fmt.Sprintf(`{"truncated":true,"bytes":%d,"sha256":"%s","class_uid":6003,"time":1773360000123,"metadata":{"uid":"%s"}}`,
+		len(event), hex.EncodeToString(sum[:]), idOf(event))
+	switch {
+	case in[0].Event == nil:
+	case want == "shortened" && string(in[0].Event) != standIn:
+		t.Errorf("in its place is %s, want %s", in[0].Event, standIn)
+	case want == "whole" && string(in[0].Event) != event:
+		t.Errorf("the event of %d bytes arrived with %d", len(event), len(in[0].Event))
+	}
+}
+
+// largeComeBack has the largest dead letters put back: a message of exactly SQS's size has no room for an attribute.
+func largeComeBack(t *testing.T, letters []letter) {
+	got := w.replay(t, "")
+	if got.Replayed != len(letters) || got.Remaining != 0 || len(letters) == 0 {
+		t.Errorf("of %d dead letters: %+v", len(letters), got)
+	}
+	var bodies []string
+	for _, name := range []string{"splunk", "sumo"} {
+		for _, m := range w.receive(t, w.cloud.Queue(w.siems[name].Queue())) {
+			bodies = append(bodies, *m.Body)
+		}
+	}
+	for _, l := range letters {
+		if !slices.Contains(bodies, string(l.Event)) {
+			t.Errorf("the dead letter of %d bytes was not put back", len(l.Event))
+		}
+	}
+}
+
+// TestBadConfiguration: whatever is wrong with the set-up, no event is rejected for it. What can be known beforehand is the
+// error of the invocation, and names the variable; what shows on the way holds the events back.
+func TestBadConfiguration(t *testing.T) {
+	splunk := w.siems["splunk"]
+	stranger, err := pki.New("another CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := w.full(t, splunk)
+	with := func(changes map[string]string) map[string]string {
+		env := maps.Clone(full)
+		maps.Copy(env, changes)
+		return env
+	}
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		want []string // in the error
+	}{
+		{"a URL that is none", with(map[string]string{"SPLUNK_HEC_URL": "splunk.example.com:8088"}), []string{"SPLUNK_HEC_URL"}},
+		{"an http URL", with(map[string]string{"SPLUNK_HEC_URL": "http://splunk.example.com:8088"}), []string{"SPLUNK_HEC_URL", "https"}},
+		{"a bundle that is none", with(map[string]string{"SPLUNK_HEC_TLS_CA_BUNDLE": "no PEM"}), []string{"SPLUNK_HEC_TLS_CA_BUNDLE"}},
+		{"an empty secret", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "")}), []string{"SIEM_SECRET_ID", "is empty"}},
+		{"a secret without the key", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "{}")}), []string{"SPLUNK_HEC_TOKEN"}},
+		{"a secret with an empty key", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `{"SPLUNK_HEC_TOKEN":" "}`)}), []string{"SPLUNK_HEC_TOKEN"}},
+		{"a secret that is no JSON", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "canary-of-a-bare-token")}), []string{"SIEM_SECRET_ID", "is not JSON"}},
+		{"a secret that is no object", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `"canary-of-a-bare-token"`)}), []string{"SIEM_SECRET_ID", "no object"}},
+		{"a secret that is not there", with(map[string]string{"SIEM_SECRET_ID": "nobody-made-it"}), []string{"SIEM_SECRET_ID", "nobody-made-it"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := w.function(t, splunk, c.env)
+			for range 2 { // and not at the first invocation only
+				r := must(f.Invoke(t.Context(), payloadOf(splunk, events(1)...)))(t)
+				if r.Error == nil {
+					t.Fatalf("the function answered %s", r.Payload)
+				}
+				for _, want := range c.want {
+					if !strings.Contains(r.Error.Message, want) {
+						t.Errorf("the error is %q, want %q in it", r.Error.Message, want)
+					}
+				}
+			}
+		})
+	}
+	w.vault.add("a secret of a wrong form", "canary-of-a-bare-token")
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		log  string // how the failure is counted in the log
+	}{
+		{"nobody listens", with(map[string]string{"SPLUNK_HEC_URL": "https://127.0.0.1:1"}), `"transient at connect":1`},
+		{"no such path", with(map[string]string{"SPLUNK_HEC_URL": splunk.door + "/services/nothing"}), `"held status=404`},
+		{"an unknown CA", with(map[string]string{"SPLUNK_HEC_TLS_CA_BUNDLE": stranger.PEM()}), `"held at tls":1`},
+		{"another index", with(map[string]string{"SPLUNK_HEC_INDEX": "forbidden"}), `"held status=400 code=7":1`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := len(w.output.String())
+			sent := events(1)
+			if left := failures(t, beside(t, w.function(t, splunk, c.env)), payload(splunk, message{body: sent[0], id: "kept"})); !slices.Equal(left, []string{"kept"}) {
+				t.Errorf("the answer lists %v, want the one event", left)
+			}
+			eventually(t, "the log to say "+c.log, func() bool { return strings.Contains(w.output.String()[before:], c.log) })
+			if len(taken(splunk)[idOf(sent[0])]) > 0 {
+				t.Error("the event has arrived")
+			}
+		})
+	}
+	if n := w.depth(t, w.deadLetterQueue()); n != 0 {
+		t.Errorf("%d events were rejected because of the configuration", n)
+	}
+}
+
+// TestMisconfiguredConsumesNothing: a function that misses variables names them all in one error, leaves its messages in the
+// queue, and goes on when the last of them is put into its secret.
+func TestMisconfiguredConsumesNothing(t *testing.T) {
+	for _, a := range w.order {
+		t.Run(a.Name, func(t *testing.T) {
+			id := w.secret(t, "{}")
+			env := map[string]string{
+				"AWS_ENDPOINT_URL": w.gate.function(a.Name), "SIEM_SECRET_ID": id, "SIEM_QUEUE_URL": w.cloud.Queue(a.Queue()),
+				"SIEM_MAX_ATTEMPTS": "none", "SIEM_BACKOFF_INITIAL_SECONDS": "-1",
+			}
+			for _, name := range []string{"SSL_CERT_FILE", "QRADAR_SYSLOG_PROTOCOL"} {
+				if value := a.Settings()[name]; value != "" {
+					env[name] = value
+				}
+			}
+			f := w.function(t, a, env)
+			r := must(f.Invoke(t.Context(), payloadOf(a, events(1)...)))(t)
+			if r.Error == nil {
+				t.Fatalf("the function answered %s", r.Payload)
+			}
+			for _, name := range append(required[a.Name], "SIEM_DEAD_LETTER_QUEUE_URL", "SIEM_MAX_ATTEMPTS", "SIEM_BACKOFF_INITIAL_SECONDS") {
+				if !strings.Contains(r.Error.Message, name) {
+					t.Errorf("the error does not name %s: %s", name, r.Error.Message)
+				}
+			}
+		})
+	}
+	t.Run("queue", misconfiguredQueue)
+}
+
+// required are the variables that a connector cannot do without.
+var required = map[string][]string{
+	"splunk":   {"SPLUNK_HEC_URL", "SPLUNK_HEC_TOKEN"},
+	"sentinel": {"SENTINEL_TENANT_ID", "SENTINEL_CLIENT_ID", "SENTINEL_DCR_ENDPOINT", "SENTINEL_DCR_RULE_ID", "SENTINEL_DCR_STREAM_NAME", "SENTINEL_CLIENT_SECRET"},
+	"elastic":  {"ELASTIC_URL", "ELASTIC_API_KEY"},
+	"datadog":  {"DATADOG_API_KEY"},
+	"sumo":     {"SUMO_HTTP_SOURCE_URL"},
+	"qradar":   {"QRADAR_SYSLOG_HOST"},
+	"xsiam":    {"XSIAM_URL", "XSIAM_API_KEY", "XSIAM_API_KEY_ID"},
+}
+
+// misconfiguredQueue puts a misconfigured function behind a real queue.
+func misconfiguredQueue(t *testing.T) {
+	splunk := w.siems["splunk"]
+	env := w.variables(splunk)
+	env["SIEM_SECRET_ID"] = w.secret(t, "{}")
+	f := w.function(t, splunk, env)
+	queue := w.cloud.Queue(splunk.Queue())
+	refused := make(chan error, 100)
+	ctx, cancel := context.WithCancel(t.Context())
+	poller := mapping.Start(ctx, mapping.Config{
+		QueueARN: "arn:aws:sqs:us-east-1:123456789012:siem-splunk", Region: "us-east-1", BatchSize: 10, MaximumConcurrency: 2,
+		ReportBatchItemFailures: true, Enabled: true, Queue: mapping.SQS{Client: w.sqs, URL: queue},
+		Invoke: func(ctx context.Context, payload []byte) ([]byte, error) {
+			r, err := f.Invoke(ctx, payload)
+			if err == nil && r.Error != nil {
+				err = r.Error
+			}
+			refused <- err
+			return r.Payload, err
+		},
+	})
+	defer func() { cancel(); <-poller.Done() }()
+	sent := events(3)
+	w.enqueue(t, queue, sent...)
+	if err := <-refused; err == nil || !strings.Contains(err.Error(), "SPLUNK_HEC_TOKEN") {
+		t.Errorf("the batch ended with %v, want an error that names SPLUNK_HEC_TOKEN", err)
+	}
+	if n := w.depth(t, queue); n != len(sent) {
+		t.Errorf("%d messages are in the queue, want all %d", n, len(sent))
+	}
+	if n := w.depth(t, w.deadLetterQueue()); n != 0 {
+		t.Errorf("%d messages are on the dead-letter queue", n)
+	}
+	w.put(t, env["SIEM_SECRET_ID"], encode(splunk.Secret()))
+	w.bringBack("splunk", queue)
+	w.settle(t, splunk)
+	arrivedOnce(t, splunk, sent)
+}
+
+// put makes a text the current version of a secret.
+func (w *world) put(t *testing.T, id, text string) {
+	t.Helper()
+	must(w.secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &id, SecretString: &text}))(t)
+}
+
+// TestReplayRefusesBadRequests: each is answered with what is wrong, and none changes anything.
+func TestReplayRefusesBadRequests(t *testing.T) {
+	var ignored replayed
+	for body, want := range map[string]int{
+		`{"connector":"nobody"}`: 400, `{"limit":0}`: 400, `{"from":"yesterday"}`: 400, `{"colour":"red"}`: 400, `[]`: 400, `{`: 415,
+	} {
+		if got := w.ask(t, http.MethodPost, body, &ignored); got != want {
+			t.Errorf("POST %s is answered %d, want %d", body, got, want)
+		}
+	}
+	if got := w.ask(t, http.MethodPut, "", &ignored); got != http.StatusMethodNotAllowed {
+		t.Errorf("PUT is answered %d", got)
+	}
+}

@@ -1,0 +1,384 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/arbitex/siem-connectors/local/siem"
+)
+
+// The tests of this file end a function's process with SIGKILL at every step it makes on the network: before the other
+// side knows of it, in the midst of it, and when it is done and the function does not know yet. What the steps are is
+// learnt from a run that is left in peace.
+
+// point is a moment at which a process is ended.
+type point struct {
+	step
+	when moment
+}
+
+func (p point) String() string { return fmt.Sprintf("%s %s %d", p.when, p.name, p.n+1) }
+
+// points are the moments of the first invocation of a run, by what passed the doors of a function and of its SIEM.
+func points(run []exchange, function, siemDoor string) []point {
+	count := map[step]int{}
+	var all []point
+	for _, e := range run {
+		if e.door != function && e.door != siemDoor || e.name == "next" && e.ended.IsZero() {
+			continue // a process that is waiting, or waited when it was ended
+		}
+		s := step{door: e.door, name: e.name}
+		s.n = count[s]
+		count[step{door: e.door, name: e.name}]++
+		if e.name != "next" {
+			all = append(all, point{s, before})
+		}
+		if e.door == siemDoor {
+			all = append(all, point{s, during})
+		}
+		all = append(all, point{s, after})
+		if e.name == "response" {
+			break
+		}
+	}
+	return all
+}
+
+// names are the names of the steps among points, each once.
+func names(points []point) []string {
+	var out []string
+	for _, p := range points {
+		if !slices.Contains(out, p.name) {
+			out = append(out, p.name)
+		}
+	}
+	return out
+}
+
+// wantSteps checks that a run made the steps that the test is about.
+func wantSteps(t *testing.T, points []point, want ...string) {
+	t.Helper()
+	for _, name := range want {
+		if !slices.Contains(names(points), name) {
+			t.Fatalf("the run made the steps %q, and not %q", names(points), name)
+		}
+	}
+}
+
+// killAt ends a function's processes at p, and has SQS bring back at once what the function was handling: a test cannot
+// wait until the visibility time-out is over. mend is done on the way.
+func (w *world) killAt(id, function, queue string, p point, mend func()) (killed func() bool) {
+	return w.gate.watch(p.step, p.when, func() {
+		w.cloud.Kill(id)
+		mend()
+		if p.name != "response" || p.when == before {
+			w.bringBack(function, queue)
+		}
+	})
+}
+
+// bringBack ends the visibility time-out of the messages that a function was handed last.
+func (w *world) bringBack(function, queue string) {
+	var last []byte
+	for _, e := range named(w.gate.since(time.Time{}, function), "next") {
+		if len(e.answer) > 0 {
+			last = e.answer
+		}
+	}
+	var p struct {
+		Records []struct{ ReceiptHandle string }
+	}
+	if json.Unmarshal(last, &p) != nil || len(p.Records) == 0 {
+		return
+	}
+	in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &queue}
+	for i, r := range p.Records {
+		in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{
+			Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(r.ReceiptHandle), VisibilityTimeout: 0,
+		})
+	}
+	// One that is in the queue again already is refused; it needs nothing.
+	_, _ = w.sqs.ChangeMessageVisibilityBatch(context.Background(), in)
+}
+
+// TestKilledConnector: every event ends up in the SIEM or in a dead letter, and no more often than twice, as there was one
+// process that did not live to say what it had done.
+func TestKilledConnector(t *testing.T) {
+	for _, name := range []string{"splunk", "sentinel"} {
+		a := w.siems[name]
+		w.feed(t, a)
+		w.emptyBucket(t)
+		began := time.Now()
+		killRun(t, a, nil)
+		all := points(w.gate.since(began, ""), a.Name, "siem:"+a.Name)
+		wantSteps(t, all, "next", "GetSecretValue", "POST", "SendMessageBatch", "ChangeMessageVisibilityBatch", "response")
+		for _, p := range all {
+			if a.Name == "sentinel" && (p.name != "POST" || p.n > 1) {
+				continue // what is its own is the token, and the first delivery after it
+			}
+			t.Run(a.Name+" "+p.String(), func(t *testing.T) { killRun(t, a, &p) })
+		}
+	}
+}
+
+// killRun takes six events through a fresh process: one is refused for its content, and a request later the SIEM is down
+// for once, so that there is something to deliver, something to reject and something to retry. With a point, the process
+// is killed there.
+func killRun(t *testing.T, a *actor, p *point) {
+	t.Helper()
+	w.cloud.Kill(a.Function())
+	sent := events(6)
+	refused := refusedAt(a)
+	a.poisoned(t, idOf(sent[refused]))
+	requests, last := 0, (*http.Request)(nil) // the simulator may ask more than once about a request
+	a.Inject(siem.Fault{Kind: siem.Status, Status: http.StatusServiceUnavailable, Times: 1, Name: "once", On: func(r *http.Request) bool {
+		if r.Method != http.MethodPost || strings.HasSuffix(r.URL.Path, "/token") {
+			return false
+		}
+		if r != last {
+			requests, last = requests+1, r
+		}
+		return requests == downAt(a)
+	}})
+	mend := func() { a.Inject(siem.Fault{Kind: siem.Heal, Name: "once"}) }
+	defer mend()
+	killed := func() bool { return true }
+	if p != nil {
+		killed = w.killAt(a.Function(), a.Name, w.cloud.Queue(a.Queue()), *p, mend)
+	} else {
+		w.gate.watch(step{}, "", nil)
+	}
+	ids := w.enqueue(t, w.cloud.Queue(a.Queue()), sent...)
+	w.settle(t, a)
+	eventually(t, "the process to be killed: the run came by no such point", killed)
+	w.settle(t, a)
+	accountFor(t, a, sent, ids, refused, p)
+}
+
+// refusedAt and downAt are which event of a run is refused, and at which request after that the SIEM is down, so that
+// others have been taken before and some are still to come. Splunk takes what stands before the one it refuses; for the
+// other the batch is halved until the culprit stands alone: 6, 3, 3, and of the first half 1 and 2.
+func refusedAt(a *actor) int {
+	if a.Name == "splunk" {
+		return 2
+	}
+	return 0
+}
+
+func downAt(a *actor) int {
+	if a.Name == "splunk" {
+		return 2
+	}
+	return 5
+}
+
+// accountFor checks where a run's events are, of which one was refused.
+func accountFor(t *testing.T, a *actor, sent, messageIDs []string, refused int, p *point) {
+	t.Helper()
+	most := 2 // a killed process has delivered what the next one delivers again
+	if p == nil {
+		most = 1
+	}
+	have := taken(a)
+	letters := map[string][]letter{}
+	for _, l := range w.pending(t) {
+		letters[l.MessageID] = append(letters[l.MessageID], l)
+	}
+	for i, event := range sent {
+		inSIEM, dead := have[idOf(event)], letters[messageIDs[i]]
+		if i == refused {
+			if len(inSIEM) != 0 || len(dead) < 1 || len(dead) > most {
+				t.Errorf("the refused event is %d times in %s and has %d dead letters", len(inSIEM), a.Name, len(dead))
+			}
+			for _, l := range dead {
+				if string(l.Event) != compact(t, event) || !strings.HasPrefix(l.Error, "status 400") {
+					t.Errorf("the dead letter is %s", l.line)
+				}
+			}
+			continue
+		}
+		if len(inSIEM) < 1 || len(inSIEM) > most || len(dead) > 0 {
+			t.Errorf("event %d is %d times in %s and has %d dead letters", i, len(inSIEM), a.Name, len(dead))
+		}
+		for _, one := range inSIEM {
+			if string(one.Event) != compact(t, event) {
+				t.Errorf("event %d arrived as %s", i, one.Event)
+			}
+		}
+	}
+}
+
+// TestKilledDrain: every dead letter is in S3, in the one object that its batch makes.
+func TestKilledDrain(t *testing.T) {
+	began := time.Now()
+	killDrain(t, nil)
+	all := points(w.gate.since(began, "deadletter"), "deadletter", "")
+	wantSteps(t, all, "next", "PutObject pending", "response")
+	for _, p := range all {
+		t.Run(p.String(), func(t *testing.T) { killDrain(t, &p) })
+	}
+}
+
+// killDrain has a fresh process drain dead letters of two connectors.
+func killDrain(t *testing.T, p *point) {
+	t.Helper()
+	w.emptyBucket(t)
+	w.cloud.Kill("DeadLetterFunction")
+	sent := events(6)
+	var entries []types.SendMessageBatchRequestEntry
+	for i, event := range sent {
+		connector := []string{"splunk", "elastic"}[i%2]
+		entries = append(entries, types.SendMessageBatchRequestEntry{
+			Id: aws.String(strconv.Itoa(i)), MessageBody: &event, MessageAttributes: attributes(map[string]string{
+				"connector": connector, "error": "status 400", "attempts": "1", "message_id": "original-" + strconv.Itoa(i),
+				"failed_at": "2026-03-13T00:00:00.000Z",
+			}),
+		})
+	}
+	killed := func() bool { return true }
+	if p != nil {
+		killed = w.killAt("DeadLetterFunction", "deadletter", w.deadLetterQueue(), *p, func() {})
+	} else {
+		w.gate.watch(step{}, "", nil)
+	}
+	must(w.sqs.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: aws.String(w.deadLetterQueue()), Entries: entries}))(t)
+	w.settle(t)
+	eventually(t, "the process to be killed: the run came by no such point", killed)
+	w.settle(t)
+	var got []string
+	for _, l := range w.pending(t) {
+		got = append(got, l.MessageID+" "+l.Connector+" "+string(l.Event))
+	}
+	var want []string
+	for i, event := range sent {
+		want = append(want, fmt.Sprintf("original-%d %s %s", i, []string{"splunk", "elastic"}[i%2], compact(t, event)))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("in the bucket are %d dead letters, want each of the %d once\n%.2000q", len(got), len(want), got)
+	}
+}
+
+func attributes(values map[string]string) map[string]types.MessageAttributeValue {
+	out := map[string]types.MessageAttributeValue{}
+	for name, value := range values {
+		out[name] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &value}
+	}
+	return out
+}
+
+// TestKilledReplay: the next call finishes what the killed one began; every event is put back, and none more often than
+// twice.
+func TestKilledReplay(t *testing.T) {
+	began := time.Now()
+	killReplay(t, nil)
+	all := points(w.gate.since(began, "replay"), "replay", "")
+	wantSteps(t, all, "next", "PutObject replay.lock", "ListObjects pending", "GetObject pending", "SendMessageBatch",
+		"PutObject ledger", "CopyObject replayed", "DeleteObject pending", "PutObject partial", "DeleteObject replay.lock", "response")
+	for _, p := range all {
+		t.Run(p.String(), func(t *testing.T) { killReplay(t, &p) })
+	}
+}
+
+// killReplay has a fresh process replay three objects: two that are done then, and one that is so in part, since a line of
+// it cannot be put back.
+func killReplay(t *testing.T, p *point) {
+	t.Helper()
+	w.emptyBucket(t)
+	w.cloud.Kill("ReplayFunction")
+	splunk, elastic := w.siems["splunk"], w.siems["elastic"]
+	sent := events(6)
+	drained(t, splunk, sent[0], sent[1])
+	drained(t, elastic, sent[2], sent[3])
+	drained(t, splunk, sent[4], "not JSON", sent[5])
+
+	killed := func() bool { return true }
+	if p != nil {
+		killed = w.gate.watch(p.step, p.when, func() { w.cloud.Kill("ReplayFunction") })
+	} else {
+		w.gate.watch(step{}, "", nil)
+	}
+	var first replayed
+	status := w.ask(t, http.MethodPost, "", &first)
+	eventually(t, "the process to be killed: the run came by no such point", killed)
+	if p == nil && (status != http.StatusOK || first.Replayed != 6 || first.Skipped != 1 || len(first.Errors) != 1) {
+		t.Errorf("left in peace, the replay answers %d %+v", status, first)
+	}
+	w.expireLease(t)
+	second, third := w.replay(t, ""), w.replay(t, "")
+	if second.Remaining != 0 || second.Skipped != 1 || third.Replayed != 0 || third.Skipped != 1 {
+		t.Errorf("the next calls answer %+v and %+v", second, third)
+	}
+	times := map[string]int{}
+	for _, a := range []*actor{splunk, elastic} {
+		for _, m := range w.receive(t, w.cloud.Queue(a.Queue())) {
+			times[*m.Body]++
+			if got := aws.ToString(m.MessageAttributes["replays"].StringValue); got != "1" {
+				t.Errorf("replays is %q, want 1", got)
+			}
+		}
+	}
+	most := 2
+	if p == nil {
+		most = 1
+	}
+	for i, event := range sent {
+		if n := times[compact(t, event)]; n < 1 || n > most {
+			t.Errorf("event %d was put back %d times", i, n)
+		}
+	}
+	if left := w.objects(t, "/pending/"); len(left) != 1 || len(w.objects(t, "/replayed/")) != 2 || len(w.objects(t, "replay.lock")) > 0 {
+		t.Errorf("pending are %v, in all there are %v", left, w.objects(t, ""))
+	}
+	if counts := w.counts(t); counts["splunk"] != 1 || counts["elastic"] != 0 {
+		t.Errorf("counted as pending: %v", counts)
+	}
+}
+
+var drains int
+
+// drained writes dead letters to S3 in one object, as the drain does.
+func drained(t *testing.T, a *actor, bodies ...string) {
+	t.Helper()
+	drains++
+	messages := make([]message, len(bodies))
+	for i, body := range bodies {
+		id := fmt.Sprintf("original-%d-%d", drains, i)
+		messages[i] = message{body: body, id: "dead-" + id, attributes: map[string]string{
+			"connector": a.Name, "error": "status 400", "attempts": "1", "message_id": id, "failed_at": "2026-03-13T00:00:00.000Z",
+		}}
+	}
+	if left := failures(t, w.deployed(t, "DeadLetterFunction"), payload(a, messages...)); len(left) > 0 {
+		t.Fatalf("the drain left %v", left)
+	}
+}
+
+// expireLease lets the time pass after which a replay that was killed shuts no other out.
+func (w *world) expireLease(t *testing.T) {
+	t.Helper()
+	for _, key := range w.objects(t, "/replay.lock") {
+		var note map[string]any
+		if err := json.Unmarshal([]byte(w.object(t, key)), &note); err != nil || note["expires"] == nil {
+			t.Fatalf("the lease is %q: %v", w.object(t, key), err)
+		}
+		var refused replayed
+		if status := w.ask(t, http.MethodPost, "", &refused); status != http.StatusConflict {
+			t.Errorf("under the lease of the killed replay, another one is answered %d, want 409", status)
+		}
+		note["expires"] = time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+		must(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(w.bucket()), Key: &key, Body: strings.NewReader(encode(note))}))(t)
+	}
+}

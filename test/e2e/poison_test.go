@@ -1,0 +1,66 @@
+package e2e
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestPoison has one event of a batch of 100 refused for its content, in every SIEM that can refuse one: the others are
+// delivered, it is a dead letter that says why, and that takes at most 15 requests more than a batch without it.
+func TestPoison(t *testing.T) {
+	const batch, mostExtra = 100, 15
+	reasons := map[string]string{
+		"splunk": "status 400, code 6: ", "sentinel": "status 400, code InvalidPayload", "elastic": "status 400, code document_parsing_exception",
+		"datadog": "status 400", "sumo": "status 400, code parameter.invalid", "xsiam": "status 400",
+	}
+	for _, a := range w.order {
+		if a.own == "" {
+			continue // syslog refuses nothing
+		}
+		t.Run(a.Name, func(t *testing.T) {
+			w.emptyBucket(t)
+			invoke := w.deployed(t, a.Function())
+			requests := func(sent []string) int {
+				before := a.Stats().Requests
+				messages := make([]message, len(sent))
+				for i, event := range sent {
+					messages[i] = message{body: event, id: "message-of-" + idOf(event)}
+				}
+				if left := failures(t, invoke, payload(a, messages...)); len(left) > 0 {
+					t.Errorf("the answer lists %v", left)
+				}
+				return a.Stats().Requests - before
+			}
+			healthy := events(batch)
+			requests(healthy) // and once more, for what only the first needs
+			usual := requests(events(batch))
+
+			sent := events(batch)
+			for _, at := range []int{0, 50, batch - 1} {
+				bad := sent[at]
+				t.Run(fmt.Sprint(at), func(t *testing.T) {
+					a.poisoned(t, idOf(bad))
+					sent := append(events(at), append([]string{bad}, events(batch-1-at)...)...)
+					if extra := requests(sent) - usual; extra > mostExtra {
+						t.Errorf("it took %d extra requests, want at most %d", extra, mostExtra)
+					}
+					arrivedOnce(t, a, slices.DeleteFunc(slices.Clone(sent), func(e string) bool { return e == bad }))
+					w.settle(t)
+					letters := slices.DeleteFunc(w.pending(t), func(l letter) bool { return l.MessageID != "message-of-"+idOf(bad) })
+					if len(taken(a)[idOf(bad)]) > 0 || len(letters) != 1 {
+						t.Fatalf("the poisonous event is %d times in the SIEM and has %d dead letters", len(taken(a)[idOf(bad)]), len(letters))
+					}
+					if l := letters[0]; string(l.Event) != compact(t, bad) || !strings.HasPrefix(l.Error, reasons[a.Name]) || l.Attempts != 1 {
+						t.Errorf("the dead letter is %.600s, want its error to begin with %q", l.line, reasons[a.Name])
+					}
+				})
+			}
+			if n := len(w.pending(t)); n != 3 {
+				t.Errorf("%d dead letters, want 3", n)
+			}
+			w.emptyBucket(t)
+		})
+	}
+}

@@ -1,0 +1,335 @@
+// Package e2e tests the system from end to end: the built functions, run as Lambda runs them by what template.yaml
+// declares, between moto's AWS and the simulated SIEMs. A gate stands between the functions and everything they talk to:
+// it keeps what they said, and can end them in the middle of it.
+//
+// `make build` makes the binaries. The tests share one deployment and leave it empty; those that change it do not run
+// beside others.
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/arbitex/siem-connectors/local/cloud"
+	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/local/siem/all"
+	"github.com/arbitex/siem-connectors/local/siem/pki"
+)
+
+const (
+	root = "../.."
+
+	// Four attempts, after which waits of 1, 2 and 4 s: as few as show that they grow.
+	maxAttempts    = 4
+	backoffInitial = 1
+	backoffMax     = 4
+
+	// visibility is the queues' own time-out in seconds: longer than any invocation takes here, and shorter than patience.
+	visibility = "60"
+)
+
+// world is everything the tests share.
+type world struct {
+	folder  string // temporary
+	ca      *pki.Authority
+	caFile  string
+	gate    *gate
+	siems   map[string]*actor // by connector
+	order   []*actor
+	cloud   *cloud.Cloud
+	sqs     *sqs.Client
+	s3      *s3.Client
+	secrets *secretsmanager.Client
+	output  output
+	vault   vault
+}
+
+// actor is one SIEM behind its door of the gate.
+type actor struct {
+	all.SIEM
+	siem.Simulator
+	Name      string // the connector's
+	own, door string // URL of the simulator and of its door; empty where it does not speak HTTP
+}
+
+var w *world
+
+func TestMain(m *testing.M) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		fmt.Println("NOT TESTED: the local AWS needs python3, which is not installed")
+		return
+	}
+	if runtime.GOOS == "darwin" {
+		fmt.Println("NOT TESTED: on macOS Go trusts no CA file named in the environment, and four connectors know of no other")
+		return
+	}
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	folder, err := os.MkdirTemp("", "e2e")
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	w = &world{folder: folder, siems: map[string]*actor{}, gate: newGate()}
+	defer w.stop()
+	if err := w.start(context.Background()); err != nil {
+		fmt.Println("starting the system:", err)
+		return 1
+	}
+	code := m.Run()
+	// What any test has made the functions say, whether it looked for this or not.
+	if found := w.leaks(); len(found) > 0 {
+		fmt.Println("FAIL: secrets have leaked in the whole run:")
+		fmt.Println(strings.Join(found, "\n"))
+		return 1
+	}
+	return code
+}
+
+func (w *world) start(ctx context.Context) error {
+	if err := w.openSIEMs(); err != nil {
+		return err
+	}
+	parameters := map[string]string{
+		"MaxAttempts": fmt.Sprint(maxAttempts), "BackoffInitialSeconds": fmt.Sprint(backoffInitial),
+		"BackoffMaxSeconds": fmt.Sprint(backoffMax), "RequestTimeoutSeconds": "15",
+	}
+	environment := map[string]map[string]string{}
+	for _, a := range w.order {
+		own, besides := a.Deploy(a.Settings())
+		maps.Copy(parameters, own)
+		environment[a.Function()] = besides
+	}
+	for id, name := range functions() {
+		if environment[id] == nil {
+			environment[id] = map[string]string{}
+		}
+		environment[id]["AWS_ENDPOINT_URL"] = w.gate.function(name)
+	}
+	template, err := w.template()
+	if err != nil {
+		return err
+	}
+	builds, err := w.bootstraps()
+	if err != nil {
+		return err
+	}
+	queues := map[string]map[string]string{"DeadLetterQueue": {"VisibilityTimeout": visibility}}
+	for _, a := range w.order {
+		queues[a.Queue()] = queues["DeadLetterQueue"]
+	}
+	w.cloud, err = cloud.Start(ctx, cloud.Options{
+		Template: template, Builds: builds, Venv: filepath.Join(root, "build", "venv"), Parameters: parameters,
+		Environment: environment, QueueAttributes: queues, Logs: &w.output, Progress: os.Stderr,
+	})
+	if err != nil {
+		return err
+	}
+	w.gate.setAWS(w.cloud.Endpoint())
+	cfg := w.cloud.AWSConfig()
+	w.sqs, w.s3, w.secrets = sqs.NewFromConfig(cfg), s3.NewFromConfig(cfg), secretsmanager.NewFromConfig(cfg)
+	for _, a := range w.order {
+		if err := errors.Join(w.publish(ctx, a), w.cloud.SetEnabled(a.mapping(), false)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// functions is what each function's bootstrap is called, by its logical id.
+func functions() map[string]string {
+	names := map[string]string{"DeadLetterFunction": "deadletter", "ReplayFunction": "replay"}
+	for _, entry := range all.List() {
+		names[entry.Function()] = entry.Name
+	}
+	return names
+}
+
+var loopback = regexp.MustCompile(`https://127\.0\.0\.1:\d+`)
+
+// openSIEMs starts the simulators, each behind a door of the gate.
+func (w *world) openSIEMs() (err error) {
+	if w.ca, err = pki.New("end-to-end test CA"); err != nil {
+		return err
+	}
+	w.caFile = filepath.Join(w.folder, "ca.pem")
+	if err := w.ca.WriteFile(w.caFile); err != nil {
+		return err
+	}
+	for _, entry := range all.List() {
+		s, err := entry.New(siem.Options{Authority: w.ca, CAFile: w.caFile})
+		if err != nil {
+			return err
+		}
+		a := &actor{SIEM: entry, Simulator: s, Name: entry.Name}
+		for _, value := range both(s.Settings(), s.Secret()) {
+			if found := loopback.FindString(value); found != "" {
+				a.own = found
+			}
+		}
+		if a.own != "" {
+			if a.door, err = w.gate.siem(entry.Name, a.own, w.ca); err != nil {
+				return err
+			}
+		}
+		w.siems[entry.Name], w.order = a, append(w.order, a)
+	}
+	return nil
+}
+
+func both(a, b map[string]string) map[string]string {
+	out := maps.Clone(a)
+	maps.Copy(out, b)
+	return out
+}
+
+// Settings are the simulator's, with the way through the gate.
+func (a *actor) Settings() map[string]string { return a.through(a.Simulator.Settings()) }
+
+// Secret is the simulator's, with the way through the gate.
+func (a *actor) Secret() map[string]string { return a.through(a.Simulator.Secret()) }
+
+func (a *actor) through(values map[string]string) map[string]string { return a.at(a.door, values) }
+
+// at has the SIEM's address replaced by another.
+func (a *actor) at(url string, values map[string]string) map[string]string {
+	out := maps.Clone(values)
+	if a.own == "" {
+		return out
+	}
+	for name, value := range out {
+		out[name] = strings.NewReplacer(a.own, url, a.door, url).Replace(value)
+	}
+	return out
+}
+
+func (a *actor) mapping() string { return a.Function() + "Queue" }
+
+// poisoned has the SIEM refuse the event of that id until the test ends.
+func (a *actor) poisoned(t *testing.T, id string) {
+	t.Helper()
+	name := "poison " + id
+	a.Inject(siem.Fault{Kind: siem.Poison, Name: name, Match: func(other string) bool { return other == id }})
+	t.Cleanup(func() { a.Inject(siem.Fault{Kind: siem.Heal, Name: name}) })
+}
+
+// template copies the project's without the batching windows, for which a test would wait again and again: batches are of
+// ten messages then.
+func (w *world) template() (string, error) {
+	text, err := os.ReadFile(filepath.Join(root, "template.yaml"))
+	if err != nil {
+		return "", err
+	}
+	const windows = "BatchSize: 100\n            MaximumBatchingWindowInSeconds: 5\n"
+	if n, want := strings.Count(string(text), windows), len(functions())-1; n != want {
+		return "", fmt.Errorf("template.yaml has %d batches of 100 with a window of 5 s, not %d: this test replaces them", n, want)
+	}
+	path := filepath.Join(w.folder, "template.yaml")
+	return path, os.WriteFile(path, []byte(strings.ReplaceAll(string(text), windows, "BatchSize: 10\n")), 0o600)
+}
+
+// bootstraps makes the folder of the functions' binaries: each is the built one, sent to the gate for its Runtime API.
+func (w *world) bootstraps() (string, error) {
+	builds := filepath.Join(w.folder, "build")
+	for _, name := range functions() {
+		binary, err := filepath.Abs(filepath.Join(root, "build", name, "bootstrap"))
+		if err != nil {
+			return "", err
+		}
+		if _, err := os.Stat(binary); err != nil {
+			return "", fmt.Errorf("looking for a function (`make build` makes it): %w", err)
+		}
+		script := "#!/bin/sh\nAWS_LAMBDA_RUNTIME_API=" + w.gate.runtime(name) + "/$AWS_LAMBDA_RUNTIME_API\nexport AWS_LAMBDA_RUNTIME_API\nexec '" + binary + "'\n"
+		if err := os.MkdirAll(filepath.Join(builds, name), 0o700); err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(filepath.Join(builds, name, "bootstrap"), []byte(script), 0o700); err != nil {
+			return "", err
+		}
+	}
+	return builds, nil
+}
+
+// publish puts a SIEM's present credential into Secrets Manager.
+func (w *world) publish(ctx context.Context, a *actor) error {
+	w.vault.keep(a.Secret())
+	return w.cloud.PutSecret(ctx, a.SIEM.Secret(), a.Secret())
+}
+
+func (w *world) stop() {
+	if w.cloud != nil {
+		w.cloud.Stop()
+	}
+	for _, a := range w.order {
+		_ = a.Close()
+	}
+	w.gate.close()
+}
+
+// output keeps every line that the functions print.
+type output struct {
+	mu    sync.Mutex
+	lines strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lines.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.lines.String()
+}
+
+// patience bounds every wait; nothing is expected to take a tenth of it.
+const patience = 90 * time.Second
+
+// eventually waits until done says so, and ends the test when it never does.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-limit.C:
+			t.Fatalf("waited in vain for %s", what)
+		case <-t.Context().Done():
+			t.Fatalf("waited for %s: %v", what, t.Context().Err())
+		}
+	}
+}
+
+// must returns a value, and ends the test on an error.
+func must[T any](v T, err error) func(testing.TB) T {
+	return func(t testing.TB) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
