@@ -1,0 +1,259 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"io"
+	"regexp"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/arbitex/siem-connectors/shared/awstest"
+)
+
+// queueClient is SQS as a function's process sees it.
+type queueClient struct{ *process }
+
+// ChangeMessageVisibilityBatch implements the request of that name.
+func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (out *sqs.ChangeMessageVisibilityBatchOutput, err error) {
+	const op = "ChangeMessageVisibilityBatch"
+	err = c.effect(ctx, op, aws.ToString(in.Entries[0].ReceiptHandle), func(inv *invocation, n int) error {
+		if c.strike(visibilityFails, inv, op, n) {
+			return awstest.Error("InternalError")
+		}
+		asked := *in
+		var failed []types.BatchResultErrorEntry
+		if c.strike(visibilityEntry, inv, op, n) {
+			failed = append(failed, types.BatchResultErrorEntry{Id: in.Entries[0].Id, Code: aws.String("InternalError"), Message: aws.String("made up")})
+			asked.Entries = in.Entries[1:]
+		}
+		out = &sqs.ChangeMessageVisibilityBatchOutput{}
+		if len(asked.Entries) > 0 {
+			if out, err = c.sqs.ChangeMessageVisibilityBatch(ctx, &asked); err != nil {
+				return err
+			}
+		}
+		for _, e := range asked.Entries {
+			c.checkWait(inv, aws.ToString(e.ReceiptHandle), int(e.VisibilityTimeout))
+		}
+		out.Failed = append(out.Failed, failed...)
+		return nil
+	})
+	return out, err
+}
+
+// SendMessageBatch implements the request of that name.
+func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (out *sqs.SendMessageBatchOutput, err error) {
+	const op = "SendMessageBatch"
+	sent := map[string]bool{}
+	var inv *invocation
+	err = c.effect(ctx, op, aws.ToString(in.Entries[0].MessageBody), func(current *invocation, n int) error {
+		inv = current
+		if c.strike(sendFails, inv, op, n) {
+			return awstest.Error("InternalError")
+		}
+		asked := *in
+		var failed []types.BatchResultErrorEntry
+		if c.strike(sendEntry, inv, op, n) {
+			failed = append(failed, types.BatchResultErrorEntry{Id: in.Entries[0].Id, Code: aws.String("InternalError"), Message: aws.String("made up")})
+			asked.Entries = in.Entries[1:]
+		}
+		out = &sqs.SendMessageBatchOutput{}
+		if len(asked.Entries) > 0 {
+			if out, err = c.sqs.SendMessageBatch(ctx, &asked); err != nil {
+				return err
+			}
+		}
+		for _, ok := range out.Successful {
+			sent[aws.ToString(ok.Id)] = true
+		}
+		for i := range asked.Entries {
+			if e := &asked.Entries[i]; sent[aws.ToString(e.Id)] {
+				c.sent(inv, aws.ToString(in.QueueUrl), e)
+			}
+		}
+		out.Failed = append(out.Failed, failed...)
+		if c.strike(sendLost, inv, op, n) {
+			return errLost
+		}
+		return nil
+	})
+	if err == nil {
+		c.sure(inv, in.Entries, sent)
+	} else if len(sent) > 0 {
+		c.doubtful(in.Entries, sent)
+	}
+	return out, err
+}
+
+var errLost = errors.New("the answer is lost")
+
+// sent notes what a function has put into a queue: a dead letter, or an event that is put back.
+func (p *process) sent(inv *invocation, queue string, entry *types.SendMessageBatchRequestEntry) {
+	e := p.byBody[aws.ToString(entry.MessageBody)]
+	if e == nil {
+		p.broken("nothing is made up", "%s sends a message whose body was never enqueued: %.200q", inv, aws.ToString(entry.MessageBody))
+		return
+	}
+	if queue == deadLetterQueue {
+		p.tell("%s sends %s to the dead-letter queue: %s", inv, e, attribute(entry, "error"))
+		p.mu.Lock()
+		e.dead++
+		p.counts["dead letters"]++
+		p.mu.Unlock()
+		p.checkLetter(inv, e, entry)
+		return
+	}
+	p.tell("%s puts %s back", inv, e)
+	if queue != e.lane.queueURL {
+		p.broken("to the queue it came from", "%s puts %s back to %s", inv, e, queue)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e.putBack++
+	p.counts["events put back"]++
+	inv.putBack = append(inv.putBack, e)
+}
+
+// sure notes the dead letters that the function knows to be sent.
+func (p *process) sure(inv *invocation, entries []types.SendMessageBatchRequestEntry, sent map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range entries {
+		if sent[aws.ToString(entries[i].Id)] {
+			inv.dead[attribute(&entries[i], "message_id")] = true
+		}
+	}
+}
+
+// doubtful excuses the events that are in a queue although the function does not know.
+func (p *process) doubtful(entries []types.SendMessageBatchRequestEntry, sent map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range entries {
+		if e := p.byBody[aws.ToString(entries[i].MessageBody)]; e != nil && sent[aws.ToString(entries[i].Id)] {
+			e.excuse("the answer of SendMessageBatch was lost")
+		}
+	}
+}
+
+func attribute(e *types.SendMessageBatchRequestEntry, name string) string {
+	return aws.ToString(e.MessageAttributes[name].StringValue)
+}
+
+// secretsClient is Secrets Manager as a process sees it.
+type secretsClient struct{ *process }
+
+// GetSecretValue implements the request of that name.
+func (c secretsClient) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (out *secretsmanager.GetSecretValueOutput, err error) {
+	const op = "GetSecretValue"
+	err = c.effect(ctx, op, "", func(inv *invocation, n int) error {
+		if c.strike(secretFails, inv, op, n) {
+			return awstest.Error("InternalServiceError")
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		out = &secretsmanager.GetSecretValueOutput{SecretString: aws.String(c.secrets[*in.SecretId])}
+		return nil
+	})
+	return out, err
+}
+
+// storeClient is S3 as a process sees it.
+type storeClient struct{ *process }
+
+// random is what is random in a key: the name of a replay.
+var random = regexp.MustCompile(`[0-9a-f]{32}-`)
+
+// guarded brackets a request to S3 with its faults.
+func guarded[T any](ctx context.Context, c storeClient, op, key string, conditional bool, do func() (*T, error)) (out *T, err error) {
+	err = c.effect(ctx, op, random.ReplaceAllString(key, ""), func(inv *invocation, n int) error {
+		switch {
+		case c.strike(s3Fails, inv, op, n):
+			return awstest.Error("InternalError")
+		case conditional && c.strike(s3Conflict, inv, op, n):
+			return awstest.Error("ConditionalRequestConflict")
+		}
+		if out, err = do(); err != nil {
+			return err
+		}
+		if c.strike(s3Lost, inv, op, n) {
+			return errLost
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// PutObject implements the request of that name.
+func (c storeClient) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	body, err := io.ReadAll(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return guarded(ctx, c, "PutObject", *in.Key, in.IfNoneMatch != nil || in.IfMatch != nil, func() (*s3.PutObjectOutput, error) {
+		asked := *in
+		asked.Body = strings.NewReader(string(body))
+		out, err := c.s3.PutObject(ctx, &asked)
+		if err == nil {
+			c.stored(*in.Key, body)
+		}
+		return out, err
+	})
+}
+
+// GetObject implements the request of that name.
+func (c storeClient) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+	return guarded(ctx, c, "GetObject", *in.Key, false, func() (*s3.GetObjectOutput, error) {
+		out, err := c.s3.GetObject(ctx, in)
+		if err == nil {
+			inv, n := c.next("read" + random.ReplaceAllString(*in.Key, ""))
+			n += 1000 * c.dice.below(1000, random.ReplaceAllString(*in.Key, ""))
+			if inv != nil && c.strike(s3Breaks, inv, "read", n) {
+				out.Body = &broken{out.Body, aws.ToInt64(out.ContentLength) / 2}
+			}
+		}
+		return out, err
+	})
+}
+
+// broken is a stream that breaks off.
+type broken struct {
+	io.ReadCloser
+	left int64
+}
+
+func (b *broken) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
+// CopyObject implements the request of that name.
+func (c storeClient) CopyObject(ctx context.Context, in *s3.CopyObjectInput, _ ...func(*s3.Options)) (*s3.CopyObjectOutput, error) {
+	return guarded(ctx, c, "CopyObject", *in.Key, false, func() (*s3.CopyObjectOutput, error) { return c.s3.CopyObject(ctx, in) })
+}
+
+// DeleteObject implements the request of that name.
+func (c storeClient) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
+	return guarded(ctx, c, "DeleteObject", *in.Key, false, func() (*s3.DeleteObjectOutput, error) {
+		c.deleted(*in.Key)
+		return c.s3.DeleteObject(ctx, in)
+	})
+}
+
+// ListObjectsV2 implements the request of that name.
+func (c storeClient) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+	return guarded(ctx, c, "ListObjectsV2", aws.ToString(in.Prefix), false, func() (*s3.ListObjectsV2Output, error) { return c.s3.ListObjectsV2(ctx, in) })
+}

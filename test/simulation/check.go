@@ -1,0 +1,375 @@
+package simulation
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/shared/awstest"
+)
+
+// The promises, and where each is checked:
+//
+//	an event is deleted only when it is elsewhere     retired, deleted: at every deletion, by the world's own knowledge
+//	nothing is made up, nothing is changed            checkAccepted: at every acceptance; sent: at every message
+//	done is what the SIEM took, and nothing else      checkBatch: at the end of every invocation
+//	the account adds up                               checkAccount: likewise, of the metrics it wrote
+//	retries keep to the schedule                      checkWait: at every visibility change
+//	five attempts and no more                         checkBatch
+//	a dead letter says why                            checkLetter: at every dead letter
+//	sent again only for a reason                      checkEnd: acceptances against the faults that excuse them
+//	everything arrives when the faults are over       rest, checkEnd
+
+// retired judges the deletion of a message. It is called by the queue, before the message is gone.
+func (w *world) retired(queue string, m awstest.Message) {
+	e := w.byBody[m.Body]
+	if e == nil {
+		w.broken("nothing is made up", "a message that was never enqueued is deleted: %.100q", m.Body)
+		return
+	}
+	w.mu.Lock()
+	safe := e.arrived() || e.dead > 0 || len(e.letters) > 0
+	if queue == deadLetterQueue {
+		safe = e.letters[originOf(m)]
+	}
+	w.mu.Unlock()
+	if !safe {
+		w.broken("nothing is lost", "%s is deleted from %s, and is nowhere else", e, queue)
+	}
+}
+
+// originOf is the id of the message that a dead letter was.
+func originOf(m awstest.Message) string {
+	if v, ok := m.Attributes["message_id"]; ok {
+		return aws.ToString(v.StringValue)
+	}
+	return m.ID
+}
+
+// checkAccepted judges an event that a SIEM has taken. It returns the event, nil when there is none.
+func (w *world) checkAccepted(inv *invocation, a siem.Accepted) *event {
+	e := w.byUID[a.ID]
+	switch {
+	case e == nil:
+		w.broken("nothing is made up", "%s: the SIEM got an event %q that was never enqueued", inv, a.ID)
+		return nil
+	case e.lane != inv.process.lane:
+		w.broken("to its own SIEM", "%s: %s was sent to %s", inv, e, inv.process.role)
+		return nil
+	case e.sort == malformed:
+		w.broken("no malformed event is delivered", "%s: %s", inv, e)
+	case a.Event != nil && !a.Truncated && string(a.Event) != e.compact:
+		w.broken("bytes are unchanged", "%s: %s arrived as %.300q", inv, e, a.Event)
+	}
+	return e
+}
+
+// checkWait judges the time that a function hides a message for.
+func (p *process) checkWait(inv *invocation, receipt string, seconds int) {
+	i := slices.IndexFunc(inv.batch, func(r received) bool { return r.receipt == receipt })
+	if i < 0 {
+		p.broken("its own messages", "%s changes the visibility of a message that it does not have", inv)
+		return
+	}
+	r := inv.batch[i]
+	p.mu.Lock()
+	a, own := inv.said[r.event]
+	if !own {
+		a = inv.last
+	}
+	strict := own && a == inv.last && a.token != ""
+	waits := slices.Clone(inv.waits)
+	p.mu.Unlock()
+	schedule := []int{1, 7, 45, 300}
+	grown, most := schedule[min(r.receives, len(schedule))-1], schedule[3]
+	allowed := []int{grown, most}
+	switch {
+	case strict && a.class == growing:
+		allowed = []int{max(grown, min(a.retry, 900))}
+	case strict && a.class == longest:
+		allowed = []int{max(most, min(a.retry, 900))}
+	default:
+		for _, asked := range waits {
+			allowed = append(allowed, max(grown, min(asked, 900)), max(most, min(asked, 900)))
+		}
+	}
+	p.tell("%s hides %s for %d s", inv, short(r.id), seconds)
+	if !slices.Contains(allowed, seconds) {
+		p.broken("retries keep to the schedule", "%s hides %s, received %d times, for %d s after %+v; expected one of %v", inv, short(r.id), r.receives, seconds, a, allowed)
+	}
+}
+
+// checkLetter judges a dead letter's attributes: its reason must be the last thing that was wrong.
+func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessageBatchRequestEntry) {
+	reason, id := attribute(entry, "error"), attribute(entry, "message_id")
+	i := slices.IndexFunc(inv.batch, func(r received) bool { return r.id == id })
+	if i < 0 || inv.batch[i].event != e || attribute(entry, "connector") != inv.process.role ||
+		attribute(entry, "attempts") != fmt.Sprint(inv.batch[i].receives) {
+		p.broken("a dead letter says where it comes from", "%s: %s has connector %q, message_id %q, attempts %q", inv, e,
+			attribute(entry, "connector"), id, attribute(entry, "attempts"))
+		return
+	}
+	p.mu.Lock()
+	own, last := inv.said[e], inv.last
+	arrived := inv.acked[e] > 0
+	p.mu.Unlock()
+	switch {
+	case arrived: // for checkBatch to judge
+	case e.sort == malformed:
+		if !strings.Contains(reason, "invalid event") {
+			p.broken("a dead letter says why", "%s: malformed %s has the reason %q", inv, e, reason)
+		}
+	case !explains(reason, own) && !explains(reason, last) && !strings.Contains(reason, "time for this batch"):
+		p.broken("a dead letter says why", "%s: %s has the reason %q, and the SIEM last said %+v, of the event %+v", inv, e, reason, last, own)
+	}
+}
+
+// explains tells whether a reason is about an answer: its status, and words that only this invocation has heard. Where a
+// batch is taken apart, the reason of an event that is given back may be the refusal of its neighbours.
+func explains(reason string, a answer) bool {
+	switch {
+	case a.network:
+		return reason != "" && !strings.Contains(reason, "status ")
+	case a.status/100 == 2: // a verdict about one record, in the body of a success
+		return reason != ""
+	case !strings.Contains(reason, fmt.Sprint(a.status)):
+		return false
+	case strings.Contains(reason, "refused alike"): // in the words that one of them met with
+		return true
+	}
+	invocation := a.token[:strings.LastIndexByte(a.token, '-')+1] // a token ends in the number of the request
+	return strings.Contains(reason, invocation)
+}
+
+// checkBatch judges the end of a connector's invocation: done is what the SIEM took or the dead-letter queue has, and
+// nothing else. It also settles what the function can know of connections without answers.
+func (w *world) checkBatch(inv *invocation, r result, err error, listed map[string]bool) {
+	w.decide(inv, r, err)
+	if err != nil {
+		return
+	}
+	messages, done := map[*event]int{}, map[*event]int{}
+	retried, dead := 0, 0
+	for _, m := range inv.batch {
+		messages[m.event]++
+		switch {
+		case listed[m.id]:
+			retried++
+			if m.receives >= maxAttempts && !inv.sendFailed() {
+				w.broken("five attempts and no more", "%s gives %s back, received %d times", inv, short(m.id), m.receives)
+			}
+		case inv.dead[m.id]:
+			dead++
+		default:
+			done[m.event]++
+		}
+	}
+	for _, e := range batchEvents(messages) {
+		w.mu.Lock()
+		took, acked := inv.took[e], inv.acked[e]
+		w.mu.Unlock()
+		if done[e] > took {
+			w.broken("done is what the SIEM took", "%s calls %s delivered, and the SIEM has not taken it", inv, e)
+		}
+		if acked > done[e] {
+			w.broken("what the SIEM took is done", "%s was told %d times that %s is taken, and calls it delivered %d times", inv, acked, e, done[e])
+		}
+	}
+	w.checkAccount(inv, len(inv.batch), len(inv.batch)-retried-dead, retried, dead)
+}
+
+// decide settles acceptances over connections that answer nothing, and excuses what a broken invocation makes come again.
+func (w *world) decide(inv *invocation, r result, err error) {
+	struck := r.died || inv.process.anyStruck()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range batchEvents(inv.open) {
+		if struck {
+			for range inv.open[e] {
+				e.excuse("the connection did not hold")
+			}
+		} else {
+			inv.acked[e] += inv.open[e]
+		}
+	}
+	if err == nil {
+		return
+	}
+	for _, m := range inv.batch {
+		if inv.acked[m.event] > 0 || inv.dead[m.id] {
+			m.event.excuse("the invocation did not end well")
+		}
+	}
+}
+
+func (p *process) anyStruck() bool {
+	p.guard.Lock()
+	defer p.guard.Unlock()
+	return slices.ContainsFunc(p.conns, func(c *conn) bool { return c.struck() })
+}
+
+// checkAccount judges the metrics of an invocation.
+func (w *world) checkAccount(inv *invocation, received, delivered, retried, dead int) {
+	found := 0
+	for line := range strings.Lines(inv.process.printed()) {
+		if !strings.Contains(line, `"_aws"`) {
+			continue
+		}
+		var m struct{ Received, Delivered, Retried, DeadLettered int }
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			w.broken("the account adds up", "%s writes %q", inv, line)
+			continue
+		}
+		found++
+		if m.Received != received || m.Delivered != delivered || m.Retried != retried || m.DeadLettered != dead {
+			w.broken("the account adds up", "%s says %+v, and it was %d received, %d delivered, %d retried, %d dead letters", inv, m, received, delivered, retried, dead)
+		}
+	}
+	if found != 1 {
+		w.broken("the account adds up", "%s writes %d lines of metrics", inv, found)
+	}
+}
+
+// stored notes what the drain has put into S3.
+func (w *world) stored(key string, body []byte) {
+	if !strings.HasPrefix(key, keyPrefix+pendingPath) {
+		return
+	}
+	var events []*event
+	for line := range bytes.Lines(body) {
+		e, id := w.letter(key, line)
+		if e == nil {
+			continue
+		}
+		events = append(events, e)
+		w.mu.Lock()
+		e.letters[id] = true
+		w.mu.Unlock()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pending[key] = events
+	w.counts["dead letters stored"] += len(events)
+}
+
+// letter reads a line of a dead-letter object as somebody else would: with encoding/json.
+func (w *world) letter(key string, line []byte) (*event, string) {
+	var l struct {
+		Timestamp, Connector, Error string
+		Event                       json.RawMessage
+		Attempts                    int
+		MessageID                   string `json:"message_id"`
+	}
+	if err := json.Unmarshal(line, &l); err != nil || !bytes.HasSuffix(line, []byte("\n")) {
+		w.broken("a dead letter is a line of JSON", "%s: %q", key, line)
+		return nil, ""
+	}
+	body := string(l.Event)
+	var text string
+	if json.Unmarshal(l.Event, &text) == nil {
+		body = text
+	}
+	e := w.byBody[body]
+	if e == nil {
+		e = w.byUID[uidIn(body)]
+	}
+	switch {
+	case e == nil || e.sort != malformed && body != e.compact:
+		w.broken("bytes are unchanged", "%s has an event that was never enqueued: %.300q", key, line)
+		return nil, ""
+	case l.Connector != e.lane.name || l.MessageID == "" || l.Error == "" || l.Attempts < 1 || l.Timestamp == "":
+		w.broken("a dead letter says where it comes from and why", "%s: %.300q", key, line)
+	}
+	return e, l.MessageID
+}
+
+// uidIn finds the event's id in a body that was compacted.
+func uidIn(body string) string {
+	var e struct {
+		Metadata struct {
+			UID string `json:"uid"`
+		} `json:"metadata"`
+	}
+	_ = json.Unmarshal([]byte(body), &e) // without one there is none
+	return e.Metadata.UID
+}
+
+// deleted judges the deletion of an object: every dead letter in it must have been put back.
+func (w *world) deleted(key string) {
+	w.mu.Lock()
+	events := w.pending[key]
+	delete(w.pending, key)
+	w.mu.Unlock()
+	for _, e := range events {
+		w.mu.Lock()
+		back := e.putBack > 0
+		w.mu.Unlock()
+		if !back {
+			w.broken("nothing is lost", "%s is deleted, and %s has never been put back", key, e)
+		}
+	}
+	if len(events) > 0 && w.s3.Body(strings.Replace(key, "/"+pendingPath, "/"+replayedPath, 1)) == nil {
+		w.broken("an object is moved, not deleted", "%s is deleted, and was not copied", key)
+	}
+}
+
+// checkReplay judges a replay's answer.
+func (w *world) checkReplay(inv *invocation, a replayed, body string) {
+	w.mu.Lock()
+	sent := len(inv.putBack)
+	w.mu.Unlock()
+	if a.status != 200 || inv.unsure() || strings.Contains(body, "dry_run") {
+		if sent > 0 && strings.Contains(body, "dry_run") {
+			w.broken("a dry run changes nothing", "%s has put %d events back", inv, sent)
+		}
+		return
+	}
+	if a.Replayed != sent {
+		w.broken("the account adds up", "%s says that it has put back %d events, and it was %d", inv, a.Replayed, sent)
+	}
+}
+
+// checkEnd judges what is left when everything has come to rest.
+func (w *world) checkEnd() {
+	for _, l := range w.lanes {
+		for _, e := range l.events {
+			w.checkEvent(e)
+		}
+		for _, v := range l.siem.violations() {
+			w.broken("what the SIEM would not like", "%s: %s", l.name, v)
+		}
+	}
+}
+
+func (w *world) checkEvent(e *event) {
+	w.mu.Lock()
+	defer func() { w.mu.Unlock() }()
+	again := e.taken + e.lied - 1
+	if again > 0 {
+		for _, cause := range e.causes[:min(again, len(e.causes))] {
+			w.counts["sent again: "+cause]++
+		}
+	}
+	var rule, text string
+	switch {
+	case again > e.excuses:
+		rule, text = "sent again only for a reason", fmt.Sprintf("%s was taken %d times, and there were %d reasons: %v", e, e.taken+e.lied, e.excuses, e.causes)
+	case e.sort == malformed && len(e.letters) == 0:
+		rule, text = "nothing is lost", fmt.Sprintf("malformed %s is no dead letter", e)
+	case e.sort != malformed && !e.arrived():
+		rule, text = "everything arrives when the faults are over", e.String()
+	case e.lied > 0 && e.taken == 0:
+		w.counts["events lost by a SIEM that said it had them"]++
+	}
+	if rule != "" {
+		w.mu.Unlock()
+		w.broken(rule, "%s", text)
+		w.mu.Lock()
+	}
+}

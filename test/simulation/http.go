@@ -1,0 +1,105 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/local/siem/datadog"
+	"github.com/arbitex/siem-connectors/local/siem/elastic"
+	"github.com/arbitex/siem-connectors/local/siem/pki"
+	"github.com/arbitex/siem-connectors/local/siem/sentinel"
+	"github.com/arbitex/siem-connectors/local/siem/splunk"
+	"github.com/arbitex/siem-connectors/local/siem/sumo"
+	"github.com/arbitex/siem-connectors/local/siem/xsiam"
+)
+
+// simulator is a strict SIEM that is asked by its handler, behind connections of ours.
+type simulator interface {
+	siem.Simulator
+	http.Handler
+}
+
+// web is a SIEM that speaks HTTP: a simulator that judges, behind faults that are ours.
+type web struct {
+	*lane
+	simulator
+	listener *listener
+	idle     *listener // the simulator's own, on which nobody ever calls
+	server   *http.Server
+	env      map[string]string
+	judging  sync.Mutex
+}
+
+// authority is never asked to sign anything: connections are plain. It is made once, since keys take time.
+var authority = sync.OnceValue(func() *pki.Authority { //nolint:gochecknoglobals // made once
+	a, err := pki.New("simulation")
+	if err != nil {
+		panic(err) // no randomness
+	}
+	return a
+})
+
+type connKey struct{}
+
+func newHTTP(l *lane) *web {
+	s := &web{lane: l, listener: newListener(l.name + ".sim:80"), idle: newListener(l.name + ".sim:80")}
+	simulator, err := simulate(l.name, siem.Options{
+		Authority: authority(), Plain: true, Now: time.Now,
+		Listen: func() (net.Listener, error) { return s.idle, nil },
+	})
+	if err != nil {
+		panic(err) // it has nothing to fail at
+	}
+	s.simulator, s.env = simulator, simulator.Settings()
+	simulator.Inject(siem.Fault{Kind: siem.Poison, Name: "poison", Match: s.poisoned})
+	s.server = &http.Server{
+		Handler: http.HandlerFunc(s.serve), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+	}
+	l.spawn(func() { _ = s.server.Serve(s.listener) })
+	return s
+}
+
+func simulate(name string, o siem.Options) (simulator, error) {
+	switch name {
+	case "splunk":
+		return splunk.New(o)
+	case "sentinel":
+		return sentinel.New(o)
+	case "elastic":
+		return elastic.New(o)
+	case "datadog":
+		return datadog.New(o)
+	case "sumo":
+		return sumo.New(o)
+	case "xsiam":
+		return xsiam.New(o)
+	}
+	return nil, fmt.Errorf("%q is no SIEM", name)
+}
+
+func (s *web) poisoned(id string) bool {
+	e := s.byUID[id]
+	return e != nil && e.sort == poisonous
+}
+
+func (s *web) address() string             { return string(s.listener.at) }
+func (s *web) settings() map[string]string { return s.env }
+func (s *web) secret() map[string]string   { return s.Secret() }
+func (s *web) rotate()                     { s.Rotate() }
+func (s *web) heal()                       { s.Inject(siem.Fault{Kind: siem.Heal}) }
+func (s *web) violations() []string        { return s.Stats().Violations }
+
+func (s *web) connected(ctx context.Context, c *conn) error { return s.listener.hand(ctx, c) }
+
+func (s *web) close() {
+	_ = s.server.Close()
+	_ = s.Close()
+}

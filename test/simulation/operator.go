@@ -1,0 +1,145 @@
+package simulation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+)
+
+func upper(name string) string { return strings.ToUpper(name) }
+
+// operate is an operator who asks for a replay at some time.
+func (w *world) operate(ctx context.Context, n int, r Request) {
+	if wait(ctx, r.At-w.since()+time.Duration(n)*time.Microsecond) {
+		w.replay(ctx, n, r.Body)
+	}
+}
+
+// replayed is the replay's answer.
+type replayed struct {
+	status    int
+	Replayed  int `json:"replayed"`
+	Remaining int `json:"remaining"`
+	Skipped   int `json:"skipped"`
+}
+
+// replay calls the replay function once. It is false when there is no answer.
+func (w *world) replay(ctx context.Context, n int, body string) (answer replayed, ok bool) {
+	p := w.newProcess("replay", nil)
+	inv := p.begin(n, nil, nil)
+	w.tell("%s: a replay is asked for: %s", inv, body)
+	r := p.invoke(inv, urlEvent("POST", body)) //nolint:contextcheck // an invocation has a context of its own
+	if ctx.Err() != nil {
+		return answer, false
+	}
+	w.excuseReplay(inv, r)
+	if r.died || r.err != nil {
+		w.tell("%s has not answered: %v", inv, r.err)
+		if r.err != nil {
+			w.broken("every request gets an answer", "%s ends with %v", inv, r.err)
+		}
+		return answer, false
+	}
+	var response struct {
+		Status int    `json:"statusCode"`
+		Body   string `json:"body"`
+	}
+	if err := json.Unmarshal(r.response, &response); err != nil {
+		w.broken("every request gets an answer", "%s answers %q", inv, r.response)
+		return answer, false
+	}
+	w.tell("%s answers %d %s", inv, response.Status, response.Body)
+	w.count(fmt.Sprintf("replays answered %d", response.Status), 1)
+	answer.status = response.Status
+	if json.Unmarshal([]byte(response.Body), &answer) != nil {
+		w.broken("every request gets an answer", "%s answers %q", inv, r.response)
+	}
+	w.checkReplay(inv, answer, body)
+	return answer, response.Status == 200
+}
+
+// excuseReplay lets events be put back once more when a replay was disturbed between sending and noting.
+func (w *world) excuseReplay(inv *invocation, r result) {
+	if !r.died && !inv.unsure() {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, e := range inv.putBack {
+		e.excuse("a replay was disturbed")
+	}
+}
+
+func urlEvent(method, body string) []byte {
+	out, err := json.Marshal(map[string]any{
+		"version": "2.0", "rawPath": replayPath, "body": body, "headers": map[string]string{"content-type": "application/json"},
+		"requestContext": map[string]any{"http": map[string]any{"method": method, "path": replayPath}},
+	})
+	if err != nil {
+		panic(err) // strings always marshal
+	}
+	return out
+}
+
+// patience is how long everything may take to come to rest once the faults are over: five attempts, each after the longest
+// wait that a SIEM may ask for and the visibility time-out, and the same once more for the dead letters put back.
+const patience = 4 * time.Hour
+
+// settle waits until the faults are over and everything has come to rest, puts the dead letters back, and waits again.
+func (w *world) settle(ctx context.Context) {
+	wait(ctx, w.plan.end()-w.since()+time.Second)
+	if !w.rest(ctx) {
+		return
+	}
+	for _, l := range w.lanes {
+		l.siem.heal()
+		l.mu.Lock()
+		for _, e := range l.events {
+			if e.sort == poisonous {
+				e.sort = good
+			}
+		}
+		l.mu.Unlock()
+	}
+	w.tell("the faults are over, and what was refused for its content would be taken now")
+	const rounds = 6
+	for n := range rounds {
+		a, ok := w.replay(ctx, 1000+n, `{"force":true}`)
+		if !ok && a.status != 409 { // 409: one that died still has the lease
+			w.broken("liveness", "a replay after the faults does not work: status %d", a.status)
+			return
+		}
+		if !w.rest(ctx) {
+			return
+		}
+		if ok && a.Replayed == 0 && a.Remaining == 0 || ok && n >= 3 {
+			return
+		}
+		wait(ctx, time.Minute)
+	}
+}
+
+// rest waits until every queue is empty.
+func (w *world) rest(ctx context.Context) bool {
+	const look = 7 * time.Second
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if w.queued() == 0 {
+			return true
+		}
+		if !wait(ctx, look) {
+			return false
+		}
+	}
+	w.broken("liveness", "%d messages are still queued %s after the faults", w.queued(), patience)
+	return false
+}
+
+func (w *world) queued() int {
+	n := w.sqs.Len(deadLetterQueue)
+	for _, l := range w.lanes {
+		n += w.sqs.Len(l.queueURL)
+	}
+	return n
+}

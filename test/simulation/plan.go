@@ -1,0 +1,247 @@
+package simulation
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Plan is all there is to know about a run before it begins. It is a function of its seed, and of what has been taken out.
+type Plan struct {
+	Seed      uint64
+	Lanes     []string // connectors that are deployed
+	Events    int      // enqueued for each of them
+	Span      time.Duration
+	BatchSize int
+	Slots     int // invocations of one function at a time
+	Gzip      bool
+	Poison    float64 // of events that the SIEM refuses until the faults end
+	Malformed float64 // of messages that are no event
+	Faults    []Fault
+	Rotations []Rotation
+	Replays   []Request
+	Story     bool // tell what happens
+}
+
+// Fault is something that goes wrong with probability P from From to To, wherever it can.
+type Fault struct {
+	ID        int
+	Kind      Kind
+	Connector string // "" is all of them
+	From, To  time.Duration
+	P         float64
+	N         int // its measure: steps, seconds, a code; see the kinds
+}
+
+// Rotation is a credential that is revoked, and its successor that is published later.
+type Rotation struct {
+	Connector string
+	At, Gap   time.Duration
+}
+
+// Request is a call of the replay function.
+type Request struct {
+	At   time.Duration
+	Body string
+}
+
+// Connectors are all seven.
+func Connectors() []string {
+	return []string{"splunk", "sentinel", "elastic", "datadog", "sumo", "qradar", "xsiam"}
+}
+
+// NewPlan makes the plan of a seed.
+func NewPlan(seed uint64) Plan {
+	r := rand.New(rand.NewPCG(seed, 0x51e4))
+	p := Plan{Seed: seed, Lanes: pickLanes(r)}
+	p.Events = max(5, (60+r.IntN(120))/len(p.Lanes))
+	p.Span = time.Duration(1+r.IntN(600)) * time.Second
+	p.BatchSize = []int{1, 3, 10, 30, 100, 100, 100}[r.IntN(7)]
+	p.Slots = 1 + r.IntN(3)
+	p.Gzip = r.IntN(4) == 0
+	if r.IntN(2) == 0 {
+		p.Poison = []float64{0.01, 0.05, 0.3}[r.IntN(3)]
+	}
+	if r.IntN(2) == 0 {
+		p.Malformed = 0.03
+	}
+	for id := range r.IntN(9) {
+		p.Faults = append(p.Faults, newFault(r, id, p))
+	}
+	for _, lane := range p.Lanes {
+		if lane != "qradar" && r.IntN(4) == 0 {
+			p.Rotations = append(p.Rotations, Rotation{lane, span(r, p.Span), []time.Duration{0, span(r, 10*time.Second), span(r, 30*time.Minute)}[r.IntN(3)]})
+		}
+	}
+	for range r.IntN(4) {
+		at := span(r, 2*p.Span+10*time.Minute)
+		body := []string{"", `{"limit":3}`, `{"force":true}`, `{"dry_run":true}`, `{"connector":"` + p.Lanes[0] + `"}`}[r.IntN(5)]
+		p.Replays = append(p.Replays, Request{at, body})
+		if r.IntN(3) == 0 { // somebody is impatient
+			p.Replays = append(p.Replays, Request{at + span(r, 300*time.Millisecond), body})
+		}
+	}
+	return p
+}
+
+func pickLanes(r *rand.Rand) []string {
+	all := Connectors()
+	n := 1 + r.IntN(3)
+	if r.IntN(12) == 0 {
+		n = len(all)
+	}
+	var lanes []string
+	for _, i := range r.Perm(len(all))[:n] {
+		lanes = append(lanes, all[i])
+	}
+	return lanes
+}
+
+func span(r *rand.Rand, most time.Duration) time.Duration {
+	return time.Duration(r.Int64N(int64(most) + 1))
+}
+
+// newFault draws a fault. Half of them are short and certain, the others long and rare.
+func newFault(r *rand.Rand, id int, p Plan) Fault {
+	k := kinds[r.IntN(len(kinds))]
+	f := Fault{ID: id, Kind: k.kind, From: span(r, p.Span+5*time.Minute), N: k.measure[0] + r.IntN(k.measure[1]-k.measure[0]+1)}
+	if len(p.Lanes) > 1 && r.IntN(2) == 0 {
+		f.Connector = p.Lanes[r.IntN(len(p.Lanes))]
+	}
+	if r.IntN(3) == 0 {
+		f.From = 0
+	}
+	if r.IntN(2) == 0 {
+		f.P, f.To = 1, f.From+time.Second+span(r, 90*time.Second)
+	} else {
+		f.P, f.To = []float64{0.5, 0.2, 0.05}[r.IntN(3)], f.From+time.Minute+span(r, 40*time.Minute)
+	}
+	if k.rare && f.P > 0.2 {
+		f.P = 0.2
+	}
+	return f
+}
+
+// end is when the last fault is over.
+func (p Plan) end() time.Duration {
+	end := p.Span
+	for _, f := range p.Faults {
+		end = max(end, f.To)
+	}
+	for _, r := range p.Rotations {
+		end = max(end, r.At+r.Gap)
+	}
+	for _, r := range p.Replays {
+		end = max(end, r.At)
+	}
+	return end
+}
+
+// String is how a plan is asked for again: its seed, and what is left of it where something has been taken out.
+func (p Plan) String() string {
+	whole := NewPlan(p.Seed)
+	parts := []string{strconv.FormatUint(p.Seed, 10)}
+	if !slices.Equal(p.Lanes, whole.Lanes) {
+		parts = append(parts, "lanes="+strings.Join(p.Lanes, "+"))
+	}
+	if p.Events != whole.Events {
+		parts = append(parts, "events="+strconv.Itoa(p.Events))
+	}
+	if len(p.Faults) != len(whole.Faults) {
+		ids := make([]string, len(p.Faults))
+		for i, f := range p.Faults {
+			ids[i] = strconv.Itoa(f.ID)
+		}
+		parts = append(parts, "faults="+strings.Join(ids, "+"))
+	}
+	if len(p.Rotations) != len(whole.Rotations) {
+		parts = append(parts, "rotations=0")
+	}
+	if len(p.Replays) != len(whole.Replays) {
+		parts = append(parts, "replays=0")
+	}
+	if p.Poison != whole.Poison {
+		parts = append(parts, "poison=0")
+	}
+	if p.Malformed != whole.Malformed {
+		parts = append(parts, "malformed=0")
+	}
+	if p.Slots != whole.Slots {
+		parts = append(parts, "slots=1")
+	}
+	return strings.Join(parts, ",")
+}
+
+// ParsePlan reads what String writes.
+func ParsePlan(text string) (Plan, error) {
+	first, rest, _ := strings.Cut(text, ",")
+	seed, err := strconv.ParseUint(first, 10, 64)
+	if err != nil {
+		return Plan{}, fmt.Errorf("plan %q: expected a seed, perhaps with what is left of its plan behind it", text)
+	}
+	p := NewPlan(seed)
+	for part := range strings.SplitSeq(rest, ",") {
+		if part == "" {
+			continue
+		}
+		key, value, _ := strings.Cut(part, "=")
+		if err := p.keep(key, value); err != nil {
+			return Plan{}, fmt.Errorf("plan %q: %w", text, err)
+		}
+	}
+	return p, nil
+}
+
+func (p *Plan) keep(key, value string) error {
+	switch key {
+	case "lanes":
+		p.Lanes = strings.Split(value, "+")
+	case "events", "slots":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%s: expected a number, found %q", key, value)
+		}
+		if key == "events" {
+			p.Events = n
+		} else {
+			p.Slots = n
+		}
+	case "faults":
+		ids := strings.Split(value, "+")
+		p.Faults = slices.DeleteFunc(p.Faults, func(f Fault) bool { return !slices.Contains(ids, strconv.Itoa(f.ID)) })
+	case "rotations":
+		p.Rotations = nil
+	case "replays":
+		p.Replays = nil
+	case "poison":
+		p.Poison = 0
+	case "malformed":
+		p.Malformed = 0
+	default:
+		return fmt.Errorf("%q is nothing that can be taken out", key)
+	}
+	return nil
+}
+
+// Describe tells a plan in words.
+func (p Plan) Describe() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d events for each of %s within %s; batches of %d, %d at a time\n", p.Events, strings.Join(p.Lanes, ", "), p.Span, p.BatchSize, p.Slots)
+	for _, f := range p.Faults {
+		where := f.Connector
+		if where == "" {
+			where = "all"
+		}
+		fmt.Fprintf(&b, "  fault %d: %s (%d), %s, from %s to %s, probability %g\n", f.ID, f.Kind, f.N, where, f.From, f.To, f.P)
+	}
+	for _, r := range p.Rotations {
+		fmt.Fprintf(&b, "  %s's credential is revoked at %s, the new one published %s later\n", r.Connector, r.At, r.Gap)
+	}
+	for _, r := range p.Replays {
+		fmt.Fprintf(&b, "  replay at %s: %s\n", r.At, r.Body)
+	}
+	return b.String()
+}

@@ -1,0 +1,283 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/deadletterhost"
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
+)
+
+// process is one execution environment of a function. It dies at any step of the outside world; what its code does after
+// that has no effect.
+type process struct {
+	*world
+	lane *lane // of a connector's function
+	role string
+	name string
+	call func(ctx context.Context, payload []byte) ([]byte, error)
+
+	guard   sync.Mutex
+	dead    bool
+	dying   chan struct{} // closed when it dies
+	cause   string
+	conns   []*conn
+	skew    time.Duration // of its wall clock
+	current *invocation
+	out     bytes.Buffer
+}
+
+// errDead is what a dead process gets from everything.
+var errDead = errors.New("the process is dead")
+
+func (w *world) newProcess(role string, l *lane) *process {
+	p := &process{world: w, lane: l, role: role, dying: make(chan struct{})}
+	p.name = fmt.Sprintf("%s#%d", role, w.number("process "+role))
+	outside := lambdahost.World{
+		Env: p.env, Out: p, Now: p.now, SQS: queueClient{p}, Secrets: secretsClient{p}, Dial: p.dial,
+	}
+	switch role {
+	case "deadletter":
+		p.call = deadletterhost.NewDrain(outside, storeClient{p}).Invoke
+	case "replay":
+		p.call = deadletterhost.NewReplay(outside, storeClient{p}).Invoke
+	default:
+		p.call = lambdahost.NewConnector(role, l.open, outside).Invoke
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.processes = append(w.processes, p)
+	return p
+}
+
+// env is the function's environment.
+func (p *process) env(name string) string {
+	if p.lane == nil {
+		if name == "SIEM_DEAD_LETTER_PATH" {
+			return deadLetterPath
+		}
+		for _, l := range p.lanes {
+			if name == upper(l.name)+"_QUEUE_URL" {
+				return l.queueURL
+			}
+		}
+		return ""
+	}
+	switch name {
+	case "SIEM_QUEUE_URL":
+		return p.lane.queueURL
+	case "SIEM_DEAD_LETTER_QUEUE_URL":
+		return deadLetterQueue
+	case "SIEM_SECRET_ID":
+		if len(p.lane.siem.secret()) > 0 {
+			return p.lane.name
+		}
+	case "SIEM_COMPRESSION":
+		if p.lane.name != "xsiam" && !p.plan.Gzip {
+			return "none"
+		}
+	}
+	return p.lane.siem.settings()[name]
+}
+
+func (p *process) now() time.Time {
+	p.guard.Lock()
+	defer p.guard.Unlock()
+	return time.Now().Add(p.skew)
+}
+
+// Write takes the log and the metrics.
+func (p *process) Write(line []byte) (int, error) {
+	p.guard.Lock()
+	defer p.guard.Unlock()
+	if p.dead {
+		return 0, errDead
+	}
+	return p.out.Write(line)
+}
+
+// printed returns what has been written since the last call.
+func (p *process) printed() string {
+	p.guard.Lock()
+	defer p.guard.Unlock()
+	defer p.out.Reset()
+	return p.out.String()
+}
+
+func (p *process) isDead() bool {
+	p.guard.Lock()
+	defer p.guard.Unlock()
+	return p.dead
+}
+
+// kill ends the process. Its connections are reset by its kernel.
+func (p *process) kill(cause string) {
+	p.guard.Lock()
+	if p.dead {
+		p.guard.Unlock()
+		return
+	}
+	p.dead, p.cause = true, cause
+	close(p.dying)
+	conns := p.conns
+	p.guard.Unlock()
+	for _, c := range conns {
+		c.strike()
+		c.hold(false)
+		c.reset()
+	}
+}
+
+// step is one point at which the process may die: before or after something that the outside sees. It returns errDead
+// when it has.
+func (p *process) step(where string) error {
+	p.guard.Lock()
+	inv := p.current
+	if inv == nil || p.dead {
+		p.guard.Unlock()
+		return errDead
+	}
+	inv.steps++
+	dies := inv.steps == inv.dieAt
+	p.guard.Unlock()
+	if !dies {
+		return nil
+	}
+	p.count("fault: "+string(crash), 1)
+	p.count("crash: "+where, 1)
+	p.tell("%s dies %s", inv, where)
+	p.kill(where)
+	return errDead
+}
+
+// effect does something that the outside world sees: it takes its time, and the process may die before and after it. key
+// tells it from others of the invocation that are under way at the same time.
+func (p *process) effect(ctx context.Context, op, key string, do func(inv *invocation, n int) error) error {
+	inv, n := p.next(op + key)
+	if inv == nil {
+		return errDead
+	}
+	n += 1000 * p.dice.below(1000, key)
+	if !wait(ctx, p.takes(inv, op, n)) {
+		return ctx.Err()
+	}
+	if err := p.step("before " + op); err != nil {
+		return err
+	}
+	if err := do(inv, n); err != nil {
+		return err
+	}
+	return p.step("after " + op)
+}
+
+// next numbers what an invocation does, for each name apart. Without an invocation there is nil.
+func (p *process) next(name string) (*invocation, int) {
+	p.guard.Lock()
+	defer p.guard.Unlock()
+	inv := p.current
+	if inv == nil {
+		return nil, 0
+	}
+	inv.done[name]++
+	return inv, inv.done[name]
+}
+
+// takes is how long a request of AWS takes, or a connection.
+func (p *process) takes(inv *invocation, op string, n int) time.Duration {
+	d := p.dice.between(2*time.Millisecond, 20*time.Millisecond, "takes", p.name, inv.number, op, n)
+	if f, ok := p.fault(awsSlow, p.role, p.name, inv.number, op, n); ok && op != "dial" {
+		d += time.Duration(f.N) * time.Second
+		p.tell("%s: AWS takes %s (%s)", inv, d.Round(time.Second), op)
+		p.guard.Lock()
+		inv.struck[awsSlow] = true
+		p.guard.Unlock()
+	}
+	return d
+}
+
+// strike tells whether a fault strikes an effect.
+func (p *process) strike(kind Kind, inv *invocation, op string, n int) bool {
+	struck := p.strikes(kind, p.role, p.name, inv.number, op, n)
+	if struck {
+		p.tell("%s: %s (%s)", inv, kind, op)
+		p.guard.Lock()
+		inv.struck[kind] = true
+		p.guard.Unlock()
+	}
+	return struck
+}
+
+// dial opens a connection to a SIEM.
+func (p *process) dial(ctx context.Context, _, to string) (opened net.Conn, err error) {
+	err = p.effect(ctx, "dial", "", func(inv *invocation, n int) error {
+		switch {
+		case p.strike(refused, inv, "dial", n):
+			inv.answer(nil, answer{network: true})
+			return opError("dial", syscall.ECONNREFUSED)
+		case p.strike(noName, inv, "dial", n):
+			inv.answer(nil, answer{network: true})
+			return opError("dial", &net.DNSError{Err: "no such host", Name: to, IsNotFound: true})
+		case p.strike(unreachable, inv, "dial", n):
+			inv.answer(nil, answer{network: true})
+			<-ctx.Done()
+			return opError("dial", ctx.Err())
+		}
+		client, server := newConn(p, to)
+		p.guard.Lock()
+		p.conns = append(p.conns, client)
+		p.guard.Unlock()
+		if err := p.lane.siem.connected(ctx, server); err != nil {
+			return err
+		}
+		opened = client
+		return nil
+	})
+	if err != nil && opened != nil {
+		_ = opened.Close()
+		opened = nil
+	}
+	return opened, err
+}
+
+// freeze is what happens between invocations: nothing of the process moves, and its connections may die unseen.
+func (p *process) freeze(n int) {
+	p.guard.Lock()
+	conns := p.conns
+	p.guard.Unlock()
+	open := conns[:0:0]
+	for i, c := range conns {
+		if c.gone() {
+			continue
+		}
+		open = append(open, c)
+		c.hold(true)
+		if p.strikes(frozen, p.role, p.name, n, i) {
+			p.tell("%s: a connection dies while it is frozen", p.name)
+			c.drop(p.dice.below(3, "drop", p.name, n, i))
+		}
+	}
+	p.guard.Lock()
+	p.conns = open
+	p.guard.Unlock()
+}
+
+// thaw lets the process see again what has arrived, though a moment later than it runs itself.
+func (p *process) thaw() {
+	p.guard.Lock()
+	conns := p.conns
+	p.guard.Unlock()
+	time.AfterFunc(5*time.Millisecond, func() {
+		for _, c := range conns {
+			c.hold(false)
+		}
+	})
+}
+
+var _ io.Writer = (*process)(nil)

@@ -1,0 +1,92 @@
+package simulation
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Shrink looks for the smallest plan that breaks the same promise: it takes things out for as long as that makes no
+// difference. It returns the plan, with its story, and what running it shows.
+func Shrink(t *testing.T, plan Plan, first Result) (Plan, Result) {
+	t.Helper()
+	if len(first.Violations) == 0 {
+		return plan, first
+	}
+	s := &shrinker{t: t, rule: rule(first.Violations[0]), left: 150}
+	for smaller := true; smaller; {
+		smaller = false
+		for _, candidate := range candidates(plan) {
+			if s.breaks(candidate) {
+				plan, smaller = candidate, true
+				break
+			}
+		}
+	}
+	plan.Story = true
+	return plan, Run(t, plan)
+}
+
+// rule is the promise that a violation is about.
+func rule(violation string) string {
+	name, _, _ := strings.Cut(violation, ":")
+	return name
+}
+
+type shrinker struct {
+	t    *testing.T
+	rule string
+	left int // runs
+}
+
+func (s *shrinker) breaks(p Plan) bool {
+	if s.left == 0 {
+		return false
+	}
+	s.left--
+	return slices.ContainsFunc(Run(s.t, p).Violations, func(v string) bool { return rule(v) == s.rule })
+}
+
+// candidates are plans with less in them, the boldest first.
+func candidates(p Plan) []Plan {
+	var all []Plan
+	add := func(change func(*Plan)) {
+		smaller := p
+		smaller.Lanes, smaller.Faults = slices.Clone(p.Lanes), slices.Clone(p.Faults)
+		change(&smaller)
+		all = append(all, smaller)
+	}
+	if n := len(p.Lanes); n > 1 {
+		for i := range n {
+			add(func(s *Plan) { s.Lanes = s.Lanes[i : i+1] })
+		}
+	}
+	if n := len(p.Faults); n > 1 {
+		add(func(s *Plan) { s.Faults = s.Faults[:n/2] })
+		add(func(s *Plan) { s.Faults = s.Faults[n/2:] })
+	}
+	for i := range p.Faults {
+		add(func(s *Plan) { s.Faults = slices.Delete(s.Faults, i, i+1) })
+	}
+	if len(p.Rotations) > 0 {
+		add(func(s *Plan) { s.Rotations = nil })
+	}
+	if len(p.Replays) > 0 {
+		add(func(s *Plan) { s.Replays = nil })
+	}
+	if p.Poison > 0 {
+		add(func(s *Plan) { s.Poison = 0 })
+	}
+	if p.Malformed > 0 {
+		add(func(s *Plan) { s.Malformed = 0 })
+	}
+	if p.Slots > 1 {
+		add(func(s *Plan) { s.Slots = 1 })
+	}
+	if p.Events > 1 {
+		add(func(s *Plan) { s.Events = 1 })
+		add(func(s *Plan) { s.Events = p.Events / 2 })
+		add(func(s *Plan) { s.Events = p.Events * 7 / 8 })
+	}
+	return all
+}

@@ -1,0 +1,174 @@
+package simulation
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"time"
+
+	"github.com/arbitex/siem-connectors/local/siem/qradar"
+)
+
+// syslog is QRadar: it reads lines. Nothing is answered, so the only thing that a function can know is whether the
+// connection held.
+type syslog struct {
+	*lane
+	at    string
+	mu    sync.Mutex
+	wrong []string
+	stop  chan struct{}
+}
+
+func newSyslog(l *lane) *syslog {
+	return &syslog{lane: l, at: l.name + ".sim:514", stop: make(chan struct{})}
+}
+
+func (s *syslog) address() string { return s.at }
+
+func (s *syslog) settings() map[string]string {
+	return map[string]string{
+		"QRADAR_SYSLOG_HOST": "qradar.sim", "QRADAR_SYSLOG_PORT": "514", "QRADAR_SYSLOG_PROTOCOL": "tcp",
+		"QRADAR_CEF_KEYS": "standard", "QRADAR_MAX_MESSAGE_BYTES": "32000",
+	}
+}
+
+func (s *syslog) secret() map[string]string { return nil }
+func (s *syslog) rotate()                   {}
+func (s *syslog) heal()                     {}
+func (s *syslog) close()                    { close(s.stop) }
+
+func (s *syslog) violations() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.wrong
+}
+
+func (s *syslog) connected(_ context.Context, c *conn) error {
+	s.spawn(func() { s.read(c) })
+	return nil
+}
+
+// reading is a connection that is read, a piece at a time.
+type reading struct {
+	*syslog
+	c    *conn
+	n    int
+	rest []byte
+}
+
+func (s *syslog) read(c *conn) {
+	r := &reading{syslog: s, c: c}
+	defer c.Close() //nolint:errcheck // it is in memory
+	b := make([]byte, 16<<10)
+	for {
+		if !c.readable(s.stop) {
+			return
+		}
+		p := c.process
+		p.guard.Lock()
+		inv := p.current
+		p.guard.Unlock()
+		r.n++
+		if !r.pass(inv, time.Millisecond, 20*time.Millisecond, "arrives") || !r.before(inv) {
+			return
+		}
+		n, err := c.Read(b)
+		if err != nil {
+			return
+		}
+		s.count("requests", 1)
+		_ = p.step("while the SIEM has the messages")
+		r.take(inv, b[:n])
+		if !r.after(inv) {
+			return
+		}
+	}
+}
+
+// pass takes a time of its own. It is false when the world ends.
+func (r *reading) pass(inv *invocation, least, most time.Duration, what string) bool {
+	timer := time.NewTimer(r.dice.between(least, most, what, inv.process.name, inv.number, r.n))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-r.stop:
+		return false
+	}
+}
+
+func (r *reading) strike(kind Kind, inv *invocation) bool {
+	struck := r.strikes(kind, r.name, inv.process.name, inv.number, r.n)
+	if struck {
+		r.tell("%s: %s", inv, kind)
+		r.c.strike()
+		inv.answer(nil, answer{network: true})
+	}
+	return struck
+}
+
+// before applies the faults that come before anything is read. It is false when the connection is over.
+func (r *reading) before(inv *invocation) bool {
+	switch {
+	case r.strike(resetBefore, inv):
+		r.c.reset()
+		return false
+	case r.strike(closedBefore, inv):
+		return false // what the kernel had taken is lost with the close, and the sender is told so by a reset
+	case r.strike(vanished, inv):
+		r.c.vanish()
+		return false
+	}
+	if f, ok := r.fault(slow, r.name, inv.process.name, inv.number, r.n); ok {
+		r.c.strike()
+		inv.answer(nil, answer{network: true})
+		r.tell("%s: qradar does not read for %d s", inv, f.N)
+		return r.pass(inv, time.Duration(f.N)*time.Second, time.Duration(f.N+1)*time.Second, "slow")
+	}
+	return true
+}
+
+// after applies the faults that come after something was read.
+func (r *reading) after(inv *invocation) bool {
+	switch {
+	case r.strike(resetDuring, inv), r.strike(acceptedReset, inv):
+		r.c.reset()
+		return false
+	case r.strike(acceptedHang, inv):
+		r.c.vanish()
+		return false
+	}
+	return true
+}
+
+// take takes the whole messages of what was read so far.
+func (r *reading) take(inv *invocation, b []byte) {
+	r.rest = append(r.rest, b...)
+	standing, cause := undecided, ""
+	if inv.process.isDead() || r.c.gone() || !inv.running() {
+		standing, cause = unknown, "the function had given up"
+	}
+	for {
+		line, rest, ok := bytes.Cut(r.rest, []byte("\n"))
+		if !ok {
+			return
+		}
+		r.rest = rest
+		m, err := qradar.Parse(line)
+		if err != nil {
+			r.mu.Lock()
+			r.wrong = append(r.wrong, err.Error())
+			r.mu.Unlock()
+			continue
+		}
+		id, _ := m.Value("externalId")
+		e := r.byUID[id]
+		if e == nil || e.lane != r.lane || e.sort == malformed {
+			r.broken("nothing is made up", "%s got an event %q that was never enqueued", r.name, id)
+			continue
+		}
+		kept := !r.strikes(lie, r.name, e.uid, inv.process.name, inv.number)
+		inv.keep(e, kept)
+		inv.learn(e, standing, cause)
+	}
+}
