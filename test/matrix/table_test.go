@@ -1,0 +1,127 @@
+package matrix
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const (
+	begin = "<!-- matrix: begin; written by `go test ./test/matrix -update` -->"
+	end   = "<!-- matrix: end -->"
+)
+
+// render writes the tables as the document has them.
+func render(all []section, seen *cells) string {
+	var b strings.Builder
+	n := len(seen.fates)
+	fmt.Fprintf(&b, "%s\n\n%d cells. *delivered*: the SIEM has the event. *n s*: it stays on its queue and is tried again after so long; "+
+		"300 s is the longest back-off, for what an operator has to mend. *dead letter*: it is kept on the dead-letter queue. What is not delivered in "+
+		"attempt %d is a dead letter in every row; the last column is what it says, for the first connector that has one; … stands for what the SIEM has said.\n", begin, n, maxAttempts)
+	for _, s := range all {
+		fmt.Fprintf(&b, "\n### %s\n\n", s.title)
+		if s.text != "" {
+			b.WriteString(s.text + "\n\n")
+		}
+		s.table(&b, seen)
+	}
+	b.WriteString("\n" + end)
+	return b.String()
+}
+
+func (s *section) table(b *strings.Builder, seen *cells) {
+	fmt.Fprintf(b, "| | %s | the dead letter says |\n|%s\n", strings.Join(s.names, " | "), strings.Repeat(" --- |", len(s.names)+2))
+	for _, r := range s.rows {
+		fmt.Fprintf(b, "| %s |", r.name)
+		reason := ""
+		for _, name := range s.names {
+			fate, ok := seen.fates[s.title+r.name+"/"+name]
+			if !ok {
+				fate = none
+			}
+			fmt.Fprintf(b, " %s |", fate)
+			if reason == "" {
+				reason = tidy(seen.reason[s.title+r.name+"/"+name])
+			}
+		}
+		fmt.Fprintf(b, " %s |\n", reason)
+	}
+}
+
+// tidying takes away what differs from run to run and from machine to machine, and the bodies of answers, which are ours.
+func tidying() []struct {
+	what *regexp.Regexp
+	with string
+} {
+	return []struct {
+		what *regexp.Regexp
+		with string
+	}{
+		{regexp.MustCompile(`^given up after [0-9]+ attempts, the last of which: `), ""},
+		{regexp.MustCompile(`127\.0\.0\.1:[0-9]+(->127\.0\.0\.1:[0-9]+)?`), "127.0.0.1"},
+		{regexp.MustCompile(`current time \S+ is after [^\s;]+`), "…"},
+		{regexp.MustCompile(`lookup no-such-host\.invalid[^;]*`), "lookup no-such-host.invalid: …"},
+		{regexp.MustCompile(`"(you sent|\\x1f|[{<])(\\.|[^"\\])*("…?|…$)`), "…"},
+		{regexp.MustCompile(`acknowledged [0-9]+ bytes`), "acknowledged … bytes"},
+		{regexp.MustCompile(`(read|write|dial) (tcp|udp) 127\.0\.0\.1: `), ""},
+		// A peer that goes is an end, a reset or a broken pipe, as it happens.
+		{regexp.MustCompile(`(unexpected )?EOF|(read|write): (connection reset by peer|broken pipe)|use of closed network connection|http: server closed idle connection`), "*connection broken off*"},
+	}
+}
+
+// tidy makes a reason fit for a table that is compared.
+func tidy(reason string) string {
+	const most = 250
+	for _, t := range tidying() {
+		reason = t.what.ReplaceAllString(reason, t.with)
+	}
+	if r := []rune(reason); len(r) > most {
+		reason = string(r[:most]) + "…"
+	}
+	return strings.NewReplacer("|", `\|`, "<", "&lt;", "\n", " ").Replace(reason)
+}
+
+// compare holds the document to what was seen, or writes it.
+func compare(t *testing.T, table string) {
+	t.Helper()
+	path := filepath.Join("..", "..", "docs", "reliability.md")
+	old, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, ok := strings.Cut(string(old), begin)
+	_, after, ok2 := strings.Cut(rest, end)
+	if !ok || !ok2 {
+		t.Fatalf("%s has no section between %q and %q", path, begin, end)
+	}
+	text := before + table + after
+	if text == string(old) {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s does not say what was seen: look at the difference, then `go test ./test/matrix -update`\n%s", path, difference(string(old), text))
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// difference lists the lines that are in one text alone.
+func difference(a, b string) string {
+	var out []string
+	for _, pair := range [...]struct{ mark, text, other string }{{"-", a, b}, {"+", b, a}} {
+		there := map[string]bool{}
+		for line := range strings.SplitSeq(pair.other, "\n") {
+			there[line] = true
+		}
+		for line := range strings.SplitSeq(pair.text, "\n") {
+			if !there[line] {
+				out = append(out, pair.mark+line)
+			}
+		}
+	}
+	return strings.Join(out, "\n")
+}
