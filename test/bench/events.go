@@ -26,6 +26,19 @@ func makePayloads(count, batch, size int) [][]byte {
 	return all
 }
 
+// lines are the same events as they are, one a line.
+func lines(count, size int) string {
+	var b strings.Builder
+	for n := range count {
+		b.WriteString(makeEvent(n, size))
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// marker is in every event once, and in no connector's own words.
+const marker = "src_endpoint"
+
 // makeEvent makes event n: the fields a connector reads, and words that differ from event to event up to the size.
 func makeEvent(n, size int) string {
 	e := fmt.Sprintf(`{"class_uid":6003,"category_uid":6,"activity_id":1,"type_uid":600301,"time":%d,"severity_id":1,"actor":{"user":{"uid":"user_%d","name":"user %d","email_addr":"user%d@example.com","groups":[{"uid":"finance-team"},{"uid":"team-%d"}]}},`+

@@ -1,148 +1,143 @@
 // Command bench measures what delivering costs: CPU time of the real bootstrap of each connector, from the Runtime API's
 // answer to the posted response, user and system, as the operating system counts it. All subjects get the same events,
 // in turn, against the same sink, in one run; the figures are medians of rounds, and ratios to an ordinary Go Lambda that
-// does nothing but decode, copy and post (the floor).
+// does nothing but decode, copy and post (the floor). Peers are what others use for the same job: the Collector's exporter
+// and Elastic's client (test/peers), rsyslog and syslog-ng as Debian builds them.
 package main
 
 import (
 	"cmp"
-	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
-
-	"github.com/arbitex/siem-connectors/local/runtimeapi"
 )
 
-// subject is a process to measure.
-type subject struct {
-	name      string
-	bootstrap string
-	env       func(sink *sink) map[string]string
+// plan is what to measure.
+type plan struct {
+	builds, peers string
+	count, size   int
+	batches       []int
+	rounds        int
+	only          []string
+	page          string
 }
 
 func main() {
 	var (
-		builds = flag.String("builds", "build", "folder with <function>/bootstrap")
-		floor  = flag.String("floor", "build/bench/floor", "binary of the floor")
-		count  = flag.Int("events", 50_000, "events a round")
-		batch  = flag.Int("batch", 100, "events an invocation")
-		size   = flag.Int("size", 907, "bytes an event")
-		rounds = flag.Int("rounds", 5, "rounds")
-		only   = flag.String("only", "", "comma-separated names of subjects, all when empty")
+		p       plan
+		batches = flag.String("batches", "100,10", "events an invocation or request, one table each")
+		only    = flag.String("only", "", "comma-separated names of subjects beside the floor, all when empty")
 	)
+	flag.StringVar(&p.builds, "builds", "build", "folder with <function>/bootstrap")
+	flag.StringVar(&p.peers, "peers", "build/bench", "folder with the floor and the peers")
+	flag.IntVar(&p.count, "events", 20_000, "events a round")
+	flag.IntVar(&p.size, "size", 907, "bytes an event")
+	flag.IntVar(&p.rounds, "rounds", 5, "rounds")
+	flag.StringVar(&p.page, "page", "", "page to renew, e.g. docs/performance.md; its chart is the .svg of the same name")
 	flag.Parse()
-	if err := run(*builds, *floor, *count, *batch, *size, *rounds, *only); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
+	for _, field := range strings.Split(*batches, ",") {
+		n, err := strconv.Atoi(field)
+		if err != nil || n < 1 {
+			fail(fmt.Errorf("-batches: %q is no number of events", field))
+		}
+		p.batches = append(p.batches, n)
+	}
+	if *only != "" {
+		p.only = strings.Split(*only, ",")
+	}
+	if err := p.run(); err != nil {
+		fail(err)
 	}
 }
 
-func run(builds, floor string, count, batch, size, rounds int, only string) error {
-	payloads := makePayloads(count, batch, size)
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	os.Exit(1) //nolint:forbidigo // a command of its own
+}
+
+// run measures, prints, and writes what the plan names.
+func (p *plan) run() error {
 	s, err := newSink()
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	all := subjects(builds, floor)
-	if only != "" {
+	dir, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	file := filepath.Join(dir, "events.jsonl")
+	if err := os.WriteFile(file, []byte(lines(p.count, p.size)), 0o600); err != nil {
+		return err
+	}
+	var tables []table
+	for _, batch := range p.batches {
+		t, err := p.measure(s, &work{p.count, batch, makePayloads(p.count, batch, p.size), file})
+		if err != nil {
+			return err
+		}
+		fmt.Print(t.text(), "\n")
+		tables = append(tables, t)
+	}
+	if p.page == "" {
+		return nil
+	}
+	where, err := p.profile(s, &work{p.count, tables[0].batch, makePayloads(p.count, tables[0].batch, p.size), file}, dir)
+	if err != nil {
+		return err
+	}
+	return p.write(tables, where)
+}
+
+// measure takes the subjects in turn, round by round. One whose program is not there is left out, and named.
+func (p *plan) measure(s *sink, w *work) (table, error) {
+	all := subjects(p.builds, p.peers)
+	if p.only != nil {
 		all = slices.DeleteFunc(all, func(x subject) bool {
-			return !slices.Contains(strings.Split(only, ","), x.name) && x.name != "floor" && x.name != "floor gzip"
+			return x.name != "floor" && x.name != "nothing" && !slices.Contains(p.only, x.name)
 		})
 	}
 	results := make([][]result, len(all))
-	for round := range rounds {
+	var missing []string
+	for round := range p.rounds {
 		for i, x := range all {
-			fmt.Fprintf(os.Stderr, "\rround %d of %d: %-20s", round+1, rounds, x.name)
-			r, err := measure(x, s, payloads)
+			if round > 0 && results[i] == nil {
+				continue
+			}
+			fmt.Fprintf(os.Stderr, "\r%d a batch, round %d of %d: %-20s", w.batch, round+1, p.rounds, x.name)
+			r, err := x.measure(s, w)
+			if err != nil && round == 0 && !x.ours && errors.Is(err, fs.ErrNotExist) {
+				missing = append(missing, x.name)
+				continue
+			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", x.name, err)
+				return table{}, fmt.Errorf("%s: %w", x.name, err)
 			}
 			results[i] = append(results[i], r)
 		}
 	}
-	fmt.Fprintf(os.Stderr, "\r%-50s\r", "")
-	fmt.Printf("%d events of about %d bytes a round, %d an invocation, %d rounds; medians\n\n", count, size, batch, rounds)
-	fmt.Printf("%-16s %12s %10s %10s %12s\n", "subject", "CPU-s per M", "x floor", "init", "peak RSS")
-	var floors [2]float64
-	for i, x := range all {
-		cpu := median(results[i], func(r result) float64 { return r.cpu.Seconds() / float64(count) * 1e6 })
-		switch x.name {
-		case "floor":
-			floors[0] = cpu
-		case "floor gzip":
-			floors[1] = cpu
-		}
-		against := floors[0]
-		if strings.HasSuffix(x.name, "gzip") {
-			against = floors[1]
-		}
-		ratio := "-"
-		if against > 0 {
-			ratio = fmt.Sprintf("%.2f", cpu/against)
-		}
-		fmt.Printf("%-16s %12.1f %10s %8.1fms %10.1fMB\n", x.name, cpu, ratio,
-			median(results[i], func(r result) float64 { return float64(r.init.Microseconds()) / 1000 }),
-			median(results[i], func(r result) float64 { return float64(r.rss) / 1e6 }))
+	fmt.Fprintf(os.Stderr, "\r%-60s\r", "")
+	if missing != nil {
+		fmt.Fprintf(os.Stderr, "not measured, as its program is not there: %s\n", strings.Join(missing, ", "))
 	}
-	return nil
+	return newTable(p, w, all, results), nil
 }
 
-type result struct {
-	cpu, init time.Duration
-	rss       int64
-}
-
-func median(rs []result, of func(result) float64) float64 {
-	values := make([]float64, len(rs))
+func median[T cmp.Ordered](rs []result, of func(result) T) T {
+	values := make([]T, len(rs))
 	for i, r := range rs {
 		values[i] = of(r)
 	}
-	slices.SortFunc(values, cmp.Compare[float64])
+	slices.Sort(values)
 	return values[len(values)/2]
 }
 
-// warmUp is how many invocations are made before the measuring begins: pools fill, the connection is opened.
-const warmUp = 20
-
-func measure(x subject, s *sink, payloads [][]byte) (result, error) {
-	env := x.env(s)
-	bootstrap, err := filepath.Abs(x.bootstrap)
-	if err != nil {
-		return result{}, err
-	}
-	f := runtimeapi.New(runtimeapi.Config{Name: x.name, ARN: "arn:aws:lambda:eu-central-1:000000000000:function:bench", Bootstrap: bootstrap,
-		Region: "eu-central-1", Environment: env, Timeout: 30 * time.Second, MemoryMB: 256})
-	defer f.Close()
-	ctx := context.Background()
-	invoke := func(p []byte) error {
-		r, err := f.Invoke(ctx, p)
-		switch {
-		case err != nil:
-			return err
-		case r.Error != nil:
-			return r.Error
-		case string(r.Payload) != `{"batchItemFailures":[]}` && string(r.Payload) != `{"batchItemFailures":null}`:
-			return fmt.Errorf("not all delivered: %.200s", r.Payload)
-		}
-		return nil
-	}
-	for i := range warmUp {
-		if err := invoke(payloads[i%len(payloads)]); err != nil {
-			return result{}, err
-		}
-	}
-	before := f.Stats()
-	for _, p := range payloads {
-		if err := invoke(p); err != nil {
-			return result{}, err
-		}
-	}
-	after := f.Stats()
-	return result{cpu: after.CPU - before.CPU, init: after.Inits[0], rss: peakRSS(x.bootstrap)}, nil
-}
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,21 +1,27 @@
 package main
 
 import (
-	"bufio"
-	"fmt"
+	"bytes"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/gzip"
 )
 
-// sink takes everything: HTTP, answered as each SIEM does, and lines over TCP.
+// sink takes everything: HTTP, answered as each SIEM does, and lines over TCP. It counts what it was given, as the proof
+// that every subject has delivered every event.
 type sink struct {
 	http net.Listener
 	tcp  net.Listener
+
+	events   atomic.Int64
+	requests atomic.Int64
+	bytes    atomic.Int64 // as they came: compressed, without headers
+	buffers  sync.Pool
 }
 
 func newSink() (*sink, error) {
@@ -27,9 +33,9 @@ func newSink() (*sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sink{h, t}
-	go http.Serve(h, http.HandlerFunc(s.answer)) //nolint:errcheck,gosec // until the listener is closed; a benchmark's sink
-	go s.swallow()
+	s := &sink{http: h, tcp: t, buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }}}
+	go http.Serve(h, http.HandlerFunc(s.answer)) //nolint:errcheck // until the listener is closed; a benchmark's sink
+	go s.listen()
 	return s, nil
 }
 
@@ -40,16 +46,24 @@ func (s *sink) close() {
 
 func (s *sink) url(path string) string { return "http://" + s.http.Addr().String() + path }
 
+// counts is what the sink had by a certain time.
+type counts struct{ events, requests, bytes int64 }
+
+func (s *sink) counts() counts { return counts{s.events.Load(), s.requests.Load(), s.bytes.Load()} }
+
 func (s *sink) answer(w http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body)
+	if r.Method == http.MethodGet || r.Method == http.MethodHead { // Elastic's client asks who is there
+		w.Header().Set("X-Elastic-Product", "Elasticsearch")
+		_, _ = io.WriteString(w, `{"version":{"number":"9.0.0"}}`)
+		return
+	}
+	n := s.take(r)
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/token"):
 		_, _ = io.WriteString(w, `{"token_type":"Bearer","expires_in":3599,"access_token":"a-token"}`)
 	case strings.HasSuffix(r.URL.Path, "/_bulk"):
-		n, _ := strconv.Atoi(os.Getenv("BENCH_BATCH"))
-		if n == 0 {
-			n = 100
-		}
+		w.Header().Set("X-Elastic-Product", "Elasticsearch")
+		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"errors":false,"items":[`+strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, n), ",")+`]}`)
 	case strings.Contains(r.URL.Path, "dataCollectionRules"):
 		w.WriteHeader(http.StatusNoContent)
@@ -61,100 +75,48 @@ func (s *sink) answer(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *sink) swallow() {
+// take reads a request's body and counts the events in it.
+func (s *sink) take(r *http.Request) (events int) {
+	raw, plain := s.buffers.Get().(*bytes.Buffer), s.buffers.Get().(*bytes.Buffer)
+	defer s.buffers.Put(raw)
+	defer s.buffers.Put(plain)
+	raw.Reset()
+	plain.Reset()
+	n, _ := raw.ReadFrom(r.Body) // what is cut off is missed in the count
+	text := raw
+	if r.Header.Get("Content-Encoding") == "gzip" {
+		if z, err := gzip.NewReader(raw); err == nil {
+			_, _ = plain.ReadFrom(z)
+			text = plain
+		}
+	}
+	events = bytes.Count(text.Bytes(), []byte(marker))
+	s.events.Add(int64(events))
+	s.requests.Add(1)
+	s.bytes.Add(n)
+	return events
+}
+
+func (s *sink) listen() {
 	for {
 		conn, err := s.tcp.Accept()
 		if err != nil {
 			return
 		}
-		go func() {
-			_, _ = io.Copy(io.Discard, conn)
-			_ = conn.Close()
-		}()
+		go s.swallow(conn)
 	}
 }
 
-// subjects are what is measured, the floor first.
-func subjects(builds, floor string) []subject {
-	all := []subject{
-		{"floor", floor, func(s *sink) map[string]string { return map[string]string{"FLOOR_URL": s.url("/floor")} }},
-		{"floor gzip", floor, func(s *sink) map[string]string {
-			return map[string]string{"FLOOR_URL": s.url("/floor"), "FLOOR_GZIP": "true"}
-		}},
-	}
-	for _, c := range connectors {
-		for _, compression := range []string{"none", "gzip"} {
-			if c.name == "qradar" && compression == "gzip" {
-				continue
-			}
-			name := c.name
-			if compression == "gzip" {
-				name += " gzip"
-			}
-			all = append(all, subject{name, filepath.Join(builds, c.name, "bootstrap"), func(s *sink) map[string]string {
-				env := c.env(s)
-				env["SIEM_QUEUE_URL"], env["SIEM_DEAD_LETTER_QUEUE_URL"] = s.url("/q"), s.url("/d")
-				env["SIEM_ALLOW_HTTP"], env["SIEM_COMPRESSION"] = "true", compression
-				return env
-			}})
-		}
-	}
-	return all
-}
-
-// connectors are the settings that lead each connector to the sink.
-var connectors = []struct {
-	name string
-	env  func(*sink) map[string]string
-}{
-	{"splunk", func(s *sink) map[string]string {
-		return map[string]string{"SPLUNK_HEC_URL": s.url(""), "SPLUNK_HEC_TOKEN": "token"}
-	}},
-	{"elastic", func(s *sink) map[string]string {
-		return map[string]string{"ELASTIC_URL": s.url(""), "ELASTIC_API_KEY": "aWQ6a2V5"}
-	}},
-	{"sumo", func(s *sink) map[string]string {
-		return map[string]string{"SUMO_HTTP_SOURCE_URL": s.url("/receiver/v1/http/code")}
-	}},
-	{"datadog", func(s *sink) map[string]string {
-		return map[string]string{"DATADOG_INTAKE_URL": s.url(""), "DATADOG_API_KEY": "key"}
-	}},
-	{"sentinel", func(s *sink) map[string]string {
-		return map[string]string{"SENTINEL_TENANT_ID": "11111111-1111-1111-1111-111111111111", "SENTINEL_CLIENT_ID": "22222222-2222-2222-2222-222222222222",
-			"SENTINEL_CLIENT_SECRET": "secret", "SENTINEL_DCR_ENDPOINT": s.url(""), "SENTINEL_DCR_RULE_ID": "dcr-00000000000000000000000000000000",
-			"SENTINEL_DCR_STREAM_NAME": "Custom-ArbitexAudit_CL", "SENTINEL_AUTHORITY_HOST": s.url("")}
-	}},
-	{"xsiam", func(s *sink) map[string]string {
-		return map[string]string{"XSIAM_URL": s.url(""), "XSIAM_API_KEY": "key", "XSIAM_API_KEY_ID": "7"}
-	}},
-	{"qradar", func(s *sink) map[string]string {
-		host, port, _ := net.SplitHostPort(s.tcp.Addr().String())
-		return map[string]string{"QRADAR_SYSLOG_HOST": host, "QRADAR_SYSLOG_PORT": port}
-	}},
-}
-
-// peakRSS is the largest resident set of a running process of that binary, in bytes; 0 where the system does not tell.
-func peakRSS(bootstrap string) int64 {
-	want, err := filepath.Abs(bootstrap)
-	if err != nil {
-		return 0
-	}
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	for _, p := range processes {
-		if exe, err := os.Readlink(p + "/exe"); err != nil || exe != want {
-			continue
-		}
-		status, err := os.Open(p + "/status")
+// swallow counts lines.
+func (s *sink) swallow(conn net.Conn) {
+	defer conn.Close()
+	buf := make([]byte, 256<<10)
+	for {
+		n, err := conn.Read(buf)
+		s.events.Add(int64(bytes.Count(buf[:n], []byte("\n"))))
+		s.bytes.Add(int64(n))
 		if err != nil {
-			continue
-		}
-		defer status.Close() //nolint:errcheck // only read
-		for lines := bufio.NewScanner(status); lines.Scan(); {
-			var kilobytes int64
-			if n, _ := fmt.Sscanf(lines.Text(), "VmHWM: %d kB", &kilobytes); n == 1 {
-				return kilobytes * 1000
-			}
+			return
 		}
 	}
-	return 0
 }

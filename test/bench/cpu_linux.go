@@ -1,0 +1,17 @@
+package main
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// cpuOf returns the CPU time of a living process, from its own clock, whose number is made as clock_getcpuclockid(3) does.
+func cpuOf(pid int) time.Duration {
+	const processClock = 2 // CPUCLOCK_SCHED
+	var at unix.Timespec
+	if unix.ClockGettime(int32(^pid<<3|processClock), &at) != nil { //nolint:gosec // a process id has 22 bits at most
+		return 0
+	}
+	return time.Duration(at.Nano())
+}

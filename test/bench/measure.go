@@ -1,0 +1,159 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/arbitex/siem-connectors/local/runtimeapi"
+)
+
+// work is what every subject has to deliver.
+type work struct {
+	count, batch int
+	payloads     [][]byte // the events as invocations
+	file         string   // the events, one a line
+}
+
+// result is what one delivery of the work took.
+type result struct {
+	cpu   time.Duration // user and system, as the system counts it
+	init  time.Duration // process start to readiness; Lambda functions only
+	rss   int64         // peak, bytes
+	wire  int64         // bytes the sink got
+	calls int64         // requests the sink got
+}
+
+// warmUp is how many invocations are made before the measuring begins: pools fill, the connection is opened.
+const warmUp = 20
+
+// account makes a result of the difference; it is an error when the sink has not got exactly the events.
+func account(before, after counts, events int, cpu time.Duration) (result, error) {
+	if n := after.events - before.events; n != int64(events) {
+		return result{}, fmt.Errorf("%d of %d events arrived", n, events)
+	}
+	if cpu <= 0 {
+		return result{}, fmt.Errorf("the system tells no CPU time")
+	}
+	return result{cpu: cpu, wire: after.bytes - before.bytes, calls: after.requests - before.requests}, nil
+}
+
+// lambda measures a function under the Runtime API.
+func lambda(bootstrap string, environment func(*sink) map[string]string) func(*sink, *work) (result, error) {
+	return func(s *sink, w *work) (result, error) {
+		path, err := filepath.Abs(bootstrap)
+		if err != nil {
+			return result{}, err
+		}
+		env, events := environment(s), w.count
+		if env["FLOOR_NOTHING"] != "" {
+			events = 0
+		}
+		f := runtimeapi.New(runtimeapi.Config{
+			Name: "bench", ARN: "arn:aws:lambda:eu-central-1:000000000000:function:bench", Bootstrap: path,
+			Region: "eu-central-1", Environment: env, Timeout: 30 * time.Second, MemoryMB: 256,
+		})
+		defer f.Close()
+		for i := range warmUp {
+			if err := call(f, w.payloads[i%len(w.payloads)]); err != nil {
+				return result{}, err
+			}
+		}
+		before, counted := f.Stats(), s.counts()
+		for _, p := range w.payloads {
+			if err := call(f, p); err != nil {
+				return result{}, err
+			}
+		}
+		after := f.Stats()
+		r, err := account(counted, s.counts(), events, after.CPU-before.CPU)
+		r.init, r.rss = after.Inits[0], peakRSS(path)
+		return r, err
+	}
+}
+
+func call(f *runtimeapi.Function, payload []byte) error {
+	r, err := f.Invoke(context.Background(), payload)
+	switch {
+	case err != nil:
+		return err
+	case r.Error != nil:
+		return r.Error
+	case string(r.Payload) != `{"batchItemFailures":[]}` && string(r.Payload) != `{"batchItemFailures":null}`:
+		return fmt.Errorf("not all delivered: %.200s", r.Payload)
+	}
+	return nil
+}
+
+// fed measures a peer of test/peers: it says when it is ready, delivers on a word, and says when it has.
+func fed(program, path string, gzip bool) func(*sink, *work) (result, error) {
+	return func(s *sink, w *work) (result, error) {
+		cmd := exec.Command(program, "-url", s.url(path), "-batch", strconv.Itoa(w.batch), "-events", w.file, "-gzip="+strconv.FormatBool(gzip))
+		cmd.Stderr = os.Stderr
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			return result{}, err
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			return result{}, err
+		}
+		if err := cmd.Start(); err != nil {
+			return result{}, err
+		}
+		defer cmd.Wait() //nolint:errcheck // it has said that all is delivered, or the error is returned
+		defer in.Close()
+		words := bufio.NewScanner(out)
+		if err := expect(words, "ready"); err != nil {
+			return result{}, err
+		}
+		counted, before := s.counts(), cpuOf(cmd.Process.Pid)
+		if _, err := io.WriteString(in, "go\n"); err != nil {
+			return result{}, err
+		}
+		if err := expect(words, "done"); err != nil {
+			return result{}, err
+		}
+		r, err := account(counted, s.counts(), w.count, cpuOf(cmd.Process.Pid)-before)
+		r.rss = rssOf(cmd.Process.Pid)
+		return r, err
+	}
+}
+
+func expect(words *bufio.Scanner, word string) error {
+	if words.Scan(); words.Text() != word {
+		return fmt.Errorf("it said %q, want %q", words.Text(), word)
+	}
+	return nil
+}
+
+// peakRSS is the largest resident set of a running process of that program, in bytes; 0 where the system does not tell.
+func peakRSS(program string) int64 {
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range processes {
+		if exe, err := os.Readlink(p + "/exe"); err == nil && exe == program {
+			pid, _ := strconv.Atoi(filepath.Base(p)) // the pattern has digits only
+			return rssOf(pid)
+		}
+	}
+	return 0
+}
+
+// rssOf is the largest resident set of a process so far.
+func rssOf(pid int) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, value, _ := strings.Cut(string(status), "VmHWM:")
+	var kilobytes int64
+	_, _ = fmt.Sscan(value, &kilobytes) // 0 when it is not told
+	return kilobytes * 1024
+}
