@@ -74,7 +74,7 @@ build-%Function:
 	GOOS=linux GOARCH=arm64 $(BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(shell echo $* | tr '[:upper:]' '[:lower:]')
 
 lint: $(GOLANGCI) ## golangci-lint, at the pinned version
-	$(GOLANGCI) run
+	$(GOLANGCI) run --allow-parallel-runners
 
 $(GOLANGCI):
 	GOBIN="$(CURDIR)/build/bin" $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
