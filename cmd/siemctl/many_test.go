@@ -28,7 +28,7 @@ import (
 const lettersOfObject = 100
 
 // replayMany puts back many dead letters of a connector that is paused, is interrupted twice, and finds every event on the
-// queue exactly once. LETTERS says how many they are.
+// queue, exactly once unless a request broke. LETTERS says how many they are.
 func replayMany(t *testing.T, w *world) {
 	n := 600
 	if text := os.Getenv("LETTERS"); text != "" {
@@ -38,14 +38,16 @@ func replayMany(t *testing.T, w *world) {
 		}
 	}
 	w.putLetters(t, n)
-	began := time.Now()
+	began, all := time.Now(), ""
 	for _, share := range []int{1, 2} {
 		code, out := w.replay(t, n, n*share/3)
 		if code != exitInterrupted || !strings.Contains(out, "put back so far; the same command goes on from there") {
 			t.Fatalf("interrupted: exit code %d, %s", code, out)
 		}
+		all += out
 	}
 	code, out := w.replay(t, n, n+1)
+	all += out
 	if code != exitOK || !strings.Contains(out, "events put back: elastic") {
 		t.Fatalf("exit code %d, %s", code, out)
 	}
@@ -60,8 +62,9 @@ func replayMany(t *testing.T, w *world) {
 			twice++
 		}
 	}
-	if twice > 0 || len(seen) != n {
-		t.Errorf("%d events put back more than once, %d different ones, want %d", twice, len(seen), n)
+	// A request that broke may have been taken all the same, and its events are sent again: that is said.
+	if twice > 0 && !strings.Contains(all, "could not be put back") || len(seen) != n {
+		t.Errorf("%d events put back more than once, %d different ones, want %d: %s", twice, len(seen), n, all)
 	}
 }
 

@@ -118,6 +118,7 @@ type replay struct {
 	o        replayOptions
 	request  replayRequest
 	pause    func(context.Context, time.Duration) error
+	said     map[string]bool // the function's words that have been shown
 }
 
 func (r *replay) run(ctx context.Context) error {
@@ -165,6 +166,7 @@ func (r *replay) all(ctx context.Context, planned int) (replayAnswer, error) {
 		total.Skipped, total.Errors, total.Remaining = got.Skipped, got.Errors, got.Remaining
 		progress.Grow(int64(total.Replayed + min(got.Remaining, r.o.limit-total.Replayed)))
 		progress.Set(int64(total.Replayed))
+		r.words(got.Errors) // now: a failure that the next call makes good would not be known at the end
 		if got.Remaining == 0 || total.Replayed >= r.o.limit {
 			return total, nil
 		}
@@ -257,11 +259,22 @@ func (r *replay) notes(a replayAnswer) {
 	if a.Skipped > 0 {
 		r.app.out.Note("%s skipped", term.Count(int64(a.Skipped), "dead letter"))
 	}
-	for _, text := range a.Errors {
-		r.app.out.Note("  %s", term.Clean(text))
-	}
+	r.words(a.Errors)
 	if a.Remaining > 0 {
 		r.app.out.Note("%s beyond --limit", term.Count(int64(a.Remaining), "dead letter"))
+	}
+}
+
+// words shows what the function has said, each thing once.
+func (r *replay) words(list []string) {
+	if r.said == nil {
+		r.said = map[string]bool{}
+	}
+	for _, text := range list {
+		if !r.said[text] {
+			r.said[text] = true
+			r.app.out.Note("  %s", term.Clean(text))
+		}
 	}
 }
 

@@ -142,11 +142,11 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	}
 	r.Meter.Add(len(body))
 	lent := &loan{bytes: body}
-	defer lent.end() // before z is released
-	resp, err := c.transport.RoundTrip(c.newRequest(ctx, r, lent, encoding))
+	defer lent.end()                                                         // before z is released
+	resp, err := c.transport.RoundTrip(c.newRequest(ctx, r, lent, encoding)) //nolint:bodyclose // read does
 	if dead := (deadError{}); errors.As(err, &dead) && ctx.Err() == nil {
 		c.transport.CloseIdleConnections()
-		resp, err = c.transport.RoundTrip(c.newRequest(ctx, r, lent, encoding))
+		resp, err = c.transport.RoundTrip(c.newRequest(ctx, r, lent, encoding)) //nolint:bodyclose // read does
 	}
 	if err != nil {
 		return nil, c.networkFault(ctx, err, r)

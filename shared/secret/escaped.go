@@ -1,8 +1,8 @@
 package secret
 
 import (
+	"encoding/hex"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -104,20 +104,20 @@ func backslash(b []byte) (meant []byte, n int) {
 	case 'b', 'f', 'n', 'r', 't':
 		return []byte{map[byte]byte{'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}[b[1]]}, 2
 	case 'x':
-		if v, ok := hex(b, 2, 2); ok {
-			return []byte{byte(v)}, 4
+		if out := digits(b, 2, 2); out != nil {
+			return out, 4
 		}
 	case 'U':
-		if v, ok := hex(b, 2, 8); ok {
+		if v, ok := point(b, 2, 8); ok {
 			return utf8.AppendRune(nil, v), 10
 		}
 	case 'u':
-		v, ok := hex(b, 2, 4)
+		v, ok := point(b, 2, 4)
 		if !ok {
 			return nil, 0
 		}
 		if len(b) > 7 && b[6] == '\\' && b[7] == 'u' {
-			if low, ok := hex(b, 8, 4); ok && utf16.IsSurrogate(v) && utf16.DecodeRune(v, low) != utf8.RuneError {
+			if low, ok := point(b, 8, 4); ok && utf16.IsSurrogate(v) && utf16.DecodeRune(v, low) != utf8.RuneError {
 				return utf8.AppendRune(nil, utf16.DecodeRune(v, low)), 12
 			}
 		}
@@ -129,8 +129,8 @@ func backslash(b []byte) (meant []byte, n int) {
 // percent reads an escape of a URL.
 func percent(b []byte) (meant []byte, n int) {
 	if len(b) > 0 && b[0] == '%' {
-		if v, ok := hex(b, 1, 2); ok {
-			return []byte{byte(v)}, 3
+		if out := digits(b, 1, 2); out != nil {
+			return out, 3
 		}
 	}
 	return nil, 0
@@ -149,10 +149,23 @@ func entity(b []byte) (meant []byte, n int) {
 	return nil, 0
 }
 
-func hex(b []byte, from, digits int) (rune, bool) {
-	if len(b) < from+digits {
-		return 0, false
+// digits reads n hex digits; nil when there are none.
+func digits(b []byte, from, n int) []byte {
+	if len(b) < from+n {
+		return nil
 	}
-	v, err := strconv.ParseUint(string(b[from:from+digits]), 16, 32)
-	return rune(v), err == nil
+	out, err := hex.DecodeString(string(b[from : from+n]))
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// point reads a code point of n hex digits.
+func point(b []byte, from, n int) (r rune, ok bool) {
+	out := digits(b, from, n)
+	for _, c := range out {
+		r = r<<8 | rune(c)
+	}
+	return r, out != nil
 }

@@ -42,7 +42,7 @@ func main() {
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds")
 	flag.StringVar(&p.page, "page", "", "page to renew, e.g. docs/performance.md; its chart is the .svg of the same name")
 	flag.Parse()
-	for _, field := range strings.Split(*batches, ",") {
+	for field := range strings.SplitSeq(*batches, ",") {
 		n, err := strconv.Atoi(field)
 		if err != nil || n < 1 {
 			fail(fmt.Errorf("-batches: %q is no number of events", field))
@@ -59,7 +59,7 @@ func main() {
 
 func fail(err error) {
 	fmt.Fprintln(os.Stderr, "bench:", err)
-	os.Exit(1) //nolint:forbidigo // a command of its own
+	os.Exit(1)
 }
 
 // run measures, prints, and writes what the plan names.

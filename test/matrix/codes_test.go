@@ -221,7 +221,7 @@ func sentinelRows() []row {
 		{name: "token: 429, `Retry-After: 30`", token: status(429, "Retry-After", "30"), want: "30 s", says: "status 429"},
 		{name: "token: 503", token: status(503), want: again, says: "status 503"},
 		{name: "token: reset", token: resetAfter, want: again, says: "reset"},
-		{name: "token: no answer", token: blackHole, want: again, says: "in time"},
+		{name: "token: no answer", token: blackHole, slow: true, want: again, says: "in time"},
 		{name: "token: 200 that is a web page", token: garbage, want: again, says: "does not give access tokens"},
 		{name: "token: 200 without an expiry", token: says(200, `{"access_token":"`+tokenCanary+`"}`), want: again, says: "does not give access tokens"},
 		{name: "token: 200 with a line break in the token", token: says(200, `{"access_token":"a\nb","expires_in":3600}`), want: again, says: "does not give access tokens"},

@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"bytes"
 	"compress/gzip"
 	"crypto/tls"
 	"io"
@@ -46,7 +47,7 @@ type siem struct {
 
 func newSIEM(l net.Listener, secure *tls.Config, target *target, a attempt) *siem {
 	s := &siem{target: target, answer: a.answer, token: a.token, accepted: map[string]int{}, gone: make(chan struct{}), url: "https://" + l.Addr().String()}
-	s.server = &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute, TLSConfig: secure}
+	s.server = &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute, TLSConfig: secure.Clone()}
 	go func() {
 		if secure == nil {
 			_ = s.server.Serve(l)
@@ -326,19 +327,21 @@ func truncated(e *exchange) {
 func garbage(e *exchange) { says(e.good(), "<html><body>Welcome to nginx!</body></html>")(e) }
 
 // bomb answers with a success whose body nobody should unpack.
-func bomb(e *exchange) {
-	e.read()
-	e.took(e.ids...)
-	e.w.Header().Set("Content-Encoding", "gzip")
-	e.w.WriteHeader(e.good())
-	z := gzip.NewWriter(e.w)
+func bomb() answer {
+	var packed bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // the level is valid
 	filler := make([]byte, 1<<20)
 	for range 64 {
-		if _, err := z.Write(filler); err != nil {
-			return
-		}
+		_, _ = z.Write(filler)
 	}
 	_ = z.Close()
+	return func(e *exchange) {
+		e.read()
+		e.took(e.ids...)
+		e.w.Header().Set("Content-Encoding", "gzip")
+		e.w.WriteHeader(e.good())
+		_, _ = e.w.Write(packed.Bytes())
+	}
 }
 
 // redirect leads to another place.

@@ -99,6 +99,9 @@ func (r *row) expected(name string) string {
 func (w *world) cell(t *testing.T, section string, r *row, c *target, seen *cells) {
 	want := r.expected(c.name)
 	a := attempt{receives: 1, events: max(2, r.events), filler: r.filler, env: r.env, way: r.way, token: r.token, syslog: r.syslog, answer: r.answers()}
+	if r.slow {
+		a.env = map[string]string{"SIEM_REQUEST_TIMEOUT_SECONDS": shortSeconds}
+	}
 	s := w.run(t, c, a)
 	got := words(s.fates)
 	if got != want {

@@ -19,11 +19,11 @@ import (
 )
 
 const (
-	// requestSeconds is what a request may take, and so a silence costs.
-	requestSeconds = "2"
+	// requestSeconds is what a request may take; shortSeconds, where the fault is that it takes for ever.
+	requestSeconds, shortSeconds = "10", "2"
 
-	// timeLimit is the function's, far above what its own deadlines add up to: it is killed when one is missing.
-	timeLimit = 25 * time.Second
+	// timeLimit is the function's: it is killed when one of its own deadlines is missing.
+	timeLimit = 30 * time.Second
 
 	// maxMemory is what a function may take of the smallest Lambda's 128 MiB, whatever it is sent.
 	maxMemory = 80 << 20

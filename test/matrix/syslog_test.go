@@ -59,14 +59,3 @@ func greet(c net.Conn) {
 	_, _ = io.WriteString(c, "220 syslog ready\r\n")
 	takeAll(c)
 }
-
-// talk says something all the time, and takes everything.
-func talk(c net.Conn) {
-	go takeAll(c)
-	line := make([]byte, 32<<10)
-	for {
-		if _, err := c.Write(line); err != nil {
-			return
-		}
-	}
-}

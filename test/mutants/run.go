@@ -15,7 +15,7 @@ import (
 )
 
 // patience bounds one run of the tests: a defect that makes them hang is found, too.
-const patience = 90 * time.Second
+const patience = time.Minute
 
 // verdict is what the tests made of a mutant.
 type verdict struct {

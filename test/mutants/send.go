@@ -39,10 +39,10 @@ func clientMutants() []mutant {
 	return []mutant{
 		{
 			name: "redirect-followed", does: "events and credential go wherever an answer says",
-			old: "c.transport.RoundTrip(", new: "(&http.Client{Transport: c.transport}).Do(",
+			old: "resp, err := c.transport.RoundTrip(", new: "resp, err := (&http.Client{Transport: c.transport}).Do(",
 		}, {
 			name: "answer-unbounded", does: "an answer that never ends takes all memory",
-			old: "io.LimitReader(resp.Body, int64(c.cfg.MaxAnswer)+1)", new: "resp.Body",
+			old: "int64(c.cfg.MaxAnswer)+1)", new: "int64(c.cfg.MaxAnswer)+1<<50)",
 		}, {
 			name: "long-answer-whole", does: "an answer that goes on beyond the bound counts as whole",
 			old: "[:c.cfg.MaxAnswer], errTooLong", new: "[:c.cfg.MaxAnswer], nil",
@@ -75,7 +75,7 @@ func clientMutants() []mutant {
 			old: "context.WithTimeout(ctx, c.cfg.Timeout)", new: "context.WithCancel(ctx)",
 		}, {
 			name: "stale-connection-used", does: "after a pause the first request goes into a dead connection",
-			old: "c.transport.CloseIdleConnections()", new: "",
+			old: "before != 0 && (gap > idleTimeout.Milliseconds() || gap < 0)", new: "gap < -1<<60",
 		}, {
 			name: "dead-connection-fails", does: "a kept connection that has died costs the batch an attempt",
 			old: "header[\"Idempotency-Key\"] = []string{}", new: "",

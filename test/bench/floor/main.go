@@ -57,7 +57,7 @@ func handle(ctx context.Context, e events.SQSEvent) (events.SQSEventResponse, er
 	if err != nil {
 		return events.SQSEventResponse{}, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // the answer has been read
+	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, resp.Body)
 	if resp.StatusCode/100 != 2 {
 		return events.SQSEventResponse{}, fmt.Errorf("status %d", resp.StatusCode)

@@ -13,7 +13,7 @@ import (
 )
 
 func main() {
-	last, err := strconv.Atoi(os.Getenv("BENCH_INVOCATIONS")) //nolint:forbidigo // a command of its own
+	last, err := strconv.Atoi(os.Getenv("BENCH_INVOCATIONS"))
 	if err != nil {
 		panic(err)
 	}
@@ -30,7 +30,7 @@ type profiled struct {
 // Invoke implements lambda.Handler.
 func (p *profiled) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
 	if p.n == 0 {
-		if p.file, err = os.Create(os.Getenv("BENCH_PROFILE")); err != nil { //nolint:forbidigo // a command of its own
+		if p.file, err = os.Create(os.Getenv("BENCH_PROFILE")); err != nil {
 			return nil, err
 		}
 		if err := pprof.StartCPUProfile(p.file); err != nil {
