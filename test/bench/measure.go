@@ -134,12 +134,15 @@ func expect(words *bufio.Scanner, word string) error {
 	return nil
 }
 
-// peakRSS is the largest resident set of a running process of that program, in bytes; 0 where the system does not tell.
+// peakRSS is the largest resident set of the program that this process runs, in bytes; 0 where the system does not tell.
 func peakRSS(program string) int64 {
-	processes, _ := filepath.Glob("/proc/[0-9]*")
+	processes, _ := filepath.Glob("/proc/[0-9]*") // the pattern is valid
 	for _, p := range processes {
-		if exe, err := os.Readlink(p + "/exe"); err == nil && exe == program {
-			pid, _ := strconv.Atoi(filepath.Base(p)) // the pattern has digits only
+		if exe, err := os.Readlink(p + "/exe"); err != nil || exe != program {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(p)) // the pattern has digits only
+		if inStatus(pid, "PPid:") == int64(os.Getpid()) {
 			return rssOf(pid)
 		}
 	}
@@ -147,13 +150,15 @@ func peakRSS(program string) int64 {
 }
 
 // rssOf is the largest resident set of a process so far.
-func rssOf(pid int) int64 {
+func rssOf(pid int) int64 { return inStatus(pid, "VmHWM:") * 1024 }
+
+// inStatus is a number that the system tells of a process; 0 when it does not.
+func inStatus(pid int, name string) (n int64) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
-	_, value, _ := strings.Cut(string(status), "VmHWM:")
-	var kilobytes int64
-	_, _ = fmt.Sscan(value, &kilobytes) // 0 when it is not told
-	return kilobytes * 1024
+	_, value, _ := strings.Cut(string(status), name)
+	_, _ = fmt.Sscan(value, &n) // stays 0
+	return n
 }

@@ -34,6 +34,15 @@ func hostMutants() []source {
 		}}},
 		{file: "shared/settings/settings.go", mutants: settingsMutants()},
 		{file: "shared/secret/secret.go", mutants: secretMutants()},
+		{file: "shared/secret/escaped.go", mutants: []mutant{
+			{
+				name: "one-layer-cut", does: "a secret in an answer that quotes an answer stands in the dead letter",
+				old: "if layers > 1 {", new: "if layers > maxLayers {",
+			}, {
+				name: "cut-from-the-middle", does: "a part of an escaped secret stays",
+				old: "[2]int{under.at[i], under.at[i+len(form)]}", new: "[2]int{under.at[i+1], under.at[i+len(form)]}",
+			},
+		}},
 	}
 }
 
@@ -112,8 +121,8 @@ func secretMutants() []mutant {
 			name: "base64-not-cut", does: "a secret echoed in base64 stands in the dead letter",
 			old: "strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(s)), \"=\"),", new: "",
 		}, {
-			name: "json-not-cut", does: "a secret echoed as JSON stands in the dead letter",
-			old: "string(quoted[1 : len(quoted)-1]),", new: "string(quoted[:0]),",
+			name: "escaped-not-cut", does: "a secret echoed with escapes stands in the dead letter",
+			old: "return r.cutEscaped(r.replace.Replace(text))", new: "return r.replace.Replace(text)",
 		},
 	}
 }

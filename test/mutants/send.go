@@ -12,6 +12,10 @@ func sendMutants() []source {
 				old: "return nil, &netfault.HandshakeError{Err: err}", new: "return nil, (&netfault.HandshakeError{Err: err}).Err",
 			},
 		}},
+		{file: "shared/httpsend/body.go", mutants: []mutant{{
+			name: "body-not-called-in", does: "a buffer is written to by the next request while this one's is still being sent", race: true,
+			old: "l.bytes, l.ended = nil, true", new: "",
+		}}},
 		{file: "shared/httpsend/gzip.go", mutants: []mutant{{
 			name: "gzip-not-ended", does: "a body ends early, and the SIEM takes a part of it or nothing",
 			old: "_ = z.w.Close()", new: "_ = z.w.Flush()",
