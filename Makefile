@@ -134,12 +134,7 @@ guards: ## allocations, requests and sizes that must not grow; without -race, wh
 	$(GO) test -count=1 ./test/bench
 
 fuzz: ## every fuzz target in turn: FUZZTIME=10s each
-	@set -e; grep -rl --include='*_test.go' '^func Fuzz' functions shared local | sort | while read -r file; do \
-		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
-			echo "$$target in $$(dirname "$$file")"; \
-			$(GO) test "./$$(dirname "$$file")" -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) </dev/null; \
-		done; \
-	done
+	@GO='$(GO)' .ci/fuzz $(FUZZTIME)
 
 simulate: ## the whole system in a simulated world: SEEDS=1000, FROM=1; PLAN=seed tells the story of one run
 	@mkdir -p build
