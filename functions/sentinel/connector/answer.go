@@ -127,7 +127,7 @@ func refuseToken(a *httpsend.Answer, g grant) error {
 		kind = fault.Transient
 	}
 	if kind == fault.Denied {
-		hint = "Microsoft Entra ID gives no token: check SENTINEL_TENANT_ID, SENTINEL_CLIENT_ID, SENTINEL_CLIENT_SECRET (expired?) and SENTINEL_SCOPE"
+		hint = hintOf(g)
 	}
 	if kind == fault.Held && a.Status/100 != 3 {
 		hint = "SENTINEL_AUTHORITY_HOST does not lead to a token endpoint"
@@ -135,4 +135,26 @@ func refuseToken(a *httpsend.Answer, g grant) error {
 	f := a.Fault(kind, c, hint)
 	f.Step = fault.Auth
 	return f
+}
+
+// hintOf names the setting that Microsoft Entra ID's error code speaks of. The codes may change, says their page: nothing
+// else depends on them. https://learn.microsoft.com/entra/identity-platform/reference-error-codes
+func hintOf(g grant) string {
+	for _, code := range g.ErrorCodes {
+		switch code {
+		case 90002, 900021, 900023:
+			return "Microsoft Entra ID knows no tenant SENTINEL_TENANT_ID in this cloud"
+		case 700016:
+			return "the tenant SENTINEL_TENANT_ID has no application SENTINEL_CLIENT_ID"
+		case 7000112:
+			return "the application SENTINEL_CLIENT_ID is disabled"
+		case 7000215:
+			return "SENTINEL_CLIENT_SECRET is wrong: it must be the secret's value, not its ID"
+		case 7000222:
+			return "SENTINEL_CLIENT_SECRET has expired: make a new one in the app registration SENTINEL_CLIENT_ID"
+		case 70011, 500011, 1002012:
+			return "SENTINEL_SCOPE must be the cloud's Azure Monitor with /.default behind it"
+		}
+	}
+	return "Microsoft Entra ID gives no token: check SENTINEL_TENANT_ID, SENTINEL_CLIENT_ID, SENTINEL_CLIENT_SECRET (expired?) and SENTINEL_SCOPE"
 }

@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -292,6 +293,23 @@ func TestTokenAnswers(t *testing.T) {
 		}
 		if f != nil && len(a.requests()) != 0 {
 			t.Errorf("%s: events were posted without a token", test.name)
+		}
+	}
+}
+
+// TestTokenRefusalNamesTheSetting: which one is wrong, Microsoft Entra ID says in numbers.
+func TestTokenRefusalNamesTheSetting(t *testing.T) {
+	for code, want := range map[int]string{
+		90002: "no tenant SENTINEL_TENANT_ID", 900023: "no tenant SENTINEL_TENANT_ID",
+		700016: "no application SENTINEL_CLIENT_ID", 7000112: "SENTINEL_CLIENT_ID is disabled",
+		7000215: "SENTINEL_CLIENT_SECRET is wrong", 7000222: "SENTINEL_CLIENT_SECRET has expired",
+		70011: "SENTINEL_SCOPE must be", 500011: "SENTINEL_SCOPE must be", 1002012: "SENTINEL_SCOPE must be",
+		1: "check SENTINEL_TENANT_ID, SENTINEL_CLIENT_ID, SENTINEL_CLIENT_SECRET (expired?) and SENTINEL_SCOPE",
+	} {
+		a := newAzure(t)
+		a.grant = status(400, fmt.Sprintf(`{"error":"x","error_codes":[50000,%d]}`, code))
+		if f := send(t.Context(), t, a.open(t)); f == nil || f.Kind != fault.Denied || !strings.Contains(f.Hint, want) {
+			t.Errorf("AADSTS%d: %+v, want a hint with %q", code, f, want)
 		}
 	}
 }
