@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +15,24 @@ import (
 
 // askOnTerminal types a credential at configure's question on a pseudo terminal: it is stored, and never shown.
 func askOnTerminal(t *testing.T, w *world) {
+	key := w.simulators["elastic"].Secret()["ELASTIC_API_KEY"]
+	shown, err := w.configureOnTerminal(t, key+"\r", "try it: siemctl check elastic")
+	if err != nil || !strings.Contains(shown, "stored ELASTIC_API_KEY in the secret of elastic") || strings.Contains(shown, key) {
+		t.Errorf("%v, the terminal shows %q", err, shown)
+	}
+	if out, err := w.siemctl(t.Context(), t, "check", "elastic").CombinedOutput(); err != nil || !strings.Contains(string(out), "ok") {
+		t.Errorf("%v: %s", err, out)
+	}
+	const ctrlC = "\x03"
+	shown, err = w.configureOnTerminal(t, "half a key"+ctrlC, "interrupted")
+	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted || strings.Contains(shown, "stored") {
+		t.Errorf("Ctrl-C: %v, the terminal shows %q", err, shown)
+	}
+}
+
+// configureOnTerminal types at the question of siemctl configure elastic, and returns what is seen up to a text.
+func (w *world) configureOnTerminal(t *testing.T, typed, until string) (shown string, err error) {
+	t.Helper()
 	master, slave := openTerminal(t)
 	cmd := w.siemctl(t.Context(), t, "configure", "elastic")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
@@ -21,19 +41,10 @@ func askOnTerminal(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	slave.Close()
-	key := w.simulators["elastic"].Secret()["ELASTIC_API_KEY"]
-	shown := readUntil(master, "ELASTIC_API_KEY (not set): ")
-	fmt.Fprintf(master, "%s\n", key)
-	shown += readUntil(master, "try it: siemctl check elastic")
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("%v: %s", err, shown)
-	}
-	if !strings.Contains(shown, "stored ELASTIC_API_KEY in the secret of elastic") || strings.Contains(shown, key) {
-		t.Errorf("the terminal shows %q", shown)
-	}
-	if out, err := w.siemctl(t.Context(), t, "check", "elastic").CombinedOutput(); err != nil || !strings.Contains(string(out), "ok") {
-		t.Errorf("%v: %s", err, out)
-	}
+	shown = readUntil(master, "): ")
+	fmt.Fprint(master, typed)
+	shown += readUntil(master, until)
+	return shown, cmd.Wait()
 }
 
 // readUntil reads what a terminal shows, up to a text or to its end.

@@ -85,7 +85,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 		return exitOK
 	case errors.Is(err, errFound):
 		return exitFound
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+	case errors.Is(err, term.ErrGivenUp), ctx.Err() != nil && errors.Is(err, context.Canceled):
 		a.out.Note("interrupted")
 		return exitInterrupted
 	}

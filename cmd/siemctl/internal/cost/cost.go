@@ -21,19 +21,32 @@ const (
 	alarmMonth       = 0.10         // a metric of an alarm of standard resolution: the same page
 	logGigabyte      = 0.50         // ingested: the same page
 	transferGigabyte = 0.09         // out to the internet, first 10 TB: https://aws.amazon.com/ec2/pricing/on-demand/
+	s3Write          = 0.005 / 1e3  // PUT, COPY, POST, LIST; DELETE is free: https://aws.amazon.com/s3/pricing/
+	s3Read           = 0.0004 / 1e3 // GET: the same page
 )
 
 const (
 	// sqsChunk is how much payload is one request of the bill: https://aws.amazon.com/sqs/pricing/
 	sqsChunk = 64 << 10
-	// receiveMost and deleteMost are SQS's limits of a request's messages.
-	receiveMost, deleteMost = 10, 10
+	// atOnceMost and sendBytes are SQS's limits of a batch request: messages, and bytes in all.
+	// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+	atOnceMost, sendBytes = 10, 1 << 20
+	// batchMost is the template's BatchSize.
+	batchMost = 100
+	// payloadBytes is the largest payload of an invocation, recordBytes what SQS puts around a body in it.
+	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+	payloadBytes, recordBytes = 6 << 20, 700
 	// idlePollers times pollsMinute are the receives of a queue in which nothing comes: Lambda keeps five long polls of 20 s.
 	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 	idlePollers, pollsMinute = 5, 3
 
 	// logBatch is what a batch writes: a log line, a line of metrics, and Lambda's own START, END and REPORT.
-	logBatch = 1700
+	logOwn, logLambda = 1350, 350
+	logBatch          = logOwn + logLambda
+	// requestHead is what a request to the SIEM has besides its events: line and headers.
+	requestHead = 400
+	// firstRatio is what gzip makes of the first event of a request, which has nothing before it to be like.
+	firstRatio = 2
 	// metricsEach is how many custom metrics a connector has: nine of its batches, one of held batches, three of its dead letters.
 	metricsEach = 13
 	// alarmsEach and alarmsShared are the metrics that the alarms of alarms.yaml and template.yaml read: one that computes is
@@ -41,6 +54,8 @@ const (
 	alarmsEach, alarmsShared = 12, 4
 	// secretReadsHour is how often an instance that is never idle reads its secret: every five minutes.
 	secretReadsHour = 12
+	// drainMost and ledgerMost are how many dead letters make one object, and one entry in the replay's ledger, at most.
+	drainMost, ledgerMost = 100, 500
 
 	hoursMonth = 730
 	million    = 1e6
@@ -61,7 +76,8 @@ type Load struct {
 	Connectors   int
 	MemoryMB     float64
 	Milliseconds float64 // one invocation, mostly waiting for the SIEM
-	Compression  float64 // bytes of events to one byte on the wire
+	Compression  float64 // what gzip makes of all but a request's first event: bytes of events to one on the wire
+	DeadLetters  float64 // the part of the events that the SIEM refuses, 0 to 1; each is put back once
 	Alarms       bool
 	Region       string
 }
@@ -100,6 +116,7 @@ func (l *Load) Check() []string {
 		{"--memory", l.MemoryMB, 128, 10240},
 		{"--milliseconds", l.Milliseconds, 1, 900_000},
 		{"--compression", l.Compression, 1, 1000},
+		{"--dead-letters", l.DeadLetters, 0, 1},
 	} {
 		if !(c.value >= c.low && c.value <= c.high) { // NaN is neither
 			problems = append(problems, fmt.Sprintf("%s: expected a number from %v to %v, found %v", c.flag, int64(c.low), int64(c.high), c.value))
@@ -136,18 +153,79 @@ func requests(l Load, atOnce float64) float64 {
 	return million / atOnce * math.Max(1, math.Ceil(atOnce*l.EventBytes/sqsChunk))
 }
 
+// sent is how many events the platform enqueues at once: not more than fit.
+func (l *Load) sent() float64 {
+	return math.Min(l.SendBatch, math.Max(1, math.Floor(sendBytes/l.EventBytes)))
+}
+
+// fill is how many events a function gets at once: not more than fit.
+func (l *Load) fill() float64 {
+	return math.Min(l.BatchFill, math.Max(1, math.Floor(payloadBytes/(l.EventBytes+recordBytes))))
+}
+
+// received is how many events one receive brings. Before a full batch there is a queue that has ten. A batch that is not
+// full has waited for its events: each receive brings what was enqueued together.
+func (l *Load) received() float64 {
+	most := float64(atOnceMost)
+	if l.BatchFill < batchMost {
+		most = l.sent()
+	}
+	return math.Min(most, l.fill())
+}
+
+// wire is how many bytes a batch is on its way to the SIEM.
+func (l *Load) wire() float64 {
+	first := math.Min(firstRatio, l.Compression)
+	return requestHead + l.EventBytes/first + (l.fill()-1)*l.EventBytes/l.Compression
+}
+
+// gigabyteSeconds is what so many invocations are billed for.
+func (l *Load) gigabyteSeconds(invocations float64) float64 {
+	return invocations * l.Milliseconds / 1000 * l.MemoryMB / 1024
+}
+
 // perMillion is what a million events cost on one connector's way.
 func perMillion(l Load) []Item {
-	batches := million / l.BatchFill
-	return []Item{
-		item("SQS send", requests(l, l.SendBatch), "requests", sqsRequest),
-		item("SQS receive", requests(l, math.Min(receiveMost, l.BatchFill)), "requests", sqsRequest),
-		item("SQS delete", million/math.Min(deleteMost, l.BatchFill), "requests", sqsRequest),
+	batches := million / l.fill()
+	items := []Item{
+		item("SQS send", requests(l, l.sent()), "requests", sqsRequest),
+		item("SQS receive", requests(l, l.received()), "requests", sqsRequest),
+		item("SQS delete", million/math.Min(atOnceMost, l.fill()), "requests", sqsRequest),
 		item("Lambda requests", batches, "invocations", lambdaRequest),
-		item("Lambda duration", batches*l.Milliseconds/1000*l.MemoryMB/1024, "GB-seconds", lambdaGBSecond),
+		item("Lambda duration", l.gigabyteSeconds(batches), "GB-seconds", lambdaGBSecond),
 		item("logs and metrics", batches*logBatch/1e9, "GB", logGigabyte),
-		item("transfer to the SIEM", million*l.EventBytes/l.Compression/1e9, "GB", transferGigabyte),
+		item("transfer to the SIEM", batches*l.wire()/1e9, "GB", transferGigabyte),
 	}
+	if l.DeadLetters > 0 {
+		items = append(items, deadLetters(l)...)
+	}
+	return items
+}
+
+// deadLetters is what the refused of a million events cost on top: to the dead-letter queue, from there to S3, and back by
+// one replay, which brings them to the connector in full batches. Those that are refused together stay together.
+func deadLetters(l Load) []Item {
+	n := million * l.DeadLetters
+	together := math.Max(1, l.fill()*l.DeadLetters)
+	objects := n / math.Min(drainMost, together)
+	back := l
+	back.BatchFill = batchMost
+	invocations := objects + n/back.fill()
+	aside := requests(l, math.Min(atOnceMost, together))*2 + million/math.Min(atOnceMost, together) // send, receive, delete
+	again := requests(l, math.Min(atOnceMost, back.fill()))*2 + million/math.Min(atOnceMost, back.fill())
+	return []Item{
+		item("dead letters: SQS", (aside+again)*l.DeadLetters, "requests", sqsRequest),
+		item("dead letters: Lambda requests", invocations, "invocations", lambdaRequest),
+		item("dead letters: Lambda duration", l.gigabyteSeconds(invocations), "GB-seconds", lambdaGBSecond),
+		item("dead letters: S3 writes", objects*2+n/ledgerMost, "requests", s3Write), // each object put, and later moved
+		item("dead letters: S3 reads", objects, "requests", s3Read),
+	}
+}
+
+// instances is how many instances of a function are busy on average, at least one.
+func (l *Load) instances() float64 {
+	const month = hoursMonth * 3600
+	return math.Max(1, math.Ceil(l.Events/l.fill()*l.Milliseconds/1000/month))
 }
 
 // monthly is what it costs to have the connectors deployed.
@@ -156,7 +234,7 @@ func monthly(l Load) []Item {
 	items := []Item{
 		item("SQS polling", (n+1)*idlePollers*pollsMinute*60*hoursMonth, "requests", sqsRequest), // and the dead-letter queue
 		item("secrets", n, "secrets", secretMonth),
-		item("reading secrets", n*secretReadsHour*hoursMonth, "calls", secretCall),
+		item("reading secrets", n*l.instances()*secretReadsHour*hoursMonth, "calls", secretCall),
 		item("custom metrics", n*metricsEach, "metrics", metricMonth),
 	}
 	if l.Alarms {

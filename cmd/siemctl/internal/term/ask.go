@@ -16,8 +16,9 @@ var ErrNoTerminal = errors.New("standard input is no terminal")
 
 // Input is where answers come from.
 type Input struct {
-	in     io.Reader
-	reader *bufio.Reader
+	in      io.Reader
+	reader  *bufio.Reader
+	secrets *term.Terminal // nil before the first one; it keeps what was typed ahead
 }
 
 // NewInput reads answers from a stream.
@@ -43,14 +44,29 @@ func (i *Input) Confirm(o *Output, question string) (bool, error) {
 	return answer == "y" || answer == "yes", nil
 }
 
-// Secret asks for a value that is not shown while it is typed.
-func (i *Input) Secret(o *Output, prompt string) (string, error) {
+// ErrGivenUp is returned when a question is answered with Ctrl-C or Ctrl-D.
+var ErrGivenUp = errors.New("given up")
+
+// Secret asks for a value that is not shown while it is typed: from before the question on, since one who pastes is fast.
+func (i *Input) Secret(o *Output, prompt string) (value string, err error) {
 	file, ok := i.in.(*os.File)
 	if !ok || !i.Interactive() {
 		return "", ErrNoTerminal
 	}
-	fmt.Fprint(o.Err, prompt)
-	value, err := term.ReadPassword(int(file.Fd()))
-	fmt.Fprintln(o.Err)
-	return strings.TrimSpace(string(value)), err
+	if i.secrets == nil {
+		i.secrets = term.NewTerminal(struct {
+			io.Reader
+			io.Writer
+		}{file, o.Err}, "")
+	}
+	before, err := term.MakeRaw(int(file.Fd()))
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, term.Restore(int(file.Fd()), before)) }()
+	if value, err = i.secrets.ReadPassword(prompt); errors.Is(err, io.EOF) {
+		fmt.Fprint(o.Err, "\r\n")
+		return "", ErrGivenUp
+	}
+	return strings.TrimSpace(value), err
 }

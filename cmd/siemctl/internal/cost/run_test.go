@@ -1,0 +1,371 @@
+package cost
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	splunk "github.com/arbitex/siem-connectors/functions/splunk/connector"
+	"github.com/arbitex/siem-connectors/local/mapping"
+	"github.com/arbitex/siem-connectors/shared/awstest"
+	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
+	"github.com/arbitex/siem-connectors/shared/deadletterhost"
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
+	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+)
+
+const (
+	queueURL, lettersURL = "https://sqs.test/1/splunk", "https://sqs.test/1/letters"
+	queueARN, lettersARN = "arn:aws:sqs:eu-central-1:1:splunk", "arn:aws:sqs:eu-central-1:1:letters"
+
+	// latency is how long the SIEM takes for an answer.
+	latency = 300 * time.Millisecond
+	// bad is in the events that the SIEM refuses.
+	bad = `"marked":"refuse me"`
+)
+
+// counts is what a run has cost.
+type counts struct {
+	events, eventBytes float64
+
+	send, receive, empty, remove float64 // the events' queue, in requests of the bill; empty are receives that found nothing
+	letters                      float64 // the dead-letter queue's requests, and the replay's
+	invocations                  float64 // of the connector
+	busy                         time.Duration
+	wire                         float64 // bytes that left for the SIEM, as HTTP has them
+	logs                         float64 // bytes that the connector wrote
+	secrets                      float64
+	drains                       float64 // invocations of the drain
+	s3Writes, s3Reads            float64
+	took                         time.Duration
+}
+
+// account is AWS, which counts.
+type account struct {
+	sqs awstest.SQS
+	s3  deadlettertest.S3
+
+	mu sync.Mutex
+	counts
+}
+
+// add counts something.
+func (a *account) add(to *float64, n float64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	*to += n
+}
+
+// chunks is how many requests the bill counts for one with so many bytes.
+func chunks(bytes int) float64 { return max(1, float64((bytes+sqsChunk-1)/sqsChunk)) }
+
+// SendMessageBatch is the platform's, the connector's and the replay's.
+func (a *account) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	bytes, to := 0, &a.send
+	for _, e := range in.Entries {
+		bytes += len(*e.MessageBody)
+		if e.MessageAttributes != nil || *in.QueueUrl == lettersURL { // only the platform's events have no attributes
+			to = &a.letters
+		}
+	}
+	a.add(to, chunks(bytes))
+	return a.sqs.SendMessageBatch(ctx, in)
+}
+
+// ChangeMessageVisibilityBatch is not called by who has nothing to try again.
+func (a *account) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+	return nil, errors.New("nothing was to be tried again")
+}
+
+// GetSecretValue reads the connector's secret.
+func (a *account) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+	a.add(&a.secrets, 1)
+	return &secretsmanager.GetSecretValueOutput{SecretString: aws.String(`{"SPLUNK_HEC_TOKEN":"a-token"}`)}, nil
+}
+
+// queue is what a poller sees of SQS.
+type queue struct {
+	*account
+	url string
+}
+
+// Receive implements mapping.Queue.
+func (q queue) Receive(ctx context.Context, limit int, wait time.Duration) ([]mapping.Message, error) {
+	out, err := q.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: int32(limit), WaitTimeSeconds: int32(wait / time.Second)})
+	if err != nil {
+		return nil, err
+	}
+	bytes := 0
+	all := make([]mapping.Message, 0, len(out.Messages))
+	for _, m := range out.Messages {
+		message := mapping.Message{ID: *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, Attributes: m.Attributes, MessageAttributes: map[string]mapping.Attribute{}}
+		for name, v := range m.MessageAttributes {
+			message.MessageAttributes[name] = mapping.Attribute{DataType: *v.DataType, StringValue: v.StringValue}
+		}
+		bytes += len(*m.Body)
+		all = append(all, message)
+	}
+	switch {
+	case len(all) == 0:
+		q.add(&q.empty, 1)
+	case q.url == queueURL:
+		q.add(&q.receive, chunks(bytes))
+	default:
+		q.add(&q.letters, chunks(bytes))
+	}
+	return all, nil
+}
+
+// Delete implements mapping.Queue.
+func (q queue) Delete(ctx context.Context, messages []mapping.Message) ([]mapping.Message, error) {
+	to := &q.remove
+	if q.url == lettersURL {
+		to = &q.letters
+	}
+	q.add(to, 1)
+	in := &sqs.DeleteMessageBatchInput{QueueUrl: &q.url}
+	for i, m := range messages {
+		in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), ReceiptHandle: aws.String(m.ReceiptHandle)})
+	}
+	out, err := q.sqs.DeleteMessageBatch(ctx, in)
+	if err != nil || len(out.Failed) > 0 {
+		return nil, fmt.Errorf("deleting: %v, %w", out, err)
+	}
+	return nil, nil
+}
+
+// collector is Splunk's HTTP Event Collector in memory: it takes its time, and refuses what is marked until it is told to
+// take everything.
+type collector struct {
+	*account
+	conns   chan net.Conn
+	mu      sync.Mutex
+	lenient bool
+	taken   int // events
+}
+
+func (c *collector) dial(context.Context, string, string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	c.conns <- theirs
+	return counted{ours, c.account}, nil
+}
+
+// counted is the connector's end of a connection.
+type counted struct {
+	net.Conn
+	*account
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.add(&c.wire, float64(n))
+	return n, err
+}
+
+// Accept implements net.Listener.
+func (c *collector) Accept() (net.Conn, error) {
+	if conn, ok := <-c.conns; ok {
+		return conn, nil
+	}
+	return nil, net.ErrClosed
+}
+
+// Close implements net.Listener.
+func (c *collector) Close() error { return nil }
+
+// Addr implements net.Listener.
+func (c *collector) Addr() net.Addr { return &net.TCPAddr{} }
+
+// ServeHTTP answers as the collector does: the first event that is refused ends the request, and is named.
+func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	z, err := gzip.NewReader(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	time.Sleep(latency)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for n, events := 0, json.NewDecoder(z); ; n++ {
+		var e json.RawMessage
+		if err := events.Decode(&e); err != nil {
+			break
+		}
+		if !c.lenient && bytes.Contains(e, []byte(bad)) {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `{"text":"Invalid data format","code":6,"invalid-event-number":%d}`, n)
+			return
+		}
+		c.taken++
+	}
+	_, _ = io.WriteString(w, `{"text":"Success","code":0}`)
+}
+
+// Write counts a line of the connector's log.
+func (a *account) Write(p []byte) (int, error) {
+	a.add(&a.logs, float64(len(p)))
+	return len(p), nil
+}
+
+// run delivers events, fill to a batch, with the template's settings: the platform, the event source mapping, the
+// connector, and for the refused the drain, the replay and a second delivery. Everything but AWS's own machines and the
+// network is what is deployed. One event in refuse is refused; 0 is none.
+func run(t *testing.T, events, fill, refuse int) (c counts) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		a := &account{}
+		a.sqs.Create(awstest.Queue{URL: queueURL, ARN: queueARN, Visibility: 185 * time.Second})
+		a.sqs.Create(awstest.Queue{URL: lettersURL, ARN: lettersARN})
+		a.s3.Hook = a.countS3
+		siem := &collector{account: a, conns: make(chan net.Conn, 8)}
+		server := &http.Server{Handler: siem}
+		go server.Serve(siem)
+		defer server.Close()
+		defer close(siem.conns)
+
+		w := a.world(siem)
+		connector := lambdahost.NewConnector("splunk", splunk.Open, w)
+		w.Out = io.Discard // only the connector's log is counted
+		pollers := []*mapping.Poller{
+			a.poll(ctx, t, queue{a, queueURL}, queueARN, 5, a.timed(connector.Invoke)),
+			a.poll(ctx, t, queue{a, lettersURL}, lettersARN, 2, a.drained(deadletterhost.NewDrain(w, &a.s3).Invoke)),
+		}
+		start := time.Now()
+		a.platform(ctx, t, events, fill, refuse)
+		a.settle(t)
+		if refuse > 0 {
+			siem.mu.Lock()
+			siem.lenient = true
+			siem.mu.Unlock()
+			a.replay(ctx, t, w)
+			a.settle(t)
+		}
+		a.took = time.Since(start)
+		stop()
+		for _, p := range pollers {
+			<-p.Done()
+		}
+		if siem.taken != events {
+			t.Errorf("the SIEM has %d of %d events", siem.taken, events)
+		}
+		c = a.counts
+	})
+	return c
+}
+
+// world is what the functions have around them.
+func (a *account) world(siem *collector) lambdahost.World {
+	env := map[string]string{
+		"SIEM_QUEUE_URL": queueURL, "SIEM_DEAD_LETTER_QUEUE_URL": lettersURL, "SIEM_SECRET_ID": "splunk", "SIEM_ALLOW_HTTP": "true",
+		"SPLUNK_HEC_URL": "http://siem.test", "SIEM_DEAD_LETTER_PATH": "s3://letters/dead", "SPLUNK_QUEUE_URL": queueURL,
+	}
+	return lambdahost.World{Env: func(name string) string { return env[name] }, Out: a, Now: time.Now, SQS: a, Secrets: a, Dial: siem.dial}
+}
+
+type invoke func(context.Context, []byte) ([]byte, error)
+
+// timed counts the connector's invocations, and how long they take.
+func (a *account) timed(f invoke) invoke {
+	return func(ctx context.Context, payload []byte) ([]byte, error) {
+		start := time.Now()
+		answer, err := f(ctx, payload)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.invocations++
+		a.busy += time.Since(start)
+		return answer, err
+	}
+}
+
+// drained counts the drain's invocations.
+func (a *account) drained(f invoke) invoke {
+	return func(ctx context.Context, payload []byte) ([]byte, error) {
+		a.add(&a.drains, 1)
+		return f(ctx, payload)
+	}
+}
+
+// poll starts an event source mapping as the template has it.
+func (a *account) poll(ctx context.Context, t *testing.T, q queue, arn string, concurrency int, f invoke) *mapping.Poller {
+	return mapping.Start(ctx, mapping.Config{
+		QueueARN: arn, Region: "eu-central-1", BatchSize: batchMost, Window: 5 * time.Second, MaximumConcurrency: concurrency,
+		ReportBatchItemFailures: true, Enabled: true, Queue: q, Invoke: f,
+		Problem: func(err error) { t.Error(err) },
+	})
+}
+
+// platform enqueues the events, fill of them in a second, ten at a time as far as there are, and then none until their
+// batch is done. What it enqueues is awkward on purpose, and some of it is large.
+func (a *account) platform(ctx context.Context, t *testing.T, events, fill, refuse int) {
+	made := ocsfgen.New(1)
+	for n := 0; n < events; {
+		for end := min(n+fill, events); n < end; {
+			in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL)}
+			for ; n < end && len(in.Entries) < atOnceMost; n++ {
+				body := string(made.Next())
+				if refuse > 0 && n%refuse == refuse/2 {
+					body = strings.TrimSuffix(body, "}") + "," + bad + "}"
+				}
+				a.events, a.eventBytes = a.events+1, a.eventBytes+float64(len(body))
+				in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(n)), MessageBody: &body})
+			}
+			if _, err := a.SendMessageBatch(ctx, in); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(7 * time.Second)
+	}
+}
+
+// settle waits until the queues are empty.
+func (a *account) settle(t *testing.T) {
+	for n := 0; a.sqs.Len(queueURL)+a.sqs.Len(lettersURL) > 0; n++ {
+		if n == 1000 {
+			t.Fatal("the queues do not become empty")
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+// replay puts everything back, in one call.
+func (a *account) replay(ctx context.Context, t *testing.T, w lambdahost.World) {
+	const path = "/api/admin/siem/replay-dead-letter"
+	payload := `{"rawPath":"` + path + `","requestContext":{"http":{"method":"POST","path":"` + path + `"}}}`
+	answer, err := deadletterhost.NewReplay(w, &a.s3).Invoke(ctx, []byte(payload))
+	if err != nil || !strings.Contains(string(answer), `\"remaining\":0`) {
+		t.Errorf("%s, %v, want everything put back", answer, err)
+	}
+	if left := a.s3.Keys("dead/pending/"); len(left) > 0 {
+		t.Errorf("still pending: %q", left)
+	}
+}
+
+// countS3 counts a request by its price.
+func (a *account) countS3(op, _ string, after bool) error {
+	switch {
+	case after || op == "DeleteObject": // which is free
+	case op == "GetObject":
+		a.add(&a.s3Reads, 1)
+	default:
+		a.add(&a.s3Writes, 1)
+	}
+	return nil
+}
