@@ -29,7 +29,7 @@ func RunConnector(name string, open Opener) {
 
 // Start serves invocations with a handler. It does not return.
 func Start(h lambda.Handler) {
-	limitMemory()
+	fitMachine()
 	lambda.Start(h)
 }
 
@@ -57,17 +57,28 @@ func (w World) Logger(s *settings.Settings) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w.Out, &slog.HandlerOptions{Level: level}))
 }
 
-// memoryShare is how much of the function's memory Go may take before it collects harder, in percent: the rest is for
-// what is not the heap.
-const memoryShare = 85
+const (
+	// memoryShare is how much of the function's memory Go may take before it collects harder, in percent: the rest is
+	// for what is not the heap.
+	memoryShare = 85
 
-// limitMemory tells Go the limit that Lambda enforces and Go does not know.
-func limitMemory() {
-	if os.Getenv("GOMEMLIMIT") != "" {
+	// wholeCPU is the memory, in MB, from which on Lambda gives a function the time of a whole CPU or more.
+	// https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+	wholeCPU = 1769
+)
+
+// fitMachine tells Go what Lambda enforces and Go does not know: the memory, and the share of a CPU. Lambda shows more
+// CPUs than that; a second thread then finds no time of its own, and waking it costs a fifth of a small batch.
+func fitMachine() {
+	megabytes, err := strconv.Atoi(os.Getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"))
+	if err != nil || megabytes <= 0 {
 		return
 	}
-	if megabytes, err := strconv.Atoi(os.Getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")); err == nil && megabytes > 0 {
+	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(megabytes) << 20 * memoryShare / 100)
+	}
+	if os.Getenv("GOMAXPROCS") == "" && megabytes < wholeCPU {
+		runtime.GOMAXPROCS(1)
 	}
 }
 
