@@ -1,0 +1,61 @@
+package lambdahost
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// FuzzParseSecret: whatever a secret holds, it is read as JSON reads it, or refused with an error that shows none of it but
+// names of keys.
+func FuzzParseSecret(f *testing.F) {
+	for _, seed := range []string{
+		"", " ", "{}", "null", "[]", "token-itself", `"token"`, `{"A":"b"}`, `{"A":1,"B":true,"C":null}`, `{"A":{"B":"deep-secret"}}`,
+		`{"A":["deep-secret"],"B":"\ud800"}`, `{"A":"b","A":"c"}`, `{"A":"b"} {}`, `{"A":"b`, "\xff", strings.Repeat(`{"A":`, 10_000),
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		values, err := parseSecret(text)
+		var object map[string]any
+		valid := json.Unmarshal([]byte(text), &object) == nil && object != nil
+		if err != nil {
+			for _, s := range append(leaves(object), text) {
+				if len(s) >= 8 && !strings.Contains(names(object), s) && strings.Contains(err.Error(), s) {
+					t.Errorf("the error shows %q: %v", s, err)
+				}
+			}
+			return
+		}
+		if !valid {
+			t.Fatalf("%q is no JSON object, and was read as %v", text, values)
+		}
+		for key, value := range object {
+			got, ok := values[key]
+			if want, isText := value.(string); isText && got != want || value == nil == ok {
+				t.Errorf("%q is %q (%t), want %v", key, got, ok, value)
+			}
+		}
+	})
+}
+
+// leaves lists the texts in a value, names of keys left out.
+func leaves(value any) (texts []string) {
+	switch v := value.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		for _, e := range v {
+			texts = append(texts, leaves(e)...)
+		}
+	case map[string]any:
+		for _, e := range v {
+			texts = append(texts, leaves(e)...)
+		}
+	}
+	return texts
+}
+
+func names(object map[string]any) string { return strings.Join(slices.Collect(maps.Keys(object)), " ") }
