@@ -36,7 +36,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo test vet unit e2e modules build lint fmt fmt-check tidy-check template scan dashboard sam-build deploy \
-	bench bench-peers guards fuzz simulate mutants matrix vuln cover sizes syslog-daemons siemctl clean
+	bench bench-peers guards fuzz corpus simulate mutants matrix soak vuln cover sizes syslog-daemons siemctl clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -133,19 +133,25 @@ bench-peers: build syslog-daemons ## measure against other deliverers, renew doc
 guards: ## allocations, requests and sizes that must not grow; without -race, which empties pools
 	$(GO) test -count=1 ./test/bench
 
+corpus: ## keep a part of what fuzzing has found in testdata/fuzz
+	@GO='$(GO)' .ci/corpus 24
+
 fuzz: ## every fuzz target in turn: FUZZTIME=10s each
 	@GO='$(GO)' .ci/fuzz $(FUZZTIME)
 
-simulate: ## the whole system in a simulated world: SEEDS=1000, FROM=1; PLAN=seed tells the story of one run
-	@mkdir -p build
+simulate: ## the whole system in a simulated world: SEEDS=1000, FROM=1, UPDATE=1 for docs/reliability.md; PLAN=seed tells one run's story
 	$(GO) test ./test/simulation -v -count=1 -timeout 0 $(if $(PLAN),-run '^TestPlan$$' -plan '$(PLAN)',-run '^TestSimulation$$' \
-		-seeds $(SEEDS) -from $(FROM) -report '$(CURDIR)/build/simulation.md')
+		-seeds $(SEEDS) -from $(FROM) $(if $(UPDATE),-update '$(CURDIR)/docs/reliability.md'))
 
 mutants: ## deliberate defects in the core, each of which a test must see: MUTANTS=name,… for some of them
 	$(GO) run ./test/mutants $(MUTANTS)
 
 matrix: build ## every fault against every connector; UPDATE=1 writes what was seen into docs/reliability.md
 	$(GO) test -count=1 ./test/matrix $(if $(UPDATE),-update)
+
+soak: build ## a million events with faults on, then a burst, reported: EVENTS=n, BURST=n, SEED=n; REPORT=1 writes docs/reliability.md
+	$(GO) run ./test/soak $(if $(EVENTS),-events $(EVENTS)) $(if $(BURST),-burst $(BURST)) $(if $(SEED),-seed $(SEED)) \
+		$(if $(REPORT),-page docs/reliability.md)
 
 vuln: ## known vulnerabilities in what the functions call; skipped, loudly, where the database cannot be had
 	@out=$$($(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./functions/... ./cmd/... 2>&1) && { echo "$$out"; exit 0; }; echo "$$out"; \

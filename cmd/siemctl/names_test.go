@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/arbitex/siem-connectors/local/siem/all"
 	"github.com/arbitex/siem-connectors/local/siem/pki"
 	"github.com/arbitex/siem-connectors/local/siem/xsiam"
+	"github.com/arbitex/siem-connectors/test/page"
 )
 
 var update = flag.Bool("update", false, "write the table of README.md anew")
@@ -245,7 +245,7 @@ func TestCheckNamesTheSetting(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "| %s | `%s` | %s | %s | %s |\n", c.connector, c.setting, c.how, r.Step, cell(r))
 	}
-	compareTable(t, table.String())
+	page.Hold(t, "README.md", "checks", table.String(), *update)
 }
 
 // cell is what the check says, as a table's cell holds it: for a wrong setting the cause says it all.
@@ -258,27 +258,4 @@ func cell(r checked) string {
 		text = text[:i]
 	}
 	return strings.NewReplacer("|", `\|`, "\n", " ").Replace(text)
-}
-
-func compareTable(t *testing.T, table string) {
-	t.Helper()
-	const begin, end = "<!-- checks: begin, written by go test ./cmd/siemctl -run TestCheckNamesTheSetting -update -->\n", "<!-- checks: end -->"
-	data, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(data), begin)
-	was, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatal("README.md: expected the marks of the table of checks")
-	}
-	if *update {
-		if err := os.WriteFile("README.md", []byte(before+begin+table+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if was != table {
-		t.Errorf("README.md: the table is another than what the check says; -update writes it:\n%s", table)
-	}
 }

@@ -2,25 +2,21 @@ package matrix
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-)
 
-const (
-	begin = "<!-- matrix: begin; written by `go test ./test/matrix -update` -->"
-	end   = "<!-- matrix: end -->"
+	"github.com/arbitex/siem-connectors/test/page"
 )
 
 // render writes the tables as the document has them.
 func render(all []section, seen *cells) string {
 	var b strings.Builder
 	n := len(seen.fates)
-	fmt.Fprintf(&b, "%s\n\n%d cells. *delivered*: the SIEM has the event. *n s*: it stays on its queue and is tried again after so long; "+
+	fmt.Fprintf(&b, "%d cells. *delivered*: the SIEM has the event. *n s*: it stays on its queue and is tried again after so long; "+
 		"300 s is the longest back-off, for what an operator has to mend. *dead letter*: it is kept on the dead-letter queue. What is not delivered in "+
-		"attempt %d is a dead letter in every row; the last column is what it says, for the first connector that has one; … stands for what the SIEM has said.\n", begin, n, maxAttempts)
+		"attempt %d is a dead letter in every row; the last column is what it says, for the first connector that has one; … stands for what the SIEM has said.\n", n, maxAttempts)
 	for _, s := range all {
 		fmt.Fprintf(&b, "\n### %s\n\n", s.title)
 		if s.text != "" {
@@ -28,7 +24,6 @@ func render(all []section, seen *cells) string {
 		}
 		s.table(&b, seen)
 	}
-	b.WriteString("\n" + end)
 	return b.String()
 }
 
@@ -87,41 +82,5 @@ func tidy(reason string) string {
 // compare holds the document to what was seen, or writes it.
 func compare(t *testing.T, table string) {
 	t.Helper()
-	path := filepath.Join("..", "..", "docs", "reliability.md")
-	old, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(old), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no section between %q and %q", path, begin, end)
-	}
-	text := before + table + after
-	if text == string(old) {
-		return
-	}
-	if !*update {
-		t.Fatalf("%s does not say what was seen: look at the difference, then `go test ./test/matrix -update`\n%s", path, difference(string(old), text))
-	}
-	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// difference lists the lines that are in one text alone.
-func difference(a, b string) string {
-	var out []string
-	for _, pair := range [...]struct{ mark, text, other string }{{"-", a, b}, {"+", b, a}} {
-		there := map[string]bool{}
-		for line := range strings.SplitSeq(pair.other, "\n") {
-			there[line] = true
-		}
-		for line := range strings.SplitSeq(pair.text, "\n") {
-			if !there[line] {
-				out = append(out, pair.mark+line)
-			}
-		}
-	}
-	return strings.Join(out, "\n")
+	page.Hold(t, filepath.Join("..", "..", "docs", "reliability.md"), "matrix", table, *update)
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/arbitex/siem-connectors/test/page"
 )
 
 const root = "../.."
@@ -88,11 +90,6 @@ func TestChoose(t *testing.T) {
 
 var update = flag.Bool("update", false, "write the table's figures into docs/reliability.md")
 
-const (
-	begin = "<!-- mutants: begin; written by `go test ./test/mutants -update` -->"
-	end   = "<!-- mutants: end -->"
-)
-
 // TestDocument keeps the document's figures true to the table.
 func TestDocument(t *testing.T) {
 	var rows strings.Builder
@@ -101,23 +98,6 @@ func TestDocument(t *testing.T) {
 		n += len(s.mutants)
 		fmt.Fprintf(&rows, "| `%s` | %d | %s |\n", s.file, len(s.mutants), s.mutants[0].does)
 	}
-	text := fmt.Sprintf("%s\n\n%d defects, none of which survives:\n\n| file | defects | one of them |\n| --- | --- | --- |\n%s\n%s", begin, n, rows.String(), end)
-	path := filepath.Join(root, "docs", "reliability.md")
-	old, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(old), begin)
-	_, after, ok2 := strings.Cut(rest, end)
-	switch current := before + text + after; {
-	case !ok || !ok2:
-		t.Fatalf("%s has no section between %q and %q", path, begin, end)
-	case current == string(old):
-	case !*update:
-		t.Errorf("%s has other figures: `go test ./test/mutants -update`", path)
-	default:
-		if err := os.WriteFile(path, []byte(current), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
+	text := fmt.Sprintf("%d defects, none of which survives:\n\n| file | defects | one of them |\n| --- | --- | --- |\n%s", n, rows.String())
+	page.Hold(t, filepath.Join(root, "docs", "reliability.md"), "mutants", text, *update)
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/test/page"
 	"github.com/arbitex/siem-connectors/test/simulation"
 )
 
@@ -20,7 +21,7 @@ var (
 	seeds  = flag.Int("seeds", defaultSeeds, "how many seeds to run")
 	from   = flag.Uint64("from", 1, "the first of them")
 	plan   = flag.String("plan", "", "one plan to run and tell of, as a failing run prints it")
-	report = flag.String("report", "", "a file for the table of what was simulated")
+	update = flag.String("update", "", "a document to write what was simulated into, docs/reliability.md")
 )
 
 // TestSimulation runs seeds, and tells the shrunk story of those that break a promise.
@@ -49,10 +50,8 @@ func TestSimulation(t *testing.T) {
 			tell(t, f)
 		}
 	}
-	if *report != "" && !t.Failed() {
-		if err := os.WriteFile(*report, []byte(r.table()), 0o600); err != nil {
-			t.Error(err)
-		}
+	if *update != "" && !t.Failed() {
+		page.Hold(t, *update, "simulation", r.table(), true)
 	}
 }
 
