@@ -44,7 +44,7 @@ Interrupted, it says how many events were enqueued; what was enqueued is deliver
 	f.StringSliceVar(&o.to, "to", nil, "`connector`s to send to; default all that are deployed")
 	f.StringVar(&o.file, "file", "", "`file` of events, one a line; - is standard input")
 	f.IntVar(&o.generate, "generate", 0, "how many `events` to generate")
-	f.Uint64Var(&o.seed, "seed", 1, "`number` the generated events depend on")
+	f.Uint64Var(&o.seed, "seed", 0, "`number` the generated events and their ids depend on; default another one each time")
 	f.BoolVar(&o.force, "force", false, "send also what is no event: it becomes a dead letter")
 	_ = c.RegisterFlagCompletionFunc("to", completeConnectors)
 	c.MarkFlagsMutuallyExclusive("file", "generate")
@@ -115,6 +115,9 @@ func (a *app) showSent(results []sent) error {
 func (a *app) eventsToSend(o sendOptions) ([]string, error) {
 	var bodies []string
 	if o.file == "" {
+		if o.seed == 0 { // or Elasticsearch would take them for the last ones
+			o.seed = uint64(a.now().UnixNano()) //nolint:gosec // any number will do
+		}
 		g := ocsfgen.New(o.seed)
 		g.Now = a.now
 		for range o.generate {
