@@ -36,7 +36,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo test vet unit e2e modules build lint fmt fmt-check tidy-check template scan dashboard sam-build deploy \
-	bench bench-peers guards fuzz corpus simulate mutants matrix soak vuln cover sizes syslog-daemons siemctl clean
+	bench bench-peers growth guards fuzz corpus simulate mutants matrix soak vuln cover sizes syslog-daemons siemctl clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -129,6 +129,9 @@ bench-peers: build syslog-daemons ## measure against other deliverers, renew doc
 	$(BUILD) -o build/bench/ ./test/bench ./test/bench/floor ./test/bench/profile
 	cd test/peers && $(BUILD) -o ../../build/bench/ ./collector ./elastic
 	build/bench/bench -page docs/performance.md $(BENCH)
+
+growth: build ## measure one process by sizes of events and batches, renew docs/growth.md: BENCH="-rounds 3"
+	$(GO) run ./test/bench -growth docs/growth.md $(BENCH)
 
 guards: ## allocations, requests and sizes that must not grow; without -race, which empties pools
 	$(GO) test -count=1 ./test/bench

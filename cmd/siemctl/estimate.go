@@ -31,7 +31,8 @@ It asks nobody: the model and its prices are in the program, and printed with th
 	f.IntVar(&l.Connectors, "connectors", 1, "how `many` SIEMs each event goes to")
 	f.Float64Var(&l.MemoryMB, "memory", 256, "`megabytes` of a function")
 	f.Float64Var(&l.Milliseconds, "milliseconds", 300, "`time` of a batch, mostly the SIEM's")
-	f.Float64Var(&l.Compression, "compression", 5, "`ratio` by which gzip makes a request smaller; 1 without it")
+	f.Float64Var(&l.Compression, "compression", cost.UsualCompression, "`ratio` by which gzip makes all but a request's first event smaller; 1 without it, as XSIAM by default, and QRadar")
+	f.Float64Var(&l.DeadLetters, "dead-letters", 0, "`events` of a hundred that the SIEM refuses, and that are put back once")
 	f.BoolVar(&l.Alarms, "alarms", true, "with the template's alarms")
 	return c
 }

@@ -39,12 +39,16 @@ func lines(count, size int) string {
 // marker is in every event once, and in no connector's own words.
 const marker = "src_endpoint"
 
-// makeEvent makes event n: the fields a connector reads, and words that differ from event to event up to the size.
+// makeEvent makes event n: the fields a connector reads, and words that differ from event to event up to the size. A small one
+// has few of the fields.
 func makeEvent(n, size int) string {
 	e := fmt.Sprintf(`{"class_uid":6003,"category_uid":6,"activity_id":1,"type_uid":600301,"time":%d,"severity_id":1,"actor":{"user":{"uid":"user_%d","name":"user %d","email_addr":"user%d@example.com","groups":[{"uid":"finance-team"},{"uid":"team-%d"}]}},`+
 		`"api":{"request":{"uid":"%08x-0000-4000-8000-%012x"},"operation":"chat_completion"},"src_endpoint":{"ip":"10.1.%d.%d"},"metadata":{"uid":"evt-%d","version":"1.1.0","product":{"name":"Arbitex","vendor_name":"Arbitex"}},`+
 		`"unmapped":{"model_id":"gpt-4o","policy_action":"allow","dlp_labels":["pii","secret-%d"],"tokens_input":%d,"tokens_output":%d},"message":"`,
 		1741824000000+n, n%977, n%977, n%977, n%13, n*7919, n, n/256%256, n%256, n, n%5, n%4096, n%1024)
+	if size < len(e) {
+		e = fmt.Sprintf(`{"time":%d,"class_uid":6003,"metadata":{"uid":"evt-%d"},"src_endpoint":{"ip":"10.1.%d.%d"},"message":"`, 1741824000000+n, n, n/256%256, n%256)
+	}
 	var b strings.Builder
 	b.WriteString(e)
 	for x := uint32(n)*2654435761 + 1; b.Len() < size-2; x = x*1664525 + 1013904223 {

@@ -58,7 +58,7 @@ func (noAWS) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput
 }
 
 // handler is a connector's handler with a SIEM in memory; QRadar, which asks the kernel, has one on loopback.
-func handler(t *testing.T, name, compression string) (*lambdahost.Connector, *memory) {
+func handler(t testing.TB, name, compression string) (*lambdahost.Connector, *memory) {
 	t.Helper()
 	s, err := newSink()
 	if err != nil {
@@ -80,7 +80,7 @@ func handler(t *testing.T, name, compression string) (*lambdahost.Connector, *me
 }
 
 // invoke hands over a copy of the payload, which the handler decodes in place.
-func invoke(ctx context.Context, t *testing.T, h *lambdahost.Connector, payload, scratch []byte) {
+func invoke(ctx context.Context, t testing.TB, h *lambdahost.Connector, payload, scratch []byte) {
 	t.Helper()
 	answer, err := h.Invoke(ctx, append(scratch[:0], payload...))
 	if err != nil || string(answer) != `{"batchItemFailures":[]}` {

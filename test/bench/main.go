@@ -27,6 +27,7 @@ type plan struct {
 	rounds        int
 	only          []string
 	page          string
+	growth        string
 }
 
 func main() {
@@ -41,6 +42,7 @@ func main() {
 	flag.IntVar(&p.size, "size", 907, "bytes an event")
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds")
 	flag.StringVar(&p.page, "page", "", "page to renew, e.g. docs/performance.md; its chart is the .svg of the same name")
+	flag.StringVar(&p.growth, "growth", "", "page whose table of sizes and batches to renew, e.g. docs/growth.md; nothing else is measured")
 	flag.Parse()
 	for field := range strings.SplitSeq(*batches, ",") {
 		n, err := strconv.Atoi(field)
@@ -69,6 +71,9 @@ func (p *plan) run() error {
 		return err
 	}
 	defer s.close()
+	if p.growth != "" {
+		return p.grow(s)
+	}
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ type work struct {
 // result is what one delivery of the work took.
 type result struct {
 	cpu   time.Duration // user and system, as the system counts it
+	wall  time.Duration // with what hands over the work and takes it; Lambda functions only
 	init  time.Duration // process start to readiness; Lambda functions only
 	rss   int64         // peak, bytes
 	wire  int64         // bytes the sink got
@@ -66,15 +67,15 @@ func lambda(bootstrap string, environment func(*sink) map[string]string) func(*s
 				return result{}, err
 			}
 		}
-		before, counted := f.Stats(), s.counts()
+		before, counted, start := f.Stats(), s.counts(), time.Now()
 		for _, p := range w.payloads {
 			if err := call(f, p); err != nil {
 				return result{}, err
 			}
 		}
-		after := f.Stats()
+		after, wall := f.Stats(), time.Since(start)
 		r, err := account(counted, s.counts(), events, after.CPU-before.CPU)
-		r.init, r.rss = after.Inits[0], peakRSS(path)
+		r.wall, r.init, r.rss = wall, after.Inits[0], peakRSS(path)
 		return r, err
 	}
 }

@@ -40,8 +40,9 @@ const (
 	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 	idlePollers, pollsMinute = 5, 3
 
-	// logBatch is what a batch writes: a log line, a line of metrics, and Lambda's own START, END and REPORT.
-	logOwn, logLambda = 1350, 350
+	// logOwn is what a connector writes of a batch: a log line and a line of metrics. logLambda is START, END and REPORT, and
+	// what CloudWatch adds to each line, about.
+	logOwn, logLambda = 900, 500
 	logBatch          = logOwn + logLambda
 	// requestHead is what a request to the SIEM has besides its events: line and headers.
 	requestHead = 400
@@ -67,6 +68,9 @@ const otherRegions = 1.25
 
 var baseRegions = [...]string{"us-east-1", "us-east-2", "us-west-2"}
 
+// UsualCompression is the ratio that the connectors reach with generated events, counted in a run.
+const UsualCompression = 7
+
 // Load is what is estimated.
 type Load struct {
 	Events       float64 // a month
@@ -77,7 +81,7 @@ type Load struct {
 	MemoryMB     float64
 	Milliseconds float64 // one invocation, mostly waiting for the SIEM
 	Compression  float64 // what gzip makes of all but a request's first event: bytes of events to one on the wire
-	DeadLetters  float64 // the part of the events that the SIEM refuses, 0 to 1; each is put back once
+	DeadLetters  float64 // events of a hundred that the SIEM refuses; each is put back once
 	Alarms       bool
 	Region       string
 }
@@ -116,7 +120,7 @@ func (l *Load) Check() []string {
 		{"--memory", l.MemoryMB, 128, 10240},
 		{"--milliseconds", l.Milliseconds, 1, 900_000},
 		{"--compression", l.Compression, 1, 1000},
-		{"--dead-letters", l.DeadLetters, 0, 1},
+		{"--dead-letters", l.DeadLetters, 0, 100},
 	} {
 		if !(c.value >= c.low && c.value <= c.high) { // NaN is neither
 			problems = append(problems, fmt.Sprintf("%s: expected a number from %v to %v, found %v", c.flag, int64(c.low), int64(c.high), c.value))
@@ -205,8 +209,9 @@ func perMillion(l Load) []Item {
 // deadLetters is what the refused of a million events cost on top: to the dead-letter queue, from there to S3, and back by
 // one replay, which brings them to the connector in full batches. Those that are refused together stay together.
 func deadLetters(l Load) []Item {
-	n := million * l.DeadLetters
-	together := math.Max(1, l.fill()*l.DeadLetters)
+	share := l.DeadLetters / 100
+	n := million * share
+	together := math.Max(1, l.fill()*share)
 	objects := n / math.Min(drainMost, together)
 	back := l
 	back.BatchFill = batchMost
@@ -214,7 +219,7 @@ func deadLetters(l Load) []Item {
 	aside := requests(l, math.Min(atOnceMost, together))*2 + million/math.Min(atOnceMost, together) // send, receive, delete
 	again := requests(l, math.Min(atOnceMost, back.fill()))*2 + million/math.Min(atOnceMost, back.fill())
 	return []Item{
-		item("dead letters: SQS", (aside+again)*l.DeadLetters, "requests", sqsRequest),
+		item("dead letters: SQS", (aside+again)*share, "requests", sqsRequest),
 		item("dead letters: Lambda requests", invocations, "invocations", lambdaRequest),
 		item("dead letters: Lambda duration", l.gigabyteSeconds(invocations), "GB-seconds", lambdaGBSecond),
 		item("dead letters: S3 writes", objects*2+n/ledgerMost, "requests", s3Write), // each object put, and later moved
@@ -246,13 +251,20 @@ func monthly(l Load) []Item {
 func assumptions(l Load) []string {
 	list := []string{
 		"prices of us-east-1 as of 2026, without any free tier: check https://calculator.aws before you rely on them",
-		fmt.Sprintf("events of %.0f bytes, enqueued %.0f at a time, delivered %.0f at a time; SQS counts every 64 KiB as a request", l.EventBytes, l.SendBatch, l.BatchFill),
+		fmt.Sprintf("events of %.0f bytes, enqueued %.0f at a time, delivered %.0f at a time; SQS counts every 64 KiB as a request", l.EventBytes, l.sent(), l.fill()),
 		fmt.Sprintf("functions of %.0f MB that take %.0f ms a batch, most of it waiting for the SIEM", l.MemoryMB, l.Milliseconds),
-		fmt.Sprintf("%.0f bytes of events make one byte on the wire, which leaves AWS over the internet; NAT gateways, endpoints and VPNs cost extra", l.Compression),
+		fmt.Sprintf("%g bytes of events make one byte on the wire, of a request's first event %g; %d bytes of headers a request; it leaves AWS over the internet, and NAT gateways, endpoints and VPNs cost extra",
+			l.Compression, math.Min(firstRatio, l.Compression), requestHead),
 		fmt.Sprintf("about %d bytes of logs a batch, metrics included", logBatch),
-		"each event is delivered at the first attempt; each further attempt costs receive, Lambda and transfer again",
+		"each event is delivered at the first attempt; each further attempt costs a receive, a change of visibility, Lambda and transfer again",
 		"queues are polled all the time, as Lambda does; custom metrics are counted in full, though only the hours in which they are written are billed",
-		"dead letters are few: S3 and the two functions around it are not counted, nor customer-managed keys, nor the SIEM's own price",
+		fmt.Sprintf("instances of a connector that are busy at once, and read the secret %d times an hour: %.0f", secretReadsHour, l.instances()),
+		"customer-managed keys, and the SIEM's own price, are not counted",
+	}
+	if l.DeadLetters > 0 {
+		list = append(list, fmt.Sprintf("%g of a hundred events are refused, wait in S3, and are put back once; finding them among their neighbours takes more time of the function, which is not counted, nor is S3's storage", l.DeadLetters))
+	} else {
+		list = append(list, "no event is refused: S3, and the two functions around it, cost nothing")
 	}
 	if !slices.Contains(baseRegions[:], l.Region) {
 		list = append(list, fmt.Sprintf("%s is not among %s: its prices are mostly the same, and at most about %.0f %% higher",

@@ -1,19 +1,200 @@
 package cost
 
 import (
+	"flag"
+	"fmt"
+	"math"
+	"strings"
 	"testing"
-	"time"
+
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/test/page"
 )
 
-func TestProbe(t *testing.T) {
-	for _, fill := range []int{1, 10, 50, 100} {
-		start := time.Now()
-		c := run(t, 2000, fill, 0)
-		t.Logf("%d: %+v in %v", fill, c, time.Since(start))
-		t.Logf("mean %.0f wire/batch %.0f log/batch %.0f", c.eventBytes/c.events, c.wire/c.invocations, c.logs/c.invocations)
+var update = flag.Bool("update", false, "write the tables of docs/operations.md and docs/growth.md anew")
+
+const runEvents = 2000
+
+// fills are the sizes of batches that are run.
+var fills = []int{1, 10, 50, 100}
+
+// inBatches is a scenario in which batches have so many events.
+func inBatches(fill int) scenario {
+	return scenario{events: runEvents, fill: fill, send: min(atOnceMost, fill)}
+}
+
+// load is what the model is told of a run.
+func (c *counts) load(sc scenario) Load {
+	l := Load{Events: million, EventBytes: c.eventBytes / c.events, SendBatch: float64(sc.send), BatchFill: float64(sc.fill),
+		Connectors: 1, MemoryMB: memoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Region: "us-east-1"}
+	if sc.refuse > 0 {
+		l.DeadLetters = 100 / float64(sc.refuse)
 	}
-	for _, refuse := range []int{1000, 100, 10} {
-		c := run(t, 2000, 50, refuse)
-		t.Logf("refuse %d: %+v", refuse, c)
+	return l
+}
+
+// items is what was counted in the model's terms, for a million events.
+func (c *counts) items() []Item {
+	each := million / c.events
+	return []Item{
+		item("SQS send", c.send*each, "requests", sqsRequest),
+		item("SQS receive", c.receive*each, "requests", sqsRequest),
+		item("SQS delete", c.remove*each, "requests", sqsRequest),
+		item("Lambda requests", c.invocations*each, "invocations", lambdaRequest),
+		item("Lambda duration", c.busy.Seconds()*each*memoryMB/1024, "GB-seconds", lambdaGBSecond),
+		item("logs and metrics", (c.logs+c.invocations*logLambda)*each/1e9, "GB", logGigabyte), // Lambda's own lines are not there to be counted
+		item("transfer to the SIEM", c.wire*each/1e9, "GB", transferGigabyte),
 	}
+}
+
+// tolerance is by how much the model may be wrong: requests by events so large that SQS counts their batch more than once,
+// bytes by what gzip makes of them.
+func tolerance(name string) float64 {
+	switch name {
+	case "transfer to the SIEM":
+		return .15
+	case "Lambda requests", "Lambda duration":
+		return 0
+	}
+	return .05
+}
+
+// comparison is a run beside the model.
+type comparison struct {
+	scenario
+	counts         counts
+	counted, model []Item
+}
+
+func compare(t *testing.T) []comparison {
+	t.Helper()
+	var all []comparison
+	for _, fill := range fills {
+		sc := inBatches(fill)
+		c := run(t, sc)
+		all = append(all, comparison{sc, c, c.items(), perMillion(c.load(sc))})
+		if hours := c.took.Hours(); fill == 1 && math.Abs(c.secrets/hours-secretReadsHour) > 1 {
+			t.Errorf("the secret was read %.1f times an hour, the model says %d", c.secrets/hours, secretReadsHour)
+		}
+		if c.letters+c.again+c.drains+c.s3Writes+c.s3Reads > 0 {
+			t.Errorf("nothing was refused, and there are requests for what was: %+v", c)
+		}
+	}
+	return all
+}
+
+// TestModel runs the system and counts what AWS would bill, beside what the model says.
+func TestModel(t *testing.T) {
+	all := compare(t)
+	for _, x := range all {
+		for i, model := range x.model {
+			counted := x.counted[i]
+			if off := math.Abs(counted.Quantity/model.Quantity - 1); counted.Name != model.Name || off > tolerance(model.Name)+1e-9 {
+				t.Errorf("%d a batch: %s: counted %g, the model says %s: %g, which is %.0f %% off", x.fill, counted.Name, counted.Quantity, model.Name, model.Quantity, off*100)
+			}
+		}
+		if off := math.Abs(sum(x.counted)/sum(x.model) - 1); off > .05 {
+			t.Errorf("%d a batch: counted %g dollars, the model says %g", x.fill, sum(x.counted), sum(x.model))
+		}
+	}
+	document(t, "operations.md", "counted", costTable(all)+"\n"+lettersTable(t, all[2]))
+}
+
+func costTable(all []comparison) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "| a million events: counted / model | %d a batch | %d | %d | %d |\n| --- | ---: | ---: | ---: | ---: |\n", fills[0], fills[1], fills[2], fills[3])
+	row := func(name string, cell func(items []Item) string) {
+		fmt.Fprintf(&b, "| %s |", name)
+		for _, x := range all {
+			fmt.Fprintf(&b, " %s / %s |", cell(x.counted), cell(x.model))
+		}
+		b.WriteString("\n")
+	}
+	quantity := func(name string, i int, unit float64) {
+		row(name, func(items []Item) string { return short(items[i].Quantity * unit) })
+	}
+	quantity("SQS send, requests", 0, 1)
+	quantity("SQS receive, requests", 1, 1)
+	quantity("SQS delete, requests", 2, 1)
+	quantity("Lambda requests", 3, 1)
+	quantity("Lambda duration, GB-seconds", 4, 1)
+	quantity("logs and metrics, MB", 5, 1000)
+	quantity("transfer to the SIEM, MB", 6, 1000)
+	row("**dollars**", func(items []Item) string { return fmt.Sprintf("%.2f", sum(items)) })
+	row("SQS's part of the requests", func(items []Item) string {
+		n := items[0].Quantity + items[1].Quantity + items[2].Quantity
+		return percent(n / (n + items[3].Quantity))
+	})
+	row("SQS's part of the dollars", func(items []Item) string { return percent(sum(items[:3]) / sum(items)) })
+	return b.String()
+}
+
+// TestTrickle: events that are enqueued one by one are received one by one when they are not many.
+func TestTrickle(t *testing.T) {
+	sc := scenario{events: 500, fill: 50, send: 1}
+	c := run(t, sc)
+	counted, model := c.items(), perMillion(c.load(sc))
+	for i := range 3 {
+		if off := math.Abs(counted[i].Quantity/model[i].Quantity - 1); off > tolerance(model[i].Name) {
+			t.Errorf("%s: counted %g, the model says %g", model[i].Name, counted[i].Quantity, model[i].Quantity)
+		}
+	}
+	if receives := model[1].Quantity; receives != million {
+		t.Errorf("the model says %g receives, want a million", receives)
+	}
+	l := usual()
+	l.SendBatch = 1
+	if receives := perMillion(l)[1].Quantity; receives != million/10 {
+		t.Errorf("%g receives of full batches, want a hundred thousand", receives)
+	}
+}
+
+// lettersTable is what a thousand dead letters cost more than x, in which nothing was refused: alone in their batch of
+// fifty and five together, counted and by the model.
+func lettersTable(t *testing.T, x comparison) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("| a thousand dead letters, put aside and back: counted / model | alone in their batch | five in a batch |\n| --- | ---: | ---: |\n")
+	plain := x.counts
+	names := []string{"SQS, requests", "Lambda requests", "S3 writes", "S3 reads"}
+	rows := make([]string, len(names))
+	for _, refuse := range []int{50, 10} {
+		sc := x.scenario
+		sc.refuse = refuse
+		c := run(t, sc)
+		l := c.load(sc)
+		model, each := deadLetters(l), 1000/(c.events/float64(refuse))
+		counted := []float64{
+			c.send + c.receive + c.remove + c.letters - plain.send - plain.receive - plain.remove,
+			c.invocations + c.drains - plain.invocations, c.s3Writes, c.s3Reads,
+		}
+		for i, m := range []Item{model[0], model[1], model[3], model[4]} {
+			n, want := counted[i]*each, m.Quantity*1000/(million*l.DeadLetters/100)
+			if math.Abs(n/want-1) > .15 { // a call of the replay has some requests of its own
+				t.Errorf("1 in %d refused: %s for a thousand: counted %.0f, the model says %.0f", refuse, names[i], n, want)
+			}
+			rows[i] += fmt.Sprintf(" %s / %s |", short(n), short(want))
+		}
+	}
+	for i, name := range names {
+		fmt.Fprintf(&b, "| %s |%s\n", name, rows[i])
+	}
+	return b.String()
+}
+
+// short writes a number with three digits that matter.
+func short(n float64) string {
+	if n < 100 {
+		return fmt.Sprintf("%.3g", n)
+	}
+	unit := math.Pow(10, math.Floor(math.Log10(n))-2)
+	return term.Thousands(int64(math.Round(n/unit) * unit))
+}
+
+func percent(part float64) string { return fmt.Sprintf("%.0f %%", part*100) }
+
+// document holds the page's part of that name to text, or writes it there.
+func document(t *testing.T, file, name, text string) {
+	t.Helper()
+	page.Hold(t, "../../../../docs/"+file, name, text, *update)
 }

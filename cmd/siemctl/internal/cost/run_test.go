@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -46,6 +45,7 @@ type counts struct {
 
 	send, receive, empty, remove float64 // the events' queue, in requests of the bill; empty are receives that found nothing
 	letters                      float64 // the dead-letter queue's requests, and the replay's
+	again                        float64 // requests that make messages wait
 	invocations                  float64 // of the connector
 	busy                         time.Duration
 	wire                         float64 // bytes that left for the SIEM, as HTTP has them
@@ -88,9 +88,10 @@ func (a *account) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatch
 	return a.sqs.SendMessageBatch(ctx, in)
 }
 
-// ChangeMessageVisibilityBatch is not called by who has nothing to try again.
-func (a *account) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
-	return nil, errors.New("nothing was to be tried again")
+// ChangeMessageVisibilityBatch is for what is to be tried again, which nothing is.
+func (a *account) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+	a.add(&a.again, 1)
+	return a.sqs.ChangeMessageVisibilityBatch(ctx, in)
 }
 
 // GetSecretValue reads the connector's secret.
@@ -107,7 +108,7 @@ type queue struct {
 
 // Receive implements mapping.Queue.
 func (q queue) Receive(ctx context.Context, limit int, wait time.Duration) ([]mapping.Message, error) {
-	out, err := q.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: int32(limit), WaitTimeSeconds: int32(wait / time.Second)})
+	out, err := q.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: int32(limit), WaitTimeSeconds: int32((wait + time.Second - 1) / time.Second)})
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +200,7 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	time.Sleep(latency)
+	pass(latency)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for n, events := 0, json.NewDecoder(z); ; n++ {
@@ -223,10 +224,19 @@ func (a *account) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// run delivers events, fill to a batch, with the template's settings: the platform, the event source mapping, the
-// connector, and for the refused the drain, the replay and a second delivery. Everything but AWS's own machines and the
-// network is what is deployed. One event in refuse is refused; 0 is none.
-func run(t *testing.T, events, fill, refuse int) (c counts) {
+// scenario is what is run.
+type scenario struct {
+	events int
+	fill   int // events of a batch
+	send   int // events the platform enqueues at once
+	refuse int // one event in so many is refused; 0 is none
+}
+
+// run delivers events with the template's settings: the platform, the event source mapping, the connector, and for the
+// refused the drain, the replay and a second delivery. Everything but AWS's own machines and the network is what is
+// deployed.
+func run(t *testing.T, sc scenario) (c counts) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
@@ -236,7 +246,7 @@ func run(t *testing.T, events, fill, refuse int) (c counts) {
 		a.s3.Hook = a.countS3
 		siem := &collector{account: a, conns: make(chan net.Conn, 8)}
 		server := &http.Server{Handler: siem}
-		go server.Serve(siem)
+		go server.Serve(siem) //nolint:errcheck // it ends when it is closed
 		defer server.Close()
 		defer close(siem.conns)
 
@@ -244,13 +254,13 @@ func run(t *testing.T, events, fill, refuse int) (c counts) {
 		connector := lambdahost.NewConnector("splunk", splunk.Open, w)
 		w.Out = io.Discard // only the connector's log is counted
 		pollers := []*mapping.Poller{
-			a.poll(ctx, t, queue{a, queueURL}, queueARN, 5, a.timed(connector.Invoke)),
+			a.poll(ctx, t, queue{a, queueURL}, queueARN, maximumConcurrency, a.timed(connector.Invoke)),
 			a.poll(ctx, t, queue{a, lettersURL}, lettersARN, 2, a.drained(deadletterhost.NewDrain(w, &a.s3).Invoke)),
 		}
 		start := time.Now()
-		a.platform(ctx, t, events, fill, refuse)
+		a.platform(ctx, t, sc)
 		a.settle(t)
-		if refuse > 0 {
+		if sc.refuse > 0 {
 			siem.mu.Lock()
 			siem.lenient = true
 			siem.mu.Unlock()
@@ -262,13 +272,16 @@ func run(t *testing.T, events, fill, refuse int) (c counts) {
 		for _, p := range pollers {
 			<-p.Done()
 		}
-		if siem.taken != events {
-			t.Errorf("the SIEM has %d of %d events", siem.taken, events)
+		if siem.taken != sc.events {
+			t.Errorf("the SIEM has %d of %d events", siem.taken, sc.events)
 		}
 		c = a.counts
 	})
 	return c
 }
+
+// pass lets the bubble's clock go on.
+func pass(d time.Duration) { <-time.After(d) }
 
 // world is what the functions have around them.
 func (a *account) world(siem *collector) lambdahost.World {
@@ -305,22 +318,23 @@ func (a *account) drained(f invoke) invoke {
 // poll starts an event source mapping as the template has it.
 func (a *account) poll(ctx context.Context, t *testing.T, q queue, arn string, concurrency int, f invoke) *mapping.Poller {
 	return mapping.Start(ctx, mapping.Config{
-		QueueARN: arn, Region: "eu-central-1", BatchSize: batchMost, Window: 5 * time.Second, MaximumConcurrency: concurrency,
+		QueueARN: arn, Region: "eu-central-1", BatchSize: batchMost, Window: window, MaximumConcurrency: concurrency,
 		ReportBatchItemFailures: true, Enabled: true, Queue: q, Invoke: f,
 		Problem: func(err error) { t.Error(err) },
 	})
 }
 
-// platform enqueues the events, fill of them in a second, ten at a time as far as there are, and then none until their
-// batch is done. What it enqueues is awkward on purpose, and some of it is large.
-func (a *account) platform(ctx context.Context, t *testing.T, events, fill, refuse int) {
+// platform enqueues the events of one batch after the other, and waits in between until it is done. What it enqueues is
+// awkward on purpose, and some of it is large.
+func (a *account) platform(ctx context.Context, t *testing.T, sc scenario) {
+	t.Helper()
 	made := ocsfgen.New(1)
-	for n := 0; n < events; {
-		for end := min(n+fill, events); n < end; {
+	for n := 0; n < sc.events; {
+		for end := min(n+sc.fill, sc.events); n < end; {
 			in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL)}
-			for ; n < end && len(in.Entries) < atOnceMost; n++ {
+			for ; n < end && len(in.Entries) < sc.send; n++ {
 				body := string(made.Next())
-				if refuse > 0 && n%refuse == refuse/2 {
+				if sc.refuse > 0 && n%sc.refuse == sc.refuse/2 {
 					body = strings.TrimSuffix(body, "}") + "," + bad + "}"
 				}
 				a.events, a.eventBytes = a.events+1, a.eventBytes+float64(len(body))
@@ -329,9 +343,9 @@ func (a *account) platform(ctx context.Context, t *testing.T, events, fill, refu
 			if _, err := a.SendMessageBatch(ctx, in); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(50 * time.Millisecond)
+			pass(50 * time.Millisecond)
 		}
-		time.Sleep(7 * time.Second)
+		pass(7 * time.Second)
 	}
 }
 
@@ -341,7 +355,7 @@ func (a *account) settle(t *testing.T) {
 		if n == 1000 {
 			t.Fatal("the queues do not become empty")
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 	}
 }
 

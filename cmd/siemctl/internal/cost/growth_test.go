@@ -1,0 +1,267 @@
+package cost
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
+	xsiam "github.com/arbitex/siem-connectors/functions/xsiam/connector"
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/intake"
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
+	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+// AWS's limits.
+const (
+	// lambdaAtOnce is how many invocations an account has at once in a region, by default.
+	// https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+	lambdaAtOnce = 1000
+	// mappingAtOnce is the most that MaximumConcurrency may be.
+	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+	mappingAtOnce = 1000
+	// inFlight is how many messages of a queue may be received and not deleted.
+	// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html
+	inFlight = 120_000
+	// A poller of the provisioned mode takes so many bytes a second and makes so many invocations at once; by default there
+	// are at most so many pollers, and the mode has so many invocations at once.
+	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
+	// https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity
+	pollerBytes, pollerAtOnce, pollersDefault, provisionedAtOnce = 1_000_000, 10, 200, 20_000
+)
+
+// The template's settings, which TestTemplate compares, and how many connectors there are.
+const (
+	maximumConcurrency         = 5
+	memoryMB                   = 256
+	window                     = 5 * time.Second
+	attempts                   = 5
+	backoffInitial, backoffMax = time.Second, 300 * time.Second
+	requestTimeout             = 10 * time.Second
+	connectorsAll              = 7
+)
+
+// The limits that SIEMs give a number for.
+const (
+	// https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits#logs-ingestion-api
+	sentinelRequests, sentinelBytes = 12_000. / 60, 2e9 / 60
+	// https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs
+	xsiamRequests, xsiamEvents = 400., 80_000.
+)
+
+// atRate is the load of so many events a second that come evenly: the platform enqueues those of a second together, ten at
+// most, and a function gets those of one window.
+func atRate(perSecond float64, connectors int) Load {
+	send := math.Max(1, math.Min(atOnceMost, perSecond))
+	return Load{Events: perSecond * hoursMonth * 3600, EventBytes: 1500, SendBatch: send, BatchFill: math.Max(send, math.Min(batchMost, perSecond*window.Seconds())),
+		Connectors: connectors, MemoryMB: memoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Alarms: true, Region: "us-east-1"}
+}
+
+// TestGrowth keeps the computed tables of docs/growth.md true.
+func TestGrowth(t *testing.T) {
+	document(t, "growth.md", "month", monthTable())
+	document(t, "growth.md", "sizes", sizesTable())
+	document(t, "growth.md", "limits", limitsTable())
+	document(t, "growth.md", "siems", siemsTable(t))
+}
+
+// monthTable is what a month costs.
+func monthTable() string {
+	var b strings.Builder
+	b.WriteString("| events a day | a batch | 1 connector | 2 | 4 | 7 | a million events and connector |\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	for _, day := range []float64{1, 1000, 10_000, 100_000, 1e6, 10e6, 100e6} {
+		l := atRate(day/86400, 1)
+		fmt.Fprintf(&b, "| %s | %.0f |", short(day), l.BatchFill)
+		for _, connectors := range []int{1, 2, 4, connectorsAll} {
+			fmt.Fprintf(&b, " $%s |", dollars(Of(atRate(day/86400, connectors)).TotalDollars))
+		}
+		fmt.Fprintf(&b, " $%s |\n", dollars(Of(l).MillionDollars))
+	}
+	return b.String()
+}
+
+// sizesTable is what a million events cost by their size and the fill of batches.
+func sizesTable() string {
+	var b strings.Builder
+	b.WriteString("| an event | 1 a batch | 10 | 50 | 100 | of that SQS, at the most a batch |\n| ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	for _, size := range []float64{200, 1000, 10_000, 100_000, 900_000} {
+		l := atRate(100, 1)
+		l.EventBytes = size
+		fmt.Fprintf(&b, "| %s B |", short(size))
+		before := 0.
+		for _, fill := range fills {
+			l.SendBatch, l.BatchFill = math.Min(atOnceMost, float64(fill)), float64(fill)
+			switch n := l.fill(); {
+			case n == before:
+				b.WriteString(" – |")
+			case n < l.BatchFill:
+				fmt.Fprintf(&b, " %.0f a batch: $%s |", n, dollars(Of(l).MillionDollars))
+			default:
+				fmt.Fprintf(&b, " $%s |", dollars(Of(l).MillionDollars))
+			}
+			before = l.fill()
+		}
+		items := perMillion(l)
+		fmt.Fprintf(&b, " %s |\n", percent(sum(items[:3])/sum(items)))
+	}
+	return b.String()
+}
+
+// dollars writes a price with cents, a large one without.
+func dollars(x float64) string {
+	if x < 100 {
+		return fmt.Sprintf("%.2f", x)
+	}
+	return short(x)
+}
+
+// events is how many events a second so many batches of a hundred at once are.
+func events(atOnce float64) float64 { return atOnce * batchMost / latency.Seconds() }
+
+// hidden is how long an event is in flight until it is given up, by the waits alone.
+func hidden() (all time.Duration) {
+	backoff := intake.Backoff{Attempts: attempts, Initial: backoffInitial, Max: backoffMax}
+	for attempt := 1; !backoff.Exhausted(attempt); attempt++ {
+		all += backoff.Wait(attempt, nil)
+	}
+	return all
+}
+
+// limitsTable is at how many events a second which limit of AWS is met.
+func limitsTable() string {
+	const size = 1500
+	var b strings.Builder
+	b.WriteString("| events a second | what is met | then |\n| ---: | --- | --- |\n")
+	for _, r := range []struct {
+		rate       float64
+		what, then string
+	}{
+		{
+			maximumConcurrency * batchMost / requestTimeout.Seconds() / attempts,
+			fmt.Sprintf("a SIEM hangs: %d batches of %d wait %.0f s for the time-out, and an event has %d attempts", maximumConcurrency, batchMost, requestTimeout.Seconds(), attempts),
+			"the rest waits in the queue, for up to 4 days",
+		},
+		{
+			inFlight / hidden().Seconds(),
+			fmt.Sprintf("a SIEM refuses at once, for long: events wait %.0f s in flight before they are given up, and [%s may be in flight](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html) of a queue", hidden().Seconds(), short(inFlight)),
+			"the queue gives no more until some come back; nothing is lost",
+		},
+		{
+			events(maximumConcurrency), fmt.Sprintf("`MaximumConcurrency` %d", maximumConcurrency),
+			"set it to events a second × seconds a batch / 100",
+		},
+		{
+			events(lambdaAtOnce / connectorsAll),
+			fmt.Sprintf("[%s invocations at once](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html) of account and region, shared by %d connectors", short(lambdaAtOnce), connectorsAll),
+			"ask for a larger quota; tens of thousands can be had",
+		},
+		{
+			pollersDefault * pollerBytes / size,
+			fmt.Sprintf("provisioned mode, if it is chosen: [1 MB a second a poller](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html), %d pollers by default", pollersDefault),
+			"more pollers, up to 2,000",
+		},
+		{
+			events(mappingAtOnce), fmt.Sprintf("[`MaximumConcurrency` ends at %s](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)", short(mappingAtOnce)),
+			"provisioned mode, or a second queue",
+		},
+		{
+			inFlight / latency.Seconds(), fmt.Sprintf("%s in flight, of a SIEM that answers in %d ms", short(inFlight), latency.Milliseconds()),
+			"a second queue; the quota can be raised",
+		},
+		{
+			events(provisionedAtOnce), fmt.Sprintf("[%s invocations at once](https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity) of provisioned mode", short(provisionedAtOnce)),
+			"a second queue",
+		},
+	} {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", short(r.rate), r.what, r.then)
+	}
+	return b.String()
+}
+
+// siemsTable is at how many events a second the SIEMs that give a number stop taking.
+func siemsTable(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteString("| SIEM | limit | of our events, a second | `MaximumConcurrency` for that |\n| --- | --- | ---: | ---: |\n")
+	row := func(name, limit string, rate float64, perRequest float64) {
+		fmt.Fprintf(&b, "| %s | %s | %s | %.0f |\n", name, limit, short(rate), math.Ceil(rate/perRequest*latency.Seconds()))
+	}
+	s := encode(t, sentinel.Open, map[string]string{
+		"SENTINEL_TENANT_ID": "11111111-1111-1111-1111-111111111111", "SENTINEL_CLIENT_ID": "22222222-2222-2222-2222-222222222222", "SENTINEL_CLIENT_SECRET": "s",
+		"SENTINEL_DCR_ENDPOINT": "https://x.ingest.monitor.azure.com", "SENTINEL_DCR_RULE_ID": "dcr-00000000000000000000000000000000", "SENTINEL_DCR_STREAM_NAME": "Custom-ArbitexAudit_CL",
+	})
+	x := encode(t, xsiam.Open, map[string]string{"XSIAM_URL": "https://api-t.xsiam.paloaltonetworks.com", "XSIAM_API_KEY": "k", "XSIAM_API_KEY_ID": "7"})
+	row("Sentinel, one rule", fmt.Sprintf("[12,000 requests a minute](https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits#logs-ingestion-api), of %.0f events each", s.perRequest), sentinelRequests*s.perRequest, s.perRequest)
+	row("", fmt.Sprintf("2 GB a minute, of rows of %s bytes before compression", short(s.bytes)), sentinelBytes/s.bytes, s.perRequest)
+	row("XSIAM, one collector", fmt.Sprintf("[400 requests a second](https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs), of %.0f events each", x.perRequest), xsiamRequests*x.perRequest, x.perRequest)
+	row("", "80,000 events a second", xsiamEvents, x.perRequest)
+	return b.String()
+}
+
+// encoded is what events are in a connector's format, on average.
+type encoded struct {
+	bytes      float64 // a record with its separator
+	perRequest float64 // of a full batch
+}
+
+// encode has a connector encode events of usual size, and packs them by its limits.
+func encode(t *testing.T, open lambdahost.Opener, env map[string]string) encoded {
+	t.Helper()
+	s := settings.New(func(name string) string { return env[name] }, nil)
+	c := open(s)
+	if err := s.Err(); err != nil {
+		t.Fatal(err)
+	}
+	var all, n float64
+	parser, made := new(event.Parser), ocsfgen.New(1)
+	for range 2000 {
+		var e event.Event
+		body := made.Next()
+		if len(body) > 4000 {
+			continue // one in thirty, which would make the others look large
+		}
+		if err := parser.Parse(body, &e); err != nil {
+			t.Fatal(err)
+		}
+		record, _, err := c.Append(nil, &e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, n = all+float64(len(record)+len(c.Format().Separator)), n+1
+	}
+	return encoded{all / n, perRequest(c.Format(), all/n)}
+}
+
+// perRequest is how many of a full batch's records, on average, go in one request.
+func perRequest(f deliver.Format, bytes float64) float64 {
+	requests := 1.
+	if f.MaxBytes > 0 {
+		requests = math.Ceil(batchMost * bytes / float64(f.MaxBytes))
+	}
+	if f.MaxRecords > 0 {
+		requests = math.Max(requests, math.Ceil(batchMost/float64(f.MaxRecords)))
+	}
+	return batchMost / requests
+}
+
+// TestGrowthByHand holds what the tables rest on against numbers worked out on paper.
+func TestGrowthByHand(t *testing.T) {
+	for name, got := range map[string][2]float64{
+		"events of five batches at once": {events(5), 5000 / 3.},
+		"waits of an event":              {hidden().Seconds(), 1 + 7 + 45 + 300},
+		"records of a kilobyte":          {perRequest(deliver.Format{MaxBytes: 1 << 20}, 1000), 100},
+		"records of ten":                 {perRequest(deliver.Format{MaxBytes: 1 << 20}, 10_500), 50},
+		"no more than forty":             {perRequest(deliver.Format{MaxRecords: 40}, 1), 100 / 3.},
+		"a batch of ten a second":        {atRate(10, 1).BatchFill, 50},
+		"a batch of one a day":           {atRate(1/86400., 1).BatchFill, 1},
+	} {
+		if math.Abs(got[0]-got[1]) > 1e-9 {
+			t.Errorf("%s: %g, want %g", name, got[0], got[1])
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+)
+
+// BenchmarkInvoke is a batch's whole way through a function, from the payload to the answer, with a SIEM in memory. The stages
+// are benchmarks of their packages: BenchmarkPayload, BenchmarkParse, BenchmarkAppend, BenchmarkCompress, BenchmarkJudge.
+func BenchmarkInvoke(b *testing.B) {
+	for _, name := range slices.Sorted(maps.Keys(guards)) {
+		for _, compression := range []string{"none", "gzip"} {
+			for _, batch := range []int{100, 10} {
+				if name == "qradar" && compression == "gzip" {
+					continue
+				}
+				b.Run(fmt.Sprintf("%s/%s/%d", name, compression, batch), func(b *testing.B) {
+					ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+					defer cancel()
+					h, m := handler(b, name, compression)
+					m.records = batch
+					payload := makePayloads(batch, batch, 907)[0]
+					scratch := make([]byte, len(payload))
+					invoke(ctx, b, h, payload, scratch) // the connection and the token
+					b.SetBytes(int64(len(payload)))
+					b.ReportAllocs()
+					for b.Loop() {
+						invoke(ctx, b, h, payload, scratch)
+					}
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/event")
+				})
+			}
+		}
+	}
+}
+
+// TestMemoryIsFlat: however many batches have gone through a function, it holds what it held after the first few.
+func TestMemoryIsFlat(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector has memory of its own; `make guards` runs this without it")
+	}
+	const first, slack = 1_000, 512 << 10
+	for name := range guards {
+		invocations := 10_000
+		switch name {
+		case "splunk":
+			invocations = 100_000
+		case "qradar":
+			invocations = 2_000 // each waits for the kernel
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		h, m := handler(t, name, "gzip")
+		m.records = 1
+		payload := makePayloads(1, 1, 907)[0]
+		scratch := make([]byte, len(payload))
+		for range first {
+			invoke(ctx, t, h, payload, scratch)
+		}
+		heap, goroutines := held()
+		for range invocations - first {
+			invoke(ctx, t, h, payload, scratch)
+		}
+		heapThen, goroutinesThen := held()
+		t.Logf("%-8s %d KB and %d goroutines after %d invocations, %d KB and %d after %d", name, heap>>10, goroutines, first, heapThen>>10, goroutinesThen, invocations)
+		if heapThen > heap+slack || goroutinesThen > goroutines {
+			t.Errorf("%s: %d bytes and %d goroutines have become %d and %d", name, heap, goroutines, heapThen, goroutinesThen)
+		}
+	}
+}
+
+// held is what is left of the heap after a collection, and how many goroutines there are.
+func held() (heap uint64, goroutines int) {
+	runtime.GC()
+	runtime.GC() // pools are emptied in two
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc, runtime.NumGoroutine()
+}
+
+// TestPeakMemory: what the process of a connector takes of the system, at ordinary batches and at the largest there are.
+func TestPeakMemory(t *testing.T) {
+	if raceDetector {
+		t.Skip("the same processes again; `make guards` looks at them")
+	}
+	const megabyte = 1 << 20
+	s, err := newSink()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range connectors {
+		binary := filepath.Join("build", c.name, "bootstrap")
+		if out, err := exec.Command("make", "-s", "-C", root, binary).CombinedOutput(); err != nil {
+			t.Fatalf("building %s: %v: %s", binary, err, out)
+		}
+		for _, load := range []struct {
+			name         string
+			events, size int
+			most         int64
+		}{
+			{"ordinary batches", 10_000, 907, 40 * megabyte},
+			{"payloads of 6 MB", 1_000, 60_000, 100 * megabyte},
+		} {
+			r, err := lambda(filepath.Join(root, binary), c.with("gzip"))(s, &work{count: load.events, batch: 100, payloads: makePayloads(load.events, 100, load.size)})
+			if err != nil {
+				t.Fatalf("%s, %s: %v", c.name, load.name, err)
+			}
+			t.Logf("%-8s %s: %d MB", c.name, load.name, r.rss/megabyte)
+			if r.rss > load.most {
+				t.Errorf("%s takes %d MB at %s, want at most %d", c.name, r.rss/megabyte, load.name, load.most/megabyte)
+			}
+		}
+	}
+}
