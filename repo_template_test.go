@@ -3,6 +3,7 @@ package repo
 import (
 	"bytes"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,18 +85,82 @@ func TestTemplateKnowsEveryQueue(t *testing.T) {
 	}
 }
 
+// TestTemplateQueuesOutlastTheirFunctions: a queue hides messages for six time-outs of its function and the window, and the
+// alarm speaks at four fifths of one.
 func TestTemplateQueuesOutlastTheirFunctions(t *testing.T) {
 	tmpl := readTemplate(t)
-	timeout := tmpl.root.get("Globals").get("Function").get("Timeout").number(t)
-	queues := []string{"DeadLetterQueue"}
-	for _, c := range connectors {
-		queues = append(queues, c.id+"Queue")
+	window := func(function string) int {
+		return tmpl.properties(function).get("Events").get("Queue").get("Properties").get("MaximumBatchingWindowInSeconds").number(t)
 	}
-	for _, queue := range queues {
-		function := strings.TrimSuffix(queue, "Queue") + "Function"
-		window := tmpl.properties(function).get("Events").get("Queue").get("Properties").get("MaximumBatchingWindowInSeconds").number(t)
-		if have, want := tmpl.properties(queue).get("VisibilityTimeout").number(t), 6*timeout+window; have != want {
-			t.Errorf("%s: VisibilityTimeout: want six time-outs of its function and the window, %d, have %d", queue, want, have)
+	drain := tmpl.root.get("Globals").get("Function").get("Timeout").number(t)
+	if have, want := tmpl.properties("DeadLetterQueue").get("VisibilityTimeout").number(t), 6*drain+window("DeadLetterFunction"); have != want {
+		t.Errorf("DeadLetterQueue: VisibilityTimeout: want %d, have %d", want, have)
+	}
+	for _, c := range connectors {
+		for where, v := range map[*value]string{
+			tmpl.properties(c.id + "Function").get("Timeout"):                              "!Ref FunctionTimeoutSeconds",
+			tmpl.properties(c.id + "Queue").get("VisibilityTimeout"):                       "!FindInMap [FunctionTimeout, !Ref FunctionTimeoutSeconds, Visibility]",
+			tmpl.properties(c.id + "Alarms").get("Parameters").get("DurationMilliseconds"): "!FindInMap [FunctionTimeout, !Ref FunctionTimeoutSeconds, Alarm]",
+		} {
+			if have := where.source(); have != v {
+				t.Errorf("%s: want %s, have %q", c.id, v, have)
+			}
+		}
+		for text, derived := range tmpl.root.get("Mappings").get("FunctionTimeout").pairs() {
+			seconds, err := strconv.Atoi(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if have, want := derived.get("Visibility").number(t), 6*seconds+window(c.id+"Function"); have != want {
+				t.Errorf("Mappings: %d s: Visibility: want six time-outs and %s's window, %d, have %d", seconds, c.id, want, have)
+			}
+			if have, want := derived.get("Alarm").number(t), seconds*800; have != want {
+				t.Errorf("Mappings: %d s: Alarm: want four fifths, %d ms, have %d", seconds, want, have)
+			}
+		}
+	}
+}
+
+// TestTemplateSetsEveryVariable: what a connector's README lists as a setting can be set by deploying, unless it is a
+// credential, which is a key of the secret. What README.md lists for all is there too.
+func TestTemplateSetsEveryVariable(t *testing.T) {
+	tmpl := readTemplate(t)
+	globals := tmpl.root.get("Globals").get("Function").get("Environment").get("Variables").pairs()
+	row := regexp.MustCompile("(?m)^\\| (`[A-Z]+_[A-Z0-9_]+`(?:, `[A-Z0-9_]+`)*) \\|.*$")
+	settings := func(file string) (names []string) {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range row.FindAllStringSubmatch(string(data), -1) {
+			if regexp.MustCompile("(?i)a key of the (secret|JSON)").MatchString(m[0]) {
+				continue
+			}
+			for name := range strings.SplitSeq(m[1], ", ") {
+				names = append(names, strings.Trim(name, "`"))
+			}
+		}
+		return names
+	}
+	common := settings("README.md")
+	if len(common) < 12 {
+		t.Fatalf("README.md lists the variables %v", common)
+	}
+	for _, c := range connectors {
+		own := tmpl.environment(c.id + "Function")
+		names := settings("functions/" + c.folder + "/README.md")
+		if len(names) < 5 {
+			t.Fatalf("%s's README lists the variables %v", c.folder, names)
+		}
+		for _, name := range append(names, common...) {
+			switch {
+			case own[name] != nil, globals[name] != nil:
+			case name == "SIEM_COMPRESSION" && c.folder == "qradar": // it has none
+			case name == "SIEM_DEAD_LETTER_PATH", strings.HasSuffix(name, "_QUEUE_URL"): // the drain's and the replay's
+			case strings.HasPrefix(name, "AWS_"): // Lambda's own
+			default:
+				t.Errorf("%s: %s cannot be set by deploying", c.folder, name)
+			}
 		}
 	}
 }
@@ -209,7 +274,7 @@ func TestTemplateSaysWhatBreaksWhenAResourceFails(t *testing.T) {
 }
 
 func TestTemplateKeepsToWhatTheLocalSystemReads(t *testing.T) {
-	known := []string{"!Ref", "!Sub", "!GetAtt", "!If", "!Equals", "!Not", "!And", "!Or", "!Join", "!Condition"}
+	known := []string{"!Ref", "!Sub", "!GetAtt", "!If", "!Equals", "!Not", "!And", "!Or", "!Join", "!FindInMap", "!Condition"}
 	var walk func(n *yaml.Node)
 	walk = func(n *yaml.Node) {
 		if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") && !slices.Contains(known, n.Tag) {

@@ -106,15 +106,6 @@ func writtenMetrics(t *testing.T) []string {
 	return names
 }
 
-// TestDurationAlarmKnowsTheTimeout: alarms.yaml cannot read the time-out of template.yaml.
-func TestDurationAlarmKnowsTheTimeout(t *testing.T) {
-	seconds := readTemplate(t).root.get("Globals").get("Function").get("Timeout").number(t)
-	alarm := readTemplateFile(t, "alarms.yaml").properties("DurationAlarm")
-	if have, want := alarm.get("Threshold").number(t), seconds*800; have != want {
-		t.Errorf("Threshold: want 80 %% of the functions' %d s, %d ms, have %d", seconds, want, have)
-	}
-}
-
 func TestDashboardIsJSONOfWidgetsThatDoNotOverlap(t *testing.T) {
 	body := readTemplate(t).properties("Dashboard").get("DashboardBody").node.Content[0].Value
 	body = strings.NewReplacer("${Failures}", "", "${Costs}", "", "${!", "${").Replace(body)
