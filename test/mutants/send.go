@@ -15,6 +15,12 @@ func sendMutants() []source {
 		{file: "shared/httpsend/body.go", mutants: []mutant{{
 			name: "body-not-called-in", does: "a buffer is written to by the next request while this one's is still being sent", race: true,
 			old: "l.bytes, l.ended = nil, true", new: "",
+		}, {
+			name: "beginning-sent-twice", does: "what went out with the header goes out again",
+			old: "n, rest = int64(with), rest[with:]", new: "n = int64(with)",
+		}, {
+			name: "header-forgotten", does: "a body goes out without its header",
+			old: "c.head = append(c.room, p...)", new: "c.head = c.room",
 		}}},
 		{file: "shared/httpsend/gzip.go", mutants: []mutant{{
 			name: "gzip-not-ended", does: "a body ends early, and the SIEM takes a part of it or nothing",
