@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/arbitex/siem-connectors/local/siem"
+)
+
+// defaultBurst is far from what SQS takes. moto looks through a whole queue for each message that it is sent, has received
+// or deletes, one request at a time for all queues: from a certain length on it would be what the others wait for.
+const defaultBurst = 10_000
+
+const (
+	calm        = 40 * time.Second // the trickle alone, to compare with
+	leastOutage = 30 * time.Second
+	trickle     = 2 * time.Second // between two sends of maxSend events to each of the others
+	retryAfter  = "60"            // what the SIEM says while it is down: five attempts must last longer than the queueing
+)
+
+// burst is what came of the burst.
+type burst struct {
+	lane           *lane
+	events         int
+	enqueueing     time.Duration
+	outage         time.Duration
+	draining       time.Duration // from the SIEM's being back to the last event's being where it stays
+	unmoved        int           // events that did not come to rest
+	before, during spread        // delays of the others
+}
+
+// burst queues events for one connector while its SIEM is down, has the SIEM come back, and waits until all are worked off.
+// The other connectors get a trickle all the while.
+func (s *soak) burst(ctx context.Context) (*burst, error) {
+	for _, l := range s.lanes {
+		l.simulator.Inject(siem.Fault{Kind: siem.Heal})
+	}
+	b := &burst{lane: s.lanes[0], events: s.options.burst}
+	fmt.Fprintf(s.options.out, "burst: %d events for %s; first %s of calm\n", b.events, b.lane.Name, calm)
+	over := make(chan struct{})
+	var began, down, ended time.Time
+	err := s.each(ctx, func(ctx context.Context, l *lane) error {
+		if l != b.lane {
+			return s.trickle(ctx, l, over)
+		}
+		defer close(over)
+		began = time.Now()
+		if !wait(ctx, calm, nil) {
+			return context.Cause(ctx)
+		}
+		down = time.Now()
+		err := s.surge(ctx, b, down)
+		ended = time.Now()
+		return err
+	})
+	if err != nil || b.unmoved > 0 {
+		return b, err
+	}
+	if b.unmoved, err = s.settle(ctx, nil); b.unmoved > 0 || err != nil {
+		return b, err
+	}
+	b.before = spreadOf(s.books.delays(began, down, b.lane))
+	b.during = spreadOf(s.books.delays(down, ended, b.lane))
+	return b, s.drain(ctx)
+}
+
+// surge is the outage, the burst, the SIEM's return, and the wait until the burst is worked off.
+func (s *soak) surge(ctx context.Context, b *burst, down time.Time) error {
+	const name = "burst"
+	b.lane.simulator.Inject(siem.Fault{
+		Kind: siem.Status, Status: http.StatusServiceUnavailable, Name: name, Header: map[string]string{"Retry-After": retryAfter},
+	})
+	queue := s.cloud.Queue(b.lane.Queue())
+	for sent := 0; sent < b.events; {
+		n := min(maxSend, b.events-sent)
+		if err := s.aws.send(ctx, queue, b.lane.next(n)); err != nil {
+			return fmt.Errorf("%s: %w", b.lane.Name, err)
+		}
+		sent += n
+	}
+	b.enqueueing = time.Since(down)
+	if !wait(ctx, leastOutage-b.enqueueing, nil) {
+		return context.Cause(ctx)
+	}
+	b.outage = time.Since(down)
+	fmt.Fprintf(s.options.out, "burst: all is queued after %s; the SIEM comes back\n", b.enqueueing.Round(time.Second))
+	b.lane.simulator.Inject(siem.Fault{Kind: siem.Heal, Name: name})
+	back := time.Now()
+	var err error
+	b.unmoved, err = s.settle(ctx, b.lane)
+	b.draining = time.Since(back)
+	return err
+}
+
+// trickle sends a few events at a time until it is over, each lane at a time of its own.
+func (s *soak) trickle(ctx context.Context, l *lane, over <-chan struct{}) error {
+	queue := s.cloud.Queue(l.Queue())
+	offset := time.Duration(slices.Index(s.lanes, l)) * trickle / time.Duration(len(s.lanes))
+	for pause := offset; wait(ctx, pause, over); pause = trickle {
+		if err := s.aws.send(ctx, queue, l.next(maxSend)); err != nil {
+			return fmt.Errorf("%s: %w", l.Name, err)
+		}
+	}
+	return nil
+}
+
+// wait returns true after that time, false when the context ends or it is over before.
+func wait(ctx context.Context, d time.Duration, over <-chan struct{}) bool {
+	timer := time.NewTimer(max(0, d))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-over:
+	}
+	return false
+}

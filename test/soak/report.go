@@ -1,0 +1,196 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// report is what is told at the end.
+type report struct {
+	conditions string
+	tables     []table
+	problems   []error // what was promised and did not hold
+}
+
+// report makes the account and the tables.
+func (s *soak) report(did *load, b *burst, letters []deadLetter) *report {
+	for _, letter := range letters {
+		s.books.letter(letter.id(), letter.Event)
+	}
+	r := &report{conditions: s.conditions(did)}
+	r.tables = append(r.tables, s.account(r), s.twice(), reasons(letters), s.memory(r), s.cost(did))
+	if did.unmoved > 0 {
+		r.fail("%d events did not come to rest within %s", did.unmoved, stuck)
+	}
+	if b != nil {
+		r.tables = append(r.tables, b.table(r))
+	}
+	return r
+}
+
+func (r *report) fail(format string, args ...any) {
+	r.problems = append(r.problems, fmt.Errorf(format, args...))
+}
+
+// verdict is nil when all that was promised did hold.
+func (r *report) verdict() error { return errors.Join(r.problems...) }
+
+func (s *soak) conditions(did *load) string {
+	total := s.meters.total()
+	return fmt.Sprintf("%s events, seed %d, in %s: %.0f a second on %d cores, which the SIEMs, the functions and AWS (moto) share; "+
+		"back-off %d to %d s, visibility time-out %d s. The functions say, of the burst too: %s received in %s requests, %s retried, %s made dead letters.",
+		number(s.options.events), s.options.seed, did.took.Round(time.Second), float64(s.options.events)/did.took.Seconds(),
+		runtime.NumCPU(), backoffInitial, backoffMax, visibility,
+		number(total.Received), number(total.Requests), number(total.Retried), number(total.DeadLettered))
+}
+
+// account is where every event is, the burst and the trickle included.
+func (s *soak) account(r *report) table {
+	t := table{
+		title: "The account",
+		head:  []string{"", "enqueued", "in the SIEM", "dead letters", "lost", "twice", "delivered and dead", "dead letters twice"},
+	}
+	balances := s.books.balance()
+	var sum balance
+	for _, l := range s.lanes {
+		b := balances[l]
+		t.add(l.Name, b.enqueued, b.delivered, b.dead, b.lost, b.twice, b.both, b.again)
+		sum.sum(b)
+	}
+	t.add("all", sum.enqueued, sum.delivered, sum.dead, sum.lost, sum.twice, sum.both, sum.again)
+	altered, changed, standins := s.books.strange()
+	t.note = fmt.Sprintf("%s altered. %s came as the shortened stand-in that the SIEM's limits demand. Elastic has nothing twice: what comes again overwrites the same document.",
+		number(changed), number(standins))
+	if sum.lost > 0 {
+		r.fail("%d events are lost", sum.lost)
+	}
+	if changed > 0 {
+		r.fail("%d events were altered, such as %s", changed, strings.Join(altered, "; "))
+	}
+	return t
+}
+
+func (s *soak) twice() table {
+	t := table{title: "Twice in a SIEM, by cause", head: []string{"cause", "times"}}
+	causes := s.books.causes()
+	for c := causeAnswer; c <= causeWithin; c++ {
+		t.add(c.String(), causes[c])
+	}
+	t.note = "The cause is how the attempt ended in which the SIEM had taken the event before. Sumo Logic's one fault of this kind is the 408, which is how the first two are told apart."
+	return t
+}
+
+// maxReason bounds a reason in the table.
+const maxReason = 70
+
+func reasons(letters []deadLetter) table {
+	count := map[string]int{}
+	for _, letter := range letters {
+		count[letter.Connector+"\x00"+brief(letter.Error)]++
+	}
+	t := table{title: "Dead letters, by reason", head: []string{"connector", "reason", "times"}}
+	for _, key := range slices.SortedFunc(maps.Keys(count), func(a, b string) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))
+	}) {
+		connector, reason, _ := strings.Cut(key, "\x00")
+		t.add(connector, reason, count[key])
+	}
+	return t
+}
+
+// brief is a dead letter's reason without what is different from event to event.
+func brief(reason string) string {
+	how := ""
+	if _, last, ok := strings.Cut(reason, ", the last of which: "); ok {
+		how, reason = "given up; the last attempt: ", last
+	}
+	reason, _, _ = strings.Cut(reason, ": ")
+	return how + reason[:min(len(reason), maxReason)]
+}
+
+// memory is what the functions' processes hold in the three stretches of the load.
+func (s *soak) memory(r *report) table {
+	t := table{
+		title: "Over time: at the start of the steady state, in the middle, at the end",
+		head:  []string{"function", "largest process", "processes", "threads", "sockets", "flat"},
+	}
+	samples := s.watch.all()
+	functions := []string{"deadletter"}
+	for _, l := range s.lanes {
+		functions = append(functions, l.Name)
+	}
+	for _, name := range functions {
+		var at [3]usage
+		told := true
+		for i, one := range stretches() {
+			var ok bool
+			at[i], ok = peak(samples, name, one)
+			told = told && ok
+		}
+		flatness := "yes"
+		switch {
+		case !told:
+			flatness = "cannot be told"
+		case !flat(at[0], at[2]):
+			flatness = "no"
+			r.fail("%s grew from %s to %s", name, mib(at[0].largest), mib(at[2].largest))
+		}
+		t.add(name, over(at, func(u usage) string { return fmt.Sprintf("%.1f", float64(u.largest)/(1<<20)) })+" MiB",
+			over(at, func(u usage) string { return fmt.Sprint(u.processes) }), over(at, func(u usage) string { return fmt.Sprint(u.threads) }),
+			over(at, func(u usage) string { return fmt.Sprint(u.sockets) }), flatness)
+	}
+	t.note = fmt.Sprintf("The most seen in a stretch, looked at every %s. Flat: the largest process grew by no more than %s. "+
+		"A function's goroutines cannot be told from outside, so these are its threads; the soak's own process, the SIEMs in it, had %s goroutines.",
+		sampling, mib(growth), s.watch.goroutines())
+	return t
+}
+
+func over(at [3]usage, text func(usage) string) string {
+	return text(at[0]) + " · " + text(at[1]) + " · " + text(at[2])
+}
+
+func (s *soak) cost(did *load) table {
+	t := table{title: "CPU time of the functions, for a million events", head: []string{"connector", "CPU seconds"}}
+	var sum time.Duration
+	for _, l := range s.lanes {
+		t.add(l.Name, perMillion(did.cpu[l], l.share))
+		sum += did.cpu[l]
+	}
+	t.add("all", perMillion(sum, s.options.events))
+	t.note = "User and system time of all their processes under load, their starts, every retry and every halving included."
+	return t
+}
+
+func perMillion(cpu time.Duration, events int) string {
+	if events == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f", cpu.Seconds()*1e6/float64(events))
+}
+
+func (b *burst) table(r *report) table {
+	t := table{
+		title: fmt.Sprintf("The burst: %s events for %s", number(b.events), b.lane.Name),
+		head:  []string{"the others' delay", "events", "median", "99th percentile"},
+	}
+	short := func(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }
+	t.add("before", b.before.count, short(b.before.median), short(b.before.ninetyNine))
+	t.add("during", b.during.count, short(b.during.median), short(b.during.ninetyNine))
+	t.note = fmt.Sprintf("Queued in %s while the SIEM was down, for %s in all; worked off %s after it was back. "+
+		"A delay is from sending to acceptance, and has the batching window of 5 s in it; the median may move by %s, the 99th percentile by %s.",
+		b.enqueueing.Round(time.Second), b.outage.Round(time.Second), b.draining.Round(time.Second), medianBound, ninetyNineBound)
+	switch {
+	case b.unmoved > 0:
+		r.fail("the burst did not drain: %d events did not move for %s", b.unmoved, stuck)
+	case !unmoved(b.before, b.during):
+		r.fail("the burst moved the others' delay: median %s to %s, 99th percentile %s to %s",
+			short(b.before.median), short(b.during.median), short(b.before.ninetyNine), short(b.during.ninetyNine))
+	}
+	return t
+}

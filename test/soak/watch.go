@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	sampling = 2 * time.Second
+	telling  = 5 // samples for each line of progress
+)
+
+// growth is how much larger a function's largest process may be at the end than at the start of the steady state.
+const growth = 8 << 20
+
+// progress is how far the load is.
+type progress struct{ sent, settled, delivered, of int }
+
+// share is the part of the load that is settled; more than 1 in the burst.
+func (p progress) share() float64 { return float64(p.settled) / float64(p.of) }
+
+// sample is a look at all processes.
+type sample struct {
+	share      float64
+	functions  map[string]usage
+	goroutines int // of the soak's own process, which is the SIEMs and the mappings too
+	own        int64
+}
+
+// watch looks at the processes from time to time.
+type watch struct {
+	builds string
+	began  time.Time
+
+	mu      sync.Mutex
+	samples []sample
+}
+
+func newWatch(builds string) *watch {
+	abs, err := filepath.Abs(builds)
+	if err != nil {
+		abs = builds
+	}
+	if resolved, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = resolved // as /proc shows it
+	}
+	return &watch{builds: abs, began: time.Now()}
+}
+
+// run takes samples, and tells how far the run is, until the context ends.
+func (w *watch) run(ctx context.Context, out io.Writer, how func() progress) {
+	tick := time.NewTicker(sampling)
+	defer tick.Stop()
+	var last progress
+	at := time.Now()
+	for n := 1; ; n++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		p := how()
+		s := w.take(p)
+		if n%telling == 0 {
+			now := time.Now()
+			fmt.Fprintln(out, line(now.Sub(w.began), p, s, float64(p.settled-last.settled)/now.Sub(at).Seconds()))
+			last, at = p, now
+		}
+	}
+}
+
+func (w *watch) take(p progress) sample {
+	s := sample{
+		share: p.share(), functions: processes(w.builds), goroutines: runtime.NumGoroutine(),
+		own: status("/proc/self", "VmRSS:") * 1024,
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.samples = append(w.samples, s)
+	return s
+}
+
+// line is one line of progress.
+func line(since time.Duration, p progress, s sample, rate float64) string {
+	left := "-"
+	if rate > 0 && p.settled < p.of {
+		left = (time.Duration(float64(p.of-p.settled)/rate) * time.Second).Round(time.Second).String()
+	}
+	var largest int64
+	threads, sockets := 0, 0
+	for _, u := range s.functions {
+		largest = max(largest, u.largest)
+		threads += u.threads
+		sockets += u.sockets
+	}
+	return fmt.Sprintf("%7s  sent %8d  in the SIEMs %8d  settled %8d  %5.0f/s  left %s  largest function %s, threads %d, sockets %d; soak %s, goroutines %d",
+		since.Round(time.Second), p.sent, p.delivered, p.settled, rate, left, mib(largest), threads, sockets, mib(s.own), s.goroutines)
+}
+
+func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
+
+// stretch is a part of the load by the share that is settled.
+type stretch struct {
+	name     string
+	from, to float64
+}
+
+// stretches are where the steady state is looked at: behind the kills, in the middle, at the end.
+func stretches() []stretch {
+	return []stretch{{"start", 0.10, 0.30}, {"middle", 0.45, 0.65}, {"end", 0.80, 1}}
+}
+
+// peak is the most that a function held in a stretch; ok tells whether there was a sample of it.
+func peak(samples []sample, function string, s stretch) (most usage, ok bool) {
+	for _, one := range samples {
+		u, found := one.functions[function]
+		if !found || one.share < s.from || one.share > s.to {
+			continue
+		}
+		ok = true
+		most.processes = max(most.processes, u.processes)
+		most.largest = max(most.largest, u.largest)
+		most.threads = max(most.threads, u.threads)
+		most.sockets = max(most.sockets, u.sockets)
+	}
+	return most, ok
+}
+
+// flat tells whether memory did not grow beyond the bound.
+func flat(start, end usage) bool { return end.largest <= start.largest+growth }
+
+// all are the samples so far.
+func (w *watch) all() []sample {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.samples)
+}
+
+// goroutines is the most that the soak's own process had in each stretch.
+func (w *watch) goroutines() string {
+	var out []string
+	for _, s := range stretches() {
+		most := 0
+		for _, one := range w.all() {
+			if one.share >= s.from && one.share <= s.to {
+				most = max(most, one.goroutines)
+			}
+		}
+		out = append(out, strconv.Itoa(most))
+	}
+	return strings.Join(out, " · ")
+}
