@@ -196,3 +196,14 @@ func TestWrongCommandLines(t *testing.T) {
 		}
 	}
 }
+
+func TestReasonsLoseWhatDiffersFromEventToEvent(t *testing.T) {
+	for reason, want := range map[string]string{
+		`status 400, code 6: "event 7"`:                               "status 400, code 6",
+		`given up after 5 attempts, the last of which: status 503: x`: "given up; the last attempt: status 503",
+	} {
+		if got := brief(reason); got != want {
+			t.Errorf("brief(%q) = %q, want %q", reason, got, want)
+		}
+	}
+}
