@@ -78,8 +78,11 @@ func (p *process) checkWait(inv *invocation, receipt string, seconds int) {
 		return
 	}
 	r := inv.batch[i]
+	p.guard.Lock()
+	cut := p.cut
+	p.guard.Unlock()
 	p.mu.Lock()
-	a, own := inv.said[r.event]
+	a, own := inv.lastSaid(r.event)
 	if !own {
 		a = inv.last
 	}
@@ -94,6 +97,9 @@ func (p *process) checkWait(inv *invocation, receipt string, seconds int) {
 		allowed = []int{max(grown, min(a.retry, 900))}
 	case strict && a.class == longest:
 		allowed = []int{max(most, min(a.retry, 900))}
+		if cut { // what followed the refusal, such as a request for a token, may have got no answer
+			allowed = append(allowed, grown)
+		}
 	default:
 		for _, asked := range waits {
 			allowed = append(allowed, max(grown, min(asked, 900)), max(most, min(asked, 900)))
@@ -116,7 +122,7 @@ func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessag
 		return
 	}
 	p.mu.Lock()
-	own, last := inv.said[e], inv.last
+	own, last := slices.Clone(inv.said[e]), inv.last
 	arrived := inv.acked[e] > 0
 	p.mu.Unlock()
 	switch {
@@ -125,9 +131,24 @@ func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessag
 		if !strings.Contains(reason, "invalid event") {
 			p.broken("a dead letter says why", "%s: malformed %s has the reason %q", inv, e, reason)
 		}
-	case !explains(reason, own) && !explains(reason, last) && !strings.Contains(reason, "time for this batch"):
+	case !slices.ContainsFunc(inv.decisive(e, own), func(a answer) bool { return explains(reason, a) }) && !explains(reason, last) && !strings.Contains(reason, "time for this batch"):
 		p.broken("a dead letter says why", "%s: %s has the reason %q, and the SIEM last said %+v, of the event %+v", inv, e, reason, last, own)
 	}
+}
+
+// decisive are the answers that may be an event's last: the last one, or any where the batch has the event more than once, as a
+// replay whose answer was lost makes it.
+func (i *invocation) decisive(e *event, said []answer) []answer {
+	copies := 0
+	for _, r := range i.batch {
+		if r.event == e {
+			copies++
+		}
+	}
+	if copies > 1 || len(said) == 0 {
+		return said
+	}
+	return said[len(said)-1:]
 }
 
 // explains tells whether a reason is about an answer: its status, and words that only this invocation has heard. Where a

@@ -29,7 +29,7 @@ type invocation struct {
 	took    map[*event]int // acceptances, the pretended ones too
 	open    map[*event]int // of them, those over a connection of which only the end of the invocation tells whether it held
 	acked   map[*event]int // of them, those whose answer the function got
-	said    map[*event]answer
+	said    map[*event][]answer
 	last    answer
 	waits   []int // seconds that answers have asked for
 	dead    map[string]bool
@@ -57,7 +57,7 @@ func (i *invocation) String() string { return fmt.Sprintf("%s.%d", i.process.nam
 func (p *process) begin(number int, batch []types.Message, byBody map[string]*event) *invocation {
 	i := &invocation{
 		process: p, number: number, done: map[string]int{}, struck: map[Kind]bool{}, took: map[*event]int{}, open: map[*event]int{}, acked: map[*event]int{},
-		said: map[*event]answer{}, dead: map[string]bool{}, last: answer{network: true}, // nobody has said anything
+		said: map[*event][]answer{}, dead: map[string]bool{}, last: answer{network: true}, // nobody has said anything
 	}
 	for _, m := range batch {
 		r := received{id: aws.ToString(m.MessageId), receipt: aws.ToString(m.ReceiptHandle), event: byBody[aws.ToString(m.Body)]}
@@ -145,6 +145,15 @@ func (i *invocation) sendFailed() bool {
 	return i.struck[sendFails] || i.struck[sendEntry] || i.struck[sendLost] || i.struck[awsSlow]
 }
 
+// lastSaid is what was said of an event last, false when nothing was. The world is locked.
+func (i *invocation) lastSaid(e *event) (answer, bool) {
+	said := i.said[e]
+	if len(said) == 0 {
+		return answer{}, false
+	}
+	return said[len(said)-1], true
+}
+
 // running tells whether the invocation is still under way.
 func (i *invocation) running() bool {
 	i.process.guard.Lock()
@@ -165,7 +174,7 @@ func (i *invocation) answer(events []*event, a answer) {
 		i.waits = append(i.waits, a.retry)
 	}
 	for _, e := range events {
-		i.said[e] = a
+		i.said[e] = append(i.said[e], a)
 	}
 }
 
@@ -182,6 +191,7 @@ func (i *invocation) keep(e *event, kept bool) {
 		w.counts["events accepted again"]++
 	} else {
 		w.counts["events accepted"]++
+		e.acceptedAt = w.since()
 	}
 }
 

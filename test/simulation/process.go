@@ -29,6 +29,7 @@ type process struct {
 	dying   chan struct{} // closed when it dies
 	cause   string
 	conns   []*conn
+	cut     bool          // a connection has died while it was frozen: a request may get no answer
 	skew    time.Duration // of its wall clock
 	current *invocation
 	out     bytes.Buffer
@@ -251,7 +252,7 @@ func (p *process) freeze(n int) {
 	p.guard.Lock()
 	conns := p.conns
 	p.guard.Unlock()
-	open := conns[:0:0]
+	open, cut := conns[:0:0], false
 	for i, c := range conns {
 		if c.gone() {
 			continue
@@ -261,10 +262,11 @@ func (p *process) freeze(n int) {
 		if p.strikes(frozen, p.role, p.name, n, i) {
 			p.tell("%s: a connection dies while it is frozen", p.name)
 			c.drop(p.dice.below(3, "drop", p.name, n, i))
+			cut = true
 		}
 	}
 	p.guard.Lock()
-	p.conns = open
+	p.conns, p.cut = open, p.cut || cut
 	p.guard.Unlock()
 }
 
