@@ -36,7 +36,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo test vet unit e2e modules build lint fmt fmt-check tidy-check template scan dashboard sam-build deploy \
-	bench bench-peers growth guards fuzz corpus simulate mutants matrix soak vuln cover sizes syslog-daemons siemctl clean
+	bench bench-peers growth guards fuzz corpus simulate replay-many mutants matrix soak vuln cover sizes syslog-daemons siemctl clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -145,6 +145,9 @@ fuzz: ## every fuzz target in turn: FUZZTIME=10s each
 simulate: ## the whole system in a simulated world: SEEDS=1000, FROM=1, UPDATE=1 for docs/reliability.md; PLAN=seed tells one run's story
 	$(GO) test ./test/simulation -v -count=1 -timeout 0 $(if $(PLAN),-run '^TestPlan$$' -plan '$(PLAN)',-run '^TestSimulation$$' \
 		-seeds $(SEEDS) -from $(FROM) $(if $(UPDATE),-update '$(CURDIR)/docs/reliability.md'))
+
+replay-many: ## siemctl replay of LETTERS=100000 dead letters in the local system, interrupted twice
+	LETTERS=$(or $(LETTERS),100000) $(GO) test -count=1 -timeout 1h ./cmd/siemctl -run '^TestAWS$$/^many$$' -v
 
 mutants: ## deliberate defects in the core, each of which a test must see: MUTANTS=name,… for some of them
 	$(GO) run ./test/mutants $(MUTANTS)
