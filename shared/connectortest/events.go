@@ -7,6 +7,10 @@ import (
 	"log"
 	"net/http"
 	"net/http/httputil"
+	"testing"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
 )
 
 // Page is the event of the platform's page on its connectors, one line.
@@ -66,4 +70,41 @@ func dump(r *http.Request, body []byte) string {
 		return string(body)
 	}
 	return string(head) + string(body)
+}
+
+// Parse makes an event of a body.
+func Parse(t testing.TB, body string) *event.Event {
+	t.Helper()
+	e := new(event.Event)
+	if err := new(event.Parser).Parse([]byte(body), e); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// Batch makes a batch of events as the engine does.
+func Batch(t testing.TB, c deliver.Connector, bodies ...string) *deliver.Batch {
+	t.Helper()
+	var records [][]byte
+	var events []*event.Event
+	for _, body := range bodies {
+		e := Parse(t, body)
+		record, _, err := c.Append(nil, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records, events = append(records, record), append(events, e)
+	}
+	return deliver.NewBatch(c.Format(), records, events)
+}
+
+// Status answers every request with a status, a body and pairs of header names and values.
+func Status(code int, body string, header ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
+		}
+		w.WriteHeader(code)
+		_, _ = io.WriteString(w, body)
+	}
 }

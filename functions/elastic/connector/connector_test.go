@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/arbitex/siem-connectors/shared/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/ocsfgen"
@@ -78,19 +79,10 @@ type source struct{ deliver.Connector }
 func (s source) Current() deliver.Connector              { return s.Connector }
 func (s source) Renew(context.Context) deliver.Connector { return s.Connector }
 
-func parse(t testing.TB, body string) *event.Event {
-	t.Helper()
-	var e event.Event
-	if err := new(event.Parser).Parse([]byte(body), &e); err != nil {
-		t.Fatal(err)
-	}
-	return &e
-}
-
 func events(t testing.TB, bodies ...string) []*event.Event {
 	var list []*event.Event
 	for _, body := range bodies {
-		list = append(list, parse(t, body))
+		list = append(list, connectortest.Parse(t, body))
 	}
 	return list
 }
@@ -190,12 +182,12 @@ func TestAppend(t *testing.T) {
 		{"an id with escapes", `{"time":1741824000123,"metadata":{"uid":"\u0061\n\"\ud800"}}`, `"a\n\"` + "\ufffd" + `"`, `{` + time + `"time":1741824000123,"metadata":{"uid":"\u0061\n\"\ud800"}}`},
 		{"the longest id", named(long), `"` + long + `"`, `{` + time + named(long)[1:]},
 		{"the longest id, escaped", `{"time":1741824000123,"metadata":{"uid":"` + strings.Repeat(`\u00e4`, 256) + `"}}`, `"` + long + `"`, ``},
-		{"too long an id", named(long + "a"), `"` + string(parse(t, named(long+"a")).AppendHashID(nil)) + `"`, `{` + time + named(long + "a")[1:]},
+		{"too long an id", named(long + "a"), `"` + string(connectortest.Parse(t, named(long+"a")).AppendHashID(nil)) + `"`, `{` + time + named(long + "a")[1:]},
 		{"too long an id, escaped", `{"time":1741824000123,"metadata":{"uid":"` + strings.Repeat(`\u00e4`, 256) + `a"}}`, ``, ``},
 	} {
 		c := open(t, map[string]string{"ELASTIC_URL": "https://h", "ELASTIC_API_KEY": "k", "ELASTIC_INDEX": "logs-ä"})
 		for _, op := range []string{"index", "create"} {
-			record, shortened, err := c.Append([]byte("before"), parse(t, test.event))
+			record, shortened, err := c.Append([]byte("before"), connectortest.Parse(t, test.event))
 			action, source, _ := strings.Cut(strings.TrimPrefix(string(record), "before"), "\n")
 			if err != nil || shortened {
 				t.Fatalf("%s: shortened %t, %v", test.name, shortened, err)
@@ -231,7 +223,7 @@ func actionID(t *testing.T, line, op string) string {
 func TestLimits(t *testing.T) {
 	sized := func(c *connector, id string, size int) string { // an event whose record has that size
 		event := `{"time":1741824000123,"metadata":{"uid":"` + id + `"},"x":""}`
-		record, _, _ := c.Append(nil, parse(t, event))
+		record, _, _ := c.Append(nil, connectortest.Parse(t, event))
 		return strings.Replace(event, `"x":"`, `"x":"`+strings.Repeat("y", size-len(record)), 1)
 	}
 	for _, test := range []struct{ extra, requests int }{{0, 1}, {1, 2}} {
@@ -302,7 +294,7 @@ func BenchmarkAppend(b *testing.B) {
 	g := ocsfgen.New(1)
 	var list []*event.Event
 	for range 100 {
-		list = append(list, parse(b, string(g.Next())))
+		list = append(list, connectortest.Parse(b, string(g.Next())))
 	}
 	var buffer []byte
 	b.ReportAllocs()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/local/siem"
 	"github.com/arbitex/siem-connectors/local/siem/elastic"
+	"github.com/arbitex/siem-connectors/shared/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/fault"
 	"github.com/arbitex/siem-connectors/shared/ocsfgen"
@@ -159,7 +160,7 @@ func TestPoison(t *testing.T) {
 	for index, requests := range map[string]int{"arbitex-audit": 1, "logs-arbitex-default": 2} {
 		s := simulate(t, map[string]string{"ELASTIC_INDEX": index})
 		bodies := generated(100)
-		id := parse(t, bodies[41]).AppendID(nil)
+		id := connectortest.Parse(t, bodies[41]).AppendID(nil)
 		s.Inject(siem.Fault{Kind: siem.Poison, Match: func(is string) bool { return is == string(id) }})
 		outcomes := s.deliver(bodies...)
 		if n := delivered(outcomes); n != 99 || outcomes[41].State != deliver.Rejected || !strings.Contains(outcomes[41].Fault.Error(), "document_parsing_exception") {

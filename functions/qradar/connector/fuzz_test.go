@@ -129,7 +129,7 @@ func FuzzInjection(f *testing.F) {
 }
 
 func hashID(t *testing.T, body string) string {
-	return string(parse(t, body).AppendID(nil))
+	return string(connectortest.Parse(t, body).AppendID(nil))
 }
 
 // FuzzAppend has any event at all become a message that a strict parser takes, within the limit, and never more than one.

@@ -156,7 +156,7 @@ func TestLimit(t *testing.T) {
 		}
 		below = len(want) - 1
 	}
-	if _, _, err := limited(below).Append(nil, parse(t, body)); err == nil || !strings.Contains(err.Error(), "QRADAR_MAX_MESSAGE_BYTES is "+strconv.Itoa(below)) {
+	if _, _, err := limited(below).Append(nil, connectortest.Parse(t, body)); err == nil || !strings.Contains(err.Error(), "QRADAR_MAX_MESSAGE_BYTES is "+strconv.Itoa(below)) {
 		t.Errorf("limit %d: %v, want an error that names the setting", below, err)
 	}
 }
@@ -168,7 +168,7 @@ func TestLimitDefaults(t *testing.T) {
 		for _, over := range []int{0, 1} {
 			size := limit + over - len(`<134>1 1970-01-01T00:00:00.001Z platform.arbitex.ai ArbitexPlatform - - - CEF:0|Arbitex|ArbitexPlatform|1.0|0|`) -
 				len(`|0|rt=1 cs1Label=PolicyAction cs1= cs2Label=DlpLabels cs2= cs3Label=GroupIds cs3=`)
-			_, _, err := c.Append(nil, parse(t, fmt.Sprintf(`{"time":1,"activity_name":%q}`, strings.Repeat("n", size))))
+			_, _, err := c.Append(nil, connectortest.Parse(t, fmt.Sprintf(`{"time":1,"activity_name":%q}`, strings.Repeat("n", size))))
 			if (err != nil) != (over > 0) {
 				t.Errorf("%s, %d bytes: %v", protocol, limit+over, err)
 			}
@@ -182,7 +182,7 @@ func BenchmarkAppend(b *testing.B) {
 		"escapes": strings.NewReplacer("alice@example.com", `a\\l=ice\n`, "finance-team", "gruppe=ä“").Replace(connectortest.Full),
 	} {
 		b.Run(name, func(b *testing.B) {
-			c, e := open(b, env("QRADAR_SYSLOG_FRAMING", "octet-counted")), parse(b, body)
+			c, e := open(b, env("QRADAR_SYSLOG_FRAMING", "octet-counted")), connectortest.Parse(b, body)
 			dst := make([]byte, 0, 4096)
 			b.ReportAllocs()
 			for b.Loop() {

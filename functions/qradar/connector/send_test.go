@@ -139,7 +139,7 @@ func (s *source) Renew(context.Context) deliver.Connector {
 func (s *source) deliver(bodies ...string) []deliver.Outcome {
 	items := make([]deliver.Item, len(bodies))
 	for i, body := range bodies {
-		items[i].Event = parse(s.t, body)
+		items[i].Event = connectortest.Parse(s.t, body)
 	}
 	outcomes := make([]deliver.Outcome, len(items))
 	deliver.Deliver(s.t.Context(), s, items, outcomes)

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/arbitex/siem-connectors/shared/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -43,20 +43,11 @@ func with(all ...map[string]string) map[string]string {
 	return merged
 }
 
-func parse(t testing.TB, body string) *event.Event {
-	t.Helper()
-	e := new(event.Event)
-	if err := new(event.Parser).Parse([]byte(body), e); err != nil {
-		t.Fatalf("%v in %s", err, body)
-	}
-	return e
-}
-
 // encode encodes one event, which must work.
 func encode(t testing.TB, c deliver.Connector, body string) (record string, shortened bool) {
 	t.Helper()
 	const before = "what stands before stays"
-	b, shortened, err := c.Append([]byte(before), parse(t, body))
+	b, shortened, err := c.Append([]byte(before), connectortest.Parse(t, body))
 	if err != nil {
 		t.Fatal(err)
 	}

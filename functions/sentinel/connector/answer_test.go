@@ -36,17 +36,17 @@ var answers = []struct {
 	of           []http.HandlerFunc
 	outcome      string
 }{
-	{"2xx", "", []http.HandlerFunc{status(204, ""), status(200, ""), status(202, ""), status(200, `{"ok":true}`)}, "delivered"},
-	{"3xx", "", []http.HandlerFunc{status(301, "", "Location", "https://x.example.com"), status(307, ""), status(304, "")}, "held"},
-	{"400, 422", "any other", []http.HandlerFunc{status(400, refusal("InvalidPayload")), status(400, ""), status(422, "")}, "halve, then reject"},
-	{"400", "InvalidStream", []http.HandlerFunc{status(400, refusal("InvalidStream")), status(400, "", "x-ms-error-code", "InvalidStream")}, "held"},
-	{"401", "", []http.HandlerFunc{status(401, refusal("InvalidToken")), status(401, "")}, "renew, then held"},
-	{"403", "OperationFailed", []http.HandlerFunc{status(403, refusal("OperationFailed")), status(403, "")}, "renew, then held"},
-	{"404", "NotFound", []http.HandlerFunc{status(404, refusal("NotFound")), status(404, "")}, "held"},
-	{"405, 407, 410, 415", "", []http.HandlerFunc{status(405, ""), status(407, ""), status(410, ""), status(415, "")}, "held"},
-	{"413", "ContentLengthLimitExceeded", []http.HandlerFunc{status(413, refusal("ContentLengthLimitExceeded")), status(413, "")}, "split"},
-	{"429", "", []http.HandlerFunc{status(429, "", "Retry-After", "17")}, "retry"},
-	{"5xx, 408, any other", "", []http.HandlerFunc{status(500, refusal("InternalError")), status(502, ""), status(503, ""), status(599, ""), status(408, ""), status(418, "")}, "retry"},
+	{"2xx", "", []http.HandlerFunc{connectortest.Status(204, ""), connectortest.Status(200, ""), connectortest.Status(202, ""), connectortest.Status(200, `{"ok":true}`)}, "delivered"},
+	{"3xx", "", []http.HandlerFunc{connectortest.Status(301, "", "Location", "https://x.example.com"), connectortest.Status(307, ""), connectortest.Status(304, "")}, "held"},
+	{"400, 422", "any other", []http.HandlerFunc{connectortest.Status(400, refusal("InvalidPayload")), connectortest.Status(400, ""), connectortest.Status(422, "")}, "halve, then reject"},
+	{"400", "InvalidStream", []http.HandlerFunc{connectortest.Status(400, refusal("InvalidStream")), connectortest.Status(400, "", "x-ms-error-code", "InvalidStream")}, "held"},
+	{"401", "", []http.HandlerFunc{connectortest.Status(401, refusal("InvalidToken")), connectortest.Status(401, "")}, "renew, then held"},
+	{"403", "OperationFailed", []http.HandlerFunc{connectortest.Status(403, refusal("OperationFailed")), connectortest.Status(403, "")}, "renew, then held"},
+	{"404", "NotFound", []http.HandlerFunc{connectortest.Status(404, refusal("NotFound")), connectortest.Status(404, "")}, "held"},
+	{"405, 407, 410, 415", "", []http.HandlerFunc{connectortest.Status(405, ""), connectortest.Status(407, ""), connectortest.Status(410, ""), connectortest.Status(415, "")}, "held"},
+	{"413", "ContentLengthLimitExceeded", []http.HandlerFunc{connectortest.Status(413, refusal("ContentLengthLimitExceeded")), connectortest.Status(413, "")}, "split"},
+	{"429", "", []http.HandlerFunc{connectortest.Status(429, "", "Retry-After", "17")}, "retry"},
+	{"5xx, 408, any other", "", []http.HandlerFunc{connectortest.Status(500, refusal("InternalError")), connectortest.Status(502, ""), connectortest.Status(503, ""), connectortest.Status(599, ""), connectortest.Status(408, ""), connectortest.Status(418, "")}, "retry"},
 }
 
 func TestAnswers(t *testing.T) {
@@ -77,14 +77,14 @@ func TestAnswerSaysWhatToMend(t *testing.T) {
 		step       fault.Step
 		code, hint string
 	}{
-		{status(401, ""), fault.Auth, "", "SENTINEL_SCOPE"},
-		{status(403, refusal("OperationFailed")), fault.Auth, "OperationFailed", "on the data collection rule (DCR), not on the data collection endpoint (DCE); a new assignment takes up to 30 minutes"},
-		{status(404, refusal("NotFound")), fault.Request, "NotFound", "SENTINEL_DCR_RULE_ID"},
-		{status(400, refusal("InvalidStream")), fault.Request, "InvalidStream", "SENTINEL_DCR_STREAM_NAME"},
-		{status(302, "", "Location", "https://elsewhere.example.com/path"), fault.Request, "", `"elsewhere.example.com"`},
-		{status(413, "", "x-ms-error-code", "ContentLengthLimitExceeded"), fault.Request, "ContentLengthLimitExceeded", ""},
-		{status(400, refusal("no code but words")), fault.Request, "", ""},
-		{status(400, refusal(strings.Repeat("x", 65))), fault.Request, "", ""},
+		{connectortest.Status(401, ""), fault.Auth, "", "SENTINEL_SCOPE"},
+		{connectortest.Status(403, refusal("OperationFailed")), fault.Auth, "OperationFailed", "on the data collection rule (DCR), not on the data collection endpoint (DCE); a new assignment takes up to 30 minutes"},
+		{connectortest.Status(404, refusal("NotFound")), fault.Request, "NotFound", "SENTINEL_DCR_RULE_ID"},
+		{connectortest.Status(400, refusal("InvalidStream")), fault.Request, "InvalidStream", "SENTINEL_DCR_STREAM_NAME"},
+		{connectortest.Status(302, "", "Location", "https://elsewhere.example.com/path"), fault.Request, "", `"elsewhere.example.com"`},
+		{connectortest.Status(413, "", "x-ms-error-code", "ContentLengthLimitExceeded"), fault.Request, "ContentLengthLimitExceeded", ""},
+		{connectortest.Status(400, refusal("no code but words")), fault.Request, "", ""},
+		{connectortest.Status(400, refusal(strings.Repeat("x", 65))), fault.Request, "", ""},
 	} {
 		a := newAzure(t)
 		a.ingest = test.answer
@@ -97,7 +97,7 @@ func TestAnswerSaysWhatToMend(t *testing.T) {
 
 func TestRetryAfter(t *testing.T) {
 	a := newAzure(t)
-	a.ingest = status(429, "", "Retry-After", a.now().Add(90*time.Second).UTC().Format(http.TimeFormat))
+	a.ingest = connectortest.Status(429, "", "Retry-After", a.now().Add(90*time.Second).UTC().Format(http.TimeFormat))
 	if f := send(t.Context(), t, a.open(t)); f.Kind != fault.Throttled || f.RetryAfter != 90*time.Second {
 		t.Errorf("%+v", f)
 	}
@@ -116,10 +116,10 @@ func TestCheckNamesTheStep(t *testing.T) {
 		{"no TLS", func(a *azure) []string {
 			return []string{"SENTINEL_DCR_ENDPOINT", strings.Replace(a.URL, "http:", "https:", 1)}
 		}, fault.TLS},
-		{"secret", func(a *azure) []string { a.grant = status(401, `{"error":"invalid_client"}`); return nil }, fault.Auth},
-		{"token", func(a *azure) []string { a.ingest = status(401, ""); return nil }, fault.Auth},
-		{"role", func(a *azure) []string { a.ingest = status(403, ""); return nil }, fault.Auth},
-		{"rule", func(a *azure) []string { a.ingest = status(404, ""); return nil }, fault.Request},
+		{"secret", func(a *azure) []string { a.grant = connectortest.Status(401, `{"error":"invalid_client"}`); return nil }, fault.Auth},
+		{"token", func(a *azure) []string { a.ingest = connectortest.Status(401, ""); return nil }, fault.Auth},
+		{"role", func(a *azure) []string { a.ingest = connectortest.Status(403, ""); return nil }, fault.Auth},
+		{"rule", func(a *azure) []string { a.ingest = connectortest.Status(404, ""); return nil }, fault.Request},
 	} {
 		a := newAzure(t)
 		pairs := test.spoil(a)
@@ -191,12 +191,12 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(413, "ContentLengthLimitExceeded", []byte(`[`))
 	a := newAzure(f)
 	c := a.open(f)
-	b := batch(f, c, someEvent)
+	b := connectortest.Batch(f, c, someEvent)
 	f.Fuzz(func(t *testing.T, code int, header string, body []byte) {
 		if code < 200 || code > 599 || strings.ContainsFunc(header, unicode.IsControl) {
 			return
 		}
-		a.ingest = status(code, string(body), "X-Ms-Error-Code", header)
+		a.ingest = connectortest.Status(code, string(body), "X-Ms-Error-Code", header)
 		a.mu.Lock()
 		a.posted = nil
 		a.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/arbitex/siem-connectors/shared/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/meter"
@@ -26,7 +27,7 @@ func TestPage(t *testing.T) {
 	c := a.open(t)
 	sample := strings.TrimSpace(readFile(t, "testdata/page.event.json"))
 	var m meter.Meter
-	b := batch(t, c, sample)
+	b := connectortest.Batch(t, c, sample)
 	b.Meter = &m
 	if err := c.Send(t.Context(), b); err != nil {
 		t.Fatal(err)
@@ -70,7 +71,7 @@ func TestAppendColumns(t *testing.T) {
 				`"RawOCSF":"{\"time\":1773360000123,\"activity_name\":\"a\\\"b\",\"severity_id\":99,\"unmapped\":{\"dlp_labels\":[\"pii\",\"x\\\\y\"],\"tokens_input\":0}}"}`,
 		},
 	} {
-		record, shortened, err := (&connector{}).Append([]byte("before"), parse(t, test.event))
+		record, shortened, err := (&connector{}).Append([]byte("before"), connectortest.Parse(t, test.event))
 		if got := string(record); got != "before"+test.want || shortened || err != nil {
 			t.Errorf("%s:\n%s\nwant\n%s (%v, %v)", test.name, got, test.want, shortened, err)
 		}
@@ -94,7 +95,7 @@ func TestRawIsShortenedBeyondItsLimit(t *testing.T) {
 		{"at the limit without its white space", sized(64_000, 10), false},
 		{"one over without its white space", sized(64_001, 10), true},
 	} {
-		record, shortened, err := (&connector{}).Append(nil, parse(t, test.event))
+		record, shortened, err := (&connector{}).Append(nil, connectortest.Parse(t, test.event))
 		var row struct{ RawOCSF, TimeGenerated string }
 		if uerr := json.Unmarshal(record, &row); uerr != nil || err != nil || shortened != test.shortened {
 			t.Errorf("%s: shortened %v, %v, %v", test.name, shortened, err, uerr)
@@ -116,7 +117,7 @@ func TestRawIsShortenedBeyondItsLimit(t *testing.T) {
 }
 
 func TestAppendRefusesAnIDThatFitsNowhere(t *testing.T) {
-	_, _, err := (&connector{}).Append(nil, parse(t, `{"time":1,"metadata":{"uid":"`+strings.Repeat("u", maxRawBytes)+`"}}`))
+	_, _, err := (&connector{}).Append(nil, connectortest.Parse(t, `{"time":1,"metadata":{"uid":"`+strings.Repeat("u", maxRawBytes)+`"}}`))
 	if err == nil || !strings.Contains(err.Error(), "metadata.uid") {
 		t.Errorf("err = %v", err)
 	}
@@ -132,7 +133,7 @@ func (f fixed) Renew(context.Context) deliver.Connector { return f.c }
 func TestRequestsKeepTheLimit(t *testing.T) {
 	a := newAzure(t)
 	c := a.open(t)
-	record, _, _ := c.Append(nil, parse(t, sized(1000, 0)))
+	record, _, _ := c.Append(nil, connectortest.Parse(t, sized(1000, 0)))
 	const most = 20
 	base := len(record) - 1000
 	n := (maxRequestBytes-2-(most-1))/most - base // so that 20 records fill a request but for the rest
@@ -141,9 +142,9 @@ func TestRequestsKeepTheLimit(t *testing.T) {
 		before := len(a.requests())
 		items := make([]deliver.Item, most)
 		for i := range items {
-			items[i].Event = parse(t, sized(n, 0))
+			items[i].Event = connectortest.Parse(t, sized(n, 0))
 		}
-		items[most-1].Event = parse(t, sized(n+test.more, 0))
+		items[most-1].Event = connectortest.Parse(t, sized(n+test.more, 0))
 		outcomes := make([]deliver.Outcome, most)
 		deliver.Deliver(t.Context(), fixed{c}, items, outcomes)
 		got := a.requests()[before:]
@@ -169,7 +170,7 @@ func TestRequestsKeepTheLimit(t *testing.T) {
 func TestSendCompresses(t *testing.T) {
 	a := newAzure(t)
 	c := a.open(t, "SIEM_COMPRESSION", "gzip")
-	b := batch(t, c, someEvent, someEvent)
+	b := connectortest.Batch(t, c, someEvent, someEvent)
 	if err := c.Send(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +218,7 @@ func FuzzAppend(f *testing.F) {
 }
 
 func TestAppendDoesNotAllocate(t *testing.T) {
-	c, e := &connector{}, parse(t, strings.Replace(strings.TrimSpace(readFile(t, "testdata/page.event.json")), `"dlp_labels":[]`, `"dlp_labels":["a","b"]`, 1))
+	c, e := &connector{}, connectortest.Parse(t, strings.Replace(strings.TrimSpace(readFile(t, "testdata/page.event.json")), `"dlp_labels":[]`, `"dlp_labels":["a","b"]`, 1))
 	dst, _, _ := c.Append(nil, e)
 	dst, _, _ = c.Append(dst[:0], e)
 	if n := testing.AllocsPerRun(100, func() { dst, _, _ = c.Append(dst[:0], e) }); n > 0 {
@@ -226,7 +227,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	c, e := &connector{}, parse(b, strings.TrimSpace(readFile(b, "testdata/page.event.json")))
+	c, e := &connector{}, connectortest.Parse(b, strings.TrimSpace(readFile(b, "testdata/page.event.json")))
 	dst := make([]byte, 0, 16<<10)
 	b.SetBytes(int64(len(e.Body)))
 	b.ReportAllocs()

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/shared/connectortest"
 	"github.com/arbitex/siem-connectors/shared/fault"
 )
 
@@ -90,7 +91,7 @@ func TestRenewalThatFailsEarlyKeepsTheToken(t *testing.T) {
 	if f := send(t.Context(), t, c); f != nil {
 		t.Fatal(f)
 	}
-	a.grant = status(http.StatusServiceUnavailable, "")
+	a.grant = connectortest.Status(http.StatusServiceUnavailable, "")
 	for _, step := range []struct {
 		pass   time.Duration
 		tokens int
@@ -120,7 +121,7 @@ func TestRenewalThatIsRefused(t *testing.T) {
 	if f := send(t.Context(), t, c); f != nil {
 		t.Fatal(f)
 	}
-	a.grant = status(http.StatusUnauthorized, `{"error":"invalid_client"}`)
+	a.grant = connectortest.Status(http.StatusUnauthorized, `{"error":"invalid_client"}`)
 	a.pass(56 * time.Minute)
 	if f := send(t.Context(), t, c); f == nil || f.Kind != fault.Denied {
 		t.Errorf("refused: %v", f)
@@ -132,7 +133,7 @@ func TestTokenIsDroppedOn401Only(t *testing.T) {
 		a := newAzure(t)
 		c := a.open(t)
 		good := a.ingest
-		a.ingest = status(status401, "")
+		a.ingest = connectortest.Status(status401, "")
 		if f := send(t.Context(), t, c); f == nil || f.Status != status401 {
 			t.Errorf("%d: %v", status401, f)
 		}
@@ -245,35 +246,35 @@ func TestTokenAnswers(t *testing.T) {
 		answer http.HandlerFunc
 		want   string // kind and code, "" for a token
 	}{
-		{"a token", status(200, ok("3599")), ""},
-		{"seconds in a string", status(200, ok(`"3599"`)), ""},
-		{"no life", status(200, `{"access_token":"SECRETTOKEN"}`), "transient"},
-		{"life 0", status(200, ok("0")), "transient"},
-		{"life -1", status(200, ok("-1")), "transient"},
-		{"life beyond reason", status(200, ok("99999999999")), "transient"},
-		{"half a second", status(200, ok("0.5")), "transient"},
-		{"no token", status(200, `{"expires_in":3599}`), "transient"},
-		{"a token of two lines", status(200, `{"expires_in":3599,"access_token":"SECRETTOKEN\r\nX-Y: z"}`), "transient"},
-		{"a token that is no text", status(200, `{"expires_in":3599,"access_token":7}`), "transient"},
-		{"half an answer", status(200, ok("3599")[:60]), "transient"},
-		{"cut off", status(200, ok("3599"), "Content-Length", "5000"), "transient"},
-		{"a page", status(200, "<html>"), "transient"},
-		{"nothing", status(204, ""), "transient"},
-		{"wrong secret", status(401, denied), "denied AADSTS7000215"},
-		{"unknown app", status(400, `{"error":"unauthorized_client","error_codes":[700016]}`), "denied AADSTS700016"},
-		{"wrong scope", status(400, `{"error":"invalid_scope"}`), "denied invalid_scope"},
-		{"401 of a proxy", status(401, "who are you?"), "denied"},
-		{"403", status(403, ""), "denied"},
-		{"400 of something else", status(400, "what?"), "transient"},
-		{"busy with a 400", status(400, `{"error":"temporarily_unavailable","error_codes":[90033]}`), "transient AADSTS90033"},
-		{"not found", status(404, ""), "held"},
-		{"redirect", status(302, "", "Location", "https://elsewhere.example.com/"), "held"},
-		{"method", status(405, ""), "held"},
-		{"too large", status(413, ""), "transient"},
-		{"unprocessable", status(422, ""), "transient"},
-		{"throttled", status(429, ""), "throttled"},
-		{"broken", status(500, ""), "transient"},
-		{"unavailable", status(503, ""), "transient"},
+		{"a token", connectortest.Status(200, ok("3599")), ""},
+		{"seconds in a string", connectortest.Status(200, ok(`"3599"`)), ""},
+		{"no life", connectortest.Status(200, `{"access_token":"SECRETTOKEN"}`), "transient"},
+		{"life 0", connectortest.Status(200, ok("0")), "transient"},
+		{"life -1", connectortest.Status(200, ok("-1")), "transient"},
+		{"life beyond reason", connectortest.Status(200, ok("99999999999")), "transient"},
+		{"half a second", connectortest.Status(200, ok("0.5")), "transient"},
+		{"no token", connectortest.Status(200, `{"expires_in":3599}`), "transient"},
+		{"a token of two lines", connectortest.Status(200, `{"expires_in":3599,"access_token":"SECRETTOKEN\r\nX-Y: z"}`), "transient"},
+		{"a token that is no text", connectortest.Status(200, `{"expires_in":3599,"access_token":7}`), "transient"},
+		{"half an answer", connectortest.Status(200, ok("3599")[:60]), "transient"},
+		{"cut off", connectortest.Status(200, ok("3599"), "Content-Length", "5000"), "transient"},
+		{"a page", connectortest.Status(200, "<html>"), "transient"},
+		{"nothing", connectortest.Status(204, ""), "transient"},
+		{"wrong secret", connectortest.Status(401, denied), "denied AADSTS7000215"},
+		{"unknown app", connectortest.Status(400, `{"error":"unauthorized_client","error_codes":[700016]}`), "denied AADSTS700016"},
+		{"wrong scope", connectortest.Status(400, `{"error":"invalid_scope"}`), "denied invalid_scope"},
+		{"401 of a proxy", connectortest.Status(401, "who are you?"), "denied"},
+		{"403", connectortest.Status(403, ""), "denied"},
+		{"400 of something else", connectortest.Status(400, "what?"), "transient"},
+		{"busy with a 400", connectortest.Status(400, `{"error":"temporarily_unavailable","error_codes":[90033]}`), "transient AADSTS90033"},
+		{"not found", connectortest.Status(404, ""), "held"},
+		{"redirect", connectortest.Status(302, "", "Location", "https://elsewhere.example.com/"), "held"},
+		{"method", connectortest.Status(405, ""), "held"},
+		{"too large", connectortest.Status(413, ""), "transient"},
+		{"unprocessable", connectortest.Status(422, ""), "transient"},
+		{"throttled", connectortest.Status(429, ""), "throttled"},
+		{"broken", connectortest.Status(500, ""), "transient"},
+		{"unavailable", connectortest.Status(503, ""), "transient"},
 	} {
 		a := newAzure(t)
 		a.grant = test.answer
@@ -307,7 +308,7 @@ func TestTokenRefusalNamesTheSetting(t *testing.T) {
 		1: "check SENTINEL_TENANT_ID, SENTINEL_CLIENT_ID, SENTINEL_CLIENT_SECRET (expired?) and SENTINEL_SCOPE",
 	} {
 		a := newAzure(t)
-		a.grant = status(400, fmt.Sprintf(`{"error":"x","error_codes":[50000,%d]}`, code))
+		a.grant = connectortest.Status(400, fmt.Sprintf(`{"error":"x","error_codes":[50000,%d]}`, code))
 		if f := send(t.Context(), t, a.open(t)); f == nil || f.Kind != fault.Denied || !strings.Contains(f.Hint, want) {
 			t.Errorf("AADSTS%d: %+v, want a hint with %q", code, f, want)
 		}
@@ -316,7 +317,7 @@ func TestTokenRefusalNamesTheSetting(t *testing.T) {
 
 func TestTokenEndpointAsksForTime(t *testing.T) {
 	a := newAzure(t)
-	a.grant = status(429, "", "Retry-After", "17")
+	a.grant = connectortest.Status(429, "", "Retry-After", "17")
 	if f := send(t.Context(), t, a.open(t)); f == nil || f.RetryAfter != 17*time.Second {
 		t.Errorf("%+v", f)
 	}
@@ -349,7 +350,7 @@ func FuzzTokenAnswer(f *testing.F) {
 		if code < 200 || code > 599 {
 			return
 		}
-		a.grant = status(code, string(body))
+		a.grant = connectortest.Status(code, string(body))
 		got, err := c.tokens.request(t.Context(), nil)
 		if err == nil {
 			if code/100 != 2 || !sendable(strings.TrimPrefix(got.header.Get("Authorization"), "Bearer ")) || got.renewAt >= got.expires {

@@ -22,7 +22,7 @@ func sendOne(t *testing.T, answer http.HandlerFunc) (warnings []string, err erro
 	t.Helper()
 	s := newSource(t, answer)
 	c := connect(t, s.URL, nil)
-	e := parse(t, `{"time":1741824000123}`)
+	e := connectortest.Parse(t, `{"time":1741824000123}`)
 	b := deliver.NewBatch(c.Format(), [][]byte{e.Body}, []*event.Event{e})
 	err = c.Send(t.Context(), b)
 	return b.Warnings(), err
@@ -116,7 +116,7 @@ func TestURLIsNeverTold(t *testing.T) {
 				_ = json.NewEncoder(w).Encode(map[string]string{"code": shape.say(r), "message": "no " + shape.say(r) + " here"})
 			})
 			c := connect(t, s.URL, nil)
-			e := parse(t, `{"time":1}`)
+			e := connectortest.Parse(t, `{"time":1}`)
 			b := deliver.NewBatch(c.Format(), [][]byte{e.Body}, []*event.Event{e})
 			told := strings.Join(b.Warnings(), " ")
 			for _, err := range []error{c.Send(t.Context(), b), c.Check(t.Context())} {
@@ -252,7 +252,7 @@ func TestPlainCodeIsNeverTold(t *testing.T) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"code": path.Base(r.URL.Path)})
 	})
 	c := connect(t, s.URL, map[string]string{"SUMO_HTTP_SOURCE_URL": s.URL + sourcePath + code})
-	e := parse(t, `{"time":1}`)
+	e := connectortest.Parse(t, `{"time":1}`)
 	b := deliver.NewBatch(c.Format(), [][]byte{e.Body}, []*event.Event{e})
 	if err := c.Send(t.Context(), b); err != nil {
 		t.Fatal(err)

@@ -80,16 +80,6 @@ func connect(tb testing.TB, url string, more map[string]string) *connector {
 	return c
 }
 
-func parse(tb testing.TB, body string) *event.Event {
-	tb.Helper()
-	var p event.Parser
-	e := new(event.Event)
-	if err := p.Parse([]byte(body), e); err != nil {
-		tb.Fatal(err)
-	}
-	return e
-}
-
 func TestPage(t *testing.T) {
 	want, err := os.ReadFile("testdata/page.golden")
 	if err != nil {
@@ -212,7 +202,7 @@ func BenchmarkAppend(b *testing.B) {
 	g := ocsfgen.New(1)
 	events := make([]*event.Event, 100)
 	for i := range events {
-		events[i] = parse(b, string(g.Next()))
+		events[i] = connectortest.Parse(b, string(g.Next()))
 	}
 	var dst []byte
 	b.ReportAllocs()

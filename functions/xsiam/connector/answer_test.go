@@ -31,17 +31,17 @@ var answers = []struct {
 	outcome string
 	hint    string
 }{
-	{"2xx", []http.HandlerFunc{status(200, `{"error":"false"}`), status(202, ""), status(201, "x"), status(204, ""), status(299, "")}, "delivered", ""},
-	{"3xx", []http.HandlerFunc{status(302, "", "Location", "https://x.example.com"), status(307, ""), status(304, "")}, "held", "redirects are not followed"},
-	{"400, 422", []http.HandlerFunc{status(400, `{"error":"no"}`), status(422, "")}, "halve, then reject", ""},
-	{"401", []http.HandlerFunc{status(401, `{"error":"Failed to validate authentication detail"}`)}, "renew, then held", "XSIAM_API_KEY"},
-	{"403", []http.HandlerFunc{status(403, "")}, "renew, then held", "XSIAM_API_KEY"},
-	{"404", []http.HandlerFunc{status(404, "")}, "held", "XSIAM_URL"},
-	{"405, 407, 410, 415", []http.HandlerFunc{status(405, ""), status(407, ""), status(410, ""), status(415, "")}, "held", ""},
-	{"413", []http.HandlerFunc{status(413, "")}, "split", ""},
-	{"429", []http.HandlerFunc{status(429, "")}, "retry", ""},
-	{"500", []http.HandlerFunc{status(500, "failed to process the request")}, "retry", "format or the compression may not be the one the collector was made for"},
-	{"other 5xx, 408, any other", []http.HandlerFunc{status(502, ""), status(503, ""), status(504, ""), status(408, ""), status(418, "")}, "retry", ""},
+	{"2xx", []http.HandlerFunc{connectortest.Status(200, `{"error":"false"}`), connectortest.Status(202, ""), connectortest.Status(201, "x"), connectortest.Status(204, ""), connectortest.Status(299, "")}, "delivered", ""},
+	{"3xx", []http.HandlerFunc{connectortest.Status(302, "", "Location", "https://x.example.com"), connectortest.Status(307, ""), connectortest.Status(304, "")}, "held", "redirects are not followed"},
+	{"400, 422", []http.HandlerFunc{connectortest.Status(400, `{"error":"no"}`), connectortest.Status(422, "")}, "halve, then reject", ""},
+	{"401", []http.HandlerFunc{connectortest.Status(401, `{"error":"Failed to validate authentication detail"}`)}, "renew, then held", "XSIAM_API_KEY"},
+	{"403", []http.HandlerFunc{connectortest.Status(403, "")}, "renew, then held", "XSIAM_API_KEY"},
+	{"404", []http.HandlerFunc{connectortest.Status(404, "")}, "held", "XSIAM_URL"},
+	{"405, 407, 410, 415", []http.HandlerFunc{connectortest.Status(405, ""), connectortest.Status(407, ""), connectortest.Status(410, ""), connectortest.Status(415, "")}, "held", ""},
+	{"413", []http.HandlerFunc{connectortest.Status(413, "")}, "split", ""},
+	{"429", []http.HandlerFunc{connectortest.Status(429, "")}, "retry", ""},
+	{"500", []http.HandlerFunc{connectortest.Status(500, "failed to process the request")}, "retry", "format or the compression may not be the one the collector was made for"},
+	{"other 5xx, 408, any other", []http.HandlerFunc{connectortest.Status(502, ""), connectortest.Status(503, ""), connectortest.Status(504, ""), connectortest.Status(408, ""), connectortest.Status(418, "")}, "retry", ""},
 }
 
 func TestAnswers(t *testing.T) {
@@ -72,7 +72,7 @@ func TestKeyHint(t *testing.T) {
 		"hmac": "wants XSIAM_AUTH=token", "token": "not an API key", "standard": "security level", "advanced": "security level",
 	} {
 		s := newTenant(t)
-		s.answer = status(401, "")
+		s.answer = connectortest.Status(401, "")
 		if f := send(t, s.open(t, "XSIAM_AUTH", auth)); !strings.Contains(f.Hint, hint) || f.Step != fault.Auth {
 			t.Errorf("%s: step %s, hint %q", auth, f.Step, f.Hint)
 		}
@@ -81,7 +81,7 @@ func TestKeyHint(t *testing.T) {
 
 func TestRetryAfter(t *testing.T) {
 	s := newTenant(t)
-	s.answer = status(429, "", "Retry-After", moment().Add(90*time.Second).Format(http.TimeFormat))
+	s.answer = connectortest.Status(429, "", "Retry-After", moment().Add(90*time.Second).Format(http.TimeFormat))
 	if f := send(t, s.open(t)); f.Kind != fault.Throttled || f.RetryAfter != 90*time.Second {
 		t.Errorf("%+v", f)
 	}
@@ -99,12 +99,12 @@ func TestCheckNamesTheStep(t *testing.T) {
 		{"no such host", "https://nowhere.invalid", nil, fault.DNS, 0},
 		{"nobody listens", "http://127.0.0.1:1", nil, fault.Connect, 0},
 		{"no TLS", "https", nil, fault.TLS, 0},
-		{"key", "", status(401, ""), fault.Auth, 1},
-		{"403", "", status(403, ""), fault.Auth, 1},
-		{"url", "", status(404, ""), fault.Request, 1},
-		{"throttled", "", status(429, ""), fault.Request, 1},
-		{"unavailable", "", status(503, ""), fault.Request, 1},
-		{"format", "", status(500, ""), fault.Request, 2},
+		{"key", "", connectortest.Status(401, ""), fault.Auth, 1},
+		{"403", "", connectortest.Status(403, ""), fault.Auth, 1},
+		{"url", "", connectortest.Status(404, ""), fault.Request, 1},
+		{"throttled", "", connectortest.Status(429, ""), fault.Request, 1},
+		{"unavailable", "", connectortest.Status(503, ""), fault.Request, 1},
+		{"format", "", connectortest.Status(500, ""), fault.Request, 2},
 	} {
 		s := newTenant(t)
 		if test.answer != nil {
@@ -186,12 +186,12 @@ func FuzzAnswer(f *testing.F) {
 	f.Add(401, "Wed, 21 Oct 2026 07:28:00 GMT", []byte(`{"error":"Failed to validate authentication detail"}`))
 	s := newTenant(f)
 	c := s.open(f)
-	b := batch(f, c, someEvent)
+	b := connectortest.Batch(f, c, someEvent)
 	f.Fuzz(func(t *testing.T, code int, after string, body []byte) {
 		if code < 200 || code > 599 || strings.ContainsFunc(after, unicode.IsControl) {
 			return
 		}
-		s.answer = status(code, string(body), "Retry-After", after)
+		s.answer = connectortest.Status(code, string(body), "Retry-After", after)
 		s.mu.Lock()
 		s.posted = nil
 		s.mu.Unlock()

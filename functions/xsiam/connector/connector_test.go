@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/arbitex/siem-connectors/shared/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/fault"
@@ -26,7 +27,7 @@ func TestPage(t *testing.T) {
 	c := s.open(t)
 	sample := strings.TrimSpace(readFile(t, "testdata/page.event.json"))
 	var m meter.Meter
-	b := batch(t, c, sample)
+	b := connectortest.Batch(t, c, sample)
 	b.Meter = &m
 	if err := c.Send(t.Context(), b); err != nil {
 		t.Fatal(err)
@@ -74,7 +75,7 @@ func TestAppendKeys(t *testing.T) {
 				`"raw_ocsf":"{\"time\":1773360000123,\"activity_name\":\"a\\\"b\",\"severity_id\":4,\"unmapped\":{\"dlp_labels\":[\"pii\",\"x\\\\y\"],\"tokens_input\":0}}"}`,
 		},
 	} {
-		record, shortened, err := c.Append([]byte("before"), parse(t, test.event))
+		record, shortened, err := c.Append([]byte("before"), connectortest.Parse(t, test.event))
 		if got := string(record); got != "before"+test.want || shortened || err != nil {
 			t.Errorf("\n%s\nwant\n%s (%v, %v)", got, test.want, shortened, err)
 		}
@@ -106,7 +107,7 @@ func TestBodies(t *testing.T) {
 		{[]string{"XSIAM_BODY", "ndjson"}, false},
 	} {
 		c := s.open(t, test.settings...)
-		b := batch(t, c, someEvent, someEvent)
+		b := connectortest.Batch(t, c, someEvent, someEvent)
 		record := string(b.Record(0))
 		want := record + "\n" + record
 		if test.envelope {
@@ -166,7 +167,7 @@ func TestLargeEventGoesAlone(t *testing.T) {
 	s := newTenant(t)
 	c := s.open(t)
 	quotes := `{"time":1,"x":"` + strings.Repeat(`\"`, (event.MaxBytes-17)/2) + `"}`
-	items := []deliver.Item{{Event: sized(100)}, {Event: parse(t, quotes)}, {Event: sized(100)}}
+	items := []deliver.Item{{Event: sized(100)}, {Event: connectortest.Parse(t, quotes)}, {Event: sized(100)}}
 	outcomes := make([]deliver.Outcome, len(items))
 	deliver.Deliver(t.Context(), fixed{c}, items, outcomes)
 	for i, o := range outcomes {
@@ -182,7 +183,7 @@ func TestLargeEventGoesAlone(t *testing.T) {
 func TestSendCompressesWhenTold(t *testing.T) {
 	s := newTenant(t)
 	c := s.open(t, "SIEM_COMPRESSION", "gzip")
-	b := batch(t, c, someEvent, someEvent)
+	b := connectortest.Batch(t, c, someEvent, someEvent)
 	if err := c.Send(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +226,7 @@ func FuzzAppend(f *testing.F) {
 }
 
 func TestAppendDoesNotAllocate(t *testing.T) {
-	c, e := Open(newSettings(env())), parse(t, strings.TrimSpace(readFile(t, "testdata/page.event.json")))
+	c, e := Open(newSettings(env())), connectortest.Parse(t, strings.TrimSpace(readFile(t, "testdata/page.event.json")))
 	dst, _, _ := c.Append(nil, e)
 	dst, _, _ = c.Append(dst[:0], e)
 	if n := testing.AllocsPerRun(100, func() { dst, _, _ = c.Append(dst[:0], e) }); n > 0 {
@@ -234,7 +235,7 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	c, e := Open(newSettings(env())), parse(b, strings.TrimSpace(readFile(b, "testdata/page.event.json")))
+	c, e := Open(newSettings(env())), connectortest.Parse(b, strings.TrimSpace(readFile(b, "testdata/page.event.json")))
 	dst := make([]byte, 0, 16<<10)
 	b.SetBytes(int64(len(e.Body)))
 	b.ReportAllocs()
@@ -262,7 +263,7 @@ func TestCheckWritesOneRecordWhereItMust(t *testing.T) {
 	for _, refusal := range []int{400, 411, 422, 500} {
 		s := newTenant(t)
 		c := s.open(t, "XSIAM_AUTH", "token")
-		s.answer = status(refusal, "")
+		s.answer = connectortest.Status(refusal, "")
 		if f := fault.Of(c.Check(t.Context())); f == nil || f.Status != refusal {
 			t.Errorf("%d to everything: %v", refusal, f)
 		}

@@ -9,8 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/connectortest"
 	"github.com/arbitex/siem-connectors/shared/fault"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
@@ -47,7 +46,7 @@ type request struct {
 }
 
 func newTenant(t testing.TB) *tenant {
-	s := &tenant{answer: status(http.StatusAccepted, "")}
+	s := &tenant{answer: connectortest.Status(http.StatusAccepted, "")}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		s.mu.Lock()
@@ -79,46 +78,11 @@ func (s *tenant) open(t testing.TB, pairs ...string) *connector {
 	return open(cfg)
 }
 
-func status(code int, body string, header ...string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		for i := 0; i < len(header); i += 2 {
-			w.Header().Set(header[i], header[i+1])
-		}
-		w.WriteHeader(code)
-		_, _ = io.WriteString(w, body)
-	}
-}
-
-func parse(t testing.TB, body string) *event.Event {
-	t.Helper()
-	e := new(event.Event)
-	if err := new(event.Parser).Parse([]byte(body), e); err != nil {
-		t.Fatal(err)
-	}
-	return e
-}
-
-// batch makes a batch of events as the engine does.
-func batch(t testing.TB, c deliver.Connector, bodies ...string) *deliver.Batch {
-	t.Helper()
-	var records [][]byte
-	var events []*event.Event
-	for _, body := range bodies {
-		e := parse(t, body)
-		record, _, err := c.Append(nil, e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		records, events = append(records, record), append(events, e)
-	}
-	return deliver.NewBatch(c.Format(), records, events)
-}
-
 const someEvent = `{"time":1773360000123,"metadata":{"uid":"e-1"}}`
 
 func send(t testing.TB, c *connector) *fault.Fault {
 	t.Helper()
-	return fault.Of(c.Send(t.Context(), batch(t, c, someEvent)))
+	return fault.Of(c.Send(t.Context(), connectortest.Batch(t, c, someEvent)))
 }
 
 func readFile(t testing.TB, name string) string {

@@ -112,7 +112,7 @@ func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
 	if e.Timestamp != "" {
 		want = append(want, "timestamp")
 	}
-	if got := keys(raw); !slices.Equal(got, want) {
+	if got := siem.Keys(raw); !slices.Equal(got, want) {
 		s.Violate("keys are %s, not %s", strings.Join(got, " "), strings.Join(want, " "))
 	}
 	if e.Source == "" || e.Host == "" || e.Service == "" {
@@ -133,20 +133,4 @@ func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
 	if e.Timestamp != "" && e.Timestamp.String() != strconv.FormatInt(event.Time, 10) {
 		s.Violate("timestamp is not the event's time")
 	}
-}
-
-// keys lists an object's keys in their order, twice when they come twice.
-func keys(raw json.RawMessage) []string {
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	_, _ = decoder.Token()
-	var out []string
-	for decoder.More() {
-		key, _ := decoder.Token()
-		out = append(out, fmt.Sprint(key))
-		var skip json.RawMessage
-		if decoder.Decode(&skip) != nil {
-			break
-		}
-	}
-	return out
 }

@@ -48,7 +48,7 @@ func (s *Simulator) judge(row json.RawMessage) (siem.Accepted, error) {
 			s.Violate("%s has %d bytes, which Azure cuts to %d", name, len(text), maxValue)
 		}
 	}
-	if got := keys(row); !slices.Equal(got, columns) {
+	if got := siem.Keys(row); !slices.Equal(got, columns) {
 		s.Violate("columns are %s, not %s", strings.Join(got, " "), strings.Join(columns, " "))
 	}
 	s.compare(values, accepted)
@@ -109,20 +109,4 @@ func normal(v any) any {
 	}
 	again, _ := json.Marshal(labels)
 	return string(again)
-}
-
-// keys lists an object's keys in their order, twice when they come twice.
-func keys(object json.RawMessage) []string {
-	decoder := json.NewDecoder(bytes.NewReader(object))
-	_, _ = decoder.Token()
-	var out []string
-	for decoder.More() {
-		key, _ := decoder.Token()
-		out = append(out, fmt.Sprint(key))
-		var skip json.RawMessage
-		if decoder.Decode(&skip) != nil {
-			break
-		}
-	}
-	return out
 }

@@ -169,7 +169,7 @@ func (s *Simulator) judgeEnd(rest []byte, n int) {
 // judgeEnvelope notes the same of one object: the keys and their order, the form of time, and that the event is whole.
 func (s *Simulator) judgeEnvelope(raw json.RawMessage, e envelope) {
 	want := []string{"time", "host", "source", "sourcetype", "index", "event"}
-	if got := keys(raw); !slices.Equal(got, want) {
+	if got := siem.Keys(raw); !slices.Equal(got, want) {
 		s.Violate("envelope keys are %s, not %s", strings.Join(got, " "), strings.Join(want, " "))
 	}
 	if e.Host == "" || e.Source == "" || e.Sourcetype == "" {
@@ -197,20 +197,4 @@ func seconds(milliseconds string) string {
 	}
 	padded := strings.Repeat("0", max(0, 4-len(digits))) + digits
 	return sign + padded[:len(padded)-3] + "." + padded[len(padded)-3:]
-}
-
-// keys lists an object's keys in their order, twice when they come twice.
-func keys(raw json.RawMessage) []string {
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	_, _ = decoder.Token()
-	var out []string
-	for decoder.More() {
-		key, _ := decoder.Token()
-		out = append(out, fmt.Sprint(key))
-		var skip json.RawMessage
-		if decoder.Decode(&skip) != nil {
-			break
-		}
-	}
-	return out
 }

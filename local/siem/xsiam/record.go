@@ -36,7 +36,7 @@ func (s *Simulator) judge(record json.RawMessage) (siem.Accepted, string) {
 			accepted.Fields[name] = fmt.Sprint(value)
 		}
 	}
-	if got := keys(record); !slices.Equal(got, fields) {
+	if got := siem.Keys(record); !slices.Equal(got, fields) {
 		s.Violate("fields are %s, not %s", strings.Join(got, " "), strings.Join(fields, " "))
 	}
 	s.compare(values, accepted)
@@ -97,20 +97,4 @@ func number(n *int64) any {
 		return nil
 	}
 	return json.Number(fmt.Sprint(*n))
-}
-
-// keys lists an object's keys in their order, twice when they come twice.
-func keys(object json.RawMessage) []string {
-	decoder := json.NewDecoder(bytes.NewReader(object))
-	_, _ = decoder.Token()
-	var out []string
-	for decoder.More() {
-		key, _ := decoder.Token()
-		out = append(out, fmt.Sprint(key))
-		var skip json.RawMessage
-		if decoder.Decode(&skip) != nil {
-			break
-		}
-	}
-	return out
 }
