@@ -10,8 +10,8 @@ import (
 	"github.com/arbitex/siem-connectors/local/siem"
 )
 
-// defaultBurst is far from what SQS takes. moto looks through a whole queue for each message that it is sent, has received
-// or deletes, one request at a time for all queues: from a certain length on it would be what the others wait for.
+// defaultBurst is far from what SQS takes. moto goes through the messages in flight for each that it gives, one request at a
+// time for all queues: from a certain length on it would be what the others wait for.
 const defaultBurst = 10_000
 
 const (
