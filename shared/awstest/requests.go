@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -120,55 +119,54 @@ func (s *SQS) ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInput, _
 // receive hides up to most visible messages and returns them. Those that have been received too often are moved instead.
 func (s *SQS) receive(q *queue, most int, visibility time.Duration) []types.Message {
 	now := time.Now()
-	var visible []*message
-	for _, m := range slices.Clone(q.messages) {
-		switch {
-		case m.Visible.After(now):
-		case q.MaxReceives > 0 && m.Receives >= q.MaxReceives && s.queues[q.DeadLetter] != nil:
-			s.move(q, m)
-		default:
-			visible = append(visible, m)
-		}
-	}
-	if s.Order != nil {
-		for _, m := range visible {
-			m.place = s.Order(m.Message)
-		}
-		slices.SortStableFunc(visible, func(a, b *message) int {
-			if a.place != b.place {
-				if a.place < b.place {
-					return -1
-				}
-				return 1
-			}
-			return strings.Compare(a.ID, b.ID)
-		})
+	s.uncover(q, now)
+	var received []*message
+	for len(received) < most && q.ready.first() != nil {
+		m := q.ready.first()
+		m.in.remove(m)
+		received = append(received, m)
 	}
 	var out []types.Message
-	for _, m := range visible[:min(most, len(visible))] {
+	for _, m := range received {
 		m.Receives++
 		m.receipt = receiptOf(m)
 		m.Visible = now.Add(visibility)
 		if s.Twice != nil && s.Twice(m.Message) {
 			m.Visible = now
 		}
+		q.waiting.add(m)
 		out = append(out, m.sdk())
 	}
 	return out
 }
 
-// move takes a message to the dead-letter queue. It keeps its id, its body, its attributes and when it was sent.
-func (s *SQS) move(q *queue, m *message) {
-	q.remove(m)
-	m.Source, m.Visible = q.ARN, time.Now()
-	to := s.queues[q.DeadLetter]
-	to.messages = append(to.messages, m)
-	to.change()
+// uncover takes the messages that have become visible to where they are received from, or to the dead-letter queue.
+func (s *SQS) uncover(q *queue, now time.Time) {
+	var tooOften []*message
+	for m := q.waiting.first(); m != nil && !m.Visible.After(now); m = q.waiting.first() {
+		q.waiting.remove(m)
+		if q.MaxReceives > 0 && m.Receives >= q.MaxReceives && s.queues[q.DeadLetter] != nil {
+			tooOften = append(tooOften, m)
+			continue
+		}
+		m.place = m.arrival
+		if s.Order != nil {
+			m.place = s.Order(m.Message)
+		}
+		q.ready.add(m)
+	}
+	slices.SortFunc(tooOften, byArrival)
+	for _, m := range tooOften {
+		s.move(q, m)
+	}
 }
 
-func (q *queue) remove(m *message) {
-	q.messages = slices.DeleteFunc(q.messages, func(other *message) bool { return other == m })
+// move takes a message to the dead-letter queue. It keeps its id, its body, its attributes and when it was sent.
+func (s *SQS) move(q *queue, m *message) {
+	delete(q.messages, m.ID)
 	q.change()
+	m.Source, m.Visible = q.ARN, time.Now()
+	s.queues[q.DeadLetter].add(m)
 }
 
 func (m *message) sdk() types.Message {
@@ -213,8 +211,7 @@ func (s *SQS) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMe
 		case e.VisibilityTimeout < 0 || e.VisibilityTimeout > maxVisibility:
 			out.Failed = append(out.Failed, refusal(e.Id, "InvalidParameterValue", "out of range"))
 		default:
-			m.Visible = now.Add(time.Duration(e.VisibilityTimeout) * time.Second)
-			q.change()
+			q.hide(m, now.Add(time.Duration(e.VisibilityTimeout)*time.Second))
 			out.Successful = append(out.Successful, types.ChangeMessageVisibilityBatchResultEntry{Id: e.Id})
 		}
 	}

@@ -9,6 +9,8 @@ package awstest
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,6 +30,9 @@ type Queue struct {
 	Visibility  time.Duration // how long a received message is hidden; 0 means 30 s
 	MaxReceives int           // before a message is moved to DeadLetter; 0 means never
 	DeadLetter  string        // URL
+	// FirstID, when not 0, is the number of the first message sent to it. Its messages are then numbered apart, and do not
+	// move the numbers of others.
+	FirstID int
 }
 
 // Message is a message as it is now.
@@ -43,7 +48,8 @@ type Message struct {
 
 // SQS is a set of queues. The zero value has none.
 type SQS struct {
-	// Order, when not nil, returns the place of a message among those that can be received: the lowest come first.
+	// Order, when not nil, returns the place of a message among those that can be received: the lowest come first. It is
+	// asked once for each time that a message becomes visible.
 	Order func(m Message) uint64
 	// Twice, when not nil, tells whether a message that has just been received is to be left visible.
 	Twice func(m Message) bool
@@ -57,14 +63,21 @@ type SQS struct {
 
 type queue struct {
 	Queue
-	messages []*message
+	messages map[string]*message // by id
+	ready    *heap               // those that can be received, by place
+	waiting  *heap               // the others, by the time at which they become visible
+	arrivals uint64
+	sent     int // messages that were numbered apart
 	changed  chan struct{}
 }
 
 type message struct {
 	Message
 	receipt string // of the last receive
-	place   uint64
+	arrival uint64 // its number among the messages of the queue
+	place   uint64 // among those that can be received
+	in      *heap
+	at      int // its index there
 }
 
 // defaultVisibility is SQS's.
@@ -80,7 +93,9 @@ func (s *SQS) Create(q Queue) {
 	if s.queues == nil {
 		s.queues = make(map[string]*queue)
 	}
-	s.queues[q.URL] = &queue{Queue: q, changed: make(chan struct{})}
+	s.queues[q.URL] = &queue{
+		Queue: q, messages: make(map[string]*message), ready: &heap{before: byPlace}, waiting: &heap{before: byTime}, changed: make(chan struct{}),
+	}
 }
 
 // Messages returns what is in a queue, hidden or not, in the order of sending.
@@ -89,7 +104,7 @@ func (s *SQS) Messages(url string) []Message {
 	defer s.mu.Unlock()
 	var all []Message
 	if q := s.queues[url]; q != nil {
-		for _, m := range q.messages {
+		for _, m := range slices.SortedFunc(maps.Values(q.messages), byArrival) {
 			all = append(all, m.Message)
 		}
 	}
@@ -117,11 +132,17 @@ func (s *SQS) Wait(ctx context.Context, url string) error {
 		}
 		changed, next := q.changed, q.next()
 		s.mu.Unlock()
-		if err := pass(ctx, changed, next); err != nil || !next.IsZero() && !time.Now().Before(next) {
+		if isDue(next) { // a timer of no time would do, but the race detector does not bear many in simulated time
+			return ctx.Err()
+		}
+		if err := pass(ctx, changed, next); err != nil || isDue(next) {
 			return err
 		}
 	}
 }
+
+// isDue tells whether a time has come. The zero time never does.
+func isDue(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
 
 // pass waits for a change, or for a time, which may be zero.
 func pass(ctx context.Context, changed <-chan struct{}, until time.Time) error {
@@ -140,15 +161,14 @@ func pass(ctx context.Context, changed <-chan struct{}, until time.Time) error {
 	return nil
 }
 
-// next is when the first message becomes visible, zero when there is none.
+// next is a time at which a message can be received, the first of those to come; zero when there is none.
 func (q *queue) next() time.Time {
-	var next time.Time
-	for _, m := range q.messages {
-		if next.IsZero() || m.Visible.Before(next) {
-			next = m.Visible
+	for _, h := range [...]*heap{q.ready, q.waiting} {
+		if m := h.first(); m != nil {
+			return m.Visible
 		}
 	}
-	return next
+	return time.Time{}
 }
 
 func (q *queue) change() {
@@ -175,12 +195,44 @@ func (s *SQS) Put(url, body string, attributes map[string]types.MessageAttribute
 }
 
 func (s *SQS) put(q *queue, body string, attributes map[string]types.MessageAttributeValue, delay time.Duration) string {
-	s.count++
 	now := time.Now()
-	m := &message{Message: Message{ID: fmt.Sprintf("%08d-0000-4000-8000-000000000000", s.count), Body: body, Attributes: attributes, Sent: now, Visible: now.Add(delay)}}
-	q.messages = append(q.messages, m)
-	q.change()
+	m := &message{Message: Message{ID: s.nextID(q), Body: body, Attributes: attributes, Sent: now, Visible: now.Add(delay)}}
+	q.add(m)
 	return m.ID
+}
+
+func (s *SQS) nextID(q *queue) string {
+	number := q.FirstID + q.sent
+	if q.FirstID > 0 {
+		q.sent++
+	} else {
+		s.count++
+		number = s.count
+	}
+	return fmt.Sprintf("%08d-0000-4000-8000-000000000000", number)
+}
+
+// add puts a message at the end of the queue. It waits until a receive finds it visible.
+func (q *queue) add(m *message) {
+	q.arrivals++
+	m.arrival = q.arrivals
+	q.messages[m.ID] = m
+	q.waiting.add(m)
+	q.change()
+}
+
+// hide sets the time from when on a message that is in flight can be received again.
+func (q *queue) hide(m *message, until time.Time) {
+	q.waiting.remove(m)
+	m.Visible = until
+	q.waiting.add(m)
+	q.change()
+}
+
+func (q *queue) remove(m *message) {
+	delete(q.messages, m.ID)
+	m.in.remove(m)
+	q.change()
 }
 
 // receiptOf makes the handle of one receive. A later receive makes it stale.
@@ -192,10 +244,6 @@ func (q *queue) byReceipt(receipt string) (m *message, stale bool) {
 	if !ok {
 		return nil, false
 	}
-	for _, m := range q.messages {
-		if m.ID == id {
-			return m, m.receipt != receipt
-		}
-	}
-	return nil, true
+	m = q.messages[id]
+	return m, m == nil || m.receipt != receipt
 }

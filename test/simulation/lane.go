@@ -72,7 +72,11 @@ type destination interface {
 
 func newLane(w *world, i int, name string) *lane {
 	l := &lane{world: w, name: name, queueURL: "https://sqs.sim/1/" + name, queueARN: "arn:aws:sqs:eu-west-1:1:" + name, open: openers()[name]}
-	w.sqs.Create(awstest.Queue{URL: l.queueURL, ARN: l.queueARN, Visibility: visibility, MaxReceives: maxAttempts, DeadLetter: deadLetterQueue})
+	queue := awstest.Queue{URL: l.queueURL, ARN: l.queueARN, Visibility: visibility, MaxReceives: maxAttempts, DeadLetter: deadLetterQueue}
+	if name == w.plan.Burst.Connector {
+		queue.FirstID = firstOfBurst
+	}
+	w.sqs.Create(queue)
 	if name == "qradar" {
 		l.siem = newSyslog(l)
 	} else {
@@ -105,12 +109,14 @@ const (
 
 // event is one message's content, and all that has become of it.
 type event struct {
-	lane     *lane
-	uid      string
-	body     string
-	compact  string
-	sort     sort
-	enqueued bool
+	lane    *lane
+	uid     string
+	body    string
+	compact string
+	sort    sort
+
+	enqueuedAt time.Duration
+	acceptedAt time.Duration // first
 
 	taken   int             // times the SIEM has accepted it and kept it
 	lied    int             // times the SIEM has said so and did not
@@ -135,7 +141,11 @@ func (e *event) excuse(cause string) {
 func (l *lane) makeEvents(i uint64) {
 	g := ocsfgen.New(l.plan.Seed*8 + i)
 	g.Now = time.Now
-	for n := range l.plan.Events {
+	count := l.plan.Events
+	if l.name == l.plan.Burst.Connector {
+		count += l.plan.Burst.Events
+	}
+	for n := range count {
 		body := string(g.Next())
 		e := &event{lane: l, body: body, compact: body, letters: map[string]bool{}}
 		e.uid = uidOf(body)
@@ -186,22 +196,26 @@ func uidOf(body string) string {
 
 // enqueue is the platform: it sends the events within the plan's span.
 func (l *lane) enqueue(ctx context.Context) {
-	at := make([]time.Duration, len(l.events))
+	at := make([]time.Duration, l.plan.Events)
 	for n := range at {
 		at[n] = l.dice.between(0, l.plan.Span, "enqueue", l.name, n)
 	}
 	slices.Sort(at)
-	for n, e := range l.events {
+	for n, e := range l.events[:len(at)] {
 		if !wait(ctx, at[n]-l.since()) {
 			return
 		}
-		l.mu.Lock()
-		e.enqueued = true
-		l.mu.Unlock()
-		id := l.sqs.Put(l.queueURL, e.body, nil)
-		l.count("events", 1)
-		l.tell("%s is enqueued as %s", e, short(id))
+		l.put(e)
 	}
+}
+
+func (l *lane) put(e *event) {
+	l.mu.Lock()
+	e.enqueuedAt = l.since()
+	l.mu.Unlock()
+	id := l.sqs.Put(l.queueURL, e.body, nil)
+	l.count("events", 1)
+	l.tell("%s is enqueued as %s", e, short(id))
 }
 
 // rotate revokes the credential and publishes its successor, as often as the plan says.

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Plan is all there is to know about a run before it begins. It is a function of its seed, and of what has been taken out.
+// Plan is all there is to know about a run before it begins. It is a function of its seed, of what has been taken out, and
+// of a burst.
 type Plan struct {
 	Seed      uint64
 	Lanes     []string // connectors that are deployed
@@ -23,6 +24,7 @@ type Plan struct {
 	Faults    []Fault
 	Rotations []Rotation
 	Replays   []Request
+	Burst     Burst
 	Story     bool // tell what happens
 }
 
@@ -127,7 +129,7 @@ func newFault(r *rand.Rand, id int, p Plan) Fault {
 
 // end is when the last fault is over.
 func (p Plan) end() time.Duration {
-	end := p.Span
+	end := max(p.Span, p.Burst.At)
 	for _, f := range p.Faults {
 		end = max(end, f.To)
 	}
@@ -172,6 +174,9 @@ func (p Plan) String() string {
 	if p.Slots != whole.Slots {
 		parts = append(parts, "slots=1")
 	}
+	if p.Burst != whole.Burst {
+		parts = append(parts, "burst="+p.Burst.String())
+	}
 	return strings.Join(parts, ",")
 }
 
@@ -195,7 +200,7 @@ func ParsePlan(text string) (Plan, error) {
 	return p, nil
 }
 
-func (p *Plan) keep(key, value string) error {
+func (p *Plan) keep(key, value string) (err error) {
 	switch key {
 	case "lanes":
 		p.Lanes = strings.Split(value, "+")
@@ -220,16 +225,21 @@ func (p *Plan) keep(key, value string) error {
 		p.Poison = 0
 	case "malformed":
 		p.Malformed = 0
+	case "burst":
+		p.Burst, err = parseBurst(value)
 	default:
 		return fmt.Errorf("%q is nothing that can be taken out", key)
 	}
-	return nil
+	return err
 }
 
 // Describe tells a plan in words.
 func (p Plan) Describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d events for each of %s within %s; batches of %d, %d at a time\n", p.Events, strings.Join(p.Lanes, ", "), p.Span, p.BatchSize, p.Slots)
+	if p.Burst.Events > 0 {
+		fmt.Fprintf(&b, "  %d more for %s at %s\n", p.Burst.Events, p.Burst.Connector, p.Burst.At)
+	}
 	for _, f := range p.Faults {
 		where := f.Connector
 		if where == "" {

@@ -4,3 +4,6 @@ package simulation_test
 
 // defaultSeeds is how many seeds a plain run of the tests takes.
 const defaultSeeds = 400
+
+// defaultBurst is how many events a plain run queues at once.
+const defaultBurst = 1000

@@ -83,6 +83,10 @@ func candidates(p Plan) []Plan {
 	if p.Slots > 1 {
 		add(func(s *Plan) { s.Slots = 1 })
 	}
+	if p.Burst.Events > 0 {
+		add(func(s *Plan) { s.Burst = Burst{} })
+		add(func(s *Plan) { s.Burst.Events /= 2 })
+	}
 	if p.Events > 1 {
 		add(func(s *Plan) { s.Events = 1 })
 		add(func(s *Plan) { s.Events = p.Events / 2 })

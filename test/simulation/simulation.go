@@ -33,6 +33,16 @@ type Result struct {
 	Counts     map[string]int // what happened, by name: faults that struck, events, requests, duplicates by cause
 	Story      []string       // one line for each thing that happened, when the plan asks for it
 	Lasted     time.Duration  // of the simulated time
+	Events     []Fate
+}
+
+// Fate is what has become of an event.
+type Fate struct {
+	Connector, ID string
+	Burst         bool          // it is one of the plan's burst
+	Enqueued      time.Duration // when
+	Accepted      time.Duration // when first; 0 is never
+	Dead          bool          // it was a dead letter, perhaps for a time
 }
 
 // Run runs a plan. t is only there because synctest wants one: a violation does not fail it.
@@ -44,7 +54,7 @@ func Run(t *testing.T, plan Plan) Result {
 		w := newWorld(plan)
 		defer w.close(cancel)
 		w.run(ctx)
-		result = Result{Violations: w.violations, Counts: w.counts, Story: w.story, Lasted: w.since()}
+		result = Result{Violations: w.violations, Counts: w.counts, Story: w.story, Lasted: w.since(), Events: w.fates()}
 	})
 	return result
 }
@@ -83,7 +93,11 @@ func newWorld(plan Plan) *world {
 		counts: map[string]int{}, byBody: map[string]*event{}, byUID: map[string]*event{},
 		secrets: map[string]string{}, pending: map[string][]*event{}, numbers: map[string]int{},
 	}
-	w.sqs.Create(awstest.Queue{URL: deadLetterQueue, ARN: "arn:aws:sqs:eu-west-1:1:dead", Visibility: visibility})
+	dead := awstest.Queue{URL: deadLetterQueue, ARN: "arn:aws:sqs:eu-west-1:1:dead", Visibility: visibility}
+	if plan.Burst.Connector != "" {
+		dead.FirstID = firstDead
+	}
+	w.sqs.Create(dead)
 	w.sqs.Order = func(m awstest.Message) uint64 { return w.order(m) }
 	w.sqs.Twice = w.twice
 	w.sqs.Retire = w.retired
@@ -113,6 +127,7 @@ func (w *world) twice(m awstest.Message) bool {
 func (w *world) run(ctx context.Context) {
 	for _, l := range w.lanes {
 		w.spawn(func() { l.enqueue(ctx) })
+		w.spawn(func() { l.burst(ctx) })
 		w.spawn(func() { l.rotate(ctx) })
 		for slot := range w.plan.Slots {
 			m := &mapping{world: w, lane: l, slot: slot, url: l.queueURL, arn: l.queueARN}
@@ -126,6 +141,21 @@ func (w *world) run(ctx context.Context) {
 	}
 	w.settle(ctx)
 	w.checkEnd()
+}
+
+// fates are those of all events, in the order in which they were made.
+func (w *world) fates() []Fate {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []Fate
+	for _, l := range w.lanes {
+		for n, e := range l.events {
+			all = append(all, Fate{
+				Connector: l.name, ID: e.uid, Burst: n >= w.plan.Events, Enqueued: e.enqueuedAt, Accepted: e.acceptedAt, Dead: len(e.letters) > 0,
+			})
+		}
+	}
+	return all
 }
 
 // spawn starts a part of the world.

@@ -219,6 +219,7 @@ func TestPlansCanBeAskedForAgain(t *testing.T) {
 			p.Faults = p.Faults[1:]
 		}
 		p.Events, p.Replays = 3, nil
+		p.Burst = simulation.Burst{Connector: "elastic", Events: 7, At: 90 * time.Second}
 		again, err := simulation.ParsePlan(p.String())
 		if err != nil || again.Describe() != p.Describe() {
 			t.Fatalf("plan %s: %v\n%s\n%s", p, err, p.Describe(), again.Describe())
