@@ -142,9 +142,10 @@ corpus: ## keep a part of what fuzzing has found in testdata/fuzz
 fuzz: ## every fuzz target in turn: FUZZTIME=10s each
 	@GO='$(GO)' .ci/fuzz $(FUZZTIME)
 
-simulate: ## the whole system in a simulated world: SEEDS=1000, FROM=1, UPDATE=1 for docs/reliability.md; PLAN=seed tells one run's story
-	$(GO) test ./test/simulation -v -count=1 -timeout 0 $(if $(PLAN),-run '^TestPlan$$' -plan '$(PLAN)',-run '^TestSimulation$$' \
-		-seeds $(SEEDS) -from $(FROM) $(if $(UPDATE),-update '$(CURDIR)/docs/reliability.md'))
+simulate: ## the whole system in a simulated world: SEEDS=1000, FROM=1, or BURST=100000; UPDATE=1 writes docs/reliability.md; PLAN=seed tells one run's story
+	$(GO) test ./test/simulation -v -count=1 -timeout 0 $(if $(PLAN),-run '^TestPlan$$' -plan '$(PLAN)',\
+		$(if $(BURST),-run '^TestBurst$$' -burst $(BURST),-run '^TestSimulation$$' -seeds $(SEEDS) -from $(FROM)) \
+		$(if $(UPDATE),-update '$(CURDIR)/docs/reliability.md'))
 
 replay-many: ## siemctl replay of LETTERS=100000 dead letters in the local system, interrupted twice
 	LETTERS=$(or $(LETTERS),100000) $(GO) test -count=1 -timeout 1h ./cmd/siemctl -run '^TestAWS$$/^many$$' -v

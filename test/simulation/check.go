@@ -122,7 +122,7 @@ func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessag
 		return
 	}
 	p.mu.Lock()
-	own, last := slices.Clone(inv.said[e]), inv.last
+	own, last := slices.Clone(inv.decisive(e)), inv.last
 	arrived := inv.acked[e] > 0
 	p.mu.Unlock()
 	switch {
@@ -131,21 +131,25 @@ func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessag
 		if !strings.Contains(reason, "invalid event") {
 			p.broken("a dead letter says why", "%s: malformed %s has the reason %q", inv, e, reason)
 		}
-	case !slices.ContainsFunc(inv.decisive(e, own), func(a answer) bool { return explains(reason, a) }) && !explains(reason, last) && !strings.Contains(reason, "time for this batch"):
+	case !slices.ContainsFunc(own, func(a answer) bool { return explains(reason, a) }) && !explains(reason, last) && !strings.Contains(reason, "time for this batch"):
 		p.broken("a dead letter says why", "%s: %s has the reason %q, and the SIEM last said %+v, of the event %+v", inv, e, reason, last, own)
 	}
 }
 
-// decisive are the answers that may be an event's last: the last one, or any where the batch has the event more than once, as a
-// replay whose answer was lost makes it.
-func (i *invocation) decisive(e *event, said []answer) []answer {
+// decisive are the answers that may be an event's last: the last one; any where the batch has the event more than once, as a
+// replay whose answer was lost makes it; and where nothing was said of it, any that is about no event. The world is locked.
+func (i *invocation) decisive(e *event) []answer {
+	said := i.said[e]
+	if len(said) == 0 {
+		return i.unnamed
+	}
 	copies := 0
 	for _, r := range i.batch {
 		if r.event == e {
 			copies++
 		}
 	}
-	if copies > 1 || len(said) == 0 {
+	if copies > 1 {
 		return said
 	}
 	return said[len(said)-1:]
@@ -163,6 +167,9 @@ func explains(reason string, a answer) bool {
 		return false
 	case strings.Contains(reason, "refused alike"): // in the words that one of them met with
 		return true
+	}
+	if a.token == "" {
+		return true // its body had no words of ours
 	}
 	invocation := a.token[:strings.LastIndexByte(a.token, '-')+1] // a token ends in the number of the request
 	return strings.Contains(reason, invocation)

@@ -30,6 +30,7 @@ type invocation struct {
 	open    map[*event]int // of them, those over a connection of which only the end of the invocation tells whether it held
 	acked   map[*event]int // of them, those whose answer the function got
 	said    map[*event][]answer
+	unnamed []answer // about no event: to requests for a token, or for a connection
 	last    answer
 	waits   []int // seconds that answers have asked for
 	dead    map[string]bool
@@ -172,6 +173,9 @@ func (i *invocation) answer(events []*event, a answer) {
 	i.last = a
 	if a.retry > 0 {
 		i.waits = append(i.waits, a.retry)
+	}
+	if len(events) == 0 {
+		i.unnamed = append(i.unnamed, a)
 	}
 	for _, e := range events {
 		i.said[e] = append(i.said[e], a)

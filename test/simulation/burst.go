@@ -1,0 +1,74 @@
+package simulation
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Burst is many events at once for one connector, besides those that all of them get. No seed makes one.
+type Burst struct {
+	Connector string
+	Events    int
+	At        time.Duration
+}
+
+func (b Burst) String() string { return fmt.Sprintf("%s+%d+%s", b.Connector, b.Events, b.At) }
+
+// What is drawn for a message is drawn for its number. So the messages of the burst's connector, and the dead letters, are
+// numbered apart: the others have the same numbers without the burst.
+const (
+	firstOfBurst = 10_000_000
+	firstDead    = 20_000_000
+)
+
+func parseBurst(text string) (b Burst, err error) {
+	parts := strings.Split(text, "+")
+	if len(parts) != 3 || !slices.Contains(Connectors(), parts[0]) {
+		return b, fmt.Errorf("burst: expected a connector, a number and a time, found %q", text)
+	}
+	b.Connector = parts[0]
+	if b.Events, err = strconv.Atoi(parts[1]); err != nil || b.Events < 0 {
+		return b, fmt.Errorf("burst: expected a number, found %q", parts[1])
+	}
+	if b.At, err = time.ParseDuration(parts[2]); err != nil {
+		return b, fmt.Errorf("burst: expected a time, found %q", parts[2])
+	}
+	return b, nil
+}
+
+// NewBurst makes the plan of a burst for the first connector, ten minutes from the beginning, whose SIEM is down from then on
+// for so long. Five minutes after it is back an operator asks for a replay. The other SIEMs that speak HTTP answer 503 to one
+// request in twenty, and all connectors get an event every half minute or so.
+func NewBurst(events int, down time.Duration) Plan {
+	const (
+		at, notices, total = 10 * time.Minute, 5 * time.Minute, time.Hour
+		unavailable        = 3 // a 503, in statuses
+	)
+	lanes := Connectors()
+	p := Plan{
+		Seed: 1, Lanes: lanes, Events: 120, Span: total, BatchSize: 100, Slots: 2, Burst: Burst{lanes[0], events, at},
+		Replays: []Request{{at + down + notices, `{"limit":1000000}`}},
+	}
+	for _, kind := range []Kind{refused, resetBefore} { // what was connected before is reset
+		p.Faults = append(p.Faults, Fault{ID: len(p.Faults), Kind: kind, Connector: lanes[0], From: at, To: at + down, P: 1})
+	}
+	for _, lane := range lanes[1:] {
+		p.Faults = append(p.Faults, Fault{ID: len(p.Faults), Kind: status, Connector: lane, To: total, P: 0.05, N: unavailable})
+	}
+	return p
+}
+
+// burst is the platform, too, when it has much to say.
+func (l *lane) burst(ctx context.Context) {
+	events := l.events[l.plan.Events:]
+	if len(events) == 0 || !wait(ctx, l.plan.Burst.At-l.since()) {
+		return
+	}
+	for _, e := range events {
+		l.put(e)
+	}
+}

@@ -1,0 +1,160 @@
+package simulation_test
+
+import (
+	"flag"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/test/page"
+	"github.com/arbitex/siem-connectors/test/simulation"
+)
+
+var burst = flag.Int("burst", defaultBurst, "how many events to queue at once while a SIEM is down")
+
+// TestBurst: a burst that is queued while a SIEM is down is delivered when it is back, all of it; and the other connectors'
+// events are delivered at the very moment at which they are without the burst. Five attempts take some six minutes: in the
+// shorter outage everything stays queued, in the longer one everything becomes a dead letter, and is put back.
+func TestBurst(t *testing.T) {
+	var table strings.Builder
+	fmt.Fprintf(&table, "%d events for splunk at once, and a few for the other six connectors all the time.\n\n", *burst)
+	table.WriteString("| splunk is down for | dead letters | invocations for splunk | delivered after it is back | requests to all, without · with it |" +
+		" the others' events, before · during | moved by it | median delay, before · during | 99th percentile, before · during |\n" +
+		"| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	for _, o := range []struct {
+		down    time.Duration
+		letters int
+	}{{5 * time.Minute, 0}, {20 * time.Minute, *burst}} {
+		t.Run(o.down.String(), func(t *testing.T) {
+			b := runBurst(t, o.down)
+			b.checkPromises(t)
+			b.checkBurst(t, o.letters)
+			b.checkOthers(t)
+			t.Log(b.row())
+			table.WriteString(b.row() + "\n")
+		})
+	}
+	if *update != "" && !t.Failed() {
+		page.Hold(t, *update, "burst", table.String(), true)
+	}
+}
+
+// burstRun is a plan, and its runs with the burst and without.
+type burstRun struct {
+	plan          simulation.Plan
+	with, without simulation.Result
+	down, back    time.Duration // for how long the SIEM is down, and when it is up again
+	drained       time.Duration // when the last event of the burst is accepted
+}
+
+func runBurst(t *testing.T, down time.Duration) burstRun {
+	t.Helper()
+	b := burstRun{plan: simulation.NewBurst(*burst, down), down: down}
+	b.back = b.plan.Burst.At + down
+	b.with = simulation.Run(t, b.plan)
+	quiet := b.plan
+	quiet.Burst.Events = 0
+	b.without = simulation.Run(t, quiet)
+	for _, f := range b.with.Events {
+		if f.Burst {
+			b.drained = max(b.drained, f.Accepted)
+		}
+	}
+	return b
+}
+
+func (b *burstRun) checkPromises(t *testing.T) {
+	t.Helper()
+	for _, r := range []simulation.Result{b.with, b.without} {
+		for _, v := range r.Violations[:min(5, len(r.Violations))] {
+			t.Errorf("broken promise: %s", v)
+		}
+	}
+}
+
+// checkBurst: all of it was queued when the SIEM went down, and has come to it since, so many events as dead letters.
+func (b *burstRun) checkBurst(t *testing.T, want int) {
+	t.Helper()
+	events, letters := 0, 0
+	for _, f := range b.with.Events {
+		if !f.Burst {
+			continue
+		}
+		events++
+		if f.Dead {
+			letters++
+		}
+		if f.Enqueued != b.plan.Burst.At || f.Accepted < b.back {
+			t.Fatalf("event %s, enqueued at %s, is accepted at %s; the SIEM is down from %s to %s", f.ID, f.Enqueued, f.Accepted, b.plan.Burst.At, b.back)
+		}
+	}
+	if events != *burst || letters != want {
+		t.Errorf("%d events, of which %d were dead letters; expected %d and %d", events, letters, *burst, want)
+	}
+	if b.drained >= b.plan.Span {
+		t.Errorf("the burst is delivered at %s, when the others have no events any more", b.drained)
+	}
+}
+
+// checkOthers: the other connectors' events have the same fate without the burst, to the nanosecond.
+func (b *burstRun) checkOthers(t *testing.T) {
+	t.Helper()
+	if n, want := len(b.others(b.with)), b.plan.Events*(len(b.plan.Lanes)-1); n != want {
+		t.Fatalf("%d events of the other connectors, expected %d", n, want)
+	}
+	if n := b.moved(); n > 0 {
+		t.Errorf("the burst moves %d events of the other connectors", n)
+	}
+}
+
+// others are the events of the connectors that have no burst.
+func (b *burstRun) others(r simulation.Result) []simulation.Fate {
+	return slices.DeleteFunc(slices.Clone(r.Events), func(f simulation.Fate) bool { return f.Connector == b.plan.Burst.Connector })
+}
+
+// moved is how many of the others' events have another fate without the burst.
+func (b *burstRun) moved() (n int) {
+	with := b.others(b.with)
+	for i, f := range b.others(b.without) {
+		if f != with[i] {
+			n++
+		}
+	}
+	return n
+}
+
+// row is a row of the table.
+func (b *burstRun) row() string {
+	letters := 0
+	for _, f := range b.with.Events {
+		if f.Burst && f.Dead {
+			letters++
+		}
+	}
+	before, during := delays(b.others(b.with), 0, b.plan.Burst.At), delays(b.others(b.with), b.plan.Burst.At, b.drained)
+	return fmt.Sprintf("| %s | %d | %d | %s | %d · %d | %d · %d | %d | %s · %s | %s · %s |", b.down,
+		letters, b.with.Counts["invocations of "+b.plan.Burst.Connector], (b.drained - b.back).Round(time.Second),
+		b.without.Counts["requests"], b.with.Counts["requests"], len(before), len(during), b.moved(),
+		percentile(before, 50), percentile(during, 50), percentile(before, 99), percentile(during, 99))
+}
+
+// delays are the times from enqueueing to acceptance of the events enqueued from one time to another, the least first.
+func delays(events []simulation.Fate, from, to time.Duration) (all []time.Duration) {
+	for _, f := range events {
+		if f.Enqueued >= from && f.Enqueued < to {
+			all = append(all, f.Accepted-f.Enqueued)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// percentile is the delay that so many of a hundred events do not exceed.
+func percentile(delays []time.Duration, n int) time.Duration {
+	if len(delays) == 0 {
+		return 0
+	}
+	return delays[(len(delays)*n+99)/100-1].Round(10 * time.Millisecond)
+}
