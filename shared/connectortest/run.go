@@ -30,7 +30,7 @@ func Run(t *testing.T, s Subject) {
 	t.Run("slow", s.slow)
 	t.Run("redirect", s.redirect)
 	t.Run("leaks", s.leaks)
-	t.Run("settings", s.badSettings)
+	t.Run("settings", func(t *testing.T) { badSettings(t, s.Open) })
 }
 
 func (s Subject) accepts(t *testing.T) {
@@ -347,10 +347,11 @@ func (s Subject) leaks(t *testing.T) {
 // sent tells whether a secret goes over the wire as it is.
 func (s Subject) sent(secret string) bool { return !strings.HasPrefix(secret, "unsent-") }
 
-// badSettings opens the connector without any setting: every required one is named, in one error.
-func (s Subject) badSettings(t *testing.T) {
+// badSettings opens a connector without any setting: every required one is named, in one error.
+func badSettings(t *testing.T, open func(*settings.Settings) deliver.Connector) {
+	t.Helper()
 	set := settings.New(func(string) string { return "" }, nil)
-	s.Open(set)
+	open(set)
 	err := set.Err()
 	for _, a := range set.Asked() {
 		if a.Required && (err == nil || !strings.Contains(err.Error(), a.Name)) {
