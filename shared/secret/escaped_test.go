@@ -54,6 +54,18 @@ func TestRedactorUndoesEscapes(t *testing.T) {
 	}
 }
 
+// TestEscapedSecretIsCutWhole: what a secret was written with goes from its first byte to its last, and nothing beside it.
+func TestEscapedSecretIsCutWhole(t *testing.T) {
+	r := secret.NewRedactor(secret.New("to/ken=+value"))
+	for _, written := range []string{
+		`to\/ken=+value`, `to/ken\u003d+value`, `\u0074o/ken=+value`, `to/ken=+valu\x65`, "%74o%2Fken%3D%2Bvalue", "to&#x2F;ken=+value", `to\\\/ken=+value`,
+	} {
+		if got, want := r.Cut("before "+written+" behind"), "before [redacted] behind"; got != want {
+			t.Errorf("%s: %q, want %q", written, got, want)
+		}
+	}
+}
+
 func FuzzRedactor(f *testing.F) {
 	f.Add(`a "7f\3/`, `x\"7f\\3\/%41&lt;\ud83d`)
 	f.Fuzz(func(t *testing.T, value, text string) {
