@@ -136,25 +136,6 @@ func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessag
 	}
 }
 
-// decisive are the answers that may be an event's last: the last one; any where the batch has the event more than once, as a
-// replay whose answer was lost makes it; and where nothing was said of it, any that is about no event. The world is locked.
-func (i *invocation) decisive(e *event) []answer {
-	said := i.said[e]
-	if len(said) == 0 {
-		return i.unnamed
-	}
-	copies := 0
-	for _, r := range i.batch {
-		if r.event == e {
-			copies++
-		}
-	}
-	if copies > 1 {
-		return said
-	}
-	return said[len(said)-1:]
-}
-
 // explains tells whether a reason is about an answer: its status, and words that only this invocation has heard. Where a
 // batch is taken apart, the reason of an event that is given back may be the refusal of its neighbours.
 func explains(reason string, a answer) bool {

@@ -155,6 +155,25 @@ func (i *invocation) lastSaid(e *event) (answer, bool) {
 	return said[len(said)-1], true
 }
 
+// decisive are the answers that may be an event's last: the last one; any where the batch has the event more than once, as a
+// replay whose answer was lost makes it; and where nothing was said of it, any that is about no event. The world is locked.
+func (i *invocation) decisive(e *event) []answer {
+	said := i.said[e]
+	if len(said) == 0 {
+		return i.unnamed
+	}
+	copies := 0
+	for _, r := range i.batch {
+		if r.event == e {
+			copies++
+		}
+	}
+	if copies > 1 {
+		return said
+	}
+	return said[len(said)-1:]
+}
+
 // running tells whether the invocation is still under way.
 func (i *invocation) running() bool {
 	i.process.guard.Lock()
