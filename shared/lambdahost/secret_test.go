@@ -2,8 +2,6 @@ package lambdahost
 
 import (
 	"encoding/json"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -17,13 +15,19 @@ func FuzzParseSecret(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
+	const words = "is empty; is not JSON; is JSON, but no object; has keys whose values are no strings: "
 	f.Fuzz(func(t *testing.T, text string) {
+		text = strings.TrimSpace(text) // which takes more for white space than JSON does
 		values, err := parseSecret(text)
 		var object map[string]any
 		valid := json.Unmarshal([]byte(text), &object) == nil && object != nil
 		if err != nil {
+			shown := err.Error()
+			for key := range object {
+				shown = strings.ReplaceAll(shown, key, "")
+			}
 			for _, s := range append(leaves(object), text) {
-				if len(s) >= 8 && !strings.Contains(names(object), s) && strings.Contains(err.Error(), s) {
+				if len(s) >= 8 && !strings.Contains(words, s) && strings.Contains(shown, s) {
 					t.Errorf("the error shows %q: %v", s, err)
 				}
 			}
@@ -57,5 +61,3 @@ func leaves(value any) (texts []string) {
 	}
 	return texts
 }
-
-func names(object map[string]any) string { return strings.Join(slices.Collect(maps.Keys(object)), " ") }
