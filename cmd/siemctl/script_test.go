@@ -24,6 +24,7 @@ import (
 	"github.com/arbitex/siem-connectors/local/siem/pki"
 	"github.com/arbitex/siem-connectors/shared/deadletterhost"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
+	"github.com/arbitex/siem-connectors/test/need"
 )
 
 // TestMain lets this binary be siemctl in the scripts, and the functions' bootstrap in the local AWS: the folder it is linked
@@ -68,9 +69,7 @@ func TestOffline(t *testing.T) {
 }
 
 func TestAWS(t *testing.T) {
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("NOT TESTED: the local AWS needs python3, which is not installed")
-	}
+	need.Python(t)
 	w := deploy(t, "splunk", "sumo", "elastic")
 	t.Run("scripts", func(t *testing.T) { // its end waits for the scripts, which run in parallel
 		testscript.Run(t, testscript.Params{

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/arbitex/siem-connectors/test/need"
 )
 
 // patience bounds every wait of these tests; nothing is expected to take a tenth of it.
@@ -75,9 +76,7 @@ func builds(t *testing.T, names ...string) string {
 
 func deploy(t *testing.T, o Options) (*Cloud, *logged) {
 	t.Helper()
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("NOT TESTED: the local AWS needs python3, which is not installed")
-	}
+	need.Python(t)
 	logs := newLogged()
 	o.Venv, o.Logs = "../../build/venv", logs
 	c, err := Start(t.Context(), o)
@@ -275,9 +274,7 @@ func checkURLEvent(t *testing.T, c *Cloud) {
 func TestStopEndsEverythingAlsoWithItsContext(t *testing.T) {
 	o := small(t)
 	o.Venv = "../../build/venv"
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("NOT TESTED: the local AWS needs python3, which is not installed")
-	}
+	need.Python(t)
 	logs := newLogged()
 	o.Logs = logs
 	ctx, cancel := context.WithCancel(t.Context())

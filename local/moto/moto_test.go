@@ -9,13 +9,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/arbitex/siem-connectors/test/need"
 )
 
 // venv is the project's own, which the other packages' tests and the demo use too.
 const venv = "../../build/venv"
 
 func TestInstallThenStartThenStop(t *testing.T) {
-	needPython(t)
+	need.Python(t)
 	var progress strings.Builder
 	if err := Install(t.Context(), venv, &progress); err != nil {
 		t.Fatal(err)
@@ -44,7 +46,7 @@ func TestInstallThenStartThenStop(t *testing.T) {
 }
 
 func TestServerDiesWhenItsStandardInputCloses(t *testing.T) {
-	needPython(t)
+	need.Python(t)
 	if err := Install(t.Context(), venv, io.Discard); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +60,7 @@ func TestServerDiesWhenItsStandardInputCloses(t *testing.T) {
 }
 
 func TestStartSaysWhatPythonSaid(t *testing.T) {
-	needPython(t)
+	need.Python(t)
 	dir := t.TempDir()
 	if err := exec.CommandContext(t.Context(), "python3", "-m", "venv", "--without-pip", dir).Run(); err != nil {
 		t.Fatal(err)
@@ -70,7 +72,7 @@ func TestStartSaysWhatPythonSaid(t *testing.T) {
 }
 
 func TestStartGivesUpWithItsContext(t *testing.T) {
-	needPython(t)
+	need.Python(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := Install(t.Context(), venv, io.Discard); err != nil {
@@ -131,11 +133,4 @@ func get(t *testing.T, url string) int {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	return resp.StatusCode
-}
-
-func needPython(t *testing.T) {
-	t.Helper()
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("NOT TESTED: moto needs python3, which is not installed")
-	}
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/arbitex/siem-connectors/test/need"
 )
 
 // traffic is a queue with several clients at once.
@@ -26,7 +28,7 @@ type traffic struct {
 // TestQueueKeepsEveryMessageOnce is why server.py makes requests take turns: without that moto hands messages out twice
 // and, rarely, loses one. Python's threads are made to change a thousand times as often as usual here, so that it shows.
 func TestQueueKeepsEveryMessageOnce(t *testing.T) {
-	needPython(t)
+	need.Python(t)
 	if err := Install(t.Context(), venv, io.Discard); err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ func unquote(dst, src []byte) (n int) {
 // unescaped is what the letter of a short escape stands for, 0 where there is no such escape.
 var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
-// unicodeEscape decodes the \uXXXX at src[r], and the second half of a surrogate pair with it.
+// unicodeEscape decodes the \u and four hex digits at src[r], and the second half of a surrogate pair with it.
 func unicodeEscape(src []byte, r int) (char rune, end int) {
 	char = hex4(src[r+2:])
 	r += 6

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/local/moto"
 	"github.com/arbitex/siem-connectors/shared/awstest"
+	"github.com/arbitex/siem-connectors/test/need"
 )
 
 // queueAPI is what the simulation uses of SQS.
@@ -56,9 +56,7 @@ func TestQueueInMemory(t *testing.T) {
 
 func TestQueueOfMoto(t *testing.T) {
 	const venv = "../../build/venv"
-	if _, err := exec.LookPath("python3"); err != nil {
-		t.Skip("no python3: the model is not compared with moto")
-	}
+	need.Python(t)
 	if err := moto.Install(t.Context(), venv, io.Discard); err != nil {
 		t.Fatal(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/test/need"
 )
 
 // daemon is a syslog server as Debian builds it, which writes what it receives, line by line, to the file out.
@@ -104,7 +105,7 @@ func (d *daemon) program(t *testing.T) string {
 		_, err = os.Stat(path)
 	}
 	if err != nil {
-		t.Skipf("NOT TESTED: %s is not on this machine; `make syslog-daemons` gets it", d.name)
+		need.Missing(t, d.name+" is not on this machine; `make syslog-daemons` gets it")
 	}
 	return path
 }
