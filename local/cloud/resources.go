@@ -48,7 +48,7 @@ func newResources(ctx context.Context, c *Cloud) *resources {
 func (r *resources) makeAll() error {
 	t := r.cloud.template
 	ids := slices.Concat(t.IDs(stack.TypeQueue), t.IDs(stack.TypeBucket), t.IDs(stack.TypeSecret))
-	r.cloud.progress("making %d queues, %d buckets, %d secrets",
+	r.cloud.progress("making queues (%d), buckets (%d), secrets (%d)",
 		len(t.IDs(stack.TypeQueue)), len(t.IDs(stack.TypeBucket)), len(t.IDs(stack.TypeSecret)))
 	for _, id := range ids {
 		if _, err := r.Attribute(id, ""); err != nil {

@@ -8,16 +8,16 @@ import (
 	"sync"
 	"time"
 
+	"github.com/arbitex/siem-connectors/local/cloud"
 	"github.com/arbitex/siem-connectors/local/runtimeapi"
 )
 
 // meters keeps what the functions say of themselves in their metrics, and what their processes take. It is the writer of
 // their output, which it hands on.
 type meters struct {
-	log io.Writer
+	*cloud.Lines
 
 	mu      sync.Mutex
-	rest    []byte
 	tallies map[string]tally    // by connector
 	warm    map[string][]sample // by function
 	cold    []time.Duration     // first batches, whatever became of them
@@ -33,29 +33,13 @@ type sample struct {
 }
 
 func newMeters(log io.Writer) *meters {
-	return &meters{log: log, tallies: map[string]tally{}, warm: map[string][]sample{}}
-}
-
-// Write takes output as package cloud writes it: lines of "function | what it printed".
-func (m *meters) Write(b []byte) (int, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.rest = append(m.rest, b...)
-	for {
-		line, rest, ok := bytes.Cut(m.rest, []byte("\n"))
-		if !ok {
-			break
-		}
-		m.read(line)
-		m.rest = rest
-	}
-	m.rest = bytes.Clone(m.rest)
-	return m.log.Write(b)
+	m := &meters{tallies: map[string]tally{}, warm: map[string][]sample{}}
+	m.Lines = cloud.NewLines(log, m.read)
+	return m
 }
 
 // read enters a line of embedded metrics; others it ignores.
-func (m *meters) read(line []byte) {
-	_, printed, _ := bytes.Cut(line, []byte(" | "))
+func (m *meters) read(printed []byte) {
 	if !bytes.HasPrefix(printed, []byte(`{"_aws":`)) {
 		return
 	}
@@ -66,6 +50,8 @@ func (m *meters) read(line []byte) {
 	if json.Unmarshal(printed, &values) != nil {
 		return
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	sum := m.tallies[values.Connector]
 	sum.Received += values.Received
 	sum.Retried += values.Retried

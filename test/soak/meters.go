@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"github.com/arbitex/siem-connectors/local/cloud"
 )
 
 // counts is what the functions say of their batches in their metrics, by attempt: an event that came three times was
@@ -14,34 +16,19 @@ type counts struct{ Received, Delivered, Retried, DeadLettered, Requests int }
 
 // meters sums up the metrics among the lines that the functions print, and writes all lines on.
 type meters struct {
-	log io.Writer
+	*cloud.Lines
 
-	mu   sync.Mutex
-	rest []byte
-	sum  counts
+	mu  sync.Mutex
+	sum counts
 }
 
-func newMeters(log io.Writer) *meters { return &meters{log: log} }
-
-// Write takes output as package cloud writes it: lines of "function | what it printed".
-func (m *meters) Write(b []byte) (int, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.rest = append(m.rest, b...)
-	for {
-		line, rest, ok := bytes.Cut(m.rest, []byte("\n"))
-		if !ok {
-			break
-		}
-		m.read(line)
-		m.rest = rest
-	}
-	m.rest = bytes.Clone(m.rest)
-	return m.log.Write(b)
+func newMeters(log io.Writer) *meters {
+	m := &meters{}
+	m.Lines = cloud.NewLines(log, m.read)
+	return m
 }
 
-func (m *meters) read(line []byte) {
-	_, printed, _ := bytes.Cut(line, []byte(" | "))
+func (m *meters) read(printed []byte) {
 	var values struct {
 		counts
 		Connector string
@@ -49,6 +36,8 @@ func (m *meters) read(line []byte) {
 	if !bytes.HasPrefix(printed, []byte(`{"_aws":`)) || json.Unmarshal(printed, &values) != nil {
 		return
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.sum.Received += values.Received
 	m.sum.Delivered += values.Delivered
 	m.sum.Retried += values.Retried
@@ -64,8 +53,4 @@ func (m *meters) total() counts {
 }
 
 // note writes an error of the soak's own between the lines.
-func (m *meters) note(err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	_, _ = fmt.Fprintln(m.log, "soak |", err)
-}
+func (m *meters) note(err error) { fmt.Fprintln(m, "soak |", err) }
