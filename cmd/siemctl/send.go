@@ -4,9 +4,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/spf13/cobra"
@@ -126,12 +126,12 @@ func (a *app) eventsToSend(o sendOptions) ([]string, error) {
 		return bodies, nil
 	}
 	var parser event.Parser
-	var bad []error
+	var bad []string
 	err := a.eachEvent("--file", o.file, func(line int, body []byte) {
 		var e event.Event
 		parser.Reset()
 		if err := parser.Parse(body, &e); err != nil && len(bad) < maxBad {
-			bad = append(bad, fmt.Errorf("line %d: %w", line, err))
+			bad = append(bad, fmt.Sprintf("line %d: %v", line, err))
 		}
 		bodies = append(bodies, string(body))
 	})
@@ -141,7 +141,7 @@ func (a *app) eventsToSend(o sendOptions) ([]string, error) {
 	case len(bodies) == 0:
 		return nil, usage("--file: expected events, one a line, %s has none", o.file)
 	case bad != nil && !o.force:
-		return nil, usage("--file %s: not an event (--force sends it all the same, to become a dead letter): %w", o.file, errors.Join(bad...))
+		return nil, usage("--file %s: not an event (--force sends it all the same, to become a dead letter): %s", o.file, strings.Join(bad, "; "))
 	}
 	return bodies, nil
 }
