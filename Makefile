@@ -42,7 +42,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 demo: build ## the whole system on this machine: EVENTS=file.jsonl, COUNT=1000, SEED=1, KEEP=1 to stay up
-	$(GO) run ./local
+	$(GO) run ./emulator
 
 test: vet unit guards e2e modules ## go vet, unit tests with -race, end-to-end tests
 

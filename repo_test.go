@@ -40,8 +40,8 @@ func TestFunctionsHaveTheStandardFiles(t *testing.T) {
 	known := []string{"deadletter", "replay"}
 	for _, c := range connectors {
 		known = append(known, c.folder)
-		for _, name := range []string{"main.go", "README.md", "connector/connector.go", "connector/config.go", "connector/answer.go"} {
-			if c.folder == "qradar" && name == "connector/answer.go" {
+		for _, name := range []string{"main.go", "README.md", "connector/connector.go", "connector/config.go", "connector/response.go"} {
+			if c.folder == "qradar" && name == "connector/response.go" {
 				continue // syslog answers nothing
 			}
 			want = append(want, "functions/"+c.folder+"/"+name)

@@ -20,7 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/arbitex/siem-connectors/local/cloud"
+	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 

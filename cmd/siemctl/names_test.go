@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/all"
-	"github.com/arbitex/siem-connectors/local/siem/pki"
-	"github.com/arbitex/siem-connectors/local/siem/xsiam"
-	"github.com/arbitex/siem-connectors/test/page"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/siem/xsiam"
+	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
 var update = flag.Bool("update", false, "write the table of README.md anew")
@@ -193,7 +193,7 @@ func newBench(t *testing.T, name string, other *pki.Authority) *bench {
 	b := &bench{other: other, env: map[string]string{"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "eu-central-1"}}
 	options := siem.Options{Authority: authority, Plain: name != "splunk" && name != "elastic" && name != "qradar", Listen: listen}
 	b.options = options
-	for _, entry := range all.List() {
+	for _, entry := range catalog.List() {
 		if entry.Name == name {
 			if b.sim, err = entry.New(options); err != nil {
 				t.Fatal(err)
@@ -245,7 +245,7 @@ func TestCheckNamesTheSetting(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "| %s | `%s` | %s | %s | %s |\n", c.connector, c.setting, c.how, r.Step, cell(r))
 	}
-	page.Hold(t, "README.md", "checks", table.String(), *update)
+	docgen.Hold(t, "README.md", "checks", table.String(), *update)
 }
 
 // cell is what the check says, as a table's cell holds it: for a wrong setting the cause says it all.

@@ -18,13 +18,13 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/arbitex/siem-connectors/local/cloud"
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/all"
-	"github.com/arbitex/siem-connectors/local/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/cloud"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 	"github.com/arbitex/siem-connectors/shared/deadletterhost"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
-	"github.com/arbitex/siem-connectors/test/need"
 )
 
 // TestMain lets this binary be siemctl in the scripts, and the functions' bootstrap in the local AWS: the folder it is linked
@@ -69,7 +69,7 @@ func TestOffline(t *testing.T) {
 }
 
 func TestAWS(t *testing.T) {
-	need.Python(t)
+	testenv.Python(t)
 	w := deploy(t, "splunk", "sumo", "elastic")
 	t.Run("scripts", func(t *testing.T) { // its end waits for the scripts, which run in parallel
 		testscript.Run(t, testscript.Params{
@@ -125,7 +125,7 @@ func deploy(t *testing.T, wanted ...string) *world {
 		Parameters: map[string]string{"BackoffInitialSeconds": "1", "BackoffMaxSeconds": "1", "PauseElastic": "true"}, Environment: map[string]map[string]string{},
 	}
 	link(t, dir, append([]string{"deadletter", "replay"}, wanted...))
-	for _, entry := range all.List() {
+	for _, entry := range catalog.List() {
 		if !slices.Contains(wanted, entry.Name) {
 			continue
 		}

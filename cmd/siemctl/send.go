@@ -13,8 +13,8 @@ import (
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
 )
 
 // senders is how many batches are on their way at once.

@@ -5,14 +5,14 @@ import (
 	"maps"
 	"strings"
 
-	"github.com/arbitex/siem-connectors/local/stack"
+	"github.com/arbitex/siem-connectors/internal/samtemplate"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // offline stands for what AWS would make of the template's resources: a name that tells which it is.
 type offline struct{}
 
-// Attribute implements stack.Attributes.
+// Attribute implements samtemplate.Attributes.
 func (offline) Attribute(id, name string) (string, error) {
 	if name == "" {
 		return "https://made-by-aws.example.com/" + id, nil
@@ -28,7 +28,7 @@ func (a *app) validateTemplate(v *validation, list []connector, secret settings.
 		return err
 	}
 	region := orElse(a.options.Region, "us-east-1")
-	t, err := stack.Load(o.template, stack.Options{Parameters: parameters, Region: region, AccountID: "123456789012", StackName: a.options.Stack})
+	t, err := samtemplate.Load(o.template, samtemplate.Options{Parameters: parameters, Region: region, AccountID: "123456789012", StackName: a.options.Stack})
 	if err != nil {
 		for _, problem := range apart(err) {
 			v.add(isError, "template", "%s", problem)

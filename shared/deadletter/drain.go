@@ -11,10 +11,11 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/intake"
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
-	"github.com/arbitex/siem-connectors/shared/metrics"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/sqsbatch"
+	"github.com/arbitex/siem-connectors/shared/sqsevent"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // Drain writes the messages of the dead-letter queue to S3. It is safe for concurrent use.
@@ -34,7 +35,7 @@ func NewDrain(s *settings.Settings, store Putter, o Options) (*Drain, error) {
 	for c, url := range readQueues(s) {
 		d.queues[queueName(url)] = c
 	}
-	d.attempts = intake.ReadBackoff(s).Attempts
+	d.attempts = sqsbatch.ReadBackoff(s).Attempts
 	if err := s.Err(); err != nil {
 		return nil, err
 	}
@@ -57,7 +58,7 @@ const drainReserve = time.Second
 // there, and no second ones. An error means that nothing was written. The payload is spoilt.
 func (d *Drain) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	start := d.Now()
-	var p intake.Payload
+	var p sqsevent.Payload
 	if err := p.Read(payload); err != nil {
 		return nil, err
 	}
@@ -80,7 +81,7 @@ func (d *Drain) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 }
 
 // sort makes records of messages, by connector. A message that stands in the event twice is taken once.
-func (d *Drain) sort(messages []intake.Message) []*batch {
+func (d *Drain) sort(messages []sqsevent.Message) []*batch {
 	var batches []*batch
 	seen := make(map[string]bool, len(messages))
 	for i := range messages {
@@ -107,7 +108,7 @@ const maxError = 4096
 
 // record reads the attributes of a message. Nothing in it depends on when or how often the message was received, so that
 // a repeated batch has the same content.
-func (d *Drain) record(m *intake.Message) Record {
+func (d *Drain) record(m *sqsevent.Message) Record {
 	r := Record{
 		Connector: d.connector(m),
 		Error:     bound(string(m.Attribute("error")), maxError),
@@ -131,7 +132,7 @@ func (d *Drain) record(m *intake.Message) Record {
 }
 
 // connector tells where a message comes from: by its own word, or by the queue that SQS moved it from.
-func (d *Drain) connector(m *intake.Message) string {
+func (d *Drain) connector(m *sqsevent.Message) string {
 	if name := string(m.Attribute("connector")); name != "" {
 		if slices.Contains(connectors[:], name) {
 			return name
@@ -226,8 +227,8 @@ func (d *Drain) report(ctx context.Context, batches []*batch, received int, took
 			continue
 		}
 		objects, drained = objects+1, drained+len(b.ids)
-		value := metrics.Value{Name: "Drained", Unit: metrics.Count, Number: float64(len(b.ids))}
-		if err := metrics.Write(d.Metrics, d.Now(), b.connector, value); err != nil {
+		value := telemetry.Value{Name: "Drained", Unit: telemetry.Count, Number: float64(len(b.ids))}
+		if err := telemetry.Write(d.Metrics, d.Now(), b.connector, value); err != nil {
 			failures = append(failures, err.Error())
 		}
 	}

@@ -15,8 +15,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/arbitex/siem-connectors/shared/metrics"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // Sender is what the replay needs of SQS. *sqs.Client is one.
@@ -196,9 +196,9 @@ func (r *Replay) report(ctx context.Context, run *run, caller string, took time.
 		if replayed == 0 && skipped == 0 {
 			continue
 		}
-		err := metrics.Write(r.Metrics, r.Now(), c,
-			metrics.Value{Name: "Replayed", Unit: metrics.Count, Number: float64(replayed)},
-			metrics.Value{Name: "Skipped", Unit: metrics.Count, Number: float64(skipped)})
+		err := telemetry.Write(r.Metrics, r.Now(), c,
+			telemetry.Value{Name: "Replayed", Unit: telemetry.Count, Number: float64(replayed)},
+			telemetry.Value{Name: "Skipped", Unit: telemetry.Count, Number: float64(skipped)})
 		if err != nil {
 			r.Log.LogAttrs(ctx, slog.LevelError, "metrics", slog.String("error", err.Error()))
 		}

@@ -15,7 +15,7 @@ import (
 	"slices"
 
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // Connector knows one SIEM: its wire format, its limits, its answers. It is immutable but for its connections and caches,
@@ -59,9 +59,9 @@ func (f Format) recordLimit() int {
 
 // Batch is one request's worth of records. It is the engine's, and reused when Send has returned.
 type Batch struct {
-	Body   []byte         // as Format says
-	Events []*event.Event // in the order of the records
-	Meter  *meter.Meter   // for the sender to count requests and bytes
+	Body   []byte           // as Format says
+	Events []*event.Event   // in the order of the records
+	Meter  *telemetry.Meter // for the sender to count requests and bytes
 
 	spans    []span // of the records in Body
 	warnings []string

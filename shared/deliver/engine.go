@@ -6,8 +6,8 @@ import (
 	"sync"
 
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/fault"
-	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // Source gives the connector to use.
@@ -32,8 +32,8 @@ const (
 // Outcome is what has become of one event, and why.
 type Outcome struct {
 	State     State
-	Fault     *fault.Fault // nil when Delivered
-	Shortened bool         // delivered with less than the whole event
+	Fault     *failure.Fault // nil when Delivered
+	Shortened bool           // delivered with less than the whole event
 }
 
 // Item is one event to deliver.
@@ -44,7 +44,7 @@ type Item struct {
 
 // Report says what the delivery of a batch took.
 type Report struct {
-	meter.Meter
+	telemetry.Meter
 	Warnings []string // what the SIEM let us know although it took the events
 }
 
@@ -78,12 +78,12 @@ type run struct {
 	format    Format
 	items     []Item
 	outcomes  []Outcome
-	meter     meter.Meter
+	meter     telemetry.Meter
 
 	batch   Batch
-	sent    []int        // the items of batch
-	todo    []int        // all items at first
-	stopped *fault.Fault // why nothing more is sent
+	sent    []int          // the items of batch
+	todo    []int          // all items at first
+	stopped *failure.Fault // why nothing more is sent
 
 	renewed  bool // the credential has been renewed
 	accepted int  // records the SIEM took
@@ -164,13 +164,13 @@ func (r *run) encode(i int) bool {
 	start := len(r.batch.Body)
 	body, shortened, err := r.connector.Append(r.batch.Body, r.items[i].Event)
 	if err != nil {
-		r.outcomes[i] = Outcome{State: Rejected, Fault: &fault.Fault{Kind: fault.Rejected, Code: unencodable, Err: err}}
+		r.outcomes[i] = Outcome{State: Rejected, Fault: &failure.Fault{Kind: failure.Rejected, Code: unencodable, Err: err}}
 		return false
 	}
 	r.batch.Body = body
 	if size, limit := len(body)-start, r.format.recordLimit(); limit > 0 && size > limit {
-		r.outcomes[i] = Outcome{State: Rejected, Fault: &fault.Fault{
-			Kind: fault.Rejected, Code: unencodable,
+		r.outcomes[i] = Outcome{State: Rejected, Fault: &failure.Fault{
+			Kind: failure.Rejected, Code: unencodable,
 			Detail: fmt.Sprintf("the event takes %d bytes as a record, and the SIEM takes at most %d", size, limit),
 		}}
 		return false
@@ -185,7 +185,7 @@ const unencodable = "not sent"
 // send makes the request of the packed batch, unless time is up.
 func (r *run) send() error {
 	if err := r.ctx.Err(); err != nil {
-		return &fault.Fault{Detail: "not sent: the time for this batch is over", Err: err}
+		return &failure.Fault{Detail: "not sent: the time for this batch is over", Err: err}
 	}
 	return r.connector.Send(r.ctx, &r.batch)
 }
@@ -200,9 +200,9 @@ func (r *run) settle(err error) {
 		r.settlePartial(p)
 		return
 	}
-	f := fault.Of(err)
+	f := failure.Of(err)
 	switch {
-	case f.Kind == fault.Denied && !r.renewed:
+	case f.Kind == failure.Denied && !r.renewed:
 		r.renewed = true
 		r.use(r.source.Renew(r.ctx))
 		r.deliver(clone(r.sent))
@@ -223,12 +223,12 @@ func (r *run) accept(items []int) {
 }
 
 // fail gives items the outcome that f means for each of them, and stops the run where f is about the way to the SIEM.
-func (r *run) fail(items []int, f *fault.Fault) {
+func (r *run) fail(items []int, f *failure.Fault) {
 	state := Retry
 	switch f.Kind {
-	case fault.TooLarge, fault.Rejected:
+	case failure.TooLarge, failure.Rejected:
 		state = Rejected
-	case fault.Transient, fault.Throttled, fault.Denied, fault.Held, fault.Unjudged:
+	case failure.Transient, failure.Throttled, failure.Denied, failure.Held, failure.Unjudged:
 		if stops(f) {
 			r.stopped = f
 		}
@@ -239,14 +239,14 @@ func (r *run) fail(items []int, f *fault.Fault) {
 }
 
 // stops tells whether a failure would befall the next request as well: then the rest of the batch waits with it.
-func stops(f *fault.Fault) bool {
+func stops(f *failure.Fault) bool {
 	const unavailable = 503
 	switch f.Kind {
-	case fault.Transient:
+	case failure.Transient:
 		return f.Status == 0 || f.Status == unavailable
-	case fault.Throttled, fault.Denied, fault.Held:
+	case failure.Throttled, failure.Denied, failure.Held:
 		return true
-	case fault.TooLarge, fault.Rejected, fault.Unjudged:
+	case failure.TooLarge, failure.Rejected, failure.Unjudged:
 	}
 	return false
 }
@@ -254,16 +254,16 @@ func stops(f *fault.Fault) bool {
 // settlePartial takes the verdicts one by one. Records that were not judged are sent again at once.
 func (r *run) settlePartial(p *Partial) {
 	if len(p.Verdicts) != len(r.sent) {
-		r.fail(r.sent, &fault.Fault{Detail: fmt.Sprintf("%d verdicts for %d records", len(p.Verdicts), len(r.sent))})
+		r.fail(r.sent, &failure.Fault{Detail: fmt.Sprintf("%d verdicts for %d records", len(p.Verdicts), len(r.sent))})
 		return
 	}
 	items := clone(r.sent)
 	var again []int
 	for n, i := range items {
-		switch f := fault.Of(p.Verdicts[n]); {
+		switch f := failure.Of(p.Verdicts[n]); {
 		case f == nil:
 			r.accept(items[n : n+1])
-		case f.Kind == fault.Unjudged:
+		case f.Kind == failure.Unjudged:
 			again = append(again, i)
 		default:
 			r.outcomes[i] = Outcome{State: stateOf(f), Fault: f}
@@ -272,8 +272,8 @@ func (r *run) settlePartial(p *Partial) {
 	r.sendAgain(again, len(items))
 }
 
-func stateOf(f *fault.Fault) State {
-	if f.Kind == fault.Rejected || f.Kind == fault.TooLarge {
+func stateOf(f *failure.Fault) State {
+	if f.Kind == failure.Rejected || f.Kind == failure.TooLarge {
 		return Rejected
 	}
 	return Retry
@@ -285,7 +285,7 @@ func (r *run) sendAgain(items []int, of int) {
 	if len(items) < of {
 		r.stalled = false
 	} else if r.stalled {
-		r.fail(items, &fault.Fault{Detail: "the SIEM leaves the same records unjudged again and again"})
+		r.fail(items, &failure.Fault{Detail: "the SIEM leaves the same records unjudged again and again"})
 		return
 	} else {
 		r.stalled = true

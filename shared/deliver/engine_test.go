@@ -12,7 +12,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // script is a SIEM in a function: records are the events' ids.
@@ -96,7 +96,7 @@ func states(out []deliver.Outcome) string {
 			b.WriteByte('?')
 		case o.State == deliver.Rejected:
 			b.WriteByte('x')
-		case o.Fault.Kind == fault.Held || o.Fault.Kind == fault.Denied:
+		case o.Fault.Kind == failure.Held || o.Fault.Kind == failure.Denied:
 			b.WriteByte('h')
 		default:
 			b.WriteByte('r')
@@ -122,11 +122,11 @@ func refuses(err error, bad ...string) func([]string) error {
 }
 
 var (
-	rejected = &fault.Fault{Kind: fault.Rejected, Status: 400}
-	tooLarge = &fault.Fault{Kind: fault.TooLarge, Status: 413}
-	denied   = &fault.Fault{Kind: fault.Denied, Status: 401}
-	busy     = &fault.Fault{Kind: fault.Transient, Status: 503}
-	broken   = &fault.Fault{Kind: fault.Transient, Status: 500}
+	rejected = &failure.Fault{Kind: failure.Rejected, Status: 400}
+	tooLarge = &failure.Fault{Kind: failure.TooLarge, Status: 413}
+	denied   = &failure.Fault{Kind: failure.Denied, Status: 401}
+	busy     = &failure.Fault{Kind: failure.Transient, Status: 503}
+	broken   = &failure.Fault{Kind: failure.Transient, Status: 500}
 )
 
 func TestOutcomes(t *testing.T) {
@@ -142,7 +142,7 @@ func TestOutcomes(t *testing.T) {
 		"busy":                      {numbered(3), always(busy), "rrr", 1},
 		"broken":                    {numbered(3), always(broken), "rrr", 1},
 		"denied":                    {numbered(2), always(denied), "hh", 2},
-		"held":                      {numbered(2), always(&fault.Fault{Kind: fault.Held}), "hh", 1},
+		"held":                      {numbered(2), always(&failure.Fault{Kind: failure.Held}), "hh", 1},
 		"alone and refused":         {numbered(1), always(rejected), "x", 1},
 		"alone and too large":       {numbered(1), always(tooLarge), "x", 1},
 		"both refused":              {numbered(2), always(rejected), "hh", 3},
@@ -154,7 +154,7 @@ func TestOutcomes(t *testing.T) {
 		"one refused, one not sent": {[]string{"a", "unencodable"}, always(rejected), "xx", 1},
 		"shortened":                 {[]string{"shortened", "b"}, accept, "dd", 1},
 		"verdicts that do not fit":  {numbered(2), always(&deliver.Partial{Verdicts: make([]error, 3)}), "rr", 1},
-		"unjudged for ever":         {numbered(2), always(&deliver.Partial{Verdicts: []error{&fault.Fault{Kind: fault.Unjudged}, &fault.Fault{Kind: fault.Unjudged}}}), "rr", 2},
+		"unjudged for ever":         {numbered(2), always(&deliver.Partial{Verdicts: []error{&failure.Fault{Kind: failure.Unjudged}, &failure.Fault{Kind: failure.Unjudged}}}), "rr", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{format: deliver.Format{Separator: ","}, answer: c.answer}
@@ -212,10 +212,10 @@ func TestStops(t *testing.T) {
 		err      error
 		requests int
 	}{
-		"network":   {&fault.Fault{}, 1},
+		"network":   {&failure.Fault{}, 1},
 		"busy":      {busy, 1},
-		"throttled": {&fault.Fault{Kind: fault.Throttled, Status: 429}, 1},
-		"held":      {&fault.Fault{Kind: fault.Held, Status: 404}, 1},
+		"throttled": {&failure.Fault{Kind: failure.Throttled, Status: 429}, 1},
+		"held":      {&failure.Fault{Kind: failure.Held, Status: 404}, 1},
 		"denied":    {denied, 2},
 		"broken":    {broken, 3},
 	} {
@@ -246,7 +246,7 @@ func TestPartial(t *testing.T) {
 			if strings.HasPrefix(id, "bad") {
 				p.Verdicts[i] = rejected
 				for j := i + 1; j < len(ids); j++ {
-					p.Verdicts[j] = &fault.Fault{Kind: fault.Unjudged}
+					p.Verdicts[j] = &failure.Fault{Kind: failure.Unjudged}
 				}
 				return p
 			}
@@ -345,7 +345,7 @@ func randomAnswer(rng *rand.Rand, poison int, ids []string, taken map[string]int
 	isBad := func(id string) bool { return poison > 0 && (int(id[3])+int(id[2])*7)%7 < poison-1 }
 	switch rng.IntN(12) {
 	case 0:
-		return &fault.Fault{Kind: fault.Kind(rng.IntN(4)), Status: 500 + rng.IntN(5)}
+		return &failure.Fault{Kind: failure.Kind(rng.IntN(4)), Status: 500 + rng.IntN(5)}
 	case 1:
 		return errors.New("what?")
 	case 2, 3, 4:
@@ -356,7 +356,7 @@ func randomAnswer(rng *rand.Rand, poison int, ids []string, taken map[string]int
 				p.Verdicts[i] = rejected
 				refused[id] = true
 			case 1:
-				p.Verdicts[i] = &fault.Fault{Kind: fault.Unjudged}
+				p.Verdicts[i] = &failure.Fault{Kind: failure.Unjudged}
 			case 2:
 				p.Verdicts[i] = busy
 			default:

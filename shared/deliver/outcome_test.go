@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // TestOutcomesAreCleared: what stands in the outcomes before is not what has become of these events.
@@ -40,9 +40,9 @@ func TestVerdictsDoNotFit(t *testing.T) {
 
 // TestRefusedForDifferentReasons: when every event is refused, and not all alike, the events are to blame.
 func TestRefusedForDifferentReasons(t *testing.T) {
-	for name, other := range map[string]*fault.Fault{
-		"another code":   {Kind: fault.Rejected, Status: 400, Code: "12"},
-		"another status": {Kind: fault.Rejected, Status: 422},
+	for name, other := range map[string]*failure.Fault{
+		"another code":   {Kind: failure.Rejected, Status: 400, Code: "12"},
+		"another status": {Kind: failure.Rejected, Status: 422},
 	} {
 		s := &script{answer: func(ids []string) error {
 			if slices.Contains(ids, "a") {

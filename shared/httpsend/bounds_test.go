@@ -15,19 +15,19 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/secret"
 )
 
 // TestKindOf: what a status means where a SIEM's documents say nothing else.
 func TestKindOf(t *testing.T) {
-	want := map[int]fault.Kind{
-		301: fault.Held, 302: fault.Held, 304: fault.Held, 307: fault.Held, 308: fault.Held,
-		400: fault.Rejected, 422: fault.Rejected, 401: fault.Denied, 403: fault.Denied,
-		404: fault.Held, 405: fault.Held, 407: fault.Held, 410: fault.Held, 415: fault.Held,
-		413: fault.TooLarge, 429: fault.Throttled,
-		0: fault.Transient, 100: fault.Transient, 200: fault.Transient, 402: fault.Transient, 408: fault.Transient, 418: fault.Transient,
-		500: fault.Transient, 501: fault.Transient, 502: fault.Transient, 503: fault.Transient, 504: fault.Transient, 599: fault.Transient, 999: fault.Transient,
+	want := map[int]failure.Kind{
+		301: failure.Held, 302: failure.Held, 304: failure.Held, 307: failure.Held, 308: failure.Held,
+		400: failure.Rejected, 422: failure.Rejected, 401: failure.Denied, 403: failure.Denied,
+		404: failure.Held, 405: failure.Held, 407: failure.Held, 410: failure.Held, 415: failure.Held,
+		413: failure.TooLarge, 429: failure.Throttled,
+		0: failure.Transient, 100: failure.Transient, 200: failure.Transient, 402: failure.Transient, 408: failure.Transient, 418: failure.Transient,
+		500: failure.Transient, 501: failure.Transient, 502: failure.Transient, 503: failure.Transient, 504: failure.Transient, 599: failure.Transient, 999: failure.Transient,
 	}
 	for status, kind := range want {
 		if got := KindOf(status); got != kind {
@@ -186,7 +186,7 @@ func TestOwnSecretIsCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if text := a.Fault(fault.Rejected, "", "").Error(); strings.Contains(text, "only-once") || !strings.Contains(text, "Bearer [redacted]") {
+	if text := a.Fault(failure.Rejected, "", "").Error(); strings.Contains(text, "only-once") || !strings.Contains(text, "Bearer [redacted]") {
 		t.Errorf("fault: %s", text)
 	}
 }

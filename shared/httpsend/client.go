@@ -19,9 +19,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/meter"
 	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // Config is what a client is made of.
@@ -111,7 +111,7 @@ type Request struct {
 	Body   []byte       // uncompressed; read only until Do returns
 	Plain  bool         // never compress the body, whatever the client is configured to
 	Secret secret.Value // what this request alone must not leak: a token, a signature; the Redactor knows the rest
-	Meter  *meter.Meter
+	Meter  *telemetry.Meter
 }
 
 // Answer is what came back.

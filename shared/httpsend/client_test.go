@@ -23,9 +23,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
-	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/secret"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 func serve(t *testing.T, secure bool, h http.HandlerFunc) *httptest.Server {
@@ -69,7 +69,7 @@ func TestRequest(t *testing.T) {
 	c := New(Config{Timeout: 5 * time.Second, Gzip: true, RootCAs: pool(srv)})
 	sent := strings.Repeat("some event ", 1000)
 	header := http.Header{"Authorization": {"x"}}
-	var m meter.Meter
+	var m telemetry.Meter
 	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL+"/path"), Header: header, Body: []byte(sent), Meter: &m})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func TestRequest(t *testing.T) {
 	if m.Requests != 1 || m.Bytes != int64(len(body)) || len(header) != 1 {
 		t.Errorf("counted %+v for %d bytes, header now %v", m, len(body), header)
 	}
-	if f := a.Fault(fault.Transient, "7", ""); f.RetryAfter != 3*time.Second || f.Error() != `status 418, code 7: "hello"` {
+	if f := a.Fault(failure.Transient, "7", ""); f.RetryAfter != 3*time.Second || f.Error() != `status 418, code 7: "hello"` {
 		t.Errorf("fault: %v %v", f, f.RetryAfter)
 	}
 }
@@ -110,7 +110,7 @@ func TestAnswerIsBounded(t *testing.T) {
 	if err != nil || len(a.Body) != 5000 || a.Broken == nil {
 		t.Errorf("%v, %d bytes, broken %v", err, len(a.Body), a.Broken)
 	}
-	if f := a.Fault(fault.Transient, "", ""); len(f.Error()) > 4*fault.MaxQuote {
+	if f := a.Fault(failure.Transient, "", ""); len(f.Error()) > 4*failure.MaxQuote {
 		t.Errorf("%d bytes of it are quoted", len(f.Error()))
 	}
 }
@@ -172,25 +172,25 @@ func TestNetworkFaults(t *testing.T) {
 	for name, c := range map[string]struct {
 		url  string
 		cas  *x509.CertPool
-		step fault.Step
-		kind fault.Kind
+		step failure.Step
+		kind failure.Kind
 		hint string
 	}{
-		"no such host":   {"https://no-such-host.invalid/", nil, fault.DNS, fault.Transient, "host name in THE_URL"},
-		"refused":        {"https://" + closed.Addr().String(), nil, fault.Connect, fault.Transient, "host and port in THE_URL"},
-		"unknown CA":     {good.URL, otherPool, fault.TLS, fault.Held, `set THE_CA to the CA that signed "CN=test CA"`},
-		"wrong name":     {other.URL, otherPool, fault.TLS, fault.Held, "another name"},
-		"expired":        {old.URL, oldPool, fault.TLS, fault.Held, "expired"},
-		"wants client":   {mutual.URL, mutualPool, fault.TLS, fault.Held, "client certificate"},
-		"old TLS":        {tls11.URL, tls11Pool, fault.TLS, fault.Held, "versions"},
-		"no TLS there":   {strings.Replace(plain.URL, "http:", "https:", 1), goodPool, fault.TLS, fault.Held, "does not speak TLS"},
-		"silent":         {"https://" + silent.Addr().String(), nil, fault.TLS, fault.Transient, "handshake"},
-		"silent, no TLS": {"http://" + silent.Addr().String(), nil, fault.Request, fault.Transient, ""},
+		"no such host":   {"https://no-such-host.invalid/", nil, failure.DNS, failure.Transient, "host name in THE_URL"},
+		"refused":        {"https://" + closed.Addr().String(), nil, failure.Connect, failure.Transient, "host and port in THE_URL"},
+		"unknown CA":     {good.URL, otherPool, failure.TLS, failure.Held, `set THE_CA to the CA that signed "CN=test CA"`},
+		"wrong name":     {other.URL, otherPool, failure.TLS, failure.Held, "another name"},
+		"expired":        {old.URL, oldPool, failure.TLS, failure.Held, "expired"},
+		"wants client":   {mutual.URL, mutualPool, failure.TLS, failure.Held, "client certificate"},
+		"old TLS":        {tls11.URL, tls11Pool, failure.TLS, failure.Held, "versions"},
+		"no TLS there":   {strings.Replace(plain.URL, "http:", "https:", 1), goodPool, failure.TLS, failure.Held, "does not speak TLS"},
+		"silent":         {"https://" + silent.Addr().String(), nil, failure.TLS, failure.Transient, "handshake"},
+		"silent, no TLS": {"http://" + silent.Addr().String(), nil, failure.Request, failure.Transient, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := New(Config{Timeout: time.Second, RootCAs: c.cas, URLSetting: "THE_URL", CASetting: "THE_CA"})
 			_, err := client.Do(context.Background(), Request{URL: mustParse(t, c.url), Body: []byte("x")})
-			f := fault.Of(err)
+			f := failure.Of(err)
 			if f == nil || f.Step != c.step || f.Kind != c.kind || !strings.Contains(f.Hint, c.hint) {
 				t.Errorf("%+v\nwant step %s, kind %s, hint with %q", f, c.step, c.kind, c.hint)
 			}
@@ -250,7 +250,7 @@ func TestSecretsAreCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := a.Fault(KindOf(a.Status), "", "")
-	if strings.Contains(f.Error(), token) || !strings.Contains(f.Error(), "moved: /[redacted]") || !strings.Contains(f.Hint, `"elsewhere.example"`) || f.Kind != fault.Held {
+	if strings.Contains(f.Error(), token) || !strings.Contains(f.Error(), "moved: /[redacted]") || !strings.Contains(f.Hint, `"elsewhere.example"`) || f.Kind != failure.Held {
 		t.Errorf("fault: %v", f)
 	}
 	bad := mustParse(t, "http://"+token+".invalid/")
@@ -289,8 +289,8 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	_, err := New(Config{Timeout: time.Minute}).Do(ctx, Request{URL: mustParse(t, srv.URL), Body: []byte("x")})
-	f := fault.Of(err)
-	if f == nil || !errors.Is(err, context.DeadlineExceeded) || f.Kind != fault.Transient || !strings.Contains(f.Error(), "in time") {
+	f := failure.Of(err)
+	if f == nil || !errors.Is(err, context.DeadlineExceeded) || f.Kind != failure.Transient || !strings.Contains(f.Error(), "in time") {
 		t.Errorf("%v", f)
 	}
 }

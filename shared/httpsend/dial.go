@@ -6,7 +6,7 @@ import (
 	"errors"
 	"net"
 
-	"github.com/arbitex/siem-connectors/shared/netfault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -50,7 +50,7 @@ func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn
 	secure := tls.Client(plain, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = plain.Close() // the handshake's error is the one that matters
-		return nil, &netfault.HandshakeError{Err: err}
+		return nil, &failure.HandshakeError{Err: err}
 	}
 	return &conn{Conn: secure}, nil
 }

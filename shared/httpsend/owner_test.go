@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // TestBodyIsTheCallersAgain: a server may answer before it has read the request, and net/http then goes on writing. When
@@ -48,7 +48,7 @@ func TestBodyIsTheCallersAfterATimeout(t *testing.T) {
 	defer l.Close()
 	body := noise(8 << 20)
 	_, err = New(Config{Timeout: 50 * time.Millisecond}).Do(context.Background(), Request{URL: mustParse(t, "http://"+l.Addr().String()), Body: body})
-	if f := fault.Of(err); f == nil || f.Kind != fault.Transient {
+	if f := failure.Of(err); f == nil || f.Kind != failure.Transient {
 		t.Fatalf("%v, want a time-out", err)
 	}
 	poison(body) // the race detector sees who else is at it

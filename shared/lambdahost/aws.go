@@ -8,12 +8,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/arbitex/siem-connectors/shared/intake"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/sqsbatch"
 )
 
 // SQS is what the functions need of SQS.
-type SQS = intake.Queue
+type SQS = sqsbatch.Queue
 
 // clients makes the SDK's clients when they are first needed: a batch that is delivered whole needs none of them.
 type clients struct {

@@ -7,18 +7,18 @@ import (
 	"fmt"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // CheckResult is the answer to the connection check. Step, Detail and Hint tell what failed.
 type CheckResult struct {
-	Connector    string     `json:"connector"`
-	OK           bool       `json:"ok"`
-	Step         fault.Step `json:"step,omitempty"`
-	Detail       string     `json:"detail,omitempty"`
-	Hint         string     `json:"hint,omitempty"`
-	Milliseconds int64      `json:"milliseconds"`
+	Connector    string       `json:"connector"`
+	OK           bool         `json:"ok"`
+	Step         failure.Step `json:"step,omitempty"`
+	Detail       string       `json:"detail,omitempty"`
+	Hint         string       `json:"hint,omitempty"`
+	Milliseconds int64        `json:"milliseconds"`
 }
 
 // check tries the way to the SIEM. Whatever is wrong is in the answer, never an invocation error.
@@ -28,7 +28,7 @@ func (c *Connector) check(ctx context.Context) []byte {
 	if f := c.tryConnection(ctx); f != nil {
 		result.OK, result.Step, result.Hint = false, f.Step, f.Hint
 		if result.Step == "" {
-			result.Step = fault.Request
+			result.Step = failure.Request
 		}
 		told := *f
 		told.Hint = ""
@@ -41,23 +41,23 @@ func (c *Connector) check(ctx context.Context) []byte {
 
 // tryConnection returns what stands in the way, nil when nothing does. The secret is always read again, so that a check
 // shows what has just been mended.
-func (c *Connector) tryConnection(ctx context.Context) (f *fault.Fault) {
+func (c *Connector) tryConnection(ctx context.Context) (f *failure.Fault) {
 	defer func() {
 		if p := recover(); p != nil {
-			f = &fault.Fault{Step: fault.Request, Detail: fmt.Sprintf("the check panicked: %T", p)}
+			f = &failure.Fault{Step: failure.Request, Detail: fmt.Sprintf("the check panicked: %T", p)}
 		}
 	}()
 	opened, err := c.holder.renew(ctx)
 	var wrong *settings.Error
 	switch {
 	case errors.As(err, &wrong):
-		return &fault.Fault{Step: fault.Config, Detail: wrong.Error(), Hint: "set each variable named, in the function's environment or as a key of its secret"}
+		return &failure.Fault{Step: failure.Config, Detail: wrong.Error(), Hint: "set each variable named, in the function's environment or as a key of its secret"}
 	case err != nil:
-		return fault.Of(err)
+		return failure.Of(err)
 	}
 	checker, ok := opened.connector.(deliver.Checker)
 	if !ok {
-		return &fault.Fault{Step: fault.Request, Detail: "this connector has no check"}
+		return &failure.Fault{Step: failure.Request, Detail: "this connector has no check"}
 	}
-	return fault.Of(checker.Check(ctx))
+	return failure.Of(checker.Check(ctx))
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"github.com/arbitex/siem-connectors/shared/intake"
+	"github.com/arbitex/siem-connectors/shared/sqsevent"
 )
 
 // Connector is the Lambda handler of a connector's function. It is safe for concurrent invocations.
@@ -20,7 +20,7 @@ func NewConnector(name string, open Opener, w World) *Connector {
 	return &Connector{world: w, name: name, holder: &holder{world: w, open: open, name: name}}
 }
 
-var payloads = sync.Pool{New: func() any { return new(intake.Payload) }}
+var payloads = sync.Pool{New: func() any { return new(sqsevent.Payload) }}
 
 // Invoke takes one payload: a batch of messages, or the connection check.
 func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
@@ -29,7 +29,7 @@ func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte
 			response, err = nil, Recovered(ctx, c.world.Out, p)
 		}
 	}()
-	p := payloads.Get().(*intake.Payload)
+	p := payloads.Get().(*sqsevent.Payload)
 	defer payloads.Put(p)
 	if err := p.Read(payload); err != nil {
 		return nil, err

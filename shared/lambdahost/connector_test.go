@@ -15,7 +15,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
@@ -91,7 +91,7 @@ func (c *tokenConnector) Send(ctx context.Context, b *deliver.Batch) error {
 
 func (c *tokenConnector) Check(context.Context) error {
 	if c.token.Reveal() != c.w.valid {
-		return &fault.Fault{Kind: fault.Denied, Step: fault.Auth, Status: 401, Hint: "set TEST_TOKEN"}
+		return &failure.Fault{Kind: failure.Denied, Step: failure.Auth, Status: 401, Hint: "set TEST_TOKEN"}
 	}
 	return nil
 }
@@ -262,14 +262,14 @@ func TestCheck(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*world)
 		ok     bool
-		step   fault.Step
+		step   failure.Step
 		hint   string
 	}{
 		"works":       {func(*world) {}, true, "", ""},
-		"auth":        {func(w *world) { w.valid = "other" }, false, fault.Auth, "set TEST_TOKEN"},
-		"secret":      {func(w *world) { w.err = errors.New("denied") }, false, fault.Secret, "GetSecretValue"},
-		"secret form": {func(w *world) { w.secret = "x" }, false, fault.Secret, "JSON object"},
-		"config":      {func(w *world) { w.env["SIEM_MAX_ATTEMPTS"] = "x" }, false, fault.Config, "set each"},
+		"auth":        {func(w *world) { w.valid = "other" }, false, failure.Auth, "set TEST_TOKEN"},
+		"secret":      {func(w *world) { w.err = errors.New("denied") }, false, failure.Secret, "GetSecretValue"},
+		"secret form": {func(w *world) { w.secret = "x" }, false, failure.Secret, "JSON object"},
+		"config":      {func(w *world) { w.env["SIEM_MAX_ATTEMPTS"] = "x" }, false, failure.Config, "set each"},
 	} {
 		w := newWorld()
 		c.change(w)

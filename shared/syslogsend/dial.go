@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/netfault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // dial opens a connection that the peer has not refused.
@@ -61,7 +61,7 @@ func (s *Sender) secure(ctx context.Context, c *conn) error {
 	shaking, cancel := context.WithTimeout(ctx, s.cfg.Timeout/2)
 	defer cancel()
 	if err := secured.HandshakeContext(shaking); err != nil {
-		return onceAsked(asked, &netfault.HandshakeError{Err: err})
+		return onceAsked(asked, &failure.HandshakeError{Err: err})
 	}
 	c.Conn, c.proven = secured, true
 	return onceAsked(asked, c.watch(ctx, grace))

@@ -10,8 +10,7 @@ import (
 	"os"
 	"syscall"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
-	"github.com/arbitex/siem-connectors/shared/netfault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // refusals are the TLS alerts by which a peer refuses a client certificate, or the lack of one. handshake_failure is how
@@ -46,27 +45,27 @@ func refusesCertificate(err error) bool {
 // explain makes err a fault. Where either side refuses the other's certificate it is Denied and not Held: our certificate
 // and the CA bundle may both stand in the secret, so that reading it again may mend it, and where it does not, Denied
 // comes to the same as Held.
-func (s *Sender) explain(err error) *fault.Fault {
-	f := &fault.Fault{Err: err}
-	f.Step, f.Kind, f.Hint = netfault.Explain(err, s.cfg.Settings.Host, s.cfg.Settings.CABundle)
+func (s *Sender) explain(err error) *failure.Fault {
+	f := &failure.Fault{Err: err}
+	f.Step, f.Kind, f.Hint = failure.Explain(err, s.cfg.Settings.Host, s.cfg.Settings.CABundle)
 	var (
 		verify *tls.CertificateVerificationError
 		name   x509.HostnameError
 		asked  *askedError
-		shake  *netfault.HandshakeError
+		shake  *failure.HandshakeError
 	)
 	switch {
 	case errors.As(err, &verify):
-		f.Kind = fault.Denied
+		f.Kind = failure.Denied
 		if errors.As(err, &name) {
 			f.Hint += ": " + s.cfg.Settings.ServerName + " sets the name to verify"
 		}
 	case refusesCertificate(err), errors.As(err, &asked):
-		f.Step, f.Kind, f.Hint = fault.TLS, fault.Denied, s.certificateHint()
-	case f.Step == fault.TLS && !errors.As(err, &shake): // an alert on a connection that stood
-		f.Step, f.Kind, f.Hint = fault.Request, fault.Transient, ""
+		f.Step, f.Kind, f.Hint = failure.TLS, failure.Denied, s.certificateHint()
+	case f.Step == failure.TLS && !errors.As(err, &shake): // an alert on a connection that stood
+		f.Step, f.Kind, f.Hint = failure.Request, failure.Transient, ""
 	case errors.Is(err, syscall.EMSGSIZE):
-		f.Kind = fault.TooLarge
+		f.Kind = failure.TooLarge
 	case errors.Is(err, syscall.ECONNREFUSED) && s.cfg.Network == UDP:
 		f.Hint = "nothing listens there for UDP: check host and port in " + s.cfg.Settings.Host
 	}
@@ -75,10 +74,10 @@ func (s *Sender) explain(err error) *fault.Fault {
 }
 
 // detail says what was being done.
-func (s *Sender) detail(step fault.Step, err error) string {
+func (s *Sender) detail(step failure.Step, err error) string {
 	at := string(s.cfg.Network) + " " + s.cfg.Address
 	switch {
-	case step != fault.Request:
+	case step != failure.Request:
 		return "connecting to " + at
 	case errors.Is(err, io.EOF):
 		return "not confirmed, as the peer closed the connection: sending to " + at

@@ -23,8 +23,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/meter"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // Network is a transport.
@@ -88,7 +88,7 @@ func New(cfg Config) *Sender {
 // Send sends body, which is one or more framed messages, over TCP or TLS in one write, and returns nil when the peer's
 // kernel has confirmed all of it. An error is a *fault.Fault: Denied when the peer refuses our certificate or we
 // its (both may have been replaced in the secret), else Transient or Held.
-func (s *Sender) Send(ctx context.Context, body []byte, m *meter.Meter) error {
+func (s *Sender) Send(ctx context.Context, body []byte, m *telemetry.Meter) error {
 	return s.use(ctx, func(ctx context.Context, c *conn) error {
 		m.Add(len(body))
 		return c.deliver(ctx, body)
@@ -97,7 +97,7 @@ func (s *Sender) Send(ctx context.Context, body []byte, m *meter.Meter) error {
 
 // SendDatagrams sends n messages over UDP. nil means that they were sent; nobody can say more. An error is a *fault.Fault
 // about all of them: a refusal by the peer's host does not tell which datagram it is about.
-func (s *Sender) SendDatagrams(ctx context.Context, n int, message func(i int) []byte, m *meter.Meter) error {
+func (s *Sender) SendDatagrams(ctx context.Context, n int, message func(i int) []byte, m *telemetry.Meter) error {
 	return s.use(ctx, func(ctx context.Context, c *conn) error {
 		for i := range n {
 			m.Add(len(message(i)))

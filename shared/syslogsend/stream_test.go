@@ -11,15 +11,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
-	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 func TestBatchesShareAConnection(t *testing.T) {
 	p := newPeer(t, (*peer).reads)
 	s := newSender(t, TCP, p.Addr().String(), nil)
 	var want []byte
-	var m meter.Meter
+	var m telemetry.Meter
 	for i := range 5 {
 		body := bytes.Repeat([]byte{byte('a' + i)}, 100_000)
 		if err := s.Send(t.Context(), body, &m); err != nil {
@@ -108,7 +108,7 @@ func TestPeerStopsReading(t *testing.T) {
 			s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Timeout = 2 * time.Second })
 			var stuck sync.WaitGroup
 			stuck.Go(func() {
-				text := wantFault(t, send(s, strings.Repeat("x", size)), fault.Request, fault.Transient)
+				text := wantFault(t, send(s, strings.Repeat("x", size)), failure.Request, failure.Transient)
 				if !strings.Contains(text, "not confirmed in time") {
 					t.Errorf("%q does not say that time was up", text)
 				}
@@ -167,7 +167,7 @@ func TestPeerThatTalks(t *testing.T) {
 			}
 		})
 		s := newSender(t, TCP, p.Addr().String(), nil)
-		wantFault(t, send(s, "x\n"), fault.Request, fault.Transient)
+		wantFault(t, send(s, "x\n"), failure.Request, failure.Transient)
 	})
 }
 
@@ -184,10 +184,10 @@ func TestContextEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
-			wantFault(t, s.Send(ctx, make([]byte, size), nil), fault.Request, fault.Transient)
+			wantFault(t, s.Send(ctx, make([]byte, size), nil), failure.Request, failure.Transient)
 			ctx, cancel = context.WithCancel(t.Context())
 			time.AfterFunc(200*time.Millisecond, cancel)
-			wantFault(t, s.Send(ctx, make([]byte, size), nil), fault.Request, fault.Transient)
+			wantFault(t, s.Send(ctx, make([]byte, size), nil), failure.Request, failure.Transient)
 		})
 	}
 }
@@ -200,12 +200,12 @@ func TestNoPeer(t *testing.T) {
 	l.Close()
 	s := newSender(t, TCP, l.Addr().String(), nil)
 	for name, err := range map[string]error{"send": send(s, "x\n"), "check": s.Check(t.Context())} {
-		if text := wantFault(t, err, fault.Connect, fault.Transient); !strings.Contains(text, "X_HOST") {
+		if text := wantFault(t, err, failure.Connect, failure.Transient); !strings.Contains(text, "X_HOST") {
 			t.Errorf("%s: %q names no setting", name, text)
 		}
 	}
 	s = newSender(t, TCP, "collector.invalid:514", nil)
-	wantFault(t, send(s, "x\n"), fault.DNS, fault.Transient)
+	wantFault(t, send(s, "x\n"), failure.DNS, failure.Transient)
 }
 
 func TestCheck(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
-	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // authority signs certificates for a test.
@@ -203,18 +203,18 @@ func newSender(t *testing.T, network Network, address string, change func(*Confi
 }
 
 func send(s *Sender, body string) error {
-	return s.Send(context.Background(), []byte(body), &meter.Meter{})
+	return s.Send(context.Background(), []byte(body), &telemetry.Meter{})
 }
 
 // wantFault checks that err is a fault of that step and kind, and returns its text.
-func wantFault(t *testing.T, err error, step fault.Step, kind fault.Kind) string {
+func wantFault(t *testing.T, err error, step failure.Step, kind failure.Kind) string {
 	t.Helper()
 	if err == nil {
 		t.Fatalf("sent, want a fault of kind %s at %s", kind, step)
 	}
-	var f *fault.Fault
+	var f *failure.Fault
 	if !errors.As(err, &f) {
-		t.Fatalf("error %T, want a *fault.Fault", err)
+		t.Fatalf("error %T, want a *failure.Fault", err)
 	}
 	if f.Step != step || f.Kind != kind {
 		t.Fatalf("fault %s at %s (%v), want %s at %s", f.Kind, f.Step, f, kind, step)
@@ -228,7 +228,7 @@ func wantTransient(t *testing.T, err error) {
 	if err == nil {
 		t.Fatal("sent, want a transient fault")
 	}
-	if f := fault.Of(err); f.Kind != fault.Transient || f.Step == "" {
+	if f := failure.Of(err); f.Kind != failure.Transient || f.Step == "" {
 		t.Fatalf("fault %s at %q (%v), want a transient one", f.Kind, f.Step, f)
 	}
 }

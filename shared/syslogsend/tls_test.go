@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 func TestTLSPeer(t *testing.T) {
@@ -23,7 +23,7 @@ func TestTLSPeer(t *testing.T) {
 	for name, c := range map[string]struct {
 		server []func(*tls.Config)
 		client func(*Config)
-		kind   fault.Kind
+		kind   failure.Kind
 		hint   string // "" means that the batch is delivered
 	}{
 		"1.2":             {server: []func(*tls.Config){version(tls.VersionTLS12)}},
@@ -31,14 +31,14 @@ func TestTLSPeer(t *testing.T) {
 		"1.3, mutual":     {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(ca)},
 		"1.2, mutual":     {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(ca)},
 		"name set":        {client: func(c *Config) { c.ServerName = "collector.test" }},
-		"other name":      {client: func(c *Config) { c.ServerName = "other.test" }, kind: fault.Denied, hint: "X_NAME"},
-		"unknown CA":      {client: func(c *Config) { c.RootCAs = other.pool() }, kind: fault.Denied, hint: "X_CA"},
-		"system's CAs":    {client: func(c *Config) { c.RootCAs = nil }, kind: fault.Denied, hint: "X_CA"},
-		"1.1 only":        {server: []func(*tls.Config){version(tls.VersionTLS11)}, kind: fault.Held, hint: "versions"},
-		"1.3, missing":    {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, kind: fault.Denied, hint: "set X_CERT"},
-		"1.2, missing":    {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, kind: fault.Denied, hint: "set X_CERT"},
-		"1.3, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(other), kind: fault.Denied, hint: "certificate of X_CERT"},
-		"1.2, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(other), kind: fault.Denied, hint: "certificate of X_CERT"},
+		"other name":      {client: func(c *Config) { c.ServerName = "other.test" }, kind: failure.Denied, hint: "X_NAME"},
+		"unknown CA":      {client: func(c *Config) { c.RootCAs = other.pool() }, kind: failure.Denied, hint: "X_CA"},
+		"system's CAs":    {client: func(c *Config) { c.RootCAs = nil }, kind: failure.Denied, hint: "X_CA"},
+		"1.1 only":        {server: []func(*tls.Config){version(tls.VersionTLS11)}, kind: failure.Held, hint: "versions"},
+		"1.3, missing":    {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, kind: failure.Denied, hint: "set X_CERT"},
+		"1.2, missing":    {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, kind: failure.Denied, hint: "set X_CERT"},
+		"1.3, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(other), kind: failure.Denied, hint: "certificate of X_CERT"},
+		"1.2, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(other), kind: failure.Denied, hint: "certificate of X_CERT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := ca.server()
@@ -61,7 +61,7 @@ func TestTLSPeer(t *testing.T) {
 				return
 			}
 			for _, err := range []error{check, err} {
-				if text := wantFault(t, err, fault.TLS, c.kind); !strings.Contains(text, c.hint) {
+				if text := wantFault(t, err, failure.TLS, c.kind); !strings.Contains(text, c.hint) {
 					t.Errorf("%q does not mention %q", text, c.hint)
 				}
 			}
@@ -84,13 +84,13 @@ func TestRefusedWithoutAnAlert(t *testing.T) {
 			cfg.ClientAuth = tls.RequestClientCert
 			p := newTLSPeer(t, cfg, func(_ *peer, _ int, c net.Conn) { hangUp(c) })
 			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() })
-			wantFault(t, send(s, "x\n"), fault.TLS, fault.Denied)
+			wantFault(t, send(s, "x\n"), failure.TLS, failure.Denied)
 		})
 	}
 	t.Run("never asked", func(t *testing.T) {
 		p := newTLSPeer(t, ca.server(), func(_ *peer, _ int, c net.Conn) { c.Close() })
 		s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() })
-		wantFault(t, send(s, "x\n"), fault.Request, fault.Transient)
+		wantFault(t, send(s, "x\n"), failure.Request, failure.Transient)
 	})
 }
 
@@ -128,11 +128,11 @@ func TestTLSPeerThatIsNone(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		treat func(p *peer, n int, c net.Conn)
-		kind  fault.Kind
+		kind  failure.Kind
 	}{
-		"speaks something else": {func(_ *peer, _ int, c net.Conn) { _, _ = c.Write([]byte("220 ready to serve you\r\n")) }, fault.Held},
-		"says nothing":          {(*peer).reads, fault.Transient},
-		"resets":                {func(_ *peer, _ int, c net.Conn) { reset(c) }, fault.Transient},
+		"speaks something else": {func(_ *peer, _ int, c net.Conn) { _, _ = c.Write([]byte("220 ready to serve you\r\n")) }, failure.Held},
+		"says nothing":          {(*peer).reads, failure.Transient},
+		"resets":                {func(_ *peer, _ int, c net.Conn) { reset(c) }, failure.Transient},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeer(t, c.treat)
@@ -140,7 +140,7 @@ func TestTLSPeerThatIsNone(t *testing.T) {
 			if err := send(s, "x\n"); name == "resets" {
 				wantTransient(t, err)
 			} else {
-				wantFault(t, err, fault.TLS, c.kind)
+				wantFault(t, err, failure.TLS, c.kind)
 			}
 		})
 	}
@@ -169,5 +169,5 @@ func TestLateAlert(t *testing.T) {
 		ours(ca)(cfg)
 	})
 	time.AfterFunc(2*grace, func() { close(judge) })
-	wantFault(t, send(s, strings.Repeat("x", 256<<10)), fault.TLS, fault.Denied)
+	wantFault(t, send(s, strings.Repeat("x", 256<<10)), failure.TLS, failure.Denied)
 }

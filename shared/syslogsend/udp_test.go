@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
-	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-func sendDatagrams(t *testing.T, s *Sender, m *meter.Meter, messages ...string) error {
+func sendDatagrams(t *testing.T, s *Sender, m *telemetry.Meter, messages ...string) error {
 	t.Helper()
 	return s.SendDatagrams(t.Context(), len(messages), func(i int) []byte { return []byte(messages[i]) }, m)
 }
@@ -21,7 +21,7 @@ func TestDatagrams(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := newSender(t, UDP, l.LocalAddr().String(), nil)
-	var m meter.Meter
+	var m telemetry.Meter
 	messages := []string{"one", "two", strings.Repeat("x", 1024)}
 	if err := sendDatagrams(t, s, &m, messages...); err != nil {
 		t.Fatal(err)
@@ -40,13 +40,13 @@ func TestDatagrams(t *testing.T) {
 	if err := s.Check(t.Context()); err != nil {
 		t.Errorf("check: %v", err)
 	}
-	wantFault(t, sendDatagrams(t, s, nil, strings.Repeat("x", 70_000)), fault.Request, fault.TooLarge)
+	wantFault(t, sendDatagrams(t, s, nil, strings.Repeat("x", 70_000)), failure.Request, failure.TooLarge)
 
 	l.Close() // now nobody listens
 	if !Confirms {
 		t.Skip("NOT TESTED: this system does not tell of refused datagrams in time")
 	}
-	if text := wantFault(t, sendDatagrams(t, s, nil, "lost"), fault.Request, fault.Transient); !strings.Contains(text, "X_HOST") {
+	if text := wantFault(t, sendDatagrams(t, s, nil, "lost"), failure.Request, failure.Transient); !strings.Contains(text, "X_HOST") {
 		t.Errorf("%q names no setting", text)
 	}
 	l, err = net.ListenPacket("udp", l.LocalAddr().String())

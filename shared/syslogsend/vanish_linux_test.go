@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // TestPeerVanishes pulls the cable: the peer lives in a network namespace of its own, and loses its address.
@@ -29,11 +29,11 @@ func TestPeerVanishes(t *testing.T) {
 				t.Fatal(err)
 			}
 			far.unplug(t)
-			text := wantFault(t, send(s, body), fault.Request, fault.Transient)
+			text := wantFault(t, send(s, body), failure.Request, failure.Transient)
 			if !strings.Contains(text, "not confirmed") {
 				t.Errorf("%q does not say that nothing was confirmed", text)
 			}
-			wantFault(t, send(s, "never\n"), fault.Connect, fault.Transient)
+			wantFault(t, send(s, "never\n"), failure.Connect, failure.Transient)
 			p.waitFor(t, []byte("first\n"))
 		})
 	}
@@ -49,7 +49,7 @@ func TestPeerTakesAndCannotSaySo(t *testing.T) {
 		t.Fatal(err)
 	}
 	far.run(t, "-n", far.name, "route", "add", "blackhole", far.near+"/32")
-	wantFault(t, send(s, "perhaps\n"), fault.Request, fault.Transient)
+	wantFault(t, send(s, "perhaps\n"), failure.Request, failure.Transient)
 	far.run(t, "-n", far.name, "route", "del", "blackhole", far.near+"/32")
 	if err := send(s, "perhaps\n"); err != nil {
 		t.Errorf("after the way back was mended: %v", err)

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/arbitex/siem-connectors/test/page"
+	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
 // The sizes of events and batches that are gone through.
@@ -62,7 +62,7 @@ func (p *plan) grow(s *sink) error {
 		fmt.Fprintf(&b, " %s B |\n", digits(wire)) // of the largest batch
 	}
 	fmt.Fprintln(os.Stderr)
-	return page.Renew(p.growth, "measured", b.String())
+	return docgen.Renew(p.growth, "measured", b.String())
 }
 
 func bytesText(n int) string {

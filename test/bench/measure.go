@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/runtimeapi"
+	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
 // work is what every subject has to deliver.

@@ -5,7 +5,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/arbitex/siem-connectors/test/page"
+	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
 // write renews the page's parts between their marks, and draws its chart from the first table.
@@ -15,9 +15,9 @@ func (p *plan) write(tables []table, profile string) error {
 		return err
 	}
 	for _, t := range tables {
-		if err := page.Renew(p.page, fmt.Sprintf("batch %d", t.batch), t.markdown()); err != nil {
+		if err := docgen.Renew(p.page, fmt.Sprintf("batch %d", t.batch), t.markdown()); err != nil {
 			return err
 		}
 	}
-	return page.Renew(p.page, "profile", profile)
+	return docgen.Renew(p.page, "profile", profile)
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
 // events makes n events no other test has.

@@ -13,8 +13,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"github.com/arbitex/siem-connectors/local/mapping"
-	"github.com/arbitex/siem-connectors/local/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 )
 
 // TestBadBodies: a body that can never be delivered is a dead letter that says why, and the rest of its batch is delivered.
@@ -232,9 +232,9 @@ func misconfiguredQueue(t *testing.T) {
 	queue := w.cloud.Queue(splunk.Queue())
 	refused := make(chan error, 100)
 	ctx, cancel := context.WithCancel(t.Context())
-	poller := mapping.Start(ctx, mapping.Config{
+	poller := eventsource.Start(ctx, eventsource.Config{
 		QueueARN: "arn:aws:sqs:us-east-1:123456789012:siem-splunk", Region: "us-east-1", BatchSize: 10, MaximumConcurrency: 2,
-		ReportBatchItemFailures: true, Enabled: true, Queue: mapping.SQS{Client: w.sqs, URL: queue},
+		ReportBatchItemFailures: true, Enabled: true, Queue: eventsource.SQS{Client: w.sqs, URL: queue},
 		Invoke: func(ctx context.Context, payload []byte) ([]byte, error) {
 			r, err := f.Invoke(ctx, payload)
 			if err == nil && r.Error != nil {

@@ -18,7 +18,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/local/runtimeapi"
+	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
 // The canaries are secrets made of what is escaped in one place or another, so that no escaped form is the plain one.

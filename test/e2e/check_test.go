@@ -7,9 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/pki"
-	"github.com/arbitex/siem-connectors/local/siem/sentinel"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/siem/sentinel"
 )
 
 // TestCheck has each connector's connection check succeed, and fail at every step: the answer says which, and nothing is

@@ -11,8 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"github.com/arbitex/siem-connectors/local/cloud"
-	"github.com/arbitex/siem-connectors/local/runtimeapi"
+	"github.com/arbitex/siem-connectors/emulator/cloud"
+	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
 // variables is what a connector's function sees in the deployment, without the way to its secret.

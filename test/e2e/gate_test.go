@@ -17,7 +17,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 )
 
 // gate is what the functions have for AWS, for the Runtime API and for the SIEMs that speak HTTP: it passes on what they

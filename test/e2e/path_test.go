@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
 // TestWholePath takes events from the queue to Splunk and, where Splunk does not take them, to a dead letter in S3 and

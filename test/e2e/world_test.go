@@ -25,10 +25,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/arbitex/siem-connectors/local/cloud"
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/all"
-	"github.com/arbitex/siem-connectors/local/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/cloud"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 )
 
 const (
@@ -61,7 +61,7 @@ type world struct {
 
 // actor is one SIEM behind its door of the gate.
 type actor struct {
-	all.SIEM
+	catalog.SIEM
 	siem.Simulator
 	Name      string // the connector's
 	own, door string // URL of the simulator and of its door; empty where it does not speak HTTP
@@ -157,7 +157,7 @@ func (w *world) start(ctx context.Context) error {
 // functions is what each function's bootstrap is called, by its logical id.
 func functions() map[string]string {
 	names := map[string]string{"DeadLetterFunction": "deadletter", "ReplayFunction": "replay"}
-	for _, entry := range all.List() {
+	for _, entry := range catalog.List() {
 		names[entry.Function()] = entry.Name
 	}
 	return names
@@ -174,7 +174,7 @@ func (w *world) openSIEMs() (err error) {
 	if err := w.ca.WriteFile(w.caFile); err != nil {
 		return err
 	}
-	for _, entry := range all.List() {
+	for _, entry := range catalog.List() {
 		s, err := entry.New(siem.Options{Authority: w.ca, CAFile: w.caFile})
 		if err != nil {
 			return err

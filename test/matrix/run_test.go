@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/runtimeapi"
+	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
 const (

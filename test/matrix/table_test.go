@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/test/page"
+	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
 // render writes the tables as the document has them.
@@ -82,5 +82,5 @@ func tidy(reason string) string {
 // compare holds the document to what was seen, or writes it.
 func compare(t *testing.T, table string) {
 	t.Helper()
-	page.Hold(t, filepath.Join("..", "..", "docs", "reliability.md"), "matrix", table, *update)
+	docgen.Hold(t, filepath.Join("..", "..", "docs", "reliability.md"), "matrix", table, *update)
 }

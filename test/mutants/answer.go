@@ -2,9 +2,9 @@ package main
 
 func answerMutants() []source {
 	return []source{
-		{file: "functions/splunk/connector/answer.go", mutants: splunkMutants()},
-		{file: "functions/elastic/connector/answer.go", mutants: elasticMutants()},
-		{file: "functions/sentinel/connector/answer.go", mutants: sentinelMutants()},
+		{file: "functions/splunk/connector/response.go", mutants: splunkMutants()},
+		{file: "functions/elastic/connector/response.go", mutants: elasticMutants()},
+		{file: "functions/sentinel/connector/response.go", mutants: sentinelMutants()},
 		{file: "functions/sentinel/connector/token.go", mutants: []mutant{
 			{
 				name: "token-not-early", does: "a token expires while a request is on its way",
@@ -22,7 +22,7 @@ func answerMutants() []source {
 
 func otherAnswerMutants() []source {
 	return []source{
-		{file: "functions/datadog/connector/answer.go", mutants: []mutant{
+		{file: "functions/datadog/connector/response.go", mutants: []mutant{
 			{
 				name: "datadog-any-success", does: "a 200 of whatever listens there counts as delivered",
 				old: "\t\tif understood(a) {", new: "\t\tif true {",
@@ -37,7 +37,7 @@ func otherAnswerMutants() []source {
 				old: "{status: http.StatusForbidden, kind: fault.Denied,", new: "{status: http.StatusForbidden, kind: fault.Rejected,",
 			},
 		}},
-		{file: "functions/sumo/connector/answer.go", mutants: []mutant{
+		{file: "functions/sumo/connector/response.go", mutants: []mutant{
 			{
 				name: "sumo-any-2xx", does: "a 202 that Sumo Logic never sends counts as delivered",
 				old: "if a.Status != http.StatusOK && a.Status != http.StatusNoContent {", new: "if !a.OK() {",
@@ -52,7 +52,7 @@ func otherAnswerMutants() []source {
 				old: "return c.cfg.http.Redactor.Cut(code)", new: "return code",
 			},
 		}},
-		{file: "functions/xsiam/connector/answer.go", mutants: []mutant{{
+		{file: "functions/xsiam/connector/response.go", mutants: []mutant{{
 			name: "xsiam-no-hint", does: "a wrong body format looks like an outage",
 			old: "return a.Fault(kind, \"\", hintFormat)", new: "return a.Fault(kind, \"\", \"\")",
 		}}},

@@ -1,8 +1,8 @@
 package main
 
 func deliverMutants() []source {
-	return []source{{file: "shared/deliver/engine.go", mutants: append(engineMutants(), packMutants()...)}, {file: "shared/deliver/isolate.go", mutants: isolateMutants()}, {
-		file: "shared/fault/fault.go", tests: []string{"shared/deliver", "shared/intake", "shared/httpsend"}, mutants: []mutant{
+	return []source{{file: "shared/deliver/engine.go", mutants: append(engineMutants(), packMutants()...)}, {file: "shared/deliver/bisect.go", mutants: isolateMutants()}, {
+		file: "shared/failure/failure.go", tests: []string{"shared/deliver", "shared/sqsbatch", "shared/httpsend"}, mutants: []mutant{
 			{
 				name: "unknown-is-rejected", does: "an error nobody has understood throws the event away",
 				old: "return &Fault{Kind: Transient, Err: err}", new: "return &Fault{Kind: Rejected, Err: err}",

@@ -33,7 +33,7 @@ func eventMutants() []source {
 				old: "spaced = spaced || before || inside || behind", new: "spaced = spaced || before || inside && false || behind",
 			},
 		}},
-		{file: "shared/jsonscan/text.go", tests: []string{"shared/jsonscan", "shared/event", "shared/intake"}, mutants: []mutant{
+		{file: "shared/jsonscan/text.go", tests: []string{"shared/jsonscan", "shared/event", "shared/sqsbatch"}, mutants: []mutant{
 			{
 				name: "control-characters-plain", does: "a log or a dead letter gets a line it should not have",
 				old: "t[c] = c >= 0x20 && c != '\"' && c != '\\\\'", new: "t[c] = c != '\"' && c != '\\\\'",

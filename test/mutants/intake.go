@@ -2,10 +2,10 @@ package main
 
 func intakeMutants() []source {
 	return []source{
-		{file: "shared/intake/intake.go", mutants: batchMutants()},
-		{file: "shared/intake/apply.go", mutants: applyMutants()},
-		{file: "shared/intake/backoff.go", mutants: backoffMutants()},
-		{file: "shared/intake/payload.go", mutants: []mutant{
+		{file: "shared/sqsbatch/sqsbatch.go", mutants: batchMutants()},
+		{file: "shared/sqsbatch/apply.go", mutants: applyMutants()},
+		{file: "shared/sqsbatch/backoff.go", mutants: backoffMutants()},
+		{file: "shared/sqsevent/sqsevent.go", mutants: []mutant{
 			{
 				name: "receives-ignored", does: "every attempt is the first, and no event is ever given up",
 				old: "m.Receives = n\n", new: "m.Receives = 1\n",
@@ -20,7 +20,7 @@ func intakeMutants() []source {
 				old: "r.err == nil && !records && !p.Check", new: "false",
 			},
 		}},
-		{file: "shared/intake/report.go", mutants: []mutant{
+		{file: "shared/sqsbatch/report.go", mutants: []mutant{
 			{
 				name: "dead-letters-uncounted", does: "dead letters count as delivered",
 				old: "\t\t\tdeadLettered++", new: "\t\t\tdelivered++",

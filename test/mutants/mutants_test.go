@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/test/page"
+	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
 const root = "../.."
@@ -99,5 +99,5 @@ func TestDocument(t *testing.T) {
 		fmt.Fprintf(&rows, "| `%s` | %d | %s |\n", s.file, len(s.mutants), s.mutants[0].does)
 	}
 	text := fmt.Sprintf("%d defects, none of which survives:\n\n| file | defects | one of them |\n| --- | --- | --- |\n%s", n, rows.String())
-	page.Hold(t, filepath.Join(root, "docs", "reliability.md"), "mutants", text, *update)
+	docgen.Hold(t, filepath.Join(root, "docs", "reliability.md"), "mutants", text, *update)
 }

@@ -26,8 +26,8 @@ func sendMutants() []source {
 			name: "gzip-not-ended", does: "a body ends early, and the SIEM takes a part of it or nothing",
 			old: "_ = z.w.Close()", new: "_ = z.w.Flush()",
 		}}},
-		{file: "shared/httpsend/answer.go", mutants: httpAnswerMutants()},
-		{file: "shared/netfault/netfault.go", tests: []string{"shared/httpsend", "shared/syslogsend"}, mutants: []mutant{
+		{file: "shared/httpsend/response.go", mutants: httpAnswerMutants()},
+		{file: "shared/failure/network.go", tests: []string{"shared/httpsend", "shared/syslogsend"}, mutants: []mutant{
 			{
 				name: "certificate-as-retry", does: "the attempts are over before an operator can mend the CA bundle",
 				old: "return fault.TLS, fault.Held, certificateHint(", new: "return fault.TLS, fault.Transient, certificateHint(",

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/arbitex/siem-connectors/shared/awstest"
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 )
 
 // queueClient is SQS as a function's process sees it.
@@ -24,7 +24,7 @@ func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.C
 	const op = "ChangeMessageVisibilityBatch"
 	err = c.effect(ctx, op, aws.ToString(in.Entries[0].ReceiptHandle), func(inv *invocation, n int) error {
 		if c.strike(visibilityFails, inv, op, n) {
-			return awstest.Error("InternalError")
+			return fakeaws.Error("InternalError")
 		}
 		asked := *in
 		var failed []types.BatchResultErrorEntry
@@ -55,7 +55,7 @@ func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBa
 	err = c.effect(ctx, op, aws.ToString(in.Entries[0].MessageBody), func(current *invocation, n int) error {
 		inv = current
 		if c.strike(sendFails, inv, op, n) {
-			return awstest.Error("InternalError")
+			return fakeaws.Error("InternalError")
 		}
 		asked := *in
 		var failed []types.BatchResultErrorEntry
@@ -154,7 +154,7 @@ func (c secretsClient) GetSecretValue(ctx context.Context, in *secretsmanager.Ge
 	const op = "GetSecretValue"
 	err = c.effect(ctx, op, "", func(inv *invocation, n int) error {
 		if c.strike(secretFails, inv, op, n) {
-			return awstest.Error("InternalServiceError")
+			return fakeaws.Error("InternalServiceError")
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -175,9 +175,9 @@ func guarded[T any](ctx context.Context, c storeClient, op, key string, conditio
 	err = c.effect(ctx, op, random.ReplaceAllString(key, ""), func(inv *invocation, n int) error {
 		switch {
 		case c.strike(s3Fails, inv, op, n):
-			return awstest.Error("InternalError")
+			return fakeaws.Error("InternalError")
 		case conditional && c.strike(s3Conflict, inv, op, n):
-			return awstest.Error("ConditionalRequestConflict")
+			return fakeaws.Error("ConditionalRequestConflict")
 		}
 		if out, err = do(); err != nil {
 			return err

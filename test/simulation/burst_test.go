@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/test/page"
+	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 	"github.com/arbitex/siem-connectors/test/simulation"
 )
 
@@ -37,7 +37,7 @@ func TestBurst(t *testing.T) {
 		})
 	}
 	if *update != "" && !t.Failed() {
-		page.Hold(t, *update, "burst", table.String(), true)
+		docgen.Hold(t, *update, "burst", table.String(), true)
 	}
 }
 

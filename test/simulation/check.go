@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/shared/awstest"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 )
 
 // The promises, and where each is checked:
@@ -27,7 +27,7 @@ import (
 //	everything arrives when the faults are over       rest, checkEnd
 
 // retired judges the deletion of a message. It is called by the queue, before the message is gone.
-func (w *world) retired(queue string, m awstest.Message) {
+func (w *world) retired(queue string, m fakeaws.Message) {
 	e := w.byBody[m.Body]
 	if e == nil {
 		w.broken("nothing is made up", "a message that was never enqueued is deleted: %.100q", m.Body)
@@ -45,7 +45,7 @@ func (w *world) retired(queue string, m awstest.Message) {
 }
 
 // originOf is the id of the message that a dead letter was.
-func originOf(m awstest.Message) string {
+func originOf(m fakeaws.Message) string {
 	if v, ok := m.Attributes["message_id"]; ok {
 		return aws.ToString(v.StringValue)
 	}

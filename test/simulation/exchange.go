@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
 // exchange is one request on its way.

@@ -10,14 +10,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/datadog"
-	"github.com/arbitex/siem-connectors/local/siem/elastic"
-	"github.com/arbitex/siem-connectors/local/siem/pki"
-	"github.com/arbitex/siem-connectors/local/siem/sentinel"
-	"github.com/arbitex/siem-connectors/local/siem/splunk"
-	"github.com/arbitex/siem-connectors/local/siem/sumo"
-	"github.com/arbitex/siem-connectors/local/siem/xsiam"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/datadog"
+	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/siem/sentinel"
+	"github.com/arbitex/siem-connectors/emulator/siem/splunk"
+	"github.com/arbitex/siem-connectors/emulator/siem/sumo"
+	"github.com/arbitex/siem-connectors/emulator/siem/xsiam"
 )
 
 // simulator is a strict SIEM that is asked by its handler, behind connections of ours.

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/awstest"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
 
 	datadog "github.com/arbitex/siem-connectors/functions/datadog/connector"
 	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
@@ -72,7 +72,7 @@ type destination interface {
 
 func newLane(w *world, i int, name string) *lane {
 	l := &lane{world: w, name: name, queueURL: "https://sqs.sim/1/" + name, queueARN: "arn:aws:sqs:eu-west-1:1:" + name, open: openers()[name]}
-	queue := awstest.Queue{URL: l.queueURL, ARN: l.queueARN, Visibility: visibility, MaxReceives: maxAttempts, DeadLetter: deadLetterQueue}
+	queue := fakeaws.Queue{URL: l.queueURL, ARN: l.queueARN, Visibility: visibility, MaxReceives: maxAttempts, DeadLetter: deadLetterQueue}
 	if name == w.plan.Burst.Connector {
 		queue.FirstID = firstOfBurst
 	}

@@ -23,7 +23,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/awstest"
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
 )
 
@@ -64,7 +64,7 @@ type world struct {
 	plan  Plan
 	dice  dice
 	start time.Time
-	sqs   *awstest.SQS
+	sqs   *fakeaws.SQS
 	s3    *deadlettertest.S3
 	lanes []*lane
 
@@ -89,16 +89,16 @@ const (
 
 func newWorld(plan Plan) *world {
 	w := &world{
-		plan: plan, dice: dice(plan.Seed), start: time.Now(), sqs: &awstest.SQS{}, s3: &deadlettertest.S3{},
+		plan: plan, dice: dice(plan.Seed), start: time.Now(), sqs: &fakeaws.SQS{}, s3: &deadlettertest.S3{},
 		counts: map[string]int{}, byBody: map[string]*event{}, byUID: map[string]*event{},
 		secrets: map[string]string{}, pending: map[string][]*event{}, numbers: map[string]int{},
 	}
-	dead := awstest.Queue{URL: deadLetterQueue, ARN: "arn:aws:sqs:eu-west-1:1:dead", Visibility: visibility}
+	dead := fakeaws.Queue{URL: deadLetterQueue, ARN: "arn:aws:sqs:eu-west-1:1:dead", Visibility: visibility}
 	if plan.Burst.Connector != "" {
 		dead.FirstID = firstDead
 	}
 	w.sqs.Create(dead)
-	w.sqs.Order = func(m awstest.Message) uint64 { return w.order(m) }
+	w.sqs.Order = func(m fakeaws.Message) uint64 { return w.order(m) }
 	w.sqs.Twice = w.twice
 	w.sqs.Retire = w.retired
 	for i, name := range plan.Lanes {
@@ -108,10 +108,10 @@ func newWorld(plan Plan) *world {
 }
 
 // order is the order in which standard queues give messages: none.
-func (w *world) order(m awstest.Message) uint64 { return w.dice.roll("order", m.ID, m.Receives) }
+func (w *world) order(m fakeaws.Message) uint64 { return w.dice.roll("order", m.ID, m.Receives) }
 
 // twice tells whether a message that has just been received can be received by somebody else, too.
-func (w *world) twice(m awstest.Message) bool {
+func (w *world) twice(m fakeaws.Message) bool {
 	if !w.strikes(duplicateDelivery, "", "twice", m.ID, m.Receives) {
 		return false
 	}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/test/page"
+	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 	"github.com/arbitex/siem-connectors/test/simulation"
 )
 
@@ -51,7 +51,7 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	if *update != "" && !t.Failed() {
-		page.Hold(t, *update, "simulation", r.table(), true)
+		docgen.Hold(t, *update, "simulation", r.table(), true)
 	}
 }
 

@@ -16,9 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 
-	"github.com/arbitex/siem-connectors/local/moto"
-	"github.com/arbitex/siem-connectors/shared/awstest"
-	"github.com/arbitex/siem-connectors/test/need"
+	"github.com/arbitex/siem-connectors/emulator/moto"
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 )
 
 // queueAPI is what the simulation uses of SQS.
@@ -42,9 +42,9 @@ func TestQueueInMemory(t *testing.T) {
 	for _, c := range queueCases {
 		ok := true
 		synctest.Test(t, func(t *testing.T) {
-			s := &awstest.SQS{}
-			s.Create(awstest.Queue{URL: "dead", ARN: "arn:dead"})
-			s.Create(awstest.Queue{URL: "queue", ARN: "arn:queue", Visibility: 2 * time.Second, MaxReceives: 2, DeadLetter: "dead"})
+			s := &fakeaws.SQS{}
+			s.Create(fakeaws.Queue{URL: "dead", ARN: "arn:dead"})
+			s.Create(fakeaws.Queue{URL: "queue", ARN: "arn:queue", Visibility: 2 * time.Second, MaxReceives: 2, DeadLetter: "dead"})
 			c.run(&queues{s, t, "queue", "dead"})
 			ok = !t.Failed()
 		})
@@ -56,7 +56,7 @@ func TestQueueInMemory(t *testing.T) {
 
 func TestQueueOfMoto(t *testing.T) {
 	const venv = "../../build/venv"
-	need.Python(t)
+	testenv.Python(t)
 	if err := moto.Install(t.Context(), venv, io.Discard); err != nil {
 		t.Fatal(err)
 	}
@@ -304,8 +304,8 @@ var queueCases = []struct {
 // TestOrderAndTwice: what standard queues do to their readers is done on demand.
 func TestOrderAndTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &awstest.SQS{Order: func(m awstest.Message) uint64 { return uint64('z' - m.Body[0]) }, Twice: func(m awstest.Message) bool { return m.Body == "b" && m.Receives == 1 }}
-		s.Create(awstest.Queue{URL: "queue"})
+		s := &fakeaws.SQS{Order: func(m fakeaws.Message) uint64 { return uint64('z' - m.Body[0]) }, Twice: func(m fakeaws.Message) bool { return m.Body == "b" && m.Receives == 1 }}
+		s.Create(fakeaws.Queue{URL: "queue"})
 		q := &queues{s, t, "queue", ""}
 		q.send("a", "b", "c")
 		var bodies []string

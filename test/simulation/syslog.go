@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem/qradar"
+	"github.com/arbitex/siem-connectors/emulator/siem/qradar"
 )
 
 // syslog is QRadar: it reads lines. Nothing is answered, so the only thing that a function can know is whether the

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
 // ending is how an attempt to deliver an event ended, as the mapping saw it.

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
 // defaultBurst is far from what SQS takes. moto goes through the messages in flight for each that it gives, one request at a

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
 // sumo and qradar fail in ways of their own: the one answers 408 to a request it took half of, the other answers nothing.

@@ -6,9 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/all"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
 // room is how many events of a lane may be under way: enough for the batches that a connector works on at once, and no
@@ -17,7 +17,7 @@ const room = 600
 
 // lane is the way of the events for one SIEM.
 type lane struct {
-	all.SIEM
+	catalog.SIEM
 	simulator siem.Simulator
 	books     *books
 	events    *ocsfgen.Generator
@@ -29,7 +29,7 @@ type lane struct {
 	taken int // how many of the events that the simulator took are in the books
 }
 
-func newLane(entry all.SIEM, simulator siem.Simulator, b *books, seed uint64, share int) *lane {
+func newLane(entry catalog.SIEM, simulator siem.Simulator, b *books, seed uint64, share int) *lane {
 	g := ocsfgen.New(seed)
 	g.Now = time.Now
 	return &lane{SIEM: entry, simulator: simulator, books: b, events: g, seed: seed, share: share, underWay: make(chan struct{}, room)}

@@ -7,7 +7,7 @@ import (
 	"io"
 	"sync"
 
-	"github.com/arbitex/siem-connectors/local/cloud"
+	"github.com/arbitex/siem-connectors/emulator/cloud"
 )
 
 // counts is what the functions say of their batches in their metrics, by attempt: an event that came three times was

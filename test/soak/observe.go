@@ -3,8 +3,8 @@ package main
 import (
 	"encoding/json"
 
-	"github.com/arbitex/siem-connectors/local/runtimeapi"
-	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
+	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
 // observe enters how a batch ended; see [cloud.Options]. What the drain has written is where it stays; for an event that

@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/arbitex/siem-connectors/local/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
 // maxSend is how many messages SendMessageBatch takes at once.

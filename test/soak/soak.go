@@ -13,11 +13,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/cloud"
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/all"
-	"github.com/arbitex/siem-connectors/local/siem/pki"
-	"github.com/arbitex/siem-connectors/test/page"
+	"github.com/arbitex/siem-connectors/emulator/cloud"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
 // The waits of this run, in seconds, which the report states: deployed, the longest back-off is 300 and the visibility
@@ -61,7 +61,7 @@ func soakAndReport(ctx context.Context, o options) (err error) {
 	}
 	r.print(o.out)
 	if o.page != "" {
-		if err := page.Renew(o.page, "soak", r.markdown()); err != nil {
+		if err := docgen.Renew(o.page, "soak", r.markdown()); err != nil {
 			return err
 		}
 	}
@@ -157,7 +157,7 @@ func (s *soak) openSIEMs(folder string) error {
 	if err := authority.WriteFile(o.CAFile); err != nil {
 		return err
 	}
-	list := all.List()
+	list := catalog.List()
 	for i, entry := range list {
 		simulator, err := entry.New(o)
 		if err != nil {

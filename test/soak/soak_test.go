@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/all"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 )
 
 func TestPercentileIsTheNearestRank(t *testing.T) {
@@ -84,7 +84,7 @@ func (s *simulator) take(l *lane, ids ...string) {
 
 func open(name string, ids ...string) (*lane, *simulator, *books) {
 	b, s := newBooks(), &simulator{}
-	l := newLane(all.SIEM{Name: name}, s, b, 1, len(ids))
+	l := newLane(catalog.SIEM{Name: name}, s, b, 1, len(ids))
 	for _, id := range ids {
 		b.enqueue(id, l, []byte("body of "+id))
 	}
@@ -141,7 +141,7 @@ func TestBooksSeeWhatIsLostAlteredAndStillOpen(t *testing.T) {
 }
 
 func TestOneSeedHasOnePlan(t *testing.T) {
-	for _, entry := range all.List() {
+	for _, entry := range catalog.List() {
 		describe := func(seed uint64) (out []string) {
 			last := -1
 			for _, one := range plan(newLane(entry, &simulator{}, newBooks(), seed, 0), 40_000) {

@@ -16,9 +16,9 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 

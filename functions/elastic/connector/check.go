@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 )
 
@@ -62,7 +62,7 @@ func (c *connector) checkPrivileges(ctx context.Context) error {
 
 // forbidden is a key that is known and must not do what is needed.
 func forbidden(hint string) error {
-	return &fault.Fault{Kind: fault.Denied, Step: fault.Auth, Detail: "the API key may not write to ELASTIC_INDEX", Hint: hint}
+	return &failure.Fault{Kind: failure.Denied, Step: failure.Auth, Detail: "the API key may not write to ELASTIC_INDEX", Hint: hint}
 }
 
 // ask makes a request of the check, and decodes its answer into v.
@@ -76,7 +76,7 @@ func (c *connector) ask(ctx context.Context, r httpsend.Request, v any) error {
 		return judgeRefusal(a)
 	}
 	if a.Broken != nil || json.Unmarshal(a.Body, v) != nil {
-		return a.Fault(fault.Held, "", notElasticsearch)
+		return a.Fault(failure.Held, "", notElasticsearch)
 	}
 	return nil
 }

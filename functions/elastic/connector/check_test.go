@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // cluster answers the two questions of the check; a test spoils one of them.
@@ -41,33 +41,33 @@ func TestCheck(t *testing.T) {
 		name  string
 		op    string
 		spoil func(*cluster)
-		kind  fault.Kind
-		step  fault.Step
+		kind  failure.Kind
+		step  failure.Step
 		hint  string // "" is success
 	}{
 		{"all privileges", "index", func(*cluster) {}, 0, "", ""},
 		{"all, and nothing more said", "index", func(c *cluster) { c.may = `{"has_all_requested":true}` }, 0, "", ""},
 		{"create", "index", func(c *cluster) { c.may = may(true, true, false) }, 0, "", ""},
 		{"create_doc for a data stream", "create", func(c *cluster) { c.may = may(true, false, false) }, 0, "", ""},
-		{"create_doc for an index", "index", func(c *cluster) { c.may = may(true, false, false) }, fault.Denied, fault.Auth, "ELASTIC_OP_TYPE=create"},
-		{"none", "create", func(c *cluster) { c.may = may(false, false, false) }, fault.Denied, fault.Auth, "create_doc"},
-		{"privileges are no object", "index", func(c *cluster) { c.may = `[]` }, fault.Held, fault.Request, "ELASTIC_URL"},
-		{"privileges refused", "index", func(c *cluster) { c.mayStatus, c.may = 403, `{"error":{"type":"security_exception"}}` }, fault.Denied, fault.Auth, "ELASTIC_API_KEY"},
+		{"create_doc for an index", "index", func(c *cluster) { c.may = may(true, false, false) }, failure.Denied, failure.Auth, "ELASTIC_OP_TYPE=create"},
+		{"none", "create", func(c *cluster) { c.may = may(false, false, false) }, failure.Denied, failure.Auth, "create_doc"},
+		{"privileges are no object", "index", func(c *cluster) { c.may = `[]` }, failure.Held, failure.Request, "ELASTIC_URL"},
+		{"privileges refused", "index", func(c *cluster) { c.mayStatus, c.may = 403, `{"error":{"type":"security_exception"}}` }, failure.Denied, failure.Auth, "ELASTIC_API_KEY"},
 		{"key refused", "index", func(c *cluster) {
 			c.whoStatus, c.who = 401, `{"error":{"type":"security_exception","reason":"`+encodedKey+`"}}`
-		}, fault.Denied, fault.Auth, "ELASTIC_API_KEY"},
-		{"not Elasticsearch", "index", func(c *cluster) { c.whoStatus, c.who = 404, `` }, fault.Held, fault.Request, "ELASTIC_URL"},
-		{"a page", "index", func(c *cluster) { c.who = `<html>` }, fault.Held, fault.Request, "ELASTIC_URL"},
+		}, failure.Denied, failure.Auth, "ELASTIC_API_KEY"},
+		{"not Elasticsearch", "index", func(c *cluster) { c.whoStatus, c.who = 404, `` }, failure.Held, failure.Request, "ELASTIC_URL"},
+		{"a page", "index", func(c *cluster) { c.who = `<html>` }, failure.Held, failure.Request, "ELASTIC_URL"},
 		{"no security", "index", func(c *cluster) {
 			c.whoStatus, c.who = 400, `{"error":"no handler found for uri [/_security/_authenticate] and method [GET]"}`
-		}, fault.Held, fault.Request, "ELASTIC_URL"},
-		{"redirect", "index", func(c *cluster) { c.whoStatus = 302 }, fault.Held, fault.Request, "ELASTIC_URL"},
-		{"busy", "index", func(c *cluster) { c.whoStatus = 503 }, fault.Transient, fault.Request, "-"},
+		}, failure.Held, failure.Request, "ELASTIC_URL"},
+		{"redirect", "index", func(c *cluster) { c.whoStatus = 302 }, failure.Held, failure.Request, "ELASTIC_URL"},
+		{"busy", "index", func(c *cluster) { c.whoStatus = 503 }, failure.Transient, failure.Request, "-"},
 	} {
 		simulated := good
 		test.spoil(&simulated)
 		rec := record(t, simulated.answer)
-		f := fault.Of(open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": test.op, "SIEM_COMPRESSION": "gzip"})).Check(t.Context()))
+		f := failure.Of(open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": test.op, "SIEM_COMPRESSION": "gzip"})).Check(t.Context()))
 		if (f == nil) != (test.hint == "") {
 			t.Errorf("%s: %v", test.name, f)
 			continue
@@ -110,11 +110,11 @@ func TestCheckAsks(t *testing.T) {
 func TestCheckNamesTheStep(t *testing.T) {
 	rec := record(t, accept)
 	env := rec.env(map[string]string{"ELASTIC_TLS_CA_BUNDLE": ""})
-	if f := fault.Of(open(t, env).Check(t.Context())); f.Step != fault.TLS || f.Kind != fault.Held || !strings.Contains(f.Hint, "ELASTIC_TLS_CA_BUNDLE") {
+	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.TLS || f.Kind != failure.Held || !strings.Contains(f.Hint, "ELASTIC_TLS_CA_BUNDLE") {
 		t.Errorf("unknown CA: %+v", f)
 	}
 	rec.Close()
-	if f := fault.Of(open(t, env).Check(t.Context())); f.Step != fault.Connect || !strings.Contains(f.Hint, "ELASTIC_URL") {
+	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.Connect || !strings.Contains(f.Hint, "ELASTIC_URL") {
 		t.Errorf("nobody listens: %+v", f)
 	}
 }

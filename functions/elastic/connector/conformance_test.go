@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/shared/connectortest"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // answerItems answers each record of a request by its two lines.
@@ -81,13 +81,13 @@ func TestConformanceCreate(t *testing.T) {
 func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }
 
 // does is what becomes of records, in the words of the README's table.
-func does(f *fault.Fault) string {
+func does(f *failure.Fault) string {
 	if f == nil {
 		return "delivered"
 	}
-	return map[fault.Kind]string{
-		fault.Transient: "retry", fault.Throttled: "retry", fault.Denied: "held", fault.Held: "held",
-		fault.TooLarge: "split", fault.Rejected: "rejected", fault.Unjudged: "sent again",
+	return map[failure.Kind]string{
+		failure.Transient: "retry", failure.Throttled: "retry", failure.Denied: "held", failure.Held: "held",
+		failure.TooLarge: "split", failure.Rejected: "rejected", failure.Unjudged: "sent again",
 	}[f.Kind]
 }
 
@@ -96,7 +96,7 @@ func TestAnswerTable(t *testing.T) {
 	var rows [][]string
 	row := func(status, code, does string) { rows = append(rows, []string{status, code, does}) }
 	row("2xx", "–", "by items")
-	row("2xx, not understood", "–", does(fault.Of(answered(t, 1, 200, `{}`))))
+	row("2xx, not understood", "–", does(failure.Of(answered(t, 1, 200, `{}`))))
 	for _, test := range []struct {
 		status string
 		codes  []int
@@ -114,7 +114,7 @@ func TestAnswerTable(t *testing.T) {
 	} {
 		var all []string
 		for _, code := range test.codes {
-			all = append(all, does(fault.Of(answered(t, 1, code, ``))))
+			all = append(all, does(failure.Of(answered(t, 1, code, ``))))
 		}
 		row(test.status, "–", strings.Join(slices.Compact(all), "/"))
 	}
@@ -124,7 +124,7 @@ func TestAnswerTable(t *testing.T) {
 		if p.verdicts == nil {
 			return does(nil)
 		}
-		return does(fault.Of(p.verdicts[0]))
+		return does(failure.Of(p.verdicts[0]))
 	}
 	row("item 200, 201", "–", item(201, opIndex, ``))
 	row("item 201", "`failure_store: used`", item(201, opIndex, `,"failure_store":"used"`))

@@ -6,12 +6,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/elastic"
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/fault"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -121,19 +121,19 @@ func TestSimulatedFailures(t *testing.T) {
 		name      string
 		faults    []siem.Fault
 		delivered int // of 10, at the first attempt
-		kind      fault.Kind
+		kind      failure.Kind
 		accepted  int
 	}{
-		{"every second item 429", []siem.Fault{{Kind: siem.Product, Code: "item 429", Times: 1}}, 5, fault.Throttled, 5},
-		{"every second item 503", []siem.Fault{{Kind: siem.Product, Code: "item 503", Times: 1}}, 5, fault.Transient, 5},
-		{"blocked", []siem.Fault{{Kind: siem.Product, Code: "item 403", Times: 1}}, 0, fault.Held, 0},
-		{"no index", []siem.Fault{{Kind: siem.Product, Code: "item 404", Times: 1}}, 0, fault.Held, 0},
-		{"accepted, answer cut", []siem.Fault{{Kind: siem.Product, Code: "cut", Times: 1}}, 0, fault.Transient, 10},
-		{"accepted, then hung up", []siem.Fault{{Kind: siem.AcceptClose, Times: 1}}, 0, fault.Transient, 10},
+		{"every second item 429", []siem.Fault{{Kind: siem.Product, Code: "item 429", Times: 1}}, 5, failure.Throttled, 5},
+		{"every second item 503", []siem.Fault{{Kind: siem.Product, Code: "item 503", Times: 1}}, 5, failure.Transient, 5},
+		{"blocked", []siem.Fault{{Kind: siem.Product, Code: "item 403", Times: 1}}, 0, failure.Held, 0},
+		{"no index", []siem.Fault{{Kind: siem.Product, Code: "item 404", Times: 1}}, 0, failure.Held, 0},
+		{"accepted, answer cut", []siem.Fault{{Kind: siem.Product, Code: "cut", Times: 1}}, 0, failure.Transient, 10},
+		{"accepted, then hung up", []siem.Fault{{Kind: siem.AcceptClose, Times: 1}}, 0, failure.Transient, 10},
 		{"pretty", []siem.Fault{{Kind: siem.Product, Code: "pretty", Times: 1}}, 10, 0, 10},
 		{"failure store", []siem.Fault{{Kind: siem.Product, Code: "failure-store", Times: 1}}, 10, 0, 10},
-		{"busy", []siem.Fault{siem.RetryAfter(429, "3", 1)}, 0, fault.Throttled, 0},
-		{"endless", []siem.Fault{{Kind: siem.Endless, Times: 1}}, 0, fault.Transient, 0},
+		{"busy", []siem.Fault{siem.RetryAfter(429, "3", 1)}, 0, failure.Throttled, 0},
+		{"endless", []siem.Fault{{Kind: siem.Endless, Times: 1}}, 0, failure.Transient, 0},
 	} {
 		s := simulate(t, nil)
 		for _, f := range test.faults {
@@ -185,7 +185,7 @@ func TestSetUpAtFault(t *testing.T) {
 		s.more = more
 		s.c = s.open()
 		o := s.deliver(named("a"))[0]
-		if o.State != deliver.Retry || o.Fault.Kind != fault.Held || o.Fault.Hint == "" {
+		if o.State != deliver.Retry || o.Fault.Kind != failure.Held || o.Fault.Hint == "" {
 			t.Errorf("%s: %v, %+v", name, o.State, o.Fault)
 		}
 	}
@@ -209,11 +209,11 @@ func TestCheckOfSimulator(t *testing.T) {
 		t.Error(err)
 	}
 	s.more = map[string]string{"ELASTIC_INDEX": "other"}
-	if f := fault.Of(s.open().(deliver.Checker).Check(t.Context())); f == nil || f.Step != fault.Auth {
+	if f := failure.Of(s.open().(deliver.Checker).Check(t.Context())); f == nil || f.Step != failure.Auth {
 		t.Errorf("no privilege: %+v", f)
 	}
 	s.Rotate()
-	if f := fault.Of(s.c.(deliver.Checker).Check(t.Context())); f == nil || f.Status != 401 {
+	if f := failure.Of(s.c.(deliver.Checker).Check(t.Context())); f == nil || f.Status != 401 {
 		t.Errorf("a revoked key: %+v", f)
 	}
 	if n := len(s.Accepted()); n != 0 {

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	"github.com/arbitex/siem-connectors/shared/syslogsend"
 )
 

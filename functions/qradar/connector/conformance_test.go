@@ -3,7 +3,7 @@ package connector
 import (
 	"testing"
 
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
 func TestConformance(t *testing.T) {

@@ -12,11 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem/pki"
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/fault"
-	"github.com/arbitex/siem-connectors/test/need"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // daemon is a syslog server as Debian builds it, which writes what it receives, line by line, to the file out.
@@ -105,7 +105,7 @@ func (d *daemon) program(t *testing.T) string {
 		_, err = os.Stat(path)
 	}
 	if err != nil {
-		need.Missing(t, d.name+" is not on this machine; `make syslog-daemons` gets it")
+		testenv.Missing(t, d.name+" is not on this machine; `make syslog-daemons` gets it")
 	}
 	return path
 }
@@ -277,7 +277,7 @@ func TestDaemonRefusesTheCertificate(t *testing.T) {
 			good := d.env(t)
 			d.deliverUntil(t, open(t, good), connectortest.Full)
 			bare := with(good, map[string]string{"QRADAR_TLS_CLIENT_CERT": "", "QRADAR_TLS_CLIENT_KEY": ""})
-			held(t, connectortest.Deliver(t, open(t, bare), nasty), fault.TLS)
+			held(t, connectortest.Deliver(t, open(t, bare), nasty), failure.TLS)
 			d.deliverUntil(t, open(t, good), connectortest.Page)
 			for _, line := range d.received(t, 2) {
 				if strings.Contains(line, "block") {
@@ -303,7 +303,7 @@ func TestDaemonIsKilled(t *testing.T) {
 			d.received(t, 10)
 			d.kill()
 			for _, o := range connectortest.Deliver(t, c, events[10:]...) {
-				if o.State != deliver.Retry || o.Fault.Kind != fault.Transient {
+				if o.State != deliver.Retry || o.Fault.Kind != failure.Transient {
 					t.Fatalf("with the daemon dead: %+v, want a retry", o)
 				}
 			}

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	simulated "github.com/arbitex/siem-connectors/local/siem/qradar"
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	simulated "github.com/arbitex/siem-connectors/emulator/siem/qradar"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/event"
 )
 

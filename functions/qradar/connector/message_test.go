@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
 func golden(t *testing.T, name string) string {

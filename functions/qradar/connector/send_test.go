@@ -9,13 +9,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/pki"
-	simulated "github.com/arbitex/siem-connectors/local/siem/qradar"
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	simulated "github.com/arbitex/siem-connectors/emulator/siem/qradar"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/fault"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 func simulate(t *testing.T, source simulated.Source) *simulated.Simulator {
@@ -39,10 +39,10 @@ func delivered(t *testing.T, outcomes []deliver.Outcome) {
 }
 
 // held fails when an event was delivered, or is retried for another reason than the set-up.
-func held(t *testing.T, outcomes []deliver.Outcome, step fault.Step) {
+func held(t *testing.T, outcomes []deliver.Outcome, step failure.Step) {
 	t.Helper()
 	for i, o := range outcomes {
-		if o.State != deliver.Retry || o.Fault.Kind != fault.Denied && o.Fault.Kind != fault.Held || o.Fault.Step != step {
+		if o.State != deliver.Retry || o.Fault.Kind != failure.Denied && o.Fault.Kind != failure.Held || o.Fault.Step != step {
 			t.Fatalf("event %d: %+v, want it held at %s", i, o, step)
 		}
 	}
@@ -174,9 +174,9 @@ func TestRefusedCertificateIsHeld(t *testing.T) {
 		if name == "revoked" {
 			sim.Rotate()
 		}
-		held(t, connectortest.Deliver(t, c, connectortest.Full), fault.TLS)
-		f := fault.Of(c.Check(t.Context()))
-		if f == nil || f.Step != fault.TLS || !strings.Contains(f.Hint, "QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY") {
+		held(t, connectortest.Deliver(t, c, connectortest.Full), failure.TLS)
+		f := failure.Of(c.Check(t.Context()))
+		if f == nil || f.Step != failure.TLS || !strings.Contains(f.Hint, "QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY") {
 			t.Errorf("%s: check says %v, want a hint at the client certificate", name, f)
 		}
 	}
@@ -194,7 +194,7 @@ func TestOutage(t *testing.T) {
 	sim.Inject(siem.Fault{Kind: siem.CloseBefore})
 	for range 2 {
 		for _, o := range connectortest.Deliver(t, c, events[10:20]...) {
-			if o.State != deliver.Retry || o.Fault.Kind != fault.Transient {
+			if o.State != deliver.Retry || o.Fault.Kind != failure.Transient {
 				t.Fatalf("while the collector is down: %+v, want a retry", o)
 			}
 		}
@@ -223,19 +223,19 @@ func TestCheckSteps(t *testing.T) {
 	nobody.Close()
 	for name, c := range map[string]struct {
 		env  map[string]string
-		step fault.Step
+		step failure.Step
 		hint string
 	}{
 		"good":      {sim.Settings(), "", ""},
-		"name":      {with(sim.Settings(), map[string]string{"QRADAR_SYSLOG_HOST": "qradar.invalid"}), fault.DNS, "QRADAR_SYSLOG_HOST"},
-		"port":      {with(sim.Settings(), map[string]string{"QRADAR_SYSLOG_PORT": closedPort}), fault.Connect, "QRADAR_SYSLOG_PORT"},
-		"CA":        {with(sim.Settings(), map[string]string{"QRADAR_TLS_CA_BUNDLE": other.PEM()}), fault.TLS, "set QRADAR_TLS_CA_BUNDLE to the CA that signed"},
-		"peer name": {with(sim.Settings(), map[string]string{"QRADAR_TLS_SERVER_NAME": "other.example.com"}), fault.TLS, "QRADAR_TLS_SERVER_NAME"},
+		"name":      {with(sim.Settings(), map[string]string{"QRADAR_SYSLOG_HOST": "qradar.invalid"}), failure.DNS, "QRADAR_SYSLOG_HOST"},
+		"port":      {with(sim.Settings(), map[string]string{"QRADAR_SYSLOG_PORT": closedPort}), failure.Connect, "QRADAR_SYSLOG_PORT"},
+		"CA":        {with(sim.Settings(), map[string]string{"QRADAR_TLS_CA_BUNDLE": other.PEM()}), failure.TLS, "set QRADAR_TLS_CA_BUNDLE to the CA that signed"},
+		"peer name": {with(sim.Settings(), map[string]string{"QRADAR_TLS_SERVER_NAME": "other.example.com"}), failure.TLS, "QRADAR_TLS_SERVER_NAME"},
 		"no TLS": {with(plain.Settings(), map[string]string{
 			"QRADAR_SYSLOG_PROTOCOL": "tls", "QRADAR_TLS_CA_BUNDLE": other.PEM(), "SIEM_REQUEST_TIMEOUT_SECONDS": "1",
-		}), fault.TLS, "handshake"},
+		}), failure.TLS, "handshake"},
 	} {
-		f := fault.Of(open(t, c.env).Check(t.Context()))
+		f := failure.Of(open(t, c.env).Check(t.Context()))
 		switch {
 		case c.step == "" && f != nil:
 			t.Errorf("%s: %v", name, f)

@@ -12,8 +12,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
-	"github.com/arbitex/siem-connectors/shared/meter"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 var (
@@ -110,7 +110,7 @@ func (c *connector) Check(ctx context.Context) error {
 	return c.post(ctx, []byte("[]"), nil)
 }
 
-func (c *connector) post(ctx context.Context, body []byte, m *meter.Meter) error {
+func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) error {
 	t, err := c.tokens.get(ctx, m)
 	if err != nil {
 		return err

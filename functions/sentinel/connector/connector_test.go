@@ -12,10 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -26,7 +26,7 @@ func TestPage(t *testing.T) {
 	a := newAzure(t)
 	c := a.open(t)
 	sample := strings.TrimSpace(readFile(t, "testdata/page.event.json"))
-	var m meter.Meter
+	var m telemetry.Meter
 	b := connectortest.Batch(t, c, sample)
 	b.Meter = &m
 	if err := c.Send(t.Context(), b); err != nil {

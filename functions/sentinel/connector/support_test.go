@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/connectortest"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -126,9 +126,9 @@ func (a *azure) open(t testing.TB, pairs ...string) *connector {
 
 const someEvent = `{"time":1773360000123,"metadata":{"uid":"e-1"}}`
 
-func send(ctx context.Context, t testing.TB, c *connector) *fault.Fault {
+func send(ctx context.Context, t testing.TB, c *connector) *failure.Fault {
 	t.Helper()
-	return fault.Of(c.Send(ctx, connectortest.Batch(t, c, someEvent)))
+	return failure.Of(c.Send(ctx, connectortest.Batch(t, c, someEvent)))
 }
 
 func readFile(t testing.TB, name string) string {

@@ -7,10 +7,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
-	"github.com/arbitex/siem-connectors/shared/meter"
 	"github.com/arbitex/siem-connectors/shared/secret"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 const (
@@ -76,7 +76,7 @@ func newTokens(cfg config) *tokens {
 }
 
 // get returns a token to use now. It makes a request only when there is none, or it is about to expire.
-func (ts *tokens) get(ctx context.Context, m *meter.Meter) (*token, error) {
+func (ts *tokens) get(ctx context.Context, m *telemetry.Meter) (*token, error) {
 	for {
 		t, f, mine := ts.join()
 		switch {
@@ -92,7 +92,7 @@ func (ts *tokens) get(ctx context.Context, m *meter.Meter) (*token, error) {
 				return f.token, f.err
 			}
 		case <-ctx.Done():
-			return nil, &fault.Fault{Step: fault.Auth, Detail: "no access token in time", Err: ctx.Err()}
+			return nil, &failure.Fault{Step: failure.Auth, Detail: "no access token in time", Err: ctx.Err()}
 		}
 	}
 }
@@ -114,7 +114,7 @@ func (ts *tokens) join() (t *token, f *flight, mine bool) {
 func (ts *tokens) now() int64 { return ts.client.Now().UnixMilli() }
 
 // fly makes the request of f. Whatever happens, nobody is left waiting for it.
-func (ts *tokens) fly(ctx context.Context, f *flight, m *meter.Meter) {
+func (ts *tokens) fly(ctx context.Context, f *flight, m *telemetry.Meter) {
 	defer func() {
 		ts.mu.Lock()
 		defer ts.mu.Unlock()
@@ -126,7 +126,7 @@ func (ts *tokens) fly(ctx context.Context, f *flight, m *meter.Meter) {
 	defer ts.mu.Unlock()
 	if err == nil {
 		ts.current = t
-	} else if old := ts.current; old != nil && ts.now() < old.expires && fault.Of(err).Kind != fault.Denied {
+	} else if old := ts.current; old != nil && ts.now() < old.expires && failure.Of(err).Kind != failure.Denied {
 		// It was only to be renewed early, and still works. A copy, since others read the old one.
 		still := *old
 		still.renewAt = min(ts.now()+renewAgain.Milliseconds(), old.expires)
@@ -137,7 +137,7 @@ func (ts *tokens) fly(ctx context.Context, f *flight, m *meter.Meter) {
 }
 
 // request asks for a token. The time it lives counts from the question, not from the answer.
-func (ts *tokens) request(ctx context.Context, m *meter.Meter) (*token, error) {
+func (ts *tokens) request(ctx context.Context, m *telemetry.Meter) (*token, error) {
 	from := ts.client.Now()
 	a, err := ts.client.Do(ctx, httpsend.Request{
 		URL: ts.url, Header: ts.header, Body: []byte(ts.form.Reveal()), Plain: true, Meter: m,

@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/connectortest"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 func TestTokenRequest(t *testing.T) {
@@ -123,7 +123,7 @@ func TestRenewalThatIsRefused(t *testing.T) {
 	}
 	a.grant = connectortest.Status(http.StatusUnauthorized, `{"error":"invalid_client"}`)
 	a.pass(56 * time.Minute)
-	if f := send(t.Context(), t, c); f == nil || f.Kind != fault.Denied {
+	if f := send(t.Context(), t, c); f == nil || f.Kind != failure.Denied {
 		t.Errorf("refused: %v", f)
 	}
 }
@@ -188,7 +188,7 @@ func TestOneRequestForAToken(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.tokens.get(ctx, nil); !errors.Is(err, context.Canceled) || fault.Of(err).Step != fault.Auth || fault.Of(err).Kind != fault.Transient {
+	if _, err := c.tokens.get(ctx, nil); !errors.Is(err, context.Canceled) || failure.Of(err).Step != failure.Auth || failure.Of(err).Kind != failure.Transient {
 		t.Errorf("one whose time is over waits on: %v", err)
 	}
 	close(release)
@@ -282,7 +282,7 @@ func TestTokenAnswers(t *testing.T) {
 		got := ""
 		if f != nil {
 			got = strings.TrimSpace(f.Kind.String() + " " + f.Code)
-			if f.Step != fault.Auth {
+			if f.Step != failure.Auth {
 				t.Errorf("%s: step %s, want auth", test.name, f.Step)
 			}
 			if strings.Contains(f.Error(), "SECRETTOKEN") {
@@ -309,7 +309,7 @@ func TestTokenRefusalNamesTheSetting(t *testing.T) {
 	} {
 		a := newAzure(t)
 		a.grant = connectortest.Status(400, fmt.Sprintf(`{"error":"x","error_codes":[50000,%d]}`, code))
-		if f := send(t.Context(), t, a.open(t)); f == nil || f.Kind != fault.Denied || !strings.Contains(f.Hint, want) {
+		if f := send(t.Context(), t, a.open(t)); f == nil || f.Kind != failure.Denied || !strings.Contains(f.Hint, want) {
 			t.Errorf("AADSTS%d: %+v, want a hint with %q", code, f, want)
 		}
 	}
@@ -327,11 +327,11 @@ func TestTokenEndpointOutOfReach(t *testing.T) {
 	a := newAzure(t)
 	c := a.open(t, "SENTINEL_AUTHORITY_HOST", "http://127.0.0.1:1")
 	f := send(t.Context(), t, c)
-	if f == nil || f.Kind != fault.Transient || f.Step != fault.Connect || !strings.Contains(f.Hint, "SENTINEL_AUTHORITY_HOST") {
+	if f == nil || f.Kind != failure.Transient || f.Step != failure.Connect || !strings.Contains(f.Hint, "SENTINEL_AUTHORITY_HOST") {
 		t.Errorf("%+v", f)
 	}
 	c = a.open(t, "SENTINEL_DCR_ENDPOINT", "http://127.0.0.1:1")
-	if f = send(t.Context(), t, c); f == nil || f.Step != fault.Connect || !strings.Contains(f.Hint, "SENTINEL_DCR_ENDPOINT") {
+	if f = send(t.Context(), t, c); f == nil || f.Step != failure.Connect || !strings.Contains(f.Hint, "SENTINEL_DCR_ENDPOINT") {
 		t.Errorf("%+v", f)
 	}
 }
@@ -358,11 +358,11 @@ func FuzzTokenAnswer(f *testing.F) {
 			}
 			return
 		}
-		switch fl := fault.Of(err); fl.Kind {
-		case fault.Rejected, fault.TooLarge, fault.Unjudged:
+		switch fl := failure.Of(err); fl.Kind {
+		case failure.Rejected, failure.TooLarge, failure.Unjudged:
 			t.Fatalf("%d %q blames an event: %v", code, body, err)
 		default:
-			if fl.Step != fault.Auth {
+			if fl.Step != failure.Auth {
 				t.Fatalf("step %s", fl.Step)
 			}
 		}

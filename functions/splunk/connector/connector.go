@@ -13,7 +13,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -111,5 +111,5 @@ func (c *connector) Check(ctx context.Context) error {
 	if err := judge(a, 0); err != nil {
 		return err
 	}
-	return a.Fault(fault.Held, "", "an empty request was accepted: SPLUNK_HEC_URL does not lead to a HEC event endpoint")
+	return a.Fault(failure.Held, "", "an empty request was accepted: SPLUNK_HEC_URL does not lead to a HEC event endpoint")
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
 // A key that is never sent as it is: with these ways to prove it, the server sees signatures only.

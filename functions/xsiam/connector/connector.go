@@ -10,11 +10,11 @@ import (
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
-	"github.com/arbitex/siem-connectors/shared/meter"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 var (
@@ -106,7 +106,7 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	return c.post(ctx, b.Body, b.Meter)
 }
 
-func (c *connector) post(ctx context.Context, body []byte, m *meter.Meter) error {
+func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) error {
 	s := c.signer.sign(c.client.Now())
 	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: s.header, Body: body, Secret: s.signature, Meter: m})
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *connector) post(ctx context.Context, body []byte, m *meter.Meter) error
 func (c *connector) Check(ctx context.Context) error {
 	f := c.Format()
 	err := c.post(ctx, []byte(f.Open+f.Close), nil)
-	if err == nil || !aboutContent(fault.Of(err)) {
+	if err == nil || !aboutContent(failure.Of(err)) {
 		return err
 	}
 	record, err := c.checkRecord()
@@ -135,8 +135,8 @@ func (c *connector) Check(ctx context.Context) error {
 }
 
 // aboutContent tells whether a refusal may be about a body that holds no event.
-func aboutContent(f *fault.Fault) bool {
-	return f.Kind == fault.Rejected || f.Status == http.StatusInternalServerError || f.Status == http.StatusLengthRequired
+func aboutContent(f *failure.Fault) bool {
+	return f.Kind == failure.Rejected || f.Status == http.StatusInternalServerError || f.Status == http.StatusLengthRequired
 }
 
 // checkRecord makes the record that a check may write: an OCSF base event of this moment, informational.

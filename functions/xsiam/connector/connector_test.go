@@ -11,11 +11,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/fault"
-	"github.com/arbitex/siem-connectors/shared/meter"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -26,7 +26,7 @@ func TestPage(t *testing.T) {
 	s := newTenant(t)
 	c := s.open(t)
 	sample := strings.TrimSpace(readFile(t, "testdata/page.event.json"))
-	var m meter.Meter
+	var m telemetry.Meter
 	b := connectortest.Batch(t, c, sample)
 	b.Meter = &m
 	if err := c.Send(t.Context(), b); err != nil {
@@ -264,7 +264,7 @@ func TestCheckWritesOneRecordWhereItMust(t *testing.T) {
 		s := newTenant(t)
 		c := s.open(t, "XSIAM_AUTH", "token")
 		s.answer = connectortest.Status(refusal, "")
-		if f := fault.Of(c.Check(t.Context())); f == nil || f.Status != refusal {
+		if f := failure.Of(c.Check(t.Context())); f == nil || f.Status != refusal {
 			t.Errorf("%d to everything: %v", refusal, f)
 		}
 		r := s.requests()

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/connectortest"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -80,9 +80,9 @@ func (s *tenant) open(t testing.TB, pairs ...string) *connector {
 
 const someEvent = `{"time":1773360000123,"metadata":{"uid":"e-1"}}`
 
-func send(t testing.TB, c *connector) *fault.Fault {
+func send(t testing.TB, c *connector) *failure.Fault {
 	t.Helper()
-	return fault.Of(c.Send(t.Context(), connectortest.Batch(t, c, someEvent)))
+	return failure.Of(c.Send(t.Context(), connectortest.Batch(t, c, someEvent)))
 }
 
 func readFile(t testing.TB, name string) string {

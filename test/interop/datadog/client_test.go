@@ -23,12 +23,12 @@ import (
 	"github.com/DataDog/datadog-api-client-go/v2/api/datadog"
 	"github.com/DataDog/datadog-api-client-go/v2/api/datadogV2"
 
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	simulator "github.com/arbitex/siem-connectors/emulator/siem/datadog"
 	connector "github.com/arbitex/siem-connectors/functions/datadog/connector"
-	"github.com/arbitex/siem-connectors/local/siem"
-	simulator "github.com/arbitex/siem-connectors/local/siem/datadog"
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 

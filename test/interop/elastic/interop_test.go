@@ -18,9 +18,9 @@ import (
 	"github.com/elastic/go-elasticsearch/v9"
 	"github.com/elastic/go-elasticsearch/v9/esutil"
 
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	simulator "github.com/arbitex/siem-connectors/emulator/siem/elastic"
 	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
-	"github.com/arbitex/siem-connectors/local/siem"
-	simulator "github.com/arbitex/siem-connectors/local/siem/elastic"
 	"github.com/arbitex/siem-connectors/test/interop/recorder"
 )
 

@@ -19,10 +19,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/monitor/ingestion/azlogs"
 
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	simulator "github.com/arbitex/siem-connectors/emulator/siem/sentinel"
 	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
-	"github.com/arbitex/siem-connectors/local/siem"
-	"github.com/arbitex/siem-connectors/local/siem/pki"
-	simulator "github.com/arbitex/siem-connectors/local/siem/sentinel"
 	"github.com/arbitex/siem-connectors/test/interop/recorder"
 )
 

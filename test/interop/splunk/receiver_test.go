@@ -25,11 +25,11 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	splunk "github.com/arbitex/siem-connectors/functions/splunk/connector"
-	"github.com/arbitex/siem-connectors/local/siem/pki"
-	"github.com/arbitex/siem-connectors/shared/connectortest"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/fault"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/test/interop/recorder"
 )
 
@@ -168,7 +168,7 @@ func compare(t *testing.T, i int, body string, record plog.LogRecord) {
 func TestReceiverFails(t *testing.T) {
 	c := recorder.Open(t, splunk.Open, collect(t, consumertest.NewErr(errors.New("the queue is full"))))
 	for i, o := range connectortest.Deliver(t, c, recorder.Events(8, 3)...) {
-		if o.State != deliver.Retry || o.Fault.Kind != fault.Transient || o.Fault.Status != 500 {
+		if o.State != deliver.Retry || o.Fault.Kind != failure.Transient || o.Fault.Status != 500 {
 			t.Errorf("event %d: %v, want a retry for status 500", i, o.Fault)
 		}
 	}

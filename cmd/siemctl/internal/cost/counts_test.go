@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
-	"github.com/arbitex/siem-connectors/test/page"
+	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
 var update = flag.Bool("update", false, "write the tables of docs/operations.md and docs/growth.md anew")
@@ -196,5 +196,5 @@ func percent(part float64) string { return fmt.Sprintf("%.0f %%", part*100) }
 // document holds the page's part of that name to text, or writes it there.
 func document(t *testing.T, file, name, text string) {
 	t.Helper()
-	page.Hold(t, "../../../../docs/"+file, name, text, *update)
+	docgen.Hold(t, "../../../../docs/"+file, name, text, *update)
 }

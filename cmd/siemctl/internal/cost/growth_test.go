@@ -9,12 +9,12 @@ import (
 
 	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
 	xsiam "github.com/arbitex/siem-connectors/functions/xsiam/connector"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/intake"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/sqsbatch"
 )
 
 // AWS's limits.
@@ -125,7 +125,7 @@ func events(atOnce float64) float64 { return atOnce * batchMost / latency.Second
 
 // hidden is how long an event is in flight until it is given up, by the waits alone.
 func hidden() (all time.Duration) {
-	backoff := intake.Backoff{Attempts: attempts, Initial: backoffInitial, Max: backoffMax}
+	backoff := sqsbatch.Backoff{Attempts: attempts, Initial: backoffInitial, Max: backoffMax}
 	for attempt := 1; !backoff.Exhausted(attempt); attempt++ {
 		all += backoff.Wait(attempt, nil)
 	}

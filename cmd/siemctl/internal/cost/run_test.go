@@ -20,13 +20,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 	splunk "github.com/arbitex/siem-connectors/functions/splunk/connector"
-	"github.com/arbitex/siem-connectors/local/mapping"
-	"github.com/arbitex/siem-connectors/shared/awstest"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
 	"github.com/arbitex/siem-connectors/shared/deadletterhost"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
 )
 
 const (
@@ -58,7 +58,7 @@ type counts struct {
 
 // account is AWS, which counts.
 type account struct {
-	sqs awstest.SQS
+	sqs fakeaws.SQS
 	s3  deadlettertest.S3
 
 	mu sync.Mutex
@@ -106,18 +106,18 @@ type queue struct {
 	url string
 }
 
-// Receive implements mapping.Queue.
-func (q queue) Receive(ctx context.Context, limit int, wait time.Duration) ([]mapping.Message, error) {
+// Receive implements eventsource.Queue.
+func (q queue) Receive(ctx context.Context, limit int, wait time.Duration) ([]eventsource.Message, error) {
 	out, err := q.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: int32(limit), WaitTimeSeconds: int32((wait + time.Second - 1) / time.Second)})
 	if err != nil {
 		return nil, err
 	}
 	bytes := 0
-	all := make([]mapping.Message, 0, len(out.Messages))
+	all := make([]eventsource.Message, 0, len(out.Messages))
 	for _, m := range out.Messages {
-		message := mapping.Message{ID: *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, Attributes: m.Attributes, MessageAttributes: map[string]mapping.Attribute{}}
+		message := eventsource.Message{ID: *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, Attributes: m.Attributes, MessageAttributes: map[string]eventsource.Attribute{}}
 		for name, v := range m.MessageAttributes {
-			message.MessageAttributes[name] = mapping.Attribute{DataType: *v.DataType, StringValue: v.StringValue}
+			message.MessageAttributes[name] = eventsource.Attribute{DataType: *v.DataType, StringValue: v.StringValue}
 		}
 		bytes += len(*m.Body)
 		all = append(all, message)
@@ -133,8 +133,8 @@ func (q queue) Receive(ctx context.Context, limit int, wait time.Duration) ([]ma
 	return all, nil
 }
 
-// Delete implements mapping.Queue.
-func (q queue) Delete(ctx context.Context, messages []mapping.Message) ([]mapping.Message, error) {
+// Delete implements eventsource.Queue.
+func (q queue) Delete(ctx context.Context, messages []eventsource.Message) ([]eventsource.Message, error) {
 	to := &q.remove
 	if q.url == lettersURL {
 		to = &q.letters
@@ -241,8 +241,8 @@ func run(t *testing.T, sc scenario) (c counts) {
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		a := &account{}
-		a.sqs.Create(awstest.Queue{URL: queueURL, ARN: queueARN, Visibility: 185 * time.Second})
-		a.sqs.Create(awstest.Queue{URL: lettersURL, ARN: lettersARN})
+		a.sqs.Create(fakeaws.Queue{URL: queueURL, ARN: queueARN, Visibility: 185 * time.Second})
+		a.sqs.Create(fakeaws.Queue{URL: lettersURL, ARN: lettersARN})
 		a.s3.Hook = a.countS3
 		siem := &collector{account: a, conns: make(chan net.Conn, 8)}
 		server := &http.Server{Handler: siem}
@@ -253,7 +253,7 @@ func run(t *testing.T, sc scenario) (c counts) {
 		w := a.world(siem)
 		connector := lambdahost.NewConnector("splunk", splunk.Open, w)
 		w.Out = io.Discard // only the connector's log is counted
-		pollers := []*mapping.Poller{
+		pollers := []*eventsource.Poller{
 			a.poll(ctx, t, queue{a, queueURL}, queueARN, maximumConcurrency, a.timed(connector.Invoke)),
 			a.poll(ctx, t, queue{a, lettersURL}, lettersARN, 2, a.drained(deadletterhost.NewDrain(w, &a.s3).Invoke)),
 		}
@@ -316,8 +316,8 @@ func (a *account) drained(f invoke) invoke {
 }
 
 // poll starts an event source mapping as the template has it.
-func (a *account) poll(ctx context.Context, t *testing.T, q queue, arn string, concurrency int, f invoke) *mapping.Poller {
-	return mapping.Start(ctx, mapping.Config{
+func (a *account) poll(ctx context.Context, t *testing.T, q queue, arn string, concurrency int, f invoke) *eventsource.Poller {
+	return eventsource.Start(ctx, eventsource.Config{
 		QueueARN: arn, Region: "eu-central-1", BatchSize: batchMost, Window: window, MaximumConcurrency: concurrency,
 		ReportBatchItemFailures: true, Enabled: true, Queue: q, Invoke: f,
 		Problem: func(err error) { t.Error(err) },

@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/arbitex/siem-connectors/shared/metrics"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // SendMessageBatch's limits.
@@ -115,7 +115,7 @@ func query(id, metric, connector string) watchtypes.MetricDataQuery {
 	return watchtypes.MetricDataQuery{Id: &id, MetricStat: &watchtypes.MetricStat{
 		Stat: aws.String("Sum"), Period: aws.Int32(metricPeriod),
 		Metric: &watchtypes.Metric{
-			Namespace: aws.String(metrics.Namespace), MetricName: &metric,
+			Namespace: aws.String(telemetry.Namespace), MetricName: &metric,
 			Dimensions: []watchtypes.Dimension{{Name: aws.String("Connector"), Value: &connector}},
 		},
 	}}

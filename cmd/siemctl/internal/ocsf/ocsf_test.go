@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/ocsfgen"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
 var now = time.Date(2026, 3, 14, 0, 0, 0, 0, time.UTC)

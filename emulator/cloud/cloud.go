@@ -1,0 +1,248 @@
+// Package cloud is AWS on one machine: it deploys what the project's template.yaml declares. Queues, the bucket and the
+// secrets are made in moto's server; the functions are the real bootstrap binaries under a Runtime API of ours, fed by
+// pollers that follow the event source mappings; a function's URL is an HTTP port. The functions reach AWS through the
+// SDK's ordinary AWS_ENDPOINT_URL and know nothing of where they run.
+//
+// What differs from AWS: no access is checked (roles and policies are not read; a function URL takes any caller), no
+// metrics or alarms are made, and nothing is kept: with Stop everything is gone.
+package cloud
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
+	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
+	"github.com/arbitex/siem-connectors/emulator/moto"
+	"github.com/arbitex/siem-connectors/internal/samtemplate"
+)
+
+// Where the stack is deployed. The account is moto's own.
+const (
+	Region    = "us-east-1"
+	AccountID = "123456789012"
+	StackName = "siem"
+)
+
+// Options describe a deployment. Only Template is required.
+type Options struct {
+	Template   string            // path of template.yaml
+	Parameters map[string]string // overrides, as `sam deploy --parameter-overrides`
+	// Environment is added, by function logical id, to what the template says.
+	Environment map[string]map[string]string
+	// QueueAttributes replace, by queue logical id, what the template says: a test cannot wait for a visibility timeout.
+	QueueAttributes map[string]map[string]string
+	Builds          string    // folder holding <function>/bootstrap; "": build, beside the template
+	Venv            string    // Python environment for moto, made when it is not there; "": build/venv, beside the template
+	Logs            io.Writer // every line the functions print, prefixed by function
+	Progress        io.Writer // what is being brought up
+	// Observe is told of every batch that a mapping had a function (a logical id) handle: the payload and what became of it.
+	// It may be called concurrently, and must keep neither. nil is good.
+	Observe func(functionLogicalID string, payload []byte, r runtimeapi.Result)
+}
+
+// Cloud is a running deployment. Its methods may be called concurrently.
+type Cloud struct {
+	o        Options
+	template *samtemplate.Template
+	moto     *moto.Server
+	config   aws.Config
+	sqs      *sqs.Client
+	s3       *s3.Client
+	secrets  *secretsmanager.Client
+	made     *resources
+	logs     *lines
+	sources  *sources
+
+	functions map[string]*runtimeapi.Function
+	urls      map[string]*url
+	pollers   map[string]*eventsource.Poller
+
+	cancel  context.CancelFunc
+	stop    sync.Once
+	stopped chan struct{}
+}
+
+// Start deploys the template. When it returns without an error everything runs, until Stop or until ctx ends.
+func Start(ctx context.Context, o Options) (*Cloud, error) {
+	beside := filepath.Dir(o.Template)
+	o.Builds = cmp.Or(o.Builds, filepath.Join(beside, "build"))
+	o.Venv = cmp.Or(o.Venv, filepath.Join(beside, "build", "venv"))
+	if o.Logs == nil {
+		o.Logs = io.Discard
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	t, err := samtemplate.Load(o.Template, samtemplate.Options{
+		Parameters: o.Parameters, Region: Region, AccountID: AccountID, StackName: StackName,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &Cloud{
+		o: o, template: t, logs: &lines{to: o.Logs}, sources: &sources{arn: map[string]string{}}, stopped: make(chan struct{}),
+		functions: map[string]*runtimeapi.Function{}, urls: map[string]*url{}, pollers: map[string]*eventsource.Poller{},
+	}
+	if err := errors.Join(c.checkIDs(), c.checkBuilds()); err != nil {
+		return nil, err
+	}
+	run, cancel := context.WithCancel(ctx)
+	c.cancel = cancel
+	if err := c.deploy(run); err != nil {
+		c.Stop()
+		return nil, err
+	}
+	context.AfterFunc(run, c.Stop)
+	return c, nil
+}
+
+// deploy brings everything up, in the order of what needs what.
+func (c *Cloud) deploy(ctx context.Context) error {
+	if err := moto.Install(ctx, c.o.Venv, c.o.Progress); err != nil {
+		return err
+	}
+	c.progress("starting moto (SQS, S3, Secrets Manager)")
+	server, err := moto.Start(ctx, c.o.Venv)
+	if err != nil {
+		return err
+	}
+	c.moto = server
+	c.config = aws.Config{
+		Region:       Region,
+		BaseEndpoint: aws.String(server.Endpoint()),
+		Credentials:  credentials.NewStaticCredentialsProvider("local", "local", "local"),
+	}
+	c.sqs, c.s3, c.secrets = sqs.NewFromConfig(c.config), s3.NewFromConfig(c.config), secretsmanager.NewFromConfig(c.config)
+	c.made = newResources(ctx, c)
+	if err := c.made.makeAll(); err != nil {
+		return err
+	}
+	for _, id := range c.template.IDs(samtemplate.TypeFunction) {
+		if err := c.startFunction(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cloud) progress(format string, args ...any) {
+	_, _ = fmt.Fprintf(c.o.Progress, format+"\n", args...)
+}
+
+// Queue returns the URL of a queue of the template; "" when there is none of that logical id.
+func (c *Cloud) Queue(logicalID string) string { return c.made.queues[logicalID].url }
+
+// Bucket returns the name of a bucket of the template; "" when there is none of that logical id.
+func (c *Cloud) Bucket(logicalID string) string { return c.made.buckets[logicalID] }
+
+// URL returns the function URL of a function, without a slash at its end; "" when it has none.
+func (c *Cloud) URL(functionLogicalID string) string {
+	u, ok := c.urls[functionLogicalID]
+	if !ok {
+		return ""
+	}
+	return u.base
+}
+
+// Functions returns the logical ids of the functions, in the template's order.
+func (c *Cloud) Functions() []string { return c.template.IDs(samtemplate.TypeFunction) }
+
+// Queues returns the logical ids of the queues, in the template's order.
+func (c *Cloud) Queues() []string { return c.template.IDs(samtemplate.TypeQueue) }
+
+// Invoke has a function handle a payload, as `aws lambda invoke` does.
+func (c *Cloud) Invoke(ctx context.Context, functionLogicalID string, payload []byte) (runtimeapi.Result, error) {
+	f, ok := c.functions[functionLogicalID]
+	if !ok {
+		return runtimeapi.Result{}, fmt.Errorf("invoking %q: there is no function of that logical id", functionLogicalID)
+	}
+	return f.Invoke(ctx, payload)
+}
+
+// PutSecret makes values, as a JSON object, the current version of a secret.
+func (c *Cloud) PutSecret(ctx context.Context, logicalID string, values map[string]string) error {
+	arn, ok := c.made.secrets[logicalID]
+	if !ok {
+		return fmt.Errorf("putting the secret %q: there is none of that logical id", logicalID)
+	}
+	data, err := json.Marshal(values)
+	if err != nil {
+		return fmt.Errorf("putting the secret %s: %w", logicalID, err)
+	}
+	_, err = c.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+		SecretId: aws.String(arn), SecretString: aws.String(string(data)),
+	})
+	if err != nil {
+		return fmt.Errorf("putting the secret %s: %w", logicalID, err)
+	}
+	return nil
+}
+
+// Kill ends every process of a function with SIGKILL, waits until they are gone, and returns how many they were.
+func (c *Cloud) Kill(functionLogicalID string) int {
+	f, ok := c.functions[functionLogicalID]
+	if !ok {
+		return 0
+	}
+	return f.Kill()
+}
+
+// SetEnabled starts or stops an event source mapping. Its logical id is the function's followed by the event's name, as
+// in SAM: SplunkFunctionQueue. Once it has been stopped nothing more is received; what was received is still handled.
+func (c *Cloud) SetEnabled(mappingLogicalID string, on bool) error {
+	p, ok := c.pollers[mappingLogicalID]
+	if !ok {
+		return fmt.Errorf("enabling %q: there is no mapping of that logical id", mappingLogicalID)
+	}
+	p.SetEnabled(on)
+	return nil
+}
+
+// AWSConfig returns the configuration that a caller's own clients of this AWS take.
+func (c *Cloud) AWSConfig() aws.Config { return c.config.Copy() }
+
+// Endpoint returns the base URL of this AWS, which is what AWS_ENDPOINT_URL is to be set to.
+func (c *Cloud) Endpoint() string { return c.moto.Endpoint() }
+
+// Stats returns what each function did so far, by logical id.
+func (c *Cloud) Stats() map[string]runtimeapi.Stats {
+	stats := make(map[string]runtimeapi.Stats, len(c.functions))
+	for id, f := range c.functions {
+		stats[id] = f.Stats()
+	}
+	return stats
+}
+
+// Stop ends everything at once, what is under way included, and returns when it is gone. It may be called again.
+func (c *Cloud) Stop() {
+	c.stop.Do(func() {
+		defer close(c.stopped)
+		c.cancel()
+		for _, u := range c.urls {
+			u.close()
+		}
+		for _, f := range c.functions {
+			f.Close()
+		}
+		for _, p := range c.pollers {
+			<-p.Done()
+		}
+		if c.moto != nil {
+			c.moto.Stop()
+		}
+	})
+	<-c.stopped
+}

@@ -1,0 +1,29 @@
+package demo
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+)
+
+// violator is a SIEM that took what the contract forbids.
+type violator struct{ siem.Simulator }
+
+func (violator) Stats() siem.Stats { return siem.Stats{Violations: []string{"no channel"}} }
+
+func TestComplainNamesViolationsAndAlteredEvents(t *testing.T) {
+	s, out, _ := testScreen(ScreenChoice{})
+	l := books(one)
+	took(l, `{"metadata":{"uid":"1"},"n":1.5}`)
+	d := &demo{screen: s, actors: []*actor{{SIEM: catalog.SIEM{Name: "splunk"}, simulator: violator{}, ledger: l}}}
+	if d.complain() {
+		t.Error("a violation was no reason to complain")
+	}
+	for _, want := range []string{"splunk: no channel", "never enqueued", `\"n\":1.5`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q does not say %q", out.String(), want)
+		}
+	}
+}

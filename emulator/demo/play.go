@@ -1,0 +1,132 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+)
+
+// introduce says what is going to be seen.
+func (d *demo) introduce() {
+	d.screen.lines(plain, "")
+	for _, text := range []string{
+		fmt.Sprintf("%s, each enqueued for %s.", d.what(), count(len(d.actors), "SIEM")),
+		fmt.Sprintf("Back-off is shortened here to %d–%d s (SIEM_BACKOFF_INITIAL_SECONDS, SIEM_BACKOFF_MAX_SECONDS); deployed it is 1, 7, 45, 300 s.", backoffInitial, backoffMax),
+		"The functions' logs are in build/demo.log.",
+	} {
+		d.screen.prose(plain, "", text)
+	}
+	d.screen.lines(plain, "")
+}
+
+func (d *demo) what() string {
+	if d.options.Events != "" {
+		return count(len(d.messages), "event") + " of " + d.options.Events
+	}
+	return fmt.Sprintf("%s (OCSF 1.1, seed %d) and one message that is no event", count(d.options.Count, "generated event"), d.options.Seed)
+}
+
+// failingSIEMs enqueues everything while the SIEMs play their scripts, and waits until each event is somewhere for good.
+func (d *demo) failingSIEMs(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var playing sync.WaitGroup
+	run := func(what func(context.Context, *actor) error, a *actor) {
+		playing.Go(func() {
+			if err := what(ctx, a); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	for _, a := range d.actors {
+		run(d.enqueue, a)
+		run(d.play, a)
+	}
+	over := make(chan struct{})
+	go func() {
+		playing.Wait()
+		close(over)
+	}()
+	err := d.watch(ctx, func(state) bool {
+		select {
+		case <-over:
+			return true
+		default:
+			return false
+		}
+	})
+	if err == nil {
+		d.screen.say(plain, "all is enqueued; waiting until the queues are empty")
+		err = d.settle(ctx)
+	}
+	cancel(nil)
+	playing.Wait()
+	return err
+}
+
+// enqueue sends all messages to one SIEM's queue, evenly over the time set for it.
+func (d *demo) enqueue(ctx context.Context, a *actor) error {
+	queue := d.cloud.Queue(a.Queue())
+	began := time.Now()
+	for sent := 0; sent < len(d.messages); {
+		due := began.Add(d.options.Stretch * time.Duration(sent) / time.Duration(len(d.messages)))
+		if !wait(ctx, due) {
+			return nil // it ended for another reason, told elsewhere
+		}
+		n, err := d.aws.send(ctx, queue, d.messages[sent:])
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.Name, err)
+		}
+		sent += n
+		a.enqueued.Store(int64(sent))
+	}
+	return nil
+}
+
+// play lets one SIEM fail by its script.
+func (d *demo) play(ctx context.Context, a *actor) error {
+	var publishErr error
+	stage := &catalog.Stage{SIEM: a.simulator, Poison: poison(d.messages), Distinct: distinct(d.messages), Publish: func() {
+		publishErr = d.cloud.PutSecret(ctx, a.Secret(), a.simulator.Secret())
+	}}
+	began, before := time.Now(), a.simulator.Stats()
+	for _, act := range a.Script {
+		if !wait(ctx, began.Add(act.At)) || !d.ready(ctx, a, act, before) {
+			return nil
+		}
+		before = a.simulator.Stats()
+		d.screen.say(warned, "%s %s", a.Name, act.Say)
+		if act.Do(stage); publishErr != nil {
+			return fmt.Errorf("putting the secret of %s: %w", a.Name, publishErr)
+		}
+	}
+	return nil
+}
+
+// ready waits until what the act comes after has come, or there is nothing left to wait for; false when the context ends.
+func (d *demo) ready(ctx context.Context, a *actor, act catalog.Act, before siem.Stats) bool {
+	end := time.Now().Add(catalog.Patience)
+	ready := func() bool { return act.Ready(before, a.simulator.Stats()) && a.dead.Load() >= int64(act.Dead) }
+	for !ready() && time.Now().Before(end) && !a.idle.Load() {
+		if !wait(ctx, time.Now().Add(100*time.Millisecond)) {
+			return false
+		}
+	}
+	return true
+}
+
+// wait returns true at that time, false when the context ends before.
+func wait(ctx context.Context, until time.Time) bool {
+	timer := time.NewTimer(time.Until(until))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,123 @@
+package eventsource
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+)
+
+// maxPayloadBytes is the largest payload of an invocation; what SQS adds to a body counts.
+// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+const maxPayloadBytes = 6 << 20
+
+const payloadBrackets = len(`{"Records":[]}`)
+
+// Message is a message as SQS gives it.
+type Message struct {
+	ID                string
+	ReceiptHandle     string
+	Body              string
+	MD5OfBody         string
+	MD5OfAttributes   string
+	Attributes        map[string]string // system attributes
+	MessageAttributes map[string]Attribute
+}
+
+// Attribute is a message attribute.
+type Attribute struct {
+	DataType    string
+	StringValue *string
+	BinaryValue []byte
+}
+
+// record is a message as Lambda hands it to a function.
+// https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event
+type record struct {
+	MessageID              string                     `json:"messageId"`
+	ReceiptHandle          string                     `json:"receiptHandle"`
+	Body                   string                     `json:"body"`
+	Attributes             map[string]string          `json:"attributes"`
+	MessageAttributes      map[string]recordAttribute `json:"messageAttributes"`
+	MD5OfMessageAttributes string                     `json:"md5OfMessageAttributes,omitempty"`
+	MD5OfBody              string                     `json:"md5OfBody"`
+	EventSource            string                     `json:"eventSource"`
+	EventSourceARN         string                     `json:"eventSourceARN"`
+	AWSRegion              string                     `json:"awsRegion"`
+}
+
+type recordAttribute struct {
+	StringValue      *string  `json:"stringValue,omitempty"`
+	BinaryValue      []byte   `json:"binaryValue,omitempty"`
+	StringListValues []string `json:"stringListValues"`
+	BinaryListValues [][]byte `json:"binaryListValues"`
+	DataType         string   `json:"dataType"`
+}
+
+// batch is a batch being gathered.
+type batch struct {
+	cfg      Config
+	messages []Message
+	bytes    int // of the payload so far
+}
+
+func newBatch(cfg Config) *batch { return &batch{cfg: cfg, bytes: payloadBrackets} }
+
+// add takes messages in, up to the batch's size and the payload's, and returns those that it has no room for. A batch
+// takes its first message whatever its size: SQS has none that is too large by itself.
+func (b *batch) add(messages []Message) (rest []Message) {
+	for i, m := range messages {
+		size := recordSize(b.cfg, m) + len(",")
+		if len(b.messages) > 0 && (len(b.messages) == b.cfg.BatchSize || b.bytes+size > maxPayloadBytes) {
+			return messages[i:]
+		}
+		b.messages = append(b.messages, m)
+		b.bytes += size
+	}
+	return nil
+}
+
+func recordSize(cfg Config, m Message) int {
+	data, err := marshal(cfg, m)
+	if err != nil {
+		return 0 // encode will say so
+	}
+	return len(data)
+}
+
+// encode writes the event that Lambda sends.
+func encode(cfg Config, messages []Message) ([]byte, error) {
+	out := bytes.NewBufferString(`{"Records":[`)
+	for i, m := range messages {
+		if i > 0 {
+			out.WriteByte(',')
+		}
+		data, err := marshal(cfg, m)
+		if err != nil {
+			return nil, fmt.Errorf("message %s: %w", m.ID, err)
+		}
+		out.Write(data)
+	}
+	out.WriteString(`]}`)
+	return out.Bytes(), nil
+}
+
+func marshal(cfg Config, m Message) ([]byte, error) {
+	r := record{
+		MessageID: m.ID, ReceiptHandle: m.ReceiptHandle, Body: m.Body, MD5OfBody: m.MD5OfBody,
+		MD5OfMessageAttributes: m.MD5OfAttributes, EventSource: "aws:sqs", EventSourceARN: cfg.QueueARN, AWSRegion: cfg.Region,
+		Attributes: map[string]string{}, MessageAttributes: map[string]recordAttribute{},
+	}
+	maps.Copy(r.Attributes, m.Attributes)
+	if cfg.Attributes != nil {
+		maps.Copy(r.Attributes, cfg.Attributes(m))
+	}
+	for name, a := range m.MessageAttributes {
+		r.MessageAttributes[name] = recordAttribute{a.StringValue, a.BinaryValue, []string{}, [][]byte{}, a.DataType}
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(r)
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), err
+}

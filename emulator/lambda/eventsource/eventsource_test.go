@@ -1,0 +1,305 @@
+package eventsource
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+)
+
+func config(f *fake) Config {
+	return Config{
+		QueueARN: queueARN, Region: "eu-west-1", BatchSize: 100, Window: 5 * time.Second, MaximumConcurrency: 2,
+		ReportBatchItemFailures: true, Enabled: true, Queue: f, Now: f.time,
+		Invoke: func(context.Context, []byte) ([]byte, error) { return []byte(`{}`), nil },
+	}
+}
+
+func TestBatchEndsWithItsSize(t *testing.T) {
+	f := newFake(at(time.Second, 0, 130)...)
+	p := newPoller(config(f))
+	if n := len(p.gather(t.Context())); n != 100 {
+		t.Errorf("%d messages, want 100", n)
+	}
+	if f.time() != start().Add(time.Second) {
+		t.Errorf("handed over at %v: a full batch must not wait", f.time())
+	}
+	if n := len(p.gather(t.Context())); n != 30 {
+		t.Errorf("%d messages in the second batch, want 30", n)
+	}
+	if slices.Max(f.limits) != 10 {
+		t.Errorf("asked for %v messages at once, SQS gives 10", slices.Max(f.limits))
+	}
+}
+
+func TestBatchNeverHoldsMoreThanItsSize(t *testing.T) {
+	f := newFake(at(0, 0, 20)...)
+	cfg := config(f)
+	cfg.BatchSize = 13
+	if n := len(newPoller(cfg).gather(t.Context())); n != 13 {
+		t.Errorf("%d messages, want 13", n)
+	}
+	if want := []int{10, 3}; !slices.Equal(f.limits, want) {
+		t.Errorf("asked for %v, want %v", f.limits, want)
+	}
+}
+
+func TestWindowCountsFromTheFirstMessage(t *testing.T) {
+	f := newFake(slices.Concat(at(time.Second, 0, 1), at(5*time.Second, 1, 1), at(6*time.Second, 2, 1), at(7*time.Second, 3, 1))...)
+	p := newPoller(config(f))
+	if got := ids(p.gather(t.Context())); !slices.Equal(got, []string{"m000", "m001", "m002"}) {
+		t.Errorf("batch = %v: want what came until 5 s after the first", got)
+	}
+	if f.time() != start().Add(6*time.Second) {
+		t.Errorf("handed over after %v, want 6s", f.time().Sub(start()))
+	}
+}
+
+func TestWithoutWindowTheFirstReceiveIsTheBatch(t *testing.T) {
+	f := newFake(slices.Concat(at(time.Second, 0, 3), at(1100*time.Millisecond, 3, 1))...)
+	cfg := config(f)
+	cfg.Window, cfg.BatchSize = 0, 10
+	if n := len(newPoller(cfg).gather(t.Context())); n != 3 {
+		t.Errorf("%d messages, want 3", n)
+	}
+}
+
+func TestNothingCame(t *testing.T) {
+	f := newFake()
+	if b := newPoller(config(f)).gather(t.Context()); len(b) != 0 || len(f.limits) != 1 {
+		t.Errorf("batch %v after %d requests, want none after one", b, len(f.limits))
+	}
+}
+
+func TestPayloadNeverExceedsSixMegabytes(t *testing.T) {
+	large := strings.Repeat(`"`, 512<<10) // each character is two in the payload
+	var arrivals []arrival
+	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m"} {
+		arrivals = append(arrivals, arrival{0, message(id, large)})
+	}
+	f := newFake(arrivals...)
+	cfg := config(f)
+	p := newPoller(cfg)
+	var got []string
+	for len(got) < len(arrivals) {
+		b := p.gather(t.Context())
+		payload, err := encode(cfg, b)
+		if err != nil || len(payload) > maxPayloadBytes || len(b) == 0 {
+			t.Fatalf("%d messages in %d bytes, %v", len(b), len(payload), err)
+		}
+		if len(got) < 10 && len(b) != 5 {
+			t.Errorf("batch of %d, want 5: as many as 6 MB hold", len(b))
+		}
+		got = append(got, ids(b)...)
+	}
+	if !slices.IsSorted(got) || len(got) != len(arrivals) {
+		t.Errorf("handed over %v", got)
+	}
+}
+
+func TestPayloadSizeIsCountedToTheByte(t *testing.T) {
+	cfg := config(newFake())
+	empty, err := encode(cfg, []Message{message("a", ""), message("b", "")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	room := maxPayloadBytes - len(empty)
+	for _, c := range []struct{ extra, want int }{{-1, 2}, {0, 1}} { // the count includes a comma after the last record
+		b := newBatch(cfg)
+		b.add([]Message{message("a", strings.Repeat("x", room/2)), message("b", strings.Repeat("x", room-room/2+c.extra))})
+		if len(b.messages) != c.want {
+			t.Errorf("%d bytes: %d messages, want %d", maxPayloadBytes+c.extra, len(b.messages), c.want)
+		}
+	}
+}
+
+func TestFailedReceiveIsReportedAndTriedAgain(t *testing.T) {
+	f := newFake(at(0, 0, 2)...)
+	f.fail = 1
+	var problems []string
+	cfg := config(f)
+	cfg.Problem = func(err error) { problems = append(problems, err.Error()) }
+	p := newPoller(cfg)
+	p.pause = 0
+	for range 2 {
+		if b := p.gather(t.Context()); len(b) == 2 {
+			break
+		}
+	}
+	if len(f.limits) < 2 || len(problems) != 1 || !strings.HasSuffix(problems[0], "told to fail") {
+		t.Errorf("requests %v, problems %q", f.limits, problems)
+	}
+}
+
+func TestEventIsLambdas(t *testing.T) {
+	text := "v"
+	m := message("id-1", `{"a":"<&>é"}`)
+	m.MD5OfAttributes = "1"
+	m.MessageAttributes = map[string]Attribute{"s": {"String", &text, nil}, "b": {"Binary", nil, []byte("raw")}}
+	cfg := config(newFake())
+	cfg.Attributes = func(Message) map[string]string { return map[string]string{"DeadLetterQueueSourceArn": "arn:source"} }
+	got, err := encode(cfg, []Message{m})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"Records":[{"messageId":"id-1","receiptHandle":"handle of id-1","body":"{\"a\":\"<&>é\"}",` +
+		`"attributes":{"ApproximateReceiveCount":"1","DeadLetterQueueSourceArn":"arn:source"},` +
+		`"messageAttributes":{"b":{"binaryValue":"cmF3","stringListValues":[],"binaryListValues":[],"dataType":"Binary"},` +
+		`"s":{"stringValue":"v","stringListValues":[],"binaryListValues":[],"dataType":"String"}},` +
+		`"md5OfMessageAttributes":"1","md5OfBody":"0","eventSource":"aws:sqs",` +
+		`"eventSourceARN":"arn:aws:sqs:eu-west-1:123456789012:siem-splunk","awsRegion":"eu-west-1"}]}`
+	if string(got) != want {
+		t.Errorf("event = %s\nwant    %s", got, want)
+	}
+	var e events.SQSEvent
+	if err := json.Unmarshal(got, &e); err != nil || e.Records[0].Body != m.Body {
+		t.Errorf("the Lambda library reads %+v, %v", e, err)
+	}
+}
+
+func TestAnswerDecidesWhatIsDeleted(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		reports bool
+		answer  string
+		err     error
+		deleted int
+	}{
+		{"all done", true, `{"batchItemFailures":[]}`, nil, 25},
+		{"one failed", true, `{"batchItemFailures":[{"itemIdentifier":"m007"}]}`, nil, 24},
+		{"not understood", true, `oops`, nil, 0},
+		{"function error", true, ``, errors.New("function error"), 0},
+		{"answer without a meaning", false, `oops`, nil, 25},
+		{"function error without reports", false, ``, errors.New("function error"), 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFake(at(0, 0, 25)...)
+			cfg := config(f)
+			cfg.ReportBatchItemFailures = c.reports
+			cfg.Invoke = func(context.Context, []byte) ([]byte, error) { return []byte(c.answer), c.err }
+			var problems int
+			cfg.Problem = func(error) { problems++ }
+			p := newPoller(cfg)
+			p.handle(t.Context(), p.gather(t.Context()))
+			if len(f.deleted) != c.deleted || slices.Contains(f.deleted, "m007") != (c.deleted == 25) {
+				t.Errorf("deleted %v, want %d", f.deleted, c.deleted)
+			}
+			if (problems > 0) != (c.deleted == 0) {
+				t.Errorf("%d problems", problems)
+			}
+		})
+	}
+}
+
+func TestDeletionIsTriedTwice(t *testing.T) {
+	f := newFake()
+	f.stubborn = map[string]int{"m003": 1, "m014": 2}
+	var problems []string
+	cfg := config(f)
+	cfg.Problem = func(err error) { problems = append(problems, err.Error()) }
+	var batch []Message
+	for _, a := range at(0, 0, 25) {
+		batch = append(batch, a.m)
+	}
+	newPoller(cfg).delete(t.Context(), batch)
+	if len(f.deleted) != 24 || slices.Contains(f.deleted, "m014") || len(problems) != 1 {
+		t.Errorf("deleted %d, problems %q", len(f.deleted), problems)
+	}
+	f.deleted, f.fail = nil, 1
+	newPoller(cfg).delete(t.Context(), batch[:5])
+	if len(f.deleted) != 5 || len(problems) != 1 {
+		t.Errorf("after a request that failed: deleted %d, problems %q", len(f.deleted), problems)
+	}
+}
+
+func TestNoMoreInvocationsAtOnceThanTheMaximum(t *testing.T) {
+	f := newFake(at(0, 0, 50)...)
+	f.idle = func(ctx context.Context) { <-ctx.Done() }
+	cfg := config(f)
+	cfg.BatchSize, cfg.Window = 10, 0
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var mu sync.Mutex
+	now, most := 0, 0
+	count := func(by int) {
+		mu.Lock()
+		defer mu.Unlock()
+		now += by
+		most = max(most, now)
+	}
+	cfg.Invoke = func(context.Context, []byte) ([]byte, error) {
+		count(1)
+		defer count(-1)
+		entered <- struct{}{}
+		<-leave
+		return []byte(`{}`), nil
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	p := Start(ctx, cfg)
+	for range 2 {
+		<-entered
+	}
+	for range 3 {
+		leave <- struct{}{}
+		<-entered
+	}
+	close(leave)
+	cancel()
+	<-p.Done()
+	if most != 2 {
+		t.Errorf("%d invocations at once, want 2", most)
+	}
+}
+
+func TestDisabledMappingReceivesNothing(t *testing.T) {
+	f := newFake()
+	polling := make(chan struct{})
+	f.idle = func(ctx context.Context) {
+		select {
+		case polling <- struct{}{}:
+		case <-ctx.Done():
+		}
+	}
+	cfg := config(f)
+	cfg.Enabled = false
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p := Start(ctx, cfg)
+	p.SetEnabled(false)
+	p.SetEnabled(true)
+	<-polling
+	stopped := make(chan struct{})
+	go func() {
+		p.SetEnabled(false)
+		close(stopped)
+	}()
+	drain(polling, stopped)
+	f.mu.Lock()
+	before := len(f.limits)
+	f.mu.Unlock()
+	p.SetEnabled(true)
+	<-polling
+	f.mu.Lock()
+	if after := len(f.limits); before == 0 || after > before+2 { // one that returned, one that waits
+		t.Errorf("%d requests before it stopped, %d after it went on", before, after)
+	}
+	f.mu.Unlock()
+	cancel()
+	<-p.Done()
+}
+
+// drain lets requests return until polling has stopped.
+func drain(polling, stopped chan struct{}) {
+	for {
+		select {
+		case <-polling:
+		case <-stopped:
+			return
+		}
+	}
+}

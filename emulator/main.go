@@ -1,0 +1,132 @@
+// Command local runs the whole system on this machine and makes the account: make demo. Its settings are environment
+// variables, so that `make demo EVENTS=file.jsonl KEEP=1` reaches it; each is a flag too.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/arbitex/siem-connectors/emulator/demo"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// Exit codes beside 0: the account did not add up or something broke; the command line was wrong; Ctrl-C before the end.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130
+)
+
+func run(ctx context.Context, args []string, getenv func(string) string, stdout *os.File, stderr io.Writer) int {
+	options, err := parse(args, getenv, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	}
+	options.Out, options.Screen = stdout, demo.DetectScreen(stdout)
+	err = demo.Run(ctx, options)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, demo.ErrAccount): // it is on the screen
+		return exitFailed
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		fmt.Fprintln(stderr, "interrupted")
+		return exitInterrupted
+	}
+	fmt.Fprintln(stderr, "demo:", err)
+	return exitFailed
+}
+
+// parse reads the flags, whose defaults are the environment's, and reports all that is wrong with them together.
+func parse(args []string, getenv func(string) string, stderr io.Writer) (demo.Options, error) {
+	flags := flag.NewFlagSet("local", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	events := flags.String("events", getenv("EVENTS"), "`file` of events, one JSON object a line, instead of generated ones (EVENTS)")
+	count := flags.String("count", getenv("COUNT"), "how many `events` to generate, default 1000 (COUNT)")
+	seed := flags.String("seed", getenv("SEED"), "`number` the generated events depend on, default 1 (SEED)")
+	keep := flags.String("keep", getenv("KEEP"), "`1` stays up after the account, until Ctrl-C (KEEP)")
+	names := flags.String("siems", getenv("SIEMS"), "comma-separated `names` of the SIEMs to show, default all (SIEMS)")
+	if err := flags.Parse(args); err != nil {
+		return demo.Options{}, err
+	}
+	o := demo.Options{Events: *events}
+	var problems []error
+	note := func(err error) { problems = append(problems, err) }
+	o.Count = whole("COUNT", *count, 1000, strconv.Atoi, func(n int) bool { return n > 0 }, note)
+	o.Seed = whole("SEED", *seed, 1, parseUint64, func(uint64) bool { return true }, note)
+	o.Keep = truth("KEEP", *keep, note)
+	o.SIEMs = choose(*names, note)
+	if flags.NArg() > 0 {
+		note(fmt.Errorf("unexpected argument %q: settings are flags or variables", flags.Arg(0)))
+	}
+	return o, errors.Join(problems...)
+}
+
+func whole[T any](name, text string, byDefault T, parse func(string) (T, error), fits func(T) bool, note func(error)) T {
+	if text == "" {
+		return byDefault
+	}
+	n, err := parse(text)
+	if err != nil || !fits(n) {
+		note(fmt.Errorf("%s is %q: a whole number is expected, for COUNT at least 1", name, text))
+	}
+	return n
+}
+
+func parseUint64(text string) (uint64, error) { return strconv.ParseUint(text, 10, 64) }
+
+func truth(name, text string, note func(error)) bool {
+	if text == "" {
+		return false
+	}
+	b, err := strconv.ParseBool(text)
+	if err != nil {
+		note(fmt.Errorf("%s is %q: 1 or 0 is expected", name, text))
+	}
+	return b
+}
+
+func choose(names string, note func(error)) []catalog.SIEM {
+	list := catalog.List()
+	if names == "" {
+		return list
+	}
+	var chosen []catalog.SIEM
+	for name := range strings.SplitSeq(names, ",") {
+		i := slices.IndexFunc(list, func(s catalog.SIEM) bool { return s.Name == strings.TrimSpace(name) })
+		if i < 0 {
+			note(fmt.Errorf("SIEMS names %q, which is none of %s", name, known(list)))
+			continue
+		}
+		chosen = append(chosen, list[i])
+	}
+	return chosen
+}
+
+func known(list []catalog.SIEM) string {
+	var names []string
+	for _, s := range list {
+		names = append(names, s.Name)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,60 @@
+package catalog_test
+
+import (
+	"testing"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+)
+
+// TestList holds the entries to their shape: a name told once, a simulator of that name that has settings and a credential, a
+// script in order of time, and an end to every fault the script begins.
+func TestList(t *testing.T) {
+	seen := map[string]bool{}
+	for _, entry := range catalog.List() {
+		if seen[entry.Name] || seen[entry.ID] || entry.Title == "" {
+			t.Errorf("%+v: name or id stands twice, or there is no title", entry)
+		}
+		seen[entry.Name], seen[entry.ID] = true, true
+		play(t, entry)
+	}
+}
+
+func play(t *testing.T, entry catalog.SIEM) {
+	s, err := entry.New(siem.Options{})
+	if err != nil {
+		t.Fatalf("%s: %v", entry.Name, err)
+	}
+	defer s.Close()
+	if s.Name() != entry.Name || len(s.Settings()) == 0 || len(s.Secret()) == 0 {
+		t.Errorf("%s: name %q, settings %v", entry.Name, s.Name(), s.Settings())
+	}
+	published := 0
+	stage := &catalog.Stage{SIEM: s, Poison: "x", Publish: func() { published++ }}
+	before := s.Secret()
+	for i, act := range entry.Script {
+		if act.Do == nil || act.Say == "" || i > 0 && act.At < entry.Script[i-1].At {
+			t.Errorf("%s: act %d does nothing, says nothing or comes too early: %q", entry.Name, i, act.Say)
+			continue
+		}
+		act.Do(stage)
+	}
+	changed := false
+	for name, value := range s.Secret() {
+		changed = changed || before[name] != value
+	}
+	if !changed || published == 0 {
+		t.Errorf("%s: the script rotates the credential %v, publishes it %d times", entry.Name, changed, published)
+	}
+}
+
+func TestDeploy(t *testing.T) {
+	entry := catalog.SIEM{ID: "QRadar"}
+	parameters, environment := entry.Deploy(map[string]string{"QRADAR_TLS_CA_BUNDLE": "pem", "SSL_CERT_FILE": "f"})
+	if len(parameters) != 2 || parameters["EnableQRadar"] != "true" || parameters["QRadarTlsCaBundle"] != "pem" {
+		t.Errorf("parameters = %v", parameters)
+	}
+	if len(environment) != 1 || environment["SSL_CERT_FILE"] != "f" {
+		t.Errorf("environment = %v", environment)
+	}
+}

@@ -1,0 +1,139 @@
+// Package datadog simulates Datadog's Logs Intake v2 and, on the same host, the API's answer to whether a key is good.
+//
+// It judges as the intake does: the key first, then the payload as a whole, of which it takes all entries or none. It
+// knows what the intake does behind a success and nobody notices: an entry over 1 MB is cut, one dated more than 18 hours
+// back is dropped. Both are violations here, and an entry that would be dropped is not among those accepted.
+//
+// https://docs.datadoghq.com/api/latest/logs/#send-logs
+package datadog
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+)
+
+// The intake's limits, in bytes before compression.
+const (
+	maxPayload = 5_000_000
+	maxEntry   = 1_000_000
+	maxEntries = 1_000
+)
+
+const (
+	intakePath   = "/api/v2/logs"
+	validatePath = "/api/v1/validate"
+)
+
+var _ siem.Simulator = (*Simulator)(nil)
+
+// Simulator is a site of Datadog.
+type Simulator struct {
+	*siem.Server
+
+	mu  sync.Mutex
+	key string
+}
+
+// New starts one.
+func New(o siem.Options) (*Simulator, error) {
+	s := &Simulator{key: newKey()}
+	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxPayload})
+	if err != nil {
+		return nil, fmt.Errorf("starting the datadog simulator: %w", err)
+	}
+	s.Server = server
+	return s, nil
+}
+
+// Name is "datadog".
+func (s *Simulator) Name() string { return "datadog" }
+
+// Settings is the intake's address, and the CA to trust.
+func (s *Simulator) Settings() map[string]string {
+	settings := map[string]string{"DATADOG_INTAKE_URL": s.URL()}
+	s.Trust(settings)
+	return settings
+}
+
+// Secret is the API key.
+func (s *Simulator) Secret() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return map[string]string{"DATADOG_API_KEY": s.key}
+}
+
+// Rotate revokes the key and makes another.
+func (s *Simulator) Rotate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.key = newKey()
+}
+
+// newKey makes a key as Datadog makes them: 32 hex digits.
+func newKey() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func (s *Simulator) handle(r *siem.Request) siem.Answer {
+	switch {
+	case r.URL.Path == validatePath && r.Method == http.MethodGet:
+		if refusal, ok := s.authorize(r); !ok {
+			return refusal
+		}
+		return answer(http.StatusOK, `{"valid":true}`, "")
+	case r.URL.Path == intakePath && r.Method == http.MethodPost:
+		return s.intake(r)
+	case r.URL.Path == validatePath || r.URL.Path == intakePath:
+		return refuse(http.StatusMethodNotAllowed, "Method Not Allowed", "")
+	}
+	return refuse(http.StatusNotFound, "Not Found", r.URL.Path)
+}
+
+// authorize looks at the key.
+func (s *Simulator) authorize(r *siem.Request) (refusal siem.Answer, ok bool) {
+	key := r.Header.Get("DD-API-KEY")
+	if inURL := r.URL.Query().Get("dd-api-key"); key == "" && inURL != "" {
+		s.Violate("the key is in the url")
+		key = inURL
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch key {
+	case "":
+		return refuse(http.StatusUnauthorized, "Unauthorized", "no API key"), false
+	case s.key:
+		return siem.Answer{}, true
+	}
+	return refuse(http.StatusForbidden, "Forbidden", "API key is invalid"), false
+}
+
+func (s *Simulator) intake(r *siem.Request) siem.Answer {
+	if refusal, ok := s.authorize(r); !ok {
+		return refusal
+	}
+	switch {
+	case errors.Is(r.Problem, siem.ErrTooLarge):
+		return refuse(http.StatusRequestEntityTooLarge, "Payload Too Large", "payload is above 5MB uncompressed")
+	case r.Problem != nil:
+		return refuse(http.StatusBadRequest, "Bad Request", r.Problem.Error())
+	}
+	s.judgeRequest(r)
+	return s.take(r.Body)
+}
+
+func answer(status int, body, detail string) siem.Answer {
+	return siem.Answer{Status: status, Header: map[string]string{"Content-Type": "application/json"}, Body: body, Detail: detail}
+}
+
+// refuse is an answer in the form of the intake's errors.
+func refuse(status int, title, detail string) siem.Answer {
+	return answer(status, fmt.Sprintf(`{"errors":[{"status":"%d","title":%q,"detail":%q}]}`, status, title, detail), detail)
+}

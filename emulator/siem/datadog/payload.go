@@ -1,0 +1,136 @@
+package datadog
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
+)
+
+// maxAge is how old an entry may be by its own date; the intake drops older ones after it has taken them.
+const maxAge = 18 * time.Hour
+
+// entry is a log entry as the intake reads it.
+type entry struct {
+	Source    string      `json:"ddsource"`
+	Tags      string      `json:"ddtags"`
+	Host      string      `json:"hostname"`
+	Service   string      `json:"service"`
+	Message   *string     `json:"message"`
+	Timestamp json.Number `json:"timestamp"`
+}
+
+// take takes a payload in, all of it or nothing.
+func (s *Simulator) take(body []byte) siem.Answer {
+	var raws []json.RawMessage
+	if trimmed := bytes.TrimSpace(body); len(trimmed) > 0 && trimmed[0] == '{' {
+		raws = []json.RawMessage{trimmed}
+		s.Violate("a single object instead of an array")
+	} else if err := json.Unmarshal(body, &raws); err != nil || raws == nil {
+		return refuse(http.StatusBadRequest, "Bad Request", fmt.Sprintf("payload is no array of objects: %v", err))
+	}
+	if len(raws) > maxEntries {
+		return refuse(http.StatusRequestEntityTooLarge, "Payload Too Large", fmt.Sprintf("%d entries, at most %d", len(raws), maxEntries))
+	}
+	entries := make([]entry, len(raws))
+	var ids []string
+	for i, raw := range raws {
+		if raw[0] != '{' || json.Unmarshal(raw, &entries[i]) != nil {
+			return refuse(http.StatusBadRequest, "Bad Request", fmt.Sprintf("entry %d is no log entry", i))
+		}
+		id, _ := identify(entries[i])
+		if s.Poisoned(id) {
+			return refuse(http.StatusBadRequest, "Bad Request", "Invalid payload")
+		}
+		ids = append(ids, id)
+	}
+	for i, raw := range raws {
+		s.store(raw, entries[i], ids[i])
+	}
+	return answer(http.StatusAccepted, "{}", "")
+}
+
+// identify gives the id of the event in an entry, and whether a stand-in came in its place.
+func identify(e entry) (id string, shortened bool) {
+	if e.Message == nil {
+		return "", false
+	}
+	if id, ok := siem.Standin([]byte(*e.Message)); ok {
+		return id, true
+	}
+	return siem.EventID([]byte(*e.Message)), false
+}
+
+// store does with an entry what Datadog does behind its answer.
+func (s *Simulator) store(raw json.RawMessage, e entry, id string) {
+	s.judgeEntry(raw, e)
+	if e.Timestamp != "" {
+		ms, err := e.Timestamp.Int64()
+		if err == nil && s.Options().Now().Sub(time.UnixMilli(ms)) > maxAge {
+			s.Violate("an entry dated more than 18 hours back, which is dropped without a word")
+			return
+		}
+	}
+	if len(raw) > maxEntry {
+		s.Violate("an entry over %d bytes, which is cut without a word", maxEntry)
+	}
+	accepted := siem.Accepted{ID: id, Fields: map[string]string{
+		"ddsource": e.Source, "ddtags": e.Tags, "hostname": e.Host, "service": e.Service, "timestamp": e.Timestamp.String(),
+	}}
+	if e.Message != nil {
+		accepted.Event = []byte(*e.Message)
+		_, accepted.Truncated = siem.Standin(accepted.Event)
+	}
+	s.Accept(accepted)
+}
+
+// judgeRequest notes what the intake lets pass and the contract does not, of the request as a whole.
+func (s *Simulator) judgeRequest(r *siem.Request) {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
+		s.Violate("content type is %q, not application/json", r.Header.Get("Content-Type"))
+	}
+	if r.URL.RawQuery != "" {
+		s.Violate("there is a query in the url")
+	}
+	if !utf8.Valid(r.Body) {
+		s.Violate("the body is not utf-8")
+	}
+}
+
+// judgeEntry notes the same of one entry: its keys and their order, its tags, and that its message is a whole event.
+func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
+	want := []string{"ddsource", "ddtags", "hostname", "service", "message"}
+	if e.Timestamp != "" {
+		want = append(want, "timestamp")
+	}
+	if got := siem.Keys(raw); !slices.Equal(got, want) {
+		s.Violate("keys are %s, not %s", strings.Join(got, " "), strings.Join(want, " "))
+	}
+	if e.Source == "" || e.Host == "" || e.Service == "" {
+		s.Violate("ddsource, hostname or service is empty")
+	}
+	tags := strings.Split(e.Tags, ",")
+	if tags[len(tags)-1] != "service:"+e.Service || slices.ContainsFunc(tags, func(tag string) bool { return tag == "" || strings.TrimSpace(tag) != tag }) {
+		s.Violate("ddtags are %q, whose last is not the service's, or one of which is empty", e.Tags)
+	}
+	if e.Message == nil {
+		s.Violate("an entry without a message")
+		return
+	}
+	event, err := ocsf.Read([]byte(*e.Message))
+	if err != nil {
+		s.Violate("message is no object with a time")
+	}
+	if e.Timestamp != "" && e.Timestamp.String() != strconv.FormatInt(event.Time, 10) {
+		s.Violate("timestamp is not the event's time")
+	}
+}

@@ -1,0 +1,190 @@
+package elastic
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"mime"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+)
+
+// The platform's own bounds on a request.
+const (
+	maxRequestBytes = 5_000_000
+	maxEvents       = 100
+)
+
+// action is one line of a bulk request with the document behind it.
+type action struct {
+	op, index, id string
+	line          string
+	source        []byte
+}
+
+// parameters are what the bulk API takes in the query.
+var parameters = []string{
+	"error_trace", "filter_path", "format", "human", "include_source_on_error", "list_executed_pipelines", "pipeline", "pretty",
+	"refresh", "require_alias", "require_data_stream", "routing", "timeout", "wait_for_active_shards",
+}
+
+func (s *Simulator) bulk(r *siem.Request) siem.Answer {
+	if r.Method != http.MethodPost && r.Method != http.MethodPut {
+		return text(http.StatusMethodNotAllowed, fmt.Sprintf("Incorrect HTTP method for uri [%s] and method [%s], allowed: [POST, PUT]", r.RequestURI, r.Method))
+	}
+	if a, bad := problem(r); bad {
+		return a
+	}
+	for name := range r.URL.Query() {
+		if !slices.Contains(parameters, name) {
+			return failure(http.StatusBadRequest, "illegal_argument_exception", fmt.Sprintf("request [%s] contains unrecognized parameter: [%s]", r.URL.Path, name))
+		}
+	}
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	kind = strings.ReplaceAll(kind, "vnd.elasticsearch+", "")
+	if kind != "application/x-ndjson" && kind != "application/json" {
+		return text(http.StatusNotAcceptable, fmt.Sprintf("Content-Type header [%s] is not supported", r.Header.Get("Content-Type")))
+	}
+	actions, why := s.parse(r)
+	if why.status != 0 {
+		return failure(why.status, why.kind, why.reason)
+	}
+	s.judgeRequest(r, kind, len(actions))
+	return s.store(r, actions)
+}
+
+// judgeRequest notes what Elasticsearch takes and the contract does not, of the request as a whole.
+func (s *Simulator) judgeRequest(r *siem.Request, kind string, events int) {
+	if kind != "application/x-ndjson" {
+		s.Violate("content type is %q, not application/x-ndjson", kind)
+	}
+	if r.Method != http.MethodPost || strings.Count(r.URL.Path, "/") > 1 {
+		s.Violate("the request is %s %s, not POST /_bulk", r.Method, r.URL.Path)
+	}
+	if len(r.Body) > maxRequestBytes {
+		s.Violate("a request has more than %d bytes", maxRequestBytes)
+	}
+	if events > maxEvents {
+		s.Violate("more than %d events in a request", maxEvents)
+	}
+}
+
+// parse reads the request's lines. Whatever is wrong with an action line is the whole request's fault.
+func (s *Simulator) parse(r *siem.Request) ([]action, refusal) {
+	bad := func(kind, format string, args ...any) ([]action, refusal) {
+		return nil, refusal{http.StatusBadRequest, kind, fmt.Sprintf(format, args...)}
+	}
+	if !bytes.HasSuffix(r.Body, []byte("\n")) {
+		return bad("illegal_argument_exception", "The bulk request must be terminated by a newline [\\n]")
+	}
+	var actions []action
+	lines := bytes.Split(r.Body[:len(r.Body)-1], []byte("\n"))
+	for n := 0; n < len(lines); n++ {
+		if len(bytes.TrimSpace(lines[n])) == 0 {
+			s.Violate("there is an empty line where an action belongs")
+			continue
+		}
+		a, why := readAction(lines[n], n+1)
+		if why != "" {
+			return bad("illegal_argument_exception", "%s", why)
+		}
+		if a.index == "" && strings.Count(r.URL.Path, "/") == 2 {
+			a.index = path.Base(path.Dir(r.URL.Path))
+		}
+		switch {
+		case a.index == "":
+			return bad("action_request_validation_exception", "Validation Failed: 1: index is missing;")
+		case len(a.id) > maxIDBytes:
+			return bad("action_request_validation_exception", "Validation Failed: 1: id [%s] is too long, must be no longer than 512 bytes but was: %d;", a.id, len(a.id))
+		}
+		if n++; n == len(lines) {
+			return bad("action_request_validation_exception", "Validation Failed: 1: source is missing;")
+		}
+		a.source = lines[n]
+		actions = append(actions, a)
+	}
+	if len(actions) == 0 {
+		return bad("action_request_validation_exception", "Validation Failed: 1: no requests added;")
+	}
+	return actions, refusal{}
+}
+
+// maxIDBytes is the longest _id.
+const maxIDBytes = 512
+
+// readAction reads an action line; why is what is wrong with it.
+func readAction(line []byte, n int) (a action, why string) {
+	var outer map[string]json.RawMessage
+	if json.Unmarshal(line, &outer) != nil {
+		return a, fmt.Sprintf("Malformed action/metadata line [%d], expected START_OBJECT but found something else", n)
+	}
+	if len(outer) != 1 {
+		return a, fmt.Sprintf("Malformed action/metadata line [%d], expected END_OBJECT but found [FIELD_NAME]", n)
+	}
+	a.op = slices.Collect(maps.Keys(outer))[0]
+	if a.op != "index" && a.op != "create" { // update and delete are not simulated
+		return a, fmt.Sprintf("Malformed action/metadata line [%d], expected field [create], [delete], [index] or [update] but found [%s]", n, a.op)
+	}
+	var inner map[string]any
+	if json.Unmarshal(outer[a.op], &inner) != nil {
+		return a, fmt.Sprintf("Malformed action/metadata line [%d], expected START_OBJECT", n)
+	}
+	for name, value := range inner {
+		text, ok := value.(string)
+		switch {
+		case name == "_index" && ok:
+			a.index = text
+		case name == "_id" && ok:
+			a.id = text
+		default:
+			return a, fmt.Sprintf("Action/metadata line [%d] contains an unknown parameter [%s]", n, name)
+		}
+	}
+	a.line = string(line)
+	return a, ""
+}
+
+// store takes the documents in one by one, and answers for each.
+func (s *Simulator) store(r *siem.Request, actions []action) siem.Answer {
+	p := s.plan(r)
+	items, failed := make([]any, 0, len(actions)), false
+	for n, a := range actions {
+		it, why := s.index(a, n, p)
+		if why.status != 0 {
+			failed = true
+			s.Refuse(fmt.Sprintf("item %d %s", why.status, why.kind), why.reason)
+		}
+		items = append(items, it)
+	}
+	answer := success(map[string]any{"took": 3, "errors": failed, "items": items}, r)
+	if _, ok := s.Product("pretty"); ok {
+		answer.Body = string(pretty([]byte(answer.Body)))
+	}
+	if _, ok := s.Product("cut"); ok {
+		answer.Body = answer.Body[:len(answer.Body)/2]
+	}
+	return answer
+}
+
+// plan is what holds for every document of a request.
+type plan struct {
+	pipeline     string
+	stream       bool // the target is a data stream, whatever its name
+	failureStore bool
+	refuse       map[int]bool // item statuses that are ordered
+}
+
+func (s *Simulator) plan(r *siem.Request) plan {
+	p := plan{pipeline: r.URL.Query().Get("pipeline"), refuse: map[int]bool{}}
+	_, p.stream = s.Product("data-stream")
+	_, p.failureStore = s.Product("failure-store")
+	for _, status := range []int{403, 404, 429, 503} {
+		_, p.refuse[status] = s.Product(fmt.Sprintf("item %d", status))
+	}
+	return p
+}

@@ -1,0 +1,184 @@
+// Package elastic simulates an Elasticsearch cluster of version 9 with security on: the bulk API, and the two questions of
+// the connection check. Its API key may write to indices named arbitex… and logs-…, and nothing else. Names of the form
+// logs-*-* are data streams, as Elasticsearch's own templates make them; any other index is made by the first document.
+// There is one ingest pipeline, "arbitex".
+//
+// A document is stored once under its _id: what comes again is written over itself (index) or refused with 409 (create),
+// and is not accepted a second time. Another document of the same _id takes its place (index): it is accepted, and its
+// field "result" says "replaced".
+//
+// Product faults, each for as many requests as it says: "data-stream" makes the target a data stream; "failure-store" puts
+// the first document of a request into the failure store (201, "failure_store":"used"); "item 429" and "item 503" refuse
+// every second document so; "item 403" (a blocked index) and "item 404" (no such index) every one; "pretty" prints the
+// answer over many lines; "cut" cuts it in half.
+//
+// https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
+package elastic
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+)
+
+// maxContentLength is http.max_content_length, counted after decompression.
+const maxContentLength = 100 << 20
+
+var _ siem.Simulator = (*Simulator)(nil)
+
+// Simulator is a cluster.
+type Simulator struct {
+	*siem.Server
+
+	mu        sync.Mutex
+	key       apiKey
+	revoked   []apiKey
+	documents map[docID][]byte // their sources
+}
+
+type docID struct{ index, id string }
+
+// apiKey is a key with its id.
+type apiKey struct{ id, key string }
+
+// New starts one.
+func New(o siem.Options) (*Simulator, error) {
+	s := &Simulator{key: newKey(), documents: map[docID][]byte{}}
+	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContentLength})
+	if err != nil {
+		return nil, fmt.Errorf("starting the elastic simulator: %w", err)
+	}
+	s.Server = server
+	return s, nil
+}
+
+// Name is "elastic".
+func (s *Simulator) Name() string { return "elastic" }
+
+// Settings is the base URL and the CA to trust.
+func (s *Simulator) Settings() map[string]string {
+	if s.Options().Plain {
+		return map[string]string{"ELASTIC_URL": s.URL(), "SIEM_ALLOW_HTTP": "true"}
+	}
+	return map[string]string{"ELASTIC_URL": s.URL(), "ELASTIC_TLS_CA_BUNDLE": s.CA()}
+}
+
+// Secret is the API key, encoded as Kibana shows it.
+func (s *Simulator) Secret() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return map[string]string{"ELASTIC_API_KEY": base64.StdEncoding.EncodeToString([]byte(s.key.id + ":" + s.key.key))}
+}
+
+// Rotate invalidates the API key and makes another.
+func (s *Simulator) Rotate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revoked = append(s.revoked, s.key)
+	s.key = newKey()
+}
+
+func newKey() apiKey {
+	var b [30]byte
+	_, _ = rand.Read(b[:]) // never fails
+	text := base64.RawURLEncoding.EncodeToString(b[:])
+	return apiKey{text[:20], text[20:]}
+}
+
+func (s *Simulator) handle(r *siem.Request) siem.Answer {
+	if why := s.authorize(r); why != "" {
+		a := failure(http.StatusUnauthorized, "security_exception", why)
+		a.Header["WWW-Authenticate"] = "ApiKey"
+		return a
+	}
+	switch {
+	case r.URL.Path == "/" && r.Method == http.MethodGet:
+		return success(map[string]any{"name": "simulator", "tagline": "You Know, for Search", "version": map[string]any{"number": "9.1.0", "build_flavor": "default"}}, r)
+	case r.URL.Path == "/_security/_authenticate" && r.Method == http.MethodGet:
+		return success(map[string]any{"username": "arbitex", "roles": []any{}, "enabled": true, "authentication_type": "api_key"}, r)
+	case r.URL.Path == "/_security/user/_has_privileges" && (r.Method == http.MethodGet || r.Method == http.MethodPost):
+		return s.hasPrivileges(r)
+	case path.Base(r.URL.Path) == "_bulk" && strings.Count(r.URL.Path, "/") <= 2:
+		return s.bulk(r)
+	}
+	return text(http.StatusBadRequest, fmt.Sprintf("no handler found for uri [%s] and method [%s]", r.RequestURI, r.Method))
+}
+
+// authorize looks at the API key and says what is wrong with it.
+func (s *Simulator) authorize(r *siem.Request) string {
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		return fmt.Sprintf("missing authentication credentials for REST request [%s]", r.RequestURI)
+	}
+	scheme, encoded, _ := strings.Cut(header, " ")
+	ok := strings.EqualFold(scheme, "ApiKey") // the case of a scheme does not matter (RFC 9110, 11.1)
+	pair, err := base64.StdEncoding.DecodeString(encoded)
+	id, key, colon := strings.Cut(string(pair), ":")
+	if !ok || err != nil || !colon {
+		return fmt.Sprintf("unable to authenticate with provided credentials and anonymous access is not allowed for REST request [%s]", r.RequestURI)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch given := (apiKey{id, key}); {
+	case given == s.key:
+		return ""
+	case slices.Contains(s.revoked, given):
+		return fmt.Sprintf("api key [%s] has been invalidated", id)
+	}
+	return fmt.Sprintf("unable to authenticate with provided credentials and anonymous access is not allowed for REST request [%s]", r.RequestURI)
+}
+
+// writable tells whether the API key may write to the index.
+func writable(index string) bool {
+	return strings.HasPrefix(index, "arbitex") || strings.HasPrefix(index, "logs-")
+}
+
+var granted = []string{"auto_configure", "create", "create_doc", "create_index", "index", "write"}
+
+func (s *Simulator) hasPrivileges(r *siem.Request) siem.Answer {
+	var question struct {
+		Index []struct {
+			Names      []string `json:"names"`
+			Privileges []string `json:"privileges"`
+		} `json:"index"`
+	}
+	if r.Problem != nil || json.Unmarshal(r.Body, &question) != nil {
+		return failure(http.StatusBadRequest, "parse_exception", "request body is required")
+	}
+	all, indices := true, map[string]any{}
+	for _, q := range question.Index {
+		for _, name := range q.Names {
+			has := map[string]any{}
+			for _, privilege := range q.Privileges {
+				ok := writable(name) && slices.Contains(granted, privilege)
+				has[privilege], all = ok, all && ok
+			}
+			indices[name] = has
+		}
+	}
+	return success(map[string]any{"username": "arbitex", "has_all_requested": all, "cluster": map[string]any{}, "index": indices, "application": map[string]any{}}, r)
+}
+
+// problem is what Elasticsearch says of a request that it could not even read.
+func problem(r *siem.Request) (siem.Answer, bool) {
+	switch {
+	case errors.Is(r.Problem, siem.ErrTooLarge): // the HTTP layer's answer has no body
+		return siem.Answer{Status: http.StatusRequestEntityTooLarge, Detail: r.Problem.Error()}, true
+	case errors.Is(r.Problem, siem.ErrEncoding):
+		return failure(http.StatusBadRequest, "illegal_argument_exception", r.Problem.Error()), true
+	case r.Problem != nil:
+		return failure(http.StatusBadRequest, "parse_exception", r.Problem.Error()), true
+	case len(r.Body) == 0:
+		return failure(http.StatusBadRequest, "parse_exception", "request body is required"), true
+	}
+	return siem.Answer{}, false
+}

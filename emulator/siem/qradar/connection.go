@@ -1,0 +1,176 @@
+package qradar
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+)
+
+// connection is one sender.
+type connection struct {
+	net.Conn // raw, or TLS over it
+
+	source *Simulator
+	raw    *net.TCPConn
+	rest   []byte // read, and not yet a whole message
+
+	fault  siem.Fault // that met the connection when it was accepted
+	faulty bool
+
+	mu      sync.Mutex
+	secured *tls.Conn // Conn, once the handshake is done
+	hanging sync.Once
+}
+
+func (c *connection) serve() {
+	defer func() {
+		c.source.mu.Lock()
+		delete(c.source.conns, c)
+		c.source.mu.Unlock()
+		_ = c.raw.Close() // its end is all that matters
+	}()
+	fault, faulty := c.fault, c.faulty
+	if faulty && (fault.Kind == siem.Status || fault.Kind == siem.CloseBefore) {
+		c.source.Refuse(fault.Kind.String(), "")
+		c.reset()
+		return
+	}
+	if c.source.source.Protocol == "tls" && !c.source.secure(c) {
+		return
+	}
+	b := make([]byte, 64<<10)
+	for first := true; ; first = false {
+		n, err := c.Read(b)
+		if err != nil {
+			if len(c.rest) > 0 {
+				c.source.Refuse("cut off", "the connection ended in the midst of a message")
+			}
+			return
+		}
+		if !first {
+			fault, faulty = c.source.strike()
+		}
+		if faulty && !c.suffer(fault) {
+			return
+		}
+		if !c.frames(b[:n]) {
+			return
+		}
+		if faulty && fault.Kind == siem.AcceptClose {
+			c.hangUp()
+		}
+	}
+}
+
+// suffer applies a fault to what was just read, and tells whether it is still to be taken.
+func (c *connection) suffer(f siem.Fault) bool {
+	switch f.Kind {
+	case siem.CloseDuring, siem.CloseAfter:
+		c.source.Refuse(f.Kind.String(), "")
+		c.reset()
+		return false
+	case siem.AcceptHang:
+		<-c.source.heals()
+	case siem.Slow:
+		timer := time.NewTimer(f.Delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-c.source.heals():
+		}
+	case siem.Endless:
+		c.source.Refuse(f.Kind.String(), "")
+		for _, err := c.Write(make([]byte, 1<<10)); err == nil; _, err = c.Write(make([]byte, 1<<10)) {
+		}
+		return false
+	case siem.Status, siem.CloseBefore: // came into force since the connection was made
+		c.source.Refuse(f.Kind.String(), "")
+		c.hangUp()
+	}
+	return true
+}
+
+// hangUp stops sending, so that the peer sees a close, while serve reads on: what the peer's kernel was told to be
+// taken is taken.
+func (c *connection) hangUp() {
+	c.mu.Lock()
+	secured := c.secured
+	c.mu.Unlock()
+	c.hanging.Do(func() {
+		if secured != nil {
+			_ = secured.CloseWrite() // the peer may have gone already
+		}
+		_ = c.raw.CloseWrite()
+		_ = c.raw.SetReadDeadline(time.Now().Add(handshakeTimeout)) // for a peer that does not care
+	})
+}
+
+func (c *connection) reset() {
+	_ = c.raw.SetLinger(0)
+	_ = c.raw.Close() // its end is all that matters
+}
+
+// frames takes the whole messages of what was read so far, and tells whether there can be more.
+func (c *connection) frames(b []byte) bool {
+	c.rest = append(c.rest, b...)
+	cut := cutLine
+	if c.source.source.Octets {
+		cut = cutCounted
+	}
+	for {
+		message, rest, err := cut(c.rest)
+		if err == errShort { //nolint:errorlint // the cutters' own, never wrapped
+			c.rest = bytes.Clone(c.rest)
+			return true
+		}
+		if err != nil {
+			c.source.Violate("%v", err)
+			return false
+		}
+		c.source.take(message)
+		c.rest = rest
+	}
+}
+
+var (
+	errShort     = errors.New("the message goes on")
+	errNoLength  = errors.New("no length stands before a message")
+	errNoNewline = errors.New("a line goes on and on")
+)
+
+// maxLine is what a receiver waits for a newline.
+const maxLine = 1 << 20
+
+func cutLine(b []byte) (message, rest []byte, err error) {
+	message, rest, ok := bytes.Cut(b, []byte("\n"))
+	switch {
+	case ok:
+		return message, rest, nil
+	case len(b) > maxLine:
+		return nil, nil, errNoNewline
+	}
+	return nil, nil, errShort
+}
+
+// cutCounted cuts at the length that stands before a message.
+func cutCounted(b []byte) (message, rest []byte, err error) {
+	const mostDigits = 8
+	digits, after, ok := bytes.Cut(b, []byte(" "))
+	if !ok && len(b) <= mostDigits {
+		return nil, nil, errShort
+	}
+	n, err := strconv.ParseUint(string(digits), 10, 24)
+	if err != nil || digits[0] == '0' {
+		return nil, nil, errNoLength
+	}
+	if uint64(len(after)) < n {
+		return nil, nil, errShort
+	}
+	return after[:n], after[n:], nil
+}

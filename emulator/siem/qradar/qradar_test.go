@@ -1,0 +1,289 @@
+package qradar
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+)
+
+func start(t *testing.T, source Source) *Simulator {
+	t.Helper()
+	s, err := Start(siem.Options{}, source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+func (s *Simulator) address() string {
+	settings := s.Settings()
+	return net.JoinHostPort(settings["QRADAR_SYSLOG_HOST"], settings["QRADAR_SYSLOG_PORT"])
+}
+
+// dial connects as the simulator's settings say, with the certificate that secret holds.
+func dial(t *testing.T, s *Simulator, secret map[string]string) net.Conn {
+	t.Helper()
+	network := "tcp"
+	if s.source.Protocol == "udp" {
+		network = "udp"
+	}
+	c, err := net.Dial(network, s.address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if s.source.Protocol != "tls" {
+		return c
+	}
+	cfg := &tls.Config{RootCAs: s.ca.Pool(), ServerName: "127.0.0.1"}
+	if secret != nil {
+		pair, err := tls.X509KeyPair([]byte(secret["QRADAR_TLS_CLIENT_CERT"]), []byte(secret["QRADAR_TLS_CLIENT_KEY"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return tls.Client(c, cfg)
+}
+
+// write sends text; a peer that has hung up is no news here.
+func write(c net.Conn, text string) { _, _ = io.WriteString(c, text) }
+
+// wait waits until the simulator's state is as wanted.
+func wait(t *testing.T, s *Simulator, what string, is func(siem.Stats) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for !is(s.Stats()) {
+		if ctx.Err() != nil {
+			t.Fatalf("%s: waited in vain; %+v", what, s.Stats())
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func accepted(n int) func(siem.Stats) bool {
+	return func(s siem.Stats) bool { return s.Accepted == n && len(s.Violations) == 0 }
+}
+
+// ended tells how a connection ended for its client: io.EOF is a close in good order.
+func ended(t *testing.T, c net.Conn) error {
+	t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_, err := io.Copy(io.Discard, c)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatal("the connection stands")
+	}
+	return err
+}
+
+func TestAccepts(t *testing.T) {
+	counted := fmt.Sprintf("%d %s", len(good), good)
+	for name, c := range map[string]struct {
+		source Source
+		text   string
+		n      int
+	}{
+		"udp":                {Source{Protocol: "udp"}, good, 1},
+		"tcp, newline":       {Source{Protocol: "tcp"}, good + "\n" + good + "\n", 2},
+		"tcp, octet-counted": {Source{Protocol: "tcp", Octets: true}, counted + counted, 2},
+		"tls, newline":       {Source{Protocol: "tls"}, good + "\n", 1},
+		"mutual TLS":         {Source{Protocol: "tls", Mutual: true}, good + "\n", 1},
+		"page keys": {Source{Protocol: "tcp", Page: true}, strings.NewReplacer(" externalId=evt-1", "", "suid=", "duid=", "cs4Label=ModelId cs4=", "model=",
+			"cn1Label=TokensInput cn1=", "tokenIn=", "cn2Label=TokensOutput cn2=", "tokenOut=").Replace(good) + "\n", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, c.source)
+			var secret map[string]string
+			if c.source.Mutual {
+				secret = s.Secret()
+			}
+			conn := dial(t, s, secret)
+			for _, part := range []string{c.text[:7], c.text[7:]} { // a message may come in pieces
+				if c.source.Protocol == "udp" {
+					part = c.text
+				}
+				write(conn, part)
+				if part == c.text {
+					break
+				}
+			}
+			wait(t, s, name, accepted(c.n))
+			a := s.Accepted()[0]
+			if want := map[bool]string{false: "evt-1", true: "req_xyz 1741824000123"}[c.source.Page]; a.ID != want || a.Fields["cs3"] != "finance-team" || a.Event != nil {
+				t.Errorf("accepted as %+v", a)
+			}
+		})
+	}
+}
+
+func TestViolations(t *testing.T) {
+	for name, text := range map[string]string{
+		"payload limit":  strings.Replace(good, "alice", strings.Repeat("a", 4096), 1),
+		"no RFC 5424":    fmt.Sprintf("%d %s", len(good), good), // octet counting where newlines are expected
+		"no log source":  strings.Replace(good, "platform.arbitex.ai", "10.0.0.1", 1),
+		"PRI":            strings.Replace(good, "<134>", "<133>", 1),
+		"PROCID":         strings.Replace(good, " - req", " 77 req", 1),
+		"not the same":   strings.Replace(good, "rt=1741824000123", "rt=1741824000124", 1),
+		"extension keys": strings.Replace(good, "suid=", "duid=", 1),
+		"cs2Label":       strings.Replace(good, "DlpLabels", "Labels", 1),
+		"without a":      strings.Replace(good, "act=allow", "act=", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, Source{Protocol: "tcp"})
+			write(dial(t, s, nil), text+"\n")
+			wait(t, s, name, func(stats siem.Stats) bool {
+				return len(stats.Violations) == 1 && strings.Contains(stats.Violations[0], strings.TrimPrefix(name, "the "))
+			})
+		})
+	}
+	s := start(t, Source{Protocol: "tcp", Octets: true})
+	write(dial(t, s, nil), good)
+	wait(t, s, "no length", func(stats siem.Stats) bool { return len(stats.Violations) > 0 })
+	s = start(t, Source{Protocol: "tcp"})
+	c := dial(t, s, nil)
+	write(c, good) // no newline
+	c.Close()
+	wait(t, s, "cut off", func(stats siem.Stats) bool { return stats.Refused["cut off"] == 1 })
+}
+
+func TestTruncated(t *testing.T) {
+	s := start(t, Source{Protocol: "tcp"})
+	write(dial(t, s, nil), good+" truncated=1\n")
+	wait(t, s, "truncated", accepted(1))
+	if !s.Accepted()[0].Truncated {
+		t.Error("a message that says truncated=1 is not accepted as such")
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	s := start(t, Source{Protocol: "tls", Mutual: true})
+	old := s.Secret()
+	kept := dial(t, s, old)
+	write(kept, good+"\n")
+	wait(t, s, "with the certificate", accepted(1))
+
+	s.Rotate()
+	if err := ended(t, kept); err != nil {
+		t.Errorf("the standing connection ended with %v, want good order", err)
+	}
+	failures := 0
+	for name, secret := range map[string]map[string]string{"revoked": old, "none": nil} {
+		c := dial(t, s, secret)
+		write(c, good+"\n")
+		if err := ended(t, c); err == nil || !strings.Contains(err.Error(), "tls: ") {
+			t.Errorf("%s: %v, want a TLS alert", name, err)
+		}
+		failures++
+		wait(t, s, name, func(stats siem.Stats) bool {
+			return stats.AuthFailures == failures && stats.Refused["certificate"] == failures
+		})
+	}
+	write(dial(t, s, s.Secret()), good+"\n")
+	wait(t, s, "with the new certificate", accepted(2))
+
+	stranger := start(t, Source{Protocol: "tls", Mutual: true})
+	c := dial(t, s, stranger.Secret())
+	if err := ended(t, c); err == nil {
+		t.Error("a certificate of another CA was taken")
+	}
+}
+
+func TestDown(t *testing.T) {
+	s := start(t, Source{Protocol: "tcp"})
+	kept := dial(t, s, nil)
+	write(kept, good+"\n")
+	wait(t, s, "before", accepted(1))
+	s.Inject(siem.Fault{Kind: siem.CloseBefore})
+	write(kept, good+"\n") // was on its way
+	if err := ended(t, kept); err != nil {
+		t.Errorf("the standing connection ended with %v, want good order", err)
+	}
+	wait(t, s, "what was on its way", accepted(2))
+	if c, err := net.Dial("tcp", s.address()); err == nil {
+		if err := ended(t, c); err == nil {
+			t.Error("a new connection ended in good order, want a reset")
+		}
+	}
+	s.Inject(siem.Fault{Kind: siem.Heal})
+	write(dial(t, s, nil), good+"\n")
+	wait(t, s, "after", accepted(3))
+}
+
+func TestFaults(t *testing.T) {
+	for _, c := range []struct {
+		kind   siem.Kind
+		taken  int
+		closes bool
+	}{
+		{siem.CloseDuring, 0, true}, {siem.CloseAfter, 0, true}, {siem.AcceptClose, 1, true}, {siem.Slow, 1, false}, {siem.Endless, 0, true},
+	} {
+		t.Run(c.kind.String(), func(t *testing.T) {
+			s := start(t, Source{Protocol: "tcp"})
+			s.Inject(siem.Fault{Kind: c.kind, Times: 1, Delay: time.Millisecond})
+			conn := dial(t, s, nil)
+			write(conn, good+"\n")
+			if c.kind == siem.Endless {
+				_, _ = io.ReadFull(conn, make([]byte, 1<<20))
+				conn.Close()
+			} else if c.closes {
+				_ = ended(t, conn)
+			}
+			wait(t, s, "taken", accepted(c.taken))
+			write(dial(t, s, nil), good+"\n")
+			wait(t, s, "the next", accepted(c.taken+1))
+		})
+	}
+}
+
+func TestHang(t *testing.T) {
+	s := start(t, Source{Protocol: "tcp"})
+	s.Inject(siem.Fault{Kind: siem.AcceptHang, Times: 1})
+	c := dial(t, s, nil)
+	write(c, good+"\n")
+	write(dial(t, s, nil), good+"\n")
+	wait(t, s, "another connection", accepted(1))
+	s.Inject(siem.Fault{Kind: siem.Heal})
+	wait(t, s, "once healed", accepted(2))
+	s.Inject(siem.Fault{Kind: siem.AcceptHang})
+	write(c, good+"\n")
+	if err := s.Close(); err != nil { // does not wait for what hangs
+		t.Error(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("closing twice: %v", err)
+	}
+	s.Inject(siem.Fault{Kind: siem.Heal})
+}
+
+func TestNew(t *testing.T) {
+	s, err := New(siem.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := s.Settings(); s.Name() != "qradar" || got["QRADAR_SYSLOG_PROTOCOL"] != "tls" || got["QRADAR_TLS_CA_BUNDLE"] == "" || got["QRADAR_CEF_KEYS"] != "standard" {
+		t.Errorf("settings %v", got)
+	}
+	if secret := s.Secret(); secret["QRADAR_TLS_CLIENT_CERT"] == "" || secret["QRADAR_TLS_CLIENT_KEY"] == "" {
+		t.Error("no client certificate")
+	}
+	plain, err := New(siem.Options{Plain: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	if plain.Settings()["QRADAR_SYSLOG_PROTOCOL"] != "tcp" || len(plain.Secret()) != 0 {
+		t.Errorf("plain: settings %v", plain.Settings())
+	}
+}

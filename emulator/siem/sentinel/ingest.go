@@ -1,0 +1,118 @@
+package sentinel
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+)
+
+// maxBatch is the platform's own bound on one delivery, in events.
+const maxBatch = 100
+
+// refuse is a refusal in the API's form.
+func refuse(status int, code, text string) siem.Answer {
+	return siem.Answer{
+		Status: status, Header: map[string]string{"Content-Type": "application/json; charset=utf-8", "x-ms-error-code": code},
+		Body:   fmt.Sprintf(`{"error":{"code":%q,"message":%q}}`, code, text),
+		Reason: fmt.Sprintf("%d %s", status, code), Detail: text,
+	}
+}
+
+// ingest answers a request with rows.
+func (s *Simulator) ingest(r *siem.Request) siem.Answer {
+	if answer, ok := s.refuseRequest(r); ok {
+		return answer
+	}
+	s.judgeRequest(r)
+	var rows []json.RawMessage
+	if err := json.Unmarshal(r.Body, &rows); err != nil || !bytes.HasPrefix(bytes.TrimSpace(r.Body), []byte("[")) {
+		return refuse(http.StatusBadRequest, "InvalidPayload", "The request body is not a JSON array.")
+	}
+	if !bytes.Equal(r.Body, append(append([]byte("["), bytes.Join(raw(rows), []byte(","))...), ']')) {
+		s.Violate("the array's rows are not separated by one comma each")
+	}
+	if len(rows) > maxBatch {
+		s.Violate("more than %d events in a request", maxBatch)
+	}
+	events := make([]siem.Accepted, len(rows))
+	for i, row := range rows {
+		event, err := s.judge(row)
+		if err != nil { // one row and all: nothing is taken
+			return refuse(http.StatusBadRequest, "InvalidPayload", fmt.Sprintf("The payload is malformed: %v.", err))
+		}
+		events[i] = event
+	}
+	s.Accept(events...)
+	return siem.Answer{Status: http.StatusNoContent}
+}
+
+func raw(rows []json.RawMessage) [][]byte {
+	out := make([][]byte, len(rows))
+	for i, row := range rows {
+		out[i] = row
+	}
+	return out
+}
+
+// refuseRequest refuses what the API refuses before it looks at rows, in its order.
+func (s *Simulator) refuseRequest(r *siem.Request) (siem.Answer, bool) {
+	rule, name, ok := split(r.URL.Path)
+	_, badToken := s.Product("InvalidToken")
+	switch {
+	case !ok:
+		return refuse(http.StatusNotFound, "NotFound", "The resource was not found."), true
+	case r.Method != http.MethodPost:
+		return refuse(http.StatusMethodNotAllowed, "MethodNotAllowed", "Only POST is allowed."), true
+	case r.URL.Query().Get("api-version") != "2023-01-01":
+		return refuse(http.StatusBadRequest, "UnsupportedApiVersion", "The api-version is not supported."), true
+	case badToken || !s.good(r):
+		return refuse(http.StatusUnauthorized, "InvalidToken", "The access token is missing, invalid or expired."), true
+	case rule != ruleID:
+		return refuse(http.StatusNotFound, "NotFound", "Data collection rule with that immutable Id was not found."), true
+	case s.on("OperationFailed"):
+		return refuse(http.StatusForbidden, "OperationFailed", "The authentication token provided does not have access to ingest data for the data collection rule."), true
+	case name != stream || s.on("InvalidStream"):
+		return refuse(http.StatusBadRequest, "InvalidStream", "The stream was not configured in the data collection rule."), true
+	case errors.Is(r.Problem, siem.ErrTooLarge):
+		return refuse(http.StatusRequestEntityTooLarge, "ContentLengthLimitExceeded", fmt.Sprintf("Maximum allowed content length: %d bytes.", maxContent)), true
+	case r.Encoding != "" && r.Encoding != "gzip":
+		return refuse(http.StatusUnsupportedMediaType, "UnsupportedContentEncoding", "Only gzip is supported."), true
+	case r.Problem != nil:
+		return refuse(http.StatusBadRequest, "InvalidPayload", "The request body could not be read."), true
+	}
+	return siem.Answer{}, false
+}
+
+func (s *Simulator) on(code string) bool {
+	_, ok := s.Product(code)
+	return ok
+}
+
+// split takes a path apart.
+func split(path string) (rule, stream string, ok bool) {
+	parts := strings.Split(strings.TrimPrefix(path, "/"), "/")
+	if len(parts) != 4 || parts[0] != "dataCollectionRules" || parts[2] != "streams" {
+		return "", "", false
+	}
+	return parts[1], parts[3], true
+}
+
+// judgeRequest notes what the API lets pass and the contract does not, of the request as a whole.
+func (s *Simulator) judgeRequest(r *siem.Request) {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
+		s.Violate("content type is %q, not application/json", r.Header.Get("Content-Type"))
+	}
+	if r.URL.Path != ingestPath || r.URL.RawQuery != "api-version=2023-01-01" {
+		s.Violate("the url is %s", r.URL.RequestURI())
+	}
+	if !utf8.Valid(r.Body) {
+		s.Violate("the body is not utf-8")
+	}
+}

@@ -1,0 +1,278 @@
+package siem_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+)
+
+// echo is a simulator that takes every body as one event.
+type echo struct{ *siem.Server }
+
+func newEcho(t *testing.T, o siem.Options) *echo {
+	t.Helper()
+	e := &echo{}
+	server, err := siem.Serve(o, siem.Config{MaxBody: 100, Handle: func(r *siem.Request) siem.Answer {
+		switch {
+		case errors.Is(r.Problem, siem.ErrTooLarge):
+			return siem.Answer{Status: http.StatusRequestEntityTooLarge}
+		case r.Problem != nil:
+			return siem.Answer{Status: http.StatusBadRequest, Reason: "400 body", Detail: r.Problem.Error()}
+		}
+		e.Accept(siem.Accepted{Event: r.Body})
+		return siem.Answer{Status: http.StatusOK, Header: map[string]string{"X-Seen": r.Encoding}, Body: "ok"}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Server = server
+	t.Cleanup(func() { server.Close() })
+	return e
+}
+
+func (e *echo) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: e.Options().Authority.Pool()}, DisableKeepAlives: true}}
+}
+
+func (e *echo) post(t *testing.T, ctx context.Context, body string, encoding string) (*http.Response, string, error) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, e.URL(), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if encoding != "" {
+		request.Header.Set("Content-Encoding", encoding)
+	}
+	response, err := e.client().Do(request)
+	if err != nil {
+		return nil, "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	return response, string(text), err
+}
+
+func (e *echo) status(t *testing.T, body, encoding string) int {
+	t.Helper()
+	response, _, err := e.post(t, t.Context(), body, encoding)
+	if err != nil {
+		t.Fatalf("posting: %v", err)
+	}
+	return response.StatusCode
+}
+
+func zip(t *testing.T, text string) string {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	io.WriteString(w, text)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+func TestServerReadsBodiesWithinBounds(t *testing.T) {
+	e := newEcho(t, siem.Options{})
+	for _, test := range []struct {
+		name, body, encoding string
+		want                 int
+	}{
+		{"plain", "hello", "", 200},
+		{"gzip", zip(t, "hello"), "gzip", 200},
+		{"at the limit", strings.Repeat("x", 100), "", 200},
+		{"over the limit", strings.Repeat("x", 101), "", 413},
+		{"over the limit once decoded", zip(t, strings.Repeat("x", 101)), "gzip", 413},
+		{"a bomb", zip(t, strings.Repeat("x", 5<<20)), "gzip", 413},
+		{"larger than the wire limit", strings.Repeat("x", 2<<20), "", 413},
+		{"not gzip", "hello", "gzip", 400},
+		{"half of it", zip(t, strings.Repeat("hello", 10))[:20], "gzip", 400},
+		{"unknown encoding", "hello", "br", 400},
+	} {
+		if got := e.status(t, test.body, test.encoding); got != test.want {
+			t.Errorf("%s: status %d, want %d", test.name, got, test.want)
+		}
+	}
+	stats := e.Stats()
+	if stats.Requests != 10 || stats.Accepted != 3 || stats.Refused["413"] != 4 || stats.Refused["400 body"] != 3 {
+		t.Errorf("stats = %+v", stats)
+	}
+	if accepted := e.Accepted(); string(accepted[1].Event) != "hello" {
+		t.Errorf("accepted %q, want the decoded body", accepted[1].Event)
+	}
+}
+
+func TestFaultsComeInOrderAndEnd(t *testing.T) {
+	now := time.Unix(1000, 0)
+	e := newEcho(t, siem.Options{Now: func() time.Time { return now }})
+	e.Inject(siem.Fault{Kind: siem.Status, Status: 503, Times: 2, Body: "busy"})
+	e.Inject(siem.RetryAfter(429, "7", 1))
+	e.Inject(siem.Fault{Kind: siem.Status, Status: 500, For: time.Minute, Name: "outage"})
+	for i, want := range []int{503, 503, 429, 500, 500} {
+		response, text, err := e.post(t, t.Context(), "x", "")
+		if err != nil || response.StatusCode != want {
+			t.Fatalf("request %d: %v %v, want %d", i, response, err, want)
+		}
+		if want == 503 && text != "busy" || want == 429 && response.Header.Get("Retry-After") != "7" {
+			t.Errorf("request %d: %q %v", i, text, response.Header)
+		}
+	}
+	now = now.Add(time.Minute)
+	if got := e.status(t, "x", ""); got != 200 {
+		t.Errorf("after the outage's end: %d", got)
+	}
+	e.Inject(siem.Fault{Kind: siem.Status, Status: 500, Name: "one"})
+	e.Inject(siem.Fault{Kind: siem.Status, Status: 401, Name: "other"})
+	e.Inject(siem.Fault{Kind: siem.Heal, Name: "one"})
+	if got := e.status(t, "x", ""); got != 401 {
+		t.Errorf("one of two faults healed: %d, want the other's 401", got)
+	}
+	e.Inject(siem.Fault{})
+	if got := e.status(t, "x", ""); got != 200 {
+		t.Errorf("all healed: %d", got)
+	}
+	if s := e.Stats(); s.AuthFailures != 1 || s.Refused["503"] != 2 || s.Requests != 8 {
+		t.Errorf("stats = %+v", s)
+	}
+}
+
+func TestFaultsOfConnections(t *testing.T) {
+	for _, test := range []struct {
+		kind     siem.Kind
+		accepted int
+	}{
+		{siem.CloseBefore, 0}, {siem.CloseDuring, 0}, {siem.CloseAfter, 0}, {siem.AcceptClose, 1},
+	} {
+		e := newEcho(t, siem.Options{})
+		e.Inject(siem.Fault{Kind: test.kind, Times: 1})
+		if test.kind == siem.AcceptClose && e.status(t, "x", "gzip") != 400 {
+			t.Error("a request that is refused was not answered")
+		}
+		if _, _, err := e.post(t, t.Context(), "x", ""); err == nil {
+			t.Errorf("%s: the request was answered", test.kind)
+		}
+		if got := e.status(t, "y", ""); got != 200 {
+			t.Errorf("%s: the next request got %d", test.kind, got)
+		}
+		if got := e.Stats().Accepted; got != test.accepted+1 {
+			t.Errorf("%s: accepted %d, want %d", test.kind, got, test.accepted+1)
+		}
+	}
+}
+
+func TestAcceptHangLastsUntilTheClientLeaves(t *testing.T) {
+	e := newEcho(t, siem.Options{})
+	e.Inject(siem.Fault{Kind: siem.AcceptHang, Times: 1})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() {
+		_, _, err := e.post(t, ctx, "x", "")
+		done <- err
+	}()
+	for e.Stats().Accepted == 0 {
+		select {
+		case err := <-done:
+			t.Fatalf("answered: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+func TestEndlessAnswerAndSlow(t *testing.T) {
+	e := newEcho(t, siem.Options{})
+	e.Inject(siem.Fault{Kind: siem.Endless, Times: 1})
+	response, text, err := e.post(t, t.Context(), "x", "")
+	if err != nil || response.StatusCode != 200 || len(text) != 1<<20 {
+		t.Errorf("endless: %v, %d bytes, %v", response, len(text), err)
+	}
+	e.Inject(siem.Fault{Kind: siem.Slow, Delay: time.Millisecond, Times: 1})
+	if got := e.status(t, "x", ""); got != 200 || e.Stats().Accepted != 1 {
+		t.Errorf("slow: %d, accepted %d", got, e.Stats().Accepted)
+	}
+}
+
+func TestPoisonAndProductStandBesideTheOthers(t *testing.T) {
+	var f siem.Faults
+	f.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "bad" }})
+	f.Inject(siem.Fault{Kind: siem.Product, Code: "24", Times: 1})
+	if _, ok := f.Next(nil); ok {
+		t.Error("a poison or product fault met a request")
+	}
+	if !f.Poisoned("bad") || f.Poisoned("good") {
+		t.Error("poison does not match by id")
+	}
+	if _, ok := f.Product("25"); ok {
+		t.Error("product fault of another code")
+	}
+	_, first := f.Product("24")
+	_, second := f.Product("24")
+	if !first || second {
+		t.Errorf("product fault once: %v, then %v", first, second)
+	}
+}
+
+func TestPlainServer(t *testing.T) {
+	e := newEcho(t, siem.Options{Plain: true})
+	settings := map[string]string{}
+	e.Trust(settings)
+	if !strings.HasPrefix(e.URL(), "http://") || settings["SIEM_ALLOW_HTTP"] != "true" || e.status(t, "x", "") != 200 {
+		t.Errorf("%s %v", e.URL(), settings)
+	}
+}
+
+func TestTrustNamesTheCAFile(t *testing.T) {
+	e := newEcho(t, siem.Options{CAFile: "/ca.pem"})
+	settings := map[string]string{}
+	if e.Trust(settings); settings["SSL_CERT_FILE"] != "/ca.pem" {
+		t.Errorf("settings = %v", settings)
+	}
+}
+
+func TestEventID(t *testing.T) {
+	if got := siem.EventID([]byte(`{"metadata":{"uid":"u-1"}}`)); got != "u-1" {
+		t.Errorf("with metadata.uid: %q", got)
+	}
+	if got := siem.EventID([]byte(`{}`)); got != "44136fa355b3678a1146ad16f7e8649e" { // sha256sum of {}
+		t.Errorf("without: %q", got)
+	}
+	for _, event := range []string{`{"metadata":{"uid":7}}`, `{"metadata":{"uid":""}}`, `{"metadata":null}`, `[]`, `no json`} {
+		if got := siem.EventID([]byte(event)); len(got) != 32 {
+			t.Errorf("EventID(%s) = %q, want a hash", event, got)
+		}
+	}
+}
+
+func TestStandin(t *testing.T) {
+	sum := strings.Repeat("ab", 32)
+	id, ok := siem.Standin([]byte(`{"truncated":true,"bytes":70000,"sha256":"` + sum + `","class_uid":6003,"time":1,"metadata":{"uid":"u"}}`))
+	if !ok || id != "u" {
+		t.Errorf("%q %v", id, ok)
+	}
+	if _, ok := siem.Standin([]byte(`{"truncated":true}`)); ok {
+		t.Error("an event that says truncated is no stand-in")
+	}
+}
+
+func TestViolationsAreBounded(t *testing.T) {
+	var j siem.Journal
+	for i := range 300 {
+		j.Violate("case %d", i)
+		j.Violate("the same")
+	}
+	if s := j.Stats(); len(s.Violations) != 100 || s.LastProblem != "violation: the same" {
+		t.Errorf("%d violations, last %q", len(s.Violations), s.LastProblem)
+	}
+}

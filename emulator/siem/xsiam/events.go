@@ -1,0 +1,138 @@
+package xsiam
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/http"
+	"unicode/utf8"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+)
+
+// maxBatch is the platform's own bound on one delivery, in events.
+const maxBatch = 100
+
+func (s *Simulator) handle(r *siem.Request) siem.Answer {
+	switch {
+	case r.URL.Path != eventPath:
+		return refuse(http.StatusNotFound, "not found", "")
+	case r.Method != http.MethodPost:
+		return refuse(http.StatusMethodNotAllowed, "method not allowed", "")
+	}
+	if why := s.authorize(r); why != "" {
+		return refuse(http.StatusUnauthorized, "Failed to validate authentication detail", why)
+	}
+	switch {
+	case errors.Is(r.Problem, siem.ErrTooLarge):
+		return refuse(http.StatusRequestEntityTooLarge, "Request entity too large", "")
+	case r.Problem != nil:
+		return s.unprocessable("the body cannot be read")
+	case (r.Encoding == "gzip") != s.mode.Gzip:
+		return s.unprocessable("the compression is not the one of this endpoint")
+	}
+	s.judgeRequest(r)
+	records, why := s.records(r.Body)
+	if why != "" {
+		return s.unprocessable(why)
+	}
+	return s.take(records, len(r.Body))
+}
+
+func refuse(status int, text, why string) siem.Answer {
+	return siem.Answer{
+		Status: status, Header: map[string]string{"Content-Type": "application/json"},
+		Body: `{"error":"` + text + `"}`, Detail: text + ": " + why,
+	}
+}
+
+// unprocessable is what each kind of endpoint says to content it does not like.
+func (s *Simulator) unprocessable(why string) siem.Answer {
+	if s.mode.Body == "ndjson" {
+		return refuse(http.StatusInternalServerError, "failed to process the request", why)
+	}
+	return refuse(http.StatusBadRequest, "malformed event", why)
+}
+
+// records takes a body apart.
+func (s *Simulator) records(body []byte) (records []json.RawMessage, why string) {
+	if s.mode.Body == "ndjson" {
+		return s.lines(body)
+	}
+	var envelope struct {
+		Events *[]json.RawMessage `json:"events"`
+	}
+	if json.Unmarshal(body, &envelope) != nil || envelope.Events == nil {
+		return nil, "the body is no envelope with events"
+	}
+	records = *envelope.Events
+	parts := make([][]byte, len(records))
+	for i, r := range records {
+		parts[i] = r
+	}
+	if want := `{"events":[` + string(bytes.Join(parts, []byte(","))) + `]}`; string(body) != want {
+		s.Violate("the envelope is not compact, or holds more than events")
+	}
+	return records, ""
+}
+
+// lines reads one record a line.
+func (s *Simulator) lines(body []byte) (records []json.RawMessage, why string) {
+	if len(body) == 0 {
+		return nil, "there is no record"
+	}
+	for line := range bytes.SplitSeq(body, []byte("\n")) {
+		if len(bytes.TrimSpace(line)) == 0 {
+			s.Violate("there is an empty line")
+			continue
+		}
+		if !json.Valid(line) {
+			return nil, "a line is no JSON"
+		}
+		records = append(records, line)
+	}
+	return records, ""
+}
+
+// take judges the records and keeps all, or none.
+func (s *Simulator) take(records []json.RawMessage, size int) siem.Answer {
+	events := make([]siem.Accepted, len(records))
+	for i, r := range records {
+		if len(r) > maxRecord {
+			return s.unprocessable("a record is larger than 5 MB")
+		}
+		event, why := s.judge(r)
+		if why != "" {
+			return s.unprocessable(why)
+		}
+		events[i] = event
+	}
+	if size > advised && len(records) > 1 {
+		s.Violate("a request of %d records has more than the advised %d bytes", len(records), advised)
+	}
+	if len(records) > maxBatch {
+		s.Violate("more than %d events in a request", maxBatch)
+	}
+	s.Accept(events...)
+	if s.mode.Auth == "token" {
+		return siem.Answer{Status: http.StatusOK, Body: `{"error":"false"}`}
+	}
+	return siem.Answer{Status: http.StatusAccepted}
+}
+
+// judgeRequest notes what the endpoint lets pass and the contract does not, of the request as a whole.
+func (s *Simulator) judgeRequest(r *siem.Request) {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
+		s.Violate("content type is %q, not application/json", r.Header.Get("Content-Type"))
+	}
+	if r.URL.RawQuery != "" {
+		s.Violate("there is a query in the url")
+	}
+	if !utf8.Valid(r.Body) {
+		s.Violate("the body is not utf-8")
+	}
+	if s.mode.Auth == "hmac" && r.Header.Get("Authorization") != "" {
+		s.Violate("the key is sent although it signs")
+	}
+}

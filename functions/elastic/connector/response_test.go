@@ -1,0 +1,389 @@
+package connector
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/secret"
+)
+
+// answered makes one request of n events to a server that answers with that status and body.
+func answered(t *testing.T, n, status int, body string) error {
+	t.Helper()
+	rec := record(t, func(w http.ResponseWriter, _ *http.Request, _ string) {
+		w.WriteHeader(status)
+		io.WriteString(w, body)
+	})
+	return send(t, open(t, rec.env(nil)), n)
+}
+
+func send(t *testing.T, c *connector, n int) error {
+	t.Helper()
+	var bodies []string
+	var records [][]byte
+	for i := range n {
+		bodies = append(bodies, named(fmt.Sprint(i)))
+	}
+	list := events(t, bodies...)
+	for _, e := range list {
+		r, _, err := c.Append(nil, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, r)
+	}
+	return c.Send(t.Context(), deliver.NewBatch(c.Format(), records, list))
+}
+
+func partialOf(err error) *deliver.Partial {
+	var p *deliver.Partial
+	_ = errors.As(err, &p)
+	return p
+}
+
+func TestRequestsRefusedAsAWhole(t *testing.T) {
+	const elastic = `{"error":{"root_cause":[],"type":"%s","reason":"%s"},"status":%d}`
+	for _, test := range []struct {
+		status     int
+		body       string
+		kind       failure.Kind
+		code, hint string
+	}{
+		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "Malformed action/metadata line [3], expected START_OBJECT", 400), failure.Rejected, "illegal_argument_exception", ""},
+		{400, fmt.Sprintf(elastic, "action_request_validation_exception", "Validation Failed: 1: id [a] is too long, must be no longer than 512 bytes but was: 513;", 400), failure.Rejected, "action_request_validation_exception", ""},
+		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "pipeline with id [p] does not exist", 400), failure.Held, "illegal_argument_exception", "ELASTIC_PIPELINE"},
+		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "only write ops with an op_type of create are allowed", 400), failure.Rejected, "illegal_argument_exception", ""},
+		{400, `{"error":"no handler found for uri [/a/b/c/_bulk] and method [POST]"}`, failure.Held, "", "ELASTIC_URL"},
+		{400, `<html>a proxy</html>`, failure.Rejected, "", ""},
+		{401, fmt.Sprintf(elastic, "security_exception", "unable to authenticate with provided credentials", 401), failure.Denied, "security_exception", "ELASTIC_API_KEY"},
+		{403, fmt.Sprintf(elastic, "security_exception", "action [indices:data/write/bulk] is unauthorized", 403), failure.Denied, "security_exception", "ELASTIC_API_KEY"},
+		{404, `{"ok":false,"message":"Unknown resource."}`, failure.Held, "", "ELASTIC_URL"},
+		{404, fmt.Sprintf(elastic, "index_not_found_exception", "no such index [a]", 404), failure.Held, "index_not_found_exception", "ELASTIC_URL"},
+		{405, `{"error":"Incorrect HTTP method for uri [/_bulk]","status":405}`, failure.Held, "", "ELASTIC_URL"},
+		{406, `{"error":"Content-Type header [text/plain] is not supported","status":406}`, failure.Held, "", "ELASTIC_URL"},
+		{408, ``, failure.Transient, "", ""},
+		{410, ``, failure.Held, "", ""},
+		{413, ``, failure.TooLarge, "", ""},
+		{415, ``, failure.Held, "", ""},
+		{422, ``, failure.Rejected, "", ""},
+		{429, fmt.Sprintf(elastic, "es_rejected_execution_exception", "rejected execution of coordinating operation", 429), failure.Throttled, "es_rejected_execution_exception", ""},
+		{429, fmt.Sprintf(elastic, "circuit_breaking_exception", "[parent] Data too large", 429), failure.Throttled, "circuit_breaking_exception", ""},
+		{500, ``, failure.Transient, "", ""},
+		{501, ``, failure.Transient, "", ""},
+		{502, `<html>`, failure.Transient, "", ""},
+		{503, fmt.Sprintf(elastic, "cluster_block_exception", "blocked by: [SERVICE_UNAVAILABLE/2/no master];", 503), failure.Transient, "cluster_block_exception", ""},
+		{504, ``, failure.Transient, "", ""},
+		{302, ``, failure.Held, "", "ELASTIC_URL"},
+		{418, ``, failure.Transient, "", ""},
+		{400, `{"error":{"type":"Quoted \u0022 Text","reason":7}}`, failure.Rejected, "", ""},
+	} {
+		err := answered(t, 1, test.status, test.body)
+		f := failure.Of(err)
+		if f == nil || f.Kind != test.kind || f.Status != test.status || f.Code != test.code {
+			t.Errorf("%d %s: %v (%+v), want %v code %q", test.status, test.body, err, f, test.kind, test.code)
+			continue
+		}
+		if !strings.Contains(f.Hint, test.hint) || (test.hint == "") != (f.Hint == "") {
+			t.Errorf("%d %s: hint %q, want %q in it", test.status, test.body, f.Hint, test.hint)
+		}
+		if (f.Kind == failure.Denied) != (f.Step == failure.Auth) {
+			t.Errorf("%d: step %q", test.status, f.Step)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	rec := record(t, func(w http.ResponseWriter, _ *http.Request, _ string) {
+		w.Header().Set("Retry-After", "17")
+		w.WriteHeader(429)
+	})
+	if f := failure.Of(send(t, open(t, rec.env(nil)), 1)); f.RetryAfter != 17*time.Second {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestItems judges one item among accepted ones, compact and pretty-printed.
+func TestItems(t *testing.T) {
+	for _, test := range []struct {
+		item       string
+		kind       failure.Kind
+		code, hint string
+		detail     string
+	}{
+		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse","caused_by":{"type":"x","reason":"y"}}`, failure.Rejected, "document_parsing_exception", "", `"[1:9] failed to parse"`},
+		{`"status":400,"error":{"type":"strict_dynamic_mapping_exception","reason":"r"},"failure_store":"not_enabled"`, failure.Rejected, "strict_dynamic_mapping_exception", "", `"r"`},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"pipeline with id [p] does not exist"}`, failure.Held, "illegal_argument_exception", "ELASTIC_PIPELINE", `"pipeline with id [p] does not exist"`},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"no write index is defined for alias [a]."}`, failure.Held, "illegal_argument_exception", "alias", `"no write index is defined for alias [a]."`},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"index request with op_type=index and no if_primary_term and if_seq_no set targeting backing indices is disallowed"}`, failure.Held, "illegal_argument_exception", "data stream", ""},
+		{`"status":400,"error":{"type":"invalid_index_name_exception","reason":"Invalid index name [A], must be lowercase"}`, failure.Held, "invalid_index_name_exception", "ELASTIC_INDEX", ""},
+		{`"status":400,"error":{"type":"index_closed_exception","reason":"closed"}`, failure.Held, "index_closed_exception", "closed", `"closed"`},
+		{`"status":400,"error":{"type":"validation_exception","reason":"this action would add [2] shards"}`, failure.Held, "validation_exception", "ELASTIC_INDEX", ""},
+		{`"status":401,"error":{"type":"security_exception","reason":"r"}`, failure.Held, "security_exception", "ELASTIC_INDEX", `"r"`},
+		{`"status":403,"error":{"type":"security_exception","reason":"r"}`, failure.Held, "security_exception", "ELASTIC_INDEX", `"r"`},
+		{`"status":403,"error":{"type":"cluster_block_exception","reason":"r"}`, failure.Held, "cluster_block_exception", "blocked", `"r"`},
+		{`"status":404,"error":{"type":"index_not_found_exception","reason":"r"}`, failure.Held, "index_not_found_exception", "ELASTIC_INDEX", `"r"`},
+		{`"status":409,"error":{"type":"version_conflict_engine_exception","reason":"r"}`, failure.Transient, "version_conflict_engine_exception", "", `"r"`},
+		{`"status":413,"error":{"type":"x","reason":"r"}`, failure.TooLarge, "x", "", `"r"`},
+		{`"status":429,"error":{"type":"es_rejected_execution_exception","reason":"r"}`, failure.Throttled, "es_rejected_execution_exception", "", `"r"`},
+		{`"status":500,"error":{"type":"fail_processor_exception","reason":"r"}`, failure.Transient, "fail_processor_exception", "", `"r"`},
+		{`"status":503,"error":{"type":"unavailable_shards_exception","reason":"r"}`, failure.Transient, "unavailable_shards_exception", "", `"r"`},
+		{`"status":400,"error":"MapperParsingException[r]"`, failure.Rejected, "", "", `"MapperParsingException[r]"`},
+		{`"status":400,"error":{"type":"Not A Type","reason":null}`, failure.Rejected, "", "", ""},
+		{`"status":400`, failure.Rejected, "", "", ""},
+		{`"status":201,"error":{"type":"x","reason":"an error that is none"}`, failure.Transient, "x", "", `"an error that is none"`},
+	} {
+		for _, layout := range []string{
+			`{"errors":true,"items":[{"index":{"status":201}},{"index":{%s}},{"index":{"status":200}}]}`,
+			"{\n  \"took\" : 3,\n  \"errors\" : true,\n  \"items\" : [\n {\n\"index\" : {\n\"_id\" : \"1\",\n\"status\" : 201 } }, {\"index\" :\t{ %s } }, { \"index\" : { \"status\":201, \"_shards\":{\"failed\":0} } }\n ]\n}\n",
+		} {
+			err := answered(t, 3, 200, fmt.Sprintf(layout, test.item))
+			p := partialOf(err)
+			if p == nil || len(p.Verdicts) != 3 || p.Verdicts[0] != nil || p.Verdicts[2] != nil {
+				t.Errorf("%s: %v", test.item, err)
+				continue
+			}
+			f := failure.Of(p.Verdicts[1])
+			if f.Kind != test.kind || f.Code != test.code || test.detail != "" && f.Detail != test.detail {
+				t.Errorf("%s: %v %+v, want %v", test.item, f, f, test.kind)
+			}
+			if !strings.Contains(f.Hint, test.hint) || (test.hint == "") != (f.Hint == "") {
+				t.Errorf("%s: hint %q", test.item, f.Hint)
+			}
+		}
+	}
+}
+
+func TestAccepted(t *testing.T) {
+	for name, body := range map[string]string{
+		"compact":       `{"errors":false,"items":[{"index":{"status":201}},{"index":{"status":200}}]}`,
+		"pretty":        "{\n  \"took\": 1,\n  \"errors\" : false ,\n  \"items\" : [ {\"index\" : { \"_index\":\"a\", \"status\" : 201 }}, {\"index\":{\"status\":201}} ]\n}\n",
+		"create":        `{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}]}`,
+		"there already": `{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"[1]: version conflict, document already exists"}}}]}`,
+		"null error":    `{"errors":false,"items":[{"index":{"status":201,"error":null}},{"index":{"status":201}}]}`,
+	} {
+		if err := answered(t, 2, 200, body); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	recorded, err := os.ReadFile("testdata/pretty.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := partialOf(answered(t, 3, 200, string(recorded)))
+	if p == nil || p.Verdicts[0] != nil || p.Verdicts[2] != nil || failure.Of(p.Verdicts[1]).Code != "document_parsing_exception" {
+		t.Errorf("pretty.json: %+v", p)
+	}
+}
+
+// TestNotUnderstood lists answers with a status of success that are none, for two events.
+func TestNotUnderstood(t *testing.T) {
+	const good = `{"index":{"status":201}}`
+	for name, body := range map[string]string{
+		"nothing":                    ``,
+		"an empty object":            `{}`,
+		"a page":                     `<html>"errors":false</html>`,
+		"an array":                   `[]`,
+		"no items":                   `{"errors":false}`,
+		"no errors":                  `{"items":[` + good + `,` + good + `]}`,
+		"half":                       `{"errors":false,"items":[` + good + `,` + good,
+		"more behind it":             `{"errors":false,"items":[` + good + `,` + good + `]}{}`,
+		"too few":                    `{"errors":false,"items":[` + good + `]}`,
+		"too many":                   `{"errors":false,"items":[` + good + `,` + good + `,` + good + `]}`,
+		"errors is a text":           `{"errors":"false","items":[` + good + `,` + good + `]}`,
+		"errors is null":             `{"errors":null,"items":[` + good + `,` + good + `]}`,
+		"errors is a false word":     `{"errors":falsy,"items":[` + good + `,` + good + `]}`,
+		"errors twice":               `{"errors":true,"errors":false,"items":[` + good + `,` + good + `]}`,
+		"items twice":                `{"errors":false,"items":[` + good + `],"items":[` + good + `]}`,
+		"an item without a status":   `{"errors":false,"items":[` + good + `,{"index":{}}]}`,
+		"a status as text":           `{"errors":false,"items":[` + good + `,{"index":{"status":"201"}}]}`,
+		"a status with a fraction":   `{"errors":false,"items":[` + good + `,{"index":{"status":201.0}}]}`,
+		"a status out of range":      `{"errors":false,"items":[` + good + `,{"index":{"status":100}}]}`,
+		"a huge status":              `{"errors":true,"items":[` + good + `,{"index":{"status":99999999999999999999}}]}`,
+		"an item of another action":  `{"errors":false,"items":[` + good + `,{"delete":{"status":200}}]}`,
+		"an item of two actions":     `{"errors":false,"items":[` + good + `,{"index":{"status":201},"create":{"status":201}}]}`,
+		"an empty item":              `{"errors":false,"items":[` + good + `,{}]}`,
+		"an item that is none":       `{"errors":false,"items":[` + good + `,null]}`,
+		"errors, and an item fails":  `{"errors":false,"items":[` + good + `,{"index":{"status":400}}]}`,
+		"errors, and no item fails":  `{"errors":true,"items":[` + good + `,` + good + `]}`,
+		"errors at another place":    `{"x":{"errors":false},"items":[` + good + `,` + good + `]}`,
+		"errors only in a text":      `{"x":"\"errors\":false","items":[` + good + `,` + good + `]}`,
+		"a failure store as a count": `{"errors":false,"items":[` + good + `,{"index":{"status":201,"failure_store":1}}]}`,
+	} {
+		f := failure.Of(answered(t, 2, 200, body))
+		if f == nil || f.Kind != failure.Transient || f.Status != 200 || f.Hint == "" {
+			t.Errorf("%s: %+v", name, f)
+		}
+	}
+}
+
+func TestAnswerLongerThanIsRead(t *testing.T) {
+	pad := strings.Repeat(" ", maxAnswerBytes)
+	if f := failure.Of(answered(t, 1, 200, `{"errors":false,"items":[{"index":{"status":201}}]}`+pad)); f == nil || f.Kind != failure.Transient {
+		t.Errorf("%+v", f)
+	}
+	item := `{"index":{"status":400,"error":{"type":"document_parsing_exception","reason":"` + strings.Repeat("r", 30_000) + `"}}}`
+	items := strings.TrimSuffix(strings.Repeat(item+",", maxRequestEvents), ",")
+	p := partialOf(answered(t, maxRequestEvents, 200, `{"errors":true,"items":[`+items+`]}`))
+	if p == nil || len(p.Verdicts) != maxRequestEvents {
+		t.Fatal("the answer to a full request with long reasons was not read")
+	}
+	if detail := failure.Of(p.Verdicts[7]).Detail; len(detail) > 2*failure.MaxQuote {
+		t.Errorf("the detail has %d bytes", len(detail))
+	}
+}
+
+// TestSecretIsCutOut sends the key in both forms, and lets the server say it back everywhere.
+func TestSecretIsCutOut(t *testing.T) {
+	rec := record(t, func(w http.ResponseWriter, r *http.Request, _ string) {
+		key := r.Header.Get("Authorization")
+		if r.URL.Query().Has("pipeline") {
+			w.WriteHeader(403)
+		}
+		fmt.Fprintf(w, `{"errors":true,"items":[{"index":{"status":400,"error":{"type":"x","reason":"%s ui2lp2axTNmsyakw9tvNnw"}}}],"error":{"reason":"%s"}}`, key, key)
+	})
+	for _, env := range []map[string]string{{}, {"ELASTIC_PIPELINE": "p"}, {"ELASTIC_API_KEY": bare}} {
+		err := send(t, open(t, rec.env(env)), 1)
+		if got := rec.requests[len(rec.requests)-1].Header.Get("Authorization"); got != "ApiKey "+encodedKey {
+			t.Fatalf("the server received %q", got)
+		}
+		if text := fmt.Sprintf("%v %+v", err, failure.Of(err)); err == nil || strings.Contains(text, encodedKey) || strings.Contains(text, "ui2lp2ax") {
+			t.Errorf("%s", text)
+		}
+	}
+}
+
+// isStream answers as a data stream does: to index with the refusal of each item, to create by accepting.
+func isStream(w http.ResponseWriter, _ *http.Request, body string) {
+	lines := strings.Split(strings.TrimSuffix(body, "\n"), "\n")
+	var items []string
+	failed := false
+	for i := 0; i < len(lines); i += 2 {
+		if strings.HasPrefix(lines[i], `{"create"`) {
+			items = append(items, `{"create":{"status":201}}`)
+			continue
+		}
+		failed = true
+		items = append(items, `{"index":{"status":400,"error":{"type":"illegal_argument_exception","reason":"only write ops with an op_type of create are allowed in data streams"}}}`)
+	}
+	fmt.Fprintf(w, `{"errors":%t,"items":[%s]}`, failed, strings.Join(items, ","))
+}
+
+// TestDataStream finds out what the index is, once, and loses no event over it.
+func TestDataStream(t *testing.T) {
+	rec := record(t, isStream)
+	c := open(t, rec.env(nil))
+	for range 2 {
+		for i, o := range deliverAll(t, c, named("a"), named("b"), named("c")) {
+			if o.State != deliver.Delivered {
+				t.Errorf("event %d: %v", i, o.Fault)
+			}
+		}
+	}
+	if len(rec.bodies) != 3 || !strings.HasPrefix(rec.bodies[0], `{"index"`) || !strings.HasPrefix(rec.bodies[1], `{"create"`) || strings.Count(rec.bodies[1], `{"create"`) != 3 {
+		t.Errorf("%d requests: %q", len(rec.bodies), rec.bodies)
+	}
+	rec.bodies = nil
+	deliverAll(t, open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": "create"})), named("a"))
+	if len(rec.bodies) != 1 {
+		t.Errorf("with ELASTIC_OP_TYPE=create: %d requests", len(rec.bodies))
+	}
+}
+
+// TestDataStreamConcurrently has several invocations find out at once.
+func TestDataStreamConcurrently(t *testing.T) {
+	c := open(t, record(t, isStream).env(nil))
+	var invocations sync.WaitGroup
+	for i := range 8 {
+		invocations.Go(func() {
+			for _, o := range deliverAll(t, c, named(fmt.Sprint("a", i)), named(fmt.Sprint("b", i))) {
+				if o.State != deliver.Delivered {
+					t.Errorf("%v", o.Fault)
+				}
+			}
+		})
+	}
+	invocations.Wait()
+}
+
+// TestCreateRefusedAsIndex is a SIEM that asks for what it has been given.
+func TestCreateRefusedAsIndex(t *testing.T) {
+	const body = `{"errors":true,"items":[{"create":{"status":400,"error":{"type":"illegal_argument_exception","reason":"only write ops with an op_type of create are allowed in data streams"}}}]}`
+	p := partialOf(answered(t, 1, 200, body))
+	if p == nil || failure.Of(p.Verdicts[0]).Kind != failure.Rejected {
+		t.Errorf("%+v", p)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	body := `{"errors":false,"items":[{"index":{"status":201,"failure_store":"used"}},{"index":{"status":201}}]}`
+	rec := record(t, func(w http.ResponseWriter, r *http.Request, sent string) {
+		if body == "" {
+			isStream(w, r, sent)
+			return
+		}
+		io.WriteString(w, body)
+	})
+	c := open(t, rec.env(nil))
+	list := events(t, named("a"), named("b"))
+	warnings := func() []string {
+		b := deliver.NewBatch(c.Format(), [][]byte{[]byte("{}\n{}"), []byte("{}\n{}")}, list)
+		_ = c.Send(t.Context(), b)
+		return b.Warnings()
+	}
+	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "failure store") {
+		t.Errorf("failure store: %q", w)
+	}
+	if body = ""; len(warnings()) != 1 {
+		t.Error("no warning about the data stream")
+	}
+}
+
+// judgeBody judges an answer without a server.
+func judgeBody(body []byte, n int) judgement {
+	return judge(&httpsend.Answer{Status: 200, Body: body}, n, &secret.Redactor{})
+}
+
+func FuzzJudge(f *testing.F) {
+	f.Add([]byte(`{"errors":false,"items":[{"index":{"status":201}}]}`), uint8(1))
+	f.Add([]byte(`{"errors":true,"items":[{"create":{"status":409,"error":{"type":"a","reason":"b"}}},{"index":{"status":400,"error":"x"}}]}`), uint8(2))
+	f.Add([]byte(`{"took":1,"errors" : true ,"items":[ {"index":{"status":201,"failure_store":"used","x":[1,{"a":null}]}} ]}`), uint8(1))
+	f.Add([]byte(`{"error":{"type":"a","reason":"b\ud800"},"status":400}`), uint8(3))
+	f.Fuzz(func(t *testing.T, body []byte, n uint8) {
+		_ = readRefusal(body)
+		p := panel{of: int(n), redactor: &secret.Redactor{}}
+		understood := readItems(body, &p)
+		want, valid := reference(body)
+		if understood && (!valid || len(want) != p.seen) {
+			t.Fatalf("understood %d items in %q, reference %v", p.seen, body, want)
+		}
+		if !understood || p.seen != int(n) {
+			return
+		}
+		for i, status := range want {
+			accepted := p.verdicts == nil || p.verdicts[i] == nil
+			if accepted && (status < 200 || status > 299) && status != 409 {
+				t.Fatalf("item %d of status %v is accepted in %q", i, status, body)
+			}
+		}
+	})
+}
+
+func BenchmarkJudge(b *testing.B) {
+	body := []byte(`{"errors":false,"items":[` + strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, 100), ",") + `]}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if j := judgeBody(body, 100); j.err != nil {
+			b.Fatal(j.err)
+		}
+	}
+}

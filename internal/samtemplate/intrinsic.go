@@ -1,0 +1,319 @@
+package samtemplate
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// absent stands for what Ref AWS::NoValue gives: the property or list item is as if it were not there.
+type absent struct{}
+
+// resolver resolves the values of one resource.
+type resolver struct {
+	*Template
+	attributes Attributes // nil where CloudFormation allows no reference to a resource (conditions)
+}
+
+// resolve returns v with every intrinsic function replaced by its result. Errors begin with path.
+func (r resolver) resolve(v any, path string) (any, error) {
+	switch v := v.(type) {
+	case call:
+		return r.call(v, path)
+	case []any:
+		return r.list(v, path)
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for _, key := range sortedKeys(v) {
+			item, err := r.resolve(v[key], path+"."+key)
+			if err != nil {
+				return nil, err
+			}
+			if _, gone := item.(absent); !gone {
+				out[key] = item
+			}
+		}
+		return out, nil
+	default:
+		return v, nil
+	}
+}
+
+func (r resolver) list(v []any, path string) (any, error) {
+	out := make([]any, 0, len(v))
+	for i, item := range v {
+		item, err := r.resolve(item, fmt.Sprintf("%s[%d]", path, i))
+		if err != nil {
+			return nil, err
+		}
+		if _, gone := item.(absent); !gone {
+			out = append(out, item)
+		}
+	}
+	return out, nil
+}
+
+// call gives the result of one intrinsic function.
+func (r resolver) call(c call, path string) (any, error) {
+	path += "." + c.name
+	switch c.name {
+	case "Ref":
+		return r.ref(c.arg, path)
+	case "Fn::GetAtt":
+		return r.getAtt(c.arg, path)
+	case "Fn::Sub":
+		return r.sub(c.arg, path)
+	case "Fn::If":
+		return r.choose(c.arg, path)
+	case "Fn::Join":
+		return r.join(c.arg, path)
+	case "Fn::Select":
+		return r.selectItem(c.arg, path)
+	case "Fn::Split":
+		return r.split(c.arg, path)
+	case "Fn::FindInMap":
+		return r.findInMap(c.arg, path)
+	case "Fn::Equals", "Fn::Not", "Fn::And", "Fn::Or", "Condition":
+		return nil, fmt.Errorf("%s: it stands only in Conditions", path)
+	}
+	return nil, fmt.Errorf("%s: this intrinsic function is not known here", path)
+}
+
+func (r resolver) ref(arg any, path string) (any, error) {
+	name, ok := arg.(string)
+	if !ok {
+		return nil, fmt.Errorf("%s: want a name, have %s", path, describe(arg))
+	}
+	if name == "AWS::NoValue" {
+		return absent{}, nil
+	}
+	if v, ok := r.parameters[name]; ok {
+		return v, nil
+	}
+	return r.attribute(name, "", path)
+}
+
+// attribute asks for what AWS made of a resource.
+func (r resolver) attribute(id, name, path string) (any, error) {
+	if r.attributes == nil {
+		return nil, fmt.Errorf("%s: %q is no parameter of the template", path, id)
+	}
+	if _, err := r.Type(id); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	v, err := r.attributes.Attribute(id, name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return v, nil
+}
+
+func (r resolver) getAtt(arg any, path string) (any, error) {
+	args, err := r.arguments(arg, path, 2)
+	if err != nil {
+		return nil, err
+	}
+	id, err := text(args[0], path)
+	if err != nil {
+		return nil, err
+	}
+	name, err := text(args[1], path)
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		return nil, fmt.Errorf("%s: want Resource.Attribute, have only %q", path, id)
+	}
+	return r.attribute(id, name, path)
+}
+
+// sub fills in the ${…} of a text: names of the second argument's, parameters, resources, and Resource.Attribute.
+func (r resolver) sub(arg any, path string) (any, error) {
+	own := map[string]any{}
+	if args, ok := arg.([]any); ok {
+		if len(args) != 2 {
+			return nil, fmt.Errorf("%s: want a text and its variables, have a list of %d", path, len(args))
+		}
+		vars, err := r.resolve(args[1], path)
+		if err != nil {
+			return nil, err
+		}
+		if own, ok = vars.(map[string]any); !ok {
+			return nil, fmt.Errorf("%s: want a mapping of variables, have %s", path, describe(vars))
+		}
+		arg = args[0]
+	}
+	rest, err := text(arg, path)
+	if err != nil {
+		return nil, err
+	}
+	var out strings.Builder
+	for {
+		before, after, found := strings.Cut(rest, "${")
+		out.WriteString(before)
+		if !found {
+			return out.String(), nil
+		}
+		name, tail, closed := strings.Cut(after, "}")
+		if !closed {
+			return nil, fmt.Errorf("%s: a ${ without its }", path)
+		}
+		filled, err := r.variable(name, own, path)
+		if err != nil {
+			return nil, err
+		}
+		out.WriteString(filled)
+		rest = tail
+	}
+}
+
+// variable gives what stands for one ${name} of a Fn::Sub; ${!name} is a literal ${name}.
+func (r resolver) variable(name string, own map[string]any, path string) (string, error) {
+	if literal, ok := strings.CutPrefix(name, "!"); ok {
+		return "${" + literal + "}", nil
+	}
+	if v, ok := own[name]; ok {
+		return text(v, path+"."+name)
+	}
+	var v any
+	var err error
+	if id, attribute, dotted := strings.Cut(name, "."); dotted {
+		v, err = r.attribute(id, attribute, path)
+	} else {
+		v, err = r.ref(name, path)
+	}
+	if err != nil {
+		return "", err
+	}
+	return text(v, path+"."+name)
+}
+
+func (r resolver) choose(arg any, path string) (any, error) {
+	args, ok := arg.([]any)
+	if !ok || len(args) != 3 {
+		return nil, fmt.Errorf("%s: want a condition and two values, have %s", path, describe(arg))
+	}
+	name, err := text(args[0], path)
+	if err != nil {
+		return nil, err
+	}
+	holds, err := r.condition(name, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if holds {
+		return r.resolve(args[1], path)
+	}
+	return r.resolve(args[2], path)
+}
+
+func (r resolver) join(arg any, path string) (any, error) {
+	args, err := r.arguments(arg, path, 2)
+	if err != nil {
+		return nil, err
+	}
+	separator, err := text(args[0], path)
+	if err != nil {
+		return nil, err
+	}
+	items, err := texts(args[1], path)
+	if err != nil {
+		return nil, err
+	}
+	return strings.Join(items, separator), nil
+}
+
+func (r resolver) split(arg any, path string) (any, error) {
+	args, err := r.arguments(arg, path, 2)
+	if err != nil {
+		return nil, err
+	}
+	separator, err := text(args[0], path)
+	if err != nil {
+		return nil, err
+	}
+	source, err := text(args[1], path)
+	if err != nil {
+		return nil, err
+	}
+	var out []any
+	for part := range strings.SplitSeq(source, separator) {
+		out = append(out, part)
+	}
+	return out, nil
+}
+
+func (r resolver) selectItem(arg any, path string) (any, error) {
+	args, err := r.arguments(arg, path, 2)
+	if err != nil {
+		return nil, err
+	}
+	index, err := text(args[0], path)
+	if err != nil {
+		return nil, err
+	}
+	items, ok := args[1].([]any)
+	if !ok {
+		return nil, fmt.Errorf("%s: want a list, have %s", path, describe(args[1]))
+	}
+	i, err := strconv.Atoi(index)
+	if err != nil || i < 0 || i >= len(items) {
+		return nil, fmt.Errorf("%s: the list of %d has no item %q", path, len(items), index)
+	}
+	return items[i], nil
+}
+
+func (r resolver) findInMap(arg any, path string) (any, error) {
+	args, err := r.arguments(arg, path, 3)
+	if err != nil {
+		return nil, err
+	}
+	var found any = r.mappings
+	for _, key := range args {
+		name, err := text(key, path)
+		if err != nil {
+			return nil, err
+		}
+		level, _ := found.(map[string]any)
+		if found = level[name]; found == nil {
+			return nil, fmt.Errorf("%s: Mappings has no %v", path, args)
+		}
+	}
+	return found, nil
+}
+
+// arguments resolves the arguments of a function that takes exactly n.
+func (r resolver) arguments(arg any, path string, n int) ([]any, error) {
+	v, err := r.resolve(arg, path)
+	if err != nil {
+		return nil, err
+	}
+	args, ok := v.([]any)
+	if !ok || len(args) != n {
+		return nil, fmt.Errorf("%s: want %d arguments, have %s", path, n, describe(v))
+	}
+	return args, nil
+}
+
+func text(v any, path string) (string, error) {
+	s, ok := v.(string)
+	if !ok {
+		return "", fmt.Errorf("%s: want a text, have %s", path, describe(v))
+	}
+	return s, nil
+}
+
+func texts(v any, path string) ([]string, error) {
+	list, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("%s: want a list, have %s", path, describe(v))
+	}
+	out := make([]string, len(list))
+	for i, item := range list {
+		var err error
+		if out[i], err = text(item, fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}

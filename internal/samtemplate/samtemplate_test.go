@@ -1,0 +1,223 @@
+package samtemplate
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// named answers every question with the question.
+type named struct{}
+
+func (named) Attribute(id, name string) (string, error) { return "<" + id + ":" + name + ">", nil }
+
+func options(overrides ...string) Options {
+	o := Options{Parameters: map[string]string{}, Region: "eu-west-1", AccountID: "123456789012", StackName: "siem"}
+	for i := 0; i < len(overrides); i += 2 {
+		o.Parameters[overrides[i]] = overrides[i+1]
+	}
+	return o
+}
+
+func load(t *testing.T, path string, o Options) *Template {
+	t.Helper()
+	tpl, err := Load(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tpl
+}
+
+func TestFunctionIsResolved(t *testing.T) {
+	tpl := load(t, "testdata/all.yaml", options("Enable", "true", "Level", "info", "Attempts", "7"))
+	got, err := tpl.Function("SplunkFunction", named{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Function{
+		ID: "SplunkFunction", Timeout: 30 * time.Second, MemoryMB: 512, URL: true,
+		Environment: map[string]string{
+			"LEVEL": "info", "PLACE": "eu-west-1/123456789012", "QUEUE": "<Queue:>", "SECRET": "<Secret:>",
+			"DEAD": "<Dead:QueueUrl>", "DEAD_PATH": "s3://<Bucket:>/dead/${Literal}", "BUCKET_ARN": "<Bucket:Arn>",
+			"ATTEMPTS": "7", "NET": "net-2", "YES": "true",
+		},
+		Mappings: []Mapping{{
+			ID: "SplunkFunctionQueue", FunctionID: "SplunkFunction", QueueARN: "<Queue:Arn>", BatchSize: 100,
+			Window: 5 * time.Second, MaximumConcurrency: 4, ReportBatchItemFailures: true, Enabled: true,
+		}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("function = %+v\nwant %+v", got, want)
+	}
+}
+
+func TestConditionsDecideWhatExists(t *testing.T) {
+	off := load(t, "testdata/all.yaml", options())
+	if got := off.IDs(TypeQueue); !slices.Equal(got, []string{"Dead"}) {
+		t.Errorf("queues = %v, want the dead-letter queue alone", got)
+	}
+	if _, err := off.Function("SplunkFunction", named{}); err == nil ||
+		!strings.Contains(err.Error(), "condition On does not hold") {
+		t.Errorf("error = %v", err)
+	}
+	on := load(t, "testdata/all.yaml", options("Enable", "true"))
+	if got := on.IDs(TypeQueue); !slices.Equal(got, []string{"Dead", "Queue"}) {
+		t.Errorf("queues = %v", got)
+	}
+	f, err := on.Function("SplunkFunction", named{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Mappings[0].Enabled {
+		t.Error("neither Both nor Off holds, and yet the mapping is enabled")
+	}
+}
+
+func TestQueueIsResolved(t *testing.T) {
+	tpl := load(t, "testdata/all.yaml", options("Enable", "true"))
+	got, err := tpl.Queue("Queue", named{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Queue{
+		ID: "Queue", Name: "siem-a", Redrive: &Redrive{"<Dead:Arn>", 5},
+		Attributes: map[string]string{"VisibilityTimeout": "185", "SqsManagedSseEnabled": "true"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("queue = %+v\nwant %+v", got, want)
+	}
+	dead, err := tpl.Queue("Dead", named{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	allow := `{"redrivePermission":"byQueue","sourceQueueArns":["arn:aws:sqs:eu-west-1:123456789012:siem-a"]}`
+	if got := dead.Attributes["RedriveAllowPolicy"]; got != allow {
+		t.Errorf("allow policy = %s\nwant %s", got, allow)
+	}
+}
+
+func TestBucketAndSecretAreResolved(t *testing.T) {
+	tpl := load(t, "testdata/all.yaml", options("Enable", "true"))
+	if b, err := tpl.Bucket("Bucket", named{}); err != nil || b != (Bucket{ID: "Bucket", Versioned: true}) {
+		t.Errorf("bucket = %+v, %v", b, err)
+	}
+	if s, err := tpl.Secret("Secret", named{}); err != nil || s != (Secret{ID: "Secret", Value: "{}"}) {
+		t.Errorf("secret = %+v, %v", s, err)
+	}
+	if _, err := tpl.Secret("Bucket", named{}); err == nil || !strings.Contains(err.Error(), "have AWS::S3::Bucket") {
+		t.Errorf("error = %v", err)
+	}
+}
+
+func TestAllWrongParametersAreNamed(t *testing.T) {
+	_, err := Load("testdata/all.yaml", options("Enable", "yes", "Attempts", "1", "Level", "warning", "Nowhere", "x"))
+	if err == nil {
+		t.Fatal("wrong parameters were taken")
+	}
+	for _, want := range []string{
+		"parameter Enable: \"yes\" is none of the allowed values", "parameter Attempts: 1 is beyond its MinValue of 2",
+		"parameter Level: \"warning\" does not match the pattern", "parameter Nowhere: the template has none of that name",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error does not say %q: %v", want, err)
+		}
+	}
+}
+
+func TestRulesAreHeld(t *testing.T) {
+	load(t, "testdata/all.yaml", options("Attempts", "99"))
+	_, err := Load("testdata/all.yaml", options("Attempts", "99", "Enable", "true"))
+	if err == nil || !strings.Contains(err.Error(), "LargeNeedsAttempts.Assertions[0]: 99 attempts are for no one") {
+		t.Errorf("error = %v", err)
+	}
+}
+
+// function makes a template of one function with the given properties.
+func function(properties string) string {
+	return "Resources:\n  F:\n    Type: AWS::Serverless::Function\n    Properties: " + properties
+}
+
+func TestWhatIsNotUnderstoodIsNamed(t *testing.T) {
+	for _, c := range []struct{ name, yaml, want string }{
+		{"intrinsic", function(`{MemorySize: !Length [1]}`), "F.Properties.MemorySize.Fn::Length: this intrinsic function is not known here"},
+		{"unknown ref", function(`{Environment: {Variables: {A: !Ref Nobody}}}`), `F.Properties.Environment.Variables.A.Ref: "Nobody" is no resource`},
+		{"text wanted", function(`{FunctionName: [a]}`), "F.Properties.FunctionName: want a text, have a list of 1"},
+		{"number wanted", function(`{Timeout: soon}`), `F.Properties.Timeout: want a whole number, have "soon"`},
+		{"event type", function(`{Events: {Tick: {Type: Schedule}}}`), `F.Properties.Events.Tick.Type: want SQS, have "Schedule"`},
+		{"filter", function(`{Events: {Q: {Type: SQS, Properties: {Queue: q, FilterCriteria: {}}}}}`), "Events.Q.Properties.FilterCriteria: this property of a SQS event is not run locally"},
+		{"window", function(`{Events: {Q: {Type: SQS, Properties: {Queue: q, BatchSize: 11}}}}`), "needs a batching window"},
+		{"streaming", function(`{FunctionUrlConfig: {InvokeMode: RESPONSE_STREAM}}`), "FunctionUrlConfig.InvokeMode: this property of a function URL is not run"},
+		{"if", function(`{Timeout: !If [Nope, 1, 2]}`), `F.Properties.Timeout.Fn::If: "Nope" is no condition`},
+		{"sub", function(`{FunctionName: !Sub "${"}`), "F.Properties.FunctionName.Fn::Sub: a ${ without its }"},
+		{"select", function(`{FunctionName: !Select [2, [a]]}`), `the list of 1 has no item "2"`},
+		{"find in map", function(`{FunctionName: !FindInMap [a, b, c]}`), "Mappings has no [a b c]"},
+		{"condition elsewhere", function(`{Timeout: !Equals [1, 1]}`), "it stands only in Conditions"},
+		{"environment size", function(`{Environment: {Variables: {A: "` + strings.Repeat("x", 4096) + `"}}}`), "4097 bytes, Lambda allows 4096"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tpl, err := parse([]byte(c.yaml), options())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err = tpl.Function("F", named{}); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error = %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestBrokenTemplatesAreRefused(t *testing.T) {
+	queue := "\nResources: {Q: {Type: AWS::SQS::Queue}}"
+	for _, c := range []struct{ name, yaml, want string }{
+		{"no mapping", "[1]", "want a mapping of sections"},
+		{"no resources", "Outputs: {}", "no Resources"},
+		{"twice", "Resources: {Q: {Type: a}, Q: {Type: b}}", `line 1: the key "Q" stands twice`},
+		{"merge key", "Resources: {Q: {<<: {Type: a}}}", "no YAML merge keys"},
+		{"alias", "Outputs: &a [*a]" + queue, "line 1: CloudFormation takes no YAML aliases"},
+		{"no type", "Resources: {Q: {Properties: {}}}", "Q: its Type: want a resource type, have nothing"},
+		{"lambda", "Resources: {L: {Type: AWS::Lambda::Function}}", "L: resources of type AWS::Lambda::Function are not run locally"},
+		{"condition unknown", "Resources: {Q: {Type: AWS::SQS::Queue, Condition: X}}", `Q.Condition: "X" is no condition`},
+		{"circle", "Conditions: {A: !Condition B, B: !Condition A}" + queue, "it depends on itself"},
+		{"condition function", "Conditions: {A: !Contains [1]}" + queue, "Conditions.A.Fn::Contains: this condition function is not known"},
+		{"condition on a resource", "Conditions: {A: !Equals [!Ref Q, 1]}" + queue, `"Q" is no parameter`},
+		{"not of two", "Conditions: {A: !Not [!Equals [1, 1], !Equals [1, 1]]}" + queue, "want a list of 1 to 1 conditions"},
+		{"parameter without value", "Parameters: {P: {Type: String}}" + queue, "parameter P: it has no default"},
+		{"parameter type", "Parameters: {P: {Type: Colour, Default: 1}}" + queue, `its type "Colour" is not known`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := parse([]byte(c.yaml), options()); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error = %v\nwant %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestQueueRefusesWhatItDoesNotSet(t *testing.T) {
+	tpl, err := parse([]byte("Resources: {Q: {Type: AWS::SQS::Queue, Properties: {FifoQueue: true}}}"), options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = tpl.Queue("Q", named{}); err == nil || !strings.Contains(err.Error(), "Q.Properties.FifoQueue") {
+		t.Errorf("error = %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(function(`{MemorySize: !Length [1]}`))
+	f.Add("Conditions: {A: !Condition B, B: !Condition A}\nResources: {Q: {Type: AWS::SQS::Queue}}")
+	f.Add("Resources: {Q: {Type: AWS::SQS::Queue, Properties: {QueueName: !Sub [\"${a}\", {a: !Ref Q}]}}}")
+	f.Fuzz(func(t *testing.T, text string) {
+		tpl, err := parse([]byte(text), options())
+		if err != nil {
+			return
+		}
+		for _, id := range tpl.IDs(TypeFunction) {
+			if _, err := tpl.Function(id, named{}); err != nil && fmt.Sprint(err) == "" {
+				t.Error("an error that says nothing")
+			}
+		}
+	})
+}

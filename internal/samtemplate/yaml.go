@@ -1,0 +1,172 @@
+package samtemplate
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A template's values are nil, strings (every scalar, as it is written: CloudFormation knows no other), []any,
+// map[string]any, and calls.
+
+// call is an intrinsic function with its argument.
+type call struct {
+	name string // "Ref", "Fn::Sub", "Condition", …
+	arg  any
+}
+
+// document is a decoded template.
+type document struct {
+	fields map[string]any
+	node   *yaml.Node
+}
+
+func decode(data []byte) (document, error) {
+	var n yaml.Node
+	if err := yaml.Unmarshal(data, &n); err != nil {
+		return document{}, err
+	}
+	if n.Kind != yaml.DocumentNode || n.Content[0].Kind != yaml.MappingNode {
+		return document{}, fmt.Errorf("want a mapping of sections (Parameters, Resources, …)")
+	}
+	v, err := value(n.Content[0])
+	if err != nil {
+		return document{}, err
+	}
+	fields, ok := v.(map[string]any)
+	if !ok {
+		return document{}, fmt.Errorf("want a mapping of sections, have %s", describe(v))
+	}
+	return document{fields, n.Content[0]}, nil
+}
+
+// section returns a section of the document; one that is absent is empty.
+func (d document) section(name string) map[string]any {
+	m, _ := d.fields[name].(map[string]any)
+	return m
+}
+
+// keys returns the keys of a section as the file orders them.
+func (d document) keys(section string) []string {
+	var keys []string
+	for i := 0; i < len(d.node.Content); i += 2 {
+		if d.node.Content[i].Value != section {
+			continue
+		}
+		for j := 0; j < len(d.node.Content[i+1].Content); j += 2 {
+			keys = append(keys, d.node.Content[i+1].Content[j].Value)
+		}
+	}
+	return keys
+}
+
+// value turns a YAML node into a value.
+func value(n *yaml.Node) (any, error) {
+	if n.Kind == yaml.AliasNode {
+		return nil, fmt.Errorf("line %d: CloudFormation takes no YAML aliases", n.Line)
+	}
+	plain, err := plainValue(n)
+	if err != nil {
+		return nil, err
+	}
+	name, short := strings.CutPrefix(n.Tag, "!")
+	if !short || strings.HasPrefix(name, "!") { // "!!str" and its like are YAML's own
+		return plain, nil
+	}
+	return shortCall(name, plain), nil
+}
+
+func plainValue(n *yaml.Node) (any, error) {
+	switch n.Kind {
+	case yaml.ScalarNode:
+		if n.Tag == "!!null" {
+			return nil, nil
+		}
+		return n.Value, nil
+	case yaml.SequenceNode:
+		list := make([]any, len(n.Content))
+		for i, c := range n.Content {
+			var err error
+			if list[i], err = value(c); err != nil {
+				return nil, err
+			}
+		}
+		return list, nil
+	default:
+		return mapping(n)
+	}
+}
+
+// mapping turns a YAML mapping into a map, or into the call that it writes in the long form.
+func mapping(n *yaml.Node) (any, error) {
+	m := make(map[string]any, len(n.Content)/2)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if _, twice := m[key.Value]; twice {
+			return nil, fmt.Errorf("line %d: the key %q stands twice", key.Line, key.Value)
+		}
+		if key.Value == "<<" {
+			return nil, fmt.Errorf("line %d: CloudFormation takes no YAML merge keys", key.Line)
+		}
+		v, err := value(n.Content[i+1])
+		if err != nil {
+			return nil, err
+		}
+		m[key.Value] = v
+	}
+	if len(m) == 1 {
+		for name, arg := range m {
+			if name == "Ref" || strings.HasPrefix(name, "Fn::") {
+				return call{name, arg}, nil
+			}
+		}
+	}
+	return m, nil
+}
+
+// shortCall is the call that a tag such as !Sub writes.
+func shortCall(tag string, arg any) call {
+	switch tag {
+	case "Ref", "Condition":
+		return call{tag, arg}
+	case "GetAtt":
+		if s, ok := arg.(string); ok {
+			id, attribute, _ := strings.Cut(s, ".")
+			arg = []any{id, attribute}
+		}
+	}
+	return call{"Fn::" + tag, arg}
+}
+
+// describe says in an error what was found in place of what was expected.
+func describe(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "nothing"
+	case string:
+		return fmt.Sprintf("%.100q", v)
+	case []any:
+		return fmt.Sprintf("a list of %d", len(v))
+	case call:
+		return "a call of " + v.name
+	case map[string]any:
+		return fmt.Sprintf("a mapping of %d", len(v))
+	default:
+		return fmt.Sprintf("%T", v)
+	}
+}
+
+// sortedKeys makes what is done with a map the same at every run.
+func sortedKeys(m map[string]any) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func byText(a, b error) int { return cmp.Compare(a.Error(), b.Error()) }

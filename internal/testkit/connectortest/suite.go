@@ -1,0 +1,255 @@
+// Package connectortest is the conformance suite of connectors. Every connector runs it against a server on loopback
+// that plays its SIEM well and badly, and has to give every event the outcome that the platform's contract demands: what
+// was accepted is delivered, what was not is not, what nobody understood is tried again, and no secret shows anywhere.
+//
+// It goes through the real engine, so that it judges what becomes of events and not how a connector says it.
+package connectortest
+
+import (
+	"context"
+	"encoding/pem"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+// Subject is a connector that speaks HTTP, as the suite needs it.
+type Subject struct {
+	Open func(*settings.Settings) deliver.Connector
+
+	// Settings returns the variables for a connector whose SIEM is at url (https), signed by the CA whose PEM is given.
+	// A connector without a setting for a CA is given url as http, and SIEM_ALLOW_HTTP is set by the suite.
+	Settings func(url, ca string) map[string]string
+
+	// PlainHTTP tells that the connector has no setting for a CA.
+	PlainHTTP bool
+
+	// Secrets are texts among the settings that must not show anywhere.
+	Secrets []string
+
+	// Accept answers a request as the SIEM does that takes everything. It has read the body, decompressed. Requests that
+	// deliver no events (a token's) are answered here as well; Delivers tells them apart.
+	Accept func(w http.ResponseWriter, r *http.Request, body []byte)
+
+	// Refuse answers a request as the SIEM does that takes all events but those that bad tells by their body's text: with
+	// its own status and words. nil when the SIEM refuses no event for its content.
+	Refuse func(w http.ResponseWriter, r *http.Request, body []byte, bad string)
+
+	// Delivers tells whether a request carries events; nil when all do.
+	Delivers func(r *http.Request) bool
+
+	// Outcomes says what a status without a body means, where it differs from Defaults.
+	Outcomes map[int]Want
+
+	// Understands tells that a success must be understood to count: a 200 with an unknown body is tried again.
+	Understands bool
+}
+
+// Want is what is expected to become of a batch.
+type Want uint8
+
+// The expectations.
+const (
+	WantRetry     Want = iota // back to the queue with growing delay
+	WantHeld                  // back to the queue with the longest delay
+	WantDelivered             // delivered
+)
+
+// Defaults is what the statuses mean for a batch of several events, whose refusal one and all blames the configuration.
+var Defaults = map[int]Want{
+	301: WantHeld, 302: WantHeld, 307: WantHeld, 308: WantHeld,
+	400: WantHeld, 401: WantHeld, 403: WantHeld, 404: WantHeld, 405: WantHeld, 408: WantRetry, 413: WantHeld,
+	418: WantRetry, 429: WantRetry, 500: WantRetry, 502: WantRetry, 503: WantRetry, 504: WantRetry, 599: WantRetry,
+}
+
+// Server is the SIEM of a test: it counts requests, and answers the way the test says.
+type Server struct {
+	*httptest.Server
+	subject  Subject
+	mu       sync.Mutex
+	requests []string // bodies, decompressed, of requests that deliver
+	dumped   strings.Builder
+}
+
+// Requests is the number of requests that carried events.
+func (s *Server) Requests() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.requests)
+}
+
+// Bodies are the decompressed bodies of the requests that carried events.
+func (s *Server) Bodies() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.requests...)
+}
+
+// Serve starts a server for the subject that accepts what Accept accepts.
+func Serve(t *testing.T, s Subject) *Server {
+	t.Helper()
+	return s.serve(t, s.Accept)
+}
+
+// Open opens the subject's connector for the server.
+func (s *Server) Open(t *testing.T) deliver.Connector {
+	t.Helper()
+	return s.subject.open(t, s.subject.env(s))
+}
+
+// Answer makes an answer of the HTTP client with that status, header and body, for tests of what judges it.
+func Answer(t testing.TB, status int, header map[string]string, body string) *httpsend.Answer {
+	t.Helper()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for k, v := range header {
+			w.Header().Set(k, v)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}))
+	defer srv.Close()
+	to, err := url.Parse(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := httpsend.New(httpsend.Config{Timeout: 10 * time.Second}).Do(t.Context(), httpsend.Request{URL: to})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// serve starts a server for the subject. answer is called for every request that carries events; the others are accepted.
+func (s Subject) serve(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, body []byte)) *Server {
+	t.Helper()
+	srv := &Server{subject: s}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, ok := readBody(r)
+		srv.mu.Lock()
+		srv.dumped.WriteString(dump(r, body))
+		delivers := s.Delivers == nil || s.Delivers(r)
+		if delivers {
+			srv.requests = append(srv.requests, string(body))
+		}
+		srv.mu.Unlock()
+		switch {
+		case !ok:
+			http.Error(w, "unreadable body", http.StatusTeapot)
+		case delivers:
+			answer(w, r, body)
+		default:
+			s.Accept(w, r, body)
+		}
+	})
+	srv.Server = httptest.NewUnstartedServer(handler)
+	srv.Config.ErrorLog = quiet
+	if s.PlainHTTP {
+		srv.Start()
+	} else {
+		srv.StartTLS()
+	}
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// env returns the subject's settings for a server.
+func (s Subject) env(srv *Server) map[string]string {
+	ca := ""
+	if cert := srv.Certificate(); cert != nil {
+		ca = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
+	}
+	env := s.Settings(srv.URL, ca)
+	if s.PlainHTTP {
+		env["SIEM_ALLOW_HTTP"] = "true"
+	}
+	if env["SIEM_REQUEST_TIMEOUT_SECONDS"] == "" {
+		env["SIEM_REQUEST_TIMEOUT_SECONDS"] = "5"
+	}
+	return env
+}
+
+// open opens the subject's connector from env, which must be valid.
+func (s Subject) open(t *testing.T, env map[string]string) deliver.Connector {
+	t.Helper()
+	set := settings.New(func(name string) string { return env[name] }, nil)
+	c := s.Open(set)
+	if err := set.Err(); err != nil {
+		t.Fatalf("opening with valid settings: %v", err)
+	}
+	return c
+}
+
+// fixed is a Source whose credential never changes.
+type fixed struct {
+	deliver.Connector
+	renewals int
+}
+
+func (f *fixed) Current() deliver.Connector { return f.Connector }
+
+func (f *fixed) Renew(context.Context) deliver.Connector {
+	f.renewals++
+	return f.Connector
+}
+
+// Deliver takes events through c and the engine.
+func Deliver(t *testing.T, c deliver.Connector, bodies ...string) []deliver.Outcome {
+	t.Helper()
+	return deliverThrough(t, &fixed{Connector: c}, bodies...)
+}
+
+func deliverThrough(t *testing.T, source deliver.Source, bodies ...string) []deliver.Outcome {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var p event.Parser
+	items := make([]deliver.Item, len(bodies))
+	for i, body := range bodies {
+		e := new(event.Event)
+		if err := p.Parse([]byte(body), e); err != nil {
+			t.Fatalf("parsing test event %d: %v", i, err)
+		}
+		items[i].Event = e
+	}
+	outcomes := make([]deliver.Outcome, len(items))
+	deliver.Deliver(ctx, source, items, outcomes)
+	return outcomes
+}
+
+// is tells whether an outcome is the wanted one.
+func (w Want) is(o deliver.Outcome) bool {
+	held := o.Fault != nil && (o.Fault.Kind == failure.Held || o.Fault.Kind == failure.Denied)
+	switch w {
+	case WantDelivered:
+		return o.State == deliver.Delivered
+	case WantHeld:
+		return o.State == deliver.Retry && held
+	case WantRetry:
+		return o.State == deliver.Retry && !held && o.Fault != nil
+	}
+	return false
+}
+
+// String names the expectation.
+func (w Want) String() string {
+	return [...]string{"retry", "held", "delivered"}[w]
+}
+
+func describe(o deliver.Outcome) string {
+	name := [...]string{"retry", "delivered", "rejected"}[o.State]
+	if o.Fault != nil {
+		name += " (" + o.Fault.Brief() + ": " + o.Fault.Error() + ")"
+	}
+	return name
+}

@@ -1,0 +1,367 @@
+package sqsbatch_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/sqsbatch"
+	"github.com/arbitex/siem-connectors/shared/sqsevent"
+)
+
+func TestBackoff(t *testing.T) {
+	b := func(n, initial, most int) sqsbatch.Backoff {
+		return sqsbatch.Backoff{Attempts: n, Initial: time.Duration(initial) * time.Second, Max: time.Duration(most) * time.Second}
+	}
+	for name, c := range map[string]struct {
+		backoff sqsbatch.Backoff
+		want    []int // seconds after attempts 1, 2, …
+	}{
+		"defaults": {b(5, 1, 300), []int{1, 7, 45, 300, 300}},
+		"three":    {b(3, 2, 50), []int{2, 50, 50}},
+		"one wait": {b(2, 3, 50), []int{3, 3}},
+		"one try":  {b(1, 3, 50), []int{3}},
+		"flat":     {b(5, 4, 4), []int{4, 4, 4, 4}},
+		"ten":      {b(10, 1, 256), []int{1, 2, 4, 8, 16, 32, 64, 128, 256}},
+	} {
+		for i, want := range c.want {
+			if got := c.backoff.Wait(i+1, nil); got != time.Duration(want)*time.Second {
+				t.Errorf("%s: after attempt %d: %v, want %d s", name, i+1, got, want)
+			}
+		}
+	}
+	d := b(5, 1, 300)
+	for name, c := range map[string]struct {
+		fault *failure.Fault
+		want  time.Duration
+	}{
+		"held":                 {&failure.Fault{Kind: failure.Held}, 300 * time.Second},
+		"denied":               {&failure.Fault{Kind: failure.Denied}, 300 * time.Second},
+		"asked for more":       {&failure.Fault{RetryAfter: 20 * time.Second}, 20 * time.Second},
+		"asked for less":       {&failure.Fault{RetryAfter: time.Millisecond}, time.Second},
+		"asked for too much":   {&failure.Fault{RetryAfter: time.Hour}, 900 * time.Second},
+		"held, asked for more": {&failure.Fault{Kind: failure.Held, RetryAfter: 400 * time.Second}, 400 * time.Second},
+	} {
+		if got := d.Wait(1, c.fault); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	if d.Exhausted(4) || !d.Exhausted(5) || !d.Exhausted(6) {
+		t.Error("the fifth attempt of five is the last")
+	}
+}
+
+// queue is SQS as far as the intake sees it.
+type queue struct {
+	mu     sync.Mutex
+	waits  map[string]int32 // by receipt
+	sent   []types.SendMessageBatchRequestEntry
+	calls  []int // entries per call
+	err    error
+	refuse string // receipts and bodies with this text fail
+	forget bool   // answers without naming anything
+}
+
+func (q *queue) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.calls = append(q.calls, len(in.Entries))
+	if q.err != nil {
+		return nil, q.err
+	}
+	out := &sqs.ChangeMessageVisibilityBatchOutput{}
+	for _, e := range in.Entries {
+		if q.refuse != "" && strings.Contains(*e.ReceiptHandle, q.refuse) {
+			out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: e.Id, Code: aws.String("ReceiptHandleIsInvalid")})
+			continue
+		}
+		if q.waits == nil {
+			q.waits = map[string]int32{}
+		}
+		q.waits[*e.ReceiptHandle] = e.VisibilityTimeout
+		out.Successful = append(out.Successful, types.ChangeMessageVisibilityBatchResultEntry{Id: e.Id})
+	}
+	return out, nil
+}
+
+func (q *queue) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.calls = append(q.calls, len(in.Entries))
+	if q.err != nil {
+		return nil, q.err
+	}
+	out := &sqs.SendMessageBatchOutput{}
+	for _, e := range in.Entries {
+		if q.refuse != "" && strings.Contains(*e.MessageBody, q.refuse) {
+			out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: e.Id, Code: aws.String("InternalError")})
+			continue
+		}
+		if q.forget {
+			continue
+		}
+		q.sent = append(q.sent, e)
+		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id})
+	}
+	return out, nil
+}
+
+// siem answers by what an event's id begins with.
+type siem struct{}
+
+func (siem) Format() deliver.Format { return deliver.Format{MaxRecords: 1} }
+func (siem) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
+	return e.AppendCompact(dst), strings.HasPrefix(string(e.AppendID(nil)), "short"), nil
+}
+
+func (siem) Send(_ context.Context, b *deliver.Batch) error {
+	b.Meter.Add(len(b.Body))
+	switch id := string(b.Events[0].AppendID(nil)); {
+	case strings.HasPrefix(id, "retry"):
+		return &failure.Fault{Status: 500, Detail: `"a SIEM's words"`}
+	case strings.HasPrefix(id, "reject"):
+		return &failure.Fault{Kind: failure.Rejected, Status: 400, Code: "6", Detail: "bad \x01 format"}
+	}
+	return nil
+}
+
+type fixedSource struct{ deliver.Connector }
+
+func (s fixedSource) Current() deliver.Connector              { return s.Connector }
+func (s fixedSource) Renew(context.Context) deliver.Connector { return s.Connector }
+
+func message(id string, receives int) sqsevent.Message {
+	return sqsevent.Message{ID: []byte(id), Receipt: []byte("receipt-" + id), Receives: receives,
+		Body: fmt.Appendf(nil, `{"time":1741824000000,"metadata":{"uid":%q}}`, id)}
+}
+
+// handle takes messages through one attempt, and returns the ids that SQS shall keep and what was printed.
+func handle(t *testing.T, q *queue, messages ...sqsevent.Message) (kept []string, printed string) {
+	t.Helper()
+	var out bytes.Buffer
+	in := &sqsbatch.Intake{
+		Connector: "splunk", Queue: q, QueueURL: "https://sqs/own", DeadLetterQueue: "https://sqs/dead",
+		Backoff: sqsbatch.Backoff{Attempts: 5, Initial: time.Second, Max: 300 * time.Second},
+		Log:     slog.New(slog.NewJSONHandler(&out, nil)), Metrics: &out,
+		Now: func() time.Time { return time.UnixMilli(1741824005000) },
+	}
+	answer, err := in.Handle(context.Background(), fixedSource{siem{}}, messages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var response struct {
+		BatchItemFailures []struct{ ItemIdentifier string } `json:"batchItemFailures"`
+	}
+	if err := json.Unmarshal(answer, &response); err != nil {
+		t.Fatalf("response %s: %v", answer, err)
+	}
+	for _, f := range response.BatchItemFailures {
+		kept = append(kept, f.ItemIdentifier)
+	}
+	return kept, out.String()
+}
+
+func TestHandle(t *testing.T) {
+	q := &queue{}
+	bad := message("x", 1)
+	bad.Body = []byte("no JSON")
+	replayed := message("reject-1", 2)
+	replayed.Attributes = []sqsevent.Attribute{{Name: []byte("replays"), Value: []byte("2")}}
+	kept, printed := handle(t, q, message("ok-1", 1), message("retry-1", 1), message("retry-5", 5), replayed, bad, message("short", 1), message("retry-3", 3))
+	if want := []string{"retry-1", "retry-3"}; !slices.Equal(kept, want) {
+		t.Errorf("kept %v, want %v", kept, want)
+	}
+	if q.waits["receipt-retry-1"] != 1 || q.waits["receipt-retry-3"] != 45 || len(q.waits) != 2 {
+		t.Errorf("waits %v, want 1 s and 45 s", q.waits)
+	}
+	if len(q.sent) != 3 {
+		t.Fatalf("%d dead letters, want 3", len(q.sent))
+	}
+	for i, want := range []map[string]string{
+		{"connector": "splunk", "error": `given up after 5 attempts, the last of which: status 500: "a SIEM's words"`, "attempts": "5", "message_id": "retry-5", "failed_at": "2025-03-13T00:00:05.000Z"},
+		{"error": "status 400, code 6: bad   format", "attempts": "2", "message_id": "reject-1", "replays": "2"},
+		{"error": "body: expected a JSON object, byte 0 is not JSON", "message_id": "x"},
+	} {
+		for name, value := range want {
+			if got := aws.ToString(q.sent[i].MessageAttributes[name].StringValue); !strings.Contains(got, value) {
+				t.Errorf("dead letter %d: %s is %q, want %q", i, name, got, value)
+			}
+		}
+	}
+	if body := *q.sent[2].MessageBody; body != "no JSON" {
+		t.Errorf("a dead letter's body is %q, want the original", body)
+	}
+	for _, want := range []string{`"Received":7,"Delivered":2,"Retried":2,"DeadLettered":3,"Held":0,"Truncated":1,"Requests":6`, `"EndToEndMilliseconds":5000`,
+		`"truncated":["short"]`, `"received":7`, `"transient status=500":3`} {
+		if !strings.Contains(printed, want) {
+			t.Errorf("printed %s\nwant %s", printed, want)
+		}
+	}
+	if strings.Contains(printed, "SIEM's words") || strings.Contains(printed, "no JSON") || strings.Contains(printed, "bad ") {
+		t.Errorf("the log holds an event or a SIEM's words: %s", printed)
+	}
+	if lines := strings.Count(printed, "\n"); lines != 2 {
+		t.Errorf("%d lines, want one of the log and one of metrics", lines)
+	}
+}
+
+func TestHandleWhenSQSFails(t *testing.T) {
+	many := func(prefix string, n int) (all []sqsevent.Message) {
+		for i := range n {
+			all = append(all, message(fmt.Sprintf("%s-%d", prefix, i), 1))
+		}
+		return all
+	}
+	kept, printed := handle(t, &queue{err: errors.New("no SQS")}, append(many("reject", 2), append(many("retry", 11), many("ok", 3)...)...)...)
+	if len(kept) != 13 || !strings.Contains(printed, `"Received":16,"Delivered":3,"Retried":13,"DeadLettered":0`) {
+		t.Errorf("without SQS: kept %d, printed %s", len(kept), printed)
+	}
+	kept, _ = handle(t, &queue{refuse: "reject-1"}, append(many("reject", 3), many("ok", 1)...)...)
+	if !slices.Equal(kept, []string{"reject-1"}) {
+		t.Errorf("with one dead letter refused: kept %v, want it alone", kept)
+	}
+	kept, _ = handle(t, &queue{refuse: "retry-1"}, many("retry", 3)...)
+	if len(kept) != 3 {
+		t.Errorf("with one visibility change refused: kept %v, want all three", kept)
+	}
+	kept, _ = handle(t, &queue{forget: true}, append(many("reject", 2), many("ok", 1)...)...)
+	if len(kept) != 2 {
+		t.Errorf("with dead letters that nobody confirmed: kept %v, want both", kept)
+	}
+}
+
+// TestHandleWhenSQSFailsOften: every batch request that fails is told, however many do at once.
+func TestHandleWhenSQSFailsOften(t *testing.T) {
+	all := []sqsevent.Message{message("ok", 1)} // or the configuration would be to blame
+	for i := range 45 {
+		all = append(all, message(fmt.Sprintf("reject-%d", i), 1))
+	}
+	kept, printed := handle(t, &queue{err: errors.New("no SQS")}, all...)
+	if told := strings.Count(printed, "dead letters: no SQS"); len(kept) != 45 || told != 5 {
+		t.Errorf("kept %d, told of %d failed requests, want 45 and 5: %s", len(kept), told, printed)
+	}
+}
+
+// clockless is a SIEM that tells how much time it was given.
+type clockless struct {
+	siem
+	deadline *time.Time
+}
+
+func (s clockless) Send(ctx context.Context, _ *deliver.Batch) error {
+	*s.deadline, _ = ctx.Deadline()
+	return nil
+}
+
+// TestHandleLeavesTime: what SQS has to be told is told before the function's time is over.
+func TestHandleLeavesTime(t *testing.T) {
+	for limit, reserve := range map[time.Duration]time.Duration{time.Hour: 4 * time.Second, 10 * time.Second: 1900 * time.Millisecond} {
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		end, _ := ctx.Deadline()
+		var given time.Time
+		in := &sqsbatch.Intake{Queue: &queue{}, Backoff: sqsbatch.Backoff{Attempts: 5}, Log: slog.New(slog.DiscardHandler), Metrics: io.Discard, Now: time.Now}
+		if _, err := in.Handle(ctx, fixedSource{clockless{deadline: &given}}, []sqsevent.Message{message("a", 1)}); err != nil {
+			t.Error(err)
+		}
+		if left := end.Sub(given); given.IsZero() || left < reserve {
+			t.Errorf("of %v the SIEM leaves %v, want at least %v", limit, left, reserve)
+		}
+		cancel()
+	}
+}
+
+func TestHandleGroups(t *testing.T) {
+	q := &queue{}
+	var all []sqsevent.Message
+	for i := range 25 {
+		all = append(all, message(fmt.Sprintf("retry-%d", i), 1))
+	}
+	handle(t, q, all...)
+	slices.Sort(q.calls)
+	if !slices.Equal(q.calls, []int{5, 10, 10}) {
+		t.Errorf("25 visibility changes in calls of %v, want 5, 10, 10", q.calls)
+	}
+	q = &queue{}
+	big := strings.Repeat("x", 600_000)
+	a, b, c := message("a", 1), message("b", 1), message("c", 1)
+	a.Body, b.Body, c.Body = []byte(big), []byte(big), []byte(strings.Repeat("y", 1<<20))
+	kept, printed := handle(t, q, a, b, c)
+	if len(q.calls) != 3 || len(q.sent) != 2 || !slices.Equal(kept, []string{"c"}) || !strings.Contains(printed, "its own redrive") {
+		t.Errorf("large dead letters: calls %v, sent %d, kept %v", q.calls, len(q.sent), kept)
+	}
+}
+
+func TestHandleWithoutID(t *testing.T) {
+	in := &sqsbatch.Intake{Now: time.Now}
+	if _, err := in.Handle(context.Background(), fixedSource{siem{}}, []sqsevent.Message{message("a", 1), {Body: []byte("{}")}}); err == nil || !strings.Contains(err.Error(), "Records[1].messageId") {
+		t.Errorf("a message without an id: %v, want an error that names it", err)
+	}
+}
+
+// breaks is a SIEM that breaks over a batch with an event of that id in it.
+type breaks struct {
+	siem
+	id string
+}
+
+func (breaks) Format() deliver.Format { return deliver.Format{} }
+
+func (s breaks) Send(_ context.Context, b *deliver.Batch) error {
+	if bytes.Contains(b.Body, []byte(s.id)) {
+		return &failure.Fault{Status: 500, Detail: strings.Repeat("é", 2000)}
+	}
+	return nil
+}
+
+// TestHandleLastAttempt: an event that breaks the SIEM is given up alone, and the queue takes what is said of it.
+func TestHandleLastAttempt(t *testing.T) {
+	q := &queue{}
+	in := &sqsbatch.Intake{
+		Queue: q, Backoff: sqsbatch.Backoff{Attempts: 5, Initial: time.Second, Max: time.Minute},
+		Log: slog.New(slog.DiscardHandler), Metrics: io.Discard, Now: time.Now,
+	}
+	answer, err := in.Handle(context.Background(), fixedSource{breaks{id: "bad"}}, []sqsevent.Message{message("a", 5), message("bad", 5), message("c", 5), message("d", 5)})
+	if err != nil || string(answer) != `{"batchItemFailures":[]}` {
+		t.Errorf("response %s, %v", answer, err)
+	}
+	if len(q.sent) != 1 || aws.ToString(q.sent[0].MessageAttributes["message_id"].StringValue) != "bad" {
+		t.Fatalf("%d dead letters, want the one event that breaks the SIEM", len(q.sent))
+	}
+	if reason := aws.ToString(q.sent[0].MessageAttributes["error"].StringValue); len(reason) > 1024 || !utf8.ValidString(reason) || !strings.HasSuffix(reason, "…") {
+		t.Errorf("the reason has %d bytes, want at most 1024 of valid UTF-8: %.60q…", len(reason), reason)
+	}
+}
+
+// TestHandleBytesThatAreNotUTF8: the SDK fails the request of a body that it cannot carry as it is, and its neighbours with it.
+func TestHandleBytesThatAreNotUTF8(t *testing.T) {
+	q := &queue{}
+	m := message("x", 1)
+	m.Body = []byte("{\xff}")
+	kept, _ := handle(t, q, m, message("reject-1", 1))
+	if len(kept) != 0 || len(q.sent) != 2 || *q.sent[0].MessageBody != "{\uFFFD}" {
+		t.Errorf("kept %v, sent %d dead letters, the first with the body %q", kept, len(q.sent), *q.sent[0].MessageBody)
+	}
+}
+
+func TestHandleNothing(t *testing.T) {
+	if kept, printed := handle(t, &queue{}); len(kept) != 0 || !strings.Contains(printed, `"Received":0`) {
+		t.Errorf("no messages: kept %v, printed %s", kept, printed)
+	}
+}
