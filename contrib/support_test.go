@@ -33,9 +33,9 @@ func record(t *testing.T, open func(*settings.Settings) deliver.Connector, pairs
 	if err := p.Parse([]byte(full), &e); err != nil {
 		t.Fatal(err)
 	}
-	b, shortened, err := connector.Append(nil, &e)
-	if err != nil || shortened {
-		t.Fatalf("shortened %v, error %v", shortened, err)
+	b, truncated, err := connector.Append(nil, &e)
+	if err != nil || truncated {
+		t.Fatalf("truncated %v, error %v", truncated, err)
 	}
 	return b
 }

@@ -20,12 +20,12 @@ func TestFits(t *testing.T) {
 	for i := range all {
 		f := &all[i]
 		problem := f.take(&e)
-		got[f.Connector] = fmt.Sprintf("%d fit, %d shortened, %d rejected", f.Encoded, f.Shortened, f.Rejected)
+		got[f.Connector] = fmt.Sprintf("%d fit, %d truncated, %d rejected", f.Encoded, f.Truncated, f.Rejected)
 		if (problem != "") != (f.Rejected == 1) || f.Rejected == 1 && !strings.Contains(problem, "1000000") {
 			t.Errorf("%s: %q", f.Connector, problem)
 		}
 	}
-	const whole, short, dead = "1 fit, 0 shortened, 0 rejected", "1 fit, 1 shortened, 0 rejected", "0 fit, 0 shortened, 1 rejected"
+	const whole, short, dead = "1 fit, 0 truncated, 0 rejected", "1 fit, 1 truncated, 0 rejected", "0 fit, 0 truncated, 1 rejected"
 	for name, want := range map[string]string{
 		"splunk": whole, "sentinel": short, "elastic": whole, "datadog": short, "sumo": dead, "qradar": whole, "xsiam": whole,
 	} {

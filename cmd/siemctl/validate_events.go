@@ -20,7 +20,7 @@ import (
 type fit struct {
 	Connector string         `json:"connector"`
 	Encoded   int            `json:"encoded"`
-	Shortened int            `json:"shortened"` // of those, the ones that do not arrive whole
+	Truncated int            `json:"truncated"` // of those, the ones that do not arrive whole
 	Rejected  int            `json:"rejected"`  // would be dead letters
 	Largest   int            `json:"largest_bytes"`
 	Limit     int            `json:"limit_bytes"` // of one record; 0 is none
@@ -51,7 +51,7 @@ func fits(list []connector, env settings.Lookup) []fit {
 
 // take encodes an event, and returns why it would be a dead letter, "" when it would not.
 func (f *fit) take(e *event.Event) string {
-	record, shortened, err := f.encoder.Append(nil, e)
+	record, truncated, err := f.encoder.Append(nil, e)
 	switch {
 	case err != nil:
 		f.Rejected++
@@ -62,8 +62,8 @@ func (f *fit) take(e *event.Event) string {
 	}
 	f.Encoded++
 	f.Largest = max(f.Largest, len(record))
-	if shortened {
-		f.Shortened++
+	if truncated {
+		f.Truncated++
 	}
 	var columns map[string]json.RawMessage
 	// A record that is the event itself, or is no one object, has no columns of ours.
@@ -154,15 +154,15 @@ func (a *app) showFits(list []fit) {
 		for _, name := range slices.Sorted(maps.Keys(f.Empty)) {
 			empty = append(empty, fmt.Sprintf("%s %d", name, f.Empty[name]))
 		}
-		shortened, rejected := term.Number(int64(f.Shortened)), term.Number(int64(f.Rejected))
-		if f.Shortened > 0 {
-			shortened.Style = term.Warn
+		truncated, rejected := term.Number(int64(f.Truncated)), term.Number(int64(f.Rejected))
+		if f.Truncated > 0 {
+			truncated.Style = term.Warn
 		}
 		if f.Rejected > 0 {
 			rejected.Style = term.Bad
 		}
 		rows = append(rows, []term.Cell{
-			term.Text(f.Connector), term.Number(int64(f.Encoded)), shortened, rejected, term.Number(int64(f.Largest)), term.Number(int64(f.Limit)),
+			term.Text(f.Connector), term.Number(int64(f.Encoded)), truncated, rejected, term.Number(int64(f.Largest)), term.Number(int64(f.Limit)),
 			term.Text(orElse(strings.Join(empty, ", "), "-")),
 		})
 	}

@@ -15,7 +15,7 @@ func (d *demo) introduce() {
 	d.screen.lines(plain, "")
 	for _, text := range []string{
 		fmt.Sprintf("%s, each enqueued for %s.", d.what(), count(len(d.actors), "SIEM")),
-		fmt.Sprintf("Back-off is shortened here to %d–%d s (SIEM_BACKOFF_INITIAL_SECONDS, SIEM_BACKOFF_MAX_SECONDS); deployed it is 1, 7, 45, 300 s.", backoffInitial, backoffMax),
+		fmt.Sprintf("Back-off is truncated here to %d–%d s (SIEM_BACKOFF_INITIAL_SECONDS, SIEM_BACKOFF_MAX_SECONDS); deployed it is 1, 7, 45, 300 s.", backoffInitial, backoffMax),
 		"The functions' logs are in build/demo.log.",
 	} {
 		d.screen.prose(plain, "", text)

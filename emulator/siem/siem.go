@@ -43,7 +43,7 @@ type Accepted struct {
 	Event []byte
 	// Fields are the columns or envelope keys beside the event, where the format has them.
 	Fields map[string]string
-	// Truncated tells that a shortened stand-in came in the event's place.
+	// Truncated tells that a truncated stand-in came in the event's place.
 	Truncated bool
 }
 

@@ -8,7 +8,7 @@ import (
 
 // divisible tells whether the packed batch is to be halved because of f: it is too large, or one of its records is
 // refused, or the SIEM breaks (500) over a batch of which a record would not get another attempt.
-func (r *run) divisible(f *failure.Fault) bool {
+func (r *run) divisible(f *failure.Error) bool {
 	if len(r.sent) < 2 {
 		return false
 	}
@@ -18,14 +18,14 @@ func (r *run) divisible(f *failure.Fault) bool {
 		return true
 	case failure.Transient:
 		return f.Status == broken && slices.ContainsFunc(r.sent, func(i int) bool { return r.items[i].Last })
-	case failure.Throttled, failure.Denied, failure.Held, failure.Unjudged:
+	case failure.Throttled, failure.Unauthorized, failure.Misconfigured, failure.Unprocessed:
 	}
 	return false
 }
 
 // isolate halves refused items until every culprit stands alone. It goes breadth first: when both halves of a refused
 // batch are refused as well, a sample tells whether the configuration is to blame, before each event is tried.
-func (r *run) isolate(items []int, f *failure.Fault) {
+func (r *run) isolate(items []int, f *failure.Error) {
 	for parts := [][]int{items}; len(parts) > 0 && r.stopped == nil; {
 		part := parts[0]
 		parts = parts[1:]
@@ -58,7 +58,7 @@ func (r *run) tryPart(part []int) []int {
 		return nil
 	}
 	err := r.send()
-	if _, partial := err.(*Partial); err != nil && !partial { //nolint:errorlint // as in settle
+	if _, partial := err.(*PartialError); err != nil && !partial { //nolint:errorlint // as in settle
 		if r.divisible(failure.Of(err)) {
 			r.refusals++
 			return clone(r.sent)
@@ -88,7 +88,7 @@ func (r *run) doubtful() bool {
 }
 
 // sample tries a few items alone, spread over all. When all of them are refused alike, nothing more is sent.
-func (r *run) sample(items []int, f *failure.Fault) {
+func (r *run) sample(items []int, f *failure.Error) {
 	r.sampled = true
 	size := min(sampleSize, len(items))
 	for n := range size {
@@ -139,7 +139,7 @@ func (r *run) blameConfiguration() {
 	}
 	refusal := r.outcomes[items[0]].Fault
 	held := *refusal
-	held.Kind = failure.Held
+	held.Kind = failure.Misconfigured
 	if held.Hint == "" {
 		held.Hint = "every event of the batch is refused alike, so the configuration is to blame and not the events"
 	}

@@ -24,11 +24,11 @@ type Connector interface {
 	// Format says how records make a request body, and what the SIEM's limits are. It is constant.
 	Format() Format
 
-	// Append encodes e as one record behind dst. It is pure. shortened tells that the record is complete in form but
+	// Append encodes e as one record behind dst. It is pure. truncated tells that the record is complete in form but
 	// holds less than the whole event. An error rejects this one event for good; it must not quote a secret.
-	Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error)
+	Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error)
 
-	// Send makes one request of the batch. nil: the SIEM has accepted every record. A *Partial: a verdict for each
+	// Send makes one request of the batch. nil: the SIEM has accepted every record. A *PartialError: a verdict for each
 	// record. Any other error is about the batch as a whole, none of which was accepted, and means what its
 	// fault.Fault says; without one it is transient. Send obeys ctx, and keeps nothing of b when it returns.
 	Send(ctx context.Context, b *Batch) error
@@ -101,13 +101,13 @@ func NewBatch(f Format, records [][]byte, events []*event.Event) *Batch {
 	return b
 }
 
-// Partial is Send's error when the SIEM judged the records one by one: nil for an accepted one, else what is wrong with
+// PartialError is Send's error when the SIEM judged the records one by one: nil for an accepted one, else what is wrong with
 // it, as a fault.Fault. fault.Unjudged means that the SIEM stopped before the record, or wants it in another form.
-type Partial struct{ Verdicts []error }
+type PartialError struct{ Results []error }
 
 // Error implements error.
-func (p *Partial) Error() string {
-	for _, err := range p.Verdicts {
+func (p *PartialError) Error() string {
+	for _, err := range p.Results {
 		if err != nil {
 			return "some records were not accepted, the first of them: " + err.Error()
 		}

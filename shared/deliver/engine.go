@@ -32,8 +32,8 @@ const (
 // Outcome is what has become of one event, and why.
 type Outcome struct {
 	State     State
-	Fault     *failure.Fault // nil when Delivered
-	Shortened bool           // delivered with less than the whole event
+	Fault     *failure.Error // nil when Delivered
+	Truncated bool           // delivered with less than the whole event
 }
 
 // Item is one event to deliver.
@@ -83,7 +83,7 @@ type run struct {
 	batch   Batch
 	sent    []int          // the items of batch
 	todo    []int          // all items at first
-	stopped *failure.Fault // why nothing more is sent
+	stopped *failure.Error // why nothing more is sent
 
 	renewed  bool // the credential has been renewed
 	accepted int  // records the SIEM took
@@ -162,20 +162,20 @@ func (r *run) pack(items []int) (n int) {
 // hold part of the record.
 func (r *run) encode(i int) bool {
 	start := len(r.batch.Body)
-	body, shortened, err := r.connector.Append(r.batch.Body, r.items[i].Event)
+	body, truncated, err := r.connector.Append(r.batch.Body, r.items[i].Event)
 	if err != nil {
-		r.outcomes[i] = Outcome{State: Rejected, Fault: &failure.Fault{Kind: failure.Rejected, Code: unencodable, Err: err}}
+		r.outcomes[i] = Outcome{State: Rejected, Fault: &failure.Error{Kind: failure.Rejected, Code: unencodable, Err: err}}
 		return false
 	}
 	r.batch.Body = body
 	if size, limit := len(body)-start, r.format.recordLimit(); limit > 0 && size > limit {
-		r.outcomes[i] = Outcome{State: Rejected, Fault: &failure.Fault{
+		r.outcomes[i] = Outcome{State: Rejected, Fault: &failure.Error{
 			Kind: failure.Rejected, Code: unencodable,
 			Detail: fmt.Sprintf("the event takes %d bytes as a record, and the SIEM takes at most %d", size, limit),
 		}}
 		return false
 	}
-	r.outcomes[i].Shortened = shortened
+	r.outcomes[i].Truncated = truncated
 	return true
 }
 
@@ -185,7 +185,7 @@ const unencodable = "not sent"
 // send makes the request of the packed batch, unless time is up.
 func (r *run) send() error {
 	if err := r.ctx.Err(); err != nil {
-		return &failure.Fault{Detail: "not sent: the time for this batch is over", Err: err}
+		return &failure.Error{Detail: "not sent: the time for this batch is over", Err: err}
 	}
 	return r.connector.Send(r.ctx, &r.batch)
 }
@@ -196,13 +196,13 @@ func (r *run) settle(err error) {
 		r.accept(r.sent)
 		return
 	}
-	if p, ok := err.(*Partial); ok { //nolint:errorlint // the seam: a Partial is Send's own answer, never wrapped
+	if p, ok := err.(*PartialError); ok { //nolint:errorlint // the seam: a PartialError is Send's own answer, never wrapped
 		r.settlePartial(p)
 		return
 	}
 	f := failure.Of(err)
 	switch {
-	case f.Kind == failure.Denied && !r.renewed:
+	case f.Kind == failure.Unauthorized && !r.renewed:
 		r.renewed = true
 		r.use(r.source.Renew(r.ctx))
 		r.deliver(clone(r.sent))
@@ -217,18 +217,18 @@ func (r *run) settle(err error) {
 // accept notes that the SIEM took items.
 func (r *run) accept(items []int) {
 	for _, i := range items {
-		r.outcomes[i] = Outcome{State: Delivered, Shortened: r.outcomes[i].Shortened}
+		r.outcomes[i] = Outcome{State: Delivered, Truncated: r.outcomes[i].Truncated}
 	}
 	r.accepted += len(items)
 }
 
 // fail gives items the outcome that f means for each of them, and stops the run where f is about the way to the SIEM.
-func (r *run) fail(items []int, f *failure.Fault) {
+func (r *run) fail(items []int, f *failure.Error) {
 	state := Retry
 	switch f.Kind {
 	case failure.TooLarge, failure.Rejected:
 		state = Rejected
-	case failure.Transient, failure.Throttled, failure.Denied, failure.Held, failure.Unjudged:
+	case failure.Transient, failure.Throttled, failure.Unauthorized, failure.Misconfigured, failure.Unprocessed:
 		if stops(f) {
 			r.stopped = f
 		}
@@ -239,31 +239,31 @@ func (r *run) fail(items []int, f *failure.Fault) {
 }
 
 // stops tells whether a failure would befall the next request as well: then the rest of the batch waits with it.
-func stops(f *failure.Fault) bool {
+func stops(f *failure.Error) bool {
 	const unavailable = 503
 	switch f.Kind {
 	case failure.Transient:
 		return f.Status == 0 || f.Status == unavailable
-	case failure.Throttled, failure.Denied, failure.Held:
+	case failure.Throttled, failure.Unauthorized, failure.Misconfigured:
 		return true
-	case failure.TooLarge, failure.Rejected, failure.Unjudged:
+	case failure.TooLarge, failure.Rejected, failure.Unprocessed:
 	}
 	return false
 }
 
 // settlePartial takes the verdicts one by one. Records that were not judged are sent again at once.
-func (r *run) settlePartial(p *Partial) {
-	if len(p.Verdicts) != len(r.sent) {
-		r.fail(r.sent, &failure.Fault{Detail: fmt.Sprintf("%d verdicts for %d records", len(p.Verdicts), len(r.sent))})
+func (r *run) settlePartial(p *PartialError) {
+	if len(p.Results) != len(r.sent) {
+		r.fail(r.sent, &failure.Error{Detail: fmt.Sprintf("%d verdicts for %d records", len(p.Results), len(r.sent))})
 		return
 	}
 	items := clone(r.sent)
 	var again []int
 	for n, i := range items {
-		switch f := failure.Of(p.Verdicts[n]); {
+		switch f := failure.Of(p.Results[n]); {
 		case f == nil:
 			r.accept(items[n : n+1])
-		case f.Kind == failure.Unjudged:
+		case f.Kind == failure.Unprocessed:
 			again = append(again, i)
 		default:
 			r.outcomes[i] = Outcome{State: stateOf(f), Fault: f}
@@ -272,7 +272,7 @@ func (r *run) settlePartial(p *Partial) {
 	r.sendAgain(again, len(items))
 }
 
-func stateOf(f *failure.Fault) State {
+func stateOf(f *failure.Error) State {
 	if f.Kind == failure.Rejected || f.Kind == failure.TooLarge {
 		return Rejected
 	}
@@ -285,7 +285,7 @@ func (r *run) sendAgain(items []int, of int) {
 	if len(items) < of {
 		r.stalled = false
 	} else if r.stalled {
-		r.fail(items, &failure.Fault{Detail: "the SIEM leaves the same records unjudged again and again"})
+		r.fail(items, &failure.Error{Detail: "the SIEM leaves the same records unjudged again and again"})
 		return
 	} else {
 		r.stalled = true

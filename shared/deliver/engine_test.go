@@ -32,7 +32,7 @@ func (s *script) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
 	if strings.HasPrefix(id, "unencodable") {
 		return append(dst, "half"...), false, errors.New("no way to write this")
 	}
-	return append(dst, id...), strings.HasPrefix(id, "shortened"), nil
+	return append(dst, id...), strings.HasPrefix(id, "truncated"), nil
 }
 
 func (s *script) Send(_ context.Context, b *deliver.Batch) error {
@@ -96,7 +96,7 @@ func states(out []deliver.Outcome) string {
 			b.WriteByte('?')
 		case o.State == deliver.Rejected:
 			b.WriteByte('x')
-		case o.Fault.Kind == failure.Held || o.Fault.Kind == failure.Denied:
+		case o.Fault.Kind == failure.Misconfigured || o.Fault.Kind == failure.Unauthorized:
 			b.WriteByte('h')
 		default:
 			b.WriteByte('r')
@@ -122,11 +122,11 @@ func refuses(err error, bad ...string) func([]string) error {
 }
 
 var (
-	rejected = &failure.Fault{Kind: failure.Rejected, Status: 400}
-	tooLarge = &failure.Fault{Kind: failure.TooLarge, Status: 413}
-	denied   = &failure.Fault{Kind: failure.Denied, Status: 401}
-	busy     = &failure.Fault{Kind: failure.Transient, Status: 503}
-	broken   = &failure.Fault{Kind: failure.Transient, Status: 500}
+	rejected = &failure.Error{Kind: failure.Rejected, Status: 400}
+	tooLarge = &failure.Error{Kind: failure.TooLarge, Status: 413}
+	denied   = &failure.Error{Kind: failure.Unauthorized, Status: 401}
+	busy     = &failure.Error{Kind: failure.Transient, Status: 503}
+	broken   = &failure.Error{Kind: failure.Transient, Status: 500}
 )
 
 func TestOutcomes(t *testing.T) {
@@ -142,7 +142,7 @@ func TestOutcomes(t *testing.T) {
 		"busy":                      {numbered(3), always(busy), "rrr", 1},
 		"broken":                    {numbered(3), always(broken), "rrr", 1},
 		"denied":                    {numbered(2), always(denied), "hh", 2},
-		"held":                      {numbered(2), always(&failure.Fault{Kind: failure.Held}), "hh", 1},
+		"held":                      {numbered(2), always(&failure.Error{Kind: failure.Misconfigured}), "hh", 1},
 		"alone and refused":         {numbered(1), always(rejected), "x", 1},
 		"alone and too large":       {numbered(1), always(tooLarge), "x", 1},
 		"both refused":              {numbered(2), always(rejected), "hh", 3},
@@ -152,9 +152,9 @@ func TestOutcomes(t *testing.T) {
 		"unencodable":               {[]string{"a", "unencodable", "b"}, accept, "dxd", 1},
 		"only unencodable":          {[]string{"unencodable", "unencodable2"}, accept, "xx", 0},
 		"one refused, one not sent": {[]string{"a", "unencodable"}, always(rejected), "xx", 1},
-		"shortened":                 {[]string{"shortened", "b"}, accept, "dd", 1},
-		"verdicts that do not fit":  {numbered(2), always(&deliver.Partial{Verdicts: make([]error, 3)}), "rr", 1},
-		"unjudged for ever":         {numbered(2), always(&deliver.Partial{Verdicts: []error{&failure.Fault{Kind: failure.Unjudged}, &failure.Fault{Kind: failure.Unjudged}}}), "rr", 2},
+		"truncated":                 {[]string{"truncated", "b"}, accept, "dd", 1},
+		"verdicts that do not fit":  {numbered(2), always(&deliver.PartialError{Results: make([]error, 3)}), "rr", 1},
+		"unjudged for ever":         {numbered(2), always(&deliver.PartialError{Results: []error{&failure.Error{Kind: failure.Unprocessed}, &failure.Error{Kind: failure.Unprocessed}}}), "rr", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{format: deliver.Format{Separator: ","}, answer: c.answer}
@@ -171,9 +171,9 @@ func TestOutcomes(t *testing.T) {
 
 func TestShortenedIsKnown(t *testing.T) {
 	s := &script{answer: accept}
-	out, _ := run(s, items("a", "shortened"))
-	if out[0].Shortened || !out[1].Shortened {
-		t.Errorf("shortened: %v %v, want false true", out[0].Shortened, out[1].Shortened)
+	out, _ := run(s, items("a", "truncated"))
+	if out[0].Truncated || !out[1].Truncated {
+		t.Errorf("truncated: %v %v, want false true", out[0].Truncated, out[1].Truncated)
 	}
 }
 
@@ -212,10 +212,10 @@ func TestStops(t *testing.T) {
 		err      error
 		requests int
 	}{
-		"network":   {&failure.Fault{}, 1},
+		"network":   {&failure.Error{}, 1},
 		"busy":      {busy, 1},
-		"throttled": {&failure.Fault{Kind: failure.Throttled, Status: 429}, 1},
-		"held":      {&failure.Fault{Kind: failure.Held, Status: 404}, 1},
+		"throttled": {&failure.Error{Kind: failure.Throttled, Status: 429}, 1},
+		"held":      {&failure.Error{Kind: failure.Misconfigured, Status: 404}, 1},
 		"denied":    {denied, 2},
 		"broken":    {broken, 3},
 	} {
@@ -241,12 +241,12 @@ func TestRenew(t *testing.T) {
 func TestPartial(t *testing.T) {
 	s := &script{}
 	s.answer = func(ids []string) error {
-		p := &deliver.Partial{Verdicts: make([]error, len(ids))}
+		p := &deliver.PartialError{Results: make([]error, len(ids))}
 		for i, id := range ids {
 			if strings.HasPrefix(id, "bad") {
-				p.Verdicts[i] = rejected
+				p.Results[i] = rejected
 				for j := i + 1; j < len(ids); j++ {
-					p.Verdicts[j] = &failure.Fault{Kind: failure.Unjudged}
+					p.Results[j] = &failure.Error{Kind: failure.Unprocessed}
 				}
 				return p
 			}
@@ -345,20 +345,20 @@ func randomAnswer(rng *rand.Rand, poison int, ids []string, taken map[string]int
 	isBad := func(id string) bool { return poison > 0 && (int(id[3])+int(id[2])*7)%7 < poison-1 }
 	switch rng.IntN(12) {
 	case 0:
-		return &failure.Fault{Kind: failure.Kind(rng.IntN(4)), Status: 500 + rng.IntN(5)}
+		return &failure.Error{Kind: failure.Kind(rng.IntN(4)), Status: 500 + rng.IntN(5)}
 	case 1:
 		return errors.New("what?")
 	case 2, 3, 4:
-		p := &deliver.Partial{Verdicts: make([]error, len(ids))}
+		p := &deliver.PartialError{Results: make([]error, len(ids))}
 		for i, id := range ids {
 			switch rng.IntN(4) {
 			case 0:
-				p.Verdicts[i] = rejected
+				p.Results[i] = rejected
 				refused[id] = true
 			case 1:
-				p.Verdicts[i] = &failure.Fault{Kind: failure.Unjudged}
+				p.Results[i] = &failure.Error{Kind: failure.Unprocessed}
 			case 2:
-				p.Verdicts[i] = busy
+				p.Results[i] = busy
 			default:
 				taken[id]++
 			}

@@ -31,7 +31,7 @@ func TestOutcomesAreCleared(t *testing.T) {
 // TestVerdictsDoNotFit: an answer about another number of records says nothing about any of them.
 func TestVerdictsDoNotFit(t *testing.T) {
 	for _, n := range []int{0, 2, 4} {
-		s := &script{answer: always(&deliver.Partial{Verdicts: make([]error, n)})}
+		s := &script{answer: always(&deliver.PartialError{Results: make([]error, n)})}
 		if out, _ := run(s, items(numbered(3)...)); states(out) != "rrr" {
 			t.Errorf("%d verdicts for 3 records: %s, want rrr", n, states(out))
 		}
@@ -40,7 +40,7 @@ func TestVerdictsDoNotFit(t *testing.T) {
 
 // TestRefusedForDifferentReasons: when every event is refused, and not all alike, the events are to blame.
 func TestRefusedForDifferentReasons(t *testing.T) {
-	for name, other := range map[string]*failure.Fault{
+	for name, other := range map[string]*failure.Error{
 		"another code":   {Kind: failure.Rejected, Status: 400, Code: "12"},
 		"another status": {Kind: failure.Rejected, Status: 422},
 	} {

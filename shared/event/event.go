@@ -150,9 +150,9 @@ func (e *Event) AppendTime(dst []byte) []byte {
 	return time.UnixMilli(e.Time).UTC().AppendFormat(dst, timeLayout)
 }
 
-// AppendShortened appends what stands in the place of an event that does not fit: its size and hash as received, and
+// AppendTruncated appends what stands in the place of an event that does not fit: its size and hash as received, and
 // what is needed to find the whole.
-func (e *Event) AppendShortened(dst []byte) []byte {
+func (e *Event) AppendTruncated(dst []byte) []byte {
 	sum := sha256.Sum256(e.Body)
 	dst = append(dst, `{"truncated":true,"bytes":`...)
 	dst = strconv.AppendInt(dst, int64(len(e.Body)), 10)

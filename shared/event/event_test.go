@@ -151,7 +151,7 @@ func TestShortened(t *testing.T) {
 	body := `{ "time": 7, "class_uid": 2001, "metadata": {"uid": "e"} }`
 	sum := sha256.Sum256([]byte(body))
 	want := `{"truncated":true,"bytes":58,"sha256":"` + hex.EncodeToString(sum[:]) + `","class_uid":2001,"time":7,"metadata":{"uid":"e"}}`
-	if got := string(parse(t, body).AppendShortened(nil)); got != want {
+	if got := string(parse(t, body).AppendTruncated(nil)); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
 }
@@ -207,7 +207,7 @@ func FuzzParse(f *testing.F) {
 		if err := json.Unmarshal(e.AppendQuoted(nil), &back); err != nil || back != compactBytes(body) {
 			t.Fatalf("%q: quoted and read again is %q (%v)", body, back, err)
 		}
-		if !json.Valid(e.AppendShortened(nil)) || !json.Valid(e.AppendIDJSON(nil)) || !json.Valid(e.UserID.AppendJSON(nil)) {
+		if !json.Valid(e.AppendTruncated(nil)) || !json.Valid(e.AppendIDJSON(nil)) || !json.Valid(e.UserID.AppendJSON(nil)) {
 			t.Fatalf("%q: a piece is no JSON", body)
 		}
 	})

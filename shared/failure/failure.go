@@ -1,7 +1,7 @@
 // Package fault says what a failure means for what happens next. It is decided once, by type, next to the answer or
 // the network error that shows it, and nobody downstream looks at an error's text.
 //
-// A plain error that carries no Fault is Transient: only proof makes a failure anything else, so what nobody has
+// A plain error that carries no Error is Transient: only proof makes a failure anything else, so what nobody has
 // understood is tried again and never thrown away. A refused credential is never the event's fault.
 package failure
 
@@ -21,16 +21,16 @@ const (
 	Transient Kind = iota
 	// Throttled: the SIEM asks for less. As Transient, and nothing more is sent in this batch.
 	Throttled
-	// Denied: the credential was refused. The secret is read again and the request tried once more; then Held.
-	Denied
-	// Held: no event is at fault, the set-up is (TLS, a redirect, 404, an unknown index). Back to the queue with the longest delay.
-	Held
+	// Unauthorized: the credential was refused. The secret is read again and the request tried once more; then Held.
+	Unauthorized
+	// Misconfigured: no event is at fault, the set-up is (TLS, a redirect, 404, an unknown index). Back to the queue with the longest delay.
+	Misconfigured
 	// TooLarge: the request was too large. It is halved; a record alone is rejected.
 	TooLarge
 	// Rejected: the SIEM refused the content. Records are halved until the culprit stands alone, which is then a dead letter.
 	Rejected
-	// Unjudged: the SIEM did not look at this record, or asks for it in another form. It is sent again in this invocation. Only in a Partial.
-	Unjudged
+	// Unprocessed: the SIEM did not look at this record, or asks for it in another form. It is sent again in this invocation. Only in a Partial.
+	Unprocessed
 )
 
 var kinds = [...]string{"transient", "throttled", "denied", "held", "too large", "rejected", "unjudged"}
@@ -57,8 +57,8 @@ const (
 	Request Step = "request"
 )
 
-// Fault is a failure with its meaning. Its texts hold no secret and no event content but the SIEM's own bounded words.
-type Fault struct {
+// Error is a failure with its meaning. Its texts hold no secret and no event content but the SIEM's own bounded words.
+type Error struct {
 	Kind       Kind
 	Step       Step          // how far it came; empty means Request
 	Status     int           // HTTP status, 0 where there was none
@@ -70,7 +70,7 @@ type Fault struct {
 }
 
 // Error says what was seen, in the form that goes into a dead letter.
-func (f *Fault) Error() string {
+func (f *Error) Error() string {
 	var b strings.Builder
 	if f.Status != 0 {
 		b.WriteString("status " + strconv.Itoa(f.Status))
@@ -104,10 +104,10 @@ func sep(b *strings.Builder, s string) {
 }
 
 // Unwrap gives the cause to errors.Is and errors.As.
-func (f *Fault) Unwrap() error { return f.Err }
+func (f *Error) Unwrap() error { return f.Err }
 
 // Brief is what a log may say: kind, status and code, none of the SIEM's words.
-func (f *Fault) Brief() string {
+func (f *Error) Brief() string {
 	s := f.Kind.String()
 	if f.Step != "" && f.Step != Request {
 		s += " at " + string(f.Step)
@@ -122,22 +122,22 @@ func (f *Fault) Brief() string {
 }
 
 // Alike tells whether two failures are the same refusal: same status and same code, whatever the words.
-func (f *Fault) Alike(g *Fault) bool {
+func (f *Error) Alike(g *Error) bool {
 	return f.Kind == g.Kind && f.Status == g.Status && f.Code == g.Code
 }
 
-// Of returns the Fault in err's chain. An error without one is Transient. Of(nil) is nil.
-func Of(err error) *Fault {
+// Of returns the Error in err's chain. An error without one is Transient. Of(nil) is nil.
+func Of(err error) *Error {
 	if err == nil {
 		return nil
 	}
-	if f, ok := errors.AsType[*Fault](err); ok {
+	if f, ok := errors.AsType[*Error](err); ok {
 		return f
 	}
-	return &Fault{Kind: Transient, Err: err}
+	return &Error{Kind: Transient, Err: err}
 }
 
-// MaxQuote is how many bytes of foreign text a Fault quotes.
+// MaxQuote is how many bytes of foreign text a Error quotes.
 const MaxQuote = 512
 
 // Quote makes foreign text fit for one line of a dead letter: bounded, printable, quoted.

@@ -34,11 +34,11 @@ func Explain(err error, address, ca string) (Step, Kind, string) {
 	case errors.As(err, &dns):
 		return DNS, Transient, "check the host name in " + address
 	case errors.As(err, &verify):
-		return TLS, Held, certificateHint(verify, address, ca)
+		return TLS, Misconfigured, certificateHint(verify, address, ca)
 	case errors.As(err, &record):
-		return TLS, Held, "what listens there does not speak TLS: check the scheme and the port in " + address
+		return TLS, Misconfigured, "what listens there does not speak TLS: check the scheme and the port in " + address
 	case errors.As(err, &op) && (op.Op == "remote error" || op.Op == "local error"): // how crypto/tls marks an alert
-		return TLS, Held, "the TLS connection was refused: check versions, and whether a client certificate is wanted"
+		return TLS, Misconfigured, "the TLS connection was refused: check versions, and whether a client certificate is wanted"
 	case errors.As(err, &shake):
 		return TLS, Transient, "the TLS handshake did not come to its end"
 	case errors.As(err, &op) && op.Op == "proxyconnect":

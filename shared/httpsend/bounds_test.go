@@ -22,9 +22,9 @@ import (
 // TestKindOf: what a status means where a SIEM's documents say nothing else.
 func TestKindOf(t *testing.T) {
 	want := map[int]failure.Kind{
-		301: failure.Held, 302: failure.Held, 304: failure.Held, 307: failure.Held, 308: failure.Held,
-		400: failure.Rejected, 422: failure.Rejected, 401: failure.Denied, 403: failure.Denied,
-		404: failure.Held, 405: failure.Held, 407: failure.Held, 410: failure.Held, 415: failure.Held,
+		301: failure.Misconfigured, 302: failure.Misconfigured, 304: failure.Misconfigured, 307: failure.Misconfigured, 308: failure.Misconfigured,
+		400: failure.Rejected, 422: failure.Rejected, 401: failure.Unauthorized, 403: failure.Unauthorized,
+		404: failure.Misconfigured, 405: failure.Misconfigured, 407: failure.Misconfigured, 410: failure.Misconfigured, 415: failure.Misconfigured,
 		413: failure.TooLarge, 429: failure.Throttled,
 		0: failure.Transient, 100: failure.Transient, 200: failure.Transient, 402: failure.Transient, 408: failure.Transient, 418: failure.Transient,
 		500: failure.Transient, 501: failure.Transient, 502: failure.Transient, 503: failure.Transient, 504: failure.Transient, 599: failure.Transient, 999: failure.Transient,
@@ -51,7 +51,7 @@ func TestAnswerIsNotReadOn(t *testing.T) {
 	})
 	before := allocated()
 	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
-	if err != nil || !errors.Is(a.Broken, errTooLong) || len(a.Body) != defaultMaxAnswer {
+	if err != nil || !errors.Is(a.BodyErr, errTooLong) || len(a.Body) != defaultMaxAnswer {
 		t.Fatalf("%v, %+v", err, a)
 	}
 	if n := written.Load(); n > most {
@@ -103,7 +103,7 @@ func TestBrokenAnswers(t *testing.T) {
 		_, _ = io.WriteString(w, `{"text":"Success","code":0}`)
 	})
 	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
-	if err != nil || !errors.Is(a.Broken, io.ErrUnexpectedEOF) || string(a.Body) != `{"text":"Success","code":0}` {
+	if err != nil || !errors.Is(a.BodyErr, io.ErrUnexpectedEOF) || string(a.Body) != `{"text":"Success","code":0}` {
 		t.Errorf("%v, %+v", err, a)
 	}
 }

@@ -114,12 +114,12 @@ type Request struct {
 	Meter  *telemetry.Meter
 }
 
-// Answer is what came back.
-type Answer struct {
-	Status int
-	Header http.Header
-	Body   []byte // at most MaxAnswer bytes
-	Broken error  // why the body is not whole: it ended early, timed out, or went on beyond MaxAnswer. nil when it is
+// Response is what came back.
+type Response struct {
+	Status  int
+	Header  http.Header
+	Body    []byte // at most MaxAnswer bytes
+	BodyErr error  // why the body is not whole: it ended early, timed out, or went on beyond MaxAnswer. nil when it is
 
 	client *Client
 	secret secret.Value // of the request
@@ -130,7 +130,7 @@ const userAgent = "ArbitexSIEM/1.0"
 
 // Do makes one request. An error is a *fault.Fault about the way to the SIEM; any answer, whatever its status, is none.
 // A kept connection that turns out to have died before it answered is replaced, and the request made again on a new one.
-func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
+func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	c.dropStale()
@@ -151,8 +151,8 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	if err != nil {
 		return nil, c.networkFault(ctx, err, r)
 	}
-	a := &Answer{Status: resp.StatusCode, Header: resp.Header, client: c, secret: r.Secret}
-	a.Body, a.Broken = c.read(resp)
+	a := &Response{Status: resp.StatusCode, Header: resp.Header, client: c, secret: r.Secret}
+	a.Body, a.BodyErr = c.read(resp)
 	return a, nil
 }
 

@@ -74,8 +74,8 @@ func TestRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.Status != http.StatusTeapot || string(a.Body) != "hello" || a.Broken != nil || a.OK() {
-		t.Errorf("answer: %d %q %v", a.Status, a.Body, a.Broken)
+	if a.Status != http.StatusTeapot || string(a.Body) != "hello" || a.BodyErr != nil || a.OK() {
+		t.Errorf("answer: %d %q %v", a.Status, a.Body, a.BodyErr)
 	}
 	z, err := gzip.NewReader(bytes.NewReader(body))
 	if err != nil {
@@ -107,8 +107,8 @@ func TestAnswerIsBounded(t *testing.T) {
 	})
 	c := New(Config{Timeout: 5 * time.Second, MaxAnswer: 5000})
 	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Method: "GET"})
-	if err != nil || len(a.Body) != 5000 || a.Broken == nil {
-		t.Errorf("%v, %d bytes, broken %v", err, len(a.Body), a.Broken)
+	if err != nil || len(a.Body) != 5000 || a.BodyErr == nil {
+		t.Errorf("%v, %d bytes, broken %v", err, len(a.Body), a.BodyErr)
 	}
 	if f := a.Fault(failure.Transient, "", ""); len(f.Error()) > 4*failure.MaxQuote {
 		t.Errorf("%d bytes of it are quoted", len(f.Error()))
@@ -178,12 +178,12 @@ func TestNetworkFaults(t *testing.T) {
 	}{
 		"no such host":   {"https://no-such-host.invalid/", nil, failure.DNS, failure.Transient, "host name in THE_URL"},
 		"refused":        {"https://" + closed.Addr().String(), nil, failure.Connect, failure.Transient, "host and port in THE_URL"},
-		"unknown CA":     {good.URL, otherPool, failure.TLS, failure.Held, `set THE_CA to the CA that signed "CN=test CA"`},
-		"wrong name":     {other.URL, otherPool, failure.TLS, failure.Held, "another name"},
-		"expired":        {old.URL, oldPool, failure.TLS, failure.Held, "expired"},
-		"wants client":   {mutual.URL, mutualPool, failure.TLS, failure.Held, "client certificate"},
-		"old TLS":        {tls11.URL, tls11Pool, failure.TLS, failure.Held, "versions"},
-		"no TLS there":   {strings.Replace(plain.URL, "http:", "https:", 1), goodPool, failure.TLS, failure.Held, "does not speak TLS"},
+		"unknown CA":     {good.URL, otherPool, failure.TLS, failure.Misconfigured, `set THE_CA to the CA that signed "CN=test CA"`},
+		"wrong name":     {other.URL, otherPool, failure.TLS, failure.Misconfigured, "another name"},
+		"expired":        {old.URL, oldPool, failure.TLS, failure.Misconfigured, "expired"},
+		"wants client":   {mutual.URL, mutualPool, failure.TLS, failure.Misconfigured, "client certificate"},
+		"old TLS":        {tls11.URL, tls11Pool, failure.TLS, failure.Misconfigured, "versions"},
+		"no TLS there":   {strings.Replace(plain.URL, "http:", "https:", 1), goodPool, failure.TLS, failure.Misconfigured, "does not speak TLS"},
 		"silent":         {"https://" + silent.Addr().String(), nil, failure.TLS, failure.Transient, "handshake"},
 		"silent, no TLS": {"http://" + silent.Addr().String(), nil, failure.Request, failure.Transient, ""},
 	} {
@@ -250,7 +250,7 @@ func TestSecretsAreCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := a.Fault(KindOf(a.Status), "", "")
-	if strings.Contains(f.Error(), token) || !strings.Contains(f.Error(), "moved: /[redacted]") || !strings.Contains(f.Hint, `"elsewhere.example"`) || f.Kind != failure.Held {
+	if strings.Contains(f.Error(), token) || !strings.Contains(f.Error(), "moved: /[redacted]") || !strings.Contains(f.Hint, `"elsewhere.example"`) || f.Kind != failure.Misconfigured {
 		t.Errorf("fault: %v", f)
 	}
 	bad := mustParse(t, "http://"+token+".invalid/")

@@ -16,7 +16,7 @@ import (
 var errTooLong = errors.New("the answer goes on beyond what is read of one")
 
 // OK tells whether the status is a success (2xx). Whether the success is understood is the connector's to say.
-func (a *Answer) OK() bool { return a.Status/100 == 2 }
+func (a *Response) OK() bool { return a.Status/100 == 2 }
 
 // KindOf is what a status means where a SIEM's documents say nothing else. Unknown means try again.
 func KindOf(status int) failure.Kind {
@@ -24,17 +24,17 @@ func KindOf(status int) failure.Kind {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		return failure.Rejected
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return failure.Denied
+		return failure.Unauthorized
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusGone,
 		http.StatusUnsupportedMediaType:
-		return failure.Held
+		return failure.Misconfigured
 	case http.StatusRequestEntityTooLarge:
 		return failure.TooLarge
 	case http.StatusTooManyRequests:
 		return failure.Throttled
 	}
 	if status/100 == 3 {
-		return failure.Held
+		return failure.Misconfigured
 	}
 	return failure.Transient
 }
@@ -45,19 +45,19 @@ const maxSearched = 32 << 10
 
 // Fault makes the answer a failure: its status, code and the time it asks to wait, and its body quoted (bounded, secrets
 // cut out). A redirect names the host it leads to, in the hint.
-func (a *Answer) Fault(kind failure.Kind, code, hint string) *failure.Fault {
-	f := &failure.Fault{
+func (a *Response) Fault(kind failure.Kind, code, hint string) *failure.Error {
+	f := &failure.Error{
 		Kind: kind, Step: failure.Request, Status: a.Status, Code: code, Hint: hint,
 		RetryAfter: RetryAfter(a.Header.Get("Retry-After"), a.client.Now()),
 	}
-	if kind == failure.Denied {
+	if kind == failure.Unauthorized {
 		f.Step = failure.Auth
 	}
 	if body := strings.TrimSpace(string(a.Body[:min(len(a.Body), maxSearched)])); body != "" {
 		f.Detail = failure.Quote(a.client.cut(body, a.secret))
 	}
-	if a.Broken != nil {
-		f.Err = a.client.clean(a.Broken, a.secret)
+	if a.BodyErr != nil {
+		f.Err = a.client.clean(a.BodyErr, a.secret)
 	}
 	if hint == "" && a.Status/100 == 3 {
 		f.Hint = a.client.redirectHint(a.Header.Get("Location"), a.secret)
@@ -108,8 +108,8 @@ func (c *Client) clean(err error, own secret.Value) error {
 }
 
 // networkFault tells what it means that no answer came.
-func (c *Client) networkFault(ctx context.Context, err error, r Request) *failure.Fault {
-	f := &failure.Fault{Step: failure.Request, Err: c.clean(err, r.Secret)}
+func (c *Client) networkFault(ctx context.Context, err error, r Request) *failure.Error {
+	f := &failure.Error{Step: failure.Request, Err: c.clean(err, r.Secret)}
 	if f.Step, f.Kind, f.Hint = failure.Explain(err, c.cfg.URLSetting, c.cfg.CASetting); f.Step == failure.Request {
 		if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			f.Detail = "no answer from " + c.cut(r.URL.Host, r.Secret) + " in time"

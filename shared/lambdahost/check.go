@@ -41,23 +41,23 @@ func (c *Connector) check(ctx context.Context) []byte {
 
 // tryConnection returns what stands in the way, nil when nothing does. The secret is always read again, so that a check
 // shows what has just been mended.
-func (c *Connector) tryConnection(ctx context.Context) (f *failure.Fault) {
+func (c *Connector) tryConnection(ctx context.Context) (f *failure.Error) {
 	defer func() {
 		if p := recover(); p != nil {
-			f = &failure.Fault{Step: failure.Request, Detail: fmt.Sprintf("the check panicked: %T", p)}
+			f = &failure.Error{Step: failure.Request, Detail: fmt.Sprintf("the check panicked: %T", p)}
 		}
 	}()
 	opened, err := c.holder.renew(ctx)
 	var wrong *settings.Error
 	switch {
 	case errors.As(err, &wrong):
-		return &failure.Fault{Step: failure.Config, Detail: wrong.Error(), Hint: "set each variable named, in the function's environment or as a key of its secret"}
+		return &failure.Error{Step: failure.Config, Detail: wrong.Error(), Hint: "set each variable named, in the function's environment or as a key of its secret"}
 	case err != nil:
 		return failure.Of(err)
 	}
 	checker, ok := opened.connector.(deliver.Checker)
 	if !ok {
-		return &failure.Fault{Step: failure.Request, Detail: "this connector has no check"}
+		return &failure.Error{Step: failure.Request, Detail: "this connector has no check"}
 	}
 	return failure.Of(checker.Check(ctx))
 }

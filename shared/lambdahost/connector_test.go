@@ -91,7 +91,7 @@ func (c *tokenConnector) Send(ctx context.Context, b *deliver.Batch) error {
 
 func (c *tokenConnector) Check(context.Context) error {
 	if c.token.Reveal() != c.w.valid {
-		return &failure.Fault{Kind: failure.Denied, Step: failure.Auth, Status: 401, Hint: "set TEST_TOKEN"}
+		return &failure.Error{Kind: failure.Unauthorized, Step: failure.Auth, Status: 401, Hint: "set TEST_TOKEN"}
 	}
 	return nil
 }

@@ -38,7 +38,7 @@ func readSecret(ctx context.Context, w World) (text string, values map[string]st
 	defer cancel()
 	out, err := w.Secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
 	if err != nil {
-		return "", nil, &failure.Fault{Step: failure.Secret, Detail: fmt.Sprintf("reading the secret that %s names, %q", secretSetting, id), Err: err,
+		return "", nil, &failure.Error{Step: failure.Secret, Detail: fmt.Sprintf("reading the secret that %s names, %q", secretSetting, id), Err: err,
 			Hint: "the function's role needs secretsmanager:GetSecretValue on it, and kms:Decrypt where it has a key of its own"}
 	}
 	text = aws.ToString(out.SecretString)
@@ -47,7 +47,7 @@ func readSecret(ctx context.Context, w World) (text string, values map[string]st
 	}
 	values, err = parseSecret(text)
 	if err != nil {
-		return "", nil, &failure.Fault{Step: failure.Secret, Detail: fmt.Sprintf("%s: the secret %q", secretSetting, id), Err: err,
+		return "", nil, &failure.Error{Step: failure.Secret, Detail: fmt.Sprintf("%s: the secret %q", secretSetting, id), Err: err,
 			Hint: `expected is a JSON object of settings, such as {"NAME":"value"}`}
 	}
 	return text, values, nil

@@ -39,12 +39,12 @@ func (b Backoff) Exhausted(attempt int) bool { return attempt >= b.Attempts }
 // Wait is how long to wait after the failed attempt (1 is the first), in whole seconds: it grows geometrically from
 // Initial to Max over the waits there are, is Max at once when the set-up is at fault, and is never shorter than what
 // the SIEM asked for.
-func (b Backoff) Wait(attempt int, f *failure.Fault) time.Duration {
+func (b Backoff) Wait(attempt int, f *failure.Error) time.Duration {
 	wait := b.grow(attempt)
 	if f == nil {
 		return wait
 	}
-	if f.Kind == failure.Held || f.Kind == failure.Denied {
+	if f.Kind == failure.Misconfigured || f.Kind == failure.Unauthorized {
 		wait = b.Max
 	}
 	return max(wait, min(f.RetryAfter, maxRetryAfter))

@@ -18,22 +18,22 @@ type report struct {
 	ended time.Time     // of the delivery
 
 	oldest      int64    // time of the delivered event that took longest; 0 when none was
-	shortened   []string // ids of events that arrived with less than the whole
+	truncated   []string // ids of events that arrived with less than the whole
 	failures    map[string]int
 	held        int // events whose set-up is at fault
 	queueErrors []error
 }
 
-func (r *report) delivered(e *event.Event, shortened bool) {
+func (r *report) delivered(e *event.Event, truncated bool) {
 	if r.oldest == 0 || e.Time < r.oldest {
 		r.oldest = e.Time
 	}
-	if shortened {
-		r.shortened = append(r.shortened, string(e.AppendID(nil)))
+	if truncated {
+		r.truncated = append(r.truncated, string(e.AppendID(nil)))
 	}
 }
 
-func (r *report) failed(f *failure.Fault) {
+func (r *report) failed(f *failure.Error) {
 	if f == nil {
 		return
 	}
@@ -41,7 +41,7 @@ func (r *report) failed(f *failure.Fault) {
 		r.failures = map[string]int{}
 	}
 	r.failures[f.Brief()]++
-	if f.Kind == failure.Held || f.Kind == failure.Denied {
+	if f.Kind == failure.Misconfigured || f.Kind == failure.Unauthorized {
 		r.held++
 	}
 }
@@ -68,7 +68,7 @@ func (b *batch) write(ctx context.Context) {
 	r := &b.report
 	values := append(make([]telemetry.Value, 0, 10),
 		count("Received", len(b.messages)), count("Delivered", delivered), count("Retried", retried),
-		count("DeadLettered", deadLettered), count("Held", r.held), count("Truncated", len(r.shortened)), count("Requests", r.Requests),
+		count("DeadLettered", deadLettered), count("Held", r.held), count("Truncated", len(r.truncated)), count("Requests", r.Requests),
 		telemetry.Value{Name: "BytesSent", Unit: telemetry.Bytes, Number: float64(r.Bytes)},
 		telemetry.Value{Name: "DeliveryMilliseconds", Unit: telemetry.Milliseconds, Number: float64(r.took.Milliseconds())},
 	)
@@ -96,8 +96,8 @@ func (b *batch) log(ctx context.Context, delivered, retried, deadLettered int) {
 		level = slog.LevelWarn
 		attrs = append(attrs, slog.Any("failures", r.failures))
 	}
-	if len(r.shortened) > 0 {
-		attrs = append(attrs, slog.Any("truncated", r.shortened))
+	if len(r.truncated) > 0 {
+		attrs = append(attrs, slog.Any("truncated", r.truncated))
 	}
 	if len(r.Warnings) > 0 {
 		level = slog.LevelWarn

@@ -53,7 +53,7 @@ type fate struct {
 	listed    bool           // SQS shall keep it
 	state     deliver.State  // Retry, Delivered; Rejected means dead letter
 	exhausted bool           // it would be tried again, had it not had all its attempts
-	fault     *failure.Fault // why it is not delivered
+	fault     *failure.Error // why it is not delivered
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
@@ -96,7 +96,7 @@ func (b *batch) prepare() {
 	for i := range b.messages {
 		m, e := &b.messages[i], &b.events[i]
 		if err := b.parser.Parse(m.Body, e); err != nil {
-			b.fates[i] = fate{state: deliver.Rejected, fault: &failure.Fault{Kind: failure.Rejected, Code: "invalid event", Err: err}}
+			b.fates[i] = fate{state: deliver.Rejected, fault: &failure.Error{Kind: failure.Rejected, Code: "invalid event", Err: err}}
 			continue
 		}
 		b.items = append(b.items, deliver.Item{Event: e, Last: b.Backoff.Exhausted(m.Receives)})
@@ -143,7 +143,7 @@ func (b *batch) decide() {
 		f := &b.fates[i]
 		f.state, f.fault = o.State, o.Fault
 		if o.State == deliver.Delivered {
-			b.report.delivered(&b.events[i], o.Shortened)
+			b.report.delivered(&b.events[i], o.Truncated)
 			continue
 		}
 		if f.fault == nil {

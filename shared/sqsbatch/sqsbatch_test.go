@@ -49,15 +49,15 @@ func TestBackoff(t *testing.T) {
 	}
 	d := b(5, 1, 300)
 	for name, c := range map[string]struct {
-		fault *failure.Fault
+		fault *failure.Error
 		want  time.Duration
 	}{
-		"held":                 {&failure.Fault{Kind: failure.Held}, 300 * time.Second},
-		"denied":               {&failure.Fault{Kind: failure.Denied}, 300 * time.Second},
-		"asked for more":       {&failure.Fault{RetryAfter: 20 * time.Second}, 20 * time.Second},
-		"asked for less":       {&failure.Fault{RetryAfter: time.Millisecond}, time.Second},
-		"asked for too much":   {&failure.Fault{RetryAfter: time.Hour}, 900 * time.Second},
-		"held, asked for more": {&failure.Fault{Kind: failure.Held, RetryAfter: 400 * time.Second}, 400 * time.Second},
+		"held":                 {&failure.Error{Kind: failure.Misconfigured}, 300 * time.Second},
+		"denied":               {&failure.Error{Kind: failure.Unauthorized}, 300 * time.Second},
+		"asked for more":       {&failure.Error{RetryAfter: 20 * time.Second}, 20 * time.Second},
+		"asked for less":       {&failure.Error{RetryAfter: time.Millisecond}, time.Second},
+		"asked for too much":   {&failure.Error{RetryAfter: time.Hour}, 900 * time.Second},
+		"held, asked for more": {&failure.Error{Kind: failure.Misconfigured, RetryAfter: 400 * time.Second}, 400 * time.Second},
 	} {
 		if got := d.Wait(1, c.fault); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -135,9 +135,9 @@ func (siem) Send(_ context.Context, b *deliver.Batch) error {
 	b.Meter.Add(len(b.Body))
 	switch id := string(b.Events[0].AppendID(nil)); {
 	case strings.HasPrefix(id, "retry"):
-		return &failure.Fault{Status: 500, Detail: `"a SIEM's words"`}
+		return &failure.Error{Status: 500, Detail: `"a SIEM's words"`}
 	case strings.HasPrefix(id, "reject"):
-		return &failure.Fault{Kind: failure.Rejected, Status: 400, Code: "6", Detail: "bad \x01 format"}
+		return &failure.Error{Kind: failure.Rejected, Status: 400, Code: "6", Detail: "bad \x01 format"}
 	}
 	return nil
 }
@@ -325,7 +325,7 @@ func (breaks) Format() deliver.Format { return deliver.Format{} }
 
 func (s breaks) Send(_ context.Context, b *deliver.Batch) error {
 	if bytes.Contains(b.Body, []byte(s.id)) {
-		return &failure.Fault{Status: 500, Detail: strings.Repeat("é", 2000)}
+		return &failure.Error{Status: 500, Detail: strings.Repeat("é", 2000)}
 	}
 	return nil
 }

@@ -45,8 +45,8 @@ func refusesCertificate(err error) bool {
 // explain makes err a fault. Where either side refuses the other's certificate it is Denied and not Held: our certificate
 // and the CA bundle may both stand in the secret, so that reading it again may mend it, and where it does not, Denied
 // comes to the same as Held.
-func (s *Sender) explain(err error) *failure.Fault {
-	f := &failure.Fault{Err: err}
+func (s *Sender) explain(err error) *failure.Error {
+	f := &failure.Error{Err: err}
 	f.Step, f.Kind, f.Hint = failure.Explain(err, s.cfg.Settings.Host, s.cfg.Settings.CABundle)
 	var (
 		verify *tls.CertificateVerificationError
@@ -56,12 +56,12 @@ func (s *Sender) explain(err error) *failure.Fault {
 	)
 	switch {
 	case errors.As(err, &verify):
-		f.Kind = failure.Denied
+		f.Kind = failure.Unauthorized
 		if errors.As(err, &name) {
 			f.Hint += ": " + s.cfg.Settings.ServerName + " sets the name to verify"
 		}
 	case refusesCertificate(err), errors.As(err, &asked):
-		f.Step, f.Kind, f.Hint = failure.TLS, failure.Denied, s.certificateHint()
+		f.Step, f.Kind, f.Hint = failure.TLS, failure.Unauthorized, s.certificateHint()
 	case f.Step == failure.TLS && !errors.As(err, &shake): // an alert on a connection that stood
 		f.Step, f.Kind, f.Hint = failure.Request, failure.Transient, ""
 	case errors.Is(err, syscall.EMSGSIZE):

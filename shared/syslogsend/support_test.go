@@ -212,9 +212,9 @@ func wantFault(t *testing.T, err error, step failure.Step, kind failure.Kind) st
 	if err == nil {
 		t.Fatalf("sent, want a fault of kind %s at %s", kind, step)
 	}
-	var f *failure.Fault
+	var f *failure.Error
 	if !errors.As(err, &f) {
-		t.Fatalf("error %T, want a *failure.Fault", err)
+		t.Fatalf("error %T, want a *failure.Error", err)
 	}
 	if f.Step != step || f.Kind != kind {
 		t.Fatalf("fault %s at %s (%v), want %s at %s", f.Kind, f.Step, f, kind, step)

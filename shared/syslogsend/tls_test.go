@@ -31,14 +31,14 @@ func TestTLSPeer(t *testing.T) {
 		"1.3, mutual":     {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(ca)},
 		"1.2, mutual":     {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(ca)},
 		"name set":        {client: func(c *Config) { c.ServerName = "collector.test" }},
-		"other name":      {client: func(c *Config) { c.ServerName = "other.test" }, kind: failure.Denied, hint: "X_NAME"},
-		"unknown CA":      {client: func(c *Config) { c.RootCAs = other.pool() }, kind: failure.Denied, hint: "X_CA"},
-		"system's CAs":    {client: func(c *Config) { c.RootCAs = nil }, kind: failure.Denied, hint: "X_CA"},
-		"1.1 only":        {server: []func(*tls.Config){version(tls.VersionTLS11)}, kind: failure.Held, hint: "versions"},
-		"1.3, missing":    {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, kind: failure.Denied, hint: "set X_CERT"},
-		"1.2, missing":    {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, kind: failure.Denied, hint: "set X_CERT"},
-		"1.3, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(other), kind: failure.Denied, hint: "certificate of X_CERT"},
-		"1.2, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(other), kind: failure.Denied, hint: "certificate of X_CERT"},
+		"other name":      {client: func(c *Config) { c.ServerName = "other.test" }, kind: failure.Unauthorized, hint: "X_NAME"},
+		"unknown CA":      {client: func(c *Config) { c.RootCAs = other.pool() }, kind: failure.Unauthorized, hint: "X_CA"},
+		"system's CAs":    {client: func(c *Config) { c.RootCAs = nil }, kind: failure.Unauthorized, hint: "X_CA"},
+		"1.1 only":        {server: []func(*tls.Config){version(tls.VersionTLS11)}, kind: failure.Misconfigured, hint: "versions"},
+		"1.3, missing":    {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, kind: failure.Unauthorized, hint: "set X_CERT"},
+		"1.2, missing":    {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, kind: failure.Unauthorized, hint: "set X_CERT"},
+		"1.3, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(other), kind: failure.Unauthorized, hint: "certificate of X_CERT"},
+		"1.2, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(other), kind: failure.Unauthorized, hint: "certificate of X_CERT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := ca.server()
@@ -84,7 +84,7 @@ func TestRefusedWithoutAnAlert(t *testing.T) {
 			cfg.ClientAuth = tls.RequestClientCert
 			p := newTLSPeer(t, cfg, func(_ *peer, _ int, c net.Conn) { hangUp(c) })
 			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() })
-			wantFault(t, send(s, "x\n"), failure.TLS, failure.Denied)
+			wantFault(t, send(s, "x\n"), failure.TLS, failure.Unauthorized)
 		})
 	}
 	t.Run("never asked", func(t *testing.T) {
@@ -130,7 +130,7 @@ func TestTLSPeerThatIsNone(t *testing.T) {
 		treat func(p *peer, n int, c net.Conn)
 		kind  failure.Kind
 	}{
-		"speaks something else": {func(_ *peer, _ int, c net.Conn) { _, _ = c.Write([]byte("220 ready to serve you\r\n")) }, failure.Held},
+		"speaks something else": {func(_ *peer, _ int, c net.Conn) { _, _ = c.Write([]byte("220 ready to serve you\r\n")) }, failure.Misconfigured},
 		"says nothing":          {(*peer).reads, failure.Transient},
 		"resets":                {func(_ *peer, _ int, c net.Conn) { reset(c) }, failure.Transient},
 	} {
@@ -169,5 +169,5 @@ func TestLateAlert(t *testing.T) {
 		ours(ca)(cfg)
 	})
 	time.AfterFunc(2*grace, func() { close(judge) })
-	wantFault(t, send(s, strings.Repeat("x", 256<<10)), failure.TLS, failure.Denied)
+	wantFault(t, send(s, strings.Repeat("x", 256<<10)), failure.TLS, failure.Unauthorized)
 }

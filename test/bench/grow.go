@@ -62,7 +62,7 @@ func (p *plan) grow(s *sink) error {
 		fmt.Fprintf(&b, " %s B |\n", digits(wire)) // of the largest batch
 	}
 	fmt.Fprintln(os.Stderr)
-	return docgen.Renew(p.growth, "measured", b.String())
+	return docgen.Update(p.growth, "measured", b.String())
 }
 
 func bytesText(n int) string {

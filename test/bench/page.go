@@ -15,9 +15,9 @@ func (p *plan) write(tables []table, profile string) error {
 		return err
 	}
 	for _, t := range tables {
-		if err := docgen.Renew(p.page, fmt.Sprintf("batch %d", t.batch), t.markdown()); err != nil {
+		if err := docgen.Update(p.page, fmt.Sprintf("batch %d", t.batch), t.markdown()); err != nil {
 			return err
 		}
 	}
-	return docgen.Renew(p.page, "profile", profile)
+	return docgen.Update(p.page, "profile", profile)
 }

@@ -55,18 +55,18 @@ func TestLargestEvents(t *testing.T) {
 	w.emptyBucket(t)
 }
 
-// whole, shortened and dead are what becomes of large events in each SIEM.
+// whole, truncated and dead are what becomes of large events in each SIEM.
 func fateOf(connector string, size int) string {
 	switch connector {
 	case "elastic", "xsiam":
 		return "whole"
 	case "sentinel":
-		return "shortened" // a column takes 64 KB
+		return "truncated" // a column takes 64 KB
 	case "qradar":
 		return "whole" // its columns are small
 	case "datadog":
 		if size > 950_000 {
-			return "shortened"
+			return "truncated"
 		}
 	case "splunk", "sumo":
 		if size > 990_000 {
@@ -101,15 +101,15 @@ func judgeLarge(t *testing.T, a *actor, event, messageID string, letters []lette
 		}
 		return
 	}
-	if in[0].Truncated != (want == "shortened") {
-		t.Errorf("the event of %d bytes is shortened: %v, want it %s", len(event), in[0].Truncated, want)
+	if in[0].Truncated != (want == "truncated") {
+		t.Errorf("the event of %d bytes is truncated: %v, want it %s", len(event), in[0].Truncated, want)
 	}
 	sum := sha256.Sum256([]byte(event))
 	standIn := fmt.Sprintf(`{"truncated":true,"bytes":%d,"sha256":"%s","class_uid":6003,"time":1773360000123,"metadata":{"uid":"%s"}}`,
 		len(event), hex.EncodeToString(sum[:]), idOf(event))
 	switch {
 	case in[0].Event == nil:
-	case want == "shortened" && string(in[0].Event) != standIn:
+	case want == "truncated" && string(in[0].Event) != standIn:
 		t.Errorf("in its place is %s, want %s", in[0].Event, standIn)
 	case want == "whole" && string(in[0].Event) != event:
 		t.Errorf("the event of %d bytes arrived with %d", len(event), len(in[0].Event))

@@ -31,10 +31,10 @@ func otherAnswerMutants() []source {
 				old: "f.RetryAfter = rateLimitWait(a.Header)", new: "",
 			}, {
 				name: "datadog-broken-success", does: "a success that broke off counts as one",
-				old: "case a.Broken != nil:\n\t\treturn false", new: "case false:",
+				old: "case a.BodyErr != nil:\n\t\treturn false", new: "case false:",
 			}, {
 				name: "datadog-403-rejected", does: "a revoked key throws events away",
-				old: "{status: http.StatusForbidden, kind: fault.Denied,", new: "{status: http.StatusForbidden, kind: fault.Rejected,",
+				old: "{status: http.StatusForbidden, kind: failure.Unauthorized,", new: "{status: http.StatusForbidden, kind: failure.Rejected,",
 			},
 		}},
 		{file: "functions/sumo/connector/response.go", mutants: []mutant{
@@ -43,10 +43,10 @@ func otherAnswerMutants() []source {
 				old: "if a.Status != http.StatusOK && a.Status != http.StatusNoContent {", new: "if !a.OK() {",
 			}, {
 				name: "sumo-silent", does: "nobody is told of a code that came with a success",
-				old: "len(bytes.TrimSpace(a.Body)) == 0 && a.Broken == nil:", new: "a.Broken == nil:",
+				old: "len(bytes.TrimSpace(a.Body)) == 0 && a.BodyErr == nil:", new: "a.BodyErr == nil:",
 			}, {
 				name: "sumo-404-rejected", does: "a replaced URL throws events away",
-				old: "{status: http.StatusNotFound, kind: fault.Held,", new: "{status: http.StatusNotFound, kind: fault.Rejected,",
+				old: "{status: http.StatusNotFound, kind: failure.Misconfigured,", new: "{status: http.StatusNotFound, kind: failure.Rejected,",
 			}, {
 				name: "sumo-code-unredacted", does: "an answer that echoes the URL's secret puts it into the log",
 				old: "return c.cfg.http.Redactor.Cut(code)", new: "return code",
@@ -92,19 +92,19 @@ func splunkMutants() []mutant {
 			old: "for i := first; i < n; i++ {", new: "for i := max(0, first-1); i < n; i++ {",
 		}, {
 			name: "refused-as-unjudged", does: "the refused event is sent again and again",
-			old: "f.Kind == fault.Rejected && i > first {", new: "f.Kind == fault.Rejected && i >= first {",
+			old: "f.Kind == failure.Rejected && i > first {", new: "f.Kind == failure.Rejected && i >= first {",
 		}, {
 			name: "neighbours-refused", does: "the events behind a refused one are refused with it",
-			old: "f.Kind == fault.Rejected && i > first {", new: "false {",
+			old: "f.Kind == failure.Rejected && i > first {", new: "false {",
 		}, {
 			name: "busy-prefix-again", does: "what a busy indexer took is sent again",
-			old: "{code: 9, kind: fault.Transient, partial: true},", new: "{code: 9, kind: fault.Transient},",
+			old: "{code: 9, kind: failure.Transient, partial: true},", new: "{code: 9, kind: failure.Transient},",
 		}, {
 			name: "warning-is-failure", does: "what HEC took with a warning is sent again and again",
-			old: "{code: 24, success: true},", new: "{code: 24, kind: fault.Transient},",
+			old: "{code: 24, success: true},", new: "{code: 24, kind: failure.Transient},",
 		}, {
 			name: "index-rejected", does: "a misspelt index throws events away",
-			old: "{code: 7, kind: fault.Held,", new: "{code: 7, kind: fault.Rejected,",
+			old: "{code: 7, kind: failure.Misconfigured,", new: "{code: 7, kind: failure.Rejected,",
 		}, {
 			name: "hec-any-success", does: "a 200 of whatever listens there counts as delivered",
 			old: "\tif !ok {\n\t\treturn judgeStatus(a)", new: "\tif !ok {\n\t\tif a.OK() {\n\t\t\treturn nil\n\t\t}\n\t\treturn judgeStatus(a)",
@@ -137,16 +137,16 @@ func elasticMutants() []mutant {
 			old: "case t.status/100 == 2 && !t.failed:", new: "case t.status/100 == 2:",
 		}, {
 			name: "broken-bulk-accepted", does: "an answer that cannot be parsed counts as a success",
-			old: "if a.Broken != nil || !readItems(a.Body, &p) {\n\t\treturn judgement{err:", new: "if !readItems(a.Body, &p) {\n\t\treturn judgement{}\n\t}\n\tif a.Broken != nil {\n\t\treturn judgement{err:",
+			old: "if a.BodyErr != nil || !readItems(a.Body, &p) {\n\t\treturn judgement{err:", new: "if !readItems(a.Body, &p) {\n\t\treturn judgement{}\n\t}\n\tif a.BodyErr != nil {\n\t\treturn judgement{err:",
 		}, {
 			name: "verdicts-shifted", does: "the event behind a refused one is the dead letter",
 			old: "p.verdicts[i] = p.verdict(t)", new: "p.verdicts[min(i+1, p.of-1)] = p.verdict(t)",
 		}, {
 			name: "missing-index-rejected", does: "a missing index throws events away",
-			old: "case item && status == http.StatusNotFound:\n\t\treturn fault.Held", new: "case item && status == http.StatusNotFound:\n\t\treturn fault.Rejected",
+			old: "case item && status == http.StatusNotFound:\n\t\treturn failure.Misconfigured", new: "case item && status == http.StatusNotFound:\n\t\treturn failure.Rejected",
 		}, {
 			name: "reason-unredacted", does: "a reason that echoes the key puts it into the dead letter",
-			old: "fault.Quote(p.redactor.Cut(reason))", new: "fault.Quote(reason)",
+			old: "failure.Quote(p.redactor.Cut(reason))", new: "failure.Quote(reason)",
 		},
 	}
 }
@@ -155,10 +155,10 @@ func sentinelMutants() []mutant {
 	return []mutant{
 		{
 			name: "stream-rejected", does: "a misspelt stream throws events away",
-			old: "case c == codeInvalidStream && kind == fault.Rejected:\n\t\treturn a.Fault(fault.Held,", new: "case c == codeInvalidStream && kind == fault.Rejected:\n\t\treturn a.Fault(fault.Rejected,",
+			old: "case c == codeInvalidStream && kind == failure.Rejected:\n\t\treturn a.Fault(failure.Misconfigured,", new: "case c == codeInvalidStream && kind == failure.Rejected:\n\t\treturn a.Fault(failure.Rejected,",
 		}, {
 			name: "token-refusal-rejected", does: "an expired client secret throws events away",
-			old: "case kind == fault.Rejected && g.Error != \"\":\n\t\tkind = fault.Denied", new: "case kind == fault.Rejected && g.Error != \"\":\n\t\tkind = fault.Rejected",
+			old: "case kind == failure.Rejected && g.Error != \"\":\n\t\tkind = failure.Unauthorized", new: "case kind == failure.Rejected && g.Error != \"\":\n\t\tkind = failure.Rejected",
 		}, {
 			name: "token-in-fault", does: "an access token stands in the dead letter",
 			old: "a.Body = nil // whatever", new: "// whatever",

@@ -30,7 +30,7 @@ func engineMutants() []mutant {
 			old: "clear(outcomes)\n", new: "",
 		}, {
 			name: "verdicts-too-few", does: "an answer with too few verdicts is taken",
-			old: "len(p.Verdicts) != len(r.sent)", new: "len(p.Verdicts) > len(r.sent)",
+			old: "len(p.Results) != len(r.sent)", new: "len(p.Results) > len(r.sent)",
 		}, {
 			name: "partial-takes-all-before", does: "one accepted record makes those before it accepted",
 			old: "r.accept(items[n : n+1])", new: "r.accept(items[:n+1])",
@@ -39,7 +39,7 @@ func engineMutants() []mutant {
 			old: "again = append(again, i)", new: "_ = again",
 		}, {
 			name: "secret-not-reread", does: "a refused credential is not renewed",
-			old: "case f.Kind == fault.Denied && !r.renewed:", new: "case false:",
+			old: "case f.Kind == failure.Unauthorized && !r.renewed:", new: "case false:",
 		}, {
 			name: "renewed-forever", does: "a credential is renewed again and again",
 			old: "r.renewed = true\n", new: "if r.meter.Requests > 50 {\nr.renewed = true\n}\nr.meter.Requests++\n",
@@ -71,14 +71,14 @@ func packMutants() []mutant {
 			name: "time-not-looked-at", does: "requests are begun after the time is up",
 			old: "if err := r.ctx.Err(); err != nil {", new: "if err := r.ctx.Err(); err != nil && false {",
 		}, {
-			name: "shortened-forgotten", does: "a shortened event counts as a whole one",
-			old: "Outcome{State: Delivered, Shortened: r.outcomes[i].Shortened}", new: "Outcome{State: Delivered}",
+			name: "truncated-forgotten", does: "a truncated event counts as a whole one",
+			old: "Outcome{State: Delivered, Truncated: r.outcomes[i].Truncated}", new: "Outcome{State: Delivered}",
 		}, {
 			name: "outage-asked-again", does: "every request of a batch waits for a SIEM that is down",
 			old: "return f.Status == 0 || f.Status == unavailable", new: "return false",
 		}, {
 			name: "throttled-asked-again", does: "a SIEM that asks for less gets the rest of the batch",
-			old: "case fault.Throttled, fault.Denied, fault.Held:\n\t\treturn true", new: "case fault.Throttled, fault.Denied, fault.Held:\n\t\treturn false",
+			old: "case failure.Throttled, failure.Unauthorized, failure.Misconfigured:\n\t\treturn true", new: "case failure.Throttled, failure.Unauthorized, failure.Misconfigured:\n\t\treturn false",
 		}, {
 			name: "run-state-leaks", does: "the next batch does not renew its credential, since the last one did",
 			old: "*r = run{\n", new: "*r = run{renewed: r.renewed,\n",

@@ -11,7 +11,7 @@ func eventMutants() []source {
 				name: "hash-id-short", does: "two events share an id sooner than they should",
 				old: "const idHashDigits = 32", new: "const idHashDigits = 16",
 			}, {
-				name: "shortened-hash-wrong", does: "a shortened event cannot be found by its hash",
+				name: "truncated-hash-wrong", does: "a truncated event cannot be found by its hash",
 				old: "sum := sha256.Sum256(e.Body)\n\tdst = append(dst, `{\"trunc", new: "sum := sha256.Sum256(e.AppendCompact([]byte(\" \")))\n\tdst = append(dst, `{\"trunc",
 			},
 		}},

@@ -108,10 +108,10 @@ func backoffMutants() []mutant {
 			old: "return attempt >= b.Attempts", new: "return attempt > b.Attempts",
 		}, {
 			name: "held-as-retry", does: "the attempts are over before an operator can mend the configuration",
-			old: "f.Kind == fault.Held || f.Kind == fault.Denied", new: "f.Kind == fault.Denied",
+			old: "f.Kind == failure.Misconfigured || f.Kind == failure.Unauthorized", new: "f.Kind == failure.Unauthorized",
 		}, {
 			name: "denied-as-retry", does: "the attempts are over before an operator can mend the credential",
-			old: "f.Kind == fault.Held || f.Kind == fault.Denied", new: "f.Kind == fault.Held",
+			old: "f.Kind == failure.Misconfigured || f.Kind == failure.Unauthorized", new: "f.Kind == failure.Misconfigured",
 		}, {
 			name: "retry-after-forgotten", does: "a SIEM that asks for ten minutes is asked again after one second",
 			old: "return max(wait, min(f.RetryAfter, maxRetryAfter))", new: "return wait",

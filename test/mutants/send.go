@@ -9,7 +9,7 @@ func sendMutants() []source {
 				old: "cfg.ServerName = host", new: "cfg.ServerName, cfg.InsecureSkipVerify = host, true",
 			}, {
 				name: "handshake-unmarked", does: "a handshake that hangs is blamed on the request",
-				old: "return nil, &netfault.HandshakeError{Err: err}", new: "return nil, (&netfault.HandshakeError{Err: err}).Err",
+				old: "return nil, &failure.HandshakeError{Err: err}", new: "return nil, (&failure.HandshakeError{Err: err}).Err",
 			},
 		}},
 		{file: "shared/httpsend/body.go", mutants: []mutant{{
@@ -30,16 +30,16 @@ func sendMutants() []source {
 		{file: "shared/failure/network.go", tests: []string{"shared/httpsend", "shared/syslogsend"}, mutants: []mutant{
 			{
 				name: "certificate-as-retry", does: "the attempts are over before an operator can mend the CA bundle",
-				old: "return fault.TLS, fault.Held, certificateHint(", new: "return fault.TLS, fault.Transient, certificateHint(",
+				old: "return failure.TLS, failure.Misconfigured, certificateHint(", new: "return failure.TLS, failure.Transient, certificateHint(",
 			}, {
 				name: "dns-as-connect", does: "the check blames the firewall for a wrong name",
-				old: "return fault.DNS, fault.Transient", new: "return fault.Connect, fault.Transient",
+				old: "return failure.DNS, failure.Transient", new: "return failure.Connect, failure.Transient",
 			}, {
 				name: "handshake-as-request", does: "the check blames the SIEM for what stands before it",
-				old: "return fault.TLS, fault.Transient, \"the TLS handshake did not", new: "return fault.Request, fault.Transient, \"the TLS handshake did not",
+				old: "return failure.TLS, failure.Transient, \"the TLS handshake did not", new: "return failure.Request, failure.Transient, \"the TLS handshake did not",
 			}, {
 				name: "not-tls-as-retry", does: "a wrong port is retried as an outage",
-				old: "return fault.TLS, fault.Held, \"what listens", new: "return fault.TLS, fault.Transient, \"what listens",
+				old: "return failure.TLS, failure.Misconfigured, \"what listens", new: "return failure.TLS, failure.Transient, \"what listens",
 			},
 		}},
 	}
@@ -100,28 +100,28 @@ func httpAnswerMutants() []mutant {
 	return []mutant{
 		{
 			name: "unknown-status-rejected", does: "an answer nobody knows throws the event away",
-			old: "\t\treturn fault.Held\n\t}\n\treturn fault.Transient\n}", new: "\t\treturn fault.Held\n\t}\n\treturn fault.Rejected\n}",
+			old: "\t\treturn failure.Misconfigured\n\t}\n\treturn failure.Transient\n}", new: "\t\treturn failure.Misconfigured\n\t}\n\treturn failure.Rejected\n}",
 		}, {
 			name: "redirect-as-retry", does: "a moved SIEM uses up the attempts",
-			old: "if status/100 == 3 {\n\t\treturn fault.Held", new: "if status/100 == 3 {\n\t\treturn fault.Transient",
+			old: "if status/100 == 3 {\n\t\treturn failure.Misconfigured", new: "if status/100 == 3 {\n\t\treturn failure.Transient",
 		}, {
 			name: "too-large-rejected", does: "a request that is too large throws its events away",
-			old: "return fault.TooLarge", new: "return fault.Rejected",
+			old: "return failure.TooLarge", new: "return failure.Rejected",
 		}, {
 			name: "throttled-as-transient", does: "a SIEM that asks for less gets more",
-			old: "return fault.Throttled", new: "return fault.Transient",
+			old: "return failure.Throttled", new: "return failure.Transient",
 		}, {
 			name: "forbidden-as-rejected", does: "a credential that expired throws events away",
-			old: "case http.StatusUnauthorized, http.StatusForbidden:\n\t\treturn fault.Denied", new: "case http.StatusUnauthorized, http.StatusForbidden:\n\t\treturn fault.Rejected",
+			old: "case http.StatusUnauthorized, http.StatusForbidden:\n\t\treturn failure.Unauthorized", new: "case http.StatusUnauthorized, http.StatusForbidden:\n\t\treturn failure.Rejected",
 		}, {
 			name: "not-found-as-rejected", does: "a wrong path throws events away",
-			old: "http.StatusUnsupportedMediaType:\n\t\treturn fault.Held", new: "http.StatusUnsupportedMediaType:\n\t\treturn fault.Rejected",
+			old: "http.StatusUnsupportedMediaType:\n\t\treturn failure.Misconfigured", new: "http.StatusUnsupportedMediaType:\n\t\treturn failure.Rejected",
 		}, {
 			name: "retry-after-date-unread", does: "a SIEM that names a time is asked again at once",
 			old: "at, err := http.ParseTime(value)", new: "at, err := time.Parse(time.RFC3339, value)",
 		}, {
 			name: "answer-not-redacted", does: "a SIEM that echoes the credential puts it into the dead letter",
-			old: "fault.Quote(a.client.cut(body, a.secret))", new: "fault.Quote(body)",
+			old: "failure.Quote(a.client.cut(body, a.secret))", new: "failure.Quote(body)",
 		}, {
 			name: "network-error-not-redacted", does: "a URL that is a credential stands in the error",
 			old: "if cut := c.cut(text, own); cut != text {", new: "if cut := c.cut(text, own); false {",

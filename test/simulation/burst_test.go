@@ -37,7 +37,7 @@ func TestBurst(t *testing.T) {
 		})
 	}
 	if *update != "" && !t.Failed() {
-		docgen.Hold(t, *update, "burst", table.String(), true)
+		docgen.Check(t, *update, "burst", table.String(), true)
 	}
 }
 

@@ -51,7 +51,7 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	if *update != "" && !t.Failed() {
-		docgen.Hold(t, *update, "simulation", r.table(), true)
+		docgen.Check(t, *update, "simulation", r.table(), true)
 	}
 }
 

@@ -50,7 +50,7 @@ type books struct {
 	twice     map[cause]int
 	altered   []string
 	changed   int // how many were altered
-	standins  int // shortened stand-ins, which the SIEM's limits demand
+	standins  int // truncated stand-ins, which the SIEM's limits demand
 	progress  chan struct{}
 }
 
@@ -237,7 +237,7 @@ func (b *balance) sum(o balance) {
 	b.again += o.again
 }
 
-// strange is what came altered, a few of them in words, and how many came shortened.
+// strange is what came altered, a few of them in words, and how many came truncated.
 func (b *books) strange() (altered []string, changed, standins int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

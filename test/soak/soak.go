@@ -61,7 +61,7 @@ func soakAndReport(ctx context.Context, o options) (err error) {
 	}
 	r.print(o.out)
 	if o.page != "" {
-		if err := docgen.Renew(o.page, "soak", r.markdown()); err != nil {
+		if err := docgen.Update(o.page, "soak", r.markdown()); err != nil {
 			return err
 		}
 	}

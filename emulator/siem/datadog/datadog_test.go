@@ -226,7 +226,7 @@ func TestConnector(t *testing.T) {
 		fmt.Sprintf(`{"time":%d,"metadata":{"uid":"large"},"pad":%q}`, young, strings.Repeat("y", 1_000_000)))
 	s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "old" }})
 	for i, o := range connectortest.Deliver(t, c, events...) {
-		if want := i == 200; (o.State == deliver.Rejected) != want || o.Shortened != (i == 201) {
+		if want := i == 200; (o.State == deliver.Rejected) != want || o.Truncated != (i == 201) {
 			t.Errorf("event %d: %+v", i, o)
 		}
 	}

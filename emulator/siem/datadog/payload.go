@@ -60,7 +60,7 @@ func (s *Simulator) take(body []byte) siem.Answer {
 }
 
 // identify gives the id of the event in an entry, and whether a stand-in came in its place.
-func identify(e entry) (id string, shortened bool) {
+func identify(e entry) (id string, truncated bool) {
 	if e.Message == nil {
 		return "", false
 	}

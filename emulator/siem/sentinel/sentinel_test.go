@@ -351,8 +351,8 @@ func TestConnector(t *testing.T) {
 	from := &source{t: t, s: s, current: open(t, s)}
 	bodies := events(99)
 	bodies = append(bodies, []byte(`{"time":1773360000123,"metadata":{"uid":"big"},"x":"`+strings.Repeat("x", 70_000)+`"}`))
-	if n, outcomes := deliverAll(t, from, bodies); n != 100 || !outcomes[99].Shortened {
-		t.Errorf("delivered %d of 100, the large one shortened: %v", n, outcomes[99].Shortened)
+	if n, outcomes := deliverAll(t, from, bodies); n != 100 || !outcomes[99].Truncated {
+		t.Errorf("delivered %d of 100, the large one truncated: %v", n, outcomes[99].Truncated)
 	}
 	for i, a := range s.Accepted()[:99] {
 		if !bytes.Equal(a.Event, bodies[i]) {

@@ -72,7 +72,7 @@ func (c *connector) Format() deliver.Format {
 
 // Append implements deliver.Connector: a log entry with the event as its message, or with what stands in the event's
 // place where the entry would be larger than Datadog keeps.
-func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	start := len(dst)
 	dst = append(dst, c.prefix...)
 	message := len(dst)
@@ -80,7 +80,7 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened
 	if len(dst)-start <= maxEntryBytes {
 		return dst, false, nil
 	}
-	dst = jsonscan.AppendQuoted(dst[:message], e.AppendShortened(nil))
+	dst = jsonscan.AppendQuoted(dst[:message], e.AppendTruncated(nil))
 	return c.appendEnd(dst, e), true, nil
 }
 

@@ -122,7 +122,7 @@ func TestPage(t *testing.T) {
 	}
 	s := newIntake(t, accept)
 	c := open(configure(t, s.URL, map[string]string{"DATADOG_TAGS": "env:production"}))
-	if o := send(t, c, parse(t, body)); o[0].State != deliver.Delivered || o[0].Shortened {
+	if o := send(t, c, parse(t, body)); o[0].State != deliver.Delivered || o[0].Truncated {
 		t.Fatalf("outcome %+v", o[0])
 	}
 	if got := append(s.bodies[0], '\n'); !bytes.Equal(got, want) {
@@ -153,7 +153,7 @@ func TestEveryEventArrivesAsItWas(t *testing.T) {
 		events = append(events, parse(t, g.Next()))
 	}
 	for i, o := range send(t, c, events...) {
-		if o.State != deliver.Delivered || o.Shortened {
+		if o.State != deliver.Delivered || o.Truncated {
 			t.Fatalf("event %d: %+v", i, o)
 		}
 	}
@@ -183,17 +183,17 @@ func TestEntryLimit(t *testing.T) {
 	c := open(configure(t, "http://127.0.0.1:1", map[string]string{"DATADOG_EVENT_TIME": "true"}))
 	c.client = clientAt(c.cfg, time.UnixMilli(1741824000123))
 	e := sized(t, c, maxEntryBytes)
-	record, shortened, err := c.Append([]byte("before"), e)
-	if err != nil || shortened || len(record)-len("before") != maxEntryBytes {
-		t.Errorf("at the limit: %d bytes, shortened %v, %v", len(record), shortened, err)
+	record, truncated, err := c.Append([]byte("before"), e)
+	if err != nil || truncated || len(record)-len("before") != maxEntryBytes {
+		t.Errorf("at the limit: %d bytes, truncated %v, %v", len(record), truncated, err)
 	}
 	e = sized(t, c, maxEntryBytes+1)
-	record, shortened, err = c.Append([]byte("before"), e)
+	record, truncated, err = c.Append([]byte("before"), e)
 	var got entry
-	if err != nil || !shortened || !bytes.HasPrefix(record, []byte("before")) || json.Unmarshal(record[len("before"):], &got) != nil {
-		t.Fatalf("over the limit: %.200s, shortened %v, %v", record, shortened, err)
+	if err != nil || !truncated || !bytes.HasPrefix(record, []byte("before")) || json.Unmarshal(record[len("before"):], &got) != nil {
+		t.Fatalf("over the limit: %.200s, truncated %v, %v", record, truncated, err)
 	}
-	if want := string(e.AppendShortened(nil)); got.Message != want || got.Timestamp == nil || got.Service != "arbitex" {
+	if want := string(e.AppendTruncated(nil)); got.Message != want || got.Timestamp == nil || got.Service != "arbitex" {
 		t.Errorf("over the limit: %+v, want the message %s", got, want)
 	}
 }
@@ -290,12 +290,12 @@ func FuzzAppend(f *testing.F) {
 			return
 		}
 		c := open(config{service: service, tags: joinTags(tags, service), source: service, host: service})
-		record, shortened, err := c.Append(nil, e)
+		record, truncated, err := c.Append(nil, e)
 		var got entry
-		if err != nil || json.Unmarshal(record, &got) != nil || len(record) > maxEntryBytes && !shortened {
-			t.Fatalf("%d bytes, shortened %v, %v: %.500q", len(record), shortened, err, record)
+		if err != nil || json.Unmarshal(record, &got) != nil || len(record) > maxEntryBytes && !truncated {
+			t.Fatalf("%d bytes, truncated %v, %v: %.500q", len(record), truncated, err, record)
 		}
-		if want := string(e.AppendCompact(nil)); got.Message != want && !shortened {
+		if want := string(e.AppendCompact(nil)); got.Message != want && !truncated {
 			t.Errorf("the message is %q, want %q", got.Message, want)
 		}
 		if got.Service != service || got.Source != service || got.Host != service || !strings.HasSuffix(got.Tags, "service:"+service) {

@@ -24,17 +24,17 @@ const notTheIntake = "DATADOG_SITE or DATADOG_INTAKE_URL does not lead to a log 
 // it means everywhere. https://docs.datadoghq.com/api/latest/logs/#send-logs
 var meanings = [...]meaning{
 	{status: http.StatusBadRequest, kind: failure.Rejected},
-	{status: http.StatusUnauthorized, kind: failure.Denied, hint: "DATADOG_API_KEY is needed: something on the way takes it away"},
-	{status: http.StatusForbidden, kind: failure.Denied, hint: "DATADOG_API_KEY is not good at this site: check the key and DATADOG_SITE"},
-	{status: http.StatusNotFound, kind: failure.Held, hint: notTheIntake},
-	{status: http.StatusMethodNotAllowed, kind: failure.Held, hint: notTheIntake},
+	{status: http.StatusUnauthorized, kind: failure.Unauthorized, hint: "DATADOG_API_KEY is needed: something on the way takes it away"},
+	{status: http.StatusForbidden, kind: failure.Unauthorized, hint: "DATADOG_API_KEY is not good at this site: check the key and DATADOG_SITE"},
+	{status: http.StatusNotFound, kind: failure.Misconfigured, hint: notTheIntake},
+	{status: http.StatusMethodNotAllowed, kind: failure.Misconfigured, hint: notTheIntake},
 	{status: http.StatusRequestTimeout, kind: failure.Transient},
 	{status: http.StatusRequestEntityTooLarge, kind: failure.TooLarge},
 	{status: http.StatusTooManyRequests, kind: failure.Throttled},
 }
 
 // judge turns the intake's answer into a verdict on the whole request: Datadog says nothing of single entries.
-func judge(a *httpsend.Answer) error {
+func judge(a *httpsend.Response) error {
 	if a.OK() {
 		if understood(a) {
 			return nil
@@ -55,7 +55,7 @@ func judge(a *httpsend.Answer) error {
 
 // judgeProbe judges the answer to an array of nothing. Datadog looks at the key first, so that whatever it says of the
 // array proves the key: it may take nothing, or refuse it as no payload.
-func judgeProbe(a *httpsend.Answer) error {
+func judgeProbe(a *httpsend.Response) error {
 	if r, ok := parseReply(a.Body); a.Status == http.StatusBadRequest && ok && len(r.Errors) > 0 {
 		return nil
 	}
@@ -79,9 +79,9 @@ func parseReply(body []byte) (r reply, ok bool) {
 
 // understood tells whether a success is one of Datadog's: 202, as a rule with {}, or the same said otherwise by a proxy in
 // its place. A page of something else that listens there is not, nor is a 200 without a word, which anything may give.
-func understood(a *httpsend.Answer) bool {
+func understood(a *httpsend.Response) bool {
 	switch {
-	case a.Broken != nil:
+	case a.BodyErr != nil:
 		return false
 	case string(a.Body) == "{}":
 		return true

@@ -49,11 +49,11 @@ func TestAnswers(t *testing.T) {
 		{name: "a success with errors", status: 202, body: `{"errors":[{"title":"Bad"}]}`, want: failure.Transient},
 		{name: "an endless success", status: 202, body: strings.Repeat(" ", 70<<10), want: failure.Transient},
 		{name: "a bad payload", status: 400, body: `{"errors":[{"status":"400","title":"Bad Request","detail":"Invalid JSON"}]}`, want: failure.Rejected},
-		{name: "no key", status: 401, body: forbidden, want: failure.Denied, hint: "DATADOG_API_KEY"},
-		{name: "a wrong key", status: 403, body: forbidden, want: failure.Denied, hint: "DATADOG_SITE"},
-		{name: "a wrong address", status: 404, want: failure.Held, hint: "DATADOG_INTAKE_URL"},
-		{name: "a wrong method", status: 405, want: failure.Held, hint: "DATADOG_INTAKE_URL"},
-		{name: "a redirect", status: 301, header: map[string]string{"Location": "https://other.example.com/secret"}, want: failure.Held, hint: `"other.example.com"`},
+		{name: "no key", status: 401, body: forbidden, want: failure.Unauthorized, hint: "DATADOG_API_KEY"},
+		{name: "a wrong key", status: 403, body: forbidden, want: failure.Unauthorized, hint: "DATADOG_SITE"},
+		{name: "a wrong address", status: 404, want: failure.Misconfigured, hint: "DATADOG_INTAKE_URL"},
+		{name: "a wrong method", status: 405, want: failure.Misconfigured, hint: "DATADOG_INTAKE_URL"},
+		{name: "a redirect", status: 301, header: map[string]string{"Location": "https://other.example.com/secret"}, want: failure.Misconfigured, hint: `"other.example.com"`},
 		{name: "a time-out", status: 408, want: failure.Transient},
 		{name: "too large", status: 413, want: failure.TooLarge},
 		{name: "too much", status: 429, want: failure.Throttled},
@@ -184,7 +184,7 @@ func TestCheckOfAHostThatIsAway(t *testing.T) {
 // TestAnswerTable compares the README's table with what the code does.
 func TestAnswerTable(t *testing.T) {
 	words := map[failure.Kind]string{
-		failure.Transient: "retry", failure.Throttled: "retry", failure.Denied: "held", failure.Held: "held",
+		failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "held", failure.Misconfigured: "held",
 		failure.TooLarge: "split", failure.Rejected: "rejected",
 	}
 	var rows [][]string
@@ -240,7 +240,7 @@ func FuzzAnswer(f *testing.F) {
 }
 
 // anAnswer is an answer from a server, to be changed: only the client makes them.
-func anAnswer(tb testing.TB) httpsend.Answer {
+func anAnswer(tb testing.TB) httpsend.Response {
 	tb.Helper()
 	s := newIntake(tb, accept)
 	c := open(configure(tb, s.URL, nil))

@@ -62,7 +62,7 @@ func (c *connector) checkPrivileges(ctx context.Context) error {
 
 // forbidden is a key that is known and must not do what is needed.
 func forbidden(hint string) error {
-	return &failure.Fault{Kind: failure.Denied, Step: failure.Auth, Detail: "the API key may not write to ELASTIC_INDEX", Hint: hint}
+	return &failure.Error{Kind: failure.Unauthorized, Step: failure.Auth, Detail: "the API key may not write to ELASTIC_INDEX", Hint: hint}
 }
 
 // ask makes a request of the check, and decodes its answer into v.
@@ -75,8 +75,8 @@ func (c *connector) ask(ctx context.Context, r httpsend.Request, v any) error {
 	if !a.OK() {
 		return judgeRefusal(a)
 	}
-	if a.Broken != nil || json.Unmarshal(a.Body, v) != nil {
-		return a.Fault(failure.Held, "", notElasticsearch)
+	if a.BodyErr != nil || json.Unmarshal(a.Body, v) != nil {
+		return a.Fault(failure.Misconfigured, "", notElasticsearch)
 	}
 	return nil
 }

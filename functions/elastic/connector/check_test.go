@@ -49,19 +49,19 @@ func TestCheck(t *testing.T) {
 		{"all, and nothing more said", "index", func(c *cluster) { c.may = `{"has_all_requested":true}` }, 0, "", ""},
 		{"create", "index", func(c *cluster) { c.may = may(true, true, false) }, 0, "", ""},
 		{"create_doc for a data stream", "create", func(c *cluster) { c.may = may(true, false, false) }, 0, "", ""},
-		{"create_doc for an index", "index", func(c *cluster) { c.may = may(true, false, false) }, failure.Denied, failure.Auth, "ELASTIC_OP_TYPE=create"},
-		{"none", "create", func(c *cluster) { c.may = may(false, false, false) }, failure.Denied, failure.Auth, "create_doc"},
-		{"privileges are no object", "index", func(c *cluster) { c.may = `[]` }, failure.Held, failure.Request, "ELASTIC_URL"},
-		{"privileges refused", "index", func(c *cluster) { c.mayStatus, c.may = 403, `{"error":{"type":"security_exception"}}` }, failure.Denied, failure.Auth, "ELASTIC_API_KEY"},
+		{"create_doc for an index", "index", func(c *cluster) { c.may = may(true, false, false) }, failure.Unauthorized, failure.Auth, "ELASTIC_OP_TYPE=create"},
+		{"none", "create", func(c *cluster) { c.may = may(false, false, false) }, failure.Unauthorized, failure.Auth, "create_doc"},
+		{"privileges are no object", "index", func(c *cluster) { c.may = `[]` }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
+		{"privileges refused", "index", func(c *cluster) { c.mayStatus, c.may = 403, `{"error":{"type":"security_exception"}}` }, failure.Unauthorized, failure.Auth, "ELASTIC_API_KEY"},
 		{"key refused", "index", func(c *cluster) {
 			c.whoStatus, c.who = 401, `{"error":{"type":"security_exception","reason":"`+encodedKey+`"}}`
-		}, failure.Denied, failure.Auth, "ELASTIC_API_KEY"},
-		{"not Elasticsearch", "index", func(c *cluster) { c.whoStatus, c.who = 404, `` }, failure.Held, failure.Request, "ELASTIC_URL"},
-		{"a page", "index", func(c *cluster) { c.who = `<html>` }, failure.Held, failure.Request, "ELASTIC_URL"},
+		}, failure.Unauthorized, failure.Auth, "ELASTIC_API_KEY"},
+		{"not Elasticsearch", "index", func(c *cluster) { c.whoStatus, c.who = 404, `` }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
+		{"a page", "index", func(c *cluster) { c.who = `<html>` }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
 		{"no security", "index", func(c *cluster) {
 			c.whoStatus, c.who = 400, `{"error":"no handler found for uri [/_security/_authenticate] and method [GET]"}`
-		}, failure.Held, failure.Request, "ELASTIC_URL"},
-		{"redirect", "index", func(c *cluster) { c.whoStatus = 302 }, failure.Held, failure.Request, "ELASTIC_URL"},
+		}, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
+		{"redirect", "index", func(c *cluster) { c.whoStatus = 302 }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
 		{"busy", "index", func(c *cluster) { c.whoStatus = 503 }, failure.Transient, failure.Request, "-"},
 	} {
 		simulated := good
@@ -110,7 +110,7 @@ func TestCheckAsks(t *testing.T) {
 func TestCheckNamesTheStep(t *testing.T) {
 	rec := record(t, accept)
 	env := rec.env(map[string]string{"ELASTIC_TLS_CA_BUNDLE": ""})
-	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.TLS || f.Kind != failure.Held || !strings.Contains(f.Hint, "ELASTIC_TLS_CA_BUNDLE") {
+	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.TLS || f.Kind != failure.Misconfigured || !strings.Contains(f.Hint, "ELASTIC_TLS_CA_BUNDLE") {
 		t.Errorf("unknown CA: %+v", f)
 	}
 	rec.Close()

@@ -81,13 +81,13 @@ func TestConformanceCreate(t *testing.T) {
 func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }
 
 // does is what becomes of records, in the words of the README's table.
-func does(f *failure.Fault) string {
+func does(f *failure.Error) string {
 	if f == nil {
 		return "delivered"
 	}
 	return map[failure.Kind]string{
-		failure.Transient: "retry", failure.Throttled: "retry", failure.Denied: "held", failure.Held: "held",
-		failure.TooLarge: "split", failure.Rejected: "rejected", failure.Unjudged: "sent again",
+		failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "held", failure.Misconfigured: "held",
+		failure.TooLarge: "split", failure.Rejected: "rejected", failure.Unprocessed: "sent again",
 	}[f.Kind]
 }
 

@@ -103,7 +103,7 @@ func (c *connector) Format() deliver.Format {
 }
 
 // Append implements deliver.Connector: the action line, and the event's own bytes behind "@timestamp".
-func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	if c.stream.Load() {
 		dst = append(dst, c.create...)
 	} else {

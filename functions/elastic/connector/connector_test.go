@@ -123,7 +123,7 @@ func TestPage(t *testing.T) {
 	second := strings.Replace(string(page), `"version"`, `"uid": "evt_1", "version"`, 1)
 	second = strings.Replace(second, `"class_uid"`, `"@timestamp": 1741824000123, "class_uid"`, 1)
 	for _, o := range deliverAll(t, c, string(page), second) {
-		if o.State != deliver.Delivered || o.Shortened {
+		if o.State != deliver.Delivered || o.Truncated {
 			t.Fatalf("outcome %+v", o)
 		}
 	}
@@ -187,10 +187,10 @@ func TestAppend(t *testing.T) {
 	} {
 		c := open(t, map[string]string{"ELASTIC_URL": "https://h", "ELASTIC_API_KEY": "k", "ELASTIC_INDEX": "logs-ä"})
 		for _, op := range []string{"index", "create"} {
-			record, shortened, err := c.Append([]byte("before"), connectortest.Parse(t, test.event))
+			record, truncated, err := c.Append([]byte("before"), connectortest.Parse(t, test.event))
 			action, source, _ := strings.Cut(strings.TrimPrefix(string(record), "before"), "\n")
-			if err != nil || shortened {
-				t.Fatalf("%s: shortened %t, %v", test.name, shortened, err)
+			if err != nil || truncated {
+				t.Fatalf("%s: truncated %t, %v", test.name, truncated, err)
 			}
 			if want := `{"` + op + `":{"_index":"logs-ä","_id":` + test.id + `}}`; test.id != "" && action != want {
 				t.Errorf("%s: action %s, want %s", test.name, action, want)

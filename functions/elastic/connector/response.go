@@ -29,29 +29,29 @@ type meaning struct {
 // An error that is not here is judged by its status.
 // https://www.elastic.co/docs/troubleshoot/elasticsearch
 var meanings = [...]meaning{
-	{code: "illegal_argument_exception", words: "op_type of create", kind: failure.Unjudged, hint: "ELASTIC_INDEX is a data stream, which takes only the action create"},
-	{code: "illegal_argument_exception", words: "pipeline with id [", kind: failure.Held, hint: "the pipeline ELASTIC_PIPELINE does not exist"},
-	{code: "illegal_argument_exception", words: "no write index is defined for alias", kind: failure.Held, hint: "the alias ELASTIC_INDEX has no write index"},
-	{code: "illegal_argument_exception", words: "backing indices is disallowed", kind: failure.Held, hint: "ELASTIC_INDEX must name the data stream, not an index behind it"},
-	{code: "invalid_index_name_exception", kind: failure.Held, hint: "Elasticsearch takes no index of the name ELASTIC_INDEX"},
-	{code: "index_closed_exception", kind: failure.Held, hint: "the index ELASTIC_INDEX is closed"},
-	{code: "validation_exception", kind: failure.Held, hint: "the cluster refuses to create the index ELASTIC_INDEX"},
-	{words: "no handler found for uri", kind: failure.Held, hint: "ELASTIC_URL must be the base URL of Elasticsearch, without the path of an API"},
+	{code: "illegal_argument_exception", words: "op_type of create", kind: failure.Unprocessed, hint: "ELASTIC_INDEX is a data stream, which takes only the action create"},
+	{code: "illegal_argument_exception", words: "pipeline with id [", kind: failure.Misconfigured, hint: "the pipeline ELASTIC_PIPELINE does not exist"},
+	{code: "illegal_argument_exception", words: "no write index is defined for alias", kind: failure.Misconfigured, hint: "the alias ELASTIC_INDEX has no write index"},
+	{code: "illegal_argument_exception", words: "backing indices is disallowed", kind: failure.Misconfigured, hint: "ELASTIC_INDEX must name the data stream, not an index behind it"},
+	{code: "invalid_index_name_exception", kind: failure.Misconfigured, hint: "Elasticsearch takes no index of the name ELASTIC_INDEX"},
+	{code: "index_closed_exception", kind: failure.Misconfigured, hint: "the index ELASTIC_INDEX is closed"},
+	{code: "validation_exception", kind: failure.Misconfigured, hint: "the cluster refuses to create the index ELASTIC_INDEX"},
+	{words: "no handler found for uri", kind: failure.Misconfigured, hint: "ELASTIC_URL must be the base URL of Elasticsearch, without the path of an API"},
 }
 
 // statusKind is what a status means without more; item tells whether it is an item's or a request's.
 func statusKind(status int, item bool) (kind failure.Kind, hint string) {
 	switch {
 	case item && status == http.StatusUnauthorized, item && status == http.StatusForbidden:
-		return failure.Held, "the index ELASTIC_INDEX is blocked, or the API key may not write to it or not create it"
+		return failure.Misconfigured, "the index ELASTIC_INDEX is blocked, or the API key may not write to it or not create it"
 	case item && status == http.StatusNotFound:
-		return failure.Held, "the index ELASTIC_INDEX does not exist, and is not created by itself"
+		return failure.Misconfigured, "the index ELASTIC_INDEX does not exist, and is not created by itself"
 	case status == http.StatusUnauthorized:
-		return failure.Denied, "Elasticsearch does not take the API key ELASTIC_API_KEY: unknown, invalidated or expired"
+		return failure.Unauthorized, "Elasticsearch does not take the API key ELASTIC_API_KEY: unknown, invalidated or expired"
 	case status == http.StatusForbidden:
-		return failure.Denied, "the API key ELASTIC_API_KEY has no privilege to write to ELASTIC_INDEX"
+		return failure.Unauthorized, "the API key ELASTIC_API_KEY has no privilege to write to ELASTIC_INDEX"
 	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusNotAcceptable:
-		return failure.Held, notElasticsearch
+		return failure.Misconfigured, notElasticsearch
 	}
 	return httpsend.KindOf(status), ""
 }
@@ -76,12 +76,12 @@ type judgement struct {
 }
 
 // judge turns Elasticsearch's answer to a request of n records into verdicts, one by one, by position.
-func judge(a *httpsend.Answer, n int, redactor *secret.Redactor) judgement {
+func judge(a *httpsend.Response, n int, redactor *secret.Redactor) judgement {
 	if !a.OK() {
 		return judgement{err: judgeRefusal(a)}
 	}
 	p := panel{of: n, redactor: redactor}
-	if a.Broken != nil || !readItems(a.Body, &p) {
+	if a.BodyErr != nil || !readItems(a.Body, &p) {
 		return judgement{err: a.Fault(failure.Transient, "", notUnderstood)}
 	}
 	if p.seen != n || p.errors != (p.verdicts != nil || p.conflicts > 0) {
@@ -91,18 +91,18 @@ func judge(a *httpsend.Answer, n int, redactor *secret.Redactor) judgement {
 	}
 	j := judgement{wantsCreate: p.wantsCreate, failureStored: p.failureStored}
 	if p.verdicts != nil {
-		j.err = &deliver.Partial{Verdicts: p.verdicts}
+		j.err = &deliver.PartialError{Results: p.verdicts}
 	}
 	return j
 }
 
 // judgeRefusal judges an answer that refuses the request as a whole. What refuses it for its content is taken for one of
 // the events: when it is the configuration after all, every event is refused alike, and the engine holds them.
-func judgeRefusal(a *httpsend.Answer) *failure.Fault {
+func judgeRefusal(a *httpsend.Response) *failure.Error {
 	r := readRefusal(a.Body)
 	code := word(r.code)
 	kind, hint := explain(a.Status, code, r.reason.String(), false)
-	if kind == failure.Unjudged { // only an item can be asked for in another form
+	if kind == failure.Unprocessed { // only an item can be asked for in another form
 		kind, hint = failure.Rejected, ""
 	}
 	return a.Fault(kind, code, hint)
@@ -144,14 +144,14 @@ func (p *panel) add(t *item) bool {
 }
 
 // verdict says what is wrong with an item.
-func (p *panel) verdict(t *item) *failure.Fault {
+func (p *panel) verdict(t *item) *failure.Error {
 	reason := t.reason.String()
-	f := &failure.Fault{Step: failure.Request, Status: t.status, Code: word(t.code)}
+	f := &failure.Error{Step: failure.Request, Status: t.status, Code: word(t.code)}
 	f.Kind, f.Hint = explain(t.status, f.Code, reason, true)
 	switch {
-	case f.Kind == failure.Unjudged && t.create: // it is in the form that is asked for already
+	case f.Kind == failure.Unprocessed && t.create: // it is in the form that is asked for already
 		f.Kind = failure.Rejected
-	case f.Kind == failure.Unjudged:
+	case f.Kind == failure.Unprocessed:
 		p.wantsCreate = true
 	}
 	if reason != "" {

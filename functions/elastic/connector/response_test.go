@@ -45,8 +45,8 @@ func send(t *testing.T, c *connector, n int) error {
 	return c.Send(t.Context(), deliver.NewBatch(c.Format(), records, list))
 }
 
-func partialOf(err error) *deliver.Partial {
-	var p *deliver.Partial
+func partialOf(err error) *deliver.PartialError {
+	var p *deliver.PartialError
 	_ = errors.As(err, &p)
 	return p
 }
@@ -61,20 +61,20 @@ func TestRequestsRefusedAsAWhole(t *testing.T) {
 	}{
 		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "Malformed action/metadata line [3], expected START_OBJECT", 400), failure.Rejected, "illegal_argument_exception", ""},
 		{400, fmt.Sprintf(elastic, "action_request_validation_exception", "Validation Failed: 1: id [a] is too long, must be no longer than 512 bytes but was: 513;", 400), failure.Rejected, "action_request_validation_exception", ""},
-		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "pipeline with id [p] does not exist", 400), failure.Held, "illegal_argument_exception", "ELASTIC_PIPELINE"},
+		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "pipeline with id [p] does not exist", 400), failure.Misconfigured, "illegal_argument_exception", "ELASTIC_PIPELINE"},
 		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "only write ops with an op_type of create are allowed", 400), failure.Rejected, "illegal_argument_exception", ""},
-		{400, `{"error":"no handler found for uri [/a/b/c/_bulk] and method [POST]"}`, failure.Held, "", "ELASTIC_URL"},
+		{400, `{"error":"no handler found for uri [/a/b/c/_bulk] and method [POST]"}`, failure.Misconfigured, "", "ELASTIC_URL"},
 		{400, `<html>a proxy</html>`, failure.Rejected, "", ""},
-		{401, fmt.Sprintf(elastic, "security_exception", "unable to authenticate with provided credentials", 401), failure.Denied, "security_exception", "ELASTIC_API_KEY"},
-		{403, fmt.Sprintf(elastic, "security_exception", "action [indices:data/write/bulk] is unauthorized", 403), failure.Denied, "security_exception", "ELASTIC_API_KEY"},
-		{404, `{"ok":false,"message":"Unknown resource."}`, failure.Held, "", "ELASTIC_URL"},
-		{404, fmt.Sprintf(elastic, "index_not_found_exception", "no such index [a]", 404), failure.Held, "index_not_found_exception", "ELASTIC_URL"},
-		{405, `{"error":"Incorrect HTTP method for uri [/_bulk]","status":405}`, failure.Held, "", "ELASTIC_URL"},
-		{406, `{"error":"Content-Type header [text/plain] is not supported","status":406}`, failure.Held, "", "ELASTIC_URL"},
+		{401, fmt.Sprintf(elastic, "security_exception", "unable to authenticate with provided credentials", 401), failure.Unauthorized, "security_exception", "ELASTIC_API_KEY"},
+		{403, fmt.Sprintf(elastic, "security_exception", "action [indices:data/write/bulk] is unauthorized", 403), failure.Unauthorized, "security_exception", "ELASTIC_API_KEY"},
+		{404, `{"ok":false,"message":"Unknown resource."}`, failure.Misconfigured, "", "ELASTIC_URL"},
+		{404, fmt.Sprintf(elastic, "index_not_found_exception", "no such index [a]", 404), failure.Misconfigured, "index_not_found_exception", "ELASTIC_URL"},
+		{405, `{"error":"Incorrect HTTP method for uri [/_bulk]","status":405}`, failure.Misconfigured, "", "ELASTIC_URL"},
+		{406, `{"error":"Content-Type header [text/plain] is not supported","status":406}`, failure.Misconfigured, "", "ELASTIC_URL"},
 		{408, ``, failure.Transient, "", ""},
-		{410, ``, failure.Held, "", ""},
+		{410, ``, failure.Misconfigured, "", ""},
 		{413, ``, failure.TooLarge, "", ""},
-		{415, ``, failure.Held, "", ""},
+		{415, ``, failure.Misconfigured, "", ""},
 		{422, ``, failure.Rejected, "", ""},
 		{429, fmt.Sprintf(elastic, "es_rejected_execution_exception", "rejected execution of coordinating operation", 429), failure.Throttled, "es_rejected_execution_exception", ""},
 		{429, fmt.Sprintf(elastic, "circuit_breaking_exception", "[parent] Data too large", 429), failure.Throttled, "circuit_breaking_exception", ""},
@@ -83,7 +83,7 @@ func TestRequestsRefusedAsAWhole(t *testing.T) {
 		{502, `<html>`, failure.Transient, "", ""},
 		{503, fmt.Sprintf(elastic, "cluster_block_exception", "blocked by: [SERVICE_UNAVAILABLE/2/no master];", 503), failure.Transient, "cluster_block_exception", ""},
 		{504, ``, failure.Transient, "", ""},
-		{302, ``, failure.Held, "", "ELASTIC_URL"},
+		{302, ``, failure.Misconfigured, "", "ELASTIC_URL"},
 		{418, ``, failure.Transient, "", ""},
 		{400, `{"error":{"type":"Quoted \u0022 Text","reason":7}}`, failure.Rejected, "", ""},
 	} {
@@ -96,7 +96,7 @@ func TestRequestsRefusedAsAWhole(t *testing.T) {
 		if !strings.Contains(f.Hint, test.hint) || (test.hint == "") != (f.Hint == "") {
 			t.Errorf("%d %s: hint %q, want %q in it", test.status, test.body, f.Hint, test.hint)
 		}
-		if (f.Kind == failure.Denied) != (f.Step == failure.Auth) {
+		if (f.Kind == failure.Unauthorized) != (f.Step == failure.Auth) {
 			t.Errorf("%d: step %q", test.status, f.Step)
 		}
 	}
@@ -122,16 +122,16 @@ func TestItems(t *testing.T) {
 	}{
 		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse","caused_by":{"type":"x","reason":"y"}}`, failure.Rejected, "document_parsing_exception", "", `"[1:9] failed to parse"`},
 		{`"status":400,"error":{"type":"strict_dynamic_mapping_exception","reason":"r"},"failure_store":"not_enabled"`, failure.Rejected, "strict_dynamic_mapping_exception", "", `"r"`},
-		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"pipeline with id [p] does not exist"}`, failure.Held, "illegal_argument_exception", "ELASTIC_PIPELINE", `"pipeline with id [p] does not exist"`},
-		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"no write index is defined for alias [a]."}`, failure.Held, "illegal_argument_exception", "alias", `"no write index is defined for alias [a]."`},
-		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"index request with op_type=index and no if_primary_term and if_seq_no set targeting backing indices is disallowed"}`, failure.Held, "illegal_argument_exception", "data stream", ""},
-		{`"status":400,"error":{"type":"invalid_index_name_exception","reason":"Invalid index name [A], must be lowercase"}`, failure.Held, "invalid_index_name_exception", "ELASTIC_INDEX", ""},
-		{`"status":400,"error":{"type":"index_closed_exception","reason":"closed"}`, failure.Held, "index_closed_exception", "closed", `"closed"`},
-		{`"status":400,"error":{"type":"validation_exception","reason":"this action would add [2] shards"}`, failure.Held, "validation_exception", "ELASTIC_INDEX", ""},
-		{`"status":401,"error":{"type":"security_exception","reason":"r"}`, failure.Held, "security_exception", "ELASTIC_INDEX", `"r"`},
-		{`"status":403,"error":{"type":"security_exception","reason":"r"}`, failure.Held, "security_exception", "ELASTIC_INDEX", `"r"`},
-		{`"status":403,"error":{"type":"cluster_block_exception","reason":"r"}`, failure.Held, "cluster_block_exception", "blocked", `"r"`},
-		{`"status":404,"error":{"type":"index_not_found_exception","reason":"r"}`, failure.Held, "index_not_found_exception", "ELASTIC_INDEX", `"r"`},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"pipeline with id [p] does not exist"}`, failure.Misconfigured, "illegal_argument_exception", "ELASTIC_PIPELINE", `"pipeline with id [p] does not exist"`},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"no write index is defined for alias [a]."}`, failure.Misconfigured, "illegal_argument_exception", "alias", `"no write index is defined for alias [a]."`},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"index request with op_type=index and no if_primary_term and if_seq_no set targeting backing indices is disallowed"}`, failure.Misconfigured, "illegal_argument_exception", "data stream", ""},
+		{`"status":400,"error":{"type":"invalid_index_name_exception","reason":"Invalid index name [A], must be lowercase"}`, failure.Misconfigured, "invalid_index_name_exception", "ELASTIC_INDEX", ""},
+		{`"status":400,"error":{"type":"index_closed_exception","reason":"closed"}`, failure.Misconfigured, "index_closed_exception", "closed", `"closed"`},
+		{`"status":400,"error":{"type":"validation_exception","reason":"this action would add [2] shards"}`, failure.Misconfigured, "validation_exception", "ELASTIC_INDEX", ""},
+		{`"status":401,"error":{"type":"security_exception","reason":"r"}`, failure.Misconfigured, "security_exception", "ELASTIC_INDEX", `"r"`},
+		{`"status":403,"error":{"type":"security_exception","reason":"r"}`, failure.Misconfigured, "security_exception", "ELASTIC_INDEX", `"r"`},
+		{`"status":403,"error":{"type":"cluster_block_exception","reason":"r"}`, failure.Misconfigured, "cluster_block_exception", "blocked", `"r"`},
+		{`"status":404,"error":{"type":"index_not_found_exception","reason":"r"}`, failure.Misconfigured, "index_not_found_exception", "ELASTIC_INDEX", `"r"`},
 		{`"status":409,"error":{"type":"version_conflict_engine_exception","reason":"r"}`, failure.Transient, "version_conflict_engine_exception", "", `"r"`},
 		{`"status":413,"error":{"type":"x","reason":"r"}`, failure.TooLarge, "x", "", `"r"`},
 		{`"status":429,"error":{"type":"es_rejected_execution_exception","reason":"r"}`, failure.Throttled, "es_rejected_execution_exception", "", `"r"`},
@@ -148,11 +148,11 @@ func TestItems(t *testing.T) {
 		} {
 			err := answered(t, 3, 200, fmt.Sprintf(layout, test.item))
 			p := partialOf(err)
-			if p == nil || len(p.Verdicts) != 3 || p.Verdicts[0] != nil || p.Verdicts[2] != nil {
+			if p == nil || len(p.Results) != 3 || p.Results[0] != nil || p.Results[2] != nil {
 				t.Errorf("%s: %v", test.item, err)
 				continue
 			}
-			f := failure.Of(p.Verdicts[1])
+			f := failure.Of(p.Results[1])
 			if f.Kind != test.kind || f.Code != test.code || test.detail != "" && f.Detail != test.detail {
 				t.Errorf("%s: %v %+v, want %v", test.item, f, f, test.kind)
 			}
@@ -180,7 +180,7 @@ func TestAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := partialOf(answered(t, 3, 200, string(recorded)))
-	if p == nil || p.Verdicts[0] != nil || p.Verdicts[2] != nil || failure.Of(p.Verdicts[1]).Code != "document_parsing_exception" {
+	if p == nil || p.Results[0] != nil || p.Results[2] != nil || failure.Of(p.Results[1]).Code != "document_parsing_exception" {
 		t.Errorf("pretty.json: %+v", p)
 	}
 }
@@ -234,10 +234,10 @@ func TestAnswerLongerThanIsRead(t *testing.T) {
 	item := `{"index":{"status":400,"error":{"type":"document_parsing_exception","reason":"` + strings.Repeat("r", 30_000) + `"}}}`
 	items := strings.TrimSuffix(strings.Repeat(item+",", maxRequestEvents), ",")
 	p := partialOf(answered(t, maxRequestEvents, 200, `{"errors":true,"items":[`+items+`]}`))
-	if p == nil || len(p.Verdicts) != maxRequestEvents {
+	if p == nil || len(p.Results) != maxRequestEvents {
 		t.Fatal("the answer to a full request with long reasons was not read")
 	}
-	if detail := failure.Of(p.Verdicts[7]).Detail; len(detail) > 2*failure.MaxQuote {
+	if detail := failure.Of(p.Results[7]).Detail; len(detail) > 2*failure.MaxQuote {
 		t.Errorf("the detail has %d bytes", len(detail))
 	}
 }
@@ -319,7 +319,7 @@ func TestDataStreamConcurrently(t *testing.T) {
 func TestCreateRefusedAsIndex(t *testing.T) {
 	const body = `{"errors":true,"items":[{"create":{"status":400,"error":{"type":"illegal_argument_exception","reason":"only write ops with an op_type of create are allowed in data streams"}}}]}`
 	p := partialOf(answered(t, 1, 200, body))
-	if p == nil || failure.Of(p.Verdicts[0]).Kind != failure.Rejected {
+	if p == nil || failure.Of(p.Results[0]).Kind != failure.Rejected {
 		t.Errorf("%+v", p)
 	}
 }
@@ -350,7 +350,7 @@ func TestWarnings(t *testing.T) {
 
 // judgeBody judges an answer without a server.
 func judgeBody(body []byte, n int) judgement {
-	return judge(&httpsend.Answer{Status: 200, Body: body}, n, &secret.Redactor{})
+	return judge(&httpsend.Response{Status: 200, Body: body}, n, &secret.Redactor{})
 }
 
 func FuzzJudge(f *testing.F) {

@@ -126,8 +126,8 @@ func TestSimulatedFailures(t *testing.T) {
 	}{
 		{"every second item 429", []siem.Fault{{Kind: siem.Product, Code: "item 429", Times: 1}}, 5, failure.Throttled, 5},
 		{"every second item 503", []siem.Fault{{Kind: siem.Product, Code: "item 503", Times: 1}}, 5, failure.Transient, 5},
-		{"blocked", []siem.Fault{{Kind: siem.Product, Code: "item 403", Times: 1}}, 0, failure.Held, 0},
-		{"no index", []siem.Fault{{Kind: siem.Product, Code: "item 404", Times: 1}}, 0, failure.Held, 0},
+		{"blocked", []siem.Fault{{Kind: siem.Product, Code: "item 403", Times: 1}}, 0, failure.Misconfigured, 0},
+		{"no index", []siem.Fault{{Kind: siem.Product, Code: "item 404", Times: 1}}, 0, failure.Misconfigured, 0},
 		{"accepted, answer cut", []siem.Fault{{Kind: siem.Product, Code: "cut", Times: 1}}, 0, failure.Transient, 10},
 		{"accepted, then hung up", []siem.Fault{{Kind: siem.AcceptClose, Times: 1}}, 0, failure.Transient, 10},
 		{"pretty", []siem.Fault{{Kind: siem.Product, Code: "pretty", Times: 1}}, 10, 0, 10},
@@ -185,7 +185,7 @@ func TestSetUpAtFault(t *testing.T) {
 		s.more = more
 		s.c = s.open()
 		o := s.deliver(named("a"))[0]
-		if o.State != deliver.Retry || o.Fault.Kind != failure.Held || o.Fault.Hint == "" {
+		if o.State != deliver.Retry || o.Fault.Kind != failure.Misconfigured || o.Fault.Hint == "" {
 			t.Errorf("%s: %v, %+v", name, o.State, o.Fault)
 		}
 	}

@@ -52,13 +52,13 @@ func (c *connector) Format() deliver.Format {
 
 // Append implements deliver.Connector: one message, with its length before it where octets are counted. It holds less than
 // the event says, and says so, when groups or labels had to be given up for the limit.
-func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	start := len(dst)
-	dst, shortened, err = c.appendMessage(dst, e)
+	dst, truncated, err = c.appendMessage(dst, e)
 	if err == nil && c.cfg.octets {
 		dst = insertLength(dst, start)
 	}
-	return dst, shortened, err
+	return dst, truncated, err
 }
 
 // Send implements deliver.Connector. Nothing is ever partly delivered: see package syslogsend.

@@ -147,7 +147,7 @@ func FuzzAppend(f *testing.F) {
 			settings["QRADAR_SYSLOG_FRAMING"] = "octet-counted"
 		}
 		c := open(t, settings)
-		record, shortened, err := c.Append(nil, &e)
+		record, truncated, err := c.Append(nil, &e)
 		if err != nil {
 			return
 		}
@@ -165,8 +165,8 @@ func FuzzAppend(f *testing.F) {
 		if len(message) > c.cfg.maxMessage || len(record) > c.Format().MaxRecordBytes {
 			t.Errorf("%d bytes, limit %d", len(message), c.cfg.maxMessage)
 		}
-		if mark, _ := m.Value("truncated"); (mark == "1") != shortened {
-			t.Errorf("shortened %v, truncated=%q", shortened, mark)
+		if mark, _ := m.Value("truncated"); (mark == "1") != truncated {
+			t.Errorf("truncated %v, truncated=%q", truncated, mark)
 		}
 		if rt, _ := m.Value("rt"); rt != strconv.FormatInt(e.Time, 10) || m.Time.UnixMilli() != e.Time {
 			t.Errorf("rt=%s and TIMESTAMP %s of an event at %d", rt, m.Time, e.Time)

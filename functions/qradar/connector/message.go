@@ -61,7 +61,7 @@ var severities = [...]struct{ pri, cef string }{
 const other = 7
 
 // appendMessage appends e's message, which has at most maxMessage bytes.
-func (c *connector) appendMessage(dst []byte, e *event.Event) (message []byte, shortened bool, err error) {
+func (c *connector) appendMessage(dst []byte, e *event.Event) (message []byte, truncated bool, err error) {
 	start := len(dst)
 	dst = c.appendHead(dst, e)
 	labels := len(dst)

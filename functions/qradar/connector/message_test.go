@@ -133,10 +133,10 @@ func TestLimit(t *testing.T) {
 		"cs2= cs3Label=GroupIds cs3= truncated=1",
 	}
 	at := func(limit int) string {
-		record, shortened := encode(t, limited(limit), body)
+		record, truncated := encode(t, limited(limit), body)
 		length, message, _ := strings.Cut(record, " ")
-		if length != strconv.Itoa(len(message)) || len(message) > limit || shortened != strings.HasSuffix(message, " truncated=1") {
-			t.Errorf("limit %d: %d bytes (length says %s), shortened %v: %s", limit, len(message), length, shortened, message)
+		if length != strconv.Itoa(len(message)) || len(message) > limit || truncated != strings.HasSuffix(message, " truncated=1") {
+			t.Errorf("limit %d: %d bytes (length says %s), truncated %v: %s", limit, len(message), length, truncated, message)
 		}
 		return message
 	}

@@ -42,7 +42,7 @@ func delivered(t *testing.T, outcomes []deliver.Outcome) {
 func held(t *testing.T, outcomes []deliver.Outcome, step failure.Step) {
 	t.Helper()
 	for i, o := range outcomes {
-		if o.State != deliver.Retry || o.Fault.Kind != failure.Denied && o.Fault.Kind != failure.Held || o.Fault.Step != step {
+		if o.State != deliver.Retry || o.Fault.Kind != failure.Unauthorized && o.Fault.Kind != failure.Misconfigured || o.Fault.Step != step {
 			t.Fatalf("event %d: %+v, want it held at %s", i, o, step)
 		}
 	}

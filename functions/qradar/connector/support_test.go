@@ -44,10 +44,10 @@ func with(all ...map[string]string) map[string]string {
 }
 
 // encode encodes one event, which must work.
-func encode(t testing.TB, c deliver.Connector, body string) (record string, shortened bool) {
+func encode(t testing.TB, c deliver.Connector, body string) (record string, truncated bool) {
 	t.Helper()
 	const before = "what stands before stays"
-	b, shortened, err := c.Append([]byte(before), connectortest.Parse(t, body))
+	b, truncated, err := c.Append([]byte(before), connectortest.Parse(t, body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,5 +55,5 @@ func encode(t testing.TB, c deliver.Connector, body string) (record string, shor
 	if !ok {
 		t.Fatalf("Append has changed what stood before: %.60q", b)
 	}
-	return record, shortened
+	return record, truncated
 }

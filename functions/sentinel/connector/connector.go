@@ -53,7 +53,7 @@ func (c *connector) Format() deliver.Format {
 var errLongID = errors.New("metadata.uid: expected to fit into RawOCSF, is longer than " + strconv.Itoa(maxRawBytes) + " bytes")
 
 // Append implements deliver.Connector: one row of the stream, with the columns of the page and in its order.
-func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	dst = append(dst, `{"TimeGenerated":"`...)
 	dst = e.AppendTime(dst)
 	dst = append(dst, `","EventId":`...)
@@ -78,24 +78,24 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened
 	dst = append(dst, `,"SeverityId":`...)
 	dst = strconv.AppendInt(dst, e.Severity, 10)
 	dst = append(dst, `,"RawOCSF":`...)
-	dst, shortened, err = appendRaw(dst, e)
-	return append(dst, '}'), shortened, err
+	dst, truncated, err = appendRaw(dst, e)
+	return append(dst, '}'), truncated, err
 }
 
 // appendRaw appends the event as a JSON string, or what stands in its place when it is too large for the column.
-func appendRaw(dst []byte, e *event.Event) (_ []byte, shortened bool, err error) {
+func appendRaw(dst []byte, e *event.Event) (_ []byte, truncated bool, err error) {
 	if len(e.Body) <= maxRawBytes {
 		return e.AppendQuoted(dst), false, nil
 	}
 	start := len(dst)
 	dst = e.AppendCompact(dst) // it may be white space that makes it too large
-	if shortened = len(dst)-start > maxRawBytes; shortened {
-		dst = e.AppendShortened(dst[:start])
+	if truncated = len(dst)-start > maxRawBytes; truncated {
+		dst = e.AppendTruncated(dst[:start])
 		if len(dst)-start > maxRawBytes {
 			err = errLongID
 		}
 	}
-	return event.QuoteFrom(dst, start), shortened, err
+	return event.QuoteFrom(dst, start), truncated, err
 }
 
 // Send implements deliver.Connector.

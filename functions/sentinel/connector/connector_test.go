@@ -71,9 +71,9 @@ func TestAppendColumns(t *testing.T) {
 				`"RawOCSF":"{\"time\":1773360000123,\"activity_name\":\"a\\\"b\",\"severity_id\":99,\"unmapped\":{\"dlp_labels\":[\"pii\",\"x\\\\y\"],\"tokens_input\":0}}"}`,
 		},
 	} {
-		record, shortened, err := (&connector{}).Append([]byte("before"), connectortest.Parse(t, test.event))
-		if got := string(record); got != "before"+test.want || shortened || err != nil {
-			t.Errorf("%s:\n%s\nwant\n%s (%v, %v)", test.name, got, test.want, shortened, err)
+		record, truncated, err := (&connector{}).Append([]byte("before"), connectortest.Parse(t, test.event))
+		if got := string(record); got != "before"+test.want || truncated || err != nil {
+			t.Errorf("%s:\n%s\nwant\n%s (%v, %v)", test.name, got, test.want, truncated, err)
 		}
 	}
 }
@@ -88,20 +88,20 @@ func TestRawIsShortenedBeyondItsLimit(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		event     string
-		shortened bool
+		truncated bool
 	}{
 		{"at the limit", sized(64_000, 0), false},
 		{"one over", sized(64_001, 0), true},
 		{"at the limit without its white space", sized(64_000, 10), false},
 		{"one over without its white space", sized(64_001, 10), true},
 	} {
-		record, shortened, err := (&connector{}).Append(nil, connectortest.Parse(t, test.event))
+		record, truncated, err := (&connector{}).Append(nil, connectortest.Parse(t, test.event))
 		var row struct{ RawOCSF, TimeGenerated string }
-		if uerr := json.Unmarshal(record, &row); uerr != nil || err != nil || shortened != test.shortened {
-			t.Errorf("%s: shortened %v, %v, %v", test.name, shortened, err, uerr)
+		if uerr := json.Unmarshal(record, &row); uerr != nil || err != nil || truncated != test.truncated {
+			t.Errorf("%s: truncated %v, %v, %v", test.name, truncated, err, uerr)
 			continue
 		}
-		if !test.shortened {
+		if !test.truncated {
 			var compact bytes.Buffer
 			_ = json.Compact(&compact, []byte(test.event))
 			if row.RawOCSF != compact.String() {
@@ -198,7 +198,7 @@ func FuzzAppend(f *testing.F) {
 		if new(event.Parser).Parse(body, &e) != nil {
 			return
 		}
-		record, shortened, err := c.Append([]byte(nil), &e)
+		record, truncated, err := c.Append([]byte(nil), &e)
 		if err != nil {
 			return
 		}
@@ -207,7 +207,7 @@ func FuzzAppend(f *testing.F) {
 			t.Fatalf("%v: %s", err, record)
 		}
 		raw, _ := row["RawOCSF"].(string)
-		if want := string(e.AppendCompact(nil)); !shortened && raw != want {
+		if want := string(e.AppendCompact(nil)); !truncated && raw != want {
 			t.Fatalf("RawOCSF\n%s\nis not\n%s", raw, want)
 		}
 		var labels []string

@@ -19,7 +19,7 @@ type reply struct {
 }
 
 // code returns Azure's error code, which stands in a header and, with most answers, in the body; "" when there is none.
-func code(a *httpsend.Answer) string {
+func code(a *httpsend.Response) string {
 	if c := a.Header.Get("X-Ms-Error-Code"); c != "" {
 		return bound(c)
 	}
@@ -58,11 +58,11 @@ const (
 // judge turns an answer that is no success into a verdict about all of the request's rows; there is none about a single
 // one. Any 2xx is a success: it is 204 without a body, and Microsoft's pages speak of 200 and 202 as well.
 // https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview
-func judge(a *httpsend.Answer) error {
+func judge(a *httpsend.Response) error {
 	c := code(a)
 	switch kind := httpsend.KindOf(a.Status); {
 	case c == codeInvalidStream && kind == failure.Rejected:
-		return a.Fault(failure.Held, c, hintStream)
+		return a.Fault(failure.Misconfigured, c, hintStream)
 	case a.Status == http.StatusUnauthorized:
 		return a.Fault(kind, c, hintToken)
 	case a.Status == http.StatusForbidden:
@@ -84,7 +84,7 @@ type grant struct {
 }
 
 // judgeToken turns the token endpoint's answer into a token. from is when it was asked for.
-func judgeToken(a *httpsend.Answer, from time.Time) (*token, error) {
+func judgeToken(a *httpsend.Response, from time.Time) (*token, error) {
 	var g grant
 	parsed := json.Unmarshal(a.Body, &g) == nil
 	if !a.OK() {
@@ -92,7 +92,7 @@ func judgeToken(a *httpsend.Answer, from time.Time) (*token, error) {
 	}
 	seconds, err := g.ExpiresIn.Int64()
 	const longest = 10 * 24 * 60 * 60
-	if a.Broken == nil && parsed && err == nil && 0 < seconds && seconds <= longest && sendable(g.AccessToken) {
+	if a.BodyErr == nil && parsed && err == nil && 0 < seconds && seconds <= longest && sendable(g.AccessToken) {
 		return newToken(secret.New(g.AccessToken), from, time.Duration(seconds)*time.Second), nil
 	}
 	a.Body = nil // whatever it is, there may be a token in it
@@ -112,7 +112,7 @@ func sendable(text string) bool {
 }
 
 // refuseToken judges a refusal of the token endpoint. A request for a token holds no event, so none is to blame.
-func refuseToken(a *httpsend.Answer, g grant) error {
+func refuseToken(a *httpsend.Response, g grant) error {
 	c := bound(g.Error)
 	if len(g.ErrorCodes) > 0 {
 		c = "AADSTS" + strconv.Itoa(g.ErrorCodes[0])
@@ -122,14 +122,14 @@ func refuseToken(a *httpsend.Answer, g grant) error {
 	case g.Error == "temporarily_unavailable" || g.Error == "server_error": // RFC 6749, 4.1.2.1; sent with a 400, too
 		kind = failure.Transient
 	case kind == failure.Rejected && g.Error != "":
-		kind = failure.Denied
+		kind = failure.Unauthorized
 	case kind == failure.Rejected || kind == failure.TooLarge: // not an answer of OAuth
 		kind = failure.Transient
 	}
-	if kind == failure.Denied {
+	if kind == failure.Unauthorized {
 		hint = hintOf(g)
 	}
-	if kind == failure.Held && a.Status/100 != 3 {
+	if kind == failure.Misconfigured && a.Status/100 != 3 {
 		hint = "SENTINEL_AUTHORITY_HOST does not lead to a token endpoint"
 	}
 	f := a.Fault(kind, c, hint)

@@ -126,7 +126,7 @@ func (a *azure) open(t testing.TB, pairs ...string) *connector {
 
 const someEvent = `{"time":1773360000123,"metadata":{"uid":"e-1"}}`
 
-func send(ctx context.Context, t testing.TB, c *connector) *failure.Fault {
+func send(ctx context.Context, t testing.TB, c *connector) *failure.Error {
 	t.Helper()
 	return failure.Of(c.Send(ctx, connectortest.Batch(t, c, someEvent)))
 }

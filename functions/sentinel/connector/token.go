@@ -92,7 +92,7 @@ func (ts *tokens) get(ctx context.Context, m *telemetry.Meter) (*token, error) {
 				return f.token, f.err
 			}
 		case <-ctx.Done():
-			return nil, &failure.Fault{Step: failure.Auth, Detail: "no access token in time", Err: ctx.Err()}
+			return nil, &failure.Error{Step: failure.Auth, Detail: "no access token in time", Err: ctx.Err()}
 		}
 	}
 }
@@ -126,7 +126,7 @@ func (ts *tokens) fly(ctx context.Context, f *flight, m *telemetry.Meter) {
 	defer ts.mu.Unlock()
 	if err == nil {
 		ts.current = t
-	} else if old := ts.current; old != nil && ts.now() < old.expires && failure.Of(err).Kind != failure.Denied {
+	} else if old := ts.current; old != nil && ts.now() < old.expires && failure.Of(err).Kind != failure.Unauthorized {
 		// It was only to be renewed early, and still works. A copy, since others read the old one.
 		still := *old
 		still.renewAt = min(ts.now()+renewAgain.Milliseconds(), old.expires)

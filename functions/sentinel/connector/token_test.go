@@ -123,7 +123,7 @@ func TestRenewalThatIsRefused(t *testing.T) {
 	}
 	a.grant = connectortest.Status(http.StatusUnauthorized, `{"error":"invalid_client"}`)
 	a.pass(56 * time.Minute)
-	if f := send(t.Context(), t, c); f == nil || f.Kind != failure.Denied {
+	if f := send(t.Context(), t, c); f == nil || f.Kind != failure.Unauthorized {
 		t.Errorf("refused: %v", f)
 	}
 }
@@ -309,7 +309,7 @@ func TestTokenRefusalNamesTheSetting(t *testing.T) {
 	} {
 		a := newAzure(t)
 		a.grant = connectortest.Status(400, fmt.Sprintf(`{"error":"x","error_codes":[50000,%d]}`, code))
-		if f := send(t.Context(), t, a.open(t)); f == nil || f.Kind != failure.Denied || !strings.Contains(f.Hint, want) {
+		if f := send(t.Context(), t, a.open(t)); f == nil || f.Kind != failure.Unauthorized || !strings.Contains(f.Hint, want) {
 			t.Errorf("AADSTS%d: %+v, want a hint with %q", code, f, want)
 		}
 	}
@@ -359,7 +359,7 @@ func FuzzTokenAnswer(f *testing.F) {
 			return
 		}
 		switch fl := failure.Of(err); fl.Kind {
-		case failure.Rejected, failure.TooLarge, failure.Unjudged:
+		case failure.Rejected, failure.TooLarge, failure.Unprocessed:
 			t.Fatalf("%d %q blames an event: %v", code, body, err)
 		default:
 			if fl.Step != failure.Auth {

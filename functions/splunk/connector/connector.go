@@ -74,7 +74,7 @@ func (c *connector) Format() deliver.Format {
 }
 
 // Append implements deliver.Connector: HEC's envelope around the event's own bytes.
-func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	dst = append(dst, `{"time":`...)
 	dst = appendSeconds(dst, e.Time)
 	dst = append(dst, c.envelope...)
@@ -111,5 +111,5 @@ func (c *connector) Check(ctx context.Context) error {
 	if err := judge(a, 0); err != nil {
 		return err
 	}
-	return a.Fault(failure.Held, "", "an empty request was accepted: SPLUNK_HEC_URL does not lead to a HEC event endpoint")
+	return a.Fault(failure.Misconfigured, "", "an empty request was accepted: SPLUNK_HEC_URL does not lead to a HEC event endpoint")
 }

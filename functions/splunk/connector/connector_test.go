@@ -44,8 +44,8 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, shortened, err := opened(t, map[string]string{}).Append(nil, parsed(t, connectortest.Page))
-	if err != nil || shortened || string(got) != string(want) {
+	got, truncated, err := opened(t, map[string]string{}).Append(nil, parsed(t, connectortest.Page))
+	if err != nil || truncated || string(got) != string(want) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -46,28 +46,28 @@ type meaning struct {
 // https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector
 var meanings = [...]meaning{
 	{code: 0, success: true},
-	{code: 1, kind: failure.Denied, hint: "the token SPLUNK_HEC_TOKEN is disabled in Splunk"},
-	{code: 2, kind: failure.Denied, hint: "SPLUNK_HEC_TOKEN is needed"},
-	{code: 3, kind: failure.Denied, hint: "SPLUNK_HEC_TOKEN does not have the form of a token"},
-	{code: 4, kind: failure.Denied, hint: "Splunk does not know the token SPLUNK_HEC_TOKEN"},
+	{code: 1, kind: failure.Unauthorized, hint: "the token SPLUNK_HEC_TOKEN is disabled in Splunk"},
+	{code: 2, kind: failure.Unauthorized, hint: "SPLUNK_HEC_TOKEN is needed"},
+	{code: 3, kind: failure.Unauthorized, hint: "SPLUNK_HEC_TOKEN does not have the form of a token"},
+	{code: 4, kind: failure.Unauthorized, hint: "Splunk does not know the token SPLUNK_HEC_TOKEN"},
 	{code: 5, kind: failure.Transient},
 	{code: 6, kind: failure.Rejected, partial: true},
-	{code: 7, kind: failure.Held, hint: "the index SPLUNK_HEC_INDEX does not exist or the token may not write to it"},
+	{code: 7, kind: failure.Misconfigured, hint: "the index SPLUNK_HEC_INDEX does not exist or the token may not write to it"},
 	{code: 8, kind: failure.Transient},
 	{code: 9, kind: failure.Transient, partial: true},
-	{code: 10, kind: failure.Held, hint: "something on the way takes the X-Splunk-Request-Channel header away"},
-	{code: 11, kind: failure.Held, hint: "something on the way changes the X-Splunk-Request-Channel header"},
+	{code: 10, kind: failure.Misconfigured, hint: "something on the way takes the X-Splunk-Request-Channel header away"},
+	{code: 11, kind: failure.Misconfigured, hint: "something on the way changes the X-Splunk-Request-Channel header"},
 	{code: 12, kind: failure.Rejected, partial: true},
 	{code: 13, kind: failure.Rejected, partial: true},
-	{code: 14, kind: failure.Held, hint: "SPLUNK_HEC_URL must lead to the event endpoint"},
+	{code: 14, kind: failure.Misconfigured, hint: "SPLUNK_HEC_URL must lead to the event endpoint"},
 	{code: 15, kind: failure.Rejected, partial: true},
-	{code: 16, kind: failure.Held, hint: "SPLUNK_HEC_URL must not hold a token"},
-	{code: 17, kind: failure.Held, hint: "SPLUNK_HEC_URL leads to the health endpoint, not to the event endpoint"},
+	{code: 16, kind: failure.Misconfigured, hint: "SPLUNK_HEC_URL must not hold a token"},
+	{code: 17, kind: failure.Misconfigured, hint: "SPLUNK_HEC_URL leads to the health endpoint, not to the event endpoint"},
 	{code: 18, kind: failure.Transient},
 	{code: 19, kind: failure.Transient},
 	{code: 20, kind: failure.Transient},
-	{code: 21, kind: failure.Denied, hint: "Splunk does not know the token SPLUNK_HEC_TOKEN"},
-	{code: 22, kind: failure.Denied, hint: "the token SPLUNK_HEC_TOKEN is disabled in Splunk"},
+	{code: 21, kind: failure.Unauthorized, hint: "Splunk does not know the token SPLUNK_HEC_TOKEN"},
+	{code: 22, kind: failure.Unauthorized, hint: "the token SPLUNK_HEC_TOKEN is disabled in Splunk"},
 	{code: 23, kind: failure.Transient},
 	{code: 24, success: true},
 	{code: 25, success: true},
@@ -76,7 +76,7 @@ var meanings = [...]meaning{
 }
 
 // judge turns HEC's answer to a request of n records into a verdict.
-func judge(a *httpsend.Answer, n int) error {
+func judge(a *httpsend.Response, n int) error {
 	if a.OK() && string(a.Body) == accepted {
 		return nil
 	}
@@ -102,21 +102,21 @@ func judge(a *httpsend.Answer, n int) error {
 	switch {
 	case kind == failure.Rejected: // of a code we do not know, only a guess could say that the event is at fault
 		kind = failure.Transient
-	case kind == failure.Held && a.Status/100 != 3: // splunkd's own 404 has a code, too
+	case kind == failure.Misconfigured && a.Status/100 != 3: // splunkd's own 404 has a code, too
 		hint = notHEC
 	}
 	return a.Fault(kind, code, hint)
 }
 
 // judgeStatus judges an answer that is not HEC's: a proxy's, a web page, or cut off. None of them is a success.
-func judgeStatus(a *httpsend.Answer) error {
+func judgeStatus(a *httpsend.Response) error {
 	switch kind := httpsend.KindOf(a.Status); kind {
-	case failure.Held:
+	case failure.Misconfigured:
 		if a.Status/100 == 3 {
 			return a.Fault(kind, "", "")
 		}
 		return a.Fault(kind, "", notHEC)
-	case failure.Transient, failure.Throttled, failure.Denied, failure.TooLarge, failure.Rejected, failure.Unjudged:
+	case failure.Transient, failure.Throttled, failure.Unauthorized, failure.TooLarge, failure.Rejected, failure.Unprocessed:
 		return a.Fault(kind, "", "")
 	}
 	return a.Fault(failure.Transient, "", "")
@@ -124,12 +124,12 @@ func judgeStatus(a *httpsend.Answer) error {
 
 // partial makes verdicts for n records of which HEC took those before the first it did not take. Of those behind it, HEC
 // has looked at none; when it is only busy, they fare as the first does.
-func partial(f *failure.Fault, first, n int) error {
-	p := &deliver.Partial{Verdicts: make([]error, n)}
+func partial(f *failure.Error, first, n int) error {
+	p := &deliver.PartialError{Results: make([]error, n)}
 	for i := first; i < n; i++ {
-		p.Verdicts[i] = f
+		p.Results[i] = f
 		if f.Kind == failure.Rejected && i > first {
-			p.Verdicts[i] = &failure.Fault{Kind: failure.Unjudged}
+			p.Results[i] = &failure.Error{Kind: failure.Unprocessed}
 		}
 	}
 	return p

@@ -14,7 +14,7 @@ import (
 )
 
 // answer gets a real answer of that status and body through the client.
-func answer(t testing.TB, status int, body string) *httpsend.Answer {
+func answer(t testing.TB, status int, body string) *httpsend.Response {
 	t.Helper()
 	return connectortest.Answer(t, status, nil, body)
 }
@@ -24,12 +24,12 @@ var statuses = [...]int{200, 403, 401, 401, 403, 400, 400, 400, 500, 503, 400, 4
 
 // words say in a README what a kind of failure leads to.
 var words = map[failure.Kind]string{
-	failure.Transient: "retry", failure.Throttled: "retry", failure.Denied: "held", failure.Held: "held", failure.TooLarge: "split", failure.Rejected: "rejected",
+	failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "held", failure.Misconfigured: "held", failure.TooLarge: "split", failure.Rejected: "rejected",
 }
 
 func verdict(err error) string {
-	if p, ok := err.(*deliver.Partial); ok { //nolint:errorlint // as the engine does
-		return words[failure.Of(p.Verdicts[len(p.Verdicts)-1]).Kind]
+	if p, ok := err.(*deliver.PartialError); ok { //nolint:errorlint // as the engine does
+		return words[failure.Of(p.Results[len(p.Results)-1]).Kind]
 	}
 	if f := failure.Of(err); f != nil {
 		return words[f.Kind]
@@ -91,8 +91,8 @@ func TestPartial(t *testing.T) {
 	} {
 		err := judge(answer(t, c.status, c.body), 4)
 		var got strings.Builder
-		if p, ok := err.(*deliver.Partial); ok { //nolint:errorlint // as the engine does
-			for _, v := range p.Verdicts {
+		if p, ok := err.(*deliver.PartialError); ok { //nolint:errorlint // as the engine does
+			for _, v := range p.Results {
 				got.WriteString(letter(failure.Of(v)))
 			}
 		} else {
@@ -104,11 +104,11 @@ func TestPartial(t *testing.T) {
 	}
 }
 
-func letter(f *failure.Fault) string {
+func letter(f *failure.Error) string {
 	if f == nil {
 		return "d"
 	}
-	return map[failure.Kind]string{failure.Rejected: "x", failure.Unjudged: "u", failure.Transient: "r", failure.Throttled: "r", failure.Held: "h", failure.Denied: "h"}[f.Kind]
+	return map[failure.Kind]string{failure.Rejected: "x", failure.Unprocessed: "u", failure.Transient: "r", failure.Throttled: "r", failure.Misconfigured: "h", failure.Unauthorized: "h"}[f.Kind]
 }
 
 // FuzzAnswer: whatever is answered, there is a verdict, with as many letters as there were records, and a success only
@@ -126,8 +126,8 @@ func FuzzAnswer(f *testing.F) {
 		if err == nil && (status/100 != 2 || !strings.Contains(strings.ToLower(string(body)), `code`)) {
 			t.Fatalf("%d %q is taken for a success", status, body)
 		}
-		if p, ok := err.(*deliver.Partial); ok && len(p.Verdicts) != int(n) { //nolint:errorlint // as the engine does
-			t.Fatalf("%d verdicts for %d records", len(p.Verdicts), n)
+		if p, ok := err.(*deliver.PartialError); ok && len(p.Results) != int(n) { //nolint:errorlint // as the engine does
+			t.Fatalf("%d verdicts for %d records", len(p.Results), n)
 		}
 	})
 }

@@ -48,7 +48,7 @@ func (c *connector) Format() deliver.Format {
 // Append implements deliver.Connector: the event on one line, since the source takes each line for a message. A message
 // over 64 KB is cut in slices by Sumo Logic, none of which is JSON; nothing is lost by that, so it is sent as it is.
 // https://www.sumologic.com/help/docs/search/get-started-with-search/search-basics/search-large-messages/
-func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	return e.AppendCompact(dst), false, nil
 }
 

@@ -91,7 +91,7 @@ func TestPage(t *testing.T) {
 		"{ \"class_uid\": 6003, \"time\": 1741824000123,\n\"actor\": { \"user\": { \"uid\": \"user_abc\" } } }\n",
 		`{"class_uid":6003,"time":1741824000456,"actor":{"user":{"uid":"user_def"}}}`)
 	for _, o := range outcomes {
-		if o.State != deliver.Delivered || o.Shortened {
+		if o.State != deliver.Delivered || o.Truncated {
 			t.Fatalf("outcome %+v", o)
 		}
 	}
@@ -188,11 +188,11 @@ func FuzzAppend(f *testing.F) {
 		if p.Parse(body, e) != nil {
 			return
 		}
-		record, shortened, err := c.Append([]byte("before\n"), e)
+		record, truncated, err := c.Append([]byte("before\n"), e)
 		line, ok := bytes.CutPrefix(record, []byte("before\n"))
 		var want bytes.Buffer
-		if json.Compact(&want, body) != nil || err != nil || shortened || !ok || !bytes.Equal(line, want.Bytes()) || bytes.ContainsAny(line, "\r\n") {
-			t.Errorf("%q makes %q, want %q; shortened %v, %v", body, record, want.Bytes(), shortened, err)
+		if json.Compact(&want, body) != nil || err != nil || truncated || !ok || !bytes.Equal(line, want.Bytes()) || bytes.ContainsAny(line, "\r\n") {
+			t.Errorf("%q makes %q, want %q; truncated %v, %v", body, record, want.Bytes(), truncated, err)
 		}
 	})
 }

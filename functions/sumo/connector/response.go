@@ -27,10 +27,10 @@ const (
 // it means everywhere. https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/troubleshooting/
 var meanings = [...]meaning{
 	{status: http.StatusBadRequest, kind: failure.Rejected},
-	{status: http.StatusUnauthorized, kind: failure.Denied, hint: renewURL},
-	{status: http.StatusForbidden, kind: failure.Denied, hint: renewURL},
-	{status: http.StatusNotFound, kind: failure.Held, hint: noSource},
-	{status: http.StatusMethodNotAllowed, kind: failure.Held, hint: noSource},
+	{status: http.StatusUnauthorized, kind: failure.Unauthorized, hint: renewURL},
+	{status: http.StatusForbidden, kind: failure.Unauthorized, hint: renewURL},
+	{status: http.StatusNotFound, kind: failure.Misconfigured, hint: noSource},
+	{status: http.StatusMethodNotAllowed, kind: failure.Misconfigured, hint: noSource},
 	{status: http.StatusRequestTimeout, kind: failure.Transient, hint: "the source may have taken a part of the events, which will be there twice"},
 	{status: http.StatusRequestEntityTooLarge, kind: failure.TooLarge},
 	{status: http.StatusTooManyRequests, kind: failure.Throttled},
@@ -39,13 +39,13 @@ var meanings = [...]meaning{
 // judge turns the source's answer into a verdict on the whole request: Sumo Logic says nothing of single events. A 200 is
 // a success whatever comes with it; a body is Sumo Logic's way to say that something was wrong, and makes a warning.
 // https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/troubleshooting/
-func (c *connector) judge(a *httpsend.Answer) (warning string, err error) {
+func (c *connector) judge(a *httpsend.Response) (warning string, err error) {
 	if a.Status != http.StatusOK && a.Status != http.StatusNoContent {
 		return "", c.judgeStatus(a)
 	}
 	r, ok := parseReply(a.Body)
 	switch {
-	case len(bytes.TrimSpace(a.Body)) == 0 && a.Broken == nil:
+	case len(bytes.TrimSpace(a.Body)) == 0 && a.BodyErr == nil:
 		return "", nil
 	case ok:
 		return "accepted with status " + strconv.Itoa(a.Status) + " and code " + c.code(r), nil
@@ -53,7 +53,7 @@ func (c *connector) judge(a *httpsend.Answer) (warning string, err error) {
 	return "accepted with status " + strconv.Itoa(a.Status) + ", but not in Sumo Logic's words: check where SUMO_HTTP_SOURCE_URL leads", nil
 }
 
-func (c *connector) judgeStatus(a *httpsend.Answer) error {
+func (c *connector) judgeStatus(a *httpsend.Response) error {
 	r, _ := parseReply(a.Body)
 	code := c.code(r)
 	if code == unknown {
@@ -69,12 +69,12 @@ func (c *connector) judgeStatus(a *httpsend.Answer) error {
 
 // judgeCheck judges the answer to a GET, which has nothing to be warned about. Only a page, which a source never shows,
 // speaks against a success.
-func (c *connector) judgeCheck(a *httpsend.Answer) error {
+func (c *connector) judgeCheck(a *httpsend.Response) error {
 	if _, err := c.judge(a); err != nil {
 		return err
 	}
-	if a.Broken != nil || bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("<")) {
-		return a.Fault(failure.Held, "", noSource)
+	if a.BodyErr != nil || bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("<")) {
+		return a.Fault(failure.Misconfigured, "", noSource)
 	}
 	return nil
 }

@@ -52,11 +52,11 @@ func TestAnswers(t *testing.T) {
 		{name: "another success", status: 202, want: failure.Transient},
 		{name: "refused", status: 400, body: `{"code":"parameter.invalid","errors":[]}`, want: failure.Rejected, code: "parameter.invalid"},
 		{name: "refused without a word", status: 400, want: failure.Rejected},
-		{name: "an old URL", status: 401, want: failure.Denied, hint: "not valid any more"},
-		{name: "forbidden", status: 403, want: failure.Denied, hint: "SUMO_HTTP_SOURCE_URL"},
-		{name: "nothing there", status: 404, want: failure.Held, hint: "no HTTP source"},
-		{name: "no source", status: 405, want: failure.Held, hint: "no HTTP source"},
-		{name: "moved", status: 302, header: map[string]string{"Location": "https://endpoint1.collection.eu.sumologic.com/receiver/v1/http/other"}, want: failure.Held, hint: `"endpoint1.collection.eu.sumologic.com"`},
+		{name: "an old URL", status: 401, want: failure.Unauthorized, hint: "not valid any more"},
+		{name: "forbidden", status: 403, want: failure.Unauthorized, hint: "SUMO_HTTP_SOURCE_URL"},
+		{name: "nothing there", status: 404, want: failure.Misconfigured, hint: "no HTTP source"},
+		{name: "no source", status: 405, want: failure.Misconfigured, hint: "no HTTP source"},
+		{name: "moved", status: 302, header: map[string]string{"Location": "https://endpoint1.collection.eu.sumologic.com/receiver/v1/http/other"}, want: failure.Misconfigured, hint: `"endpoint1.collection.eu.sumologic.com"`},
 		{name: "timed out", status: 408, want: failure.Transient, hint: "twice"},
 		{name: "too large", status: 413, want: failure.TooLarge},
 		{name: "throttled", status: 429, want: failure.Throttled},
@@ -178,7 +178,7 @@ func TestCheck(t *testing.T) {
 // TestAnswerTable compares the README's table with what the code does.
 func TestAnswerTable(t *testing.T) {
 	words := map[failure.Kind]string{
-		failure.Transient: "retry", failure.Throttled: "retry", failure.Denied: "held", failure.Held: "held",
+		failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "held", failure.Misconfigured: "held",
 		failure.TooLarge: "split", failure.Rejected: "rejected",
 	}
 	var rows [][]string

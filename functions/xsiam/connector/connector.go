@@ -63,7 +63,7 @@ func (c *connector) Format() deliver.Format {
 }
 
 // Append implements deliver.Connector: one object with the keys of the page, in its order.
-func (c *connector) Append(dst []byte, e *event.Event) (record []byte, shortened bool, err error) {
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	dst = append(dst, `{"_time":"`...)
 	dst = e.AppendTime(dst)
 	dst = append(dst, c.header...)
@@ -135,7 +135,7 @@ func (c *connector) Check(ctx context.Context) error {
 }
 
 // aboutContent tells whether a refusal may be about a body that holds no event.
-func aboutContent(f *failure.Fault) bool {
+func aboutContent(f *failure.Error) bool {
 	return f.Kind == failure.Rejected || f.Status == http.StatusInternalServerError || f.Status == http.StatusLengthRequired
 }
 

@@ -75,9 +75,9 @@ func TestAppendKeys(t *testing.T) {
 				`"raw_ocsf":"{\"time\":1773360000123,\"activity_name\":\"a\\\"b\",\"severity_id\":4,\"unmapped\":{\"dlp_labels\":[\"pii\",\"x\\\\y\"],\"tokens_input\":0}}"}`,
 		},
 	} {
-		record, shortened, err := c.Append([]byte("before"), connectortest.Parse(t, test.event))
-		if got := string(record); got != "before"+test.want || shortened || err != nil {
-			t.Errorf("\n%s\nwant\n%s (%v, %v)", got, test.want, shortened, err)
+		record, truncated, err := c.Append([]byte("before"), connectortest.Parse(t, test.event))
+		if got := string(record); got != "before"+test.want || truncated || err != nil {
+			t.Errorf("\n%s\nwant\n%s (%v, %v)", got, test.want, truncated, err)
 		}
 	}
 }

@@ -18,10 +18,10 @@ const (
 // judge turns an answer that is no success into a verdict about all of the request's events; there is none about a
 // single one. Any 2xx is a success, whatever its body says: it is 200 or 202, by endpoint.
 // https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs
-func judge(a *httpsend.Answer, auth string) error {
+func judge(a *httpsend.Response, auth string) error {
 	kind := httpsend.KindOf(a.Status)
 	switch {
-	case kind == failure.Denied:
+	case kind == failure.Unauthorized:
 		return a.Fault(kind, "", keyHint(a.Status, auth))
 	case a.Status == http.StatusNotFound:
 		return a.Fault(kind, "", hintURL)

@@ -14,12 +14,12 @@ import (
 )
 
 // outcome is what the README calls a verdict.
-func outcome(f *failure.Fault) string {
+func outcome(f *failure.Error) string {
 	if f == nil {
 		return "delivered"
 	}
 	return map[failure.Kind]string{
-		failure.Transient: "retry", failure.Throttled: "retry", failure.Denied: "renew, then held", failure.Held: "held",
+		failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "renew, then held", failure.Misconfigured: "held",
 		failure.TooLarge: "split", failure.Rejected: "halve, then reject",
 	}[f.Kind]
 }

@@ -80,7 +80,7 @@ func (s *tenant) open(t testing.TB, pairs ...string) *connector {
 
 const someEvent = `{"time":1773360000123,"metadata":{"uid":"e-1"}}`
 
-func send(t testing.TB, c *connector) *failure.Fault {
+func send(t testing.TB, c *connector) *failure.Error {
 	t.Helper()
 	return failure.Of(c.Send(t.Context(), connectortest.Batch(t, c, someEvent)))
 }

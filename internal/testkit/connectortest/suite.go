@@ -109,7 +109,7 @@ func (s *Server) Open(t *testing.T) deliver.Connector {
 }
 
 // Answer makes an answer of the HTTP client with that status, header and body, for tests of what judges it.
-func Answer(t testing.TB, status int, header map[string]string, body string) *httpsend.Answer {
+func Answer(t testing.TB, status int, header map[string]string, body string) *httpsend.Response {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for k, v := range header {
@@ -229,7 +229,7 @@ func deliverThrough(t *testing.T, source deliver.Source, bodies ...string) []del
 
 // is tells whether an outcome is the wanted one.
 func (w Want) is(o deliver.Outcome) bool {
-	held := o.Fault != nil && (o.Fault.Kind == failure.Held || o.Fault.Kind == failure.Denied)
+	held := o.Fault != nil && (o.Fault.Kind == failure.Misconfigured || o.Fault.Kind == failure.Unauthorized)
 	switch w {
 	case WantDelivered:
 		return o.State == deliver.Delivered

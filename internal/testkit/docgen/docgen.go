@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// Put returns the page with text between the marks of name.
-func Put(page, name, text string) (string, error) {
+// Replace returns the page with text between the marks of name.
+func Replace(page, name, text string) (string, error) {
 	head, rest, found := strings.Cut(page, "<!-- begin "+name+": ")
 	how, rest, opened := strings.Cut(rest, " -->\n")
 	_, tail, closed := strings.Cut(rest, "<!-- end "+name+" -->")
@@ -23,13 +23,13 @@ func Put(page, name, text string) (string, error) {
 	return head + "<!-- begin " + name + ": " + how + " -->\n\n" + strings.TrimSpace(text) + "\n\n<!-- end " + name + " -->" + tail, nil
 }
 
-// Renew writes text between the marks of name in the file.
-func Renew(path, name, text string) error {
+// Update writes text between the marks of name in the file.
+func Update(path, name, text string) error {
 	old, err := os.ReadFile(path)
 	if err != nil {
 		return fmt.Errorf("reading the page: %w", err)
 	}
-	renewed, err := Put(string(old), name, text)
+	renewed, err := Replace(string(old), name, text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -42,11 +42,11 @@ func Renew(path, name, text string) error {
 	return nil
 }
 
-// Hold is for tests: the file must have text between the marks of name, and gets it when update says so.
-func Hold(t *testing.T, path, name, text string, update bool) {
+// Check is for tests: the file must have text between the marks of name, and gets it when update says so.
+func Check(t *testing.T, path, name, text string, update bool) {
 	t.Helper()
 	if update {
-		if err := Renew(path, name, text); err != nil {
+		if err := Update(path, name, text); err != nil {
 			t.Fatal(err)
 		}
 		return
@@ -55,7 +55,7 @@ func Hold(t *testing.T, path, name, text string, update bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	switch renewed, err := Put(string(old), name, text); {
+	switch renewed, err := Replace(string(old), name, text); {
 	case err != nil:
 		t.Fatalf("%s: %v", path, err)
 	case renewed != string(old):

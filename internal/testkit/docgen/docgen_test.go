@@ -13,7 +13,7 @@ func TestRenew(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, part := range []struct{ name, text string }{{"b", "new b\n"}, {"a", "\nnew a"}, {"a", "new a\n\n"}} {
-		if err := Renew(path, part.name, part.text); err != nil {
+		if err := Update(path, part.name, part.text); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -21,8 +21,8 @@ func TestRenew(t *testing.T) {
 	if got, err := os.ReadFile(path); err != nil || string(got) != want {
 		t.Errorf("%q, %v, want\n%q", got, err, want)
 	}
-	Hold(t, path, "a", "new a", false)
-	if err := Renew(path, "c", "text"); err == nil {
+	Check(t, path, "a", "new a", false)
+	if err := Update(path, "c", "text"); err == nil {
 		t.Error("a part that is not there was written")
 	}
 }

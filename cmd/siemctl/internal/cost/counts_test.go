@@ -196,5 +196,5 @@ func percent(part float64) string { return fmt.Sprintf("%.0f %%", part*100) }
 // document holds the page's part of that name to text, or writes it there.
 func document(t *testing.T, file, name, text string) {
 	t.Helper()
-	docgen.Hold(t, "../../../../docs/"+file, name, text, *update)
+	docgen.Check(t, "../../../../docs/"+file, name, text, *update)
 }

@@ -34,7 +34,7 @@ func TestCleanForeignText(t *testing.T) {
 		}
 	}
 	if got := Shorten("a\nbcdef", 5); got != `a\nb…` {
-		t.Errorf("shortened to %q", got)
+		t.Errorf("truncated to %q", got)
 	}
 }
 
