@@ -1,6 +1,6 @@
-// Command mutants tests the tests: it puts one deliberate defect after another into the core, and has the tests of the
-// package run. A defect that no test sees is a promise that nothing keeps, so the command fails when one survives, when
-// one does not compile, and when the text a defect is to replace has changed.
+// Command mutants tests the tests. It applies the deliberate defects of every package's testdata/mutants.txt, one at a
+// time, and runs the package's tests. It fails if no test fails for a defect, if a defect does not compile, or if the
+// text that a defect replaces has changed.
 //
 //	go run ./test/mutants            all of them
 //	go run ./test/mutants name,name  those alone, and what the tests printed
@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// atOnce is how many mutants are tried at a time; each has a compiler and a test to run.
+// atOnce is the number of mutants tested at a time.
 const atOnce = 2
 
 func main() {
@@ -29,12 +29,6 @@ func main() {
 	if err := run(ctx, strings.Join(os.Args[1:], ","), os.Stdout); err != nil {
 		log.Fatalln("mutants:", err)
 	}
-}
-
-// job is one mutant to try.
-type job struct {
-	source *source
-	mutant *mutant
 }
 
 func run(ctx context.Context, names string, out io.Writer) error {
@@ -46,8 +40,12 @@ func run(ctx context.Context, names string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(scratch) //nolint:errcheck // what is left behind is the system's to clean
-	jobs, err := choose(table(), names)
+	defer os.RemoveAll(scratch) //nolint:errcheck // a leftover temporary folder does no harm
+	all, err := load(root)
+	if err != nil {
+		return err
+	}
+	jobs, err := choose(all, names)
 	if err != nil {
 		return err
 	}
@@ -60,31 +58,24 @@ func run(ctx context.Context, names string, out io.Writer) error {
 	return errors.Join(ctx.Err(), r.err())
 }
 
-// choose picks the mutants that names lists, all when it is empty.
-func choose(all []source, names string) ([]job, error) {
-	var wanted []string
-	if names != "" {
-		wanted = strings.Split(names, ",")
+// choose returns the mutants that names lists, or all if names is empty.
+func choose(all []mutant, names string) ([]mutant, error) {
+	if names == "" {
+		return all, nil
 	}
-	var jobs []job
-	for _, s := range all {
-		for _, m := range s.mutants {
-			if wanted == nil || slices.Contains(wanted, m.name) {
-				jobs = append(jobs, job{&s, &m})
-			}
-		}
-	}
-	if len(jobs) < len(wanted) || len(jobs) == 0 {
+	wanted := strings.Split(names, ",")
+	chosen := slices.DeleteFunc(slices.Clone(all), func(m mutant) bool { return !slices.Contains(wanted, m.name) })
+	if len(chosen) < len(wanted) {
 		return nil, fmt.Errorf("expected names of mutants, found %q", names)
 	}
-	return jobs, nil
+	return chosen, nil
 }
 
-// healthy runs the tests once without any defect: where they fail by themselves, every mutant would seem to be found.
-func (l *lab) healthy(ctx context.Context, jobs []job) error {
+// healthy runs the tests once without a defect. If they fail by themselves, every mutant would seem to be found.
+func (l *lab) healthy(ctx context.Context, mutants []mutant) error {
 	var packages []string
-	for _, j := range jobs {
-		packages = append(packages, j.source.packages()...)
+	for _, m := range mutants {
+		packages = append(packages, m.packages()...)
 	}
 	slices.Sort(packages)
 	v := l.test(ctx, slices.Compact(packages), false)
@@ -97,28 +88,28 @@ func (l *lab) healthy(ctx context.Context, jobs []job) error {
 	return nil
 }
 
-// all tries the mutants, a few at a time.
-func (l *lab) all(ctx context.Context, jobs []job, r *results) {
-	queue := make(chan job)
+// all tests the mutants, atOnce at a time.
+func (l *lab) all(ctx context.Context, mutants []mutant, r *results) {
+	queue := make(chan mutant)
 	var wg sync.WaitGroup
 	for range atOnce {
 		wg.Go(func() {
-			for j := range queue {
-				r.add(j, l.try(ctx, j.source, j.mutant))
+			for m := range queue {
+				r.add(m, l.try(ctx, &m))
 			}
 		})
 	}
-	for _, j := range jobs {
+	for _, m := range mutants {
 		if ctx.Err() != nil {
 			break
 		}
-		queue <- j
+		queue <- m
 	}
 	close(queue)
 	wg.Wait()
 }
 
-// results prints verdicts as they come, and keeps what is wrong.
+// results prints each verdict and collects the failures.
 type results struct {
 	out     io.Writer
 	verbose bool
@@ -127,10 +118,10 @@ type results struct {
 	mu        sync.Mutex
 	done      int
 	survivors []string
-	unjudged  []error
+	errors    []error
 }
 
-func (r *results) add(j job, v verdict) {
+func (r *results) add(m mutant, v verdict) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.done++
@@ -138,24 +129,24 @@ func (r *results) add(j job, v verdict) {
 	switch {
 	case v.err != nil:
 		end = "ERROR: " + v.err.Error()
-		r.unjudged = append(r.unjudged, fmt.Errorf("%s: %w", j.mutant.name, v.err))
+		r.errors = append(r.errors, fmt.Errorf("%s: %w", m.name, v.err))
 	case v.killer == "":
 		end = "SURVIVES"
-		r.survivors = append(r.survivors, j.mutant.name)
+		r.survivors = append(r.survivors, m.name)
 	}
-	_, _ = fmt.Fprintf(r.out, "%3d/%d %5.1fs  %-45s %-28s %s\n", r.done, r.of, v.took.Round(100*time.Millisecond).Seconds(), j.source.file, j.mutant.name, end)
+	_, _ = fmt.Fprintf(r.out, "%3d/%d %5.1fs  %-45s %-28s %s\n", r.done, r.of, v.took.Round(100*time.Millisecond).Seconds(), m.file, m.name, end)
 	if r.verbose {
 		_, _ = fmt.Fprintf(r.out, "%s\n", v.output)
 	}
 }
 
-// err tells what is wrong with the tests, or with the table.
+// err reports surviving and unusable mutants.
 func (r *results) err() error {
-	errs := slices.Clone(r.unjudged)
+	errs := slices.Clone(r.errors)
 	if len(r.survivors) > 0 {
 		errs = append(errs, fmt.Errorf("%d of %d survive: %s", len(r.survivors), r.done, strings.Join(r.survivors, ", ")))
 	} else if len(errs) == 0 {
-		_, _ = fmt.Fprintf(r.out, "%d mutants, none survives\n", r.done)
+		_, _ = fmt.Fprintf(r.out, "%d mutants, all killed\n", r.done)
 	}
 	return errors.Join(errs...)
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -17,38 +18,59 @@ import (
 
 const root = "../.."
 
-// TestTable keeps the table true to the sources: every defect still has its place, is one, and parses.
-func TestTable(t *testing.T) {
+// TestMutants checks every entry: its text occurs once in its file, and the file with the defect parses.
+func TestMutants(t *testing.T) {
 	seen := map[string]bool{}
-	n := 0
-	for _, s := range table() {
-		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(s.file)))
+	all := loaded(t)
+	for _, m := range all {
+		if seen[m.name] {
+			t.Errorf("mutant %s: the name is not unique", m.name)
+		}
+		seen[m.name] = true
+		if m.effect == "" || m.old == m.new {
+			t.Errorf("mutant %s: expected an effect and a change", m.name)
+		}
+		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(m.file)))
 		if err != nil {
-			t.Error(err)
+			t.Errorf("mutant %s: %v", m.name, err)
 			continue
 		}
-		for _, m := range s.mutants {
-			if n++; seen[m.name] {
-				t.Errorf("mutant %s: there are two", m.name)
-			}
-			seen[m.name] = true
-			if m.does == "" || m.old == m.new {
-				t.Errorf("mutant %s: is no defect", m.name)
-			}
-			changed, err := m.apply(text)
-			if err != nil {
-				t.Errorf("%s: %v", s.file, err)
-			} else if _, err := parser.ParseFile(token.NewFileSet(), s.file, changed, 0); err != nil {
-				t.Errorf("mutant %s: %v", m.name, err)
-			}
+		changed, err := m.apply(text)
+		if err != nil {
+			t.Error(err)
+		} else if _, err := parser.ParseFile(token.NewFileSet(), m.file, changed, 0); err != nil {
+			t.Errorf("mutant %s: %v", m.name, err)
 		}
 	}
-	if n < 100 {
-		t.Errorf("%d mutants, expected at least 100", n)
+	if len(all) < 200 {
+		t.Errorf("%d mutants, expected at least 200", len(all))
 	}
 }
 
-// TestJudge: a test that fails kills a mutant; a test that does not compile says nothing about it.
+func loaded(t *testing.T) []mutant {
+	t.Helper()
+	all, err := load(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func TestParse(t *testing.T) {
+	const entry = "# comment\n\nmutant x\nfile f.go\neffect loses events\ntests a b\nrace\n<<<\nold\n\n===\nnew\n>>>\n"
+	got, err := parse(entry, "shared/p")
+	want := mutant{name: "x", file: "shared/p/f.go", effect: "loses events", tests: []string{"a", "b"}, race: true, old: "old\n", new: "new"}
+	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+		t.Errorf("parse: %+v, %v; want %+v", got, err, want)
+	}
+	for _, bad := range []string{"file f.go\n", "mutant x\nfil f.go\n", "mutant x\n<<<\nold\n>>>\n", "mutant x\n<<<\nold\n===\n"} {
+		if got, err := parse(bad, "p"); err == nil {
+			t.Errorf("parse(%q): %+v, want an error", bad, got)
+		}
+	}
+}
+
+// TestJudge: a failing test kills a mutant; a test that does not compile gives no verdict.
 func TestJudge(t *testing.T) {
 	exit := exec.Command("go", "tool", "no-such-tool").Run()
 	if _, ok := errors.AsType[*exec.ExitError](exit); !ok {
@@ -77,27 +99,33 @@ func TestJudge(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	all := []source{{file: "a.go", mutants: []mutant{{name: "x"}, {name: "y"}}}}
+	all := []mutant{{name: "x"}, {name: "y"}}
 	for names, want := range map[string]int{"": 2, "y": 1, "x,y": 2} {
 		if jobs, err := choose(all, names); err != nil || len(jobs) != want {
 			t.Errorf("choose(%q): %d jobs, %v; want %d", names, len(jobs), err, want)
 		}
 	}
 	if _, err := choose(all, "x,z"); err == nil {
-		t.Error("an unknown name is not refused")
+		t.Error("choose accepts an unknown name")
 	}
 }
 
-var update = flag.Bool("update", false, "write the table's figures into docs/reliability.md")
+var update = flag.Bool("update", false, "write the number of mutants into docs/reliability.md")
 
-// TestDocument keeps the document's figures true to the table.
+// TestDocument compares the document's figures with the mutants.
 func TestDocument(t *testing.T) {
 	var rows strings.Builder
-	n := 0
-	for _, s := range table() {
-		n += len(s.mutants)
-		fmt.Fprintf(&rows, "| `%s` | %d | %s |\n", s.file, len(s.mutants), s.mutants[0].does)
+	all := loaded(t)
+	count := map[string]int{}
+	for _, m := range all {
+		count[m.file]++
 	}
-	text := fmt.Sprintf("%d defects, none of which survives:\n\n| file | defects | one of them |\n| --- | --- | --- |\n%s", n, rows.String())
+	for _, m := range all {
+		if n := count[m.file]; n > 0 {
+			fmt.Fprintf(&rows, "| `%s` | %d | %s |\n", m.file, n, m.effect)
+			delete(count, m.file)
+		}
+	}
+	text := fmt.Sprintf("%d defects, all killed:\n\n| file | defects | example |\n| --- | --- | --- |\n%s", len(all), rows.String())
 	docgen.Check(t, filepath.Join(root, "docs", "reliability.md"), "mutants", text, *update)
 }

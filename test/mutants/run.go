@@ -14,44 +14,44 @@ import (
 	"time"
 )
 
-// patience bounds one run of the tests: a defect that makes them hang is found, too.
+// patience bounds one run of the tests, because a defect may make them hang.
 const patience = time.Minute
 
-// verdict is what the tests made of a mutant.
+// verdict is the result of one mutant.
 type verdict struct {
 	killer string // the test that failed, "" when the mutant survived
 	took   time.Duration
-	err    error // it could not be judged: its text is not there, or it does not compile
+	err    error // the mutant is unusable: its text is missing, or it does not compile
 	output []byte
 }
 
-// lab applies mutants to the module at root. The sources are not touched: the go command reads the changed file through an
-// overlay (`go help build`).
+// lab applies mutants to the module at root. It does not change the sources: the go command reads the changed file
+// through an overlay (`go help build`).
 type lab struct {
 	root, scratch string
 }
 
-// try judges one mutant.
-func (l *lab) try(ctx context.Context, s *source, m *mutant) verdict {
+// try tests one mutant.
+func (l *lab) try(ctx context.Context, m *mutant) verdict {
 	start := time.Now()
-	overlay, err := l.overlay(s, m)
+	overlay, err := l.overlay(m)
 	if err != nil {
 		return verdict{err: err}
 	}
-	v := l.test(ctx, s.packages(), m.race, "-overlay="+overlay)
+	v := l.test(ctx, m.packages(), m.race, "-overlay="+overlay)
 	v.took = time.Since(start)
 	return v
 }
 
-// overlay writes the changed file, and the file that tells the go command of it.
-func (l *lab) overlay(s *source, m *mutant) (string, error) {
-	original := filepath.Join(l.root, filepath.FromSlash(s.file))
+// overlay writes the changed file and the overlay file that names it.
+func (l *lab) overlay(m *mutant) (string, error) {
+	original := filepath.Join(l.root, filepath.FromSlash(m.file))
 	text, err := os.ReadFile(original)
 	if err != nil {
 		return "", err
 	}
 	if text, err = m.apply(text); err != nil {
-		return "", fmt.Errorf("%s: %w", s.file, err)
+		return "", err
 	}
 	changed := filepath.Join(l.scratch, m.name+".go")
 	replace, err := json.Marshal(map[string]map[string]string{"Replace": {original: changed}})
@@ -83,14 +83,14 @@ var (
 	ranOut     = regexp.MustCompile(`panic: test timed out`)
 )
 
-// judge reads what `go test` has to say.
+// judge classifies the output of `go test`.
 func judge(output []byte, err error) verdict {
 	v := verdict{output: output}
 	_, failed := errors.AsType[*exec.ExitError](err)
 	switch {
 	case err == nil:
 	case !failed || notBuilt.Match(output):
-		v.err = fmt.Errorf("not judged: %w: %.2000s", err, bytes.TrimSpace(output))
+		v.err = fmt.Errorf("no verdict: %w: %.2000s", err, bytes.TrimSpace(output))
 	case ranOut.Match(output):
 		v.killer = "time"
 	case failedTest.Match(output):
@@ -99,7 +99,7 @@ func judge(output []byte, err error) verdict {
 	case bytes.Contains(output, []byte("panic: ")), bytes.Contains(output, []byte("fatal error: ")):
 		v.killer = "panic"
 	default:
-		v.err = fmt.Errorf("not judged: %w: %.2000s", err, bytes.TrimSpace(output))
+		v.err = fmt.Errorf("no verdict: %w: %.2000s", err, bytes.TrimSpace(output))
 	}
 	return v
 }
