@@ -36,7 +36,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo test vet unit e2e modules build lint fmt fmt-check tidy-check template scan dashboard sam-build deploy \
-	bench bench-peers growth guards fuzz corpus simulate replay-many mutants matrix soak vuln cover sizes syslog-daemons siemctl clean
+	bench bench-peers growth guards fuzz simulate replay-many mutants matrix soak vuln cover sizes syslog-daemons siemctl clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -135,9 +135,6 @@ growth: build ## measure one process by sizes of events and batches, renew docs/
 
 guards: ## allocations, requests and sizes that must not grow; without -race, which empties pools
 	$(GO) test -count=1 ./test/bench
-
-corpus: ## keep a part of what fuzzing has found in testdata/fuzz
-	@GO='$(GO)' .ci/corpus 24
 
 fuzz: ## every fuzz target in turn: FUZZTIME=10s each
 	@GO='$(GO)' .ci/fuzz $(FUZZTIME)
