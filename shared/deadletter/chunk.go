@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 const (
@@ -117,7 +119,7 @@ func (s *run) note(ctx context.Context) bool {
 		ctx, cancel = context.WithTimeout(ctx, s.lease.left()) // so that the next replay finds all of it
 		defer cancel()
 	}
-	for _, connector := range connectors {
+	for _, connector := range connectors.Names() {
 		l := s.ledgers[connector]
 		if l == nil {
 			continue

@@ -22,14 +22,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// connectors are the names a dead letter may carry, in the order of the documentation.
-var connectors = [...]string{"splunk", "sentinel", "elastic", "datadog", "sumo", "qradar", "xsiam"}
-
-// unknown stands for the connector of a dead letter that does not say where it came from.
-const unknown = "unknown"
+// unknown is the connector of a dead letter whose origin cannot be determined.
+const unknown = connectors.Unknown
 
 // Options is what the functions run with besides their settings. All of them are needed.
 type Options struct {
@@ -72,8 +70,8 @@ func readLocation(s *settings.Settings) location {
 // readQueues reads the URL of each connector's queue. A connector without one is not deployed.
 func readQueues(s *settings.Settings) map[string]string {
 	queues := make(map[string]string)
-	for _, c := range connectors {
-		name := strings.ToUpper(c) + "_QUEUE_URL"
+	for _, c := range connectors.All() {
+		name := c.Variable("QUEUE_URL")
 		value := s.String(name, "")
 		if value == "" {
 			continue
@@ -83,7 +81,7 @@ func readQueues(s *settings.Settings) map[string]string {
 			s.Problem(name, value, "the URL of the connector's SQS queue")
 			continue
 		}
-		queues[c] = value
+		queues[c.Name] = value
 	}
 	return queues
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -134,7 +135,7 @@ func (d *Drain) record(m *sqsevent.Message) Record {
 // connector tells where a message comes from: by its own word, or by the queue that SQS moved it from.
 func (d *Drain) connector(m *sqsevent.Message) string {
 	if name := string(m.Attribute("connector")); name != "" {
-		if slices.Contains(connectors[:], name) {
+		if connectors.Known(name) {
 			return name
 		}
 		return unknown

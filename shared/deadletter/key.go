@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 // The folders below the prefix.
@@ -65,7 +67,7 @@ var (
 // operator did not name alike. A name is trusted to count lines only when it has exactly the drain's form.
 func parseTail(tail string) (object, bool) {
 	m := objectTail.FindStringSubmatch(tail)
-	if m == nil || m[1] != unknown && !slices.Contains(connectors[:], m[1]) {
+	if m == nil || m[1] != unknown && !connectors.Known(m[1]) {
 		return object{}, false
 	}
 	date, err := time.Parse(dateLayout, m[2])

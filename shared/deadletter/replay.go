@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/settings"
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
@@ -191,7 +192,7 @@ func (r *Replay) report(ctx context.Context, run *run, caller string, took time.
 	if run.request.dryRun {
 		return
 	}
-	for _, c := range append(connectors[:], unknown) {
+	for _, c := range append(connectors.Names(), unknown) {
 		replayed, skipped := run.byConnector[c], run.tally.of(c)
 		if replayed == 0 && skipped == 0 {
 			continue

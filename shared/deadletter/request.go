@@ -9,11 +9,12 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 // replayPath is where the replay answers, and nowhere else.
@@ -167,8 +168,8 @@ func parseRequest(body []byte) (request, *refusal) {
 func (r *request) set(key string, value json.RawMessage) (err error) {
 	switch key {
 	case "connector":
-		if r.connector, err = stringOf(value); err != nil || !slices.Contains(connectors[:], r.connector) {
-			return wrong(key, "one of "+strings.Join(connectors[:], ", "), value)
+		if r.connector, err = stringOf(value); err != nil || !connectors.Known(r.connector) {
+			return wrong(key, "one of "+strings.Join(connectors.Names(), ", "), value)
 		}
 	case "from":
 		r.from, err = timeOf(key, value)
