@@ -35,7 +35,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test vet unit e2e modules build lint fmt fmt-check tidy-check template scan dashboard sam-build deploy \
+.PHONY: help demo test vet unit e2e modules build lint fmt fmt-check tidy-check template scan sam-build deploy \
 	bench bench-peers growth guards fuzz simulate replay-many mutants matrix soak vuln cover sizes syslog-daemons siemctl clean
 
 help: ## list the targets
@@ -101,9 +101,6 @@ scan: $(SCANNER)/.made ## checkov on template.yaml and alarms.yaml; all switched
 	@sed -e 's/Default: "false"/Default: "true"/' -e '/^  KmsKeyArn:/,/Default:/s/Default: ""/Default: arn:aws:kms:eu-west-1:123456789012:key\/1/' \
 		template.yaml > build/scanned/template.yaml
 	$(SCANNER)/bin/checkov --config-file .checkov.yaml
-
-dashboard: $(TOOLS)/.made ## draw docs/dashboard.svg from the dashboard in template.yaml, with made-up figures
-	$(TOOLS)/bin/python -B docs/dashboard.py docs/dashboard.svg
 
 sam-build: $(TOOLS)/.made ## arm64 functions to deploy, in .aws-sam/build
 	$(TOOLS)/bin/sam build

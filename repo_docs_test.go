@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 // TestDocsLinkToWhatExists: links between files of the repository, and to sections, lead somewhere.
@@ -41,26 +43,26 @@ func TestDocsLinkToWhatExists(t *testing.T) {
 func TestConnectorPagesNameParameters(t *testing.T) {
 	tmpl := readTemplate(t)
 	parameters, outputs := tmpl.root.get("Parameters").pairs(), tmpl.root.get("Outputs").pairs()
-	for _, c := range connectors {
-		page := readText(t, "docs/connectors/"+c.folder+".md")
+	for _, c := range connectors.All() {
+		page := readText(t, "docs/connectors/"+c.Name+".md")
 		assigned := regexp.MustCompile(`(?m)(?:^|["`+"`"+`])([A-Z][A-Za-z]+)=`).FindAllStringSubmatch(page, -1)
 		if len(assigned) < 3 {
-			t.Errorf("%s: sets only %v", c.folder, assigned)
+			t.Errorf("%s: sets only %v", c.Name, assigned)
 		}
 		for _, m := range assigned {
 			if parameters[m[1]] == nil {
-				t.Errorf("docs/connectors/%s.md: the template has no parameter %s", c.folder, m[1])
+				t.Errorf("docs/connectors/%s.md: the template has no parameter %s", c.Name, m[1])
 			}
 		}
-		for _, m := range regexp.MustCompile("`("+c.id+"[A-Za-z]+(?:Arn|Url|Name)|[A-Z][A-Za-z]+PolicyArn)`").FindAllStringSubmatch(page, -1) {
+		for _, m := range regexp.MustCompile("`("+c.ID+"[A-Za-z]+(?:Arn|Url|Name)|[A-Z][A-Za-z]+PolicyArn)`").FindAllStringSubmatch(page, -1) {
 			if outputs[m[1]] == nil && parameters[m[1]] == nil {
-				t.Errorf("docs/connectors/%s.md: the template has no output %s", c.folder, m[1])
+				t.Errorf("docs/connectors/%s.md: the template has no output %s", c.Name, m[1])
 			}
 		}
-		secret := tmpl.properties(c.id + "Secret").text("Description")
+		secret := tmpl.properties(c.ID + "Secret").text("Description")
 		for _, name := range variables.FindAllString(secret, -1) {
 			if !strings.Contains(page, name) {
-				t.Errorf("docs/connectors/%s.md: says nothing of %s, which the secret holds", c.folder, name)
+				t.Errorf("docs/connectors/%s.md: says nothing of %s, which the secret holds", c.Name, name)
 			}
 		}
 	}

@@ -10,25 +10,27 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 func TestTemplateDeploysEachConnector(t *testing.T) {
 	tmpl := readTemplate(t)
-	for _, c := range connectors {
-		t.Run(c.folder, func(t *testing.T) {
+	for _, c := range connectors.All() {
+		t.Run(c.Name, func(t *testing.T) {
 			for part, condition := range map[string]string{
 				"Queue": "Enabled", "QueuePolicy": "Enabled", "Secret": "Enabled", "LogGroup": "Enabled", "Role": "Enabled",
 				"Function": "Enabled", "Subscription": "Subscribed", "Alarms": "Watched",
 			} {
-				resource := tmpl.resources.get(c.id + part)
-				if resource.text("Condition") != c.id+condition {
-					t.Errorf("%s%s: want Condition %[1]s%[3]s, have %[4]q", c.id, part, condition, resource.text("Condition"))
+				resource := tmpl.resources.get(c.ID + part)
+				if resource.text("Condition") != c.ID+condition {
+					t.Errorf("%s%s: want Condition %[1]s%[3]s, have %[4]q", c.ID, part, condition, resource.text("Condition"))
 				}
 			}
-			checkMapping(t, tmpl, c.id, "{MaximumConcurrency: !Ref MaximumConcurrency}")
-			redrive := tmpl.properties(c.id + "Queue").get("RedrivePolicy").source()
+			checkMapping(t, tmpl, c.ID, "{MaximumConcurrency: !Ref MaximumConcurrency}")
+			redrive := tmpl.properties(c.ID + "Queue").get("RedrivePolicy").source()
 			if !strings.Contains(redrive, "!GetAtt DeadLetterQueue.Arn") || !strings.Contains(redrive, "!Ref MaxAttempts") {
-				t.Errorf("%sQueue: want a redrive to DeadLetterQueue after MaxAttempts, have %q", c.id, redrive)
+				t.Errorf("%sQueue: want a redrive to DeadLetterQueue after MaxAttempts, have %q", c.ID, redrive)
 			}
 		})
 	}
@@ -57,17 +59,17 @@ func checkMapping(t *testing.T, tmpl template, id, concurrency string) {
 
 func TestTemplateBlocksHaveOneShape(t *testing.T) {
 	tmpl := readTemplate(t)
-	first := tmpl.block(connectors[0])
-	for _, c := range connectors[1:] {
+	first := tmpl.block(connectors.All()[0])
+	for _, c := range connectors.All()[1:] {
 		have := tmpl.block(c)
 		for i, line := range first {
 			if i >= len(have) || have[i] != line {
-				t.Errorf("%s: line %d of its block: want %q as in %s's, have %q", c.id, i+1, line, connectors[0].id, at(have, i))
+				t.Errorf("%s: line %d of its block: want %q as in %s's, have %q", c.ID, i+1, line, connectors.All()[0].ID, at(have, i))
 				break
 			}
 		}
 		if len(have) > len(first) {
-			t.Errorf("%s: %q goes beyond the shape of %s's block", c.id, have[len(first)], connectors[0].id)
+			t.Errorf("%s: %q goes beyond the shape of %s's block", c.ID, have[len(first)], connectors.All()[0].ID)
 		}
 	}
 }
@@ -76,10 +78,10 @@ func TestTemplateKnowsEveryQueue(t *testing.T) {
 	tmpl := readTemplate(t)
 	for _, function := range []string{"DeadLetterFunction", "ReplayFunction"} {
 		environment := tmpl.environment(function)
-		for _, c := range connectors {
-			want := `!If [` + c.id + `Enabled, !Ref ` + c.id + `Queue, !Ref "AWS::NoValue"]`
-			if have := environment[c.prefix()+"QUEUE_URL"].source(); have != want {
-				t.Errorf("%s: %sQUEUE_URL: want %s, have %q", function, c.prefix(), want, have)
+		for _, c := range connectors.All() {
+			want := `!If [` + c.ID + `Enabled, !Ref ` + c.ID + `Queue, !Ref "AWS::NoValue"]`
+			if have := environment[c.Variable("QUEUE_URL")].source(); have != want {
+				t.Errorf("%s: %sQUEUE_URL: want %s, have %q", function, c.Variable(""), want, have)
 			}
 		}
 	}
@@ -96,14 +98,14 @@ func TestTemplateQueuesOutlastTheirFunctions(t *testing.T) {
 	if have, want := tmpl.properties("DeadLetterQueue").get("VisibilityTimeout").number(t), 6*drain+window("DeadLetterFunction"); have != want {
 		t.Errorf("DeadLetterQueue: VisibilityTimeout: want %d, have %d", want, have)
 	}
-	for _, c := range connectors {
+	for _, c := range connectors.All() {
 		for where, v := range map[*value]string{
-			tmpl.properties(c.id + "Function").get("Timeout"):                              "!Ref FunctionTimeoutSeconds",
-			tmpl.properties(c.id + "Queue").get("VisibilityTimeout"):                       "!FindInMap [FunctionTimeout, !Ref FunctionTimeoutSeconds, Visibility]",
-			tmpl.properties(c.id + "Alarms").get("Parameters").get("DurationMilliseconds"): "!FindInMap [FunctionTimeout, !Ref FunctionTimeoutSeconds, Alarm]",
+			tmpl.properties(c.ID + "Function").get("Timeout"):                              "!Ref FunctionTimeoutSeconds",
+			tmpl.properties(c.ID + "Queue").get("VisibilityTimeout"):                       "!FindInMap [FunctionTimeout, !Ref FunctionTimeoutSeconds, Visibility]",
+			tmpl.properties(c.ID + "Alarms").get("Parameters").get("DurationMilliseconds"): "!FindInMap [FunctionTimeout, !Ref FunctionTimeoutSeconds, Alarm]",
 		} {
 			if have := where.source(); have != v {
-				t.Errorf("%s: want %s, have %q", c.id, v, have)
+				t.Errorf("%s: want %s, have %q", c.ID, v, have)
 			}
 		}
 		for text, derived := range tmpl.root.get("Mappings").get("FunctionTimeout").pairs() {
@@ -111,8 +113,8 @@ func TestTemplateQueuesOutlastTheirFunctions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if have, want := derived.get("Visibility").number(t), 6*seconds+window(c.id+"Function"); have != want {
-				t.Errorf("Mappings: %d s: Visibility: want six time-outs and %s's window, %d, have %d", seconds, c.id, want, have)
+			if have, want := derived.get("Visibility").number(t), 6*seconds+window(c.ID+"Function"); have != want {
+				t.Errorf("Mappings: %d s: Visibility: want six time-outs and %s's window, %d, have %d", seconds, c.ID, want, have)
 			}
 			if have, want := derived.get("Alarm").number(t), seconds*800; have != want {
 				t.Errorf("Mappings: %d s: Alarm: want four fifths, %d ms, have %d", seconds, want, have)
@@ -146,20 +148,20 @@ func TestTemplateSetsEveryVariable(t *testing.T) {
 	if len(common) < 12 {
 		t.Fatalf("README.md lists the variables %v", common)
 	}
-	for _, c := range connectors {
-		own := tmpl.environment(c.id + "Function")
-		names := settings("functions/" + c.folder + "/README.md")
+	for _, c := range connectors.All() {
+		own := tmpl.environment(c.ID + "Function")
+		names := settings("functions/" + c.Name + "/README.md")
 		if len(names) < 5 {
-			t.Fatalf("%s's README lists the variables %v", c.folder, names)
+			t.Fatalf("%s's README lists the variables %v", c.Name, names)
 		}
 		for _, name := range append(names, common...) {
 			switch {
 			case own[name] != nil, globals[name] != nil:
-			case name == "SIEM_COMPRESSION" && c.folder == "qradar": // it has none
+			case name == "SIEM_COMPRESSION" && c.Name == "qradar": // it has none
 			case name == "SIEM_DEAD_LETTER_PATH", strings.HasSuffix(name, "_QUEUE_URL"): // the drain's and the replay's
 			case strings.HasPrefix(name, "AWS_"): // Lambda's own
 			default:
-				t.Errorf("%s: %s cannot be set by deploying", c.folder, name)
+				t.Errorf("%s: %s cannot be set by deploying", c.Name, name)
 			}
 		}
 	}
@@ -323,19 +325,19 @@ func (t template) environment(function string) map[string]*value {
 
 // block gives a connector's resources as lines without comments, without what is the connector's own: its names, its
 // descriptions and its settings.
-func (t template) block(c connector) []string {
+func (t template) block(c connectors.Connector) []string {
 	var lines []string
 	for i := 0; i+1 < len(t.resources.node.Content); i += 2 {
 		id := t.resources.node.Content[i].Value
-		if !strings.HasPrefix(id, c.id) {
+		if !strings.HasPrefix(id, c.ID) {
 			continue
 		}
 		for line := range strings.Lines(id + "\n" + (&value{t.resources.node.Content[i+1]}).source()) {
 			line = strings.TrimSpace(line)
-			if strings.HasPrefix(line, c.prefix()) || strings.HasPrefix(line, "Description:") || strings.HasPrefix(line, "#") {
+			if strings.HasPrefix(line, c.Variable("")) || strings.HasPrefix(line, "Description:") || strings.HasPrefix(line, "#") {
 				continue
 			}
-			lines = append(lines, strings.ReplaceAll(strings.ReplaceAll(line, c.id, "X"), c.folder, "x"))
+			lines = append(lines, strings.ReplaceAll(strings.ReplaceAll(line, c.ID, "X"), c.Name, "x"))
 		}
 	}
 	return lines

@@ -1,5 +1,5 @@
-// Package repo holds no code, only the repository's own rules as tests: what every connector's folder has, what stands in
-// template.yaml for it, and what no committed file may mention.
+// Package repo holds tests of the repository itself: the files that every connector has, its resources in template.yaml,
+// the links of the documents, and text that no committed file may contain.
 package repo
 
 import (
@@ -17,34 +17,27 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
-// connector is one of the seven, by its folder and by what its logical ids in the template begin with.
-type connector struct{ folder, id string }
-
-// prefix is what the names of the connector's own variables begin with.
-func (c connector) prefix() string { return strings.ToUpper(c.folder) + "_" }
-
-var connectors = []connector{
-	{"splunk", "Splunk"},
-	{"sentinel", "Sentinel"},
-	{"elastic", "Elastic"},
-	{"datadog", "Datadog"},
-	{"sumo", "Sumo"},
-	{"qradar", "QRadar"},
-	{"xsiam", "XSIAM"},
-}
+// otherFunctions are the functions that are not connectors.
+var otherFunctions = []string{"deadletter", "replay"}
 
 func TestFunctionsHaveTheStandardFiles(t *testing.T) {
-	want := []string{"functions/deadletter/main.go", "functions/replay/main.go"}
-	known := []string{"deadletter", "replay"}
-	for _, c := range connectors {
-		known = append(known, c.folder)
+	var want []string
+	known := []string{"all"}
+	for _, name := range otherFunctions {
+		want = append(want, "functions/"+name+"/main.go", "functions/"+name+"/README.md")
+		known = append(known, name)
+	}
+	for _, c := range connectors.All() {
+		known = append(known, c.Name)
 		for _, name := range []string{"main.go", "README.md", "connector/connector.go", "connector/config.go", "connector/response.go"} {
-			if c.folder == "qradar" && name == "connector/response.go" {
-				continue // syslog answers nothing
+			if c.Name == "qradar" && name == "connector/response.go" {
+				continue // syslog has no responses
 			}
-			want = append(want, "functions/"+c.folder+"/"+name)
+			want = append(want, "functions/"+c.Name+"/"+name)
 		}
 	}
 	for _, name := range want {
@@ -88,11 +81,11 @@ func TestPackagesHaveOneDocComment(t *testing.T) {
 }
 
 func TestReadmesListTheSettingsThatTheCodeReads(t *testing.T) {
-	for _, c := range connectors {
-		t.Run(c.folder, func(t *testing.T) {
+	for _, c := range connectors.All() {
+		t.Run(c.Name, func(t *testing.T) {
 			documented, read := documentedSettings(t, c), settingsInCode(t, c)
 			if len(read) == 0 {
-				t.Errorf("functions/%s/connector: no variable that begins with %s is read", c.folder, c.prefix())
+				t.Errorf("functions/%s/connector: no variable that begins with %s is read", c.Name, c.Variable(""))
 			}
 			for _, name := range read {
 				if !slices.Contains(documented, name) {
@@ -110,23 +103,23 @@ func TestReadmesListTheSettingsThatTheCodeReads(t *testing.T) {
 
 func TestSettingsCanBeSetInTheTemplate(t *testing.T) {
 	tmpl := readTemplate(t)
-	for _, c := range connectors {
-		t.Run(c.folder, func(t *testing.T) {
+	for _, c := range connectors.All() {
+		t.Run(c.Name, func(t *testing.T) {
 			names := documentedSettings(t, c)
 			if len(names) == 0 {
-				t.Errorf("functions/%s/README.md: no settings table", c.folder)
+				t.Errorf("functions/%s/README.md: no settings table", c.Name)
 			}
-			environment := tmpl.environment(c.id + "Function")
-			secret := tmpl.properties(c.id + "Secret").text("Description")
+			environment := tmpl.environment(c.ID + "Function")
+			secret := tmpl.properties(c.ID + "Secret").text("Description")
 			for _, name := range names {
 				_, plain := environment[name]
 				hidden := slices.Contains(variables.FindAllString(secret, -1), name)
 				if plain == hidden {
-					t.Errorf("%s: want it in the environment of %[2]sFunction or named by %[2]sSecret's description, and not in both", name, c.id)
+					t.Errorf("%s: want it in the environment of %[2]sFunction or named by %[2]sSecret's description, and not in both", name, c.ID)
 				}
 			}
 			for name := range environment {
-				if strings.HasPrefix(name, c.prefix()) && !slices.Contains(names, name) {
+				if strings.HasPrefix(name, c.Variable("")) && !slices.Contains(names, name) {
 					t.Errorf("%s: in the template, and not in the README's settings table", name)
 				}
 			}
@@ -158,9 +151,9 @@ func TestCommittedFilesNameNoMachine(t *testing.T) {
 var variables = regexp.MustCompile(`\b[A-Z][A-Z0-9]*(_[A-Z0-9]+)+\b`)
 
 // documentedSettings lists the connector's own variables in the first column of its README's tables.
-func documentedSettings(t *testing.T, c connector) []string {
+func documentedSettings(t *testing.T, c connectors.Connector) []string {
 	t.Helper()
-	data, err := os.ReadFile("functions/" + c.folder + "/README.md")
+	data, err := os.ReadFile("functions/" + c.Name + "/README.md")
 	if err != nil {
 		t.Error(err)
 		return nil
@@ -172,7 +165,7 @@ func documentedSettings(t *testing.T, c connector) []string {
 			continue
 		}
 		for _, name := range variables.FindAllString(cells[1], -1) {
-			if strings.HasPrefix(name, c.prefix()) {
+			if strings.HasPrefix(name, c.Variable("")) {
 				names = append(names, name)
 			}
 		}
@@ -181,11 +174,11 @@ func documentedSettings(t *testing.T, c connector) []string {
 }
 
 // settingsInCode lists the connector's own variables that its sources name as a string.
-func settingsInCode(t *testing.T, c connector) []string {
+func settingsInCode(t *testing.T, c connectors.Connector) []string {
 	t.Helper()
 	var names []string
 	for _, name := range sources(t) {
-		if !strings.HasPrefix(name, "functions/"+c.folder+"/connector/") || strings.HasSuffix(name, "_test.go") {
+		if !strings.HasPrefix(name, "functions/"+c.Name+"/connector/") || strings.HasSuffix(name, "_test.go") {
 			continue
 		}
 		ast.Inspect(parse(t, name, 0), func(n ast.Node) bool {
@@ -194,7 +187,7 @@ func settingsInCode(t *testing.T, c connector) []string {
 				return true
 			}
 			value, err := strconv.Unquote(literal.Value)
-			if err == nil && strings.HasPrefix(value, c.prefix()) && variables.FindString(value) == value {
+			if err == nil && strings.HasPrefix(value, c.Variable("")) && variables.FindString(value) == value {
 				names = append(names, value)
 			}
 			return true

@@ -1,5 +1,3 @@
-// Package netfault tells what an error of the network means: how far a connection came, what becomes of the events, and
-// what an operator can do. It judges by an error's type, never by its text.
 package failure
 
 import (

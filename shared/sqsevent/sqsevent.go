@@ -1,3 +1,5 @@
+// Package sqsevent reads the payload that Lambda passes to a function for a batch of SQS messages.
+// https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 package sqsevent
 
 import (

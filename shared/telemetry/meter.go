@@ -1,4 +1,3 @@
-// Package meter counts what the delivery of one batch costs on the way to the SIEM.
 package telemetry
 
 // Meter counts the requests of one batch. It belongs to one goroutine. A nil Meter counts nothing.

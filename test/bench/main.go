@@ -41,7 +41,7 @@ func main() {
 	flag.IntVar(&p.count, "events", 20_000, "events a round")
 	flag.IntVar(&p.size, "size", 907, "bytes an event")
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds")
-	flag.StringVar(&p.page, "page", "", "page to renew, e.g. docs/performance.md; its chart is the .svg of the same name")
+	flag.StringVar(&p.page, "page", "", "page whose tables to update, for example docs/performance.md")
 	flag.StringVar(&p.growth, "growth", "", "page whose table of sizes and batches to renew, e.g. docs/growth.md; nothing else is measured")
 	flag.Parse()
 	for field := range strings.SplitSeq(*batches, ",") {
