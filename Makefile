@@ -20,10 +20,8 @@ SOURCES    := go.mod go.sum $(shell find functions shared -name '*.go' ! -name '
 # Without net/rpc the linker drops what no function calls: a third less to load at a cold start.
 BUILD := CGO_ENABLED=0 $(GO) build -tags lambda.norpc,nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w"
 
-# End-to-end tests drive the built binaries, one package at a time; all others are unit tests.
-UNIT = $(GO) list ./... | grep -v '/test\(/\|$$\)'
-E2E  := $(if $(wildcard test/*_test.go test/*/*_test.go),./test/...)
-# Modules of their own, so that what they compare us with stays out of the functions' go.mod.
+# Everything but test/, whose suites have their own targets. The mutants' table is a unit test.
+UNIT = $(GO) list ./... | grep -v '/test/\(bench\|e2e\|matrix\|soak\)'
 MODULES := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
 
 TOOLS    := build/tools
@@ -35,28 +33,40 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test vet unit e2e modules build lint fmt fmt-check tidy-check template scan sam-build deploy \
+.PHONY: help demo test vet unit test-all race e2e interop peers build lint fmt fmt-check tidy-check template scan sam-build deploy \
 	bench bench-peers growth guards fuzz simulate replay-many mutants matrix soak vuln cover sizes syslog-daemons siemctl clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-demo: build ## the whole system on this machine: EVENTS=file.jsonl, COUNT=1000, SEED=1, KEEP=1 to stay up
+demo: build ## run the whole system on this machine (1 minute): EVENTS=file.jsonl, COUNT=1000, SEED=1, KEEP=1 to stay up
 	$(GO) run ./emulator
 
-test: vet unit guards e2e modules ## go vet, unit tests with -race, end-to-end tests
+test: vet build unit ## vet and all unit tests (4 minutes on two cores, downloads included)
 
 vet:
 	$(GO) vet ./...
 
 unit:
+	$(GO) test $$($(UNIT))
+
+test-all: race guards e2e matrix interop peers ## every test that .ci/run runs after `make test` (15 minutes)
+
+race: ## unit tests with the race detector (4 minutes)
 	$(GO) test -race $$($(UNIT))
 
-e2e: build
-	$(if $(E2E),$(GO) test -race -count=1 -p 1 -timeout 20m $(E2E),@echo "no end-to-end tests")
+e2e: build ## end-to-end tests: built binaries, moto, loopback sockets (2 minutes)
+	$(GO) test -count=1 -timeout 20m ./test/e2e ./test/soak
 
-modules: build
-	@set -e; for m in $(MODULES); do echo "module $$m"; (cd "$$m" && $(GO) vet ./... && $(GO) test ./...); done
+# Modules of their own keep the dependencies of third-party clients and servers out of the functions' go.mod.
+interop: build ## third-party clients and receivers against our connectors and simulators (5 minutes to compile)
+	$(call in-module,test/interop)
+	$(call in-module,test/interop/datadog)
+
+peers: ## compile the other deliverers that `make bench-peers` measures (5 minutes)
+	$(call in-module,test/peers)
+
+in-module = cd $(1) && $(GO) vet ./... && $(GO) test ./...
 
 build: $(BOOTSTRAPS) ## host binaries at build/<function>/bootstrap
 
@@ -122,41 +132,41 @@ $(SCANNER)/.made: .ci/requirements-scan.txt
 bench: ## benchmarks: BENCHTIME=1s
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
 
-bench-peers: build syslog-daemons ## measure against other deliverers, renew docs/performance.md: BENCH="-rounds 3"
+bench-peers: build syslog-daemons ## compare with other deliverers, update docs/performance.md: BENCH="-rounds 3"
 	$(BUILD) -o build/bench/ ./test/bench ./test/bench/floor ./test/bench/profile
 	cd test/peers && $(BUILD) -o ../../build/bench/ ./collector ./elastic
 	build/bench/bench -page docs/performance.md $(BENCH)
 
-growth: build ## measure one process by sizes of events and batches, renew docs/growth.md: BENCH="-rounds 3"
+growth: build ## measure one process by event and batch size, update docs/growth.md: BENCH="-rounds 3"
 	$(GO) run ./test/bench -growth docs/growth.md $(BENCH)
 
-guards: ## allocations, requests and sizes that must not grow; without -race, which empties pools
+guards: ## limits on allocations, requests and sizes (1 minute); without -race, which empties pools
 	$(GO) test -count=1 ./test/bench
 
 fuzz: ## every fuzz target in turn: FUZZTIME=10s each
 	@GO='$(GO)' .ci/fuzz $(FUZZTIME)
 
-simulate: ## the whole system in a simulated world: SEEDS=1000, FROM=1, or BURST=100000; UPDATE=1 writes docs/reliability.md; PLAN=seed tells one run's story
+simulate: ## simulate the whole system: SEEDS=1000, FROM=1, or BURST=100000; UPDATE=1 writes docs/reliability.md; PLAN=seed prints one run
 	$(GO) test ./test/simulation -v -count=1 -timeout 0 $(if $(PLAN),-run '^TestPlan$$' -plan '$(PLAN)',\
 		$(if $(BURST),-run '^TestBurst$$' -burst $(BURST),-run '^TestSimulation$$' -seeds $(SEEDS) -from $(FROM)) \
 		$(if $(UPDATE),-update '$(CURDIR)/docs/reliability.md'))
 
-replay-many: ## siemctl replay of LETTERS=100000 dead letters in the local system, interrupted twice
+replay-many: ## siemctl replay of LETTERS=100000 dead letters in the emulator, interrupted twice (2 minutes)
 	LETTERS=$(or $(LETTERS),100000) $(GO) test -count=1 -timeout 1h ./cmd/siemctl -run '^TestAWS$$/^many$$' -v
 
-mutants: ## deliberate defects in the core, each of which a test must see: MUTANTS=name,… for some of them
-	$(GO) run ./test/mutants $(MUTANTS)
+mutants: ## deliberate defects, each of which a test must find (15 minutes): MUTANTS=name,... or EVERY=10 for a tenth
+	$(GO) run ./test/mutants -every $(or $(EVERY),1) $(MUTANTS)
 
-matrix: build ## every fault against every connector; UPDATE=1 writes what was seen into docs/reliability.md
+matrix: build ## every fault against every connector (1 minute); UPDATE=1 writes the results into docs/reliability.md
 	$(GO) test -count=1 ./test/matrix $(if $(UPDATE),-update)
 
-soak: build ## a million events with faults on, then a burst, reported: EVENTS=n, BURST=n, SEED=n; REPORT=1 writes docs/reliability.md
+soak: build ## a million events with faults, then a burst (35 minutes): EVENTS=n, BURST=n, SEED=n; REPORT=1 writes docs/reliability.md
 	$(GO) run ./test/soak $(if $(EVENTS),-events $(EVENTS)) $(if $(BURST),-burst $(BURST)) $(if $(SEED),-seed $(SEED)) \
 		$(if $(REPORT),-page docs/reliability.md)
 
-vuln: ## known vulnerabilities in what the functions call; skipped, loudly, where the database cannot be had
+vuln: ## known vulnerabilities in called code; prints SKIPPED if the database cannot be reached
 	@out=$$($(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./functions/... ./cmd/... 2>&1) && { echo "$$out"; exit 0; }; echo "$$out"; \
-	case "$$out" in *"fetching vulnerabilities"*) echo "SKIPPED: the vulnerability database cannot be had, NOTHING WAS CHECKED";; *) exit 1;; esac
+	case "$$out" in *"fetching vulnerabilities"*) echo "SKIPPED: vulnerability check, the database cannot be reached";; *) exit 1;; esac
 
 cover: ## coverage of the unit tests, by package and in build/cover.html
 	@mkdir -p build

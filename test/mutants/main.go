@@ -2,17 +2,21 @@
 // time, and runs the package's tests. It fails if no test fails for a defect, if a defect does not compile, or if the
 // text that a defect replaces has changed.
 //
-//	go run ./test/mutants            all of them
-//	go run ./test/mutants name,name  those alone, and what the tests printed
+//	go run ./test/mutants             all mutants
+//	go run ./test/mutants -every 10   a tenth; the commit decides which one
+//	go run ./test/mutants name,name   these, with the output of their tests
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"log"
 	"os"
+	"os/exec"
 	"os/signal"
 	"slices"
 	"strings"
@@ -26,12 +30,14 @@ const atOnce = 2
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, strings.Join(os.Args[1:], ","), os.Stdout); err != nil {
+	every := flag.Int("every", 1, "test one of so many mutants")
+	flag.Parse()
+	if err := run(ctx, strings.Join(flag.Args(), ","), max(1, *every), os.Stdout); err != nil {
 		log.Fatalln("mutants:", err)
 	}
 }
 
-func run(ctx context.Context, names string, out io.Writer) error {
+func run(ctx context.Context, names string, every int, out io.Writer) error {
 	root, err := os.Getwd()
 	if err != nil {
 		return err
@@ -48,6 +54,9 @@ func run(ctx context.Context, names string, out io.Writer) error {
 	jobs, err := choose(all, names)
 	if err != nil {
 		return err
+	}
+	if names == "" {
+		jobs = sample(jobs, every, commit(ctx))
 	}
 	l := &lab{root: root, scratch: scratch}
 	if err := l.healthy(ctx, jobs); err != nil {
@@ -69,6 +78,26 @@ func choose(all []mutant, names string) ([]mutant, error) {
 		return nil, fmt.Errorf("expected names of mutants, found %q", names)
 	}
 	return chosen, nil
+}
+
+// sample returns every n-th mutant. The seed decides where it begins, so that successive commits test all mutants.
+func sample(all []mutant, n int, seed string) []mutant {
+	sum := fnv.New32a()
+	_, _ = sum.Write([]byte(seed))
+	var chosen []mutant
+	for i := int(sum.Sum32() % uint32(n)); i < len(all); i += n {
+		chosen = append(chosen, all[i])
+	}
+	return chosen
+}
+
+// commit returns the hash of the commit, or "" outside a repository.
+func commit(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "rev-parse", "HEAD").Output()
+	if err != nil {
+		return ""
+	}
+	return string(out)
 }
 
 // healthy runs the tests once without a defect. If they fail by themselves, every mutant would seem to be found.

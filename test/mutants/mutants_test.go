@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -107,6 +108,23 @@ func TestChoose(t *testing.T) {
 	}
 	if _, err := choose(all, "x,z"); err == nil {
 		t.Error("choose accepts an unknown name")
+	}
+}
+
+func TestSample(t *testing.T) {
+	all := []mutant{{name: "a"}, {name: "b"}, {name: "c"}, {name: "d"}, {name: "e"}}
+	seen := map[string]bool{}
+	for seed := range 50 {
+		chosen := sample(all, 2, strconv.Itoa(seed))
+		if len(chosen) < 2 || len(chosen) > 3 {
+			t.Fatalf("seed %d: %d of %d mutants, want every second", seed, len(chosen), len(all))
+		}
+		for _, m := range chosen {
+			seen[m.name] = true
+		}
+	}
+	if len(seen) != len(all) {
+		t.Errorf("50 seeds choose only %v", seen)
 	}
 }
 
