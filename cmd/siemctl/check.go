@@ -16,6 +16,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
 )
 
@@ -46,7 +47,7 @@ variables or from --settings, without AWS (unless SIEM_SECRET_ID names a secret)
 				return usage("--settings: is for --local; a deployed function has settings of its own")
 			}
 			if local && len(args) == 0 {
-				return usage("connector: --local needs the name of one: %s", strings.Join(names(), ", "))
+				return usage("connector: --local needs the name of one: %s", strings.Join(connectors.Names(), ", "))
 			}
 			results, err := a.check(cmd.Context(), args, local, file)
 			if err != nil {
@@ -111,13 +112,13 @@ func each[T any](list []connector, do func(connector) (T, error)) ([]T, error) {
 var checkPayload = []byte(`{"check":true}`)
 
 func checkDeployed(ctx context.Context, s *deployed.Stack, c connector) (checked, error) {
-	answer, err := s.Invoke(ctx, c.id, checkPayload)
+	answer, err := s.Invoke(ctx, c.ID, checkPayload)
 	if err != nil {
 		return checked{}, err
 	}
 	var r checked
 	if err := json.Unmarshal(answer, &r.CheckResult); err != nil || r.Connector == "" {
-		return r, fmt.Errorf("the function of %s did not understand the check: is it an older version?", c.name)
+		return r, fmt.Errorf("the function of %s did not understand the check: is it an older version?", c.Name)
 	}
 	return r, nil
 }
@@ -135,7 +136,7 @@ func (a *app) checkHere(ctx context.Context, c connector, env func(string) strin
 		}
 		return value
 	}}
-	answer, err := lambdahost.NewConnector(c.name, c.open, world).Invoke(ctx, checkPayload)
+	answer, err := lambdahost.NewConnector(c.Name, c.Open, world).Invoke(ctx, checkPayload)
 	if err != nil {
 		return checked{}, err
 	}

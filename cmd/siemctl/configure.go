@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
-	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 type configureOptions struct {
@@ -74,24 +72,19 @@ func (a *app) configure(ctx context.Context, name string, o configureOptions) er
 func (o configureOptions) check(c connector) error {
 	var unknown []string
 	for _, name := range slices.Concat(o.set, o.unset) {
-		if !c.knows(name) {
+		if !c.reads(name) {
 			unknown = append(unknown, fmt.Sprintf("%q", name))
 		}
 	}
 	if unknown != nil {
-		return usage("--set, --unset: expected settings of %s, found %s", c.name, strings.Join(unknown, ", "))
+		return usage("--set, --unset: expected settings of %s, found %s", c.Name, strings.Join(unknown, ", "))
 	}
 	return nil
 }
 
-// knows tells whether a connector reads a setting.
-func (c connector) knows(name string) bool {
-	return slices.ContainsFunc(c.asked(), func(s settings.Setting) bool { return s.Name == name }) || slices.Contains(c.beside, name)
-}
-
 // storedSecret reads the secret's object, its values as they are written.
 func storedSecret(ctx context.Context, s *deployed.Stack, c connector) (map[string]json.RawMessage, error) {
-	text, err := s.Secret(ctx, c.id)
+	text, err := s.Secret(ctx, c.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +93,7 @@ func storedSecret(ctx context.Context, s *deployed.Stack, c connector) (map[stri
 		return object, nil
 	}
 	if err := json.Unmarshal([]byte(text), &object); err != nil || object == nil { // its text may quote the secret
-		return nil, fmt.Errorf("the secret of %s: expected a JSON object, it holds something else: store {} in it first", c.name)
+		return nil, fmt.Errorf("the secret of %s: expected a JSON object, it holds something else: store {} in it first", c.Name)
 	}
 	return object, nil
 }
@@ -117,8 +110,8 @@ func (a *app) given(c connector, o configureOptions, stored map[string]json.RawM
 			return nil, usage("--stdin: %w", err)
 		}
 		for name := range values {
-			if !c.knows(name) {
-				return nil, usage("--stdin: expected settings of %s, found %q", c.name, name)
+			if !c.reads(name) {
+				return nil, usage("--stdin: expected settings of %s, found %q", c.Name, name)
 			}
 		}
 		return values, nil
@@ -142,12 +135,12 @@ func (a *app) given(c connector, o configureOptions, stored map[string]json.RawM
 // toAsk lists the settings to ask for: the credentials, what changes with them, and those asked for by name.
 func (c connector) toAsk(more []string) []string {
 	var list []string
-	for _, s := range c.asked() {
+	for _, s := range c.settings() {
 		if s.Secret {
 			list = append(list, s.Name)
 		}
 	}
-	list = slices.Concat(list, c.beside, more)
+	list = slices.Concat(list, c.RotatesWithSecret, more)
 	slices.Sort(list)
 	return slices.Compact(list)
 }
@@ -183,7 +176,7 @@ type configured struct {
 }
 
 func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object map[string]json.RawMessage, given map[string]string, unset []string) error {
-	r := configured{Connector: c.name, Stored: slices.Sorted(maps.Keys(given)), Removed: unset}
+	r := configured{Connector: c.Name, Stored: slices.Sorted(maps.Keys(given)), Removed: unset}
 	for name, value := range given {
 		quoted, err := json.Marshal(value)
 		if err != nil {
@@ -198,7 +191,7 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object 
 		a.out.Note("nothing was entered, nothing is changed")
 		return nil
 	}
-	env, err := s.Environment(ctx, c.id)
+	env, err := s.Environment(ctx, c.ID)
 	if err != nil {
 		return err
 	}
@@ -221,7 +214,7 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object 
 	if err != nil {
 		return fmt.Errorf("writing the secret: %w", err)
 	}
-	if err := s.PutSecret(ctx, c.id, string(text)); err != nil {
+	if err := s.PutSecret(ctx, c.ID, string(text)); err != nil {
 		return err
 	}
 	return a.showConfigured(r)
@@ -235,19 +228,9 @@ func (c connector) problemsWith(env map[string]string, object map[string]json.Ra
 	}
 	values, err := parseObject(text)
 	if err != nil {
-		return nil, fmt.Errorf("the secret of %s: %w", c.name, err)
+		return nil, fmt.Errorf("the secret of %s: %w", c.Name, err)
 	}
 	return c.problems(func(name string) string { return env[name] }, values), nil
-}
-
-// problems opens the connector with settings, and returns what is wrong with them, each naming the setting.
-func (c connector) problems(env settings.Lookup, secret map[string]string) []string {
-	s := settings.New(env, secret)
-	c.open(s)
-	if wrong, ok := errors.AsType[*settings.Error](s.Err()); ok {
-		return wrong.Problems
-	}
-	return nil
 }
 
 func (a *app) showConfigured(r configured) error {

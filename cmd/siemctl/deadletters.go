@@ -16,6 +16,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/letters"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 // filterFlags are the flags that choose among dead letters.
@@ -35,8 +36,8 @@ func (f *filterFlags) add(c *cobra.Command, withReason bool) {
 func (f *filterFlags) read(now time.Time) (letters.Filter, error) {
 	filter := letters.Filter{Connector: f.connector, Reason: f.reason}
 	var problems []string
-	if f.connector != "" && f.connector != "unknown" && !slices.Contains(names(), f.connector) {
-		problems = append(problems, fmt.Sprintf("--connector: expected one of %s, or unknown, found %q", strings.Join(names(), ", "), f.connector))
+	if f.connector != "" && f.connector != "unknown" && !slices.Contains(connectors.Names(), f.connector) {
+		problems = append(problems, fmt.Sprintf("--connector: expected one of %s, or unknown, found %q", strings.Join(connectors.Names(), ", "), f.connector))
 	}
 	for _, t := range []struct {
 		flag, text string
@@ -74,7 +75,7 @@ func parseTime(text string, now time.Time) (time.Time, bool) {
 
 func (a *app) lettersCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "dead-letters", Short: "Look at what could not be delivered", Aliases: []string{"dl"}, Args: cobra.NoArgs,
+		Use: "dead-letters", Short: "Look at what could not be delivered", Aliases: []string{"dl"}, Args: noCommand,
 		Long: `Look at the pending dead letters: what could not be delivered, and why. Nothing is changed; "siemctl replay" puts them
 back.`,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },

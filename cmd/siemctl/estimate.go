@@ -39,7 +39,7 @@ It asks nobody: the model and its prices are in the program, and printed with th
 
 func (a *app) estimate(l cost.Load) error {
 	problems := l.Check()
-	if most := len(connectors()); l.Connectors < 1 || l.Connectors > most {
+	if most := len(allConnectors()); l.Connectors < 1 || l.Connectors > most {
 		problems = append(problems, fmt.Sprintf("--connectors: expected 1 to %d, found %d", most, l.Connectors))
 	}
 	if problems != nil {

@@ -16,7 +16,7 @@ func TestFits(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
-	all := fits(connectors(), func(string) string { return "" })
+	all := fits(allConnectors(), func(string) string { return "" })
 	for i := range all {
 		f := &all[i]
 		problem := f.take(&e)

@@ -117,9 +117,10 @@ Exit codes:
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "siemctl", Short: "Operate the ArbitexSIEM connectors", Long: about,
-		Version: version(), SilenceUsage: true, SilenceErrors: true, Args: cobra.NoArgs,
+		Version: version(), SilenceUsage: true, SilenceErrors: true, Args: noCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.options.Stack, "stack", orElse(a.env("SIEMCTL_STACK"), "arbitex-siem"), "`name` of the CloudFormation stack (SIEMCTL_STACK)")
 	flags.StringVar(&a.options.Region, "region", "", "AWS `region`; default as for the AWS CLI")
@@ -187,34 +188,4 @@ func orElse(text, other string) string {
 		return other
 	}
 	return text
-}
-
-// connect finds the stack, and those of the named connectors that it has deployed: all without a name. A named one that is
-// not deployed is an error.
-func (a *app) connect(ctx context.Context, wanted []string) (*deployed.Stack, []connector, error) {
-	list, err := find(wanted)
-	if err != nil {
-		return nil, nil, err
-	}
-	s, err := deployed.Connect(ctx, a.options)
-	if err != nil {
-		return nil, nil, err
-	}
-	var here []connector
-	for _, c := range list {
-		if s.Has(c.id) {
-			here = append(here, c)
-		} else if len(wanted) > 0 {
-			return nil, nil, usage("connector: %s is not deployed in the stack %q (its parameter Enable%s is not true)", c.name, s.Name, c.id)
-		}
-	}
-	if len(here) == 0 {
-		return nil, nil, usage("the stack %q has no connector deployed: set one of its parameters Enable… to true", s.Name)
-	}
-	return s, here, nil
-}
-
-// completeConnectors offers the connectors' names to the shell.
-func completeConnectors(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-	return names(), cobra.ShellCompDirectiveNoFileComp
 }

@@ -228,9 +228,9 @@ func TestCheckNamesTheSetting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range connectors() {
-		if r := newBench(t, c.name, other).check(t, c.name); !r.OK {
-			t.Fatalf("%s does not reach its SIEM with nothing broken: %s %s; %s", c.name, r.Step, r.Detail, r.Hint)
+	for _, c := range allConnectors() {
+		if r := newBench(t, c.Name, other).check(t, c.Name); !r.OK {
+			t.Fatalf("%s does not reach its SIEM with nothing broken: %s %s; %s", c.Name, r.Step, r.Detail, r.Hint)
 		}
 	}
 	var table strings.Builder

@@ -51,7 +51,7 @@ func (a *app) switchTo(ctx context.Context, args []string, on bool) error {
 		return err
 	}
 	for _, c := range here {
-		if err := s.SetMapping(ctx, c.id, on); err != nil {
+		if err := s.SetMapping(ctx, c.ID, on); err != nil {
 			return err
 		}
 	}
@@ -86,17 +86,17 @@ func (a *app) awaitSwitch(ctx context.Context, s *deployed.Stack, c connector, o
 		want = "Enabled"
 	}
 	for range switchMost {
-		m, err := s.Mapping(ctx, c.id)
+		m, err := s.Mapping(ctx, c.ID)
 		if err != nil {
 			return switched{}, err
 		}
 		if m.State == want {
-			depth, err := s.Depth(ctx, s.Queue(c.id))
-			return switched{c.name, m.State, depth.Visible + depth.InFlight + depth.Delayed}, err
+			depth, err := s.Depth(ctx, s.Queue(c.ID))
+			return switched{c.Name, m.State, depth.Visible + depth.InFlight + depth.Delayed}, err
 		}
 		if err := pause(ctx, switchPause); err != nil {
 			return switched{}, err
 		}
 	}
-	return switched{}, &deployed.Error{Doing: "waiting for the event source mapping of " + c.name, Err: fmt.Errorf("it is not %s after %s", want, switchPause*switchMost)}
+	return switched{}, &deployed.Error{Doing: "waiting for the event source mapping of " + c.Name, Err: fmt.Errorf("it is not %s after %s", want, switchPause*switchMost)}
 }

@@ -44,9 +44,9 @@ func bootstrap(function string) {
 	case "replay":
 		deadletterhost.RunReplay()
 	}
-	for _, c := range connectors() {
-		if c.name == function {
-			lambdahost.RunConnector(c.name, c.open)
+	for _, c := range allConnectors() {
+		if c.Name == function {
+			lambdahost.RunConnector(c.Name, c.Open)
 		}
 	}
 }

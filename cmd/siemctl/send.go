@@ -76,8 +76,8 @@ func (a *app) send(ctx context.Context, o sendOptions) error {
 	var results []sent
 	done := 0
 	for _, c := range here {
-		r := sent{Connector: c.name}
-		err = sendAll(ctx, s, s.Queue(c.id), bodies, &r, func() { progress.Set(int64(done + r.Enqueued + r.Refused)) })
+		r := sent{Connector: c.Name}
+		err = sendAll(ctx, s, s.Queue(c.ID), bodies, &r, func() { progress.Set(int64(done + r.Enqueued + r.Refused)) })
 		results = append(results, r)
 		if err != nil {
 			break

@@ -85,12 +85,12 @@ func (a *app) status(ctx context.Context, most int) (*status, error) {
 }
 
 func connectorState(ctx context.Context, s *deployed.Stack, c connector) (connectorStatus, error) {
-	m, err := s.Mapping(ctx, c.id)
+	m, err := s.Mapping(ctx, c.ID)
 	if err != nil {
 		return connectorStatus{}, err
 	}
-	depth, err := s.Depth(ctx, s.Queue(c.id))
-	return connectorStatus{Connector: c.name, State: m.State, Depth: depth}, err
+	depth, err := s.Depth(ctx, s.Queue(c.ID))
+	return connectorStatus{Connector: c.Name, State: m.State, Depth: depth}, err
 }
 
 func (a *app) addActivity(ctx context.Context, s *deployed.Stack, st *status) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -112,22 +113,22 @@ func validateSettings(v *validation, list []connector, named bool, env settings.
 		list = slices.DeleteFunc(list, func(c connector) bool { return !c.isSet(env) })
 	}
 	if len(list) == 0 {
-		return usage("settings: expected those of a connector, found none of any; name one of %s", strings.Join(names(), ", "))
+		return usage("settings: expected those of a connector, found none of any; name one of %s", strings.Join(connectors.Names(), ", "))
 	}
 	for _, c := range list {
 		before := len(v.Findings)
 		s := settings.New(env, nil)
-		c.open(s)
+		c.Open(s)
 		if wrong, ok := errors.AsType[*settings.Error](s.Err()); ok {
 			for _, p := range wrong.Problems {
-				v.add(isError, c.name, "%s", p)
+				v.add(isError, c.Name, "%s", p)
 			}
 		}
 		for _, w := range s.Warnings() {
-			v.add(isWarning, c.name, "%s", w)
+			v.add(isWarning, c.Name, "%s", w)
 		}
 		if len(v.Findings) == before {
-			v.add(isNote, c.name, "the settings are good")
+			v.add(isNote, c.Name, "the settings are good")
 		}
 	}
 	return nil
@@ -135,8 +136,8 @@ func validateSettings(v *validation, list []connector, named bool, env settings.
 
 // isSet tells whether a setting has a value that only this connector reads.
 func (c connector) isSet(env settings.Lookup) bool {
-	return slices.ContainsFunc(c.asked(), func(s settings.Setting) bool {
-		return strings.HasPrefix(s.Name, strings.ToUpper(c.name)+"_") && strings.TrimSpace(env(s.Name)) != ""
+	return slices.ContainsFunc(c.settings(), func(s settings.Setting) bool {
+		return strings.HasPrefix(s.Name, strings.ToUpper(c.Name)+"_") && strings.TrimSpace(env(s.Name)) != ""
 	})
 }
 

@@ -34,17 +34,17 @@ func fits(list []connector, env settings.Lookup) []fit {
 	var all []fit
 	for _, c := range list {
 		s := settings.New(env, nil)
-		opened := c.open(s)
+		opened := c.Open(s)
 		if s.Err() != nil {
-			s = settings.New(func(name string) string { return c.example[name] }, nil)
-			opened = c.open(s)
+			s = settings.New(func(name string) string { return c.Example[name] }, nil)
+			opened = c.Open(s)
 		}
 		format := opened.Format()
 		limit := format.MaxRecordBytes
 		if limit == 0 && format.MaxBytes > 0 {
 			limit = format.MaxBytes - len(format.Open) - len(format.Close)
 		}
-		all = append(all, fit{Connector: c.name, Limit: limit, Empty: map[string]int{}, encoder: opened})
+		all = append(all, fit{Connector: c.Name, Limit: limit, Empty: map[string]int{}, encoder: opened})
 	}
 	return all
 }

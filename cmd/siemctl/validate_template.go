@@ -38,13 +38,13 @@ func (a *app) validateTemplate(v *validation, list []connector, secret settings.
 	v.add(isNote, "template", "the parameters are good")
 	deployed := 0
 	for _, c := range list {
-		if _, err := t.Type(c.id + "Function"); err != nil {
+		if _, err := t.Type(c.ID + "Function"); err != nil {
 			continue
 		}
 		deployed++
-		f, err := t.Function(c.id+"Function", offline{})
+		f, err := t.Function(c.ID+"Function", offline{})
 		if err != nil {
-			v.add(isError, c.name, "%s", err)
+			v.add(isError, c.Name, "%s", err)
 			continue
 		}
 		c.validateFunction(v, f.Environment, secret)
@@ -58,7 +58,7 @@ func (a *app) validateTemplate(v *validation, list []connector, secret settings.
 // validateFunction looks at what a function's settings would be. What is not set has to stand in the secret.
 func (c connector) validateFunction(v *validation, env map[string]string, secret settings.Lookup) {
 	values := map[string]string{}
-	for _, s := range c.asked() {
+	for _, s := range c.settings() {
 		if value := secret(s.Name); value != "" {
 			values[s.Name] = value
 		}
@@ -68,10 +68,10 @@ func (c connector) validateFunction(v *validation, env map[string]string, secret
 		if strings.Contains(p, "is not set") {
 			l, p = isNote, p+": it has to be a key of the connector's secret"
 		}
-		v.add(l, c.name, "%s", p)
+		v.add(l, c.Name, "%s", p)
 	}
 	if env["SIEM_QUEUE_URL"] == "" || env["SIEM_DEAD_LETTER_QUEUE_URL"] == "" || env["SIEM_SECRET_ID"] == "" {
-		v.add(isError, c.name, "the template gives the function no SIEM_QUEUE_URL, SIEM_DEAD_LETTER_QUEUE_URL or SIEM_SECRET_ID")
+		v.add(isError, c.Name, "the template gives the function no SIEM_QUEUE_URL, SIEM_DEAD_LETTER_QUEUE_URL or SIEM_SECRET_ID")
 	}
 }
 
