@@ -23,12 +23,12 @@ type queueClient struct{ *process }
 func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (out *sqs.ChangeMessageVisibilityBatchOutput, err error) {
 	const op = "ChangeMessageVisibilityBatch"
 	err = c.effect(ctx, op, aws.ToString(in.Entries[0].ReceiptHandle), func(inv *invocation, n int) error {
-		if c.strike(visibilityFails, inv, op, n) {
+		if c.inject(visibilityFails, inv, op, n) {
 			return fakeaws.Error("InternalError")
 		}
 		asked := *in
 		var failed []types.BatchResultErrorEntry
-		if c.strike(visibilityEntry, inv, op, n) {
+		if c.inject(visibilityEntry, inv, op, n) {
 			failed = append(failed, types.BatchResultErrorEntry{Id: in.Entries[0].Id, Code: aws.String("InternalError"), Message: aws.String("made up")})
 			asked.Entries = in.Entries[1:]
 		}
@@ -54,12 +54,12 @@ func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBa
 	var inv *invocation
 	err = c.effect(ctx, op, aws.ToString(in.Entries[0].MessageBody), func(current *invocation, n int) error {
 		inv = current
-		if c.strike(sendFails, inv, op, n) {
+		if c.inject(sendFails, inv, op, n) {
 			return fakeaws.Error("InternalError")
 		}
 		asked := *in
 		var failed []types.BatchResultErrorEntry
-		if c.strike(sendEntry, inv, op, n) {
+		if c.inject(sendEntry, inv, op, n) {
 			failed = append(failed, types.BatchResultErrorEntry{Id: in.Entries[0].Id, Code: aws.String("InternalError"), Message: aws.String("made up")})
 			asked.Entries = in.Entries[1:]
 		}
@@ -78,7 +78,7 @@ func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBa
 			}
 		}
 		out.Failed = append(out.Failed, failed...)
-		if c.strike(sendLost, inv, op, n) {
+		if c.inject(sendLost, inv, op, n) {
 			return errLost
 		}
 		return nil
@@ -110,7 +110,7 @@ func (p *process) sent(inv *invocation, queue string, entry *types.SendMessageBa
 		return
 	}
 	p.tell("%s puts %s back", inv, e)
-	if queue != e.lane.queueURL {
+	if queue != e.pipeline.queueURL {
 		p.broken("to the queue it came from", "%s puts %s back to %s", inv, e, queue)
 	}
 	p.mu.Lock()
@@ -153,7 +153,7 @@ type secretsClient struct{ *process }
 func (c secretsClient) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (out *secretsmanager.GetSecretValueOutput, err error) {
 	const op = "GetSecretValue"
 	err = c.effect(ctx, op, "", func(inv *invocation, n int) error {
-		if c.strike(secretFails, inv, op, n) {
+		if c.inject(secretFails, inv, op, n) {
 			return fakeaws.Error("InternalServiceError")
 		}
 		c.mu.Lock()
@@ -174,15 +174,15 @@ var random = regexp.MustCompile(`[0-9a-f]{32}-`)
 func guarded[T any](ctx context.Context, c storeClient, op, key string, conditional bool, do func() (*T, error)) (out *T, err error) {
 	err = c.effect(ctx, op, random.ReplaceAllString(key, ""), func(inv *invocation, n int) error {
 		switch {
-		case c.strike(s3Fails, inv, op, n):
+		case c.inject(s3Fails, inv, op, n):
 			return fakeaws.Error("InternalError")
-		case conditional && c.strike(s3Conflict, inv, op, n):
+		case conditional && c.inject(s3Conflict, inv, op, n):
 			return fakeaws.Error("ConditionalRequestConflict")
 		}
 		if out, err = do(); err != nil {
 			return err
 		}
-		if c.strike(s3Lost, inv, op, n) {
+		if c.inject(s3Lost, inv, op, n) {
 			return errLost
 		}
 		return nil
@@ -216,8 +216,8 @@ func (c storeClient) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...
 		out, err := c.s3.GetObject(ctx, in)
 		if err == nil {
 			inv, n := c.next("read" + random.ReplaceAllString(*in.Key, ""))
-			n += 1000 * c.dice.below(1000, random.ReplaceAllString(*in.Key, ""))
-			if inv != nil && c.strike(s3Breaks, inv, "read", n) {
+			n += 1000 * c.rng.below(1000, random.ReplaceAllString(*in.Key, ""))
+			if inv != nil && c.inject(s3Breaks, inv, "read", n) {
 				out.Body = &broken{out.Body, aws.ToInt64(out.ContentLength) / 2}
 			}
 		}

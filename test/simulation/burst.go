@@ -50,8 +50,8 @@ func NewBurst(events int, down time.Duration) Plan {
 	)
 	lanes := Connectors()
 	p := Plan{
-		Seed: 1, Lanes: lanes, Events: 120, Span: total, BatchSize: 100, Slots: 2, Burst: Burst{lanes[0], events, at},
-		Replays: []Request{{at + down + notices, `{"limit":1000000}`}},
+		Seed: 1, Connectors: lanes, Events: 120, Span: total, BatchSize: 100, Slots: 2, Burst: Burst{lanes[0], events, at},
+		Replays: []Replay{{at + down + notices, `{"limit":1000000}`}},
 	}
 	for _, kind := range []Kind{refused, resetBefore} { // what was connected before is reset
 		p.Faults = append(p.Faults, Fault{ID: len(p.Faults), Kind: kind, Connector: lanes[0], From: at, To: at + down, P: 1})
@@ -63,7 +63,7 @@ func NewBurst(events int, down time.Duration) Plan {
 }
 
 // burst is the platform, too, when it has much to say.
-func (l *lane) burst(ctx context.Context) {
+func (l *pipeline) burst(ctx context.Context) {
 	events := l.events[l.plan.Events:]
 	if len(events) == 0 || !wait(ctx, l.plan.Burst.At-l.since()) {
 		return

@@ -101,7 +101,7 @@ func (b *burstRun) checkBurst(t *testing.T, want int) {
 // checkOthers: the other connectors' events have the same fate without the burst, to the nanosecond.
 func (b *burstRun) checkOthers(t *testing.T) {
 	t.Helper()
-	if n, want := len(b.others(b.with)), b.plan.Events*(len(b.plan.Lanes)-1); n != want {
+	if n, want := len(b.others(b.with)), b.plan.Events*(len(b.plan.Connectors)-1); n != want {
 		t.Fatalf("%d events of the other connectors, expected %d", n, want)
 	}
 	if n := b.moved(); n > 0 {

@@ -19,7 +19,7 @@ import (
 //	an event is deleted only when it is elsewhere     retired, deleted: at every deletion, by the world's own knowledge
 //	nothing is made up, nothing is changed            checkAccepted: at every acceptance; sent: at every message
 //	done is what the SIEM took, and nothing else      checkBatch: at the end of every invocation
-//	the account adds up                               checkAccount: likewise, of the metrics it wrote
+//	the account adds up                               checkCounts: likewise, of the metrics it wrote
 //	retries keep to the schedule                      checkWait: at every visibility change
 //	five attempts and no more                         checkBatch
 //	a dead letter says why                            checkLetter: at every dead letter
@@ -59,7 +59,7 @@ func (w *world) checkAccepted(inv *invocation, a siem.Accepted) *event {
 	case e == nil:
 		w.broken("nothing is made up", "%s: the SIEM got an event %q that was never enqueued", inv, a.ID)
 		return nil
-	case e.lane != inv.process.lane:
+	case e.pipeline != inv.process.pipeline:
 		w.broken("to its own SIEM", "%s: %s was sent to %s", inv, e, inv.process.role)
 		return nil
 	case e.sort == malformed:
@@ -190,12 +190,12 @@ func (w *world) checkBatch(inv *invocation, r result, err error, listed map[stri
 			w.broken("what the SIEM took is done", "%s was told %d times that %s is taken, and calls it delivered %d times", inv, acked, e, done[e])
 		}
 	}
-	w.checkAccount(inv, len(inv.batch), len(inv.batch)-retried-dead, retried, dead)
+	w.checkCounts(inv, len(inv.batch), len(inv.batch)-retried-dead, retried, dead)
 }
 
 // decide settles acceptances over connections that answer nothing, and excuses what a broken invocation makes come again.
 func (w *world) decide(inv *invocation, r result, err error) {
-	struck := r.died || inv.process.anyStruck()
+	struck := r.died || inv.process.anyFaulty()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range batchEvents(inv.open) {
@@ -217,14 +217,14 @@ func (w *world) decide(inv *invocation, r result, err error) {
 	}
 }
 
-func (p *process) anyStruck() bool {
+func (p *process) anyFaulty() bool {
 	p.guard.Lock()
 	defer p.guard.Unlock()
-	return slices.ContainsFunc(p.conns, func(c *conn) bool { return c.struck() })
+	return slices.ContainsFunc(p.conns, func(c *conn) bool { return c.isFaulty() })
 }
 
-// checkAccount judges the metrics of an invocation.
-func (w *world) checkAccount(inv *invocation, received, delivered, retried, dead int) {
+// checkCounts judges the metrics of an invocation.
+func (w *world) checkCounts(inv *invocation, received, delivered, retried, dead int) {
 	found := 0
 	for line := range strings.Lines(inv.process.printed()) {
 		if !strings.Contains(line, `"_aws"`) {
@@ -292,7 +292,7 @@ func (w *world) letter(key string, line []byte) (*event, string) {
 	case e == nil || e.sort != malformed && body != e.compact:
 		w.broken("bytes are unchanged", "%s has an event that was never enqueued: %.300q", key, line)
 		return nil, ""
-	case l.Connector != e.lane.name || l.MessageID == "" || l.Error == "" || l.Attempts < 1 || l.Timestamp == "":
+	case l.Connector != e.pipeline.name || l.MessageID == "" || l.Error == "" || l.Attempts < 1 || l.Timestamp == "":
 		w.broken("a dead letter says where it comes from and why", "%s: %.300q", key, line)
 	}
 	return e, l.MessageID
@@ -346,7 +346,7 @@ func (w *world) checkReplay(inv *invocation, a replayed, body string) {
 
 // checkEnd judges what is left when everything has come to rest.
 func (w *world) checkEnd() {
-	for _, l := range w.lanes {
+	for _, l := range w.pipelines {
 		for _, e := range l.events {
 			w.checkEvent(e)
 		}

@@ -28,7 +28,7 @@ type simulator interface {
 
 // web is a SIEM that speaks HTTP: a simulator that judges, behind faults that are ours.
 type web struct {
-	*lane
+	*pipeline
 	simulator
 	listener *listener
 	idle     *listener // the simulator's own, on which nobody ever calls
@@ -48,8 +48,8 @@ var authority = sync.OnceValue(func() *pki.Authority { //nolint:gochecknoglobals
 
 type connKey struct{}
 
-func newHTTP(l *lane) *web {
-	s := &web{lane: l, listener: newListener(l.name + ".sim:80"), idle: newListener(l.name + ".sim:80")}
+func newHTTP(l *pipeline) *web {
+	s := &web{pipeline: l, listener: newListener(l.name + ".sim:80"), idle: newListener(l.name + ".sim:80")}
 	simulator, err := simulate(l.name, siem.Options{
 		Authority: authority(), Plain: true, Now: time.Now,
 		Listen: func() (net.Listener, error) { return s.idle, nil },

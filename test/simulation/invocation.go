@@ -67,7 +67,7 @@ func (p *process) begin(number int, batch []types.Message, byBody map[string]*ev
 	}
 	if f, ok := p.fault(crash, p.role, "planned", p.name, number); ok {
 		p.count("fault: "+string(crash), -1) // counted when it comes to it
-		i.dieAt = 1 + p.dice.below(f.N, "die at", p.name, number)
+		i.dieAt = 1 + p.rng.below(f.N, "die at", p.name, number)
 	}
 	if f, ok := p.fault(clockStep, p.role, p.name, number); ok {
 		p.skew = time.Duration(f.N-3600) * time.Second

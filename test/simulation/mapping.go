@@ -17,25 +17,25 @@ import (
 // never touches a message's visibility.
 type mapping struct {
 	*world
-	lane *lane // nil for the dead-letter queue
-	slot int
-	url  string
-	arn  string
+	pipeline *pipeline // nil for the dead-letter queue
+	slot     int
+	url      string
+	arn      string
 
 	process *process
 	number  int // of batches
 }
 
 func (m *mapping) role() string {
-	if m.lane == nil {
+	if m.pipeline == nil {
 		return "deadletter"
 	}
-	return m.lane.name
+	return m.pipeline.name
 }
 
 // own is a time that only this poller takes at this point, so that no two do something at the same moment.
 func (m *mapping) own(least, most time.Duration, what string) time.Duration {
-	return m.dice.between(least, most, what, m.role(), m.slot, m.number)
+	return m.rng.between(least, most, what, m.role(), m.slot, m.number)
 }
 
 func (m *mapping) poll(ctx context.Context) {
@@ -96,19 +96,19 @@ func unseen(batch, more []types.Message) []types.Message {
 func (m *mapping) handle(ctx context.Context, batch []types.Message) {
 	role := m.role()
 	key := []any{role, m.slot, m.number}
-	if m.strikes(throttled, role, key...) {
+	if m.injects(throttled, role, key...) {
 		m.tell("%s: an invocation with %d messages is throttled", role, len(batch))
 		return
 	}
-	if m.strikes(late, role, key...) {
+	if m.injects(late, role, key...) {
 		m.excuse(batch, "its visibility time-out was over before the invocation")
 		m.tell("%s: an invocation begins %s late", role, visibility)
 		if !wait(ctx, visibility+m.own(time.Second, 2*time.Second, "late")) {
 			return
 		}
 	}
-	if m.process == nil || m.process.isDead() || m.dice.chance(0.05, append([]any{"recycled"}, key...)...) {
-		m.process = m.newProcess(role, m.lane)
+	if m.process == nil || m.process.isDead() || m.rng.chance(0.05, append([]any{"recycled"}, key...)...) {
+		m.process = m.newProcess(role, m.pipeline)
 	}
 	p := m.process
 	p.thaw()
@@ -144,7 +144,7 @@ func (m *mapping) judge(inv *invocation, r result, batch []types.Message, key []
 	switch {
 	case r.died:
 		err = errDead
-	case err == nil && m.strikes(mappingLost, role, key...):
+	case err == nil && m.injects(mappingLost, role, key...):
 		err = errLost
 	case err == nil:
 		listed, err = failures(r.response, batch)
@@ -152,7 +152,7 @@ func (m *mapping) judge(inv *invocation, r result, batch []types.Message, key []
 			m.broken("a response that AWS understands", "%s answers %q: %v", inv, r.response, err)
 		}
 	}
-	if m.lane != nil {
+	if m.pipeline != nil {
 		m.checkBatch(inv, r, err, listed)
 	}
 	if err != nil {
@@ -207,7 +207,7 @@ func (m *mapping) remove(ctx context.Context, inv *invocation, done []types.Mess
 	for n := 0; len(done) > 0; n++ {
 		some := done[:min(10, len(done))]
 		done = done[len(some):]
-		if m.strikes(deleteLost, m.role(), append(key, n)...) {
+		if m.injects(deleteLost, m.role(), append(key, n)...) {
 			m.excuse(some, "it was done and not deleted")
 			m.tell("%s: %d messages are not deleted", inv, len(some))
 			continue

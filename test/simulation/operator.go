@@ -12,7 +12,7 @@ import (
 func upper(name string) string { return strings.ToUpper(name) }
 
 // operate is an operator who asks for a replay at some time.
-func (w *world) operate(ctx context.Context, n int, r Request) {
+func (w *world) operate(ctx context.Context, n int, r Replay) {
 	if wait(ctx, r.At-w.since()+time.Duration(n)*time.Microsecond) {
 		w.replay(ctx, n, r.Body)
 	}
@@ -95,7 +95,7 @@ func (w *world) settle(ctx context.Context) {
 	if !w.rest(ctx) {
 		return
 	}
-	for _, l := range w.lanes {
+	for _, l := range w.pipelines {
 		l.siem.heal()
 		l.mu.Lock()
 		for _, e := range l.events {
@@ -140,7 +140,7 @@ func (w *world) rest(ctx context.Context) bool {
 
 func (w *world) queued() int {
 	n := w.sqs.Len(deadLetterQueue)
-	for _, l := range w.lanes {
+	for _, l := range w.pipelines {
 		n += w.sqs.Len(l.queueURL)
 	}
 	return n

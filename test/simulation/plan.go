@@ -12,20 +12,20 @@ import (
 // Plan is all there is to know about a run before it begins. It is a function of its seed, of what has been taken out, and
 // of a burst.
 type Plan struct {
-	Seed      uint64
-	Lanes     []string // connectors that are deployed
-	Events    int      // enqueued for each of them
-	Span      time.Duration
-	BatchSize int
-	Slots     int // invocations of one function at a time
-	Gzip      bool
-	Poison    float64 // of events that the SIEM refuses until the faults end
-	Malformed float64 // of messages that are no event
-	Faults    []Fault
-	Rotations []Rotation
-	Replays   []Request
-	Burst     Burst
-	Story     bool // tell what happens
+	Seed       uint64
+	Connectors []string // connectors that are deployed
+	Events     int      // enqueued for each of them
+	Span       time.Duration
+	BatchSize  int
+	Slots      int // invocations of one function at a time
+	Gzip       bool
+	Poison     float64 // of events that the SIEM refuses until the faults end
+	Malformed  float64 // of messages that are no event
+	Faults     []Fault
+	Rotations  []Rotation
+	Replays    []Replay
+	Burst      Burst
+	Story      bool // tell what happens
 }
 
 // Fault is something that goes wrong with probability P from From to To, wherever it can.
@@ -45,7 +45,7 @@ type Rotation struct {
 }
 
 // Request is a call of the replay function.
-type Request struct {
+type Replay struct {
 	At   time.Duration
 	Body string
 }
@@ -58,8 +58,8 @@ func Connectors() []string {
 // NewPlan makes the plan of a seed.
 func NewPlan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 0x51e4))
-	p := Plan{Seed: seed, Lanes: pickLanes(r)}
-	p.Events = max(5, (60+r.IntN(120))/len(p.Lanes))
+	p := Plan{Seed: seed, Connectors: pickConnectors(r)}
+	p.Events = max(5, (60+r.IntN(120))/len(p.Connectors))
 	p.Span = time.Duration(1+r.IntN(600)) * time.Second
 	p.BatchSize = []int{1, 3, 10, 30, 100, 100, 100}[r.IntN(7)]
 	p.Slots = 1 + r.IntN(3)
@@ -73,23 +73,23 @@ func NewPlan(seed uint64) Plan {
 	for id := range r.IntN(9) {
 		p.Faults = append(p.Faults, newFault(r, id, p))
 	}
-	for _, lane := range p.Lanes {
+	for _, lane := range p.Connectors {
 		if lane != "qradar" && r.IntN(4) == 0 {
 			p.Rotations = append(p.Rotations, Rotation{lane, span(r, p.Span), []time.Duration{0, span(r, 10*time.Second), span(r, 30*time.Minute)}[r.IntN(3)]})
 		}
 	}
 	for range r.IntN(4) {
 		at := span(r, 2*p.Span+10*time.Minute)
-		body := []string{"", `{"limit":3}`, `{"force":true}`, `{"dry_run":true}`, `{"connector":"` + p.Lanes[0] + `"}`}[r.IntN(5)]
-		p.Replays = append(p.Replays, Request{at, body})
+		body := []string{"", `{"limit":3}`, `{"force":true}`, `{"dry_run":true}`, `{"connector":"` + p.Connectors[0] + `"}`}[r.IntN(5)]
+		p.Replays = append(p.Replays, Replay{at, body})
 		if r.IntN(3) == 0 { // somebody is impatient
-			p.Replays = append(p.Replays, Request{at + span(r, 300*time.Millisecond), body})
+			p.Replays = append(p.Replays, Replay{at + span(r, 300*time.Millisecond), body})
 		}
 	}
 	return p
 }
 
-func pickLanes(r *rand.Rand) []string {
+func pickConnectors(r *rand.Rand) []string {
 	all := Connectors()
 	n := 1 + r.IntN(3)
 	if r.IntN(12) == 0 {
@@ -110,8 +110,8 @@ func span(r *rand.Rand, most time.Duration) time.Duration {
 func newFault(r *rand.Rand, id int, p Plan) Fault {
 	k := kinds[r.IntN(len(kinds))]
 	f := Fault{ID: id, Kind: k.kind, From: span(r, p.Span+5*time.Minute), N: k.measure[0] + r.IntN(k.measure[1]-k.measure[0]+1)}
-	if len(p.Lanes) > 1 && r.IntN(2) == 0 {
-		f.Connector = p.Lanes[r.IntN(len(p.Lanes))]
+	if len(p.Connectors) > 1 && r.IntN(2) == 0 {
+		f.Connector = p.Connectors[r.IntN(len(p.Connectors))]
 	}
 	if r.IntN(3) == 0 {
 		f.From = 0
@@ -146,8 +146,8 @@ func (p Plan) end() time.Duration {
 func (p Plan) String() string {
 	whole := NewPlan(p.Seed)
 	parts := []string{strconv.FormatUint(p.Seed, 10)}
-	if !slices.Equal(p.Lanes, whole.Lanes) {
-		parts = append(parts, "lanes="+strings.Join(p.Lanes, "+"))
+	if !slices.Equal(p.Connectors, whole.Connectors) {
+		parts = append(parts, "connectors="+strings.Join(p.Connectors, "+"))
 	}
 	if p.Events != whole.Events {
 		parts = append(parts, "events="+strconv.Itoa(p.Events))
@@ -202,8 +202,8 @@ func ParsePlan(text string) (Plan, error) {
 
 func (p *Plan) keep(key, value string) (err error) {
 	switch key {
-	case "lanes":
-		p.Lanes = strings.Split(value, "+")
+	case "connectors":
+		p.Connectors = strings.Split(value, "+")
 	case "events", "slots":
 		n, err := strconv.Atoi(value)
 		if err != nil || n < 1 {
@@ -236,7 +236,7 @@ func (p *Plan) keep(key, value string) (err error) {
 // Describe tells a plan in words.
 func (p Plan) Describe() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d events for each of %s within %s; batches of %d, %d at a time\n", p.Events, strings.Join(p.Lanes, ", "), p.Span, p.BatchSize, p.Slots)
+	fmt.Fprintf(&b, "%d events for each of %s within %s; batches of %d, %d at a time\n", p.Events, strings.Join(p.Connectors, ", "), p.Span, p.BatchSize, p.Slots)
 	if p.Burst.Events > 0 {
 		fmt.Fprintf(&b, "  %d more for %s at %s\n", p.Burst.Events, p.Burst.Connector, p.Burst.At)
 	}

@@ -19,10 +19,10 @@ import (
 // that has no effect.
 type process struct {
 	*world
-	lane *lane // of a connector's function
-	role string
-	name string
-	call func(ctx context.Context, payload []byte) ([]byte, error)
+	pipeline *pipeline // of a connector's function
+	role     string
+	name     string
+	call     func(ctx context.Context, payload []byte) ([]byte, error)
 
 	guard   sync.Mutex
 	dead    bool
@@ -38,8 +38,8 @@ type process struct {
 // errDead is what a dead process gets from everything.
 var errDead = errors.New("the process is dead")
 
-func (w *world) newProcess(role string, l *lane) *process {
-	p := &process{world: w, lane: l, role: role, dying: make(chan struct{})}
+func (w *world) newProcess(role string, l *pipeline) *process {
+	p := &process{world: w, pipeline: l, role: role, dying: make(chan struct{})}
 	p.name = fmt.Sprintf("%s#%d", role, w.number("process "+role))
 	outside := lambdahost.World{
 		Env: p.env, Out: p, Now: p.now, SQS: queueClient{p}, Secrets: secretsClient{p}, Dial: p.dial,
@@ -60,11 +60,11 @@ func (w *world) newProcess(role string, l *lane) *process {
 
 // env is the function's environment.
 func (p *process) env(name string) string {
-	if p.lane == nil {
+	if p.pipeline == nil {
 		if name == "SIEM_DEAD_LETTER_PATH" {
 			return deadLetterPath
 		}
-		for _, l := range p.lanes {
+		for _, l := range p.pipelines {
 			if name == upper(l.name)+"_QUEUE_URL" {
 				return l.queueURL
 			}
@@ -73,19 +73,19 @@ func (p *process) env(name string) string {
 	}
 	switch name {
 	case "SIEM_QUEUE_URL":
-		return p.lane.queueURL
+		return p.pipeline.queueURL
 	case "SIEM_DEAD_LETTER_QUEUE_URL":
 		return deadLetterQueue
 	case "SIEM_SECRET_ID":
-		if len(p.lane.siem.secret()) > 0 {
-			return p.lane.name
+		if len(p.pipeline.siem.secret()) > 0 {
+			return p.pipeline.name
 		}
 	case "SIEM_COMPRESSION":
-		if p.lane.name != "xsiam" && !p.plan.Gzip {
+		if p.pipeline.name != "xsiam" && !p.plan.Gzip {
 			return "none"
 		}
 	}
-	return p.lane.siem.settings()[name]
+	return p.pipeline.siem.settings()[name]
 }
 
 func (p *process) now() time.Time {
@@ -130,7 +130,7 @@ func (p *process) kill(cause string) {
 	conns := p.conns
 	p.guard.Unlock()
 	for _, c := range conns {
-		c.strike()
+		c.markFaulty()
 		c.hold(false)
 		c.reset()
 	}
@@ -165,7 +165,7 @@ func (p *process) effect(ctx context.Context, op, key string, do func(inv *invoc
 	if inv == nil {
 		return errDead
 	}
-	n += 1000 * p.dice.below(1000, key)
+	n += 1000 * p.rng.below(1000, key)
 	if !wait(ctx, p.takes(inv, op, n)) {
 		return ctx.Err()
 	}
@@ -192,7 +192,7 @@ func (p *process) next(name string) (*invocation, int) {
 
 // takes is how long a request of AWS takes, or a connection.
 func (p *process) takes(inv *invocation, op string, n int) time.Duration {
-	d := p.dice.between(2*time.Millisecond, 20*time.Millisecond, "takes", p.name, inv.number, op, n)
+	d := p.rng.between(2*time.Millisecond, 20*time.Millisecond, "takes", p.name, inv.number, op, n)
 	if f, ok := p.fault(awsSlow, p.role, p.name, inv.number, op, n); ok && op != "dial" {
 		d += time.Duration(f.N) * time.Second
 		p.tell("%s: AWS takes %s (%s)", inv, d.Round(time.Second), op)
@@ -203,9 +203,9 @@ func (p *process) takes(inv *invocation, op string, n int) time.Duration {
 	return d
 }
 
-// strike tells whether a fault strikes an effect.
-func (p *process) strike(kind Kind, inv *invocation, op string, n int) bool {
-	struck := p.strikes(kind, p.role, p.name, inv.number, op, n)
+// inject reports whether a fault applies to an effect, and logs it.
+func (p *process) inject(kind Kind, inv *invocation, op string, n int) bool {
+	struck := p.injects(kind, p.role, p.name, inv.number, op, n)
 	if struck {
 		p.tell("%s: %s (%s)", inv, kind, op)
 		p.guard.Lock()
@@ -219,13 +219,13 @@ func (p *process) strike(kind Kind, inv *invocation, op string, n int) bool {
 func (p *process) dial(ctx context.Context, _, to string) (opened net.Conn, err error) {
 	err = p.effect(ctx, "dial", "", func(inv *invocation, n int) error {
 		switch {
-		case p.strike(refused, inv, "dial", n):
+		case p.inject(refused, inv, "dial", n):
 			inv.answer(nil, answer{network: true})
 			return opError("dial", syscall.ECONNREFUSED)
-		case p.strike(noName, inv, "dial", n):
+		case p.inject(noName, inv, "dial", n):
 			inv.answer(nil, answer{network: true})
 			return opError("dial", &net.DNSError{Err: "no such host", Name: to, IsNotFound: true})
-		case p.strike(unreachable, inv, "dial", n):
+		case p.inject(unreachable, inv, "dial", n):
 			inv.answer(nil, answer{network: true})
 			<-ctx.Done()
 			return opError("dial", ctx.Err())
@@ -234,7 +234,7 @@ func (p *process) dial(ctx context.Context, _, to string) (opened net.Conn, err 
 		p.guard.Lock()
 		p.conns = append(p.conns, client)
 		p.guard.Unlock()
-		if err := p.lane.siem.connected(ctx, server); err != nil {
+		if err := p.pipeline.siem.connected(ctx, server); err != nil {
 			return err
 		}
 		opened = client
@@ -259,9 +259,9 @@ func (p *process) freeze(n int) {
 		}
 		open = append(open, c)
 		c.hold(true)
-		if p.strikes(frozen, p.role, p.name, n, i) {
+		if p.injects(frozen, p.role, p.name, n, i) {
 			p.tell("%s: a connection dies while it is frozen", p.name)
-			c.drop(p.dice.below(3, "drop", p.name, n, i))
+			c.drop(p.rng.below(3, "drop", p.name, n, i))
 			cut = true
 		}
 	}

@@ -52,13 +52,13 @@ func candidates(p Plan) []Plan {
 	var all []Plan
 	add := func(change func(*Plan)) {
 		smaller := p
-		smaller.Lanes, smaller.Faults = slices.Clone(p.Lanes), slices.Clone(p.Faults)
+		smaller.Connectors, smaller.Faults = slices.Clone(p.Connectors), slices.Clone(p.Faults)
 		change(&smaller)
 		all = append(all, smaller)
 	}
-	if n := len(p.Lanes); n > 1 {
+	if n := len(p.Connectors); n > 1 {
 		for i := range n {
-			add(func(s *Plan) { s.Lanes = s.Lanes[i : i+1] })
+			add(func(s *Plan) { s.Connectors = s.Connectors[i : i+1] })
 		}
 	}
 	if n := len(p.Faults); n > 1 {

@@ -61,12 +61,12 @@ func Run(t *testing.T, plan Plan) Result {
 
 // world is one run.
 type world struct {
-	plan  Plan
-	dice  dice
-	start time.Time
-	sqs   *fakeaws.SQS
-	s3    *deadlettertest.S3
-	lanes []*lane
+	plan      Plan
+	rng       rng
+	start     time.Time
+	sqs       *fakeaws.SQS
+	s3        *deadlettertest.S3
+	pipelines []*pipeline
 
 	mu         sync.Mutex
 	violations []string
@@ -89,7 +89,7 @@ const (
 
 func newWorld(plan Plan) *world {
 	w := &world{
-		plan: plan, dice: dice(plan.Seed), start: time.Now(), sqs: &fakeaws.SQS{}, s3: &deadlettertest.S3{},
+		plan: plan, rng: rng(plan.Seed), start: time.Now(), sqs: &fakeaws.SQS{}, s3: &deadlettertest.S3{},
 		counts: map[string]int{}, byBody: map[string]*event{}, byUID: map[string]*event{},
 		secrets: map[string]string{}, pending: map[string][]*event{}, numbers: map[string]int{},
 	}
@@ -101,18 +101,18 @@ func newWorld(plan Plan) *world {
 	w.sqs.Order = func(m fakeaws.Message) uint64 { return w.order(m) }
 	w.sqs.Twice = w.twice
 	w.sqs.Retire = w.retired
-	for i, name := range plan.Lanes {
-		w.lanes = append(w.lanes, newLane(w, i, name))
+	for i, name := range plan.Connectors {
+		w.pipelines = append(w.pipelines, newPipeline(w, i, name))
 	}
 	return w
 }
 
 // order is the order in which standard queues give messages: none.
-func (w *world) order(m fakeaws.Message) uint64 { return w.dice.roll("order", m.ID, m.Receives) }
+func (w *world) order(m fakeaws.Message) uint64 { return w.rng.roll("order", m.ID, m.Receives) }
 
 // twice tells whether a message that has just been received can be received by somebody else, too.
 func (w *world) twice(m fakeaws.Message) bool {
-	if !w.strikes(duplicateDelivery, "", "twice", m.ID, m.Receives) {
+	if !w.injects(duplicateDelivery, "", "twice", m.ID, m.Receives) {
 		return false
 	}
 	w.mu.Lock()
@@ -125,12 +125,12 @@ func (w *world) twice(m fakeaws.Message) bool {
 
 // run lets the world go until everything has happened and has come to rest, and then looks at what is left.
 func (w *world) run(ctx context.Context) {
-	for _, l := range w.lanes {
+	for _, l := range w.pipelines {
 		w.spawn(func() { l.enqueue(ctx) })
 		w.spawn(func() { l.burst(ctx) })
 		w.spawn(func() { l.rotate(ctx) })
 		for slot := range w.plan.Slots {
-			m := &mapping{world: w, lane: l, slot: slot, url: l.queueURL, arn: l.queueARN}
+			m := &mapping{world: w, pipeline: l, slot: slot, url: l.queueURL, arn: l.queueARN}
 			w.spawn(func() { m.poll(ctx) })
 		}
 	}
@@ -148,7 +148,7 @@ func (w *world) fates() []Fate {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var all []Fate
-	for _, l := range w.lanes {
+	for _, l := range w.pipelines {
 		for n, e := range l.events {
 			all = append(all, Fate{
 				Connector: l.name, ID: e.uid, Burst: n >= w.plan.Events, Enqueued: e.enqueuedAt, Accepted: e.acceptedAt, Dead: len(e.letters) > 0,
@@ -170,7 +170,7 @@ func (w *world) close(cancel func()) {
 	for _, p := range processes {
 		p.kill("the end of the world")
 	}
-	for _, l := range w.lanes {
+	for _, l := range w.pipelines {
 		l.siem.close()
 	}
 	w.wg.Wait()
@@ -226,20 +226,20 @@ func (w *world) number(kind string) int {
 	return w.numbers[kind]
 }
 
-// strikes tells whether a fault of the plan strikes here and now, and counts it. key says what it would strike.
-func (w *world) strikes(kind Kind, connector string, key ...any) bool {
+// injects reports whether a fault of the plan applies here and now, and counts it. key identifies what it applies to.
+func (w *world) injects(kind Kind, connector string, key ...any) bool {
 	_, ok := w.fault(kind, connector, key...)
 	return ok
 }
 
-// fault returns the fault that strikes here and now.
+// fault returns the fault that applies here and now.
 func (w *world) fault(kind Kind, connector string, key ...any) (Fault, bool) {
 	at := w.since()
 	for _, f := range w.plan.Faults {
 		if f.Kind != kind || f.Connector != "" && connector != "" && f.Connector != connector || at < f.From || at >= f.To {
 			continue
 		}
-		if w.dice.chance(f.P, append([]any{"fault", f.ID}, key...)...) {
+		if w.rng.chance(f.P, append([]any{"fault", f.ID}, key...)...) {
 			w.count("fault: "+string(kind), 1)
 			return f, true
 		}

@@ -12,15 +12,15 @@ import (
 // syslog is QRadar: it reads lines. Nothing is answered, so the only thing that a function can know is whether the
 // connection held.
 type syslog struct {
-	*lane
+	*pipeline
 	at    string
 	mu    sync.Mutex
 	wrong []string
 	stop  chan struct{}
 }
 
-func newSyslog(l *lane) *syslog {
-	return &syslog{lane: l, at: l.name + ".sim:514", stop: make(chan struct{})}
+func newSyslog(l *pipeline) *syslog {
+	return &syslog{pipeline: l, at: l.name + ".sim:514", stop: make(chan struct{})}
 }
 
 func (s *syslog) address() string { return s.at }
@@ -87,7 +87,7 @@ func (s *syslog) read(c *conn) {
 
 // pass takes a time of its own. It is false when the world ends.
 func (r *reading) pass(inv *invocation, least, most time.Duration, what string) bool {
-	timer := time.NewTimer(r.dice.between(least, most, what, inv.process.name, inv.number, r.n))
+	timer := time.NewTimer(r.rng.between(least, most, what, inv.process.name, inv.number, r.n))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -97,11 +97,11 @@ func (r *reading) pass(inv *invocation, least, most time.Duration, what string) 
 	}
 }
 
-func (r *reading) strike(kind Kind, inv *invocation) bool {
-	struck := r.strikes(kind, r.name, inv.process.name, inv.number, r.n)
+func (r *reading) inject(kind Kind, inv *invocation) bool {
+	struck := r.injects(kind, r.name, inv.process.name, inv.number, r.n)
 	if struck {
 		r.tell("%s: %s", inv, kind)
-		r.c.strike()
+		r.c.markFaulty()
 		inv.answer(nil, answer{network: true})
 	}
 	return struck
@@ -110,17 +110,17 @@ func (r *reading) strike(kind Kind, inv *invocation) bool {
 // before applies the faults that come before anything is read. It is false when the connection is over.
 func (r *reading) before(inv *invocation) bool {
 	switch {
-	case r.strike(resetBefore, inv):
+	case r.inject(resetBefore, inv):
 		r.c.reset()
 		return false
-	case r.strike(closedBefore, inv):
+	case r.inject(closedBefore, inv):
 		return false // what the kernel had taken is lost with the close, and the sender is told so by a reset
-	case r.strike(vanished, inv):
+	case r.inject(vanished, inv):
 		r.c.vanish()
 		return false
 	}
 	if f, ok := r.fault(slow, r.name, inv.process.name, inv.number, r.n); ok {
-		r.c.strike()
+		r.c.markFaulty()
 		inv.answer(nil, answer{network: true})
 		r.tell("%s: qradar does not read for %d s", inv, f.N)
 		return r.pass(inv, time.Duration(f.N)*time.Second, time.Duration(f.N+1)*time.Second, "slow")
@@ -131,10 +131,10 @@ func (r *reading) before(inv *invocation) bool {
 // after applies the faults that come after something was read.
 func (r *reading) after(inv *invocation) bool {
 	switch {
-	case r.strike(resetDuring, inv), r.strike(acceptedReset, inv):
+	case r.inject(resetDuring, inv), r.inject(acceptedReset, inv):
 		r.c.reset()
 		return false
-	case r.strike(acceptedHang, inv):
+	case r.inject(acceptedHang, inv):
 		r.c.vanish()
 		return false
 	}
@@ -163,11 +163,11 @@ func (r *reading) take(inv *invocation, b []byte) {
 		}
 		id, _ := m.Value("externalId")
 		e := r.byUID[id]
-		if e == nil || e.lane != r.lane || e.sort == malformed {
+		if e == nil || e.pipeline != r.pipeline || e.sort == malformed {
 			r.broken("nothing is made up", "%s got an event %q that was never enqueued", r.name, id)
 			continue
 		}
-		kept := !r.strikes(lie, r.name, e.uid, inv.process.name, inv.number)
+		kept := !r.injects(lie, r.name, e.uid, inv.process.name, inv.number)
 		inv.keep(e, kept)
 		inv.learn(e, standing, cause)
 	}

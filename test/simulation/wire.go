@@ -188,7 +188,7 @@ func (c *conn) vanish() {
 
 // drop ends the connection from the other side in one of three ways: by a close, a reset, or without a word.
 func (c *conn) drop(way int) {
-	c.strike()
+	c.markFaulty()
 	switch way {
 	case 0:
 		_ = c.other.Close()
@@ -199,14 +199,14 @@ func (c *conn) drop(way int) {
 	}
 }
 
-// strike notes that a fault has struck.
-func (c *conn) strike() {
+// markFaulty records that a fault has hit the connection.
+func (c *conn) markFaulty() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.faulty = true
 }
 
-func (c *conn) struck() bool {
+func (c *conn) isFaulty() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.faulty

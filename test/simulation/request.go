@@ -15,8 +15,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// exchange is one request on its way.
-type exchange struct {
+// request is one request on its way.
+type request struct {
 	*web
 	w      http.ResponseWriter
 	r      *http.Request
@@ -34,7 +34,7 @@ func (s *web) serve(w http.ResponseWriter, r *http.Request) {
 	s.wg.Add(1)
 	defer s.wg.Done()
 	c := r.Context().Value(connKey{}).(*conn)
-	x := &exchange{web: s, w: w, r: r, conn: c, p: c.process}
+	x := &request{web: s, w: w, r: r, conn: c, p: c.process}
 	if x.p.isDead() {
 		panic(http.ErrAbortHandler)
 	}
@@ -56,9 +56,9 @@ func (s *web) serve(w http.ResponseWriter, r *http.Request) {
 	x.judge() //nolint:contextcheck // the request carries its context
 }
 
-// strike tells whether a fault strikes the request.
-func (x *exchange) strike(kind Kind) bool {
-	struck := x.strikes(kind, x.name, x.p.name, x.inv.number, x.n)
+// inject reports whether a fault applies to the request, and logs it.
+func (x *request) inject(kind Kind) bool {
+	struck := x.injects(kind, x.name, x.p.name, x.inv.number, x.n)
 	if struck {
 		x.tell("%s: %s", x.inv, kind)
 	}
@@ -66,30 +66,30 @@ func (x *exchange) strike(kind Kind) bool {
 }
 
 // pass takes a time of its own.
-func (x *exchange) pass(least, most time.Duration, what string) {
-	timer := time.NewTimer(x.dice.between(least, most, what, x.p.name, x.inv.number, x.n))
+func (x *request) pass(least, most time.Duration, what string) {
+	timer := time.NewTimer(x.rng.between(least, most, what, x.p.name, x.inv.number, x.n))
 	defer timer.Stop()
 	<-timer.C
 }
 
-func (x *exchange) abort() {
+func (x *request) abort() {
 	panic(http.ErrAbortHandler)
 }
 
-func (x *exchange) network() { x.inv.answer(x.events, answer{network: true}) }
+func (x *request) network() { x.inv.answer(x.events, answer{network: true}) }
 
 // read takes the request in. It is false when there was none to its end.
-func (x *exchange) read() bool {
-	if x.strike(resetBefore) {
+func (x *request) read() bool {
+	if x.inject(resetBefore) {
 		x.network()
-		x.conn.strike()
+		x.conn.markFaulty()
 		x.conn.reset()
 		x.abort()
 	}
-	if x.strike(resetDuring) {
+	if x.inject(resetDuring) {
 		_, _ = io.CopyN(io.Discard, x.r.Body, max(1, x.r.ContentLength/2))
 		x.network()
-		x.conn.strike()
+		x.conn.markFaulty()
 		x.conn.reset()
 		x.abort()
 	}
@@ -110,19 +110,19 @@ func (x *exchange) read() bool {
 }
 
 // instead applies the faults that keep the simulator from seeing the request.
-func (x *exchange) instead() bool {
+func (x *request) instead() bool {
 	switch {
-	case x.strike(closedBefore):
+	case x.inject(closedBefore):
 		x.network()
-		x.conn.strike()
+		x.conn.markFaulty()
 		_ = x.conn.Close()
 		x.abort()
-	case x.strike(vanished):
+	case x.inject(vanished):
 		x.network()
 		x.conn.vanish()
 		x.pass(40*time.Second, 50*time.Second, "vanished")
 		x.abort()
-	case (x.name == "splunk" || x.name == "elastic") && x.strike(garbage):
+	case (x.name == "splunk" || x.name == "elastic") && x.inject(garbage):
 		x.inv.answer(x.events, answer{status: http.StatusOK, token: x.token, class: growing})
 		fmt.Fprintf(x.w, "<html>welcome %s</html>", x.token)
 		return true
@@ -155,10 +155,10 @@ func (x *exchange) instead() bool {
 }
 
 // judge has the simulator judge the request, and sees to it that its answer arrives, or does not.
-func (x *exchange) judge() {
+func (x *request) judge() {
 	rec, accepted := x.ask()
 	success := rec.Code/100 == 2
-	lied := success && len(accepted) > 0 && x.strike(lie)
+	lied := success && len(accepted) > 0 && x.inject(lie)
 	for _, e := range accepted {
 		x.inv.keep(e, !lied)
 	}
@@ -183,13 +183,13 @@ func (x *exchange) judge() {
 	x.suffer(rec, after)
 }
 
-func (x *exchange) answered(rec *httptest.ResponseRecorder) answer {
+func (x *request) answered(rec *httptest.ResponseRecorder) answer {
 	return answer{status: rec.Code, class: unsure}
 }
 
 // ask has the simulator judge the request, with a fault of the vendor's own where one strikes. The events it has accepted
 // are returned, checked.
-func (x *exchange) ask() (*httptest.ResponseRecorder, []*event) {
+func (x *request) ask() (*httptest.ResponseRecorder, []*event) {
 	x.judging.Lock()
 	defer x.judging.Unlock()
 	if codes := vendorFaults[x.name]; len(codes) > 0 {
@@ -216,7 +216,7 @@ func (x *exchange) ask() (*httptest.ResponseRecorder, []*event) {
 }
 
 // after is the fault that strikes when the SIEM has judged the request; "" is none.
-func (x *exchange) after(rec *httptest.ResponseRecorder, some bool) Kind {
+func (x *request) after(rec *httptest.ResponseRecorder, some bool) Kind {
 	if rec.Code/100 != 2 || !some {
 		return ""
 	}
@@ -224,7 +224,7 @@ func (x *exchange) after(rec *httptest.ResponseRecorder, some bool) Kind {
 		if kind == acceptedCut && x.name != "splunk" && x.name != "elastic" {
 			continue // to the others a cut answer with a good status is as good as a whole one
 		}
-		if x.strike(kind) {
+		if x.inject(kind) {
 			return kind
 		}
 	}
@@ -232,14 +232,14 @@ func (x *exchange) after(rec *httptest.ResponseRecorder, some bool) Kind {
 }
 
 // settle notes what has been accepted, and whether the function will know.
-func (x *exchange) settle(rec *httptest.ResponseRecorder, accepted []*event, after Kind) {
+func (x *request) settle(rec *httptest.ResponseRecorder, accepted []*event, after Kind) {
 	standing, cause := known, ""
 	switch {
 	case after != "":
 		standing, cause = unknown, string(after)
 	case x.p.isDead():
 		standing, cause = unknown, "the function's process died"
-	case x.conn.gone() || x.conn.struck():
+	case x.conn.gone() || x.conn.isFaulty():
 		standing, cause = unknown, "the function had hung up"
 	case rec.Code/100 != 2 && x.name != "splunk":
 		standing, cause = unknown, fmt.Sprintf("%s took a part and said %d", x.name, rec.Code)
@@ -255,7 +255,7 @@ func (x *exchange) settle(rec *httptest.ResponseRecorder, accepted []*event, aft
 }
 
 // alreadyThere notes the events that Elasticsearch has had before, and says so.
-func (x *exchange) alreadyThere(rec *httptest.ResponseRecorder, accepted []*event, s standing) {
+func (x *request) alreadyThere(rec *httptest.ResponseRecorder, accepted []*event, s standing) {
 	var reply struct {
 		Items []map[string]struct {
 			Status int `json:"status"`
@@ -308,9 +308,9 @@ func actionIDs(body []byte) []string {
 }
 
 // suffer keeps the answer of a request that was accepted from arriving.
-func (x *exchange) suffer(rec *httptest.ResponseRecorder, kind Kind) {
+func (x *request) suffer(rec *httptest.ResponseRecorder, kind Kind) {
 	if kind != acceptedDenied { // whose connection lives on
-		x.conn.strike()
+		x.conn.markFaulty()
 	}
 	switch kind {
 	case acceptedReset:

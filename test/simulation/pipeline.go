@@ -41,8 +41,8 @@ func openers() map[string]lambdahost.Opener {
 	}
 }
 
-// lane is one connector's way: its queue, its function, its SIEM, its events.
-type lane struct {
+// pipeline is one connector's path: its queue, its function, its SIEM, its events.
+type pipeline struct {
 	*world
 	name     string
 	queueURL string
@@ -70,8 +70,8 @@ type destination interface {
 	close()
 }
 
-func newLane(w *world, i int, name string) *lane {
-	l := &lane{world: w, name: name, queueURL: "https://sqs.sim/1/" + name, queueARN: "arn:aws:sqs:eu-west-1:1:" + name, open: openers()[name]}
+func newPipeline(w *world, i int, name string) *pipeline {
+	l := &pipeline{world: w, name: name, queueURL: "https://sqs.sim/1/" + name, queueARN: "arn:aws:sqs:eu-west-1:1:" + name, open: openers()[name]}
 	queue := fakeaws.Queue{URL: l.queueURL, ARN: l.queueARN, Visibility: visibility, MaxReceives: maxAttempts, DeadLetter: deadLetterQueue}
 	if name == w.plan.Burst.Connector {
 		queue.FirstID = firstOfBurst
@@ -88,7 +88,7 @@ func newLane(w *world, i int, name string) *lane {
 }
 
 // publish puts the present credential into Secrets Manager.
-func (l *lane) publish() {
+func (l *pipeline) publish() {
 	text, err := json.Marshal(l.siem.secret())
 	if err != nil {
 		panic(err) // strings always marshal
@@ -109,11 +109,11 @@ const (
 
 // event is one message's content, and all that has become of it.
 type event struct {
-	lane    *lane
-	uid     string
-	body    string
-	compact string
-	sort    sort
+	pipeline *pipeline
+	uid      string
+	body     string
+	compact  string
+	sort     sort
 
 	enqueuedAt time.Duration
 	acceptedAt time.Duration // first
@@ -127,7 +127,7 @@ type event struct {
 	putBack int             // messages of it that a replay has sent
 }
 
-func (e *event) String() string { return fmt.Sprintf("event %s of %s", e.uid, e.lane.name) }
+func (e *event) String() string { return fmt.Sprintf("event %s of %s", e.uid, e.pipeline.name) }
 
 // arrived tells whether the SIEM has it, or says so.
 func (e *event) arrived() bool { return e.taken > 0 || e.lied > 0 }
@@ -138,7 +138,7 @@ func (e *event) excuse(cause string) {
 	e.causes = append(e.causes, cause)
 }
 
-func (l *lane) makeEvents(i uint64) {
+func (l *pipeline) makeEvents(i uint64) {
 	g := ocsfgen.New(l.plan.Seed*8 + i)
 	g.Now = time.Now
 	count := l.plan.Events
@@ -147,13 +147,13 @@ func (l *lane) makeEvents(i uint64) {
 	}
 	for n := range count {
 		body := string(g.Next())
-		e := &event{lane: l, body: body, compact: body, letters: map[string]bool{}}
+		e := &event{pipeline: l, body: body, compact: body, letters: map[string]bool{}}
 		e.uid = uidOf(body)
 		switch {
-		case l.dice.chance(l.plan.Malformed, "malformed", l.name, n):
+		case l.rng.chance(l.plan.Malformed, "malformed", l.name, n):
 			e.sort = malformed
 			e.body = l.misshapen(n, e.uid)
-		case l.dice.chance(l.plan.Poison, "poison", l.name, n):
+		case l.rng.chance(l.plan.Poison, "poison", l.name, n):
 			e.sort = poisonous
 		case n%7 == 3: // as an editor would leave it
 			var spaced bytes.Buffer
@@ -170,8 +170,8 @@ func (l *lane) makeEvents(i uint64) {
 	}
 }
 
-func (l *lane) misshapen(n int, uid string) string {
-	switch l.dice.below(4, "misshapen", l.name, n) {
+func (l *pipeline) misshapen(n int, uid string) string {
+	switch l.rng.below(4, "misshapen", l.name, n) {
 	case 0:
 		return "no JSON " + uid
 	case 1:
@@ -195,10 +195,10 @@ func uidOf(body string) string {
 }
 
 // enqueue is the platform: it sends the events within the plan's span.
-func (l *lane) enqueue(ctx context.Context) {
+func (l *pipeline) enqueue(ctx context.Context) {
 	at := make([]time.Duration, l.plan.Events)
 	for n := range at {
-		at[n] = l.dice.between(0, l.plan.Span, "enqueue", l.name, n)
+		at[n] = l.rng.between(0, l.plan.Span, "enqueue", l.name, n)
 	}
 	slices.Sort(at)
 	for n, e := range l.events[:len(at)] {
@@ -209,7 +209,7 @@ func (l *lane) enqueue(ctx context.Context) {
 	}
 }
 
-func (l *lane) put(e *event) {
+func (l *pipeline) put(e *event) {
 	l.mu.Lock()
 	e.enqueuedAt = l.since()
 	l.mu.Unlock()
@@ -219,7 +219,7 @@ func (l *lane) put(e *event) {
 }
 
 // rotate revokes the credential and publishes its successor, as often as the plan says.
-func (l *lane) rotate(ctx context.Context) {
+func (l *pipeline) rotate(ctx context.Context) {
 	for _, r := range l.plan.Rotations {
 		if r.Connector != l.name || !wait(ctx, r.At-l.since()) {
 			continue
@@ -236,7 +236,7 @@ func (l *lane) rotate(ctx context.Context) {
 }
 
 // find returns the events that stand in the text of a request, each once.
-func (l *lane) find(text string) []*event {
+func (l *pipeline) find(text string) []*event {
 	const size = 36 // of a UUID
 	var found []*event
 	seen := map[*event]bool{}

@@ -4,11 +4,11 @@ import (
 	"time"
 )
 
-// dice draws numbers that depend on the seed and on what they are drawn for, and on nothing else.
-type dice uint64
+// rng draws numbers that depend on the seed and on what they are drawn for, and on nothing else.
+type rng uint64
 
 // roll hashes the key: FNV-1a, and a finalizer that spreads it (SplitMix64's).
-func (d dice) roll(key ...any) uint64 {
+func (d rng) roll(key ...any) uint64 {
 	const prime = 1099511628211
 	h := uint64(14695981039346656037) ^ uint64(d)*0x9e3779b97f4a7c15
 	for _, part := range key {
@@ -32,16 +32,16 @@ func (d dice) roll(key ...any) uint64 {
 }
 
 // chance is true with probability p.
-func (d dice) chance(p float64, key ...any) bool {
+func (d rng) chance(p float64, key ...any) bool {
 	return float64(d.roll(key...)>>11)/(1<<53) < p
 }
 
 // below returns a number from 0 to n-1.
-func (d dice) below(n int, key ...any) int {
+func (d rng) below(n int, key ...any) int {
 	return int(d.roll(key...) % uint64(n)) //nolint:gosec // n is above 0
 }
 
 // between returns a time from least to most, to the nanosecond.
-func (d dice) between(least, most time.Duration, key ...any) time.Duration {
+func (d rng) between(least, most time.Duration, key ...any) time.Duration {
 	return least + time.Duration(d.roll(key...)%uint64(most-least)) //nolint:gosec // most is above least
 }
