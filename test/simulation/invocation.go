@@ -8,8 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 )
 
 // invocation is one call of a function, and all that was seen of it from outside.
@@ -55,13 +54,13 @@ type answer struct {
 
 func (i *invocation) String() string { return fmt.Sprintf("%s.%d", i.process.name, i.number) }
 
-func (p *process) begin(number int, batch []types.Message, byBody map[string]*event) *invocation {
+func (p *process) begin(number int, batch []eventsource.Message) *invocation {
 	i := &invocation{
 		process: p, number: number, done: map[string]int{}, struck: map[Kind]bool{}, took: map[*event]int{}, open: map[*event]int{}, acked: map[*event]int{},
 		said: map[*event][]answer{}, dead: map[string]bool{}, last: answer{network: true}, // nobody has said anything
 	}
 	for _, m := range batch {
-		r := received{id: aws.ToString(m.MessageId), receipt: aws.ToString(m.ReceiptHandle), event: byBody[aws.ToString(m.Body)]}
+		r := received{id: m.ID, receipt: m.ReceiptHandle, event: p.byBody[m.Body]}
 		_, _ = fmt.Sscan(m.Attributes["ApproximateReceiveCount"], &r.receives) // the model's own number
 		i.batch = append(i.batch, r)
 	}

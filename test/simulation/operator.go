@@ -29,7 +29,7 @@ type replayed struct {
 // replay calls the replay function once. It is false when there is no answer.
 func (w *world) replay(ctx context.Context, n int, body string) (answer replayed, ok bool) {
 	p := w.newProcess("replay", nil)
-	inv := p.begin(n, nil, nil)
+	inv := p.begin(n, nil)
 	w.tell("%s: a replay is asked for: %s", inv, body)
 	r := p.invoke(inv, urlEvent("POST", body)) //nolint:contextcheck // an invocation has a context of its own
 	if ctx.Err() != nil {

@@ -36,7 +36,10 @@ type process struct {
 }
 
 // errDead is what a dead process gets from everything.
-var errDead = errors.New("the process is dead")
+var (
+	errDead      = errors.New("the process is dead")
+	errThrottled = errors.New("the invocation is throttled")
+)
 
 func (w *world) newProcess(role string, l *pipeline) *process {
 	p := &process{world: w, pipeline: l, role: role, dying: make(chan struct{})}

@@ -33,8 +33,11 @@ func (d rng) roll(key ...any) uint64 {
 
 // chance is true with probability p.
 func (d rng) chance(p float64, key ...any) bool {
-	return float64(d.roll(key...)>>11)/(1<<53) < p
+	return d.fraction(key...) < p
 }
+
+// fraction returns a number from 0 to 1.
+func (d rng) fraction(key ...any) float64 { return float64(d.roll(key...)>>11) / (1 << 53) }
 
 // below returns a number from 0 to n-1.
 func (d rng) below(n int, key ...any) int {

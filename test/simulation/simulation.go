@@ -130,11 +130,11 @@ func (w *world) run(ctx context.Context) {
 		w.spawn(func() { l.burst(ctx) })
 		w.spawn(func() { l.rotate(ctx) })
 		for slot := range w.plan.Slots {
-			m := &mapping{world: w, pipeline: l, slot: slot, url: l.queueURL, arn: l.queueARN}
-			w.spawn(func() { m.poll(ctx) })
+			p := &poller{world: w, pipeline: l, slot: slot, url: l.queueURL, arn: l.queueARN}
+			w.spawn(func() { p.poll(ctx) })
 		}
 	}
-	drain := &mapping{world: w, slot: w.plan.Slots, url: deadLetterQueue, arn: "arn:aws:sqs:eu-west-1:1:dead"}
+	drain := &poller{world: w, slot: w.plan.Slots, url: deadLetterQueue, arn: "arn:aws:sqs:eu-west-1:1:dead"}
 	w.spawn(func() { drain.poll(ctx) })
 	for i, r := range w.plan.Replays {
 		w.spawn(func() { w.operate(ctx, i, r) })

@@ -5,15 +5,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 )
 
-// maxPayloadBytes is the largest payload of an invocation; what SQS adds to a body counts.
+// maxPayloadBytes is the largest payload of an invocation, including the metadata of each message.
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 const maxPayloadBytes = 6 << 20
 
 const payloadBrackets = len(`{"Records":[]}`)
 
-// Message is a message as SQS gives it.
+// Message is a received SQS message.
 type Message struct {
 	ID                string
 	ReceiptHandle     string
@@ -31,7 +32,7 @@ type Attribute struct {
 	BinaryValue []byte
 }
 
-// record is a message as Lambda hands it to a function.
+// record is a message in the event that Lambda passes to a function.
 // https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html#example-standard-queue-message-event
 type record struct {
 	MessageID              string                     `json:"messageId"`
@@ -54,7 +55,7 @@ type recordAttribute struct {
 	DataType         string   `json:"dataType"`
 }
 
-// batch is a batch being gathered.
+// batch collects messages until it is passed to the function.
 type batch struct {
 	cfg      Config
 	messages []Message
@@ -63,10 +64,15 @@ type batch struct {
 
 func newBatch(cfg Config) *batch { return &batch{cfg: cfg, bytes: payloadBrackets} }
 
-// add takes messages in, up to the batch's size and the payload's, and returns those that it has no room for. A batch
-// takes its first message whatever its size: SQS has none that is too large by itself.
+// add adds messages up to the limits of the batch and the payload, and returns the rest. A message that the batch already
+// contains replaces the earlier copy, because only the last receipt handle is valid. The first message is always added:
+// SQS accepts none that exceeds the payload.
 func (b *batch) add(messages []Message) (rest []Message) {
 	for i, m := range messages {
+		if at := slices.IndexFunc(b.messages, func(have Message) bool { return have.ID == m.ID }); at >= 0 {
+			b.messages[at] = m
+			continue
+		}
 		size := recordSize(b.cfg, m) + len(",")
 		if len(b.messages) > 0 && (len(b.messages) == b.cfg.BatchSize || b.bytes+size > maxPayloadBytes) {
 			return messages[i:]
@@ -80,12 +86,12 @@ func (b *batch) add(messages []Message) (rest []Message) {
 func recordSize(cfg Config, m Message) int {
 	data, err := marshal(cfg, m)
 	if err != nil {
-		return 0 // encode will say so
+		return 0 // encode returns the error
 	}
 	return len(data)
 }
 
-// encode writes the event that Lambda sends.
+// encode returns the event that Lambda passes to the function.
 func encode(cfg Config, messages []Message) ([]byte, error) {
 	out := bytes.NewBufferString(`{"Records":[`)
 	for i, m := range messages {

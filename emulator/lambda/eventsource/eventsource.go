@@ -1,14 +1,19 @@
-// Package mapping is Lambda's event source mapping for an SQS queue: it gathers messages into batches, has a function
-// handle each, and deletes what the function's answer says is done. It follows AWS's rules, of which these matter most:
+// Package eventsource implements Lambda's event source mapping for an SQS queue: it collects messages into batches, invokes
+// a function with each batch, and deletes the messages that the function's response does not list as failed. It follows
+// these rules of AWS:
 //
-//   - A batch is handed over when it has BatchSize messages, when the window is over (counted from the batch's first
-//     message), or when the next message would make the payload larger than 6 MB.
-//   - With ReportBatchItemFailures the answer decides message by message; an answer that is not understood, and any
-//     function error, is the failure of the whole batch (see judge).
-//   - What failed is left alone: it comes back when its visibility timeout ends, which only the function changes.
+//   - The function is invoked when the batch has BatchSize messages, when the window (counted from the first message of the
+//     batch) ends, or when the next message would make the payload larger than 6 MB.
+//   - With ReportBatchItemFailures, the response decides for each message. An invalid response or a function error fails the
+//     whole batch (see [Finished]).
+//   - A failed message stays on the queue. It becomes visible again when its visibility timeout ends; only the function
+//     changes that timeout.
 //
-// Where AWS runs several pollers of a queue, each with its own batch, this runs one; the function is still invoked up to
-// MaximumConcurrency times at once, and messages are received only when an invocation is free to take them.
+// AWS runs several pollers for one queue, each with its own batch. A [Poller] is one of them. It receives only while fewer
+// than MaximumConcurrency invocations run.
+//
+// The emulator polls a real queue API. The simulation injects its clock (testing/synctest), its randomness (Rand) and a
+// queue in memory.
 //
 // https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
@@ -22,23 +27,23 @@ import (
 )
 
 const (
-	// receiveAtOnce and deleteAtOnce are SQS's limits of a request's entries.
+	// receiveAtOnce and deleteAtOnce are SQS's limits on the entries of a request.
 	// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 	receiveAtOnce = 10
 	deleteAtOnce  = 10
-	// longPoll is how long one request waits for messages. AWS waits up to 20 s; a shorter time stops sooner.
-	longPoll = 2 * time.Second
-	// defaultConcurrency is where AWS begins when no maximum is set.
+	// defaultLongPoll is shorter than SQS's maximum of 20 s, so that a disabled mapping stops sooner.
+	defaultLongPoll = 2 * time.Second
+	// defaultConcurrency is AWS's initial concurrency when no maximum is set.
 	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 	defaultConcurrency = 5
 	defaultPause       = time.Second
 )
 
-// Queue is what a mapping needs of SQS.
+// Queue is the queue of a mapping.
 type Queue interface {
 	// Receive waits up to wait for messages, and returns at most limit of them with all their attributes.
 	Receive(ctx context.Context, limit int, wait time.Duration) ([]Message, error)
-	// Delete deletes up to 10 messages, and says which of them it could not delete.
+	// Delete deletes up to 10 messages, and returns those that could not be deleted.
 	Delete(ctx context.Context, messages []Message) (failed []Message, err error)
 }
 
@@ -48,27 +53,33 @@ type Config struct {
 	Region                  string
 	BatchSize               int
 	Window                  time.Duration
-	MaximumConcurrency      int // 0: 5
+	MaximumConcurrency      int           // 0: 5
+	LongPoll                time.Duration // longest wait of one receive; 0: 2 s
 	ReportBatchItemFailures bool
 	Enabled                 bool
 
 	Queue Queue
-	// Invoke has the function handle a payload and returns its answer. An error is the failure of the whole batch.
+	// Invoke invokes the function with a payload, and returns its response. An error fails the whole
+	// batch.
 	Invoke func(ctx context.Context, payload []byte) ([]byte, error)
-	// Attributes returns system attributes to add to a message that the queue does not know; nil: none.
+	// Attributes returns system attributes to add to a message that the queue does not provide; nil: none.
 	Attributes func(Message) map[string]string
-	// Problem is told of what AWS would keep to itself: a request to SQS that failed, an answer not understood.
+	// Problem receives the errors that AWS does not show: a failed request to SQS, an invalid response. nil: discarded.
 	Problem func(error)
-	Now     func() time.Time // nil: time.Now
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// Rand returns the fraction of Window, from 0 to 1, after which a batch is passed on; it is called once for each batch,
+	// because AWS's pollers do not keep the window exactly. nil: always 1.
+	Rand func() float64
 }
 
-// Poller is a mapping at work.
+// Poller polls one queue for one function.
 type Poller struct {
 	cfg   Config
-	pause time.Duration // after a request that failed
+	pause time.Duration // after a failed request
 	slots chan struct{}
 	done  chan struct{}
-	// held are messages received, but too much for the batch they came with.
+	// held are received messages that exceeded the payload of their batch.
 	held []Message
 
 	mu      sync.Mutex
@@ -77,7 +88,7 @@ type Poller struct {
 	polling bool
 }
 
-// Start starts polling, until ctx ends.
+// Start starts a poller, which runs until ctx ends.
 func Start(ctx context.Context, cfg Config) *Poller {
 	p := newPoller(cfg)
 	go p.run(ctx)
@@ -87,6 +98,12 @@ func Start(ctx context.Context, cfg Config) *Poller {
 func newPoller(cfg Config) *Poller {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = func() float64 { return 1 }
+	}
+	if cfg.LongPoll == 0 {
+		cfg.LongPoll = defaultLongPoll
 	}
 	if cfg.Problem == nil {
 		cfg.Problem = func(error) {}
@@ -100,8 +117,8 @@ func newPoller(cfg Config) *Poller {
 	}
 }
 
-// SetEnabled starts or stops the polling. When it has stopped it, nothing more is received once it returns; batches that
-// the function has, or that were being gathered, are seen to their end.
+// SetEnabled enables or disables the polling. After SetEnabled(false) has returned, the poller receives no more messages;
+// it still completes the batches that it has received.
 func (p *Poller) SetEnabled(on bool) {
 	p.set(func() { p.enabled = on })
 	for !on {
@@ -119,16 +136,16 @@ func (p *Poller) SetEnabled(on bool) {
 	}
 }
 
-// Enabled tells whether it polls, or is to.
+// Enabled reports whether the poller is enabled.
 func (p *Poller) Enabled() bool {
 	on, _ := p.isEnabled()
 	return on
 }
 
-// Done is closed when polling has ended with its context and every batch is seen to its end.
+// Done is closed when the context has ended and every batch is completed.
 func (p *Poller) Done() <-chan struct{} { return p.done }
 
-// set changes the state and wakes who waits for it.
+// set changes the state and wakes the goroutines that wait for a change.
 func (p *Poller) set(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -165,8 +182,8 @@ func (p *Poller) run(ctx context.Context) {
 	}
 }
 
-// awaitEnabled waits until there is polling to do; false means that ctx has ended. Messages held over are to be handed
-// on even when the mapping is disabled.
+// awaitEnabled waits until the poller is enabled or holds messages, which are passed on even when it is disabled. It returns
+// false when ctx has ended.
 func (p *Poller) awaitEnabled(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		on, changed := p.isEnabled()
@@ -181,20 +198,21 @@ func (p *Poller) awaitEnabled(ctx context.Context) bool {
 	return false
 }
 
-// gather receives one batch. It is empty when nothing came for the time of a long poll.
+// gather receives one batch. The batch is empty if no message arrived during a long poll.
 func (p *Poller) gather(ctx context.Context) []Message {
 	p.set(func() { p.polling = true })
 	defer p.set(func() { p.polling = false })
 	b := newBatch(p.cfg)
 	p.held = b.add(p.held)
-	end := p.cfg.Now().Add(p.cfg.Window)
+	window := time.Duration(float64(p.cfg.Window) * p.cfg.Rand())
+	end := p.cfg.Now().Add(window)
 	for ctx.Err() == nil && len(p.held) == 0 && len(b.messages) < p.cfg.BatchSize {
 		if on, _ := p.isEnabled(); !on {
 			break
 		}
-		wait := longPoll
+		wait := p.cfg.LongPoll
 		if len(b.messages) > 0 {
-			if wait = min(longPoll, end.Sub(p.cfg.Now())); wait <= 0 {
+			if wait = min(p.cfg.LongPoll, end.Sub(p.cfg.Now())); wait <= 0 {
 				break
 			}
 		}
@@ -205,16 +223,16 @@ func (p *Poller) gather(ctx context.Context) []Message {
 		}
 		if len(b.messages) == 0 {
 			if len(received) == 0 {
-				break // so that a free slot is not kept for nothing
+				break // free the slot
 			}
-			end = p.cfg.Now().Add(p.cfg.Window)
+			end = p.cfg.Now().Add(window)
 		}
 		p.held = b.add(received)
 	}
 	return b.messages
 }
 
-// rest waits before the next request after one that failed.
+// rest waits after a failed request.
 func (p *Poller) rest(ctx context.Context) {
 	t := time.NewTimer(p.pause)
 	defer t.Stop()
@@ -224,29 +242,30 @@ func (p *Poller) rest(ctx context.Context) {
 	}
 }
 
-// handle has the function handle a batch, and deletes what is done.
+// handle invokes the function with a batch, and deletes the finished messages.
 func (p *Poller) handle(ctx context.Context, batch []Message) {
 	payload, err := encode(p.cfg, batch)
 	if err != nil {
 		p.problem(ctx, fmt.Errorf("encoding a batch from %s: %w", p.cfg.QueueARN, err))
 		return
 	}
-	answer, err := p.cfg.Invoke(ctx, payload)
+	response, err := p.cfg.Invoke(ctx, payload)
 	if err != nil {
 		p.problem(ctx, fmt.Errorf("handling %d messages from %s: %w", len(batch), p.cfg.QueueARN, err))
 		return
 	}
 	finished := batch
 	if p.cfg.ReportBatchItemFailures {
-		if finished, err = judge(answer, batch); err != nil {
-			p.problem(ctx, fmt.Errorf("reading the answer to %d messages from %s: %w", len(batch), p.cfg.QueueARN, err))
+		if finished, err = Finished(response, batch); err != nil {
+			p.problem(ctx, fmt.Errorf("reading the response to %d messages from %s: %w", len(batch), p.cfg.QueueARN, err))
 			return
 		}
 	}
 	p.delete(ctx, finished)
 }
 
-// delete deletes messages, each once more when that fails. What is still there then will come again, as in AWS.
+// delete deletes messages, and retries a failed deletion once. A message that is still not deleted is delivered again, as in
+// AWS.
 func (p *Poller) delete(ctx context.Context, messages []Message) {
 	for start := 0; start < len(messages); start += deleteAtOnce {
 		left, err := p.cfg.Queue.Delete(ctx, messages[start:min(start+deleteAtOnce, len(messages))])
@@ -258,14 +277,14 @@ func (p *Poller) delete(ctx context.Context, messages []Message) {
 		}
 		switch {
 		case err != nil:
-			p.problem(ctx, fmt.Errorf("deleting from %s, handled messages will come again: %w", p.cfg.QueueARN, err))
+			p.problem(ctx, fmt.Errorf("deleting from %s, handled messages will be delivered again: %w", p.cfg.QueueARN, err))
 		case len(left) > 0:
-			p.problem(ctx, fmt.Errorf("deleting from %s: %d handled messages were refused and will come again", p.cfg.QueueARN, len(left)))
+			p.problem(ctx, fmt.Errorf("deleting from %s: %d handled messages could not be deleted and will be delivered again", p.cfg.QueueARN, len(left)))
 		}
 	}
 }
 
-// problem reports what went wrong, unless everything is being ended.
+// problem reports an error, unless the poller is being stopped.
 func (p *Poller) problem(ctx context.Context, err error) {
 	if ctx.Err() == nil {
 		p.cfg.Problem(err)

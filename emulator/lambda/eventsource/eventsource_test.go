@@ -303,3 +303,22 @@ func drain(polling, stopped chan struct{}) {
 		}
 	}
 }
+
+func TestRandEndsTheWindowEarly(t *testing.T) {
+	f := newFake(slices.Concat(at(time.Second, 0, 1), at(3*time.Second, 1, 1), at(4*time.Second, 2, 1))...)
+	cfg := config(f)
+	cfg.Rand = func() float64 { return 0.5 }
+	if got := ids(newPoller(cfg).gather(t.Context())); !slices.Equal(got, []string{"m000", "m001"}) {
+		t.Errorf("batch = %v, want the messages of the first 2.5 s", got)
+	}
+}
+
+func TestMessageReceivedTwiceIsInTheBatchOnce(t *testing.T) {
+	b := newBatch(config(newFake()))
+	again := message("a", "{}")
+	again.ReceiptHandle = "newer handle"
+	b.add([]Message{message("a", "{}"), message("b", "{}"), again})
+	if got := ids(b.messages); !slices.Equal(got, []string{"a", "b"}) || b.messages[0].ReceiptHandle != "newer handle" {
+		t.Errorf("batch = %+v", b.messages)
+	}
+}

@@ -2,6 +2,7 @@ package eventsource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -11,15 +12,23 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
+// Client is the part of the SQS API that an event source mapping uses.
+type Client interface {
+	ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInput, o ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
+	DeleteMessageBatch(ctx context.Context, in *sqs.DeleteMessageBatchInput, o ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error)
+}
+
 // SQS is a Queue of Amazon SQS.
 type SQS struct {
-	Client *sqs.Client
+	Client Client
 	URL    string
 }
 
 var _ Queue = SQS{}
 
-// Receive implements Queue. The wait is rounded up to whole seconds, which is all that SQS knows.
+var errIncomplete = errors.New("a message without an id, a body or a receipt handle")
+
+// Receive implements Queue. The wait is rounded up to whole seconds, the unit of SQS.
 func (q SQS) Receive(ctx context.Context, limit int, wait time.Duration) ([]Message, error) {
 	out, err := q.Client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 		QueueUrl:                    aws.String(q.URL),
@@ -62,7 +71,7 @@ func (q SQS) Delete(ctx context.Context, messages []Message) ([]Message, error) 
 	for _, f := range out.Failed {
 		i, err := strconv.Atoi(aws.ToString(f.Id))
 		if err != nil || i < 0 || i >= len(messages) {
-			return nil, fmt.Errorf("deleting: the answer names the entry %q, which was not sent", aws.ToString(f.Id))
+			return nil, fmt.Errorf("deleting: the response names the entry %q, which was not sent", aws.ToString(f.Id))
 		}
 		failed = append(failed, messages[i])
 	}

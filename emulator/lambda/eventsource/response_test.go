@@ -14,7 +14,7 @@ func ids(messages []Message) []string {
 	return out
 }
 
-func TestJudgeFollowsTheTable(t *testing.T) {
+func TestFinishedFollowsTheTable(t *testing.T) {
 	batch := []Message{{ID: "a"}, {ID: "b"}, {ID: "c"}}
 	all := []string{"a", "b", "c"}
 	for _, c := range []struct {
@@ -49,19 +49,19 @@ func TestJudgeFollowsTheTable(t *testing.T) {
 		{`{"batchItemFailures":[{"id":"b"}]}`, nil},
 		{`{"batchItemFailures":[{"itemIdentifier":"b"},{"itemIdentifier":"d"}]}`, nil},
 	} {
-		done, err := judge([]byte(c.answer), batch)
+		done, err := Finished([]byte(c.answer), batch)
 		if (err == nil) != (c.done != nil) || !slices.Equal(ids(done), c.done) {
 			t.Errorf("%s: done %v, error %v; want %v", c.answer, ids(done), err, c.done)
 		}
 	}
 }
 
-func FuzzJudge(f *testing.F) {
+func FuzzFinished(f *testing.F) {
 	f.Add(`{"batchItemFailures":[{"itemIdentifier":"b"}]}`)
 	f.Add(`{"batchItemFailures":null}`)
 	batch := []Message{{ID: "a"}, {ID: "b"}}
 	f.Fuzz(func(t *testing.T, answer string) {
-		done, err := judge([]byte(answer), batch)
+		done, err := Finished([]byte(answer), batch)
 		if err == nil && len(done) < len(batch) && !strings.Contains(answer, "itemIdentifier") {
 			t.Errorf("%q: done %v without a failure named", answer, ids(done))
 		}

@@ -1,0 +1,196 @@
+package simulation
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
+)
+
+// poller is one poller of a queue's event source mapping, with the execution environment that it invokes. It injects the
+// faults of the mapping and of the queue.
+type poller struct {
+	*world
+	pipeline *pipeline // nil for the dead-letter queue
+	slot     int
+	url, arn string
+
+	process *process
+	number  int    // of the batch
+	calls   int    // to the queue, for the batch
+	kept    string // receipt of the first message of the last deletion that was suppressed
+}
+
+func (p *poller) role() string {
+	if p.pipeline == nil {
+		return "deadletter"
+	}
+	return p.pipeline.name
+}
+
+// between returns a time that only this poller takes at this point, so that no two events coincide.
+func (p *poller) between(least, most time.Duration, what string) time.Duration {
+	return p.rng.between(least, most, what, p.role(), p.slot, p.number, p.calls)
+}
+
+// longPoll is longer than a run: an idle poller must not wake up.
+const longPoll = 240 * time.Hour
+
+func (p *poller) poll(ctx context.Context) {
+	p.number = 1
+	<-eventsource.Start(ctx, eventsource.Config{
+		QueueARN: p.arn, Region: "eu-west-1", BatchSize: p.plan.BatchSize, Window: window, LongPoll: longPoll, MaximumConcurrency: 1,
+		ReportBatchItemFailures: true, Enabled: true, Queue: p, Invoke: p.invoke, Rand: p.nextBatch,
+	}).Done()
+}
+
+// nextBatch numbers the batch, and draws the length of its window.
+func (p *poller) nextBatch() float64 {
+	p.number++
+	p.calls = 0
+	return p.rng.fraction("window", p.role(), p.slot, p.number)
+}
+
+// Receive implements eventsource.Queue.
+func (p *poller) Receive(ctx context.Context, limit int, most time.Duration) ([]eventsource.Message, error) {
+	until, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	p.calls++
+	if p.sqs.Wait(until, p.url) != nil || !wait(ctx, p.between(time.Microsecond, 50*time.Millisecond, "poll")) {
+		return nil, nil
+	}
+	return eventsource.SQS{Client: p.sqs, URL: p.url}.Receive(ctx, limit, 0)
+}
+
+// Delete implements eventsource.Queue.
+func (p *poller) Delete(ctx context.Context, messages []eventsource.Message) ([]eventsource.Message, error) {
+	p.calls++
+	if !wait(ctx, p.between(time.Millisecond, 10*time.Millisecond, "delete")) {
+		return nil, ctx.Err()
+	}
+	first := messages[0].ReceiptHandle
+	if first == p.kept { // the mapping's second attempt
+		return messages, nil
+	}
+	if p.injects(deleteLost, p.role(), p.role(), p.slot, p.number, first) {
+		p.kept = first
+		p.excuse(messages, "it was done and not deleted")
+		p.tell("%s: %d messages are not deleted", p.role(), len(messages))
+		return messages, nil
+	}
+	return eventsource.SQS{Client: p.sqs, URL: p.url}.Delete(ctx, messages)
+}
+
+// invoke invokes the function with a batch, and checks the response.
+func (p *poller) invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	batch := decode(payload)
+	role := p.role()
+	key := []any{role, p.slot, p.number}
+	if p.injects(throttled, role, key...) {
+		p.tell("%s: an invocation with %d messages is throttled", role, len(batch))
+		return nil, errThrottled
+	}
+	if p.injects(late, role, key...) {
+		p.excuse(batch, "its visibility timeout had ended before the invocation")
+		p.tell("%s: an invocation begins %s late", role, visibility)
+		if !wait(ctx, visibility+p.between(time.Second, 2*time.Second, "late")) {
+			return nil, ctx.Err()
+		}
+	}
+	if p.process == nil || p.process.isDead() || p.rng.chance(0.05, append([]any{"recycled"}, key...)...) {
+		p.process = p.newProcess(role, p.pipeline)
+	}
+	f := p.process
+	f.thaw()
+	inv := f.begin(p.number, batch)
+	p.tell("%s gets %d messages:%s", inv, len(batch), list(inv))
+	r := f.invoke(inv, payload) //nolint:contextcheck // an invocation has a context of its own
+	if ctx.Err() != nil || !wait(ctx, p.between(time.Microsecond, time.Millisecond, "returned")) {
+		return nil, ctx.Err()
+	}
+	err := p.finish(inv, r, batch, key)
+	if !f.isDead() {
+		f.freeze(p.number)
+	}
+	return r.response, err
+}
+
+// list names the messages of an invocation for the story.
+func list(inv *invocation) string {
+	if !inv.process.plan.Story {
+		return ""
+	}
+	var b strings.Builder
+	for _, r := range inv.batch {
+		fmt.Fprintf(&b, " %s(%d)", strings.TrimPrefix(short(r.id), "message "), r.receives)
+	}
+	return b.String()
+}
+
+// finish checks the end of an invocation, and returns the error that the mapping gets.
+func (p *poller) finish(inv *invocation, r result, batch []eventsource.Message, key []any) error {
+	retained := map[string]bool{}
+	for _, m := range batch {
+		retained[m.ID] = true
+	}
+	err := r.err
+	switch {
+	case r.died:
+		err = errDead
+	case err == nil && p.injects(mappingLost, p.role(), key...):
+		err = errLost
+	case err == nil:
+		var done []eventsource.Message
+		if done, err = eventsource.Finished(r.response, batch); err != nil {
+			p.broken("a response that AWS accepts", "%s returns %q: %v", inv, r.response, err)
+		}
+		for _, m := range done {
+			delete(retained, m.ID)
+		}
+	}
+	if p.pipeline != nil {
+		p.checkBatch(inv, r, err, retained)
+	}
+	if err != nil {
+		p.tell("%s ends with: %v", inv, err)
+		p.count("invocations that failed", 1)
+		return err
+	}
+	p.tell("%s ends: %d done, %d retained", inv, len(batch)-len(retained), len(retained))
+	return nil
+}
+
+// excuse allows one more delivery of the messages.
+func (p *poller) excuse(batch []eventsource.Message, cause string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range batch {
+		if e := p.byBody[batch[i].Body]; e != nil {
+			e.excuse(cause)
+		}
+	}
+}
+
+// decode returns the messages of an invocation's payload.
+func decode(payload []byte) []eventsource.Message {
+	var event struct {
+		Records []struct {
+			MessageID, ReceiptHandle, Body string
+			Attributes                     map[string]string
+			MessageAttributes              map[string]eventsource.Attribute
+		}
+	}
+	if err := json.Unmarshal(payload, &event); err != nil {
+		panic(err) // the mapping's own encoding
+	}
+	var batch []eventsource.Message
+	for _, r := range event.Records {
+		batch = append(batch, eventsource.Message{
+			ID: r.MessageID, ReceiptHandle: r.ReceiptHandle, Body: r.Body, Attributes: r.Attributes, MessageAttributes: r.MessageAttributes,
+		})
+	}
+	return batch
+}
