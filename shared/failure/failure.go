@@ -67,6 +67,16 @@ type Error struct {
 	Hint       string        // what an operator can do about it, "" where nothing is known
 	RetryAfter time.Duration // what the SIEM asked for, 0 where it did not
 	Err        error         // the cause, nil where the answer is the cause
+
+	// Foreign reports whether a response came that is not in the SIEM's own format, such as a page of a proxy or a web
+	// application firewall. A foreign refusal never rejects an event: the engine treats Rejected as Misconfigured. On an
+	// event's last attempt, a foreign 4xx response is bisected, because one event may have caused it.
+	Foreign bool
+
+	// Disconnected reports whether the connection broke after the request began, before a response came. It is false
+	// for a timeout, and for a failed DNS lookup, connection or TLS handshake. On an event's last attempt, such a
+	// failure is bisected, because one event may have caused it.
+	Disconnected bool
 }
 
 // Error says what was seen, in the form that goes into a dead letter.

@@ -3,6 +3,7 @@ package httpsend
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -111,6 +112,9 @@ func (c *Client) clean(err error, own secret.Value) error {
 func (c *Client) networkFault(ctx context.Context, err error, r Request) *failure.Error {
 	f := &failure.Error{Step: failure.Request, Err: c.clean(err, r.Secret)}
 	if f.Step, f.Kind, f.Hint = failure.Explain(err, c.cfg.URLSetting, c.cfg.CASetting); f.Step == failure.Request {
+		var network net.Error
+		timeout := errors.As(err, &network) && network.Timeout()
+		f.Disconnected = !timeout && ctx.Err() == nil
 		if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 			f.Detail = "no answer from " + c.cut(r.URL.Host, r.Secret) + " in time"
 		}

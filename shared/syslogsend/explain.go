@@ -69,6 +69,9 @@ func (s *Sender) explain(err error) *failure.Error {
 	case errors.Is(err, syscall.ECONNREFUSED) && s.cfg.Network == UDP:
 		f.Hint = "nothing listens there for UDP: check host and port in " + s.cfg.Settings.Host
 	}
+	var network net.Error
+	timeout := errors.As(err, &network) && network.Timeout() || errors.Is(err, context.Canceled)
+	f.Disconnected = f.Step == failure.Request && f.Kind == failure.Transient && !timeout && s.cfg.Network != UDP
 	f.Detail = s.detail(f.Step, err)
 	return f
 }

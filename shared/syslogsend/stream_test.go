@@ -90,6 +90,32 @@ func TestPeerDoesNotTakeTheBatch(t *testing.T) {
 	}
 }
 
+// TestDisconnected: a broken connection is told apart from a peer that does not read in time, because one event may have
+// caused the former.
+func TestDisconnected(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		treat func(p *peer, n int, c net.Conn)
+		want  bool
+	}{
+		"the peer closes the connection": {func(_ *peer, _ int, c net.Conn) {
+			_, _ = io.CopyN(io.Discard, c, 1000)
+			c.Close()
+		}, true},
+		"the peer does not read": {func(_ *peer, _ int, c net.Conn) { _ = c.(*net.TCPConn).SetReadBuffer(4 << 10) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPeer(t, c.treat)
+			s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Timeout = time.Second })
+			f := failure.Of(send(s, strings.Repeat("x", 32<<20)))
+			if f == nil || f.Disconnected != c.want || f.Step != failure.Request {
+				t.Errorf("%+v, want a failure of step request, disconnected %v", f, c.want)
+			}
+		})
+	}
+}
+
 // TestPeerStopsReading holds a peer to what its kernel has taken, and not to what ours has taken of us.
 func TestPeerStopsReading(t *testing.T) {
 	t.Parallel()
