@@ -1,0 +1,276 @@
+package jsonscan
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Reader reads one JSON text from front to back without copying it. It is the only JSON pull parser of the project.
+//
+//	r := jsonscan.NewReader(text, 0)
+//	r.Object()
+//	for key, ok := r.Key(); ok; key, ok = r.Key() {
+//		switch string(key) {
+//		case "status":
+//			status, ok = r.Int()
+//		default:
+//			r.Skip()
+//		}
+//	}
+//	if !r.End() {
+//		return r.Err()
+//	}
+//
+// Between two calls of Key or Element, the caller reads exactly one value. After the first error every method does
+// nothing and returns its zero value, so the caller checks for an error once, at the end. All results are views into
+// the text. The Reader does not check UTF-8.
+type Reader struct {
+	b        []byte
+	i        int
+	depth    int  // arrays and objects around the current position
+	first    bool // the position is right after an opening brace or bracket
+	spaced   bool
+	expected string // what was expected at position i; "" while there is no error
+}
+
+// NewReader returns a Reader of text. envelope is how many of the outermost levels of nesting do not count toward
+// MaxDepth: 1 for a text that wraps a value whose own nesting may reach MaxDepth.
+func NewReader(text []byte, envelope int) Reader { return Reader{b: text, depth: -envelope} }
+
+// Err returns the first error, nil if there is none. Its text states what was expected, the byte found and its
+// position.
+func (r *Reader) Err() error {
+	if r.expected == "" {
+		return nil
+	}
+	found := "the end"
+	if r.i < len(r.b) {
+		found = strconv.QuoteRuneToASCII(rune(r.b[r.i]))
+	}
+	return fmt.Errorf("expected %s, found %s at byte %d", r.expected, found, r.i)
+}
+
+// Pos returns the current position in bytes. After an error it is the position of the error.
+func (r *Reader) Pos() int { return r.i }
+
+// Spaced reports whether white space was read between tokens, before the first one or after the last one.
+func (r *Reader) Spaced() bool { return r.spaced }
+
+// fail records that the text does not continue as expected.
+func (r *Reader) fail(expected string) {
+	if r.expected == "" {
+		r.expected = expected
+	}
+}
+
+// Peek returns the first byte of the next token: a quote, a brace, a bracket, a digit, a minus sign, or the first
+// letter of a literal. It returns 0 at the end of the text and after an error.
+func (r *Reader) Peek() byte {
+	if r.i < len(r.b) && r.b[r.i] > ' ' && r.expected == "" {
+		return r.b[r.i]
+	}
+	return r.peek()
+}
+
+func (r *Reader) peek() byte {
+	if r.expected != "" {
+		return 0
+	}
+	end := Space(r.b, r.i)
+	r.spaced = r.spaced || end != r.i
+	if r.i = end; r.i < len(r.b) {
+		return r.b[r.i]
+	}
+	return 0
+}
+
+// open reads the bracket or brace c.
+func (r *Reader) open(c byte, expected string) bool {
+	if r.Peek() != c {
+		r.fail(expected)
+		return false
+	}
+	if r.depth == MaxDepth {
+		r.fail("at most " + strconv.Itoa(MaxDepth) + " levels of nesting")
+		return false
+	}
+	r.depth++
+	r.i++
+	r.first = true
+	return true
+}
+
+// Object enters an object. It is an error if the next value is not an object. Key reads its members.
+func (r *Reader) Object() bool { return r.open('{', "an object") }
+
+// Array enters an array. It is an error if the next value is not an array. Element reads its elements.
+func (r *Reader) Array() bool { return r.open('[', "an array") }
+
+// Key returns the key of the next member of the current object. It reports false at the end of the object, which it
+// leaves, and after an error. The key is decoded: a key with escapes is a copy.
+func (r *Reader) Key() (key []byte, ok bool) {
+	if !r.another('}') {
+		return nil, false
+	}
+	raw, escaped := r.str()
+	if raw == nil {
+		return nil, false
+	}
+	if r.Peek() != ':' {
+		r.fail("a colon")
+		return nil, false
+	}
+	r.i++
+	if escaped {
+		return AppendUnquoted(nil, raw), true
+	}
+	return raw[1 : len(raw)-1], true
+}
+
+// Element reports whether the current array has another element. At the end of the array it leaves the array.
+func (r *Reader) Element() bool { return r.another(']') }
+
+// another reads what precedes the next member or element: nothing or a comma. At the end it reads the bracket or
+// brace last.
+func (r *Reader) another(last byte) bool {
+	c := r.Peek()
+	first := r.first
+	r.first = false
+	switch {
+	case c == last:
+		r.i++
+		r.depth--
+		return false
+	case first:
+		return r.expected == ""
+	case c == ',':
+		r.i++
+		return true
+	}
+	if last == '}' {
+		r.fail("a comma or }")
+	} else {
+		r.fail("a comma or ]")
+	}
+	return false
+}
+
+// str reads a string, quotes included.
+func (r *Reader) str() (raw []byte, escaped bool) {
+	if r.Peek() != '"' {
+		r.fail("a string")
+		return nil, false
+	}
+	start := r.i
+	end, escaped, ok := String(r.b, start)
+	if r.i = end; !ok {
+		r.fail("a string")
+		return nil, false
+	}
+	return r.b[start:end:end], escaped
+}
+
+// String reads a string and returns it as it is written, with its quotes and escapes; nil after an error.
+func (r *Reader) String() []byte {
+	raw, _ := r.str()
+	return raw
+}
+
+// Text reads a string and returns its decoded text; nil after an error. It decodes in place: it overwrites the string
+// in the text that the Reader reads. Bytes that are not UTF-8 are kept.
+func (r *Reader) Text() []byte {
+	if r.Peek() != '"' {
+		r.fail("a string")
+		return nil
+	}
+	text, end, ok := UnquoteInPlace(r.b, r.i)
+	if r.i = end; !ok {
+		r.fail("a string")
+		return nil
+	}
+	return text
+}
+
+// Number reads a number and returns it as it is written; nil after an error. integer reports whether it has neither a
+// fraction nor an exponent.
+func (r *Reader) Number() (raw []byte, integer bool) {
+	r.Peek()
+	start := r.i
+	if r.expected != "" {
+		return nil, false
+	}
+	end, integer, ok := Number(r.b, start)
+	if r.i = end; !ok {
+		r.fail("a number")
+		return nil, false
+	}
+	return r.b[start:end:end], integer
+}
+
+// Int reads an integer. A number that is not an integer, or that int64 cannot hold, is an error.
+func (r *Reader) Int() int64 {
+	raw, integer := r.Number()
+	if raw == nil {
+		return 0
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if !integer || err != nil {
+		r.i -= len(raw)
+		r.fail("an integer")
+		return 0
+	}
+	return n
+}
+
+// Bool reads true or false.
+func (r *Reader) Bool() bool {
+	c := r.Peek()
+	if c != 't' && c != 'f' {
+		r.fail("true or false")
+		return false
+	}
+	r.literal()
+	return c == 't' && r.expected == ""
+}
+
+// Null reads a null if it is the next value, and reports whether it was.
+func (r *Reader) Null() bool {
+	if r.Peek() != 'n' {
+		return false
+	}
+	r.literal()
+	return r.expected == ""
+}
+
+func (r *Reader) literal() {
+	end, ok := Literal(r.b, r.i)
+	if r.i = end; !ok {
+		r.fail("true, false or null")
+	}
+}
+
+// Skip reads any value.
+func (r *Reader) Skip() { r.Value() }
+
+// Value reads any value and returns it as it is written; nil after an error.
+func (r *Reader) Value() []byte {
+	if r.Peek() == 0 && r.expected != "" {
+		return nil
+	}
+	start := r.i
+	end, spaced, ok := Skim(r.b, start, r.depth)
+	r.spaced = r.spaced || spaced
+	if r.i = end; !ok {
+		r.fail("a JSON value")
+		return nil
+	}
+	return r.b[start:end:end]
+}
+
+// End reports whether the text ends here and there was no error. Text that follows is an error.
+func (r *Reader) End() bool {
+	if r.Peek() != 0 || r.i != len(r.b) {
+		r.fail("the end")
+	}
+	return r.expected == ""
+}
