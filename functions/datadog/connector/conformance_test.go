@@ -9,15 +9,16 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
-func subject() connectortest.Subject {
-	return connectortest.Subject{
+func suite() connectortest.Suite {
+	return connectortest.Suite{
 		Open: Open,
 		Settings: func(url, _ string) map[string]string {
 			return map[string]string{"DATADOG_INTAKE_URL": url, "DATADOG_API_KEY": testKey}
 		},
-		PlainHTTP: true,
-		Secrets:   []string{testKey},
-		Accept:    func(w http.ResponseWriter, r *http.Request, _ []byte) { accept(w, r) },
+		PlainHTTP:    true,
+		EmptyAccepts: true,
+		Secrets:      []string{testKey},
+		Accept:       func(w http.ResponseWriter, r *http.Request, _ []byte) { accept(w, r) },
 		Refuse: func(w http.ResponseWriter, r *http.Request, body []byte, bad string) {
 			if !strings.Contains(string(body), bad) {
 				accept(w, r)
@@ -26,10 +27,9 @@ func subject() connectortest.Subject {
 			w.WriteHeader(http.StatusBadRequest)
 			fmt.Fprint(w, `{"errors":[{"status":"400","title":"Bad Request","detail":"Invalid payload"}]}`)
 		},
-		Understands: true,
 	}
 }
 
-func TestConformance(t *testing.T) { connectortest.Run(t, subject()) }
+func TestConformance(t *testing.T) { connectortest.Run(t, suite()) }
 
 func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }

@@ -39,7 +39,8 @@ type connector struct {
 	cfg    config
 	client *httpsend.Client
 	header http.Header
-	prefix []byte // what stands before an event in its entry, the same for all
+	codes  *httpsend.Codes
+	prefix []byte // of every entry, up to the event
 }
 
 // Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
@@ -47,7 +48,7 @@ type connector struct {
 func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
 
 func open(cfg config) *connector {
-	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
+	c := &connector{cfg: cfg, client: httpsend.New(cfg.http), codes: newCodes(cfg.validate == nil)}
 	c.header = http.Header{
 		"DD-API-KEY":   {cfg.key.Reveal()},
 		"Content-Type": {"application/json"},
@@ -99,7 +100,7 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	if err != nil {
 		return err
 	}
-	return judge(a)
+	return c.classify(a)
 }
 
 // Check implements deliver.Checker. The API tells whether the key is good; an empty array, which holds nothing to write,
@@ -110,13 +111,16 @@ func (c *connector) Check(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := judge(a); err != nil {
-			return err
+		if f := newCodes(true).Classify(a); f != nil { // {"valid":true}
+			return f
 		}
 	}
 	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.intake, Header: c.header, Body: []byte("[]"), Plain: true})
 	if err != nil {
 		return err
 	}
-	return judgeProbe(a)
+	if r, _ := read(a); a.Status == http.StatusBadRequest && r.Own { // the key is read before the body
+		return nil
+	}
+	return c.classify(a)
 }

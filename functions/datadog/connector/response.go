@@ -1,98 +1,74 @@
 package connector
 
 import (
-	"bytes"
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 )
 
-// meaning is what one of the intake's statuses means for us.
-type meaning struct {
-	status int
-	kind   failure.Kind
-	hint   string
-}
-
 const notTheIntake = "DATADOG_SITE or DATADOG_INTAKE_URL does not lead to a log intake of Datadog"
 
-// meanings are the statuses of the intake's documents, and those of a wrong address. A status that is not here means what
-// it means everywhere. https://docs.datadoghq.com/api/latest/logs/#send-logs
-var meanings = [...]meaning{
-	{status: http.StatusBadRequest, kind: failure.Rejected},
-	{status: http.StatusUnauthorized, kind: failure.Unauthorized, hint: "DATADOG_API_KEY is needed: something on the way takes it away"},
-	{status: http.StatusForbidden, kind: failure.Unauthorized, hint: "DATADOG_API_KEY is not good at this site: check the key and DATADOG_SITE"},
-	{status: http.StatusNotFound, kind: failure.Misconfigured, hint: notTheIntake},
-	{status: http.StatusMethodNotAllowed, kind: failure.Misconfigured, hint: notTheIntake},
-	{status: http.StatusRequestTimeout, kind: failure.Transient},
-	{status: http.StatusRequestEntityTooLarge, kind: failure.TooLarge},
-	{status: http.StatusTooManyRequests, kind: failure.Throttled},
+// codes are the responses of the intake, which accepts or refuses a request as a whole.
+// https://docs.datadoghq.com/api/latest/logs/#send-logs
+var codes = []httpsend.Code{
+	{Status: 401, Kind: failure.Unauthorized, Hint: "DATADOG_API_KEY is needed: an intermediary removes the header DD-API-KEY"},
+	{Status: 403, Kind: failure.Unauthorized, Hint: "DATADOG_API_KEY is not valid at this site: check the key and DATADOG_SITE"},
+	{Status: 404, Kind: failure.Misconfigured, Hint: notTheIntake},
+	{Status: 405, Kind: failure.Misconfigured, Hint: notTheIntake},
 }
 
-// judge turns the intake's answer into a verdict on the whole request: Datadog says nothing of single entries.
-func judge(a *httpsend.Response) error {
-	if a.OK() {
-		if understood(a) {
-			return nil
+// newCodes makes the response table. Receivers other than Datadog's, which only DATADOG_INTAKE_URL leads to, confirm with
+// any 2xx and often without a body.
+func newCodes(intakeURL bool) *httpsend.Codes {
+	return &httpsend.Codes{SIEM: "a log intake of Datadog", Rows: codes, Hint: notTheIntake, Read: func(a *httpsend.Response) httpsend.Reply {
+		r, object := read(a)
+		switch {
+		case intakeURL || a.Status == http.StatusAccepted:
+			r.Success = a.Empty() || object && !r.Own
+		case a.Status == http.StatusOK:
+			r.Success = strings.TrimSpace(string(a.Body)) == "{}"
 		}
-		return a.Fault(failure.Transient, "", "the answer is a success, but not one of Datadog's: "+notTheIntake)
-	}
-	for _, m := range meanings {
-		if m.status == a.Status {
-			f := a.Fault(m.kind, "", m.hint)
-			if f.Kind == failure.Throttled && f.RetryAfter == 0 {
-				f.RetryAfter = rateLimitWait(a.Header)
-			}
-			return f
-		}
-	}
-	return a.Fault(httpsend.KindOf(a.Status), "", "")
+		return r
+	}}
 }
 
-// judgeProbe judges the answer to an array of nothing. Datadog looks at the key first, so that whatever it says of the
-// array proves the key: it may take nothing, or refuse it as no payload.
-func judgeProbe(a *httpsend.Response) error {
-	if r, ok := parseReply(a.Body); a.Status == http.StatusBadRequest && ok && len(r.Errors) > 0 {
+// read reads the intake's error format, {"errors":["…"]} or {"errors":[{"title":"…","detail":"…"}]}. object reports whether
+// the body is a JSON object.
+func read(a *httpsend.Response) (r httpsend.Reply, object bool) {
+	members := a.Object()
+	var list []json.RawMessage
+	if raw := members["errors"]; !httpsend.Absent(raw) && json.Unmarshal(raw, &list) != nil {
+		return httpsend.Reply{}, false
+	}
+	var texts []string
+	for _, raw := range list {
+		var e struct{ Title, Detail string }
+		text, ok := httpsend.Text(raw)
+		if !ok && json.Unmarshal(raw, &e) == nil {
+			text = strings.TrimPrefix(e.Title+": "+e.Detail, ": ")
+		}
+		texts = append(texts, text)
+	}
+	return httpsend.Reply{Own: len(list) > 0, Text: strings.Join(texts, "; ")}, members != nil
+}
+
+func (c *connector) classify(a *httpsend.Response) error {
+	f := c.codes.Classify(a)
+	if f == nil {
 		return nil
 	}
-	return judge(a)
-}
-
-// reply is the body of the intake's answers. A success has no errors.
-type reply struct {
-	Errors []json.RawMessage `json:"errors"`
-}
-
-// parseReply tells whether body is a reply: a JSON object.
-func parseReply(body []byte) (r reply, ok bool) {
-	body = bytes.TrimSpace(body)
-	if len(body) == 0 || body[0] != '{' {
-		return reply{}, false
+	if f.Kind == failure.Throttled && f.RetryAfter == 0 {
+		f.RetryAfter = rateLimitWait(a.Header)
 	}
-	err := json.Unmarshal(body, &r)
-	return r, err == nil
+	return f
 }
 
-// understood tells whether a success is one of Datadog's: 202, as a rule with {}, or the same said otherwise by a proxy in
-// its place. A page of something else that listens there is not, nor is a 200 without a word, which anything may give.
-func understood(a *httpsend.Response) bool {
-	switch {
-	case a.BodyErr != nil:
-		return false
-	case string(a.Body) == "{}":
-		return true
-	case len(bytes.TrimSpace(a.Body)) == 0:
-		return a.Status == http.StatusAccepted
-	}
-	r, ok := parseReply(a.Body)
-	return ok && len(r.Errors) == 0
-}
-
-// rateLimitWait is how long Datadog asks to wait where it says so in its own headers, in seconds, and not in Retry-After.
+// rateLimitWait is how long Datadog asks to wait in its own headers, in seconds.
 // https://docs.datadoghq.com/api/latest/rate-limits/
 func rateLimitWait(header http.Header) time.Duration {
 	for _, name := range [...]string{"X-RateLimit-Reset", "X-RateLimit-Period"} {

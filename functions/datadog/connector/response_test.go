@@ -3,8 +3,6 @@ package connector
 import (
 	"encoding/json"
 	"net/http"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,57 +24,60 @@ func sendOne(t *testing.T, status int, header map[string]string, body string) er
 	return c.Send(t.Context(), deliver.NewBatch(c.Format(), [][]byte{record}, []*event.Event{e}))
 }
 
-func TestAnswers(t *testing.T) {
+// TestSuccess lists what confirms acceptance, at Datadog's own intake and at that of DATADOG_INTAKE_URL.
+func TestSuccess(t *testing.T) {
+	for _, test := range []struct {
+		status           int
+		body             string
+		datadog, another bool
+	}{
+		{202, `{}`, true, true},
+		{202, "{}\n", true, true},
+		{202, ``, true, true},
+		{202, `{"errors":[],"id":"x"}`, true, true},
+		{202, `{"errors":null}`, true, true},
+		{200, `{}`, true, true},
+		{200, ``, false, true},
+		{200, `{"status":"ok"}`, false, true},
+		{204, ``, false, true},
+		{201, `{}`, false, true},
+		{200, `<html>log in</html>`, false, false},
+		{202, `[]`, false, false},
+		{202, `{"err`, false, false},
+		{202, `{"errors":[{"title":"Bad"}]}`, false, false},
+		{202, `{"errors":"Bad"}`, false, false},
+		{202, strings.Repeat(" ", 70<<10), false, false},
+	} {
+		a := connectortest.Response(t, test.status, nil, test.body)
+		for i, want := range []bool{test.datadog, test.another} {
+			f := newCodes(i == 1).Classify(a)
+			if (f == nil) != want || f != nil && (f.Kind != failure.Transient || !strings.Contains(f.Hint, "DATADOG_SITE")) {
+				t.Errorf("%d %.30q, DATADOG_INTAKE_URL set: %t: %v, want delivered: %t", test.status, test.body, i == 1, f, want)
+			}
+		}
+	}
+}
+
+func TestReasons(t *testing.T) {
 	const forbidden = `{"errors":[{"status":"403","title":"Forbidden","detail":"API key invalid"}]}`
 	for _, test := range []struct {
-		name   string
-		status int
-		header map[string]string
-		body   string
-		want   any // nil, or a failure.Kind
-		hint   string
+		status       int
+		header       map[string]string
+		body         string
+		detail, hint string
 	}{
-		{name: "accepted", status: 202, body: `{}`},
-		{name: "accepted with a line break", status: 202, body: "{}\n"},
-		{name: "accepted without a word", status: 202},
-		{name: "accepted by a proxy", status: 200, body: `{"status":"ok"}`},
-		{name: "accepted by something newer", status: 202, body: `{"errors":[],"id":"x"}`},
-		{name: "a success of nobody's", status: 200, want: failure.Transient, hint: "not one of Datadog's"},
-		{name: "no content", status: 204, want: failure.Transient},
-		{name: "a page", status: 200, body: `<html>log in</html>`, want: failure.Transient, hint: "not one of Datadog's"},
-		{name: "a list", status: 202, body: `[]`, want: failure.Transient},
-		{name: "half an answer", status: 202, body: `{"err`, want: failure.Transient},
-		{name: "a success with errors", status: 202, body: `{"errors":[{"title":"Bad"}]}`, want: failure.Transient},
-		{name: "an endless success", status: 202, body: strings.Repeat(" ", 70<<10), want: failure.Transient},
-		{name: "a bad payload", status: 400, body: `{"errors":[{"status":"400","title":"Bad Request","detail":"Invalid JSON"}]}`, want: failure.Rejected},
-		{name: "no key", status: 401, body: forbidden, want: failure.Unauthorized, hint: "DATADOG_API_KEY"},
-		{name: "a wrong key", status: 403, body: forbidden, want: failure.Unauthorized, hint: "DATADOG_SITE"},
-		{name: "a wrong address", status: 404, want: failure.Misconfigured, hint: "DATADOG_INTAKE_URL"},
-		{name: "a wrong method", status: 405, want: failure.Misconfigured, hint: "DATADOG_INTAKE_URL"},
-		{name: "a redirect", status: 301, header: map[string]string{"Location": "https://other.example.com/secret"}, want: failure.Misconfigured, hint: `"other.example.com"`},
-		{name: "a time-out", status: 408, want: failure.Transient},
-		{name: "too large", status: 413, want: failure.TooLarge},
-		{name: "too much", status: 429, want: failure.Throttled},
-		{name: "broken", status: 500, want: failure.Transient},
-		{name: "unavailable", status: 503, want: failure.Transient},
-		{name: "unheard of", status: 418, want: failure.Transient},
+		{400, nil, `{"errors":[{"status":"400","title":"Bad Request","detail":"Invalid JSON"}]}`, `"Bad Request: Invalid JSON"`, ""},
+		{400, nil, `{"errors":["one","two"]}`, `"one; two"`, ""},
+		{400, nil, `<html>`, "not in the error format", "DATADOG_INTAKE_URL"},
+		{401, nil, forbidden, "API key invalid", "DATADOG_API_KEY"},
+		{403, nil, forbidden, "API key invalid", "DATADOG_SITE"},
+		{404, nil, ``, "", "DATADOG_INTAKE_URL"},
+		{301, map[string]string{"Location": "https://other.example.com/secret"}, ``, "", `"other.example.com"`},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			err := sendOne(t, test.status, test.header, test.body)
-			if test.want == nil {
-				if err != nil {
-					t.Errorf("%v, want delivered", err)
-				}
-				return
-			}
-			f := failure.Of(err)
-			if f == nil || f.Kind != test.want || f.Status != test.status || !strings.Contains(f.Hint, test.hint) {
-				t.Errorf("%#v, want %v with a hint of %q", f, test.want, test.hint)
-			}
-			if f != nil && strings.Contains(f.Error(), "/secret") {
-				t.Errorf("the redirect's path is told: %v", f)
-			}
-		})
+		f := failure.Of(sendOne(t, test.status, test.header, test.body))
+		if f == nil || f.Status != test.status || !strings.Contains(f.Detail, test.detail) || !strings.Contains(f.Hint, test.hint) || strings.Contains(f.Error(), "/secret") {
+			t.Errorf("%d %s: %#v, want %q with a hint of %q", test.status, test.body, f, test.detail, test.hint)
+		}
 	}
 }
 
@@ -181,38 +182,19 @@ func TestCheckOfAHostThatIsAway(t *testing.T) {
 	}
 }
 
-// TestAnswerTable compares the README's table with what the code does.
-func TestAnswerTable(t *testing.T) {
-	words := map[failure.Kind]string{
-		failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "held", failure.Misconfigured: "held",
-		failure.TooLarge: "split", failure.Rejected: "rejected",
-	}
-	var rows [][]string
-	for _, row := range []struct {
-		label  string
-		status int
-		body   string
-	}{
-		{"202", 202, "{}"}, {"other 2xx, a JSON object", 200, "{}"}, {"other 2xx", 200, ""}, {"3xx", 302, ""}, {"400", 400, ""},
-		{"401", 401, ""}, {"403", 403, ""}, {"404", 404, ""}, {"405", 405, ""}, {"408", 408, ""}, {"413", 413, ""},
-		{"429", 429, ""}, {"5xx", 502, ""}, {"any other", 418, ""},
-	} {
-		word := "delivered"
-		if f := failure.Of(sendOne(t, row.status, nil, row.body)); f != nil {
-			word = words[f.Kind]
-		}
-		rows = append(rows, []string{row.label, "–", word})
-	}
-	for _, m := range meanings {
-		if !slices.ContainsFunc(rows, func(row []string) bool { return row[0] == strconv.Itoa(m.status) }) {
-			t.Errorf("%d has no row of its own", m.status)
-		}
-	}
-	connectortest.AnswerTable(t, "../README.md", rows)
+// TestResponseTable compares the README's table with what the code does.
+func TestResponseTable(t *testing.T) {
+	c := &connector{codes: newCodes(false)}
+	connectortest.ResponseTable(t, "../README.md", c.classify, []connectortest.Row{
+		{Status: "202", Code: "–", Is: 202}, {Status: "200", Code: "–", Is: 200, Body: "{}"}, {Status: "other 2xx", Code: "none", Is: 200, Body: "<html>"},
+		{Status: "3xx", Code: "–", Is: 302}, {Status: "400, 422", Code: "any", Is: 422, Body: `{"errors":["x"]}`}, {Status: "401", Code: "–", Is: 401},
+		{Status: "403", Code: "–", Is: 403}, {Status: "404, 405, 407, 410, 415", Code: "–", Is: 404}, {Status: "408, 425", Code: "–", Is: 408},
+		{Status: "413", Code: "–", Is: 413}, {Status: "429", Code: "–", Is: 429}, {Status: "other 4xx", Code: "none", Is: 400}, {Status: "5xx", Code: "–", Is: 502},
+	})
 }
 
-// FuzzAnswer: whatever is answered, there is a verdict, and only what Datadog may have meant as one is a success.
-func FuzzAnswer(f *testing.F) {
+// FuzzClassify: only a response of Datadog's is a success, and the key never shows.
+func FuzzClassify(f *testing.F) {
 	for _, seed := range []struct {
 		status int
 		body   string
@@ -222,31 +204,22 @@ func FuzzAnswer(f *testing.F) {
 	} {
 		f.Add(seed.status, []byte(seed.body))
 	}
-	template := anAnswer(f)
+	c := open(configure(f, newIntake(f, accept).URL, nil))
+	template, err := c.client.Do(f.Context(), httpsend.Request{URL: c.cfg.intake})
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
-		a := template
+		a := *template
 		a.Status, a.Body = status, body
-		err := judge(&a)
+		err := c.classify(&a)
 		var object map[string]json.RawMessage
-		plain := status == 202 && strings.TrimSpace(string(body)) == "" || json.Unmarshal(body, &object) == nil && object != nil
+		plain := strings.TrimSpace(string(body)) == "" || json.Unmarshal(body, &object) == nil && object != nil
 		if err == nil && (status/100 != 2 || !plain) {
 			t.Errorf("status %d with %q is a success", status, body)
 		}
 		if err != nil && strings.Contains(err.Error(), testKey) {
-			t.Errorf("the key is told: %v", err)
+			t.Errorf("the key shows: %v", err)
 		}
-		_ = judgeProbe(&a)
 	})
-}
-
-// anAnswer is an answer from a server, to be changed: only the client makes them.
-func anAnswer(tb testing.TB) httpsend.Response {
-	tb.Helper()
-	s := newIntake(tb, accept)
-	c := open(configure(tb, s.URL, nil))
-	a, err := c.client.Do(tb.Context(), httpsend.Request{URL: c.cfg.intake})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return *a
 }

@@ -72,11 +72,11 @@ func (c *connector) ask(ctx context.Context, r httpsend.Request, v any) error {
 	if err != nil {
 		return err
 	}
-	if !a.OK() {
-		return judgeRefusal(a)
-	}
-	if a.BodyErr != nil || json.Unmarshal(a.Body, v) != nil {
-		return a.Fault(failure.Misconfigured, "", notElasticsearch)
+	switch {
+	case !a.OK():
+		return requestCodes.Classify(a)
+	case a.BodyErr != nil || json.Unmarshal(a.Body, v) != nil:
+		return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status, Hint: notElasticsearch}
 	}
 	return nil
 }

@@ -1,14 +1,14 @@
 package connector
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
-	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
 )
 
 // answerItems answers each record of a request by its two lines.
@@ -30,8 +30,8 @@ func answerItems(w http.ResponseWriter, body []byte, item func(action, source st
 
 func taken(string, string) (int, string) { return 201, "" }
 
-func subject() connectortest.Subject {
-	return connectortest.Subject{
+func suite() connectortest.Suite {
+	return connectortest.Suite{
 		Open: Open,
 		Settings: func(url, ca string) map[string]string {
 			return map[string]string{"ELASTIC_URL": url, "ELASTIC_TLS_CA_BUNDLE": ca, "ELASTIC_API_KEY": encodedKey}
@@ -46,15 +46,14 @@ func subject() connectortest.Subject {
 				return 201, ""
 			})
 		},
-		Understands: true,
 	}
 }
 
-func TestConformance(t *testing.T) { connectortest.Run(t, subject()) }
+func TestConformance(t *testing.T) { connectortest.Run(t, suite()) }
 
 // TestConformanceWithoutItems plays an Elasticsearch, or a proxy, that refuses a whole request for one event.
 func TestConformanceWithoutItems(t *testing.T) {
-	s := subject()
+	s := suite()
 	s.Refuse = func(w http.ResponseWriter, _ *http.Request, body []byte, bad string) {
 		if strings.Contains(string(body), bad) {
 			w.WriteHeader(http.StatusBadRequest)
@@ -68,7 +67,7 @@ func TestConformanceWithoutItems(t *testing.T) {
 
 // TestConformanceCreate is a data stream that is known to be one.
 func TestConformanceCreate(t *testing.T) {
-	s := subject()
+	s := suite()
 	withURL := s.Settings
 	s.Settings = func(url, ca string) map[string]string {
 		env := withURL(url, ca)
@@ -80,70 +79,40 @@ func TestConformanceCreate(t *testing.T) {
 
 func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }
 
-// does is what becomes of records, in the words of the README's table.
-func does(f *failure.Error) string {
-	if f == nil {
-		return "delivered"
-	}
-	return map[failure.Kind]string{
-		failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "held", failure.Misconfigured: "held",
-		failure.TooLarge: "split", failure.Rejected: "rejected", failure.Unprocessed: "sent again",
-	}[f.Kind]
-}
-
-// TestAnswerTable compares the README's table with what the code does.
-func TestAnswerTable(t *testing.T) {
-	var rows [][]string
-	row := func(status, code, does string) { rows = append(rows, []string{status, code, does}) }
-	row("2xx", "–", "by items")
-	row("2xx, not understood", "–", does(failure.Of(answered(t, 1, 200, `{}`))))
-	for _, test := range []struct {
-		status string
-		codes  []int
-	}{
-		{"3xx", []int{301, 302, 307, 308}},
-		{"400", []int{400}},
-		{"401", []int{401}},
-		{"403", []int{403}},
-		{"404, 405, 406, 410, 415", []int{404, 405, 406, 410, 415}},
-		{"413", []int{413}},
-		{"422", []int{422}},
-		{"429", []int{429}},
-		{"408, 5xx", []int{408, 500, 501, 502, 503, 504}},
-		{"any other", []int{402, 412, 418}},
-	} {
-		var all []string
-		for _, code := range test.codes {
-			all = append(all, does(failure.Of(answered(t, 1, code, ``))))
-		}
-		row(test.status, "–", strings.Join(slices.Compact(all), "/"))
-	}
+// TestResponseTable compares the README's table with what the code does.
+func TestResponseTable(t *testing.T) {
+	refusal := func(code string) string { return fmt.Sprintf(`{"error":{"type":%q,"reason":"r"},"status":400}`, code) }
 	item := func(status int, op, more string) string {
-		p := panel{of: 1}
-		readItems(fmt.Appendf(nil, `{"errors":true,"items":[{%q:{"status":%d%s}}]}`, op, status, more), &p)
-		if p.verdicts == nil {
-			return does(nil)
-		}
-		return does(failure.Of(p.verdicts[0]))
+		return fmt.Sprintf(`{"errors":%t,"items":[{%q:{"status":%d%s}}]}`, status > 299, op, status, more)
 	}
-	row("item 200, 201", "–", item(201, opIndex, ``))
-	row("item 201", "`failure_store: used`", item(201, opIndex, `,"failure_store":"used"`))
-	row("item 409 to create", "–", item(409, opCreate, `,"error":{"type":"version_conflict_engine_exception"}`))
-	row("item 409 to index", "–", item(409, opIndex, `,"error":{"type":"version_conflict_engine_exception"}`))
-	row("item 401, 403", "–", item(403, opIndex, ``))
-	row("item 404", "–", item(404, opIndex, ``))
-	row("item 429", "–", item(429, opIndex, ``))
-	row("item 5xx", "–", item(503, opIndex, ``))
-	for _, m := range meanings {
-		text := fmt.Sprintf("`%s`", m.code)
-		if m.code == "" {
-			text = "any"
-		}
-		if m.words != "" {
-			text += ": " + m.words
-		}
-		row("item or request 400", text, item(400, opIndex, fmt.Sprintf(`,"error":{"type":%q,"reason":"a %s b"}`, m.code, m.words)))
+	failed := func(status int, code, words string) string {
+		return item(status, opIndex, fmt.Sprintf(`,"error":{"type":%q,"reason":"a %s b"}`, code, words))
 	}
-	row("item 400", "any other", item(400, opIndex, `,"error":{"type":"document_parsing_exception","reason":"r"}`))
-	connectortest.AnswerTable(t, "../README.md", rows)
+	rows := []connectortest.Row{
+		{Status: "2xx", Code: "by item", Is: 200, Body: item(201, opIndex, "")}, {Status: "2xx", Code: "none", Is: 200, Body: `{}`}, {Status: "3xx", Code: "–", Is: 302},
+		{Status: "400, 422", Code: "any other", Is: 400, Body: refusal("parsing_exception")}, {Status: "401", Code: "–", Is: 401}, {Status: "403", Code: "–", Is: 403},
+		{Status: "404, 405, 407, 410, 415", Code: "–", Is: 404}, {Status: "408, 425", Code: "–", Is: 408}, {Status: "413", Code: "–", Is: 413},
+		{Status: "429", Code: "–", Is: 429}, {Status: "other 4xx", Code: "none", Is: 400, Body: "<html>"}, {Status: "5xx", Code: "–", Is: 502},
+		{Status: "item 200, 201", Code: "–", Is: 200, Body: item(201, opIndex, "")},
+		{Status: "item 201", Code: "`failure_store: used`", Is: 200, Body: item(201, opIndex, `,"failure_store":"used"`)},
+		{Status: "item 409 to create", Code: "–", Is: 200, Body: item(409, opCreate, `,"error":{"type":"version_conflict_engine_exception"}`)},
+		{Status: "item 409 to index", Code: "–", Is: 200, Body: item(409, opIndex, `,"error":{"type":"version_conflict_engine_exception"}`)},
+		{Status: "item 401, 403", Code: "–", Is: 200, Body: failed(403, "security_exception", "")},
+		{Status: "item 404", Code: "–", Is: 200, Body: failed(404, "index_not_found_exception", "")},
+		{Status: "item 429", Code: "–", Is: 200, Body: failed(429, "es_rejected_execution_exception", "")},
+		{Status: "item 5xx", Code: "–", Is: 200, Body: failed(503, "unavailable_shards_exception", "")},
+		{Status: "item 400", Code: "`illegal_argument_exception`: op_type of create", Is: 200, Body: failed(400, illegal, "op_type of create")},
+	}
+	for _, r := range commonRows {
+		code := "any"
+		if r.Code != "" {
+			code = "`" + r.Code + "`"
+		}
+		if r.Words != "" {
+			code += ": " + r.Words
+		}
+		rows = append(rows, connectortest.Row{Status: fmt.Sprintf("item or request %d", r.Status), Code: code, Is: 200, Body: failed(r.Status, cmp.Or(r.Code, "x"), r.Words)})
+	}
+	rows = append(rows, connectortest.Row{Status: "item 400", Code: "any other", Is: 200, Body: failed(400, "document_parsing_exception", "")})
+	connectortest.ResponseTable(t, "../README.md", func(a *httpsend.Response) error { return classify(a, 1).err }, rows)
 }

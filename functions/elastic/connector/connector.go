@@ -67,10 +67,10 @@ func Open(s *settings.Settings) deliver.Connector {
 	return c
 }
 
-// answerFilter cuts an answer down to what judge reads. Of every item the status stays, so that the items can be counted.
+// answerFilter cuts an answer down to what classify reads. Of every item the status stays, so that the items can be counted.
 // Elasticsearch does not filter the answers that refuse a request as a whole.
 // https://www.elastic.co/docs/reference/elasticsearch/rest-apis/common-options
-const answerFilter = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.failure_store"
+const answerFilter = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by,items.*.result,items.*.failure_store"
 
 // endpoint is the URL of one of Elasticsearch's APIs. Without a base URL, which is a problem noted, it leads nowhere.
 func (c *connector) endpoint(path, query string) *url.URL {
@@ -146,13 +146,13 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	if err != nil {
 		return err
 	}
-	j := judge(a, b.Len(), c.cfg.http.Redactor)
-	if j.wantsCreate {
+	r := classify(a, b.Len())
+	if r.wantsCreate {
 		c.stream.Store(true)
-		b.Warn("ELASTIC_INDEX is a data stream, which takes only the action create: ELASTIC_OP_TYPE=create saves a request at every start")
+		b.Warn("ELASTIC_INDEX is a data stream, which accepts only the action create: ELASTIC_OP_TYPE=create saves a request at every start")
 	}
-	if j.failureStored {
+	if r.failureStored {
 		b.Warn("Elasticsearch put events into the failure store of its data stream, because they do not fit its mapping or pipeline")
 	}
-	return j.err
+	return r.err
 }

@@ -1,26 +1,30 @@
 package connector
 
 import (
+	"bytes"
 	"strconv"
+	"strings"
 
 	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 )
 
-// item is what Elasticsearch says of one record. Texts are views into the answer.
+// item is what Elasticsearch says of one record. Texts are views into the response.
 type item struct {
 	create       bool // the action was create, not index
 	status       int
 	failed       bool // there is an error
-	code, reason event.Text
+	cause        cause
 	failureStore event.Text
+	result       event.Text
 }
 
-// refusal is why Elasticsearch refuses a request as a whole.
-type refusal struct{ code, reason event.Text }
+// cause is Elasticsearch's error. Versions before 8 give the reason of a parse failure only in caused_by.
+type cause struct{ code, reason, root event.Text }
 
-// readItems reads the answer of the bulk API, compact or pretty-printed, into p. It is false when the answer is not whole,
-// not JSON, or not of this API. It decodes nothing that is accepted, and allocates nothing for it.
+// readItems reads a response of the bulk API, compact or pretty-printed, into p. It is false if the response is not
+// complete, not JSON, or not of this API. It allocates nothing for items that are accepted.
 //
 //	{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":400,"error":{"type":"…","reason":"…"}}}]}
 func readItems(body []byte, p *panel) bool {
@@ -40,17 +44,42 @@ func readItems(body []byte, p *panel) bool {
 	return ok && r.end() && errors == 1 && items == 1
 }
 
-// readRefusal reads {"error":{"type":"…","reason":"…"},"status":400}, or {"error":"…"}, as far as it can be read.
-func readRefusal(body []byte) (f refusal) {
-	r := reader{b: body}
+// readRefusal reads the refusal of a request: {"error":{"type":"…","reason":"…"},"status":400}.
+func readRefusal(a *httpsend.Response) httpsend.Reply {
+	var c cause
+	r := reader{b: a.Body}
 	_ = r.object(func(key []byte) bool {
 		if string(key) == "error" {
-			_, ok := r.cause(&f.code, &f.reason)
+			_, ok := r.cause(&c, 0)
 			return ok
 		}
 		return r.skip()
 	})
-	return f
+	return c.reply()
+}
+
+// reply is the cause for the response table. An error without a type is not Elasticsearch's.
+func (c *cause) reply() httpsend.Reply {
+	code, reason, root := decode(c.code), decode(c.reason), decode(c.root)
+	if root != "" && !strings.Contains(reason, root) {
+		reason = strings.TrimPrefix(reason+": "+root, ": ")
+	}
+	return httpsend.Reply{Own: code != "", Code: code, Text: reason}
+}
+
+// decode returns a text, at most the first bytes of it: a reason can be as long as the event.
+func decode(t event.Text) string {
+	const most, longestEscape = 2 << 10, len(`\ud83d\ude00`)
+	if len(t) > most {
+		tail := most - longestEscape
+		if i := bytes.IndexByte(t[tail:most], '\\'); i >= 0 { // an escape may cross the cut
+			tail += i
+		} else {
+			tail = most
+		}
+		t = append(bytes.TrimRight(t[:tail:tail], `\`), '"')
+	}
+	return t.String()
 }
 
 // item reads one element of items: {"index":{"status":201}}.
@@ -66,10 +95,12 @@ func (r *reader) item(p *panel) bool {
 			case "status":
 				return r.integer(&t.status)
 			case "error":
-				t.failed, ok = r.cause(&t.code, &t.reason)
+				t.failed, ok = r.cause(&t.cause, 0)
 				return ok
 			case "failure_store":
 				return r.text(&t.failureStore)
+			case "result":
+				return r.text(&t.result)
 			}
 			return r.skip()
 		})
@@ -78,21 +109,30 @@ func (r *reader) item(p *panel) bool {
 	return ok && actions == 1 && lowest <= t.status && t.status <= highest && p.add(&t)
 }
 
-// cause reads an error: an object with a type and a reason, or a mere text. found is false when it is null.
-func (r *reader) cause(code, reason *event.Text) (found, ok bool) {
+// maxCauses bounds the causes of causes that are read.
+const maxCauses = 8
+
+// cause reads an error: an object with a type and a reason, or a text. found is false if it is null. Of the causes of the
+// cause, the last one's reason is kept.
+func (r *reader) cause(c *cause, depth int) (found, ok bool) {
 	switch r.peek() {
 	case '{':
 		return true, r.object(func(key []byte) bool {
-			switch {
-			case string(key) == "type" && r.peek() == '"':
-				return r.text(code)
-			case string(key) == "reason" && r.peek() == '"':
-				return r.text(reason)
+			switch name := string(key); {
+			case name == "type" && r.peek() == '"' && depth == 0:
+				return r.text(&c.code)
+			case name == "reason" && r.peek() == '"' && depth == 0:
+				return r.text(&c.reason)
+			case name == "reason" && r.peek() == '"':
+				return r.text(&c.root)
+			case name == "caused_by" && r.peek() == '{' && depth < maxCauses:
+				_, ok := r.cause(c, depth+1)
+				return ok
 			}
 			return r.skip()
 		})
 	case '"':
-		return true, r.text(reason)
+		return true, r.text(&c.reason)
 	case 'n':
 		return false, r.skip()
 	}

@@ -3,125 +3,98 @@ package connector
 import (
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
-	"github.com/arbitex/siem-connectors/shared/secret"
 )
 
 const (
-	notElasticsearch = "ELASTIC_URL does not lead to Elasticsearch"
-	notUnderstood    = "the answer is not one of Elasticsearch's bulk API, so nothing in it counts as success"
+	notElasticsearch = "ELASTIC_URL must be the base URL of Elasticsearch, not Kibana's, and without the path of an API"
 )
 
-// meaning is what one of Elasticsearch's errors means for us, of an item or of a request.
-type meaning struct {
-	code  string // error.type; "" is any
-	words string // in error.reason; Elasticsearch has one type for many things
-	kind  failure.Kind
-	hint  string
-}
+// illegal comes with a 400 for many causes. Most of them are no fault of an event.
+const illegal = "illegal_argument_exception"
 
-// meanings are the errors that do not mean what their status says: they come with a 400 and yet no event is at fault.
-// An error that is not here is judged by its status.
+// commonRows are Elasticsearch's errors of an item and of a request. Without the words of a reason, a code is ambiguous.
 // https://www.elastic.co/docs/troubleshoot/elasticsearch
-var meanings = [...]meaning{
-	{code: "illegal_argument_exception", words: "op_type of create", kind: failure.Unprocessed, hint: "ELASTIC_INDEX is a data stream, which takes only the action create"},
-	{code: "illegal_argument_exception", words: "pipeline with id [", kind: failure.Misconfigured, hint: "the pipeline ELASTIC_PIPELINE does not exist"},
-	{code: "illegal_argument_exception", words: "no write index is defined for alias", kind: failure.Misconfigured, hint: "the alias ELASTIC_INDEX has no write index"},
-	{code: "illegal_argument_exception", words: "backing indices is disallowed", kind: failure.Misconfigured, hint: "ELASTIC_INDEX must name the data stream, not an index behind it"},
-	{code: "invalid_index_name_exception", kind: failure.Misconfigured, hint: "Elasticsearch takes no index of the name ELASTIC_INDEX"},
-	{code: "index_closed_exception", kind: failure.Misconfigured, hint: "the index ELASTIC_INDEX is closed"},
-	{code: "validation_exception", kind: failure.Misconfigured, hint: "the cluster refuses to create the index ELASTIC_INDEX"},
-	{words: "no handler found for uri", kind: failure.Misconfigured, hint: "ELASTIC_URL must be the base URL of Elasticsearch, without the path of an API"},
+var commonRows = []httpsend.Code{
+	{Status: 400, Code: illegal, Words: "pipeline with id [", Kind: failure.Misconfigured, Hint: "the pipeline ELASTIC_PIPELINE does not exist"},
+	{Status: 400, Code: illegal, Words: "no write index is defined for alias", Kind: failure.Misconfigured, Hint: "the alias ELASTIC_INDEX has no write index"},
+	{Status: 400, Code: illegal, Words: "backing indices is disallowed", Kind: failure.Misconfigured, Hint: "ELASTIC_INDEX must name the data stream, not one of its backing indices"},
+	{Status: 400, Words: "limit of total fields", Kind: failure.Misconfigured, Hint: "the index has too many fields: install the index template of contrib/elastic, or raise index.mapping.total_fields.limit"},
+	{Status: 400, Code: "invalid_index_name_exception", Kind: failure.Misconfigured, Hint: "ELASTIC_INDEX is not a valid name of an index"},
+	{Status: 400, Code: "index_closed_exception", Kind: failure.Misconfigured, Hint: "the index ELASTIC_INDEX is closed"},
+	{Status: 400, Code: "index_not_found_exception", Kind: failure.Misconfigured, Hint: noIndex},
+	{Status: 400, Code: "validation_exception", Kind: failure.Misconfigured, Hint: "the cluster refuses to create the index ELASTIC_INDEX"},
+	{Status: 403, Code: blocked, Kind: failure.Misconfigured, Hint: "a block on the index or the cluster prevents writing: look at index.blocks.* and cluster.blocks.*"},
+	{Status: 404, Code: "index_not_found_exception", Kind: failure.Misconfigured, Hint: noIndex},
+	{Status: 429, Code: blocked, Kind: failure.Transient, Hint: "the disk of a data node is full (flood stage): free space; Elasticsearch then removes the block"},
 }
 
-// statusKind is what a status means without more; item tells whether it is an item's or a request's.
-func statusKind(status int, item bool) (kind failure.Kind, hint string) {
-	switch {
-	case item && status == http.StatusUnauthorized, item && status == http.StatusForbidden:
-		return failure.Misconfigured, "the index ELASTIC_INDEX is blocked, or the API key may not write to it or not create it"
-	case item && status == http.StatusNotFound:
-		return failure.Misconfigured, "the index ELASTIC_INDEX does not exist, and is not created by itself"
-	case status == http.StatusUnauthorized:
-		return failure.Unauthorized, "Elasticsearch does not take the API key ELASTIC_API_KEY: unknown, invalidated or expired"
-	case status == http.StatusForbidden:
-		return failure.Unauthorized, "the API key ELASTIC_API_KEY has no privilege to write to ELASTIC_INDEX"
-	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusNotAcceptable:
-		return failure.Misconfigured, notElasticsearch
-	}
-	return httpsend.KindOf(status), ""
-}
+const (
+	blocked = "cluster_block_exception"
+	noIndex = "the index ELASTIC_INDEX does not exist, and is not created automatically"
+)
 
-// explain finds the meaning of an error.
-func explain(status int, code, reason string, item bool) (kind failure.Kind, hint string) {
-	if status == http.StatusBadRequest {
-		for _, m := range meanings {
-			if (m.code == "" || m.code == code) && strings.Contains(reason, m.words) {
-				return m.kind, m.hint
-			}
-		}
-	}
-	return statusKind(status, item)
-}
+// requestCodes are the refusals of a request as a whole.
+var requestCodes = &httpsend.Codes{SIEM: "Elasticsearch", Read: readRefusal, Hint: notElasticsearch, Rows: append([]httpsend.Code{ //nolint:gochecknoglobals // a table
+	{Status: 401, Kind: failure.Unauthorized, Hint: "Elasticsearch does not accept the API key ELASTIC_API_KEY: unknown, invalidated or expired"},
+	{Status: 403, Code: "security_exception", Kind: failure.Unauthorized, Hint: "the API key ELASTIC_API_KEY has no privilege to write to ELASTIC_INDEX"},
+	{Status: 405, Kind: failure.Misconfigured, Hint: notElasticsearch},
+	{Status: 406, Code: httpsend.Any, Kind: failure.Misconfigured, Hint: notElasticsearch},
+}, append(commonRows, httpsend.Code{Status: 404, Kind: failure.Misconfigured, Hint: notElasticsearch})...)}
 
-// judgement is what becomes of a request's records.
-type judgement struct {
-	err           error // as deliver.Connector's Send returns it
+// itemCodes are the errors of an item. A credential that is refused for an item is known, so reading it again is no help.
+var itemCodes = &httpsend.Codes{SIEM: "Elasticsearch", Rows: append([]httpsend.Code{ //nolint:gochecknoglobals // a table
+	{Status: 400, Code: illegal, Words: "op_type of create", Kind: failure.Unprocessed, Hint: "ELASTIC_INDEX is a data stream, which accepts only the action create"},
+}, append(commonRows,
+	httpsend.Code{Status: 401, Kind: failure.Misconfigured, Hint: noPrivilege},
+	httpsend.Code{Status: 403, Kind: failure.Misconfigured, Hint: noPrivilege},
+	httpsend.Code{Status: 404, Kind: failure.Misconfigured, Hint: noIndex},
+)...)}
+
+const noPrivilege = "the API key may not write to ELASTIC_INDEX, or not create it"
+
+// result is what a response means for a request's records.
+type result struct {
+	err           error // Send's
 	wantsCreate   bool  // the index is a data stream: use the action create from now on
 	failureStored bool  // some accepted records went into the data stream's failure store
+	replaced      bool  // a record replaced a document of the same id
 }
 
-// judge turns Elasticsearch's answer to a request of n records into verdicts, one by one, by position.
-func judge(a *httpsend.Response, n int, redactor *secret.Redactor) judgement {
+// classify turns Elasticsearch's response to a request of n records into results, one by one, by position.
+func classify(a *httpsend.Response, n int) result {
 	if !a.OK() {
-		return judgement{err: judgeRefusal(a)}
+		return result{err: requestCodes.Classify(a)}
 	}
-	p := panel{of: n, redactor: redactor}
-	if a.BodyErr != nil || !readItems(a.Body, &p) {
-		return judgement{err: a.Fault(failure.Transient, "", notUnderstood)}
+	p := panel{of: n, response: a}
+	if a.BodyErr == nil && readItems(a.Body, &p) && p.seen == n && p.errors == (p.results != nil || p.conflicts > 0) {
+		if p.results != nil {
+			p.err = &deliver.PartialError{Results: p.results}
+		}
+		return p.result
 	}
-	if p.seen != n || p.errors != (p.verdicts != nil || p.conflicts > 0) {
-		f := a.Fault(failure.Transient, "", notUnderstood)
-		f.Detail = fmt.Sprintf("%d items for %d events, errors %t: %s", p.seen, n, p.errors, f.Detail)
-		return judgement{err: f}
-	}
-	j := judgement{wantsCreate: p.wantsCreate, failureStored: p.failureStored}
-	if p.verdicts != nil {
-		j.err = &deliver.PartialError{Results: p.verdicts}
-	}
-	return j
+	return result{err: &failure.Error{
+		Step: failure.Request, Status: a.Status, Hint: notElasticsearch, Err: a.BodyErr,
+		Detail: fmt.Sprintf("not a response of the bulk API: %d items for %d events, errors %t", p.seen, n, p.errors),
+	}}
 }
 
-// judgeRefusal judges an answer that refuses the request as a whole. What refuses it for its content is taken for one of
-// the events: when it is the configuration after all, every event is refused alike, and the engine holds them.
-func judgeRefusal(a *httpsend.Response) *failure.Error {
-	r := readRefusal(a.Body)
-	code := word(r.code)
-	kind, hint := explain(a.Status, code, r.reason.String(), false)
-	if kind == failure.Unprocessed { // only an item can be asked for in another form
-		kind, hint = failure.Rejected, ""
-	}
-	return a.Fault(kind, code, hint)
-}
-
-// panel gathers the verdicts on a request's records.
+// panel gathers the results of a request's records.
 type panel struct {
+	result
 	of       int // records of the request
-	redactor *secret.Redactor
+	response *httpsend.Response
 
-	seen          int
-	errors        bool    // what the answer says of itself
-	verdicts      []error // nil while every record is accepted
-	conflicts     int     // records accepted although their items are errors
-	wantsCreate   bool
-	failureStored bool
+	seen      int
+	errors    bool    // what the response says of itself
+	results   []error // nil while every record is accepted
+	conflicts int     // records accepted although their items are errors
 }
 
-// add judges the next item. It is false when there are more items than records.
+// add classifies the next item. It is false if there are more items than records.
 func (p *panel) add(t *item) bool {
 	i := p.seen
 	if p.seen++; p.seen > p.of {
@@ -129,42 +102,32 @@ func (p *panel) add(t *item) bool {
 	}
 	switch {
 	case t.status/100 == 2 && !t.failed:
-		if string(t.failureStore) == `"used"` {
-			p.failureStored = true
-		}
-	case t.status == http.StatusConflict && t.create: // the document is there: an earlier attempt has succeeded
+		p.failureStored = p.failureStored || string(t.failureStore) == `"used"`
+		p.replaced = p.replaced || string(t.result) == `"updated"`
+	case t.status == http.StatusConflict && t.create: // the document exists: an earlier attempt succeeded
 		p.conflicts++
 	default:
-		if p.verdicts == nil {
-			p.verdicts = make([]error, p.of)
+		if p.results == nil {
+			p.results = make([]error, p.of)
 		}
-		p.verdicts[i] = p.verdict(t)
+		p.results[i] = p.explain(t)
 	}
 	return true
 }
 
-// verdict says what is wrong with an item.
-func (p *panel) verdict(t *item) *failure.Error {
-	reason := t.reason.String()
-	f := &failure.Error{Step: failure.Request, Status: t.status, Code: word(t.code)}
-	f.Kind, f.Hint = explain(t.status, f.Code, reason, true)
+// explain says what is wrong with an item.
+func (p *panel) explain(t *item) *failure.Error {
+	r := t.cause.reply()
+	f := &failure.Error{Step: failure.Request, Status: t.status, Code: p.response.Word(r.Code)}
+	f.Kind, f.Hint = itemCodes.Explain(t.status, r)
 	switch {
-	case f.Kind == failure.Unprocessed && t.create: // it is in the form that is asked for already
+	case f.Kind == failure.Unprocessed && t.create: // the item already has the action that is asked for
 		f.Kind = failure.Rejected
 	case f.Kind == failure.Unprocessed:
 		p.wantsCreate = true
 	}
-	if reason != "" {
-		f.Detail = failure.Quote(p.redactor.Cut(reason))
+	if r.Text != "" {
+		f.Detail = p.response.Quote(r.Text)
 	}
 	return f
-}
-
-// word decodes one of Elasticsearch's error types. Codes go into logs, so what does not look like one is not taken for one.
-func word(t event.Text) string {
-	const maxBytes = 64
-	if len(t) < 3 || len(t) > maxBytes || strings.Trim(string(t[1:len(t)-1]), "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
-		return ""
-	}
-	return string(t[1 : len(t)-1])
 }

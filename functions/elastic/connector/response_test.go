@@ -11,10 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
-	"github.com/arbitex/siem-connectors/shared/httpsend"
-	"github.com/arbitex/siem-connectors/shared/secret"
 )
 
 // answered makes one request of n events to a server that answers with that status and body.
@@ -64,18 +63,21 @@ func TestRequestsRefusedAsAWhole(t *testing.T) {
 		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "pipeline with id [p] does not exist", 400), failure.Misconfigured, "illegal_argument_exception", "ELASTIC_PIPELINE"},
 		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "only write ops with an op_type of create are allowed", 400), failure.Rejected, "illegal_argument_exception", ""},
 		{400, `{"error":"no handler found for uri [/a/b/c/_bulk] and method [POST]"}`, failure.Misconfigured, "", "ELASTIC_URL"},
-		{400, `<html>a proxy</html>`, failure.Rejected, "", ""},
+		{400, `{"statusCode":400,"error":"Bad Request","message":"Request must contain a kbn-xsrf header."}`, failure.Misconfigured, "", "not Kibana's"},
+		{400, `<html>a proxy</html>`, failure.Misconfigured, "", "ELASTIC_URL"},
+		{403, `<html>a firewall</html>`, failure.Unauthorized, "", ""},
+		{403, fmt.Sprintf(elastic, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)];", 403), failure.Misconfigured, "cluster_block_exception", "cluster.blocks"},
 		{401, fmt.Sprintf(elastic, "security_exception", "unable to authenticate with provided credentials", 401), failure.Unauthorized, "security_exception", "ELASTIC_API_KEY"},
 		{403, fmt.Sprintf(elastic, "security_exception", "action [indices:data/write/bulk] is unauthorized", 403), failure.Unauthorized, "security_exception", "ELASTIC_API_KEY"},
 		{404, `{"ok":false,"message":"Unknown resource."}`, failure.Misconfigured, "", "ELASTIC_URL"},
-		{404, fmt.Sprintf(elastic, "index_not_found_exception", "no such index [a]", 404), failure.Misconfigured, "index_not_found_exception", "ELASTIC_URL"},
+		{404, fmt.Sprintf(elastic, "index_not_found_exception", "no such index [a]", 404), failure.Misconfigured, "index_not_found_exception", "ELASTIC_INDEX"},
 		{405, `{"error":"Incorrect HTTP method for uri [/_bulk]","status":405}`, failure.Misconfigured, "", "ELASTIC_URL"},
 		{406, `{"error":"Content-Type header [text/plain] is not supported","status":406}`, failure.Misconfigured, "", "ELASTIC_URL"},
 		{408, ``, failure.Transient, "", ""},
 		{410, ``, failure.Misconfigured, "", ""},
 		{413, ``, failure.TooLarge, "", ""},
 		{415, ``, failure.Misconfigured, "", ""},
-		{422, ``, failure.Rejected, "", ""},
+		{422, ``, failure.Misconfigured, "", "ELASTIC_URL"},
 		{429, fmt.Sprintf(elastic, "es_rejected_execution_exception", "rejected execution of coordinating operation", 429), failure.Throttled, "es_rejected_execution_exception", ""},
 		{429, fmt.Sprintf(elastic, "circuit_breaking_exception", "[parent] Data too large", 429), failure.Throttled, "circuit_breaking_exception", ""},
 		{500, ``, failure.Transient, "", ""},
@@ -84,7 +86,7 @@ func TestRequestsRefusedAsAWhole(t *testing.T) {
 		{503, fmt.Sprintf(elastic, "cluster_block_exception", "blocked by: [SERVICE_UNAVAILABLE/2/no master];", 503), failure.Transient, "cluster_block_exception", ""},
 		{504, ``, failure.Transient, "", ""},
 		{302, ``, failure.Misconfigured, "", "ELASTIC_URL"},
-		{418, ``, failure.Transient, "", ""},
+		{418, ``, failure.Misconfigured, "", "ELASTIC_URL"},
 		{400, `{"error":{"type":"Quoted \u0022 Text","reason":7}}`, failure.Rejected, "", ""},
 	} {
 		err := answered(t, 1, test.status, test.body)
@@ -120,7 +122,7 @@ func TestItems(t *testing.T) {
 		code, hint string
 		detail     string
 	}{
-		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse","caused_by":{"type":"x","reason":"y"}}`, failure.Rejected, "document_parsing_exception", "", `"[1:9] failed to parse"`},
+		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse","caused_by":{"type":"x","reason":"y"}}`, failure.Rejected, "document_parsing_exception", "", `"[1:9] failed to parse: y"`},
 		{`"status":400,"error":{"type":"strict_dynamic_mapping_exception","reason":"r"},"failure_store":"not_enabled"`, failure.Rejected, "strict_dynamic_mapping_exception", "", `"r"`},
 		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"pipeline with id [p] does not exist"}`, failure.Misconfigured, "illegal_argument_exception", "ELASTIC_PIPELINE", `"pipeline with id [p] does not exist"`},
 		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"no write index is defined for alias [a]."}`, failure.Misconfigured, "illegal_argument_exception", "alias", `"no write index is defined for alias [a]."`},
@@ -130,16 +132,20 @@ func TestItems(t *testing.T) {
 		{`"status":400,"error":{"type":"validation_exception","reason":"this action would add [2] shards"}`, failure.Misconfigured, "validation_exception", "ELASTIC_INDEX", ""},
 		{`"status":401,"error":{"type":"security_exception","reason":"r"}`, failure.Misconfigured, "security_exception", "ELASTIC_INDEX", `"r"`},
 		{`"status":403,"error":{"type":"security_exception","reason":"r"}`, failure.Misconfigured, "security_exception", "ELASTIC_INDEX", `"r"`},
-		{`"status":403,"error":{"type":"cluster_block_exception","reason":"r"}`, failure.Misconfigured, "cluster_block_exception", "blocked", `"r"`},
+		{`"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse","caused_by":{"type":"a","reason":"b","caused_by":{"reason":"For input string: x","type":"number_format_exception"}}}`, failure.Rejected, "mapper_parsing_exception", "", `"failed to parse: For input string: x"`},
+		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:2] failed to parse","caused_by":{"type":"illegal_argument_exception","reason":"Limit of total fields [1000] has been exceeded while adding new fields [1]"}}`, failure.Misconfigured, "document_parsing_exception", "index.mapping.total_fields.limit", ""},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"Limit of total fields [1000] in index [a] has been exceeded"}`, failure.Misconfigured, "illegal_argument_exception", "total_fields", ""},
+		{`"status":403,"error":{"type":"cluster_block_exception","reason":"r"}`, failure.Misconfigured, "cluster_block_exception", "index.blocks", `"r"`},
+		{`"status":429,"error":{"type":"cluster_block_exception","reason":"index [a] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has read-only-allow-delete block];"}`, failure.Transient, "cluster_block_exception", "disk", ""},
 		{`"status":404,"error":{"type":"index_not_found_exception","reason":"r"}`, failure.Misconfigured, "index_not_found_exception", "ELASTIC_INDEX", `"r"`},
 		{`"status":409,"error":{"type":"version_conflict_engine_exception","reason":"r"}`, failure.Transient, "version_conflict_engine_exception", "", `"r"`},
 		{`"status":413,"error":{"type":"x","reason":"r"}`, failure.TooLarge, "x", "", `"r"`},
 		{`"status":429,"error":{"type":"es_rejected_execution_exception","reason":"r"}`, failure.Throttled, "es_rejected_execution_exception", "", `"r"`},
 		{`"status":500,"error":{"type":"fail_processor_exception","reason":"r"}`, failure.Transient, "fail_processor_exception", "", `"r"`},
 		{`"status":503,"error":{"type":"unavailable_shards_exception","reason":"r"}`, failure.Transient, "unavailable_shards_exception", "", `"r"`},
-		{`"status":400,"error":"MapperParsingException[r]"`, failure.Rejected, "", "", `"MapperParsingException[r]"`},
+		{`"status":400,"error":"MapperParsingException[r]"`, failure.Misconfigured, "", "", `"MapperParsingException[r]"`},
 		{`"status":400,"error":{"type":"Not A Type","reason":null}`, failure.Rejected, "", "", ""},
-		{`"status":400`, failure.Rejected, "", "", ""},
+		{`"status":400`, failure.Misconfigured, "", "", ""},
 		{`"status":201,"error":{"type":"x","reason":"an error that is none"}`, failure.Transient, "x", "", `"an error that is none"`},
 	} {
 		for _, layout := range []string{
@@ -348,19 +354,17 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-// judgeBody judges an answer without a server.
-func judgeBody(body []byte, n int) judgement {
-	return judge(&httpsend.Response{Status: 200, Body: body}, n, &secret.Redactor{})
-}
-
-func FuzzJudge(f *testing.F) {
+func FuzzClassify(f *testing.F) {
+	template := connectortest.Response(f, 200, nil, "")
 	f.Add([]byte(`{"errors":false,"items":[{"index":{"status":201}}]}`), uint8(1))
 	f.Add([]byte(`{"errors":true,"items":[{"create":{"status":409,"error":{"type":"a","reason":"b"}}},{"index":{"status":400,"error":"x"}}]}`), uint8(2))
 	f.Add([]byte(`{"took":1,"errors" : true ,"items":[ {"index":{"status":201,"failure_store":"used","x":[1,{"a":null}]}} ]}`), uint8(1))
 	f.Add([]byte(`{"error":{"type":"a","reason":"b\ud800"},"status":400}`), uint8(3))
 	f.Fuzz(func(t *testing.T, body []byte, n uint8) {
-		_ = readRefusal(body)
-		p := panel{of: int(n), redactor: &secret.Redactor{}}
+		a := *template
+		a.Body = body
+		_ = readRefusal(&a)
+		p := panel{of: int(n), response: &a}
 		understood := readItems(body, &p)
 		want, valid := reference(body)
 		if understood && (!valid || len(want) != p.seen) {
@@ -370,7 +374,7 @@ func FuzzJudge(f *testing.F) {
 			return
 		}
 		for i, status := range want {
-			accepted := p.verdicts == nil || p.verdicts[i] == nil
+			accepted := p.results == nil || p.results[i] == nil
 			if accepted && (status < 200 || status > 299) && status != 409 {
 				t.Fatalf("item %d of status %v is accepted in %q", i, status, body)
 			}
@@ -378,12 +382,12 @@ func FuzzJudge(f *testing.F) {
 	})
 }
 
-func BenchmarkJudge(b *testing.B) {
-	body := []byte(`{"errors":false,"items":[` + strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, 100), ",") + `]}`)
+func BenchmarkClassify(b *testing.B) {
+	a := connectortest.Response(b, 200, nil, `{"errors":false,"items":[`+strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, 100), ",")+`]}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if j := judgeBody(body, 100); j.err != nil {
-			b.Fatal(j.err)
+		if r := classify(a, 100); r.err != nil {
+			b.Fatal(r.err)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 func TestConformance(t *testing.T) {
-	connectortest.RunSyslog(t, connectortest.SyslogSubject{
+	connectortest.RunSyslog(t, connectortest.SyslogSuite{
 		Open: Open,
 		Settings: func(host, port string) map[string]string {
 			return map[string]string{"QRADAR_SYSLOG_HOST": host, "QRADAR_SYSLOG_PORT": port}

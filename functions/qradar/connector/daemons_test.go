@@ -249,7 +249,7 @@ func TestDaemons(t *testing.T) {
 				e := d.env(t)
 				c := open(t, e)
 				events, _ := generated(100)
-				events = append(events, nasty, connectortest.Full, long+strings.Repeat("é", 10_000)+`"]}}`)
+				events = append(events, nasty, connectortest.FullEvent, long+strings.Repeat("é", 10_000)+`"]}}`)
 				d.deliverUntil(t, c, events[0])
 				for i := 1; i < len(events); i += 34 {
 					delivered(t, connectortest.Deliver(t, c, events[i:min(i+34, len(events))]...))
@@ -275,10 +275,10 @@ func TestDaemonRefusesTheCertificate(t *testing.T) {
 			d.prepare(t)
 			d.start(t)
 			good := d.env(t)
-			d.deliverUntil(t, open(t, good), connectortest.Full)
+			d.deliverUntil(t, open(t, good), connectortest.FullEvent)
 			bare := with(good, map[string]string{"QRADAR_TLS_CLIENT_CERT": "", "QRADAR_TLS_CLIENT_KEY": ""})
 			held(t, connectortest.Deliver(t, open(t, bare), nasty), failure.TLS)
-			d.deliverUntil(t, open(t, good), connectortest.Page)
+			d.deliverUntil(t, open(t, good), connectortest.SampleEvent)
 			for _, line := range d.received(t, 2) {
 				if strings.Contains(line, "block") {
 					t.Errorf("an event came over a refused connection: %q", line)

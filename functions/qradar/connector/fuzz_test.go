@@ -136,7 +136,7 @@ func hashID(t *testing.T, body string) string {
 func FuzzAppend(f *testing.F) {
 	f.Add([]byte(`{"time":1}`), uint16(4096), true)
 	f.Add([]byte(`{"time":1741824000123,"unmapped":{"dlp_labels":["a","\ud800",null,"b=\\"]},"actor":{"user":{"groups":[{"name":"n"},7,{"uid":""}]}}}`), uint16(230), false)
-	f.Add([]byte(connectortest.Full), uint16(300), true)
+	f.Add([]byte(connectortest.FullEvent), uint16(300), true)
 	f.Fuzz(func(t *testing.T, body []byte, limit uint16, octets bool) {
 		var e event.Event
 		if new(event.Parser).Parse(body, &e) != nil {

@@ -22,10 +22,10 @@ func golden(t *testing.T, name string) string {
 // TestPage holds the connector to the platform's page, byte for byte but for the date: the page's two dates of one event
 // are a year apart, and the event's own is right.
 func TestPage(t *testing.T) {
-	if got, _ := encode(t, open(t, env()), connectortest.Full); got != golden(t, "page.golden") {
+	if got, _ := encode(t, open(t, env()), connectortest.FullEvent); got != golden(t, "page.golden") {
 		t.Errorf("got  %s\nwant %s", got, golden(t, "page.golden"))
 	}
-	if got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", "standard")), connectortest.Full); got != golden(t, "standard.golden") {
+	if got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", "standard")), connectortest.FullEvent); got != golden(t, "standard.golden") {
 		t.Errorf("got  %s\nwant %s", got, golden(t, "standard.golden"))
 	}
 }
@@ -99,12 +99,12 @@ func TestEscaping(t *testing.T) {
 
 func TestFraming(t *testing.T) {
 	message := golden(t, "page.golden")
-	got, _ := encode(t, open(t, env("QRADAR_SYSLOG_FRAMING", "octet-counted")), connectortest.Full)
+	got, _ := encode(t, open(t, env("QRADAR_SYSLOG_FRAMING", "octet-counted")), connectortest.FullEvent)
 	if want := strconv.Itoa(len(message)) + " " + message; got != want {
 		t.Errorf("octet-counted: got  %s\nwant %s", got, want)
 	}
 	for _, e := range []map[string]string{env(), env("QRADAR_SYSLOG_PROTOCOL", "udp", "QRADAR_SYSLOG_FRAMING", "octet-counted")} {
-		if got, _ := encode(t, open(t, e), connectortest.Full); got != message {
+		if got, _ := encode(t, open(t, e), connectortest.FullEvent); got != message {
 			t.Errorf("got  %s\nwant %s", got, message)
 		}
 	}
@@ -178,8 +178,8 @@ func TestLimitDefaults(t *testing.T) {
 
 func BenchmarkAppend(b *testing.B) {
 	for name, body := range map[string]string{
-		"page":    connectortest.Full,
-		"escapes": strings.NewReplacer("alice@example.com", `a\\l=ice\n`, "finance-team", "gruppe=ä“").Replace(connectortest.Full),
+		"page":    connectortest.FullEvent,
+		"escapes": strings.NewReplacer("alice@example.com", `a\\l=ice\n`, "finance-team", "gruppe=ä“").Replace(connectortest.FullEvent),
 	} {
 		b.Run(name, func(b *testing.B) {
 			c, e := open(b, env("QRADAR_SYSLOG_FRAMING", "octet-counted")), connectortest.Parse(b, body)

@@ -114,7 +114,7 @@ func TestPageKeysAtTheSimulator(t *testing.T) {
 	sim := simulate(t, simulated.Source{Protocol: "tcp", Page: true})
 	c := open(t, sim.Settings())
 	events, _ := generated(20)
-	delivered(t, connectortest.Deliver(t, c, append(events, connectortest.Page, connectortest.Full)...))
+	delivered(t, connectortest.Deliver(t, c, append(events, connectortest.SampleEvent, connectortest.FullEvent)...))
 	if stats := sim.Stats(); len(stats.Violations) > 0 {
 		t.Error(stats.Violations)
 	}
@@ -174,7 +174,7 @@ func TestRefusedCertificateIsHeld(t *testing.T) {
 		if name == "revoked" {
 			sim.Rotate()
 		}
-		held(t, connectortest.Deliver(t, c, connectortest.Full), failure.TLS)
+		held(t, connectortest.Deliver(t, c, connectortest.FullEvent), failure.TLS)
 		f := failure.Of(c.Check(t.Context()))
 		if f == nil || f.Step != failure.TLS || !strings.Contains(f.Hint, "QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY") {
 			t.Errorf("%s: check says %v, want a hint at the client certificate", name, f)
@@ -257,7 +257,7 @@ func TestOneDatagramARecord(t *testing.T) {
 	defer l.Close()
 	host, port, _ := net.SplitHostPort(l.LocalAddr().String())
 	c := open(t, env("QRADAR_SYSLOG_HOST", host, "QRADAR_SYSLOG_PORT", port, "QRADAR_SYSLOG_PROTOCOL", "udp"))
-	delivered(t, connectortest.Deliver(t, c, connectortest.Full, `{"time":1}`))
+	delivered(t, connectortest.Deliver(t, c, connectortest.FullEvent, `{"time":1}`))
 	_ = l.SetReadDeadline(time.Now().Add(10 * time.Second))
 	b := make([]byte, 2000)
 	for _, want := range []string{golden(t, "page.golden"), "<134>1 1970-01-01T00:00:00.001Z "} {
@@ -287,10 +287,10 @@ func TestNoSecretShows(t *testing.T) {
 	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
 	secret := sim.Secret()
 	c := open(t, with(sim.Settings(), secret))
-	delivered(t, connectortest.Deliver(t, c, connectortest.Full)) // the key is in use
+	delivered(t, connectortest.Deliver(t, c, connectortest.FullEvent)) // the key is in use
 	sim.Rotate()
 	text := fmt.Sprintf("%v %+v %#v", c, c, c)
-	for _, o := range connectortest.Deliver(t, c, connectortest.Full) {
+	for _, o := range connectortest.Deliver(t, c, connectortest.FullEvent) {
 		text += fmt.Sprintf("%v %+v %s", o.Fault, *o.Fault, o.Fault.Brief())
 	}
 	text += c.Check(t.Context()).Error()

@@ -9,7 +9,7 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
-func subject() connectortest.Subject {
+func suite() connectortest.Suite {
 	isToken := func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/oauth2/v2.0/token") }
 	accept := func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		if isToken(r) {
@@ -18,7 +18,7 @@ func subject() connectortest.Subject {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	}
-	return connectortest.Subject{
+	return connectortest.Suite{
 		Open: Open,
 		Settings: func(url, _ string) map[string]string {
 			return env("SENTINEL_DCR_ENDPOINT", url, "SENTINEL_AUTHORITY_HOST", url, "SENTINEL_CLIENT_SECRET", "a-secret-of-the-client")
@@ -34,10 +34,11 @@ func subject() connectortest.Subject {
 			}
 			accept(w, r, body)
 		},
-		Delivers: func(r *http.Request) bool { return !isToken(r) },
+		EmptyAccepts: true,
+		Delivers:     func(r *http.Request) bool { return !isToken(r) },
 	}
 }
 
-func TestConformance(t *testing.T) { connectortest.Run(t, subject()) }
+func TestConformance(t *testing.T) { connectortest.Run(t, suite()) }
 
 func TestReadmeListsTheSettings(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }

@@ -119,11 +119,8 @@ func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) e
 	if err != nil {
 		return err
 	}
-	if a.OK() {
-		return nil
-	}
 	if a.Status == http.StatusUnauthorized {
 		c.tokens.drop(t)
 	}
-	return judge(a)
+	return classify(a)
 }

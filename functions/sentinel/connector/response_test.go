@@ -7,71 +7,43 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
-	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
-
-// outcome is what the README calls a verdict.
-func outcome(f *failure.Error) string {
-	if f == nil {
-		return "delivered"
-	}
-	return map[failure.Kind]string{
-		failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "renew, then held", failure.Misconfigured: "held",
-		failure.TooLarge: "split", failure.Rejected: "halve, then reject",
-	}[f.Kind]
-}
 
 // refusal is an error of the ingestion API.
 func refusal(code string) string {
 	return `{"error":{"code":"` + code + `","message":"words of Azure"}}`
 }
 
-// answers are the rows of the README's table, and answers that stand for each.
-var answers = []struct {
-	status, code string
-	of           []http.HandlerFunc
-	outcome      string
-}{
-	{"2xx", "", []http.HandlerFunc{connectortest.Status(204, ""), connectortest.Status(200, ""), connectortest.Status(202, ""), connectortest.Status(200, `{"ok":true}`)}, "delivered"},
-	{"3xx", "", []http.HandlerFunc{connectortest.Status(301, "", "Location", "https://x.example.com"), connectortest.Status(307, ""), connectortest.Status(304, "")}, "held"},
-	{"400, 422", "any other", []http.HandlerFunc{connectortest.Status(400, refusal("InvalidPayload")), connectortest.Status(400, ""), connectortest.Status(422, "")}, "halve, then reject"},
-	{"400", "InvalidStream", []http.HandlerFunc{connectortest.Status(400, refusal("InvalidStream")), connectortest.Status(400, "", "x-ms-error-code", "InvalidStream")}, "held"},
-	{"401", "", []http.HandlerFunc{connectortest.Status(401, refusal("InvalidToken")), connectortest.Status(401, "")}, "renew, then held"},
-	{"403", "OperationFailed", []http.HandlerFunc{connectortest.Status(403, refusal("OperationFailed")), connectortest.Status(403, "")}, "renew, then held"},
-	{"404", "NotFound", []http.HandlerFunc{connectortest.Status(404, refusal("NotFound")), connectortest.Status(404, "")}, "held"},
-	{"405, 407, 410, 415", "", []http.HandlerFunc{connectortest.Status(405, ""), connectortest.Status(407, ""), connectortest.Status(410, ""), connectortest.Status(415, "")}, "held"},
-	{"413", "ContentLengthLimitExceeded", []http.HandlerFunc{connectortest.Status(413, refusal("ContentLengthLimitExceeded")), connectortest.Status(413, "")}, "split"},
-	{"429", "", []http.HandlerFunc{connectortest.Status(429, "", "Retry-After", "17")}, "retry"},
-	{"5xx, 408, any other", "", []http.HandlerFunc{connectortest.Status(500, refusal("InternalError")), connectortest.Status(502, ""), connectortest.Status(503, ""), connectortest.Status(599, ""), connectortest.Status(408, ""), connectortest.Status(418, "")}, "retry"},
+// TestResponseTable compares the README's table with what the code does.
+func TestResponseTable(t *testing.T) {
+	connectortest.ResponseTable(t, "../README.md", classify, []connectortest.Row{
+		{Status: "2xx", Code: "–", Is: 204}, {Status: "2xx", Code: "none", Is: 200, Body: "<html>"}, {Status: "3xx", Code: "–", Is: 307},
+		{Status: "400, 422", Code: "any other", Is: 400, Body: refusal("InvalidPayload")}, {Status: "400", Code: "InvalidStream", Is: 400, Body: refusal("InvalidStream")},
+		{Status: "401", Code: "–", Is: 401}, {Status: "403", Code: "–", Is: 403}, {Status: "404, 405, 407, 410, 415", Code: "–", Is: 404},
+		{Status: "408, 425", Code: "–", Is: 408}, {Status: "413", Code: "–", Is: 413}, {Status: "429", Code: "–", Is: 429},
+		{Status: "other 4xx", Code: "none", Is: 400}, {Status: "501", Code: "–", Is: 501}, {Status: "other 5xx", Code: "–", Is: 500, Body: refusal("InternalError")},
+	})
 }
 
-func TestAnswers(t *testing.T) {
-	a := newAzure(t)
-	c := a.open(t)
-	for _, row := range answers {
-		for i, answer := range row.of {
-			a.ingest = answer
-			f := send(t.Context(), t, c)
-			if got := outcome(f); got != row.outcome {
-				t.Errorf("%s, answer %d: %s (%v), want %s", row.status, i, got, f, row.outcome)
-			}
+func TestSuccess(t *testing.T) {
+	for _, test := range []struct {
+		status int
+		body   string
+		want   bool
+	}{
+		{204, "", true}, {200, "", true}, {202, " \n", true}, {200, `{"ok":true}`, true}, {200, `[]`, true}, {200, `{"error":null}`, true},
+		{200, "<html>please sign in</html>", false}, {200, `{"error":"license expired"}`, false}, {200, refusal("InvalidPayload"), false}, {200, `{"ok":`, false},
+	} {
+		if err := classify(connectortest.Response(t, test.status, nil, test.body)); (err == nil) != test.want || err != nil && failure.Of(err).Kind != failure.Transient {
+			t.Errorf("%d %q: %v, want delivered: %t", test.status, test.body, err, test.want)
 		}
 	}
 }
 
-func TestReadmeListsTheAnswers(t *testing.T) {
-	rows := make([][]string, len(answers))
-	for i, row := range answers {
-		rows[i] = []string{row.status, row.code, row.outcome}
-	}
-	connectortest.AnswerTable(t, "../README.md", rows)
-}
-
-func TestAnswerSaysWhatToMend(t *testing.T) {
+func TestReasons(t *testing.T) {
 	for _, test := range []struct {
 		answer     http.HandlerFunc
 		step       failure.Step
@@ -83,6 +55,8 @@ func TestAnswerSaysWhatToMend(t *testing.T) {
 		{connectortest.Status(400, refusal("InvalidStream")), failure.Request, "InvalidStream", "SENTINEL_DCR_STREAM_NAME"},
 		{connectortest.Status(302, "", "Location", "https://elsewhere.example.com/path"), failure.Request, "", `"elsewhere.example.com"`},
 		{connectortest.Status(413, "", "x-ms-error-code", "ContentLengthLimitExceeded"), failure.Request, "ContentLengthLimitExceeded", ""},
+		{connectortest.Status(501, ""), failure.Request, "", "SIEM_COMPRESSION"},
+		{connectortest.Status(400, "<html>"), failure.Request, "", "SENTINEL_DCR_ENDPOINT"},
 		{connectortest.Status(400, refusal("no code but words")), failure.Request, "", ""},
 		{connectortest.Status(400, refusal(strings.Repeat("x", 65))), failure.Request, "", ""},
 	} {
@@ -182,30 +156,23 @@ func TestNoSecretShows(t *testing.T) {
 	}
 }
 
-// FuzzAnswer: no answer but a success delivers, and whatever it says, the verdict is a fault with the answer's status.
-func FuzzAnswer(f *testing.F) {
+// FuzzClassify: only a response of Azure's is a success.
+func FuzzClassify(f *testing.F) {
 	f.Add(204, "", []byte{})
 	f.Add(200, "", []byte(`{}`))
 	f.Add(400, "", []byte(`{"error":{"code":"InvalidStream"}}`))
 	f.Add(403, "OperationFailed", []byte(`{"error":"text"}`))
 	f.Add(413, "ContentLengthLimitExceeded", []byte(`[`))
-	a := newAzure(f)
-	c := a.open(f)
-	b := connectortest.Batch(f, c, someEvent)
-	f.Fuzz(func(t *testing.T, code int, header string, body []byte) {
-		if code < 200 || code > 599 || strings.ContainsFunc(header, unicode.IsControl) {
-			return
+	template := connectortest.Response(f, 200, nil, "")
+	f.Fuzz(func(t *testing.T, status int, code string, body []byte) {
+		a := *template
+		a.Status, a.Body, a.Header = status, body, http.Header{"X-Ms-Error-Code": {code}}
+		fl := failure.Of(classify(&a))
+		if fl == nil && (status/100 != 2 || len(strings.TrimSpace(string(body))) > 0 && !json.Valid(body)) {
+			t.Fatalf("%d %q is a success", status, body)
 		}
-		a.ingest = connectortest.Status(code, string(body), "X-Ms-Error-Code", header)
-		a.mu.Lock()
-		a.posted = nil
-		a.mu.Unlock()
-		err := c.Send(t.Context(), &deliver.Batch{Body: b.Body, Events: b.Events})
-		if delivered := err == nil; delivered != (code/100 == 2) {
-			t.Fatalf("%d %q: %v", code, body, err)
-		}
-		if fl := failure.Of(err); fl != nil && fl.Status != code && fl.Status != 0 {
-			t.Fatalf("status %d of %d", fl.Status, code)
+		if fl != nil && fl.Status != status {
+			t.Fatalf("status %d of %d", fl.Status, status)
 		}
 	})
 }

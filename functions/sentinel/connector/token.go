@@ -145,7 +145,7 @@ func (ts *tokens) request(ctx context.Context, m *telemetry.Meter) (*token, erro
 	if err != nil {
 		return nil, err
 	}
-	return judgeToken(a, from)
+	return classifyToken(a, from)
 }
 
 // drop forgets t, which the SIEM has refused, unless it has been replaced already.

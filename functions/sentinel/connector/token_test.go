@@ -265,13 +265,13 @@ func TestTokenAnswers(t *testing.T) {
 		{"wrong scope", connectortest.Status(400, `{"error":"invalid_scope"}`), "denied invalid_scope"},
 		{"401 of a proxy", connectortest.Status(401, "who are you?"), "denied"},
 		{"403", connectortest.Status(403, ""), "denied"},
-		{"400 of something else", connectortest.Status(400, "what?"), "transient"},
+		{"400 of something else", connectortest.Status(400, "what?"), "held"},
 		{"busy with a 400", connectortest.Status(400, `{"error":"temporarily_unavailable","error_codes":[90033]}`), "transient AADSTS90033"},
 		{"not found", connectortest.Status(404, ""), "held"},
 		{"redirect", connectortest.Status(302, "", "Location", "https://elsewhere.example.com/"), "held"},
 		{"method", connectortest.Status(405, ""), "held"},
-		{"too large", connectortest.Status(413, ""), "transient"},
-		{"unprocessable", connectortest.Status(422, ""), "transient"},
+		{"too large", connectortest.Status(413, ""), "held"},
+		{"unprocessable", connectortest.Status(422, ""), "held"},
 		{"throttled", connectortest.Status(429, ""), "throttled"},
 		{"broken", connectortest.Status(500, ""), "transient"},
 		{"unavailable", connectortest.Status(503, ""), "transient"},
@@ -308,7 +308,7 @@ func TestTokenRefusalNamesTheSetting(t *testing.T) {
 		1: "check SENTINEL_TENANT_ID, SENTINEL_CLIENT_ID, SENTINEL_CLIENT_SECRET (expired?) and SENTINEL_SCOPE",
 	} {
 		a := newAzure(t)
-		a.grant = connectortest.Status(400, fmt.Sprintf(`{"error":"x","error_codes":[50000,%d]}`, code))
+		a.grant = connectortest.Status(400, fmt.Sprintf(`{"error":"x","error_codes":[%d]}`, code))
 		if f := send(t.Context(), t, a.open(t)); f == nil || f.Kind != failure.Unauthorized || !strings.Contains(f.Hint, want) {
 			t.Errorf("AADSTS%d: %+v, want a hint with %q", code, f, want)
 		}

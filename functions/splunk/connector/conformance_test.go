@@ -12,8 +12,8 @@ import (
 
 const testToken = "11111111-2222-3333-4444-secret-token"
 
-func subject() connectortest.Subject {
-	return connectortest.Subject{
+func suite() connectortest.Suite {
+	return connectortest.Suite{
 		Open: Open,
 		Settings: func(url, ca string) map[string]string {
 			return map[string]string{"SPLUNK_HEC_URL": url, "SPLUNK_HEC_TLS_CA_BUNDLE": ca, "SPLUNK_HEC_TOKEN": testToken}
@@ -31,15 +31,14 @@ func subject() connectortest.Subject {
 			w.WriteHeader(http.StatusBadRequest)
 			fmt.Fprintf(w, `{"text":"Invalid data format","code":6,"invalid-event-number":%d}`, i)
 		},
-		Understands: true,
 	}
 }
 
-func TestConformance(t *testing.T) { connectortest.Run(t, subject()) }
+func TestConformance(t *testing.T) { connectortest.Run(t, suite()) }
 
 // TestConformanceWithoutNumber plays a HEC, or a proxy, that does not say which event it refuses.
 func TestConformanceWithoutNumber(t *testing.T) {
-	s := subject()
+	s := suite()
 	s.Refuse = func(w http.ResponseWriter, _ *http.Request, body []byte, bad string) {
 		if !strings.Contains(string(body), bad) {
 			fmt.Fprint(w, `{"text":"Success","code":0}`)

@@ -95,7 +95,7 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	if err != nil {
 		return err
 	}
-	return judge(a, b.Len())
+	return classify(a, b.Len())
 }
 
 // Check implements deliver.Checker. HEC has a request that writes nothing and proves the token: an empty body, which it
@@ -108,8 +108,8 @@ func (c *connector) Check(ctx context.Context) error {
 	if r, ok := parseReply(a.Body); ok && r.Code == codeNoData {
 		return nil
 	}
-	if err := judge(a, 0); err != nil {
+	if err := classify(a, 0); err != nil {
 		return err
 	}
-	return a.Fault(failure.Misconfigured, "", "an empty request was accepted: SPLUNK_HEC_URL does not lead to a HEC event endpoint")
+	return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status, Hint: "an empty request was accepted: " + notHEC}
 }

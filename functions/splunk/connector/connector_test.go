@@ -44,7 +44,7 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, truncated, err := opened(t, map[string]string{}).Append(nil, parsed(t, connectortest.Page))
+	got, truncated, err := opened(t, map[string]string{}).Append(nil, parsed(t, connectortest.SampleEvent))
 	if err != nil || truncated || string(got) != string(want) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -83,7 +83,7 @@ func TestURL(t *testing.T) {
 // TestRequestOnTheWire: what a HEC sees of a request.
 func TestRequestOnTheWire(t *testing.T) {
 	var heads []http.Header
-	s := subject()
+	s := suite()
 	s.Accept = func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		heads = append(heads, r.Header.Clone())
 		_, _ = w.Write([]byte(`{"text":"Success","code":0}`))
@@ -110,7 +110,7 @@ func TestRequestOnTheWire(t *testing.T) {
 
 // TestLimits: requests hold at most a megabyte; an event that is larger by itself goes alone.
 func TestLimits(t *testing.T) {
-	s := subject()
+	s := suite()
 	srv := connectortest.Serve(t, s)
 	c := srv.Open(t)
 	record, _, _ := c.(*connector).Append(nil, parsed(t, connectortest.Event(0, "")))
@@ -144,13 +144,13 @@ func TestCheck(t *testing.T) {
 		"token is good":    {400, `{"text":"No data","code":5}`, ""},
 		"unknown token":    {403, `{"text":"Invalid token","code":4}`, "does not know the token"},
 		"disabled token":   {403, `{"text":"Token disabled","code":1}`, "disabled"},
-		"channel is lost":  {400, `{"text":"Data channel is missing","code":10}`, "takes the X-Splunk-Request-Channel header away"},
+		"channel is lost":  {400, `{"text":"Data channel is missing","code":10}`, "removes the X-Splunk-Request-Channel header"},
 		"web port":         {404, `<html>`, "does not lead to a HEC"},
 		"takes everything": {200, `{"text":"Success","code":0}`, "does not lead to a HEC event endpoint"},
 		"health endpoint":  {200, `{"text":"HEC is healthy","code":17}`, "health endpoint"},
 		"busy":             {503, `{"text":"Server is busy","code":9}`, "Server is busy"},
 	} {
-		s := subject()
+		s := suite()
 		var length int64
 		s.Accept = func(w http.ResponseWriter, r *http.Request, _ []byte) {
 			length = r.ContentLength

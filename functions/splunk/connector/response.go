@@ -9,121 +9,93 @@ import (
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 )
 
-// reply is the body of HEC's answers.
+// reply is the body of HEC's responses.
 type reply struct {
 	Text    string `json:"text"`
 	Code    int    `json:"code"`
-	Invalid *int   `json:"invalid-event-number"` // the first event HEC did not take, counted from 0
+	Invalid *int   `json:"invalid-event-number"` // the first event that HEC did not take, counted from 0
 }
 
-// parseReply tells whether body is a reply of HEC: an object with a code.
+// parseReply reports whether body is a reply of HEC: an object with a code.
 func parseReply(body []byte) (r reply, ok bool) {
 	r.Code = -1
 	err := json.Unmarshal(body, &r)
 	return r, err == nil && r.Code >= 0
 }
 
-const notHEC = "SPLUNK_HEC_URL does not lead to a HEC endpoint"
-
-// accepted is HEC's answer to nearly every request, and not parsed for that.
+// accepted is HEC's response to nearly every request. It is not parsed.
 const accepted = `{"text":"Success","code":0}`
 
 const (
-	codeNoData     = 5
-	codeServerBusy = 9
+	codeSuccess     = 0
+	codeNoData      = 5
+	codeBusy        = 9
+	codeQueueFilled = 24
+	codeAcksFilled  = 25
 )
 
-// meaning is what one of HEC's codes means for us.
-type meaning struct {
-	code    int
-	success bool
-	kind    failure.Kind
-	partial bool // events before invalid-event-number are indexed
-	hint    string
-}
-
-// meanings are HEC's reply codes. A code that is not here is judged by its status.
-// https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector
-var meanings = [...]meaning{
-	{code: 0, success: true},
-	{code: 1, kind: failure.Unauthorized, hint: "the token SPLUNK_HEC_TOKEN is disabled in Splunk"},
-	{code: 2, kind: failure.Unauthorized, hint: "SPLUNK_HEC_TOKEN is needed"},
-	{code: 3, kind: failure.Unauthorized, hint: "SPLUNK_HEC_TOKEN does not have the form of a token"},
-	{code: 4, kind: failure.Unauthorized, hint: "Splunk does not know the token SPLUNK_HEC_TOKEN"},
-	{code: 5, kind: failure.Transient},
-	{code: 6, kind: failure.Rejected, partial: true},
-	{code: 7, kind: failure.Misconfigured, hint: "the index SPLUNK_HEC_INDEX does not exist or the token may not write to it"},
-	{code: 8, kind: failure.Transient},
-	{code: 9, kind: failure.Transient, partial: true},
-	{code: 10, kind: failure.Misconfigured, hint: "something on the way takes the X-Splunk-Request-Channel header away"},
-	{code: 11, kind: failure.Misconfigured, hint: "something on the way changes the X-Splunk-Request-Channel header"},
-	{code: 12, kind: failure.Rejected, partial: true},
-	{code: 13, kind: failure.Rejected, partial: true},
-	{code: 14, kind: failure.Misconfigured, hint: "SPLUNK_HEC_URL must lead to the event endpoint"},
-	{code: 15, kind: failure.Rejected, partial: true},
-	{code: 16, kind: failure.Misconfigured, hint: "SPLUNK_HEC_URL must not hold a token"},
-	{code: 17, kind: failure.Misconfigured, hint: "SPLUNK_HEC_URL leads to the health endpoint, not to the event endpoint"},
-	{code: 18, kind: failure.Transient},
-	{code: 19, kind: failure.Transient},
-	{code: 20, kind: failure.Transient},
-	{code: 21, kind: failure.Unauthorized, hint: "Splunk does not know the token SPLUNK_HEC_TOKEN"},
-	{code: 22, kind: failure.Unauthorized, hint: "the token SPLUNK_HEC_TOKEN is disabled in Splunk"},
-	{code: 23, kind: failure.Transient},
-	{code: 24, success: true},
-	{code: 25, success: true},
-	{code: 26, kind: failure.Throttled},
-	{code: 27, kind: failure.Throttled},
-}
-
-// judge turns HEC's answer to a request of n records into a verdict.
-func judge(a *httpsend.Response, n int) error {
-	if a.OK() && string(a.Body) == accepted {
-		return nil
+func read(a *httpsend.Response) httpsend.Reply {
+	if string(a.Body) == accepted {
+		return httpsend.Reply{Success: true, Own: true, Code: "0"}
 	}
 	r, ok := parseReply(a.Body)
 	if !ok {
-		return judgeStatus(a)
+		return httpsend.Reply{}
 	}
-	code := strconv.Itoa(r.Code)
-	for _, m := range meanings {
-		switch {
-		case m.code != r.Code:
-			continue
-		case m.success && a.OK():
-			return nil
-		case m.success || a.OK() && m.code != 17: // status and code contradict each other
-			return a.Fault(failure.Transient, code, "")
-		case m.partial && r.Invalid != nil && 0 <= *r.Invalid && *r.Invalid < n:
-			return partial(a.Fault(m.kind, code, m.hint), *r.Invalid, n)
-		}
-		return a.Fault(m.kind, code, m.hint)
-	}
-	kind, hint := httpsend.KindOf(a.Status), ""
-	switch {
-	case kind == failure.Rejected: // of a code we do not know, only a guess could say that the event is at fault
-		kind = failure.Transient
-	case kind == failure.Misconfigured && a.Status/100 != 3: // splunkd's own 404 has a code, too
-		hint = notHEC
-	}
-	return a.Fault(kind, code, hint)
+	nearlyFull := (r.Code == codeQueueFilled || r.Code == codeAcksFilled) && a.Status == 200
+	return httpsend.Reply{Success: r.Code == codeSuccess || nearlyFull, Own: true, Code: strconv.Itoa(r.Code), Text: r.Text}
 }
 
-// judgeStatus judges an answer that is not HEC's: a proxy's, a web page, or cut off. None of them is a success.
-func judgeStatus(a *httpsend.Response) error {
-	switch kind := httpsend.KindOf(a.Status); kind {
-	case failure.Misconfigured:
-		if a.Status/100 == 3 {
-			return a.Fault(kind, "", "")
-		}
-		return a.Fault(kind, "", notHEC)
-	case failure.Transient, failure.Throttled, failure.Unauthorized, failure.TooLarge, failure.Rejected, failure.Unprocessed:
-		return a.Fault(kind, "", "")
+const (
+	notHEC       = "SPLUNK_HEC_URL does not lead to a HEC event endpoint"
+	unknownToken = "Splunk does not know the token SPLUNK_HEC_TOKEN"
+	tokenOff     = "the token SPLUNK_HEC_TOKEN is disabled in Splunk"
+)
+
+// codes are HEC's reply codes. A 400 with another code is retried: nothing shows that an event is at fault.
+// https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector
+var codes = &httpsend.Codes{SIEM: "Splunk HEC", Read: read, Hint: notHEC, Rows: []httpsend.Code{ //nolint:gochecknoglobals // a table
+	{Code: "1", Kind: failure.Unauthorized, Hint: tokenOff},
+	{Code: "2", Kind: failure.Unauthorized, Hint: "SPLUNK_HEC_TOKEN is needed: an intermediary removes the Authorization header"},
+	{Code: "3", Kind: failure.Unauthorized, Hint: "SPLUNK_HEC_TOKEN does not have the form of a token"},
+	{Code: "4", Kind: failure.Unauthorized, Hint: unknownToken},
+	{Code: "5", Kind: failure.Transient, Hint: "an intermediary removes the request's body"},
+	{Status: 400, Code: "6", Kind: failure.Rejected},
+	{Code: "7", Kind: failure.Misconfigured, Hint: "the index SPLUNK_HEC_INDEX does not exist, or the token may not write to it"},
+	{Code: "10", Kind: failure.Misconfigured, Hint: "an intermediary removes the X-Splunk-Request-Channel header"},
+	{Code: "11", Kind: failure.Misconfigured, Hint: "an intermediary changes the X-Splunk-Request-Channel header"},
+	{Status: 400, Code: "12", Kind: failure.Rejected},
+	{Status: 400, Code: "13", Kind: failure.Rejected},
+	{Code: "14", Kind: failure.Misconfigured, Hint: "SPLUNK_HEC_URL must lead to the event endpoint"},
+	{Status: 400, Code: "15", Kind: failure.Rejected},
+	{Code: "16", Kind: failure.Misconfigured, Hint: "SPLUNK_HEC_URL must not contain a token"},
+	{Code: "17", Kind: failure.Misconfigured, Hint: "SPLUNK_HEC_URL leads to the health endpoint, not to the event endpoint"},
+	{Code: "21", Kind: failure.Unauthorized, Hint: unknownToken},
+	{Code: "22", Kind: failure.Unauthorized, Hint: tokenOff},
+	{Code: "26", Kind: failure.Throttled},
+	{Code: "27", Kind: failure.Throttled},
+	{Status: 400, Code: httpsend.Any, Kind: failure.Transient},
+	{Status: 422, Code: httpsend.Any, Kind: failure.Transient},
+	{Status: 404, Kind: failure.Misconfigured, Hint: notHEC},
+	{Status: 405, Kind: failure.Misconfigured, Hint: notHEC},
+}}
+
+// classify turns HEC's response to a request of n records into Send's error.
+func classify(a *httpsend.Response, n int) error {
+	f := codes.Classify(a)
+	if f == nil {
+		return nil
 	}
-	return a.Fault(failure.Transient, "", "")
+	if f.Kind == failure.Rejected || f.Status == 503 && f.Code == strconv.Itoa(codeBusy) {
+		if r, _ := parseReply(a.Body); r.Invalid != nil && 0 <= *r.Invalid && *r.Invalid < n {
+			return partial(f, *r.Invalid, n)
+		}
+	}
+	return f
 }
 
-// partial makes verdicts for n records of which HEC took those before the first it did not take. Of those behind it, HEC
-// has looked at none; when it is only busy, they fare as the first does.
+// partial makes results for n records of which HEC indexes those before the first that it did not take. HEC has not read
+// the records after it. If it is busy, they get the first one's result.
 func partial(f *failure.Error, first, n int) error {
 	p := &deliver.PartialError{Results: make([]error, n)}
 	for i := first; i < n; i++ {

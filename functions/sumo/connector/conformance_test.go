@@ -9,25 +9,25 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
-func subject() connectortest.Subject {
-	return connectortest.Subject{
+func suite() connectortest.Suite {
+	return connectortest.Suite{
 		Open: Open,
 		Settings: func(url, _ string) map[string]string {
 			return map[string]string{"SUMO_HTTP_SOURCE_URL": url + testPath}
 		},
-		PlainHTTP: true,
-		Secrets:   []string{testPath, testPath[len(sourcePath):]},
-		Accept:    func(w http.ResponseWriter, r *http.Request, _ []byte) { accept(w, r) },
+		PlainHTTP:    true,
+		EmptyAccepts: true,
+		Secrets:      []string{testPath, testPath[len(sourcePath):]},
+		Accept:       func(w http.ResponseWriter, r *http.Request, _ []byte) { accept(w, r) },
 		Refuse: func(w http.ResponseWriter, _ *http.Request, body []byte, bad string) {
 			if strings.Contains(string(body), bad) {
 				w.WriteHeader(http.StatusBadRequest)
 				fmt.Fprint(w, `{"id":"A1B2C-D3E4F","status":400,"code":"parameter.invalid","message":"no","errors":[]}`)
 			}
 		},
-		Understands: false, // a 200 is a success, as a rule without a body
 	}
 }
 
-func TestConformance(t *testing.T) { connectortest.Run(t, subject()) }
+func TestConformance(t *testing.T) { connectortest.Run(t, suite()) }
 
 func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }

@@ -4,6 +4,7 @@
 package connector
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 
@@ -58,7 +59,7 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	if err != nil {
 		return err
 	}
-	warning, err := c.judge(a)
+	warning, err := classify(a)
 	if warning != "" {
 		b.Warn(warning)
 	}
@@ -71,5 +72,8 @@ func (c *connector) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.judgeCheck(a)
+	if f := codes.Classify(a); f != nil && (f.Status != http.StatusOK || a.BodyErr != nil || bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("<"))) {
+		return f
+	}
+	return nil
 }

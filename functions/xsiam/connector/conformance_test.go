@@ -12,16 +12,17 @@ import (
 // A key that is never sent as it is: with these ways to prove it, the server sees signatures only.
 const unsentKey = "unsent-key-of-the-tenant"
 
-func subject(auth, key string) connectortest.Subject {
+func suite(auth, key string) connectortest.Suite {
 	accept := func(w http.ResponseWriter, _ *http.Request, _ []byte) { w.WriteHeader(http.StatusAccepted) }
-	return connectortest.Subject{
+	return connectortest.Suite{
 		Open: Open,
 		Settings: func(url, _ string) map[string]string {
 			return env("XSIAM_URL", url, "XSIAM_AUTH", auth, "XSIAM_API_KEY", key)
 		},
-		PlainHTTP: true,
-		Secrets:   []string{key},
-		Accept:    accept,
+		PlainHTTP:    true,
+		Secrets:      []string{key},
+		Accept:       accept,
+		EmptyAccepts: true,
 		Refuse: func(w http.ResponseWriter, r *http.Request, body []byte, bad string) {
 			if strings.Contains(string(body), bad) {
 				w.WriteHeader(http.StatusBadRequest)
@@ -37,7 +38,7 @@ func TestConformance(t *testing.T) {
 	for auth, key := range map[string]string{"hmac": unsentKey, "token": apiKey, "standard": apiKey, "advanced": unsentKey} {
 		t.Run(auth, func(t *testing.T) {
 			t.Parallel() // each waits a second for a server that never answers
-			connectortest.Run(t, subject(auth, key))
+			connectortest.Run(t, suite(auth, key))
 		})
 	}
 }

@@ -35,8 +35,9 @@ const (
 type connector struct {
 	cfg    config
 	client *httpsend.Client
+	codes  *httpsend.Codes
 	signer *signer
-	header []byte // what stands between an event's time and its request id, the same for all
+	header []byte // of every record, between an event's time and its request id
 }
 
 // Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
@@ -44,7 +45,7 @@ type connector struct {
 func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
 
 func open(cfg config) *connector {
-	c := &connector{cfg: cfg, client: httpsend.New(cfg.http), signer: newSigner(cfg)}
+	c := &connector{cfg: cfg, client: httpsend.New(cfg.http), codes: newCodes(cfg.auth), signer: newSigner(cfg)}
 	c.header = append(c.header, `","_vendor":"Arbitex","_product":"ArbitexPlatform","_dataset":`...)
 	c.header = jsonscan.AppendQuoted(c.header, cfg.dataset)
 	c.header = append(c.header, `,"log_type":`...)
@@ -112,10 +113,7 @@ func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) e
 	if err != nil {
 		return err
 	}
-	if a.OK() {
-		return nil
-	}
-	return judge(a, c.cfg.auth)
+	return c.classify(a)
 }
 
 // Check implements deliver.Checker. No request is documented that proves the key and writes nothing. A request without
@@ -134,9 +132,13 @@ func (c *connector) Check(ctx context.Context) error {
 	return c.post(ctx, deliver.NewBatch(f, [][]byte{record}, nil).Body, nil)
 }
 
-// aboutContent tells whether a refusal may be about a body that holds no event.
+// aboutContent reports whether a refusal may be about a body that holds no event.
 func aboutContent(f *failure.Error) bool {
-	return f.Kind == failure.Rejected || f.Status == http.StatusInternalServerError || f.Status == http.StatusLengthRequired
+	switch f.Status {
+	case http.StatusBadRequest, http.StatusLengthRequired, http.StatusUnprocessableEntity, http.StatusInternalServerError:
+		return true
+	}
+	return false
 }
 
 // checkRecord makes the record that a check may write: an OCSF base event of this moment, informational.

@@ -1,75 +1,73 @@
 package connector
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
-	"unicode"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
-	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
 )
 
-// outcome is what the README calls a verdict.
-func outcome(f *failure.Error) string {
-	if f == nil {
-		return "delivered"
-	}
-	return map[failure.Kind]string{
-		failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "renew, then held", failure.Misconfigured: "held",
-		failure.TooLarge: "split", failure.Rejected: "halve, then reject",
-	}[f.Kind]
+// TestResponseTable compares the README's table with what the code does.
+func TestResponseTable(t *testing.T) {
+	c := &connector{codes: newCodes(authHMAC)}
+	connectortest.ResponseTable(t, "../README.md", c.classify, []connectortest.Row{
+		{Status: "2xx", Code: "–", Is: 202}, {Status: "2xx", Code: "`{\"error\":\"false\"}`", Is: 200, Body: `{"error":"false"}`},
+		{Status: "2xx", Code: "none", Is: 200, Body: "<html>"}, {Status: "3xx", Code: "–", Is: 302}, {Status: "400, 422", Code: "any", Is: 400, Body: `{"error":"no"}`},
+		{Status: "401", Code: "–", Is: 401}, {Status: "403", Code: "–", Is: 403}, {Status: "404, 405, 407, 410, 415", Code: "–", Is: 404},
+		{Status: "408, 425", Code: "–", Is: 408}, {Status: "413", Code: "–", Is: 413}, {Status: "429", Code: "–", Is: 429},
+		{Status: "other 4xx", Code: "none", Is: 400, Body: "<html>"}, {Status: "500", Code: "–", Is: 500}, {Status: "other 5xx", Code: "–", Is: 502},
+	})
 }
 
-// answers are the rows of the README's table, and answers that stand for each.
-var answers = []struct {
-	status  string
-	of      []http.HandlerFunc
-	outcome string
-	hint    string
-}{
-	{"2xx", []http.HandlerFunc{connectortest.Status(200, `{"error":"false"}`), connectortest.Status(202, ""), connectortest.Status(201, "x"), connectortest.Status(204, ""), connectortest.Status(299, "")}, "delivered", ""},
-	{"3xx", []http.HandlerFunc{connectortest.Status(302, "", "Location", "https://x.example.com"), connectortest.Status(307, ""), connectortest.Status(304, "")}, "held", "redirects are not followed"},
-	{"400, 422", []http.HandlerFunc{connectortest.Status(400, `{"error":"no"}`), connectortest.Status(422, "")}, "halve, then reject", ""},
-	{"401", []http.HandlerFunc{connectortest.Status(401, `{"error":"Failed to validate authentication detail"}`)}, "renew, then held", "XSIAM_API_KEY"},
-	{"403", []http.HandlerFunc{connectortest.Status(403, "")}, "renew, then held", "XSIAM_API_KEY"},
-	{"404", []http.HandlerFunc{connectortest.Status(404, "")}, "held", "XSIAM_URL"},
-	{"405, 407, 410, 415", []http.HandlerFunc{connectortest.Status(405, ""), connectortest.Status(407, ""), connectortest.Status(410, ""), connectortest.Status(415, "")}, "held", ""},
-	{"413", []http.HandlerFunc{connectortest.Status(413, "")}, "split", ""},
-	{"429", []http.HandlerFunc{connectortest.Status(429, "")}, "retry", ""},
-	{"500", []http.HandlerFunc{connectortest.Status(500, "failed to process the request")}, "retry", "format or the compression may not be the one the collector was made for"},
-	{"other 5xx, 408, any other", []http.HandlerFunc{connectortest.Status(502, ""), connectortest.Status(503, ""), connectortest.Status(504, ""), connectortest.Status(408, ""), connectortest.Status(418, "")}, "retry", ""},
-}
-
-func TestAnswers(t *testing.T) {
-	s := newTenant(t)
-	c := s.open(t)
-	for _, row := range answers {
-		for i, answer := range row.of {
-			s.answer = answer
-			f := send(t, c)
-			if got := outcome(f); got != row.outcome || f != nil && !strings.Contains(f.Hint, row.hint) {
-				t.Errorf("%s, answer %d: %s (%v), want %s", row.status, i, got, f, row.outcome)
+func TestSuccess(t *testing.T) {
+	for body, want := range map[string]bool{
+		``: true, "\n": true, `{}`: true, `{"error":false}`: true, `{"error":"false"}`: true, `{"error":""}`: true, `{"error":null}`: true, `[]`: true,
+		`{"error":"license expired"}`: false, `{"error":true}`: false, `{"error":{"type":"x"}}`: false, `<html>please sign in</html>`: false,
+		`{"reply":{"err_code":500,"err_msg":"m"}}`: false, `{"err`: false,
+	} {
+		for _, status := range []int{200, 202, 299} {
+			f := newCodes(authHMAC).Classify(connectortest.Response(t, status, nil, body))
+			if (f == nil) != want || f != nil && f.Kind != failure.Transient {
+				t.Errorf("%d %q: %v, want delivered: %t", status, body, f, want)
 			}
 		}
 	}
 }
 
-func TestReadmeListsTheAnswers(t *testing.T) {
-	rows := make([][]string, len(answers))
-	for i, row := range answers {
-		rows[i] = []string{row.status, "", row.outcome}
+// TestOwnFormat tells XSIAM's refusals from those of other products.
+func TestOwnFormat(t *testing.T) {
+	for body, want := range map[string]failure.Kind{
+		`{"error":"malformed event"}`:                          failure.Rejected,
+		`{"reply":{"err_code":500,"err_msg":"no"}}`:            failure.Rejected,
+		`{"error":"Bad Request","statusCode":400}`:             failure.Misconfigured,
+		`{"error":{"type":"x","reason":"y"}}`:                  failure.Misconfigured,
+		`{"message":"no"}`:                                     failure.Misconfigured,
+		`{"timestamp":1,"status":400,"error":"no","path":"/"}`: failure.Misconfigured,
+	} {
+		if f := newCodes(authHMAC).Classify(connectortest.Response(t, 400, nil, body)); f.Kind != want || f.Foreign != (want == failure.Misconfigured) {
+			t.Errorf("%s: %+v, want %v", body, f, want)
+		}
 	}
-	connectortest.AnswerTable(t, "../README.md", rows)
+}
+
+func TestReasons(t *testing.T) {
+	for status, hint := range map[int]string{302: "redirects are not followed", 401: "XSIAM_API_KEY", 403: "XSIAM_API_KEY", 404: "XSIAM_URL", 400: "XSIAM_URL", 500: "XSIAM_BODY and SIEM_COMPRESSION"} {
+		if f := newCodes(authHMAC).Classify(connectortest.Response(t, status, nil, "")); !strings.Contains(f.Hint, hint) {
+			t.Errorf("%d: hint %q, want %q", status, f.Hint, hint)
+		}
+	}
 }
 
 // TestKeyHint: the likeliest mistake is the wrong way to prove the key.
 func TestKeyHint(t *testing.T) {
 	for auth, hint := range map[string]string{
-		"hmac": "wants XSIAM_AUTH=token", "token": "not an API key", "standard": "security level", "advanced": "security level",
+		"hmac": "needs XSIAM_AUTH=token", "token": "not an API key", "standard": "security level", "advanced": "security level",
 	} {
 		s := newTenant(t)
 		s.answer = connectortest.Status(401, "")
@@ -179,28 +177,26 @@ func TestNoSecretShows(t *testing.T) {
 	}
 }
 
-// FuzzAnswer: no answer but a 2xx delivers, and none shows the key.
-func FuzzAnswer(f *testing.F) {
-	f.Add(200, "", []byte(`{"error":"false"}`))
-	f.Add(500, "7", []byte("failed to process the request "+apiKey))
-	f.Add(401, "Wed, 21 Oct 2026 07:28:00 GMT", []byte(`{"error":"Failed to validate authentication detail"}`))
-	s := newTenant(f)
-	c := s.open(f)
-	b := connectortest.Batch(f, c, someEvent)
-	f.Fuzz(func(t *testing.T, code int, after string, body []byte) {
-		if code < 200 || code > 599 || strings.ContainsFunc(after, unicode.IsControl) {
-			return
+// FuzzClassify: only a response of XSIAM's is a success, and the key never shows.
+func FuzzClassify(f *testing.F) {
+	f.Add(200, []byte(`{"error":"false"}`))
+	f.Add(500, []byte("failed to process the request "+apiKey))
+	f.Add(401, []byte(`{"error":"Failed to validate authentication detail"}`))
+	f.Add(400, []byte(`{"error":"`+apiKey+`"}`))
+	c := newTenant(f).open(f)
+	template, err := c.client.Do(f.Context(), httpsend.Request{URL: c.cfg.url})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		a := *template
+		a.Status, a.Body = status, body
+		fl := failure.Of(c.classify(&a))
+		if fl == nil && (status/100 != 2 || len(strings.TrimSpace(string(body))) > 0 && !json.Valid(body)) {
+			t.Fatalf("%d %q is a success", status, body)
 		}
-		s.answer = connectortest.Status(code, string(body), "Retry-After", after)
-		s.mu.Lock()
-		s.posted = nil
-		s.mu.Unlock()
-		err := c.Send(t.Context(), &deliver.Batch{Body: b.Body, Events: b.Events})
-		if (err == nil) != (code/100 == 2) {
-			t.Fatalf("%d %q: %v", code, body, err)
-		}
-		if fl := failure.Of(err); fl != nil && (fl.Status != code && fl.Status != 0 || strings.Contains(fl.Error(), apiKey)) {
-			t.Fatalf("%d %q: %v", code, body, err)
+		if fl != nil && (fl.Status != status || strings.Contains(fl.Error(), apiKey)) {
+			t.Fatalf("%d %q: %v", status, body, fl)
 		}
 	})
 }

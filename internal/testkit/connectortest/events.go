@@ -13,14 +13,14 @@ import (
 	"github.com/arbitex/siem-connectors/shared/event"
 )
 
-// Page is the event of the platform's page on its connectors, one line.
-const Page = `{"class_uid":6003,"category_uid":6,"activity_id":1,"time":1741824000123,"severity_id":1,` +
+// SampleEvent is the event of the platform's page on its connectors, one line.
+const SampleEvent = `{"class_uid":6003,"category_uid":6,"activity_id":1,"time":1741824000123,"severity_id":1,` +
 	`"actor":{"user":{"uid":"user_abc","email_addr":"alice@example.com"}},` +
 	`"api":{"request":{"uid":"req_xyz"},"operation":"chat_completion"},` +
 	`"metadata":{"version":"1.1.0","product":{"name":"Arbitex","vendor_name":"Arbitex"}}}`
 
-// Full is an event that has a value for every field a connector reads, as the page's samples show them.
-const Full = `{"class_uid":6003,"category_uid":6,"activity_id":1,"time":1741824000123,"severity_id":1,` +
+// FullEvent is an event that has a value for every field a connector reads, as the page's samples show them.
+const FullEvent = `{"class_uid":6003,"category_uid":6,"activity_id":1,"time":1741824000123,"severity_id":1,` +
 	`"actor":{"user":{"uid":"user_abc","email_addr":"alice@example.com","groups":[{"uid":"finance-team"}]}},` +
 	`"api":{"request":{"uid":"req_xyz"},"operation":"chat_completion"},` +
 	`"metadata":{"uid":"evt-1","version":"1.1.0","product":{"name":"Arbitex","vendor_name":"Arbitex"}},` +
@@ -43,7 +43,7 @@ func Events(n int, bad ...int) []string {
 	return all
 }
 
-// badMark marks the events that Subject.Refuse refuses. It survives every wire format: letters only.
+// badMark marks the events that Suite.Refuse refuses. It survives every wire format: letters only.
 const badMark = "POISONOUS"
 
 // quiet swallows what a test server has to say about connections that tests break on purpose.

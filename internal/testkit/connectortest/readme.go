@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -41,24 +43,46 @@ func SettingsTable(t *testing.T, open func(*settings.Settings) deliver.Connector
 	}
 }
 
-// AnswerTable compares the answer table of a README with rows made from the code: the first columns of each, in order.
-func AnswerTable(t *testing.T, readme string, rows [][]string) {
+// Row is a row of a README's response table: its first two columns, and a response that it is about.
+type Row struct {
+	Status, Code string
+	Is           int
+	Body         string
+}
+
+// ResponseTable compares the response table of a README with what classify returns. The table's first columns are status,
+// code and outcome.
+func ResponseTable(t *testing.T, readme string, classify func(*httpsend.Response) error, rows []Row) {
 	t.Helper()
 	documented := table(t, readme, "| status |")
 	for i := range max(len(rows), len(documented)) {
 		var want, got string
 		if i < len(rows) {
-			want = strings.Join(rows[i], " | ")
+			err := classify(Response(t, rows[i].Is, nil, rows[i].Body))
+			want = strings.Join([]string{rows[i].Status, rows[i].Code, Outcome(err)}, " | ")
 		}
-		if i < len(documented) && i < len(rows) {
-			got = strings.Join(documented[i][:min(len(rows[i]), len(documented[i]))], " | ")
-		} else if i < len(documented) {
-			got = strings.Join(documented[i], " | ")
+		if i < len(documented) {
+			got = strings.Join(documented[i][:min(3, len(documented[i]))], " | ")
 		}
 		if got != want {
-			t.Errorf("%s: answer table, row %d:\n got %s\nwant %s", readme, i+1, got, want)
+			t.Errorf("%s: response table, row %d:\n got %s\nwant %s", readme, i+1, got, want)
 		}
 	}
+}
+
+// Outcome is the word of a response table for what Send returns. For a PartialError, the last record's result decides.
+func Outcome(err error) string {
+	if p, ok := err.(*deliver.PartialError); ok { //nolint:errorlint // as the engine does
+		err = p.Results[len(p.Results)-1]
+	}
+	f := failure.Of(err)
+	if f == nil {
+		return "delivered"
+	}
+	return map[failure.Kind]string{
+		failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "held", failure.Misconfigured: "held",
+		failure.TooLarge: "split", failure.Rejected: "rejected", failure.Unprocessed: "sent again",
+	}[f.Kind]
 }
 
 // table returns the cells of the rows of the first table whose head begins so.

@@ -3,7 +3,9 @@ package connectortest
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,7 +19,7 @@ import (
 )
 
 // Run runs the suite.
-func Run(t *testing.T, s Subject) {
+func Run(t *testing.T, s Suite) {
 	t.Run("accepts", s.accepts)
 	t.Run("keeps connections", s.keepsConnections)
 	t.Run("status", s.statuses)
@@ -25,7 +27,9 @@ func Run(t *testing.T, s Subject) {
 	t.Run("isolates", s.isolates)
 	t.Run("too large", s.tooLarge)
 	t.Run("renews", s.renews)
-	t.Run("broken answers", s.brokenAnswers)
+	t.Run("broken responses", s.brokenResponses)
+	t.Run("foreign", s.foreign)
+	t.Run("short success", s.short)
 	t.Run("dead connection", s.deadConnection)
 	t.Run("slow", s.slow)
 	t.Run("redirect", s.redirect)
@@ -33,7 +37,7 @@ func Run(t *testing.T, s Subject) {
 	t.Run("settings", func(t *testing.T) { badSettings(t, s.Open) })
 }
 
-func (s Subject) accepts(t *testing.T) {
+func (s Suite) accepts(t *testing.T) {
 	srv := s.serve(t, s.Accept)
 	c := s.open(t, s.env(srv))
 	for i, o := range Deliver(t, c, Events(100)...) {
@@ -44,14 +48,14 @@ func (s Subject) accepts(t *testing.T) {
 	if n := srv.Requests(); n != 1 {
 		t.Errorf("100 small events took %d requests, want 1", n)
 	}
-	for i, o := range Deliver(t, c, Page, Full) {
+	for i, o := range Deliver(t, c, SampleEvent, FullEvent) {
 		if o.State != deliver.Delivered {
 			t.Errorf("sample event %d: %s, want delivered", i, describe(o))
 		}
 	}
 }
 
-func (s Subject) keepsConnections(t *testing.T) {
+func (s Suite) keepsConnections(t *testing.T) {
 	var opened sync.Map
 	srv := s.serve(t, func(w http.ResponseWriter, r *http.Request, body []byte) {
 		opened.Store(r.RemoteAddr, true)
@@ -68,7 +72,7 @@ func (s Subject) keepsConnections(t *testing.T) {
 	}
 }
 
-func (s Subject) statuses(t *testing.T) {
+func (s Suite) statuses(t *testing.T) {
 	for status, want := range Defaults {
 		if w, ok := s.Outcomes[status]; ok {
 			want = w
@@ -85,7 +89,7 @@ func (s Subject) statuses(t *testing.T) {
 	}
 }
 
-func (s Subject) retryAfter(t *testing.T) {
+func (s Suite) retryAfter(t *testing.T) {
 	for _, status := range []int{429, 503} {
 		srv := s.serve(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 			w.Header().Set("Retry-After", "17")
@@ -102,7 +106,7 @@ func (s Subject) retryAfter(t *testing.T) {
 	}
 }
 
-func (s Subject) isolates(t *testing.T) {
+func (s Suite) isolates(t *testing.T) {
 	if s.Refuse == nil {
 		t.Skip("this SIEM refuses no event for its content")
 	}
@@ -110,12 +114,12 @@ func (s Subject) isolates(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			srv := s.serve(t, func(w http.ResponseWriter, r *http.Request, body []byte) { s.Refuse(w, r, body, badMark) })
 			c := s.open(t, s.env(srv))
-			culprits := map[int]bool{}
+			failing := map[int]bool{}
 			for _, i := range bad {
-				culprits[i] = true
+				failing[i] = true
 			}
 			for i, o := range Deliver(t, c, Events(100, bad...)...) {
-				if want := culprits[i]; (o.State == deliver.Rejected) != want || !want && o.State != deliver.Delivered {
+				if want := failing[i]; (o.State == deliver.Rejected) != want || !want && o.State != deliver.Delivered {
 					t.Errorf("event %d (bad: %v): %s", i, want, describe(o))
 				}
 			}
@@ -142,7 +146,7 @@ func (s Subject) isolates(t *testing.T) {
 	})
 }
 
-func (s Subject) tooLarge(t *testing.T) {
+func (s Suite) tooLarge(t *testing.T) {
 	const most = 6000
 	srv := s.serve(t, func(w http.ResponseWriter, r *http.Request, body []byte) {
 		if len(body) > most {
@@ -176,7 +180,7 @@ func (r *rotating) Renew(context.Context) deliver.Connector {
 }
 
 // renews tries a credential that is refused until it has been renewed: delivery goes on within the attempt.
-func (s Subject) renews(t *testing.T) {
+func (s Suite) renews(t *testing.T) {
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
 			source := &rotating{}
@@ -200,39 +204,81 @@ func (s Subject) renews(t *testing.T) {
 	}
 }
 
-// brokenAnswers are answers that are not what they seem. None of them may be taken for a refusal of an event.
-func (s Subject) brokenAnswers(t *testing.T) {
-	garbage := WantDelivered
-	if s.Understands {
-		garbage = WantRetry
+// brokenResponses are not what they seem. None of them confirms or rejects an event.
+func (s Suite) brokenResponses(t *testing.T) {
+	empty := WantRetry
+	if s.EmptyAccepts {
+		empty = WantDelivered
 	}
 	for name, c := range map[string]struct {
-		answer func(w http.ResponseWriter, body []byte)
-		want   Want
+		respond func(w http.ResponseWriter)
+		want    Want
 	}{
-		"hang up before the answer": {func(w http.ResponseWriter, _ []byte) { hangUp(w, "") }, WantRetry},
-		"hang up in the head":       {func(w http.ResponseWriter, _ []byte) { hangUp(w, "HTTP/1.1 200 O") }, WantRetry},
-		"no HTTP":                   {func(w http.ResponseWriter, _ []byte) { hangUp(w, "SSH-2.0-OpenSSH_9.2\r\n") }, WantRetry},
-		"garbage 200":               {func(w http.ResponseWriter, _ []byte) { fmt.Fprint(w, "<html>Welcome to the guest network</html>") }, garbage},
-		"empty 200":                 {func(w http.ResponseWriter, _ []byte) { w.WriteHeader(http.StatusOK) }, garbage},
-		"200 cut off": {func(w http.ResponseWriter, _ []byte) {
+		"closed before the response": {func(w http.ResponseWriter) { hangUp(w, "") }, WantRetry},
+		"closed in the header":       {func(w http.ResponseWriter) { hangUp(w, "HTTP/1.1 200 O") }, WantRetry},
+		"not HTTP":                   {func(w http.ResponseWriter) { hangUp(w, "SSH-2.0-OpenSSH_9.2\r\n") }, WantRetry},
+		"empty 200":                  {func(w http.ResponseWriter) { w.WriteHeader(http.StatusOK) }, empty},
+		"200 cut off": {func(w http.ResponseWriter) {
 			hangUp(w, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"te")
-		}, garbage},
-		"500 cut off": {func(w http.ResponseWriter, _ []byte) {
+		}, WantRetry},
+		"500 cut off": {func(w http.ResponseWriter) {
 			hangUp(w, "HTTP/1.1 500 No\r\nContent-Length: 500\r\n\r\n{\"te")
 		}, WantRetry},
-		"endless 503": {func(w http.ResponseWriter, _ []byte) { endless(w, http.StatusServiceUnavailable) }, WantRetry},
-		"huge head":   {func(w http.ResponseWriter, _ []byte) { w.Header().Set("X-Huge", strings.Repeat("h", 1<<20)) }, WantRetry},
+		"endless 503": {func(w http.ResponseWriter) { endless(w, http.StatusServiceUnavailable) }, WantRetry},
+		"huge header": {func(w http.ResponseWriter) { w.Header().Set("X-Huge", strings.Repeat("h", 1<<20)) }, WantRetry},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv := s.serve(t, func(w http.ResponseWriter, _ *http.Request, body []byte) { c.answer(w, body) })
-			for i, o := range Deliver(t, s.open(t, s.env(srv)), Events(3)...) {
-				if !c.want.is(o) {
-					t.Errorf("event %d: %s, want %s", i, describe(o), c.want)
-				}
-			}
+			srv := s.serve(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) { c.respond(w) })
+			all(t, c.want, name, Deliver(t, s.open(t, s.env(srv)), Events(3)...))
 		})
 	}
+}
+
+// page is what a proxy, a sign-in page or a wrong host responds with.
+const page = "<html><head><title>Welcome</title></head><body>please sign in</body></html>"
+
+// foreign are responses that are not in the SIEM's own format. No 2xx of them is a success, and no refusal rejects an
+// event, not even one that is alone.
+func (s Suite) foreign(t *testing.T) {
+	const kibana = `{"statusCode":400,"error":"Bad Request","message":"Request must contain a kbn-xsrf header."}`
+	for _, c := range []struct {
+		status int
+		body   string
+		want   Want
+	}{
+		{200, page, WantRetry}, {201, page, WantRetry}, {202, page, WantRetry}, {203, page, WantRetry},
+		{200, "OK", WantRetry}, {202, "null and void", WantRetry},
+		{400, "<html>400 No required SSL certificate was sent</html>", WantHeld}, {400, kibana, WantHeld}, {400, "", WantHeld},
+		{400, `{"message":"Bad Request"}`, WantHeld}, {403, page, WantHeld}, {406, page, WantHeld}, {418, "", WantHeld}, {422, page, WantHeld},
+	} {
+		srv := s.serve(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) {
+			w.WriteHeader(c.status)
+			_, _ = io.WriteString(w, c.body)
+		})
+		for _, n := range []int{1, 3} {
+			outcomes := Deliver(t, s.open(t, s.env(srv)), Events(n)...)
+			all(t, c.want, fmt.Sprintf("%d %.20q to %d events", c.status, c.body, n), outcomes)
+			f := outcomes[0].Fault
+			if refused := c.status/100 == 4; f != nil && (f.Foreign != refused || c.body != "" && strings.Contains(f.Error(), c.body[:min(8, len(c.body))])) {
+				t.Errorf("%d %.20q: foreign %t, quoted as %s", c.status, c.body, f.Foreign, f.Error())
+			}
+		}
+	}
+}
+
+// short cuts the SIEM's own success: the response ends before its Content-Length.
+func (s Suite) short(t *testing.T) {
+	srv := s.serve(t, func(w http.ResponseWriter, r *http.Request, body []byte) {
+		rec := httptest.NewRecorder()
+		s.Accept(rec, r, body)
+		status := rec.Code
+		if status == http.StatusNoContent { // which has no body to cut
+			status = http.StatusOK
+		}
+		text := rec.Body.String()
+		hangUp(w, fmt.Sprintf("HTTP/1.1 %d OK\r\nContent-Length: %d\r\n\r\n%s", status, len(text)+1, text))
+	})
+	all(t, WantRetry, "a success that ends early", Deliver(t, s.open(t, s.env(srv)), Events(3)...))
 }
 
 func hangUp(w http.ResponseWriter, last string) {
@@ -258,7 +304,7 @@ func endless(w http.ResponseWriter, status int) {
 
 // deadConnection kills the kept connection between two batches, as a load balancer does while a function sleeps. The
 // second batch is delivered all the same.
-func (s Subject) deadConnection(t *testing.T) {
+func (s Suite) deadConnection(t *testing.T) {
 	srv := s.serve(t, s.Accept)
 	c := s.open(t, s.env(srv))
 	Deliver(t, c, Events(2)...)
@@ -270,7 +316,7 @@ func (s Subject) deadConnection(t *testing.T) {
 	}
 }
 
-func (s Subject) slow(t *testing.T) {
+func (s Suite) slow(t *testing.T) {
 	release := make(chan struct{})
 	srv := s.serve(t, func(_ http.ResponseWriter, r *http.Request, _ []byte) {
 		select {
@@ -292,7 +338,7 @@ func (s Subject) slow(t *testing.T) {
 }
 
 // redirect follows nothing: neither events nor credentials may go to another host.
-func (s Subject) redirect(t *testing.T) {
+func (s Suite) redirect(t *testing.T) {
 	other := s.serve(t, s.Accept)
 	srv := s.serve(t, func(w http.ResponseWriter, r *http.Request, _ []byte) {
 		http.Redirect(w, r, other.URL+"/elsewhere", http.StatusTemporaryRedirect)
@@ -309,9 +355,9 @@ func (s Subject) redirect(t *testing.T) {
 
 // leaks has the server throw everything it was sent back at the connector, and looks for secrets in what becomes of it.
 // It first makes sure that the server has received them at all.
-func (s Subject) leaks(t *testing.T) {
+func (s Suite) leaks(t *testing.T) {
 	if len(s.Secrets) == 0 {
-		t.Fatal("Subject.Secrets: a connector without a secret has nothing to prove here")
+		t.Fatal("Suite.Secrets: a connector without a secret has nothing to prove here")
 	}
 	for _, status := range []int{200, 302, 400, 401, 404, 413, 429, 500} {
 		var srv *Server
@@ -345,7 +391,7 @@ func (s Subject) leaks(t *testing.T) {
 }
 
 // sent tells whether a secret goes over the wire as it is.
-func (s Subject) sent(secret string) bool { return !strings.HasPrefix(secret, "unsent-") }
+func (s Suite) sent(secret string) bool { return !strings.HasPrefix(secret, "unsent-") }
 
 // badSettings opens a connector without any setting: every required one is named, in one error.
 func badSettings(t *testing.T, open func(*settings.Settings) deliver.Connector) {

@@ -24,8 +24,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// Subject is a connector that speaks HTTP, as the suite needs it.
-type Subject struct {
+// Suite is a connector that speaks HTTP, as the suite needs it.
+type Suite struct {
 	Open func(*settings.Settings) deliver.Connector
 
 	// Settings returns the variables for a connector whose SIEM is at url (https), signed by the CA whose PEM is given.
@@ -52,8 +52,8 @@ type Subject struct {
 	// Outcomes says what a status without a body means, where it differs from Defaults.
 	Outcomes map[int]Want
 
-	// Understands tells that a success must be understood to count: a 200 with an unknown body is tried again.
-	Understands bool
+	// EmptyAccepts reports whether a 200 without a body confirms acceptance.
+	EmptyAccepts bool
 }
 
 // Want is what is expected to become of a batch.
@@ -61,22 +61,22 @@ type Want uint8
 
 // The expectations.
 const (
-	WantRetry     Want = iota // back to the queue with growing delay
-	WantHeld                  // back to the queue with the longest delay
-	WantDelivered             // delivered
+	WantRetry Want = iota // back to the queue, with a growing delay
+	WantHeld              // back to the queue, with the longest delay
+	WantDelivered
 )
 
-// Defaults is what the statuses mean for a batch of several events, whose refusal one and all blames the configuration.
+// Defaults is what a status without a body means. Such a refusal is not in the SIEM's own format, so no event is at fault.
 var Defaults = map[int]Want{
 	301: WantHeld, 302: WantHeld, 307: WantHeld, 308: WantHeld,
-	400: WantHeld, 401: WantHeld, 403: WantHeld, 404: WantHeld, 405: WantHeld, 408: WantRetry, 413: WantHeld,
-	418: WantRetry, 429: WantRetry, 500: WantRetry, 502: WantRetry, 503: WantRetry, 504: WantRetry, 599: WantRetry,
+	400: WantHeld, 401: WantHeld, 402: WantHeld, 403: WantHeld, 404: WantHeld, 405: WantHeld, 406: WantHeld, 408: WantRetry,
+	409: WantHeld, 413: WantHeld, 418: WantHeld, 422: WantHeld, 425: WantRetry, 429: WantRetry, 500: WantRetry, 502: WantRetry, 503: WantRetry, 504: WantRetry, 599: WantRetry,
 }
 
 // Server is the SIEM of a test: it counts requests, and answers the way the test says.
 type Server struct {
 	*httptest.Server
-	subject  Subject
+	suite    Suite
 	mu       sync.Mutex
 	requests []string // bodies, decompressed, of requests that deliver
 	dumped   strings.Builder
@@ -96,20 +96,20 @@ func (s *Server) Bodies() []string {
 	return append([]string(nil), s.requests...)
 }
 
-// Serve starts a server for the subject that accepts what Accept accepts.
-func Serve(t *testing.T, s Subject) *Server {
+// Serve starts a server for the suite that accepts what Accept accepts.
+func Serve(t *testing.T, s Suite) *Server {
 	t.Helper()
 	return s.serve(t, s.Accept)
 }
 
-// Open opens the subject's connector for the server.
+// Open opens the suite's connector for the server.
 func (s *Server) Open(t *testing.T) deliver.Connector {
 	t.Helper()
-	return s.subject.open(t, s.subject.env(s))
+	return s.suite.open(t, s.suite.env(s))
 }
 
-// Answer makes an answer of the HTTP client with that status, header and body, for tests of what judges it.
-func Answer(t testing.TB, status int, header map[string]string, body string) *httpsend.Response {
+// Response makes a response of the HTTP client with that status, header and body, for tests of what judges it.
+func Response(t testing.TB, status int, header map[string]string, body string) *httpsend.Response {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		for k, v := range header {
@@ -130,10 +130,10 @@ func Answer(t testing.TB, status int, header map[string]string, body string) *ht
 	return a
 }
 
-// serve starts a server for the subject. answer is called for every request that carries events; the others are accepted.
-func (s Subject) serve(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, body []byte)) *Server {
+// serve starts a server for the suite. answer is called for every request that carries events; the others are accepted.
+func (s Suite) serve(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, body []byte)) *Server {
 	t.Helper()
-	srv := &Server{subject: s}
+	srv := &Server{suite: s}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, ok := readBody(r)
 		srv.mu.Lock()
@@ -163,8 +163,8 @@ func (s Subject) serve(t *testing.T, answer func(w http.ResponseWriter, r *http.
 	return srv
 }
 
-// env returns the subject's settings for a server.
-func (s Subject) env(srv *Server) map[string]string {
+// env returns the suite's settings for a server.
+func (s Suite) env(srv *Server) map[string]string {
 	ca := ""
 	if cert := srv.Certificate(); cert != nil {
 		ca = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
@@ -179,8 +179,8 @@ func (s Subject) env(srv *Server) map[string]string {
 	return env
 }
 
-// open opens the subject's connector from env, which must be valid.
-func (s Subject) open(t *testing.T, env map[string]string) deliver.Connector {
+// open opens the suite's connector from env, which must be valid.
+func (s Suite) open(t *testing.T, env map[string]string) deliver.Connector {
 	t.Helper()
 	set := settings.New(func(name string) string { return env[name] }, nil)
 	c := s.Open(set)
@@ -252,4 +252,15 @@ func describe(o deliver.Outcome) string {
 		name += " (" + o.Fault.Brief() + ": " + o.Fault.Error() + ")"
 	}
 	return name
+}
+
+// all checks that every event of a batch has the wanted outcome.
+func all(t *testing.T, want Want, what string, outcomes []deliver.Outcome) {
+	t.Helper()
+	for i, o := range outcomes {
+		if !want.is(o) {
+			t.Errorf("%s: event %d: %s, want %s", what, i, describe(o), want)
+			return
+		}
+	}
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// SyslogSubject is a connector that speaks syslog over TCP, as the suite needs it. A SIEM of this kind answers nothing: what
+// SyslogSuite is a connector that speaks syslog over TCP, as the suite needs it. A SIEM of this kind answers nothing: what
 // is refused, redirected or throttled over HTTP cannot be here, and what the peer's kernel took is delivered.
-type SyslogSubject struct {
+type SyslogSuite struct {
 	Open func(*settings.Settings) deliver.Connector
 
 	// Settings returns the variables for a connector whose SIEM listens at host and port.
@@ -25,7 +25,7 @@ type SyslogSubject struct {
 }
 
 // RunSyslog runs the part of the suite that holds for syslog.
-func RunSyslog(t *testing.T, s SyslogSubject) {
+func RunSyslog(t *testing.T, s SyslogSuite) {
 	t.Run("accepts", s.accepts)
 	t.Run("keeps connections", s.keepsConnections)
 	t.Run("dead connection", s.deadConnection)
@@ -45,7 +45,7 @@ type peer struct {
 }
 
 // serve starts a peer that takes connections and does with each what handle says; nil reads whatever comes.
-func (s SyslogSubject) serve(t *testing.T, handle func(net.Conn)) *peer {
+func (s SyslogSuite) serve(t *testing.T, handle func(net.Conn)) *peer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -129,7 +129,7 @@ func (p *peer) await(text string, times int) {
 	}
 }
 
-func (s SyslogSubject) open(t *testing.T, l net.Listener) deliver.Connector {
+func (s SyslogSuite) open(t *testing.T, l net.Listener) deliver.Connector {
 	t.Helper()
 	host, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
@@ -145,27 +145,16 @@ func (s SyslogSubject) open(t *testing.T, l net.Listener) deliver.Connector {
 	return c
 }
 
-// all has every event of a batch have the wanted outcome.
-func all(t *testing.T, want Want, what string, outcomes []deliver.Outcome) {
-	t.Helper()
-	for i, o := range outcomes {
-		if !want.is(o) {
-			t.Errorf("%s: event %d: %s, want %s", what, i, describe(o), want)
-			return
-		}
-	}
-}
-
-func (s SyslogSubject) accepts(t *testing.T) {
+func (s SyslogSuite) accepts(t *testing.T) {
 	p := s.serve(t, nil)
-	all(t, WantDelivered, "a hundred", Deliver(t, s.open(t, p), append(Events(100), Page, Full)...))
+	all(t, WantDelivered, "a hundred", Deliver(t, s.open(t, p), append(Events(100), SampleEvent, FullEvent)...))
 	p.await(s.Mark, 102)
 	if n := p.connections(); n != 1 {
 		t.Errorf("a batch took %d connections, want 1", n)
 	}
 }
 
-func (s SyslogSubject) keepsConnections(t *testing.T) {
+func (s SyslogSuite) keepsConnections(t *testing.T) {
 	p := s.serve(t, nil)
 	c := s.open(t, p)
 	for range 5 {
@@ -177,7 +166,7 @@ func (s SyslogSubject) keepsConnections(t *testing.T) {
 }
 
 // deadConnection ends the kept connection between two batches, politely and not: the second batch goes over another one.
-func (s SyslogSubject) deadConnection(t *testing.T) {
+func (s SyslogSuite) deadConnection(t *testing.T) {
 	for name, reset := range map[string]bool{"closed": false, "reset": true} {
 		p := s.serve(t, nil)
 		c := s.open(t, p)
@@ -191,7 +180,7 @@ func (s SyslogSubject) deadConnection(t *testing.T) {
 }
 
 // hangsUp has the peer go while a batch is on its way: whatever it had of it, the batch is not called delivered.
-func (s SyslogSubject) hangsUp(t *testing.T) {
+func (s SyslogSuite) hangsUp(t *testing.T) {
 	for name, handle := range map[string]func(net.Conn){
 		"at once":        func(c net.Conn) { c.Close() },
 		"with a reset":   abort,
@@ -204,7 +193,7 @@ func (s SyslogSubject) hangsUp(t *testing.T) {
 	}
 }
 
-func (s SyslogSubject) nobodyListens(t *testing.T) {
+func (s SyslogSuite) nobodyListens(t *testing.T) {
 	p := s.serve(t, nil)
 	c := s.open(t, p)
 	p.Close()
@@ -212,7 +201,7 @@ func (s SyslogSubject) nobodyListens(t *testing.T) {
 }
 
 // slow is a peer that reads nothing, and whose kernel has no room for all of a batch.
-func (s SyslogSubject) slow(t *testing.T) {
+func (s SyslogSuite) slow(t *testing.T) {
 	release := make(chan struct{})
 	p := s.serve(t, func(c net.Conn) { <-release; c.Close() })
 	t.Cleanup(func() { close(release) }) // before the peer's own

@@ -1,0 +1,152 @@
+package httpsend
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/arbitex/siem-connectors/shared/failure"
+)
+
+// Codes is the response table of one SIEM: what confirms acceptance, what the SIEM's own error format is, and what its
+// codes mean. Only a response in the SIEM's own format delivers or rejects an event; any other is retried or held.
+type Codes struct {
+	SIEM string                // the SIEM's name, for reasons
+	Read func(*Response) Reply // reads a response in the SIEM's own format
+	Rows []Code                // the first row that matches applies; KindOf decides where none does
+	Hint string                // for a response that is not in the SIEM's own format
+}
+
+// Reply is a response as far as it is in the SIEM's own format.
+type Reply struct {
+	Success bool   // confirms acceptance, if the status is 2xx
+	Own     bool   // in the SIEM's own error format
+	Code    string // the SIEM's code or error type; "" is none
+	Text    string // the SIEM's message; neither bounded nor redacted
+}
+
+// Code is a row of the table. A row without Code and Words applies to any response with the status, so its kind is never
+// failure.Rejected. Any other row applies only to a response in the SIEM's own format.
+type Code struct {
+	Status int    // 0 matches any
+	Code   string // "" matches any
+	Words  string // lower-case text that Reply.Text contains, in any case
+	Kind   failure.Kind
+	Hint   string
+}
+
+// Any in Code.Code limits a row to responses in the SIEM's own format, whatever their code.
+const Any = "*"
+
+// Classify returns nil if the SIEM accepted the request, and the failure otherwise.
+func (c *Codes) Classify(a *Response) *failure.Error {
+	r := c.Read(a)
+	kind, hint := c.Explain(a.Status, r)
+	if a.OK() {
+		if r.Success && a.BodyErr == nil {
+			return nil
+		}
+		f := a.failure(failure.Transient, r, cmp.Or(hint, c.Hint))
+		f.Detail = cmp.Or(f.Detail, "the response is a success, but not one of "+c.SIEM)
+		return f
+	}
+	f := a.failure(kind, r, hint)
+	if !r.Own && refuses(a.Status) {
+		f.Foreign = true
+		f.Detail = "the response is not in the error format of " + c.SIEM
+	}
+	return f
+}
+
+// Explain returns what a reply with that status means. It also applies to one item of a response.
+func (c *Codes) Explain(status int, r Reply) (kind failure.Kind, hint string) {
+	kind = KindOf(status)
+	text := strings.ToLower(r.Text[:min(len(r.Text), maxSearched)])
+	for _, row := range c.Rows {
+		if row.matches(status, r, text) {
+			kind, hint = row.Kind, row.Hint
+			break
+		}
+	}
+	if !r.Own && (kind == failure.Rejected || kind == failure.Transient && refuses(status)) {
+		return failure.Misconfigured, cmp.Or(hint, c.Hint)
+	}
+	return kind, hint
+}
+
+func (row *Code) matches(status int, r Reply, text string) bool {
+	if row.Status != 0 && row.Status != status {
+		return false
+	}
+	if row.Code == "" && row.Words == "" {
+		return true
+	}
+	return r.Own && (row.Code == "" || row.Code == Any || row.Code == r.Code) && strings.Contains(text, row.Words)
+}
+
+// refuses reports whether the status refuses a request that may be well-formed, authorized and of good size. A firewall
+// or proxy in front of the SIEM uses such a status as well.
+func refuses(status int) bool {
+	switch status {
+	case http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
+		http.StatusRequestTimeout, http.StatusGone, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType,
+		http.StatusTooEarly, http.StatusTooManyRequests:
+		return false
+	}
+	return status/100 == 4
+}
+
+// failure makes the failure that a reply means. It quotes only the SIEM's own message.
+func (a *Response) failure(kind failure.Kind, r Reply, hint string) *failure.Error {
+	quiet := *a
+	quiet.Body = nil
+	f := quiet.Fault(kind, a.Word(r.Code), hint)
+	if r.Own && r.Text != "" {
+		f.Detail = a.Quote(r.Text)
+	}
+	return f
+}
+
+// Quote bounds and quotes a message of the SIEM, without secrets.
+func (a *Response) Quote(text string) string {
+	return failure.Quote(a.client.cut(text[:min(len(text), maxSearched)], a.secret))
+}
+
+// Word returns a code that is fit for a log: one short word that holds no secret, "" for any other text.
+func (a *Response) Word(code string) string {
+	const most = 64
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-"
+	if len(code) > most || strings.Trim(code, letters) != "" || a.client.cut(code, a.secret) != code {
+		return ""
+	}
+	return code
+}
+
+// Empty reports whether the body is complete and holds nothing but white space.
+func (a *Response) Empty() bool { return a.BodyErr == nil && len(bytes.TrimSpace(a.Body)) == 0 }
+
+// Object returns the members of a body that is a JSON object, nil for any other body.
+func (a *Response) Object() map[string]json.RawMessage {
+	body := bytes.TrimSpace(a.Body)
+	if len(body) == 0 || body[0] != '{' {
+		return nil
+	}
+	var members map[string]json.RawMessage
+	if json.Unmarshal(body, &members) != nil {
+		return nil
+	}
+	return members
+}
+
+// Absent reports whether a member is missing or null.
+func Absent(member json.RawMessage) bool { return len(member) == 0 || string(member) == "null" }
+
+// Text returns the text of a JSON string; ok is false for any other value.
+func Text(member json.RawMessage) (text string, ok bool) {
+	if len(member) == 0 || member[0] != '"' {
+		return "", false
+	}
+	return text, json.Unmarshal(member, &text) == nil
+}
