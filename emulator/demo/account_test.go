@@ -6,6 +6,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 // violator is a SIEM that took what the contract forbids.
@@ -17,7 +18,7 @@ func TestComplainNamesViolationsAndAlteredEvents(t *testing.T) {
 	s, out, _ := testScreen(ScreenChoice{})
 	l := books(one)
 	took(l, `{"metadata":{"uid":"1"},"n":1.5}`)
-	d := &demo{screen: s, actors: []*actor{{SIEM: catalog.SIEM{Name: "splunk"}, simulator: violator{}, ledger: l}}}
+	d := &demo{screen: s, actors: []*actor{{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: "splunk"}}, simulator: violator{}, ledger: l}}}
 	if d.complain() {
 		t.Error("a violation was no reason to complain")
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 func file(t *testing.T, text string) string {
@@ -96,7 +97,7 @@ func TestParseLetters(t *testing.T) {
 func TestReasons(t *testing.T) {
 	d := &demo{}
 	for _, name := range []string{"splunk", "sumo", "xsiam"} {
-		d.actors = append(d.actors, &actor{SIEM: catalog.SIEM{Name: name}})
+		d.actors = append(d.actors, &actor{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: name}}})
 	}
 	got := d.reasons(map[string][]deadLetter{
 		"sumo":   {{Error: "a", Attempts: 1}, {Error: `"{\"code\":6}"`, Attempts: 5}, {Error: `"{\"code\":6}"`, Attempts: 5}},

@@ -7,61 +7,74 @@ import (
 	"time"
 )
 
-// Kind says what goes wrong.
+// Kind is a kind of fault.
 type Kind int
 
-// The kinds of fault.
+// The kinds of fault. "Accepted" requests are those that the simulator processes and accepts.
 const (
-	Heal        Kind = iota // ends all faults, or those of its Name
-	Status                  // answers Status, Header and Body without looking at the request
+	Heal        Kind = iota // removes all faults, or those with its Name
+	Status                  // sends Status, Header and Body instead of processing the request
+	Early                   // sends them after Read bytes of the body, then closes the connection, or with Stay stops reading
 	CloseBefore             // closes the connection without reading the body
 	CloseDuring             // closes it after half of the body
-	CloseAfter              // closes it after the body; nothing was accepted
-	AcceptClose             // judges as ever; a request that is accepted is not answered, its connection closed
-	AcceptHang              // judges as ever; a request that is accepted is never answered
-	Slow                    // waits for Delay, then judges the request as ever
-	Endless                 // answers Status (200 when 0) with a body that never ends; nothing was accepted
-	Poison                  // refuses the events that Match, the way the product refuses one event
-	Product                 // something only this product does, named by Code; see the simulator's page
+	CloseAfter              // closes it after the body; nothing is accepted
+	AcceptClose             // closes the connection of an accepted request without a response
+	AcceptHang              // never responds to an accepted request
+	AcceptCut               // sends half of the response to an accepted request, with the Content-Length of all of it
+	Compressed              // compresses the response to an accepted request with gzip, although nobody asked for it
+	Slow                    // waits for Delay before processing the request
+	Endless                 // sends Status (200 when 0) with a body that never ends; nothing is accepted
+	Poison                  // refuses the events that Match, in the product's own error format
+	Product                 // a behaviour of this product, named by Code; see the simulator's package comment
 )
 
 // String returns the kind's name.
 func (k Kind) String() string {
-	names := [...]string{"heal", "status", "close-before", "close-during", "close-after", "accept-close", "accept-hang", "slow", "endless", "poison", "product"}
+	names := [...]string{
+		"heal", "status", "early", "close-before", "close-during", "close-after", "accept-close", "accept-hang", "accept-cut", "compressed",
+		"slow", "endless", "poison", "product",
+	}
 	if k < 0 || int(k) >= len(names) {
 		return "unknown"
 	}
 	return names[k]
 }
 
-// Fault is one thing going wrong. Of the faults that meet a request, the one injected first comes to bear, once per
-// request, until it is used up; then the next. AcceptClose and AcceptHang do so with the requests that are accepted, Poison
-// and Product faults all the time, beside the others.
+// accepted reports whether the kind applies to requests that the simulator has accepted.
+func (k Kind) accepted() bool {
+	return slices.Contains([]Kind{AcceptClose, AcceptHang, AcceptCut, Compressed}, k)
+}
+
+// Fault is one fault. If several faults apply to a request, only the one that was injected first takes effect. Faults of
+// accepted requests, Poison and Product faults are independent of the others.
 type Fault struct {
 	Kind Kind
-	Name string // for Heal to end it by
+	Name string // identifies the fault for Heal
 
-	Times int           // for how many requests (Product: uses); 0 = until healed
-	For   time.Duration // how long from its injection; 0 = until healed
+	Times int           // number of requests (Product: uses) that it applies to; 0: until healed
+	For   time.Duration // its duration from the injection; 0: until healed
 
-	Status int               // Status, Endless
-	Header map[string]string // Status: for instance Retry-After
-	Body   string            // Status
+	Status int               // Status, Early, Endless
+	Header map[string]string // Status, Early; for example Retry-After
+	Body   string            // Status, Early
+	Read   int64             // Early: bytes of the body that are read before the response
+	Stay   bool              // Early: keeps the connection open
 	Delay  time.Duration     // Slow
 
-	On    func(*http.Request) bool // which requests it meets; nil = all (a token endpoint, say)
-	Match func(id string) bool     // Poison: which events
+	On    func(*http.Request) bool // the requests that it applies to, for example those to a token endpoint; nil: all
+	Holds func(body []byte) bool   // Status, CloseAfter: only requests with such a decoded body; nil: all
+	Match func(id string) bool     // Poison: the events
 	Code  string                   // Product
 }
 
-// RetryAfter is the status fault a busy server shows, for a number of requests.
+// RetryAfter is a Status fault with a Retry-After header, for a number of requests.
 func RetryAfter(status int, seconds string, times int) Fault {
 	return Fault{Kind: Status, Status: status, Header: map[string]string{"Retry-After": seconds}, Times: times}
 }
 
-// Faults is the list of faults in force. The zero value is ready.
+// Faults is the list of active faults. The zero value is ready to use.
 type Faults struct {
-	// Now is the clock that ends a fault with For; nil is the machine's. Set it before use.
+	// Now is the clock for Fault.For; nil: time.Now. Set it before use.
 	Now func() time.Time
 
 	mu   sync.Mutex
@@ -74,7 +87,7 @@ type armed struct {
 	left  int
 }
 
-// Inject adds f, or for [Heal] takes faults away.
+// Inject adds f, or for [Heal] removes faults.
 func (s *Faults) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,37 +102,36 @@ func (s *Faults) Inject(f Fault) {
 	s.list = append(s.list, a)
 }
 
-// Next uses and returns the fault that meets a request before it is judged, false when none does. r is nil for what is not
-// HTTP.
+// Next uses and returns the fault that applies to a request before its body is read. r is nil for other protocols than HTTP.
 func (s *Faults) Next(r *http.Request) (Fault, bool) {
 	return s.use(func(f *Fault) bool {
-		return f.meets(r) && !slices.Contains([]Kind{AcceptClose, AcceptHang, Poison, Product}, f.Kind)
+		return f.meets(r) && f.Holds == nil && !f.Kind.accepted() && f.Kind != Poison && f.Kind != Product
 	})
 }
 
-// Unanswered uses and returns the AcceptClose or AcceptHang that meets a request which was accepted.
-func (s *Faults) Unanswered(r *http.Request) (Fault, bool) {
-	return s.use(func(f *Fault) bool { return f.meets(r) && (f.Kind == AcceptClose || f.Kind == AcceptHang) })
+// Holding uses and returns the fault that applies to a request because of its body.
+func (s *Faults) Holding(r *http.Request, body []byte) (Fault, bool) {
+	return s.use(func(f *Fault) bool { return f.Holds != nil && f.meets(r) && f.Holds(body) })
+}
+
+// OfAccepted uses and returns the fault that applies to an accepted request.
+func (s *Faults) OfAccepted(r *http.Request) (Fault, bool) {
+	return s.use(func(f *Fault) bool { return f.Kind.accepted() && f.meets(r) })
 }
 
 func (f *Fault) meets(r *http.Request) bool { return f.On == nil || r == nil || f.On(r) }
 
-// Product uses and returns the product fault of that code, false when it is not in force.
+// Product uses and returns the product fault with that code.
 func (s *Faults) Product(code string) (Fault, bool) {
 	return s.use(func(f *Fault) bool { return f.Kind == Product && f.Code == code })
 }
 
-// Poisoned tells whether the event of that id is to be refused.
+// Poisoned reports whether the event with that id is to be refused.
 func (s *Faults) Poisoned(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(s.over)
-	for _, a := range s.list {
-		if a.Kind == Poison && a.Match != nil && a.Match(id) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.list, func(a *armed) bool { return a.Kind == Poison && a.Match != nil && a.Match(id) })
 }
 
 func (s *Faults) use(wanted func(*Fault) bool) (Fault, bool) {
@@ -139,16 +151,7 @@ func (s *Faults) over(a *armed) bool {
 	return (a.Times > 0 && a.left <= 0) || (!a.until.IsZero() && !s.now().Before(a.until))
 }
 
-func (s *Faults) remove(gone func(*armed) bool) {
-	kept := s.list[:0]
-	for _, a := range s.list {
-		if !gone(a) {
-			kept = append(kept, a)
-		}
-	}
-	clear(s.list[len(kept):])
-	s.list = kept
-}
+func (s *Faults) remove(gone func(*armed) bool) { s.list = slices.DeleteFunc(s.list, gone) }
 
 func (s *Faults) now() time.Time {
 	if s.Now == nil {

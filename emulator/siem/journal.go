@@ -7,17 +7,17 @@ import (
 	"sync"
 )
 
-// maxViolations bounds what is kept of them: one kind of mistake tends to be made a thousand times.
+// maxViolations bounds the violations that are kept: one mistake is usually repeated.
 const maxViolations = 100
 
-// Journal is what a simulator took and refused. The zero value is ready.
+// Journal records what a simulator accepted and refused. The zero value is ready to use.
 type Journal struct {
 	mu       sync.Mutex
 	accepted []Accepted
 	stats    Stats
 }
 
-// Arrived counts a request of that many bytes on the wire.
+// Arrived counts a request with its bytes on the wire.
 func (j *Journal) Arrived(wireBytes int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -25,7 +25,7 @@ func (j *Journal) Arrived(wireBytes int64) {
 	j.stats.Bytes += wireBytes
 }
 
-// Accept keeps events. The caller must not change their bytes afterwards.
+// Accept records events. The caller must not change their bytes afterwards.
 func (j *Journal) Accept(events ...Accepted) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -33,7 +33,7 @@ func (j *Journal) Accept(events ...Accepted) {
 	j.stats.Accepted = len(j.accepted)
 }
 
-// Refuse counts one refusal under a short, stable reason; the detail is for people.
+// Refuse counts a refusal under a short, stable reason. The detail is for display.
 func (j *Journal) Refuse(reason, detail string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -47,14 +47,14 @@ func (j *Journal) Refuse(reason, detail string) {
 	}
 }
 
-// AuthFailed counts one request refused for its credential.
+// AuthFailed counts a request that was refused for its credential.
 func (j *Journal) AuthFailed() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.stats.AuthFailures++
 }
 
-// Violate notes something the product takes and the contract forbids.
+// Violate records something that the product accepts and the contract forbids.
 func (j *Journal) Violate(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	j.mu.Lock()
@@ -65,7 +65,7 @@ func (j *Journal) Violate(format string, args ...any) {
 	}
 }
 
-// Accepted returns what was taken so far, in order.
+// Accepted returns the accepted events in their order.
 func (j *Journal) Accepted() []Accepted {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Keys lists an object's keys in their order, twice when they come twice.
+// Keys returns the keys of an object in their order, including duplicates.
 func Keys(object json.RawMessage) []string {
 	decoder := json.NewDecoder(bytes.NewReader(object))
 	_, _ = decoder.Token()

@@ -10,22 +10,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
+	"unicode/utf8"
 )
 
-// The problems a body can have before anybody looks into it.
+// The problems of a body that cannot be decoded.
 var (
 	ErrTooLarge = errors.New("body is larger than the limit")
-	ErrEncoding = errors.New("body is not what its Content-Encoding says")
+	ErrEncoding = errors.New("body does not match its Content-Encoding")
 )
 
-// Request is one request with its body read and decoded.
+// Request is a request with its decoded body.
 type Request struct {
 	*http.Request
-	// Body is the decoded body, owned by the handler; cut at the limit when Problem is [ErrTooLarge].
+	// Body is the decoded body, owned by the handler, and cut at the limit if Problem is [ErrTooLarge].
 	Body []byte
-	// Wire is how many bytes of body came over the wire.
+	// Wire is the size of the body on the wire.
 	Wire int64
 	// Encoding is the Content-Encoding in lower case, "" for none.
 	Encoding string
@@ -44,7 +46,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// read takes the body in: at most MaxWire bytes of it, and of what they decode to at most MaxBody.
+// read reads at most MaxWire bytes of the body, and decodes them to at most MaxBody bytes.
 func (s *Server) read(w http.ResponseWriter, r *http.Request) *Request {
 	request := &Request{Request: r, Encoding: strings.ToLower(r.Header.Get("Content-Encoding"))}
 	wire := &counted{Reader: http.MaxBytesReader(w, r.Body, s.config.MaxWire)}
@@ -52,7 +54,7 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) *Request {
 	if _, ok := errors.AsType[*http.MaxBytesError](request.Problem); ok {
 		request.Problem = ErrTooLarge
 	}
-	// What is left is read away: a server that closes on a client still sending resets the answer out of its hands.
+	// Read the rest: closing a connection with unread data resets it, and the client may lose the response.
 	_, _ = io.Copy(io.Discard, wire)
 	request.Wire = wire.n
 	return request
@@ -83,10 +85,17 @@ func decode(wire io.Reader, encoding string, limit int64) ([]byte, error) {
 	return body, err
 }
 
-// EventID is the id of an event by the contract: metadata.uid, else the first 32 hex digits of SHA-256 over its bytes. (The
-// contract takes the bytes as received by the function: for an event without metadata.uid that was not compact when
-// enqueued, this is another id.)
+// EventID returns the id of an event: metadata.uid, else the first 32 hex digits of the SHA-256 of the event without the
+// white space between its tokens.
 func EventID(event []byte) string {
+	if uid := OwnID(event); uid != "" {
+		return uid
+	}
+	return ContentHash(event)[:32]
+}
+
+// OwnID returns the event's metadata.uid, "" if it has none.
+func OwnID(event []byte) string {
 	var e struct {
 		Metadata json.RawMessage `json:"metadata"`
 	}
@@ -94,32 +103,62 @@ func EventID(event []byte) string {
 		UID json.RawMessage `json:"uid"`
 	}
 	var uid string
-	if json.Unmarshal(event, &e) == nil && json.Unmarshal(e.Metadata, &metadata) == nil &&
-		json.Unmarshal(metadata.UID, &uid) == nil && uid != "" {
-		return uid
-	}
-	sum := sha256.Sum256(event)
-	return hex.EncodeToString(sum[:16])
+	_ = json.Unmarshal(event, &e)
+	_ = json.Unmarshal(e.Metadata, &metadata)
+	_ = json.Unmarshal(metadata.UID, &uid)
+	return uid
 }
 
-// OneLine tells whether the JSON text is compact enough to be one event a line: no line break in it.
+// ContentHash returns the SHA-256, in hex, of an event without the white space between its tokens.
+func ContentHash(event []byte) string {
+	var compact bytes.Buffer
+	if json.Compact(&compact, event) != nil {
+		compact.Reset()
+		compact.Write(event)
+	}
+	sum := sha256.Sum256(compact.Bytes())
+	return hex.EncodeToString(sum[:])
+}
+
+// OneLine reports whether an event contains no line break.
 func OneLine(event []byte) bool { return !bytes.ContainsAny(event, "\r\n") }
 
-// Standin reads the stand-in for an event too large for its field (contract 3): ok tells whether event is one.
+// Standin reports whether event is the replacement for an event that exceeds its field, and returns that event's id.
 func Standin(event []byte) (id string, ok bool) {
 	var s struct {
 		Truncated bool   `json:"truncated"`
 		Bytes     *int64 `json:"bytes"`
 		SHA256    string `json:"sha256"`
-		Metadata  struct {
-			UID string `json:"uid"`
-		} `json:"metadata"`
 	}
 	if json.Unmarshal(event, &s) != nil || !s.Truncated || s.Bytes == nil || len(s.SHA256) != 64 {
 		return "", false
 	}
-	if s.Metadata.UID == "" {
-		return s.SHA256[:32], true
+	if uid := OwnID(event); uid != "" {
+		return uid, true
 	}
-	return s.Metadata.UID, true
+	return s.SHA256[:32], true
+}
+
+// MaxEvents is the largest number of events in one request, which the contract limits.
+const MaxEvents = 100
+
+// CheckRequest records violations of the contract that every HTTP SIEM accepts: the content type, a query string, bytes that
+// are not UTF-8.
+func (s *Server) CheckRequest(r *Request, contentType, query string) {
+	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != contentType {
+		s.Violate("content type is %q, not %s", r.Header.Get("Content-Type"), contentType)
+	}
+	if r.URL.RawQuery != query {
+		s.Violate("the query of the url is %q, not %q", r.URL.RawQuery, query)
+	}
+	if !utf8.Valid(r.Body) {
+		s.Violate("the body is not utf-8")
+	}
+}
+
+// CheckCount records a violation if a request has more than [MaxEvents] events.
+func (s *Server) CheckCount(n int) {
+	if n > MaxEvents {
+		s.Violate("more than %d events in a request", MaxEvents)
+	}
 }

@@ -10,33 +10,33 @@ import (
 	"time"
 )
 
-// Config is what an HTTP simulator tells its [Server].
+// Config configures the [Server] of an HTTP simulator.
 type Config struct {
-	// Handle judges one request. It runs concurrently with itself.
+	// Handle processes one request. It is called concurrently.
 	Handle func(*Request) Answer
-	// MaxBody is the product's limit in decoded bytes; a longer body reaches Handle with [ErrTooLarge] as its Problem. 0 = 64 MiB.
+	// MaxBody is the product's limit in decoded bytes. Handle gets a longer body with Problem [ErrTooLarge]. 0: 64 MiB.
 	MaxBody int64
-	// MaxWire is the limit in bytes as they come over the wire, for products that count those; 0 = MaxBody + 1 MiB.
+	// MaxWire is the limit in bytes on the wire, for products that have one. 0: MaxBody + 1 MiB.
 	MaxWire int64
-	// HTTP2 offers HTTP/2 as the product's front does.
+	// HTTP2 offers HTTP/2.
 	HTTP2 bool
-	// TLS is a base for the TLS configuration (client certificates, say); the certificate is added. nil is good.
+	// TLS is the TLS configuration without the certificate, for example with client certificates. nil: the default.
 	TLS *tls.Config
 }
 
-// Answer is a simulator's answer. A status of 400 or more is counted as refused, 401 and 403 as authentication failures.
+// Answer is a simulator's response. A status of 400 or more counts as refused, 401 and 403 count as authentication failures.
 type Answer struct {
 	Status int
 	Header map[string]string
 	Body   string
-	// Reason is what the refusal is counted under ("403 code 4"); empty stands for the status.
+	// Reason is the name under which the refusal is counted, for example "403 code 4". Empty: the status.
 	Reason string
-	// Detail is what went wrong in words, for Stats().LastProblem.
+	// Detail describes the problem, for Stats().LastProblem.
 	Detail string
 }
 
-// Server is the HTTPS server under an HTTP simulator: it reads and decodes bodies within bounds, applies faults, counts and
-// keeps. Embed it to get Accepted, Stats, Inject, Close and the methods of [Journal] and [Faults].
+// Server is the HTTPS server of an HTTP simulator. It reads and decodes bodies within bounds, applies faults and keeps the
+// journal. A simulator embeds it for Accepted, Stats, Inject, Close and the methods of [Journal] and [Faults].
 type Server struct {
 	Journal
 	Faults
@@ -81,7 +81,7 @@ func (s *Server) start(listener net.Listener) error {
 	protocols.SetHTTP2(s.config.HTTP2)
 	s.server = &http.Server{
 		Handler: s, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog: discardLog(), // a connection we drop on purpose is no news
+		ErrorLog: discardLog(), // net/http logs connections that are dropped on purpose
 	}
 	if s.options.Plain {
 		go func() { _ = s.server.Serve(listener) }() // ends with Close
@@ -100,7 +100,7 @@ func (s *Server) start(listener net.Listener) error {
 	return nil
 }
 
-// URL is the server's base URL, without a slash at its end.
+// URL returns the server's base URL without a trailing slash.
 func (s *Server) URL() string {
 	if s.options.Plain {
 		return "http://" + s.address
@@ -108,13 +108,13 @@ func (s *Server) URL() string {
 	return "https://" + s.address
 }
 
-// CA is the PEM text of the certificate that signed the server's.
+// CA returns the PEM text of the CA certificate.
 func (s *Server) CA() string { return s.options.Authority.PEM() }
 
-// Options are the simulator's options with the defaults filled in.
+// Options returns the simulator's options with the defaults.
 func (s *Server) Options() Options { return s.options }
 
-// Trust adds to settings what makes a connector without a CA variable of its own trust this server, or take plain http.
+// Trust adds the settings that make a connector without a CA variable trust this server, or accept plain HTTP.
 func (s *Server) Trust(settings map[string]string) {
 	if s.options.Plain {
 		settings["SIEM_ALLOW_HTTP"] = "true"
@@ -129,31 +129,36 @@ func (s *Server) Close() error {
 	return s.server.Close()
 }
 
-// ServeHTTP is the handler behind the listener, for a test that has its own.
+// ServeHTTP is the server's handler, for tests with a listener of their own.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault, faulty := s.Next(r)
-	if faulty && s.breakOff(r, fault) {
+	if faulty && s.beforeBody(w, r, fault) {
 		return
 	}
 	request := s.read(w, r)
 	s.Arrived(request.Wire)
+	if !faulty {
+		fault, faulty = s.Holding(r, request.Body)
+	}
 	if faulty && s.instead(w, r, fault) {
 		return
 	}
 	answer := s.config.Handle(request)
-	if answer.Status >= http.StatusBadRequest {
-		s.refused(answer)
-	} else if fault, ok := s.Unanswered(r); ok {
-		s.Refuse("no answer", "")
-		if fault.Kind == AcceptHang {
-			s.hang(r)
+	s.refused(answer)
+	if answer.Status < http.StatusBadRequest {
+		if fault, ok := s.OfAccepted(r); ok {
+			s.afterAccepting(w, r, fault, answer)
+			return
 		}
-		panic(http.ErrAbortHandler)
 	}
 	write(w, answer)
 }
 
+// refused counts a response with status 400 or more.
 func (s *Server) refused(a Answer) {
+	if a.Status < http.StatusBadRequest {
+		return
+	}
 	reason := a.Reason
 	if reason == "" {
 		reason = strconv.Itoa(a.Status)

@@ -1,10 +1,9 @@
-// Package siem is the frame of the simulated SIEMs: what each of them must be able to do, the faults it can be told to
-// have, the journal of what it took, and the HTTPS server the HTTP ones stand on.
+// Package siem provides the common parts of the simulated SIEMs: their interface, the faults that can be injected, the journal
+// of accepted events, and the HTTPS server of those that use HTTP.
 //
-// A simulator is strict. Whatever the product refuses, it refuses with the product's codes; what the product would take
-// although it is wrong by our contract is taken too, and written down as a violation, so that a test or the demo can
-// demand that there be none. It judges with code of its own (encoding/json, not the connectors' parser), so that a
-// connector and its judge cannot share a mistake.
+// A simulator is strict. It refuses what the product refuses, with the product's codes. It accepts what the product accepts,
+// and records a violation if the contract forbids it, so that a test or the demo can require that there is none. It shares no
+// code with the connectors (it uses encoding/json, not their parser), so that both cannot have the same mistake.
 package siem
 
 import (
@@ -14,62 +13,62 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 )
 
-// Simulator is one SIEM on loopback: it judges requests as the product does and keeps what it accepted. All methods may be
-// called at any time from any goroutine.
+// Simulator is a SIEM on loopback. It processes requests as the product does and keeps the accepted events. All methods are
+// safe for concurrent use.
 type Simulator interface {
-	// Name is the connector's name, as in functions/<name>.
+	// Name returns the connector's name, as in functions/<name>.
 	Name() string
-	// Settings is the environment its connector needs to find and trust it, without secrets.
+	// Settings returns the environment that its connector needs to reach and trust it, without secrets.
 	Settings() map[string]string
-	// Secret is the credential that is valid now, by variable name: what belongs into the connector's secret.
+	// Secret returns the valid credential by variable name: the content of the connector's secret.
 	Secret() map[string]string
-	// Rotate revokes that credential at once and makes a new one, which Secret then returns.
+	// Rotate revokes the credential and creates a new one, which Secret then returns.
 	Rotate()
-	// Accepted is what it took so far, in order. The slice and what it holds must not be changed.
+	// Accepted returns the accepted events in their order. The caller must not change them.
 	Accepted() []Accepted
-	// Stats is what happened so far.
+	// Stats returns the counts so far.
 	Stats() Stats
-	// Inject adds a fault; see [Fault] for the order in which faults come to bear. A fault of kind [Heal] takes faults away.
+	// Inject adds a fault, or removes faults if its kind is [Heal].
 	Inject(f Fault)
 	// Close stops listening and drops every connection.
 	Close() error
 }
 
-// Accepted is one event the SIEM took.
+// Accepted is an event that the SIEM accepted.
 type Accepted struct {
-	// ID is the event's id: metadata.uid or what the wire format carries in its place; see [EventID].
+	// ID is the event's id as the wire format carries it; see [EventID].
 	ID string
-	// Event is the OCSF event's own bytes as carried, nil when the wire format does not carry it whole (CEF).
+	// Event is the bytes of the OCSF event; nil if the wire format does not carry the whole event (CEF).
 	Event []byte
-	// Fields are the columns or envelope keys beside the event, where the format has them.
+	// Fields are the columns or envelope keys, if the format has them.
 	Fields map[string]string
-	// Truncated tells that a truncated stand-in came in the event's place.
+	// Truncated reports whether the event was replaced because it is too large.
 	Truncated bool
 }
 
-// Stats is what a simulator saw.
+// Stats counts what a simulator received.
 type Stats struct {
-	Requests     int            // requests (or syslog messages) that reached it, faults included
-	Accepted     int            // events taken
+	Requests     int            // requests (or syslog messages) that arrived, including those with a fault
+	Accepted     int            // events accepted
 	Refused      map[string]int // refusals by reason, such as "403 code 4" or "503"
-	AuthFailures int            // requests refused for their credential
-	Bytes        int64          // body bytes as they came over the wire
-	LastProblem  string         // the last refusal or violation, in words
-	Violations   []string       // what the product takes but the contract forbids; the first 100, each once
+	AuthFailures int            // requests that were refused for their credential
+	Bytes        int64          // body bytes on the wire
+	LastProblem  string         // description of the last refusal or violation
+	Violations   []string       // what the product accepts and the contract forbids; the first 100 different ones
 }
 
-// Options are what every simulator's New takes. The zero value is good.
+// Options are the options of every simulator. The zero value is usable.
 type Options struct {
-	// Authority signs the simulator's certificates; nil makes one for it alone.
+	// Authority signs the simulator's certificates; nil: a new one.
 	Authority *pki.Authority
-	// CAFile is a file holding Authority's certificate. Simulators whose connector has no variable for a CA bundle name it
-	// in Settings as SSL_CERT_FILE.
+	// CAFile is a file with Authority's certificate. Settings contains it as SSL_CERT_FILE if the connector has no variable
+	// for a CA bundle.
 	CAFile string
-	// Plain serves http instead of https, and makes Settings allow it (SIEM_ALLOW_HTTP).
+	// Plain serves http instead of https. Settings then allows it (SIEM_ALLOW_HTTP).
 	Plain bool
-	// Listen makes the listener; nil is a free port of loopback. Its address is the one that Settings name.
+	// Listen returns the listener, whose address Settings contains; nil: a free port of loopback.
 	Listen func() (net.Listener, error)
-	// Now is the clock; nil is the machine's.
+	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
 

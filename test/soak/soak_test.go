@@ -9,6 +9,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 func TestPercentileIsTheNearestRank(t *testing.T) {
@@ -84,7 +85,7 @@ func (s *simulator) take(l *lane, ids ...string) {
 
 func open(name string, ids ...string) (*lane, *simulator, *books) {
 	b, s := newBooks(), &simulator{}
-	l := newLane(catalog.SIEM{Name: name}, s, b, 1, len(ids))
+	l := newLane(catalog.SIEM{Connector: connectors.Connector{Name: name}}, s, b, 1, len(ids))
 	for _, id := range ids {
 		b.enqueue(id, l, []byte("body of "+id))
 	}

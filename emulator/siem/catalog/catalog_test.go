@@ -5,17 +5,22 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
-// TestList holds the entries to their shape: a name told once, a simulator of that name that has settings and a credential, a
-// script in order of time, and an end to every fault the script begins.
+// TestList: every connector has a simulator with its name, settings, a credential, and a script in order of time that ends every
+// fault it begins.
 func TestList(t *testing.T) {
 	seen := map[string]bool{}
 	for _, entry := range catalog.List() {
 		if seen[entry.Name] || seen[entry.ID] || entry.Title == "" {
-			t.Errorf("%+v: name or id stands twice, or there is no title", entry)
+			t.Errorf("%+v: a name or id occurs twice, or there is no title", entry)
 		}
 		seen[entry.Name], seen[entry.ID] = true, true
+		if entry.New == nil {
+			t.Errorf("the connector %s has no simulator", entry.Name)
+			continue
+		}
 		play(t, entry)
 	}
 }
@@ -34,7 +39,7 @@ func play(t *testing.T, entry catalog.SIEM) {
 	before := s.Secret()
 	for i, act := range entry.Script {
 		if act.Do == nil || act.Say == "" || i > 0 && act.At < entry.Script[i-1].At {
-			t.Errorf("%s: act %d does nothing, says nothing or comes too early: %q", entry.Name, i, act.Say)
+			t.Errorf("%s: act %d has no effect or description, or is too early: %q", entry.Name, i, act.Say)
 			continue
 		}
 		act.Do(stage)
@@ -49,7 +54,7 @@ func play(t *testing.T, entry catalog.SIEM) {
 }
 
 func TestDeploy(t *testing.T) {
-	entry := catalog.SIEM{ID: "QRadar"}
+	entry := catalog.SIEM{Connector: connectors.Connector{ID: "QRadar"}}
 	parameters, environment := entry.Deploy(map[string]string{"QRADAR_TLS_CA_BUNDLE": "pem", "SSL_CERT_FILE": "f"})
 	if len(parameters) != 2 || parameters["EnableQRadar"] != "true" || parameters["QRadarTlsCaBundle"] != "pem" {
 		t.Errorf("parameters = %v", parameters)

@@ -12,15 +12,15 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
-// QRadar gets an event's columns and not its bytes: here is what they are, from the event and from the message that came.
-// Both are written as one text, so that two are the same when every column is.
+// QRadar receives fields of an event, not the whole event. The functions below return these fields of an event and of a message
+// as one text each. Two texts are equal if all fields are equal.
 
-// columns are those compared, by their names in Accepted.Fields. rt is the event's time.
+// columns are the compared fields, by their names in Accepted.Fields. rt is the event's time.
 var columns = []string{
 	"externalId", "rt", "class", "name", "severity", "msgid", "suser", "suid", "act", "cs4", "cn1", "cn2", "cs1", "cs2", "cs3",
 }
 
-// cefOfEvent returns the columns that an event must come with. What is no event has none and is its own key.
+// cefOfEvent returns the fields that the message of an event must have. An invalid event is its own key.
 func cefOfEvent(body []byte) string {
 	e, err := ocsf.Read(body)
 	if err != nil {
@@ -31,16 +31,15 @@ func cefOfEvent(body []byte) string {
 		"name": cefName(e), "severity": cefSeverity(e.Severity), "msgid": messageID(e.RequestID),
 		"suser": word(e.UserEmail), "suid": word(e.UserID), "act": word(e.PolicyAction), "cs4": word(e.ModelID),
 		"cn1": number(e.TokensInput), "cn2": number(e.TokensOutput),
-		"cs1": word(e.PolicyAction), "cs2": strings.Join(e.DLPLabels, ","), "cs3": strings.Join(e.Groups, ","),
+		"cs1": word(e.PolicyAction), "cs2": list(e.DLPLabels), "cs3": list(e.Groups),
 	}
 	return cefKey(fields)
 }
 
-// cefOfMessage returns the columns that a message came with.
+// cefOfMessage returns the fields of a message.
 func cefOfMessage(a siem.Accepted) string { return cefKey(maps.Clone(a.Fields)) }
 
-// hashed is the form of an id that an event without one of its own gets, of its bytes as they were enqueued. It is left out
-// of the key: a dead letter's body has lost the white space that went into it.
+// hashed matches the id of an event without metadata.uid.
 var hashed = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 func cefKey(fields map[string]string) string {
@@ -55,7 +54,7 @@ func cefKey(fields map[string]string) string {
 	return string(key)
 }
 
-// blank is what CEF makes of the characters it has no escape for.
+// blank replaces the characters for which CEF has no escape.
 func blank(r rune) rune {
 	if r < ' ' || 0x7f <= r && r < 0xa0 || slices.Contains([]rune{0x2028, 0x2029}, r) {
 		return ' '
@@ -70,7 +69,7 @@ func cefName(e ocsf.Event) string {
 	return *e.Operation
 }
 
-// cefSeverity is the contract's table.
+// cefSeverity returns the CEF severity by the contract's table.
 func cefSeverity(id int64) string {
 	severity, ok := map[int64]string{0: "0", 1: "3", 2: "4", 3: "6", 4: "8", 5: "9", 6: "10"}[id]
 	if !ok {
@@ -79,15 +78,11 @@ func cefSeverity(id int64) string {
 	return severity
 }
 
-// messageID makes a request id fit for the syslog header: printable, at most 32 characters, without hyphens if need be.
+// messageID returns the MSGID of a request id: without characters that the contract excludes, at most 32 characters long,
+// without hyphens if necessary.
 func messageID(id *string) string {
 	const most = 32
-	text := strings.Map(func(r rune) rune {
-		if r < '!' || '~' < r {
-			return -1
-		}
-		return r
-	}, word(id))
+	text := notMessageID.ReplaceAllString(word(id), "")
 	if len(text) > most {
 		text = strings.ReplaceAll(text, "-", "")
 	}
@@ -95,6 +90,17 @@ func messageID(id *string) string {
 		return "-"
 	}
 	return text[:min(len(text), most)]
+}
+
+var notMessageID = regexp.MustCompile(`[^A-Za-z0-9._-]`)
+
+// list joins the items of a list. A comma in an item becomes a space.
+func list(items []string) string {
+	joined := make([]string, len(items))
+	for i, item := range items {
+		joined[i] = strings.ReplaceAll(item, ",", " ")
+	}
+	return strings.Join(joined, ",")
 }
 
 func word(s *string) string {

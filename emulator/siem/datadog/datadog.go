@@ -1,8 +1,11 @@
-// Package datadog simulates Datadog's Logs Intake v2 and, on the same host, the API's answer to whether a key is good.
+// Package datadog simulates Datadog's Logs Intake v2 and, on the same host, the API that validates a key.
 //
-// It judges as the intake does: the key first, then the payload as a whole, of which it takes all entries or none. It
-// knows what the intake does behind a success and nobody notices: an entry over 1 MB is cut, one dated more than 18 hours
-// back is dropped. Both are violations here, and an entry that would be dropped is not among those accepted.
+// Like the intake, it checks the key first, and then accepts all entries of a payload or none. The intake changes some entries
+// after its success response: it cuts an entry over 1 MB, and drops one that is dated more than 18 hours back. Both are
+// violations here, and a dropped entry is not among the accepted ones.
+//
+// Product faults: "empty" and "204" respond to an accepted payload as Vector and other receivers of the protocol do, with an
+// empty 200 or a 204.
 //
 // https://docs.datadoghq.com/api/latest/logs/#send-logs
 package datadog
@@ -40,7 +43,7 @@ type Simulator struct {
 	key string
 }
 
-// New starts one.
+// New starts a simulator.
 func New(o siem.Options) (*Simulator, error) {
 	s := &Simulator{key: newKey()}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxPayload})
@@ -51,31 +54,31 @@ func New(o siem.Options) (*Simulator, error) {
 	return s, nil
 }
 
-// Name is "datadog".
+// Name implements siem.Simulator.
 func (s *Simulator) Name() string { return "datadog" }
 
-// Settings is the intake's address, and the CA to trust.
+// Settings implements siem.Simulator: the intake's address and the CA.
 func (s *Simulator) Settings() map[string]string {
 	settings := map[string]string{"DATADOG_INTAKE_URL": s.URL()}
 	s.Trust(settings)
 	return settings
 }
 
-// Secret is the API key.
+// Secret implements siem.Simulator: the API key.
 func (s *Simulator) Secret() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return map[string]string{"DATADOG_API_KEY": s.key}
 }
 
-// Rotate revokes the key and makes another.
+// Rotate implements siem.Simulator.
 func (s *Simulator) Rotate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.key = newKey()
 }
 
-// newKey makes a key as Datadog makes them: 32 hex digits.
+// newKey returns a key in the form of Datadog's: 32 hex digits.
 func newKey() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -97,7 +100,7 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	return refuse(http.StatusNotFound, "Not Found", r.URL.Path)
 }
 
-// authorize looks at the key.
+// authorize checks the key.
 func (s *Simulator) authorize(r *siem.Request) (refusal siem.Answer, ok bool) {
 	key := r.Header.Get("DD-API-KEY")
 	if inURL := r.URL.Query().Get("dd-api-key"); key == "" && inURL != "" {
@@ -125,7 +128,7 @@ func (s *Simulator) intake(r *siem.Request) siem.Answer {
 	case r.Problem != nil:
 		return refuse(http.StatusBadRequest, "Bad Request", r.Problem.Error())
 	}
-	s.judgeRequest(r)
+	s.CheckRequest(r, "application/json", "")
 	return s.take(r.Body)
 }
 
@@ -133,7 +136,7 @@ func answer(status int, body, detail string) siem.Answer {
 	return siem.Answer{Status: status, Header: map[string]string{"Content-Type": "application/json"}, Body: body, Detail: detail}
 }
 
-// refuse is an answer in the form of the intake's errors.
+// refuse returns a refusal in the intake's error format.
 func refuse(status int, title, detail string) siem.Answer {
 	return answer(status, fmt.Sprintf(`{"errors":[{"status":"%d","title":%q,"detail":%q}]}`, status, title, detail), detail)
 }

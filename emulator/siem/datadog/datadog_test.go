@@ -255,3 +255,17 @@ func TestTimeInMicroseconds(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// TestOtherReceivers: receivers of the same protocol accept a payload with an empty 200 or a 204.
+func TestOtherReceivers(t *testing.T) {
+	s := newIntake(t)
+	for code, want := range map[string]int{"empty": 200, "204": 204} {
+		s.Inject(siem.Fault{Kind: siem.Product, Code: code, Times: 1})
+		if status, body := s.post("[" + named(code) + "]"); status != want || body != "" {
+			t.Errorf("%s: %d %q", code, status, body)
+		}
+	}
+	if n := len(s.Accepted()); n != 2 {
+		t.Errorf("accepted %d entries, want 2", n)
+	}
+}

@@ -4,22 +4,20 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"mime"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
-// maxAge is how old an entry may be by its own date; the intake drops older ones after it has taken them.
+// maxAge is the age, by its own date, after which the intake drops an entry that it has accepted.
 const maxAge = 18 * time.Hour
 
-// entry is a log entry as the intake reads it.
+// entry is a log entry.
 type entry struct {
 	Source    string      `json:"ddsource"`
 	Tags      string      `json:"ddtags"`
@@ -29,14 +27,14 @@ type entry struct {
 	Timestamp json.Number `json:"timestamp"`
 }
 
-// take takes a payload in, all of it or nothing.
+// take accepts all entries of a payload, or none.
 func (s *Simulator) take(body []byte) siem.Answer {
 	var raws []json.RawMessage
 	if trimmed := bytes.TrimSpace(body); len(trimmed) > 0 && trimmed[0] == '{' {
 		raws = []json.RawMessage{trimmed}
 		s.Violate("a single object instead of an array")
 	} else if err := json.Unmarshal(body, &raws); err != nil || raws == nil {
-		return refuse(http.StatusBadRequest, "Bad Request", fmt.Sprintf("payload is no array of objects: %v", err))
+		return refuse(http.StatusBadRequest, "Bad Request", fmt.Sprintf("payload is not an array of objects: %v", err))
 	}
 	if len(raws) > maxEntries {
 		return refuse(http.StatusRequestEntityTooLarge, "Payload Too Large", fmt.Sprintf("%d entries, at most %d", len(raws), maxEntries))
@@ -45,7 +43,7 @@ func (s *Simulator) take(body []byte) siem.Answer {
 	var ids []string
 	for i, raw := range raws {
 		if raw[0] != '{' || json.Unmarshal(raw, &entries[i]) != nil {
-			return refuse(http.StatusBadRequest, "Bad Request", fmt.Sprintf("entry %d is no log entry", i))
+			return refuse(http.StatusBadRequest, "Bad Request", fmt.Sprintf("entry %d is not a log entry", i))
 		}
 		id, _ := identify(entries[i])
 		if s.Poisoned(id) {
@@ -56,10 +54,16 @@ func (s *Simulator) take(body []byte) siem.Answer {
 	for i, raw := range raws {
 		s.store(raw, entries[i], ids[i])
 	}
+	if _, ok := s.Product("empty"); ok {
+		return answer(http.StatusOK, "", "")
+	}
+	if _, ok := s.Product("204"); ok {
+		return answer(http.StatusNoContent, "", "")
+	}
 	return answer(http.StatusAccepted, "{}", "")
 }
 
-// identify gives the id of the event in an entry, and whether a stand-in came in its place.
+// identify returns the id of the event in an entry, and whether the event was truncated.
 func identify(e entry) (id string, truncated bool) {
 	if e.Message == nil {
 		return "", false
@@ -70,18 +74,18 @@ func identify(e entry) (id string, truncated bool) {
 	return siem.EventID([]byte(*e.Message)), false
 }
 
-// store does with an entry what Datadog does behind its answer.
+// store does what Datadog does with an entry after its response.
 func (s *Simulator) store(raw json.RawMessage, e entry, id string) {
 	s.judgeEntry(raw, e)
 	if e.Timestamp != "" {
 		ms, err := e.Timestamp.Int64()
 		if err == nil && s.Options().Now().Sub(time.UnixMilli(ms)) > maxAge {
-			s.Violate("an entry dated more than 18 hours back, which is dropped without a word")
+			s.Violate("an entry dated more than 18 hours back, which Datadog drops silently")
 			return
 		}
 	}
 	if len(raw) > maxEntry {
-		s.Violate("an entry over %d bytes, which is cut without a word", maxEntry)
+		s.Violate("an entry over %d bytes, which Datadog cuts silently", maxEntry)
 	}
 	accepted := siem.Accepted{ID: id, Fields: map[string]string{
 		"ddsource": e.Source, "ddtags": e.Tags, "hostname": e.Host, "service": e.Service, "timestamp": e.Timestamp.String(),
@@ -93,20 +97,7 @@ func (s *Simulator) store(raw json.RawMessage, e entry, id string) {
 	s.Accept(accepted)
 }
 
-// judgeRequest notes what the intake lets pass and the contract does not, of the request as a whole.
-func (s *Simulator) judgeRequest(r *siem.Request) {
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
-		s.Violate("content type is %q, not application/json", r.Header.Get("Content-Type"))
-	}
-	if r.URL.RawQuery != "" {
-		s.Violate("there is a query in the url")
-	}
-	if !utf8.Valid(r.Body) {
-		s.Violate("the body is not utf-8")
-	}
-}
-
-// judgeEntry notes the same of one entry: its keys and their order, its tags, and that its message is a whole event.
+// judgeEntry records violations by one entry: its keys and their order, its tags, an incomplete event.
 func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
 	want := []string{"ddsource", "ddtags", "hostname", "service", "message"}
 	if e.Timestamp != "" {
@@ -120,7 +111,7 @@ func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
 	}
 	tags := strings.Split(e.Tags, ",")
 	if tags[len(tags)-1] != "service:"+e.Service || slices.ContainsFunc(tags, func(tag string) bool { return tag == "" || strings.TrimSpace(tag) != tag }) {
-		s.Violate("ddtags are %q, whose last is not the service's, or one of which is empty", e.Tags)
+		s.Violate("ddtags are %q: the last is not the service, or one is empty", e.Tags)
 	}
 	if e.Message == nil {
 		s.Violate("an entry without a message")
@@ -128,7 +119,7 @@ func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
 	}
 	event, err := ocsf.Read([]byte(*e.Message))
 	if err != nil {
-		s.Violate("message is no object with a time")
+		s.Violate("message is not an object with a time")
 	}
 	if e.Timestamp != "" && e.Timestamp.String() != strconv.FormatInt(event.Time, 10) {
 		s.Violate("timestamp is not the event's time")

@@ -20,14 +20,14 @@ const (
 	maxEvents       = 100
 )
 
-// action is one line of a bulk request with the document behind it.
+// action is an action line of a bulk request with its document.
 type action struct {
 	op, index, id string
 	line          string
 	source        []byte
 }
 
-// parameters are what the bulk API takes in the query.
+// parameters are the query parameters of the bulk API.
 var parameters = []string{
 	"error_trace", "filter_path", "format", "human", "include_source_on_error", "list_executed_pipelines", "pipeline", "pretty",
 	"refresh", "require_alias", "require_data_stream", "routing", "timeout", "wait_for_active_shards",
@@ -58,7 +58,7 @@ func (s *Simulator) bulk(r *siem.Request) siem.Answer {
 	return s.store(r, actions)
 }
 
-// judgeRequest notes what Elasticsearch takes and the contract does not, of the request as a whole.
+// judgeRequest records violations of the contract by the request as a whole.
 func (s *Simulator) judgeRequest(r *siem.Request, kind string, events int) {
 	if kind != "application/x-ndjson" {
 		s.Violate("content type is %q, not application/x-ndjson", kind)
@@ -77,7 +77,7 @@ func (s *Simulator) judgeRequest(r *siem.Request, kind string, events int) {
 // parse reads the request's lines. Whatever is wrong with an action line is the whole request's fault.
 func (s *Simulator) parse(r *siem.Request) ([]action, refusal) {
 	bad := func(kind, format string, args ...any) ([]action, refusal) {
-		return nil, refusal{http.StatusBadRequest, kind, fmt.Sprintf(format, args...)}
+		return nil, refuse(http.StatusBadRequest, kind, format, args...)
 	}
 	if !bytes.HasSuffix(r.Body, []byte("\n")) {
 		return bad("illegal_argument_exception", "The bulk request must be terminated by a newline [\\n]")
@@ -117,7 +117,7 @@ func (s *Simulator) parse(r *siem.Request) ([]action, refusal) {
 // maxIDBytes is the longest _id.
 const maxIDBytes = 512
 
-// readAction reads an action line; why is what is wrong with it.
+// readAction parses an action line. why is the problem with it.
 func readAction(line []byte, n int) (a action, why string) {
 	var outer map[string]json.RawMessage
 	if json.Unmarshal(line, &outer) != nil {
@@ -149,7 +149,7 @@ func readAction(line []byte, n int) (a action, why string) {
 	return a, ""
 }
 
-// store takes the documents in one by one, and answers for each.
+// store stores the documents one by one, with a result for each.
 func (s *Simulator) store(r *siem.Request, actions []action) siem.Answer {
 	p := s.plan(r)
 	items, failed := make([]any, 0, len(actions)), false
@@ -171,18 +171,20 @@ func (s *Simulator) store(r *siem.Request, actions []action) siem.Answer {
 	return answer
 }
 
-// plan is what holds for every document of a request.
+// plan applies to every document of a request.
 type plan struct {
 	pipeline     string
 	stream       bool // the target is a data stream, whatever its name
 	failureStore bool
-	refuse       map[int]bool // item statuses that are ordered
+	floodStage   bool
+	refuse       map[int]bool // item statuses of product faults
 }
 
 func (s *Simulator) plan(r *siem.Request) plan {
 	p := plan{pipeline: r.URL.Query().Get("pipeline"), refuse: map[int]bool{}}
 	_, p.stream = s.Product("data-stream")
 	_, p.failureStore = s.Product("failure-store")
+	_, p.floodStage = s.Product("flood stage")
 	for _, status := range []int{403, 404, 429, 503} {
 		_, p.refuse[status] = s.Product(fmt.Sprintf("item %d", status))
 	}

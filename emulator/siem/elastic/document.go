@@ -14,22 +14,23 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
-// index takes in the n-th document of a request, or says why not.
+// index stores the n-th document of a request, or returns the reason for its refusal.
 func (s *Simulator) index(a action, n int, p plan) (map[string]any, refusal) {
 	stream, _ := path.Match("logs-*-*", a.index)
 	stream = stream || p.stream
 	why := judgeTarget(a, stream, n, p)
+	event := withoutTimestamp(a.source)
 	if why.status == 0 {
-		why = s.judgeSource(a, stream)
+		why = s.judgeSource(a, event, stream)
 	}
 	if why.status != 0 {
 		return item(a, why.status, "", "", why), why
 	}
-	s.judgeAction(a)
-	event := s.judgeTimestamp(a.source)
+	s.judgeAction(a, event)
+	s.judgeTimestamp(a.source, event)
 	result := s.put(a)
 	if result == conflict {
-		why = refusal{http.StatusConflict, "version_conflict_engine_exception", fmt.Sprintf("[%s]: version conflict, document already exists (current version [1])", a.id)}
+		why = refusal{http.StatusConflict, "version_conflict_engine_exception", fmt.Sprintf("[%s]: version conflict, document already exists (current version [1])", a.id), ""}
 		return item(a, why.status, "", "", why), why
 	}
 	failureStore := ""
@@ -37,7 +38,7 @@ func (s *Simulator) index(a action, n int, p plan) (map[string]any, refusal) {
 		failureStore = "used"
 	}
 	if result != rewritten {
-		s.Accept(siem.Accepted{ID: a.id, Event: event, Fields: map[string]string{
+		s.Accept(siem.Accepted{ID: siem.EventID(event), Event: event, Fields: map[string]string{
 			"_index": a.index, "_id": a.id, "op": a.op, "pipeline": p.pipeline, "failure_store": failureStore, "result": string(result),
 		}})
 	}
@@ -47,14 +48,14 @@ func (s *Simulator) index(a action, n int, p plan) (map[string]any, refusal) {
 	return item(a, http.StatusOK, "updated", failureStore, refusal{}), refusal{}
 }
 
-// stored is what became of a document.
+// stored is the result of storing a document.
 type stored string
 
 const (
 	created   stored = "created"
-	rewritten stored = "rewritten" // by itself: it came before
-	replaced  stored = "replaced"  // another of the same _id, which is gone
-	conflict  stored = "conflict"  // there is one of that _id, and the action is create
+	rewritten stored = "rewritten" // by itself: it had arrived before
+	replaced  stored = "replaced"  // a different document with the same _id, which is lost
+	conflict  stored = "conflict"  // the _id exists, and the action is create
 )
 
 // put stores the document under its _id.
@@ -76,36 +77,41 @@ func (s *Simulator) put(a action) stored {
 	return replaced
 }
 
-// validName is what an index may be called, as far as the bulk API's own check goes.
+// validName matches the index names that the bulk API accepts.
 var validName = regexp.MustCompile(`^[^-_+A-Z\\/*?"<>| ,#:][^A-Z\\/*?"<>| ,#:]*$`)
 
-// judgeTarget looks at where the document is to go.
+// judgeTarget returns the problem with the target of the document.
 func judgeTarget(a action, stream bool, n int, p plan) refusal {
 	switch {
 	case p.refuse[http.StatusForbidden]:
-		return refusal{403, "cluster_block_exception", fmt.Sprintf("index [%s] blocked by: [FORBIDDEN/8/index write (api)];", a.index)}
+		return refuse(403, "cluster_block_exception", "index [%s] blocked by: [FORBIDDEN/8/index write (api)];", a.index)
 	case p.refuse[http.StatusNotFound]:
-		return refusal{404, "index_not_found_exception", fmt.Sprintf("no such index [%s]", a.index)}
+		return refuse(404, "index_not_found_exception", "no such index [%s]", a.index)
+	case p.floodStage:
+		return refuse(429, "cluster_block_exception", "index [%s] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has read-only-allow-delete block];", a.index)
 	case p.refuse[http.StatusTooManyRequests] && n%2 == 1:
-		return refusal{429, "es_rejected_execution_exception", "rejected execution of primary operation [coordinating_and_primary_bytes=1]"}
+		return refuse(429, "es_rejected_execution_exception", "rejected execution of primary operation [coordinating_and_primary_bytes=1]")
 	case p.refuse[http.StatusServiceUnavailable] && n%2 == 1:
-		return refusal{503, "unavailable_shards_exception", fmt.Sprintf("[%s][0] primary shard is not active Timeout: [1m]", a.index)}
+		return refuse(503, "unavailable_shards_exception", "[%s][0] primary shard is not active Timeout: [1m]", a.index)
 	case !validName.MatchString(a.index):
-		return refusal{400, "invalid_index_name_exception", fmt.Sprintf("Invalid index name [%s]", a.index)}
+		return refuse(400, "invalid_index_name_exception", "Invalid index name [%s]", a.index)
 	case p.pipeline != "" && p.pipeline != "arbitex":
-		return refusal{400, "illegal_argument_exception", fmt.Sprintf("pipeline with id [%s] does not exist", p.pipeline)}
+		return refuse(400, "illegal_argument_exception", "pipeline with id [%s] does not exist", p.pipeline)
 	case stream && a.op != "create":
-		return refusal{400, "illegal_argument_exception", "only write ops with an op_type of create are allowed in data streams"}
+		return refuse(400, "illegal_argument_exception", "only write ops with an op_type of create are allowed in data streams")
 	case !writable(a.index):
-		return refusal{403, "security_exception", fmt.Sprintf("action [indices:data/write/bulk[s]] is unauthorized for API key id [x] of user [arbitex] on indices [%s]", a.index)}
+		return refuse(403, "security_exception", "action [indices:data/write/bulk[s]] is unauthorized for API key id [x] of user [arbitex] on indices [%s]", a.index)
 	}
 	return refusal{}
 }
 
-// judgeSource looks at the document itself.
-func (s *Simulator) judgeSource(a action, stream bool) refusal {
+// totalFields is what Elasticsearch says of a document that would add fields to an index with the maximum number.
+const totalFields = "Limit of total fields [1000] has been exceeded while adding new fields [1]"
+
+// judgeSource returns the problem with the document. event is the document without the added "@timestamp".
+func (s *Simulator) judgeSource(a action, event []byte, stream bool) refusal {
 	broken := func(why string) refusal {
-		return refusal{400, "document_parsing_exception", fmt.Sprintf("[1:1] %s in document with id '%s'", why, a.id)}
+		return refuse(400, "document_parsing_exception", "[1:1] %s in document with id '%s'", why, a.id)
 	}
 	var source map[string]json.RawMessage
 	switch {
@@ -122,18 +128,25 @@ func (s *Simulator) judgeSource(a action, stream bool) refusal {
 	if timestamp == nil && stream {
 		return broken("data stream timestamp field [@timestamp] is missing")
 	}
-	if s.Poisoned(a.id) {
-		return broken("failed to parse field [severity_id] of type [long]")
+	if _, full := s.Product("total fields"); full {
+		why := broken("failed to parse")
+		why.cause = totalFields
+		return why
+	}
+	if s.Poisoned(siem.EventID(event)) {
+		why := broken("failed to parse field [severity_id] of type [long]")
+		why.cause = "For input string: \"poison\""
+		return why
 	}
 	return refusal{}
 }
 
-// duplicate finds a key that stands twice in an object, which Elasticsearch's parser refuses.
+// duplicate returns a key that an object contains twice, which Elasticsearch's parser refuses.
 func duplicate(source []byte) (key string, twice bool) {
 	type object struct {
 		keys  map[string]bool
 		array bool
-		value bool // a value is due, not a key
+		value bool // the next token is a value, not a key
 	}
 	var open []object
 	for decoder := json.NewDecoder(bytes.NewReader(source)); ; {
@@ -163,53 +176,51 @@ func duplicate(source []byte) (key string, twice bool) {
 	}
 }
 
-var hashID = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
-// judgeAction notes what Elasticsearch takes and the contract does not, of the action line and the _id.
-func (s *Simulator) judgeAction(a action) {
+// judgeAction records violations of the contract in the action line and the _id.
+func (s *Simulator) judgeAction(a action, event []byte) {
 	start := fmt.Sprintf(`{"%s":{"_index":"%s","_id":"`, a.op, a.index)
 	if !strings.HasPrefix(a.line, start) || !strings.HasSuffix(a.line, `"}}`) {
 		s.Violate("an action line is not %s…\"}}", start)
 	}
-	uid := ownID(a.source)
-	switch {
-	case uid != "" && len(uid) <= maxIDBytes && a.id != uid:
-		s.Violate("an _id is not the event's metadata.uid")
-	case (uid == "" || len(uid) > maxIDBytes) && !hashID.MatchString(a.id):
-		s.Violate("the _id of an event without a usable metadata.uid is not 32 hex digits")
+	if !validID(a.id, event) {
+		s.Violate("an _id is not made of the event's id and its content")
 	}
 	if !siem.OneLine(a.source) {
-		s.Violate("an event holds a line break")
+		s.Violate("an event contains a line break")
 	}
 }
 
-// ownID is the event's metadata.uid, "" when it has none.
-func ownID(event []byte) string {
-	var e, metadata map[string]json.RawMessage
-	var uid string
-	_ = json.Unmarshal(event, &e)
-	_ = json.Unmarshal(e["metadata"], &metadata)
-	_ = json.Unmarshal(metadata["uid"], &uid)
-	return uid
+// validID reports whether an _id is the event's metadata.uid with the start of its content hash, or the hash alone for an event
+// without a usable metadata.uid.
+func validID(id string, event []byte) bool {
+	const digits = 16
+	uid, hash := siem.OwnID(event), siem.ContentHash(event)
+	if uid == "" || len(uid)+1+digits > maxIDBytes {
+		return id == hash[:32]
+	}
+	return id == uid+"-"+hash[:digits] || id == uid
 }
 
-// judgeTimestamp returns the event's own bytes: the document without the "@timestamp" that was added to it. An event that
-// brings one of its own, in first place and equal to its time, cannot be told from one that does not; a wrong one that was
-// added shows as an event that is not the one that was sent.
-func (s *Simulator) judgeTimestamp(source []byte) []byte {
-	var event map[string]json.RawMessage
-	_ = json.Unmarshal(source, &event)
+// withoutTimestamp returns the event's own bytes: the document without the "@timestamp" that the connector adds as the first
+// key. An event whose own "@timestamp" is the first key and equals its time cannot be distinguished from one without.
+func withoutTimestamp(source []byte) []byte {
 	known, err := ocsf.Read(source)
 	if err != nil {
-		s.Violate("an event has no time")
 		return source
 	}
-	added := fmt.Sprintf(`{"@timestamp":"%s",`, known.ISO())
-	if rest, ok := bytes.CutPrefix(source, []byte(added)); ok {
+	if rest, ok := bytes.CutPrefix(source, fmt.Appendf(nil, `{"@timestamp":"%s",`, known.ISO())); ok {
 		return append([]byte{'{'}, rest...)
 	}
-	if _, own := event["@timestamp"]; !own {
+	return source
+}
+
+// judgeTimestamp records a document without "@timestamp". A wrong one that was added shows as an event with other bytes.
+func (s *Simulator) judgeTimestamp(source, event []byte) {
+	var keys map[string]json.RawMessage
+	_ = json.Unmarshal(source, &keys)
+	if _, err := ocsf.Read(source); err != nil {
+		s.Violate("an event has no time")
+	} else if _, own := keys["@timestamp"]; !own && len(event) == len(source) {
 		s.Violate("a document has no @timestamp")
 	}
-	return source
 }

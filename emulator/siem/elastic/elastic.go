@@ -1,16 +1,16 @@
-// Package elastic simulates an Elasticsearch cluster of version 9 with security on: the bulk API, and the two questions of
-// the connection check. Its API key may write to indices named arbitex… and logs-…, and nothing else. Names of the form
-// logs-*-* are data streams, as Elasticsearch's own templates make them; any other index is made by the first document.
-// There is one ingest pipeline, "arbitex".
+// Package elastic simulates an Elasticsearch cluster of version 9 with security enabled: the bulk API, and the two requests of
+// the connection check. Its API key may write only to indices named arbitex… and logs-…. Names of the form logs-*-* are data
+// streams, as in Elasticsearch's own templates; the first document creates any other index. There is one ingest pipeline,
+// "arbitex".
 //
-// A document is stored once under its _id: what comes again is written over itself (index) or refused with 409 (create),
-// and is not accepted a second time. Another document of the same _id takes its place (index): it is accepted, and its
-// field "result" says "replaced".
+// A document is stored once under its _id. If it arrives again, it overwrites itself (index) or is refused with 409 (create),
+// and is not accepted a second time. A different document with the same _id replaces the first (index): it is accepted, and its
+// field "result" is "replaced".
 //
-// Product faults, each for as many requests as it says: "data-stream" makes the target a data stream; "failure-store" puts
-// the first document of a request into the failure store (201, "failure_store":"used"); "item 429" and "item 503" refuse
-// every second document so; "item 403" (a blocked index) and "item 404" (no such index) every one; "pretty" prints the
-// answer over many lines; "cut" cuts it in half.
+// Product faults: "data-stream" makes the target a data stream; "failure-store" puts the first document of a request into the
+// failure store (201, "failure_store":"used"); "item 429" and "item 503" refuse every second document; "item 403" (a blocked
+// index), "item 404" (an unknown index), "flood stage" (429, no disk space) and "total fields" (400, the index has too many
+// fields) refuse every document; "pretty" formats the response on several lines; "cut" cuts it in half.
 //
 // https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
 package elastic
@@ -50,7 +50,7 @@ type docID struct{ index, id string }
 // apiKey is a key with its id.
 type apiKey struct{ id, key string }
 
-// New starts one.
+// New starts a simulator.
 func New(o siem.Options) (*Simulator, error) {
 	s := &Simulator{key: newKey(), documents: map[docID][]byte{}}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContentLength})
@@ -61,10 +61,10 @@ func New(o siem.Options) (*Simulator, error) {
 	return s, nil
 }
 
-// Name is "elastic".
+// Name implements siem.Simulator.
 func (s *Simulator) Name() string { return "elastic" }
 
-// Settings is the base URL and the CA to trust.
+// Settings implements siem.Simulator: the base URL and the CA.
 func (s *Simulator) Settings() map[string]string {
 	if s.Options().Plain {
 		return map[string]string{"ELASTIC_URL": s.URL(), "SIEM_ALLOW_HTTP": "true"}
@@ -72,14 +72,14 @@ func (s *Simulator) Settings() map[string]string {
 	return map[string]string{"ELASTIC_URL": s.URL(), "ELASTIC_TLS_CA_BUNDLE": s.CA()}
 }
 
-// Secret is the API key, encoded as Kibana shows it.
+// Secret implements siem.Simulator: the API key, encoded as Kibana shows it.
 func (s *Simulator) Secret() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return map[string]string{"ELASTIC_API_KEY": base64.StdEncoding.EncodeToString([]byte(s.key.id + ":" + s.key.key))}
 }
 
-// Rotate invalidates the API key and makes another.
+// Rotate implements siem.Simulator.
 func (s *Simulator) Rotate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -113,14 +113,14 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	return text(http.StatusBadRequest, fmt.Sprintf("no handler found for uri [%s] and method [%s]", r.RequestURI, r.Method))
 }
 
-// authorize looks at the API key and says what is wrong with it.
+// authorize returns the problem with the API key, "" if it is valid.
 func (s *Simulator) authorize(r *siem.Request) string {
 	header := r.Header.Get("Authorization")
 	if header == "" {
 		return fmt.Sprintf("missing authentication credentials for REST request [%s]", r.RequestURI)
 	}
 	scheme, encoded, _ := strings.Cut(header, " ")
-	ok := strings.EqualFold(scheme, "ApiKey") // the case of a scheme does not matter (RFC 9110, 11.1)
+	ok := strings.EqualFold(scheme, "ApiKey") // schemes are case-insensitive (RFC 9110, 11.1)
 	pair, err := base64.StdEncoding.DecodeString(encoded)
 	id, key, colon := strings.Cut(string(pair), ":")
 	if !ok || err != nil || !colon {
@@ -137,7 +137,7 @@ func (s *Simulator) authorize(r *siem.Request) string {
 	return fmt.Sprintf("unable to authenticate with provided credentials and anonymous access is not allowed for REST request [%s]", r.RequestURI)
 }
 
-// writable tells whether the API key may write to the index.
+// writable reports whether the API key may write to the index.
 func writable(index string) bool {
 	return strings.HasPrefix(index, "arbitex") || strings.HasPrefix(index, "logs-")
 }
@@ -168,10 +168,10 @@ func (s *Simulator) hasPrivileges(r *siem.Request) siem.Answer {
 	return success(map[string]any{"username": "arbitex", "has_all_requested": all, "cluster": map[string]any{}, "index": indices, "application": map[string]any{}}, r)
 }
 
-// problem is what Elasticsearch says of a request that it could not even read.
+// problem returns the response to a request whose body cannot be read.
 func problem(r *siem.Request) (siem.Answer, bool) {
 	switch {
-	case errors.Is(r.Problem, siem.ErrTooLarge): // the HTTP layer's answer has no body
+	case errors.Is(r.Problem, siem.ErrTooLarge): // the response of the HTTP layer has no body
 		return siem.Answer{Status: http.StatusRequestEntityTooLarge, Detail: r.Problem.Error()}, true
 	case errors.Is(r.Problem, siem.ErrEncoding):
 		return failure(http.StatusBadRequest, "illegal_argument_exception", r.Problem.Error()), true

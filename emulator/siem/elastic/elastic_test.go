@@ -345,3 +345,44 @@ func TestTimeInMicroseconds(t *testing.T) {
 		t.Errorf("accepted %+v, violations %q", accepted, c.Stats().Violations)
 	}
 }
+
+// TestLimitsOfTheIndex: an index without room for more fields, or on a full disk, refuses every document.
+func TestLimitsOfTheIndex(t *testing.T) {
+	c := newCluster(t)
+	c.Inject(siem.Fault{Kind: siem.Product, Code: "total fields", Name: "f"})
+	_, text := c.do(http.MethodPost, "/_bulk", index("a")+"\n")
+	if !strings.Contains(text, `"caused_by":{"reason":"Limit of total fields [1000] has been exceeded`) || !strings.Contains(text, `"status":400`) {
+		t.Errorf("total fields: %s", text)
+	}
+	c.Inject(siem.Fault{Kind: siem.Heal, Name: "f"})
+	c.Inject(siem.Fault{Kind: siem.Product, Code: "flood stage"})
+	if got := c.bulk(index("a")); got != "429 cluster_block_exception" {
+		t.Errorf("flood stage: %s", got)
+	}
+}
+
+// TestResultTellsAnUpdate: a document that is stored again is an update.
+func TestResultTellsAnUpdate(t *testing.T) {
+	c := newCluster(t)
+	for _, want := range []string{`"result":"created"`, `"result":"updated"`} {
+		if _, text := c.do(http.MethodPost, "/_bulk", index("a")+"\n"); !strings.Contains(text, want) {
+			t.Errorf("%s, want %s", text, want)
+		}
+	}
+}
+
+// TestIDsContainTheContent: the contract's _id is the event's id and the start of its content hash.
+func TestIDsContainTheContent(t *testing.T) {
+	c := newCluster(t)
+	event := `{"time":1741824000123,"metadata":{"uid":"u"}}`
+	hash := siem.ContentHash([]byte(event))
+	for _, id := range []string{"u-" + hash[:16], "u-" + hash[1:17]} {
+		c.bulk(action("index", "arbitex-audit", id), `{"@timestamp":"2025-03-13T00:00:00.123Z",`+event[1:])
+		if wrong := id != "u-"+hash[:16]; wrong != (len(c.Stats().Violations) > 0) {
+			t.Errorf("_id %s: violations %q", id, c.Stats().Violations)
+		}
+	}
+	if id := c.Accepted()[0].ID; id != "u" {
+		t.Errorf("the event's id is %q", id)
+	}
+}

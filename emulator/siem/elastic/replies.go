@@ -15,7 +15,7 @@ func header() map[string]string {
 	return map[string]string{"Content-Type": "application/json", "X-Elastic-Product": "Elasticsearch"}
 }
 
-// success answers 200 with what the request's filter_path lets pass.
+// success returns a 200 with the keys that the request's filter_path selects.
 func success(body map[string]any, r *siem.Request) siem.Answer {
 	query := r.URL.Query()
 	var out any = body
@@ -43,7 +43,7 @@ func pretty(text []byte) []byte {
 	return append(bytes.ReplaceAll(out.Bytes(), []byte(`": `), []byte(`" : `)), '\n')
 }
 
-// filter keeps what one of the paths leads to. Arrays count for nothing in a path: each of their elements is filtered.
+// filter returns the values that the paths select. A path skips arrays: it applies to each of their elements.
 func filter(v any, paths [][]string) (kept any, some bool) {
 	for _, p := range paths {
 		if len(p) == 0 {
@@ -77,7 +77,7 @@ func filter(v any, paths [][]string) (kept any, some bool) {
 	return nil, false
 }
 
-// failure refuses a request as a whole.
+// failure returns the refusal of a whole request.
 func failure(status int, kind, reason string) siem.Answer {
 	cause := map[string]any{"type": kind, "reason": reason}
 	body, _ := json.Marshal(map[string]any{
@@ -88,23 +88,32 @@ func failure(status int, kind, reason string) siem.Answer {
 	}
 }
 
-// text refuses a request as the REST layer does.
+// text returns a refusal of the REST layer.
 func text(status int, reason string) siem.Answer {
 	body, _ := json.Marshal(map[string]any{"error": reason, "status": status})
 	return siem.Answer{Status: status, Header: header(), Body: string(body), Detail: reason}
 }
 
-// refusal is what is wrong with an item; the zero value is nothing.
+// refusal is the error of an item; the zero value is none.
 type refusal struct {
 	status       int
 	kind, reason string
+	cause        string // error.caused_by.reason
 }
 
-// item is one element of the answer's items.
+func refuse(status int, kind, format string, args ...any) refusal {
+	return refusal{status: status, kind: kind, reason: fmt.Sprintf(format, args...)}
+}
+
+// item returns an element of the response's items.
 func item(a action, status int, result, failureStore string, why refusal) map[string]any {
 	body := map[string]any{"_index": a.index, "_id": a.id, "status": status}
 	if why.status != 0 {
-		body["error"] = map[string]any{"type": why.kind, "reason": why.reason}
+		cause := map[string]any{"type": why.kind, "reason": why.reason}
+		if why.cause != "" {
+			cause["caused_by"] = map[string]any{"type": "illegal_argument_exception", "reason": why.cause}
+		}
+		body["error"] = cause
 	} else {
 		body["_version"], body["result"], body["_seq_no"], body["_primary_term"] = 1, result, 0, 1
 		body["_shards"] = map[string]any{"total": 2, "successful": 1, "failed": 0}

@@ -1,26 +1,28 @@
-// Package ocsf reads from an event what the connectors put into columns, for simulators to compare. It uses encoding/json
-// and shares no code with the connectors, so that a connector and its judge cannot share a mistake.
+// Package ocsf reads the fields of an event that the connectors put into columns, for simulators to compare. It uses
+// encoding/json and shares no code with the connectors, so that both cannot have the same mistake.
 package ocsf
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// Event is what the connectors read. A nil pointer is an absent field; lists are never nil.
+// Event holds the fields. A nil pointer is an absent field; lists are never nil.
 type Event struct {
 	Time            int64 // Unix milliseconds
 	Class, Severity int64
 
-	UserID, UserEmail, RequestID, Operation, ModelID, PolicyAction *string
-	Groups, DLPLabels                                              []string
-	TokensInput, TokensOutput                                      *int64
+	UserID, UserEmail, RequestID, Operation, ModelID, PolicyAction, SourceAddress *string
+	Groups, DLPLabels                                                             []string
+	TokensInput, TokensOutput                                                     *int64
 }
 
-// Read reads an event. A field of the wrong type counts as absent; only an event without a time is an error.
+// Read reads an event. A field of the wrong type counts as absent. Only an event without a time is an error.
 func Read(raw []byte) (Event, error) {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
@@ -28,7 +30,7 @@ func Read(raw []byte) (Event, error) {
 	if err := decoder.Decode(&top); err != nil {
 		return Event{}, fmt.Errorf("reading an event: %w", err)
 	}
-	at := integer(find(top, "time"))
+	at := integer(top["time"])
 	if at == nil {
 		return Event{}, fmt.Errorf("reading an event: no time")
 	}
@@ -36,29 +38,34 @@ func Read(raw []byte) (Event, error) {
 		Time: milliseconds(*at), Class: orZero(integer(top["class_uid"])), Severity: orZero(integer(top["severity_id"])),
 		UserID: text(find(top, "actor", "user", "uid")), UserEmail: text(find(top, "actor", "user", "email_addr")),
 		RequestID: text(find(top, "api", "request", "uid")), Operation: text(find(top, "api", "operation")),
-		ModelID: text(find(top, "unmapped", "model_id")), PolicyAction: text(find(top, "unmapped", "policy_action")),
-		DLPLabels:   texts(find(top, "unmapped", "dlp_labels")),
-		TokensInput: integer(find(top, "unmapped", "tokens_input")), TokensOutput: integer(find(top, "unmapped", "tokens_output")),
+		PolicyAction: text(find(top, "unmapped", "policy_action")), DLPLabels: texts(find(top, "unmapped", "dlp_labels")),
+		SourceAddress: text(find(top, "src_endpoint", "ip")),
+		ModelID:       cmp.Or(text(find(top, "unmapped", "model_id")), text(find(top, "ai_model", "name"))),
+		TokensInput:   cmp.Or(integer(find(top, "unmapped", "tokens_input")), integer(find(top, "message_context", "prompt_tokens"))),
+		TokensOutput:  cmp.Or(integer(find(top, "unmapped", "tokens_output")), integer(find(top, "message_context", "completion_tokens"))),
 	}
-	if e.Operation == nil {
-		e.Operation = text(top["activity_name"])
-	}
+	e.Operation = cmp.Or(e.Operation, text(top["activity_name"]))
 	if e.Groups = groups(find(top, "actor", "user", "groups")); len(e.Groups) == 0 {
 		e.Groups = texts(find(top, "unmapped", "group_ids"))
 	}
 	return e, nil
 }
 
-// milliseconds takes a time beyond the year 9999 for micro- or nanoseconds.
+// milliseconds converts a time whose magnitude, for the years 1990 to 2100, can only be seconds, micro- or nanoseconds.
 func milliseconds(n int64) int64 {
-	const year9999 = 253402300799999
-	for n > year9999 {
-		n /= 1000
+	const from, to = 631152000, 4102444800 // 1990 and 2100, in seconds
+	switch {
+	case from <= n && n < to:
+		return n * 1000
+	case from*1e6 <= n && n < to*1e6:
+		return n / 1000
+	case from*1e9 <= n && n < to*1e9:
+		return n / 1e6
 	}
 	return n
 }
 
-// ISO is the event's time as ISO 8601 in UTC with milliseconds.
+// ISO returns the event's time as ISO 8601 in UTC with milliseconds.
 func (e *Event) ISO() string { return time.UnixMilli(e.Time).UTC().Format("2006-01-02T15:04:05.000Z") }
 
 func find(v any, path ...string) any {
@@ -84,11 +91,31 @@ func integer(v any) *int64 {
 	if !ok {
 		return nil
 	}
-	n, err := strconv.ParseInt(number.String(), 10, 64)
+	digits, fraction, _ := strings.Cut(number.String(), ".")
+	if strings.Trim(fraction, "0") != "" {
+		return nil
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil {
 		return nil
 	}
 	return &n
+}
+
+// Value returns a text as encoding/json decodes a column: nil for an absent field.
+func Value(s *string) any {
+	if s == nil {
+		return nil
+	}
+	return *s
+}
+
+// Number returns a number as encoding/json decodes a column with UseNumber: nil for an absent field.
+func Number(n *int64) any {
+	if n == nil {
+		return nil
+	}
+	return json.Number(strconv.FormatInt(*n, 10))
 }
 
 func orZero(n *int64) int64 {

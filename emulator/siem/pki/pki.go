@@ -1,5 +1,5 @@
-// Package pki makes the certificates of the local system: an authority that lives as long as the process, and server and
-// client certificates signed by it. Nothing here is fit for anything but tests and demonstrations.
+// Package pki creates the certificates of the emulator: an authority that exists as long as the process, and server and client
+// certificates signed by it. They are only for tests and demonstrations.
 package pki
 
 import (
@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// lifetime is long enough for a demo left running over a weekend.
+// lifetime is longer than any run of the demo.
 const lifetime = 7 * 24 * time.Hour
 
 // Authority is a certificate authority.
@@ -27,16 +27,16 @@ type Authority struct {
 	pem         string
 }
 
-// Certificate is a certificate with its key, in both forms.
+// Certificate is a certificate with its key, for crypto/tls and as PEM.
 type Certificate struct {
 	TLS     tls.Certificate
 	CertPEM string
 	KeyPEM  string
-	// Serial identifies it, for a server that revokes certificates.
+	// Serial identifies the certificate for revocation.
 	Serial *big.Int
 }
 
-// New makes an authority of that common name.
+// New creates an authority with that common name.
 func New(name string) (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -59,10 +59,10 @@ func New(name string) (*Authority, error) {
 	return &Authority{certificate: certificate, key: key, pem: encode("CERTIFICATE", der)}, nil
 }
 
-// PEM is the authority's certificate.
+// PEM returns the authority's certificate.
 func (a *Authority) PEM() string { return a.pem }
 
-// Pool holds the authority's certificate alone.
+// Pool returns a pool that contains only the authority's certificate.
 func (a *Authority) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.certificate)
@@ -77,12 +77,12 @@ func (a *Authority) WriteFile(path string) error {
 	return nil
 }
 
-// Server makes a certificate for a server of those names and addresses.
+// Server creates a certificate for a server with those names and addresses.
 func (a *Authority) Server(names ...string) (Certificate, error) {
 	return a.issue(x509.ExtKeyUsageServerAuth, names)
 }
 
-// Client makes a certificate for a client of that name.
+// Client creates a certificate for a client with that name.
 func (a *Authority) Client(name string) (Certificate, error) {
 	return a.issue(x509.ExtKeyUsageClientAuth, []string{name})
 }

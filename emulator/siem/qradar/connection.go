@@ -12,15 +12,15 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// connection is one sender.
+// connection is the connection of one sender.
 type connection struct {
 	net.Conn // raw, or TLS over it
 
 	source *Simulator
 	raw    *net.TCPConn
-	rest   []byte // read, and not yet a whole message
+	rest   []byte // read, but not a whole message yet
 
-	fault  siem.Fault // that met the connection when it was accepted
+	fault  siem.Fault // that applied when the connection was accepted
 	faulty bool
 
 	mu      sync.Mutex
@@ -33,7 +33,7 @@ func (c *connection) serve() {
 		c.source.mu.Lock()
 		delete(c.source.conns, c)
 		c.source.mu.Unlock()
-		_ = c.raw.Close() // its end is all that matters
+		_ = c.raw.Close()
 	}()
 	fault, faulty := c.fault, c.faulty
 	if faulty && (fault.Kind == siem.Status || fault.Kind == siem.CloseBefore) {
@@ -49,12 +49,12 @@ func (c *connection) serve() {
 		n, err := c.Read(b)
 		if err != nil {
 			if len(c.rest) > 0 {
-				c.source.Refuse("cut off", "the connection ended in the midst of a message")
+				c.source.Refuse("cut off", "the connection ended within a message")
 			}
 			return
 		}
 		if !first {
-			fault, faulty = c.source.strike()
+			fault, faulty = c.source.next()
 		}
 		if faulty && !c.suffer(fault) {
 			return
@@ -68,7 +68,7 @@ func (c *connection) serve() {
 	}
 }
 
-// suffer applies a fault to what was just read, and tells whether it is still to be taken.
+// suffer applies a fault to the data that was read, and reports whether the data is still to be processed.
 func (c *connection) suffer(f siem.Fault) bool {
 	switch f.Kind {
 	case siem.CloseDuring, siem.CloseAfter:
@@ -89,34 +89,34 @@ func (c *connection) suffer(f siem.Fault) bool {
 		for _, err := c.Write(make([]byte, 1<<10)); err == nil; _, err = c.Write(make([]byte, 1<<10)) {
 		}
 		return false
-	case siem.Status, siem.CloseBefore: // came into force since the connection was made
+	case siem.Status, siem.CloseBefore: // injected after the connection was made
 		c.source.Refuse(f.Kind.String(), "")
 		c.hangUp()
 	}
 	return true
 }
 
-// hangUp stops sending, so that the peer sees a close, while serve reads on: what the peer's kernel was told to be
-// taken is taken.
+// hangUp closes the connection for sending, so that the peer sees a close. serve continues to read, because the peer's kernel
+// has the acknowledgement for this data.
 func (c *connection) hangUp() {
 	c.mu.Lock()
 	secured := c.secured
 	c.mu.Unlock()
 	c.hanging.Do(func() {
 		if secured != nil {
-			_ = secured.CloseWrite() // the peer may have gone already
+			_ = secured.CloseWrite() // the peer may have closed
 		}
 		_ = c.raw.CloseWrite()
-		_ = c.raw.SetReadDeadline(time.Now().Add(handshakeTimeout)) // for a peer that does not care
+		_ = c.raw.SetReadDeadline(time.Now().Add(handshakeTimeout)) // for a peer that does not close
 	})
 }
 
 func (c *connection) reset() {
 	_ = c.raw.SetLinger(0)
-	_ = c.raw.Close() // its end is all that matters
+	_ = c.raw.Close()
 }
 
-// frames takes the whole messages of what was read so far, and tells whether there can be more.
+// frames processes the complete messages, and reports whether more can follow.
 func (c *connection) frames(b []byte) bool {
 	c.rest = append(c.rest, b...)
 	cut := cutLine
@@ -125,7 +125,7 @@ func (c *connection) frames(b []byte) bool {
 	}
 	for {
 		message, rest, err := cut(c.rest)
-		if err == errShort { //nolint:errorlint // the cutters' own, never wrapped
+		if err == errShort { //nolint:errorlint // never wrapped
 			c.rest = bytes.Clone(c.rest)
 			return true
 		}
@@ -139,12 +139,12 @@ func (c *connection) frames(b []byte) bool {
 }
 
 var (
-	errShort     = errors.New("the message goes on")
-	errNoLength  = errors.New("no length stands before a message")
-	errNoNewline = errors.New("a line goes on and on")
+	errShort     = errors.New("the message is incomplete")
+	errNoLength  = errors.New("no length before a message")
+	errNoNewline = errors.New("a line without an end")
 )
 
-// maxLine is what a receiver waits for a newline.
+// maxLine is the length after which a receiver stops waiting for a newline.
 const maxLine = 1 << 20
 
 func cutLine(b []byte) (message, rest []byte, err error) {
@@ -158,7 +158,7 @@ func cutLine(b []byte) (message, rest []byte, err error) {
 	return nil, nil, errShort
 }
 
-// cutCounted cuts at the length that stands before a message.
+// cutCounted returns a message preceded by its length (RFC 6587).
 func cutCounted(b []byte) (message, rest []byte, err error) {
 	const mostDigits = 8
 	digits, after, ok := bytes.Cut(b, []byte(" "))

@@ -9,11 +9,11 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// hostname is the log source identifier: QRadar finds a message's log source by the header's HOSTNAME, and files what it
-// does not know under "SIM Generic". https://www.ibm.com/docs/en/qsip/7.6.0?topic=options-multiple-log-sources-over-tls-syslog
+// hostname is the log source identifier. QRadar assigns a message to a log source by the HOSTNAME of its header, and messages
+// with an unknown one to "SIM Generic". https://www.ibm.com/docs/en/qsip/7.6.0?topic=options-multiple-log-sources-over-tls-syslog
 const hostname = "platform.arbitex.ai"
 
-// take takes one message, or notes why QRadar would not make an event of it.
+// take accepts a message, or records why QRadar would not create an event from it.
 func (s *Simulator) take(message []byte) {
 	s.Arrived(int64(len(message)))
 	if len(message) > s.source.Payload {
@@ -26,7 +26,7 @@ func (s *Simulator) take(message []byte) {
 		return
 	}
 	if m.Hostname != hostname {
-		s.Violate("HOSTNAME %q is no log source", m.Hostname)
+		s.Violate("HOSTNAME %q is not a log source", m.Hostname)
 		return
 	}
 	s.judge(m)
@@ -41,7 +41,7 @@ func (s *Simulator) take(message []byte) {
 	s.Accept(siem.Accepted{ID: identity(m), Fields: fields, Truncated: truncated == "1"})
 }
 
-// identity is the event id where the keys carry it, else what comes nearest: the request id and the time.
+// identity returns the event id if the keys contain it, else the request id and the time.
 func identity(m *Message) string {
 	if id, ok := m.Value("externalId"); ok {
 		return id
@@ -50,26 +50,26 @@ func identity(m *Message) string {
 	return m.MsgID + " " + rt
 }
 
-// The keys in their order. Those marked may be missing.
+// The keys in their order. A question mark marks an optional key.
 var (
 	pageOrder = []string{
 		"rt", "suser?", "duid?", "act?", "model?", "tokenIn?", "tokenOut?",
-		"cs1Label", "cs1", "cs2Label", "cs2", "cs3Label", "cs3", "truncated?",
+		"cs1Label", "cs1", "cs2Label", "cs2", "cs3Label", "cs3", "src?", "truncated?",
 	}
 	standardOrder = []string{
 		"rt", "externalId", "suser?", "suid?", "act?", "cs4Label?", "cs4?", "cn1Label?", "cn1?", "cn2Label?", "cn2?",
-		"cs1Label", "cs1", "cs2Label", "cs2", "cs3Label", "cs3", "truncated?",
+		"cs1Label", "cs1", "cs2Label", "cs2", "cs3Label", "cs3", "src?", "truncated?",
 	}
 )
 
-// severities are the contract's pairs of CEF and syslog severity.
+// severities maps a CEF severity to the syslog severities of the contract.
 var severities = map[int][]int{0: {6}, 3: {6}, 4: {5}, 6: {4}, 8: {3}, 9: {2}, 10: {1}, 5: {6}}
 
-// judge notes what QRadar takes and the contract forbids.
+// judge records violations of the contract that QRadar accepts.
 func (s *Simulator) judge(m *Message) {
 	const local0 = 16
 	if m.PRI/8 != local0 || !slices.Contains(severities[m.Severity], m.PRI%8) {
-		s.Violate("PRI %d does not fit CEF severity %d", m.PRI, m.Severity)
+		s.Violate("PRI %d does not match CEF severity %d", m.PRI, m.Severity)
 	}
 	if m.ProcID != "-" {
 		s.Violate("PROCID %q", m.ProcID)
@@ -89,14 +89,14 @@ func (s *Simulator) judge(m *Message) {
 			s.Violate("%sLabel is %q", key, got)
 		}
 	}
-	for _, key := range []string{"suser", "suid", "duid", "act", "model", "cs4", "tokenIn", "tokenOut", "cn1", "cn2"} {
+	for _, key := range []string{"suser", "suid", "duid", "act", "model", "cs4", "tokenIn", "tokenOut", "cn1", "cn2", "src"} {
 		if v, ok := m.Value(key); ok && v == "" {
-			s.Violate("%s is there without a value", key)
+			s.Violate("%s has no value", key)
 		}
 	}
 }
 
-// follows tells whether keys are those of order, in that order.
+// follows reports whether keys are those of order, in that order.
 func follows(keys, order []string) bool {
 	for _, want := range order {
 		name, optional := strings.CutSuffix(want, "?")

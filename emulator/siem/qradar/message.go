@@ -10,11 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// Message is one parsed message.
+// Message is a parsed message.
 type Message struct {
 	PRI                               int
 	Time                              time.Time
-	Hostname, AppName, ProcID, MsgID  string // "-" where there is none
+	Hostname, AppName, ProcID, MsgID  string // "-" if absent
 	Vendor, Product, Version, ClassID string // of the CEF header, unescaped
 	Name                              string
 	Severity                          int
@@ -24,7 +24,7 @@ type Message struct {
 // Field is one key of the extension with its unescaped value.
 type Field struct{ Key, Value string }
 
-// Value returns a key's value, and whether it is there.
+// Value returns the value of a key, and whether the key exists.
 func (m *Message) Value(key string) (string, bool) {
 	for _, f := range m.Extension {
 		if f.Key == key {
@@ -34,7 +34,7 @@ func (m *Message) Value(key string) (string, bool) {
 	return "", false
 }
 
-// Keys lists the keys in their order.
+// Keys returns the keys in their order.
 func (m *Message) Keys() []string {
 	keys := make([]string, len(m.Extension))
 	for i, f := range m.Extension {
@@ -43,18 +43,19 @@ func (m *Message) Keys() []string {
 	return keys
 }
 
-// header is RFC 5424's: PRI, VERSION, TIMESTAMP, HOSTNAME, APP-NAME, PROCID, MSGID and STRUCTURED-DATA, of which ours has none.
-var header = regexp.MustCompile(`^<(0|[1-9][0-9]{0,2})>1 ([0-9T:.+Z-]+) ([!-~]{1,255}) ([!-~]{1,48}) ([!-~]{1,128}) ([!-~]{1,32}) - `)
+// header is the header of RFC 5424 (PRI, VERSION, TIMESTAMP, HOSTNAME, APP-NAME, PROCID, MSGID) without STRUCTURED-DATA. The
+// contract limits the characters of MSGID, because receivers look for the first "CEF:" of a line.
+var header = regexp.MustCompile(`^<(0|[1-9][0-9]{0,2})>1 ([0-9T:.+Z-]+) ([!-~]{1,255}) ([!-~]{1,48}) ([!-~]{1,128}) ([A-Za-z0-9._-]{1,32}) - `)
 
 // timestamp is RFC 5424's subset of RFC 3339: T and Z in upper case, at most six decimals, no leap second.
 var timestamp = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$`)
 
-// Parse parses a message, strictly: what it takes, any parser of RFC 5424 and CEF reads alike.
+// Parse parses a message. It accepts only what every parser of RFC 5424 and CEF interprets in the same way.
 func Parse(message []byte) (*Message, error) {
 	text := string(message)
 	part := header.FindStringSubmatch(text)
 	if part == nil {
-		return nil, errors.New("no RFC 5424 header")
+		return nil, errors.New("no valid RFC 5424 header")
 	}
 	m := &Message{Hostname: part[3], AppName: part[4], ProcID: part[5], MsgID: part[6]}
 	if m.PRI, _ = strconv.Atoi(part[1]); m.PRI > 191 {
@@ -70,7 +71,7 @@ func Parse(message []byte) (*Message, error) {
 	return m, m.parseCEF(text[len(part[0]):])
 }
 
-// lineEnds are the characters that some parser takes for the end of a line, and the other controls.
+// lineEnds reports whether r is a control character, or ends a line for some parsers.
 func lineEnds(r rune) bool {
 	return r < ' ' || 0x7f <= r && r < 0xa0 || r == 0x2028 || r == 0x2029
 }
@@ -105,7 +106,7 @@ func (m *Message) parseCEF(text string) error {
 	return err
 }
 
-// headerField reads up to the next pipe that is not escaped.
+// headerField returns the text before the next pipe that is not escaped.
 func headerField(text string) (field, rest string, err error) {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
@@ -122,13 +123,13 @@ func headerField(text string) (field, rest string, err error) {
 	return "", "", errors.New("the CEF header ends early")
 }
 
-// extension reads key=value pairs. Every equals sign that is not escaped ends a key, and before every key but the first
-// stands one blank; whatever is between is the value before.
+// extension parses key=value pairs. An equals sign that is not escaped ends a key. A blank precedes every key except the first;
+// the text before the blank is the value of the previous key.
 func extension(text string) ([]Field, error) {
 	var fields []Field
 	seen := map[string]bool{}
 	equals := unescapedEquals(text)
-	start := 0 // of the value that is being read
+	start := 0 // of the current value
 	for n, at := range equals {
 		from := at
 		for from > start && isKey(text[from-1]) {
@@ -174,7 +175,7 @@ func isKey(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || b == '_'
 }
 
-// setValue gives the last of fields its value.
+// setValue sets the value of the last field.
 func setValue(fields []Field, raw string) error {
 	f := &fields[len(fields)-1]
 	var b strings.Builder

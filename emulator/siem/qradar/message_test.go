@@ -48,6 +48,7 @@ func TestParseRefuses(t *testing.T) {
 		"long HOSTNAME":           {"platform", strings.Repeat("p", 250)},
 		"long APP-NAME":           {"ArbitexPlatform -", strings.Repeat("p", 49) + " -"},
 		"long MSGID":              {"req_xyz", strings.Repeat("r", 33)},
+		"MSGID with a colon":      {"req_xyz", "CEF:0"},
 		"MSGID not ASCII":         {"req_xyz", "réq"},
 		"structured data":         {"- CEF", `[a b="c"] CEF`},
 		"a byte order mark":       {"CEF:0", "\ufeffCEF:0"},

@@ -1,17 +1,18 @@
 // Package qradar simulates a log source of IBM QRadar: a syslog listener for CEF over UDP, TCP, TLS, or TLS with client
-// certificates, which is what [New] starts.
+// certificates, which [New] starts.
 //
-// Syslog answers nothing, so there is little to refuse: a client certificate, and connections. What QRadar would store as an
-// unknown event (no valid header, no CEF, another host's name, a payload beyond its limit) is a violation and not accepted.
+// Syslog has no responses: the simulator can only refuse a client certificate or a connection. A message that QRadar would store
+// as an unknown event (an invalid header, no CEF, an unknown host name, a payload beyond the limit) is a violation and is not
+// accepted.
 //
-// Faults, of which one comes to bear on a new connection and one on each read of it:
-//   - Status and CloseBefore are a collector that is down: connections are reset before they say anything. Injecting one
-//     also hangs up on those that stand, in good order: it stops sending, and reads on until the peer has gone.
-//   - AcceptClose takes what it has read, then hangs up in the same way.
-//   - AcceptHang stops reading until healed, and reads on then.
-//   - CloseDuring and CloseAfter throw away what was read and reset. A peer's kernel had taken it: this is the loss that no
-//     sender of syslog can see in every case, so do not expect an account to add up.
-//   - Slow waits before it reads; Endless talks without end. Poison does nothing: QRadar refuses no event.
+// One fault applies to a new connection, and one to each read:
+//   - Status and CloseBefore reset new connections, as a collector that is down. Injecting one also closes the existing
+//     connections: the simulator stops sending, and reads until the peer has closed.
+//   - AcceptClose accepts what was read, then closes in the same way.
+//   - AcceptHang stops reading until healed.
+//   - CloseDuring and CloseAfter discard what was read and reset. The peer's kernel had the acknowledgement: a syslog sender
+//     cannot always detect this loss.
+//   - Slow waits before it reads. Endless sends data without end. Poison has no effect: QRadar refuses no event.
 package qradar
 
 import (
@@ -33,13 +34,13 @@ import (
 
 var _ siem.Simulator = (*Simulator)(nil)
 
-// Source is what an administrator sets for a log source.
+// Source is the configuration of a log source.
 type Source struct {
 	Protocol string // "udp", "tcp" or "tls"
-	Mutual   bool   // tls: client certificates are demanded
+	Mutual   bool   // tls: client certificates are required
 	Octets   bool   // tcp and tls: octet counting, else newlines
-	Page     bool   // keys of the platform's page, else CEF's own
-	Payload  int    // most bytes of a message; 0 = QRadar's defaults
+	Page     bool   // the keys of the platform's page, else CEF's standard keys
+	Payload  int    // limit of a message in bytes; 0: QRadar's defaults
 }
 
 // Simulator is a log source.
@@ -61,7 +62,7 @@ type Simulator struct {
 	wg     sync.WaitGroup
 }
 
-// New starts a log source for TLS with client certificates, newlines and CEF's own keys; with Options.Plain for TCP.
+// New starts a log source for TLS with client certificates, newlines and CEF's standard keys; with Options.Plain for TCP.
 func New(o siem.Options) (*Simulator, error) {
 	if o.Plain {
 		return Start(o, Source{Protocol: "tcp"})
@@ -134,10 +135,10 @@ func (s *Simulator) listen() (err error) {
 	return nil
 }
 
-// Name is "qradar".
+// Name implements siem.Simulator.
 func (s *Simulator) Name() string { return "qradar" }
 
-// Settings is the address, the protocol, and the CA to trust.
+// Settings implements siem.Simulator: the address, the protocol and the CA.
 func (s *Simulator) Settings() map[string]string {
 	var address net.Addr
 	if s.datagram != nil {
@@ -159,7 +160,7 @@ func (s *Simulator) Settings() map[string]string {
 	return settings
 }
 
-// Secret is the client certificate and its key.
+// Secret implements siem.Simulator: the client certificate and its key.
 func (s *Simulator) Secret() map[string]string {
 	if !s.source.Mutual {
 		return map[string]string{}
@@ -169,10 +170,10 @@ func (s *Simulator) Secret() map[string]string {
 	return map[string]string{"QRADAR_TLS_CLIENT_CERT": s.client.CertPEM, "QRADAR_TLS_CLIENT_KEY": s.client.KeyPEM}
 }
 
-// Rotate makes a new client certificate, refuses the old one from now on, and hangs up on who came with it.
+// Rotate implements siem.Simulator. It closes the connections of the old client certificate.
 func (s *Simulator) Rotate() {
 	client, err := s.ca.Client("arbitex")
-	if err != nil { // no randomness: nothing works any more
+	if err != nil { // no randomness
 		return
 	}
 	s.mu.Lock()
@@ -181,7 +182,7 @@ func (s *Simulator) Rotate() {
 	s.hangUpAll()
 }
 
-// Inject adds a fault. A fault that takes the collector down hangs up on those who are connected.
+// Inject implements siem.Simulator. Status and CloseBefore close the existing connections.
 func (s *Simulator) Inject(f siem.Fault) {
 	s.Faults.Inject(f)
 	switch f.Kind {
@@ -197,14 +198,14 @@ func (s *Simulator) Inject(f siem.Fault) {
 	}
 }
 
-// heals returns what is closed when the faults are healed next, or the simulator is closed.
+// heals returns a channel that is closed by the next Heal, or by Close.
 func (s *Simulator) heals() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.healed
 }
 
-// hangUpAll has hung up on everybody when it returns.
+// hangUpAll closes the existing connections for sending.
 func (s *Simulator) hangUpAll() {
 	s.mu.Lock()
 	conns := slices.Collect(maps.Keys(s.conns))
@@ -239,12 +240,12 @@ func (s *Simulator) Close() error {
 	return err
 }
 
-// strike uses and returns the fault whose turn it is.
-func (s *Simulator) strike() (siem.Fault, bool) {
+// next uses and returns the next fault.
+func (s *Simulator) next() (siem.Fault, bool) {
 	if f, ok := s.Next(nil); ok {
 		return f, true
 	}
-	return s.Unanswered(nil)
+	return s.OfAccepted(nil)
 }
 
 func (s *Simulator) receive() {
@@ -254,7 +255,7 @@ func (s *Simulator) receive() {
 		if err != nil {
 			return
 		}
-		if _, faulty := s.strike(); faulty { // the network loses it
+		if _, faulty := s.next(); faulty { // the network loses the datagram
 			continue
 		}
 		s.take(b[:n])
@@ -268,7 +269,7 @@ func (s *Simulator) accept() {
 			return
 		}
 		c := &connection{source: s, raw: raw.(*net.TCPConn), Conn: raw}
-		c.fault, c.faulty = s.strike()
+		c.fault, c.faulty = s.next()
 		s.mu.Lock()
 		if s.closed {
 			s.mu.Unlock()
@@ -281,10 +282,10 @@ func (s *Simulator) accept() {
 	}
 }
 
-// handshakeTimeout ends a handshake that a client began and never finishes.
+// handshakeTimeout ends a handshake that the client does not complete.
 const handshakeTimeout = 10 * time.Second
 
-// secure makes the TLS handshake, and counts what came of it.
+// secure performs the TLS handshake, and counts its result.
 func (s *Simulator) secure(c *connection) bool {
 	secure := tls.Server(c.raw, s.tls)
 	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)

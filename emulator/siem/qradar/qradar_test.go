@@ -129,15 +129,15 @@ func TestAccepts(t *testing.T) {
 
 func TestViolations(t *testing.T) {
 	for name, text := range map[string]string{
-		"payload limit":  strings.Replace(good, "alice", strings.Repeat("a", 4096), 1),
-		"no RFC 5424":    fmt.Sprintf("%d %s", len(good), good), // octet counting where newlines are expected
-		"no log source":  strings.Replace(good, "platform.arbitex.ai", "10.0.0.1", 1),
-		"PRI":            strings.Replace(good, "<134>", "<133>", 1),
-		"PROCID":         strings.Replace(good, " - req", " 77 req", 1),
-		"not the same":   strings.Replace(good, "rt=1741824000123", "rt=1741824000124", 1),
-		"extension keys": strings.Replace(good, "suid=", "duid=", 1),
-		"cs2Label":       strings.Replace(good, "DlpLabels", "Labels", 1),
-		"without a":      strings.Replace(good, "act=allow", "act=", 1),
+		"payload limit":            strings.Replace(good, "alice", strings.Repeat("a", 4096), 1),
+		"no valid RFC 5424 header": fmt.Sprintf("%d %s", len(good), good), // octet counting where newlines are expected
+		"is not a log source":      strings.Replace(good, "platform.arbitex.ai", "10.0.0.1", 1),
+		"PRI":                      strings.Replace(good, "<134>", "<133>", 1),
+		"PROCID":                   strings.Replace(good, " - req", " 77 req", 1),
+		"not the same":             strings.Replace(good, "rt=1741824000123", "rt=1741824000124", 1),
+		"extension keys":           strings.Replace(good, "suid=", "duid=", 1),
+		"cs2Label":                 strings.Replace(good, "DlpLabels", "Labels", 1),
+		"has no value":             strings.Replace(good, "act=allow", "act=", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, Source{Protocol: "tcp"})

@@ -5,18 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// maxBatch is the platform's own bound on one delivery, in events.
-const maxBatch = 100
-
-// refuse is a refusal in the API's form.
+// refuse returns a refusal in the API's error format.
 func refuse(status int, code, text string) siem.Answer {
 	return siem.Answer{
 		Status: status, Header: map[string]string{"Content-Type": "application/json; charset=utf-8", "x-ms-error-code": code},
@@ -25,7 +20,7 @@ func refuse(status int, code, text string) siem.Answer {
 	}
 }
 
-// ingest answers a request with rows.
+// ingest responds to a request with rows.
 func (s *Simulator) ingest(r *siem.Request) siem.Answer {
 	if answer, ok := s.refuseRequest(r); ok {
 		return answer
@@ -36,15 +31,13 @@ func (s *Simulator) ingest(r *siem.Request) siem.Answer {
 		return refuse(http.StatusBadRequest, "InvalidPayload", "The request body is not a JSON array.")
 	}
 	if !bytes.Equal(r.Body, append(append([]byte("["), bytes.Join(raw(rows), []byte(","))...), ']')) {
-		s.Violate("the array's rows are not separated by one comma each")
+		s.Violate("the rows are not separated by one comma each")
 	}
-	if len(rows) > maxBatch {
-		s.Violate("more than %d events in a request", maxBatch)
-	}
+	s.CheckCount(len(rows))
 	events := make([]siem.Accepted, len(rows))
 	for i, row := range rows {
 		event, err := s.judge(row)
-		if err != nil { // one row and all: nothing is taken
+		if err != nil { // one refused row refuses the request
 			return refuse(http.StatusBadRequest, "InvalidPayload", fmt.Sprintf("The payload is malformed: %v.", err))
 		}
 		events[i] = event
@@ -61,7 +54,7 @@ func raw(rows []json.RawMessage) [][]byte {
 	return out
 }
 
-// refuseRequest refuses what the API refuses before it looks at rows, in its order.
+// refuseRequest returns a refusal for which the API does not read the rows, in the order of its checks.
 func (s *Simulator) refuseRequest(r *siem.Request) (siem.Answer, bool) {
 	rule, name, ok := split(r.URL.Path)
 	_, badToken := s.Product("InvalidToken")
@@ -104,15 +97,10 @@ func split(path string) (rule, stream string, ok bool) {
 	return parts[1], parts[3], true
 }
 
-// judgeRequest notes what the API lets pass and the contract does not, of the request as a whole.
+// judgeRequest records violations of the contract by the request as a whole.
 func (s *Simulator) judgeRequest(r *siem.Request) {
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
-		s.Violate("content type is %q, not application/json", r.Header.Get("Content-Type"))
-	}
-	if r.URL.Path != ingestPath || r.URL.RawQuery != "api-version=2023-01-01" {
+	s.CheckRequest(r, "application/json", "api-version=2023-01-01")
+	if r.URL.Path != ingestPath {
 		s.Violate("the url is %s", r.URL.RequestURI())
-	}
-	if !utf8.Valid(r.Body) {
-		s.Violate("the body is not utf-8")
 	}
 }

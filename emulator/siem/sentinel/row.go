@@ -13,18 +13,18 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
-// columns are those that the stream declares, in the page's order.
+// columns are the stream's columns, in the page's order.
 var columns = []string{
 	"TimeGenerated", "EventId", "UserId", "UserEmail", "Operation", "ModelId", "PolicyAction", "DlpLabels",
 	"TokensInput", "TokensOutput", "SeverityId", "RawOCSF",
 }
 
 var (
-	errNoObject = errors.New("a row is no object")
+	errNoObject = errors.New("a row is not an object")
 	errPoison   = errors.New("a row does not match the stream")
 )
 
-// judge decides on one row: the event to keep, or why the whole request is refused.
+// judge returns the event of a row, or the reason for refusing the whole request.
 func (s *Simulator) judge(row json.RawMessage) (siem.Accepted, error) {
 	decoder := json.NewDecoder(bytes.NewReader(row))
 	decoder.UseNumber()
@@ -55,24 +55,24 @@ func (s *Simulator) judge(row json.RawMessage) (siem.Accepted, error) {
 	return accepted, nil
 }
 
-// compare notes the columns that do not say what the event says.
+// compare records columns that differ from the event.
 func (s *Simulator) compare(values map[string]any, a siem.Accepted) {
 	event, err := ocsf.Read(a.Event)
 	if err != nil {
-		s.Violate("RawOCSF is no event: %v", err)
+		s.Violate("RawOCSF is not an event: %v", err)
 		return
 	}
 	if !siem.OneLine(a.Event) {
 		s.Violate("RawOCSF has line breaks")
 	}
 	want := map[string]any{"TimeGenerated": event.ISO()}
-	if !a.Truncated { // of an event that did not fit, the columns cannot be compared
+	if !a.Truncated { // the columns of a truncated event cannot be compared
 		labels, _ := json.Marshal(event.DLPLabels)
 		want = map[string]any{
-			"TimeGenerated": event.ISO(), "EventId": value(event.RequestID), "UserId": value(event.UserID), "UserEmail": value(event.UserEmail),
-			"Operation": value(event.Operation), "ModelId": value(event.ModelID), "PolicyAction": value(event.PolicyAction),
-			"DlpLabels": string(labels), "TokensInput": number(event.TokensInput), "TokensOutput": number(event.TokensOutput),
-			"SeverityId": number(&event.Severity),
+			"TimeGenerated": event.ISO(), "EventId": ocsf.Value(event.RequestID), "UserId": ocsf.Value(event.UserID), "UserEmail": ocsf.Value(event.UserEmail),
+			"Operation": ocsf.Value(event.Operation), "ModelId": ocsf.Value(event.ModelID), "PolicyAction": ocsf.Value(event.PolicyAction),
+			"DlpLabels": string(labels), "TokensInput": ocsf.Number(event.TokensInput), "TokensOutput": ocsf.Number(event.TokensOutput),
+			"SeverityId": ocsf.Number(&event.Severity),
 		}
 	}
 	for name, wanted := range want {
@@ -86,21 +86,7 @@ func (s *Simulator) compare(values map[string]any, a siem.Accepted) {
 	}
 }
 
-func value(s *string) any {
-	if s == nil {
-		return nil
-	}
-	return *s
-}
-
-func number(n *int64) any {
-	if n == nil {
-		return nil
-	}
-	return json.Number(fmt.Sprint(*n))
-}
-
-// normal writes a text that holds a JSON array of texts the way encoding/json does: escapes may be written in many ways.
+// normal rewrites a JSON array of texts as encoding/json does, because texts can be escaped in several ways.
 func normal(v any) any {
 	text, ok := v.(string)
 	var labels []string

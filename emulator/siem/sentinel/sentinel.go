@@ -1,10 +1,10 @@
-// Package sentinel simulates what a connector sees of Microsoft Sentinel: the token endpoint of Microsoft Entra ID and the
-// Logs Ingestion API of Azure Monitor, on one server.
+// Package sentinel simulates the two services of Microsoft Sentinel that a connector uses, on one server: the token endpoint of
+// Microsoft Entra ID and the Logs Ingestion API of Azure Monitor.
 //
-// The API judges a request as a whole: when one row is refused, no row is taken. What Azure would mangle without a word (a
-// value over 64 KB, a column the stream does not declare, a value of another type) is a violation. Product faults, by code:
-// "OperationFailed" (403, the role is missing), "InvalidToken" (401, the token is refused once it is found good),
-// "InvalidStream" (400) and "AADSTS7000222" (401 of the token endpoint, the client secret has expired).
+// The API accepts all rows of a request or none. Values that Azure changes silently (a value over 64 KB, a column that the
+// stream does not declare, a value of another type) are violations. Product faults: "OperationFailed" (403, the role is
+// missing), "InvalidToken" (401, although the token is valid), "InvalidStream" (400) and "AADSTS7000222" (401 of the token
+// endpoint, the client secret has expired).
 //
 // https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview
 package sentinel
@@ -25,7 +25,7 @@ const (
 	// maxContent is the API's limit on a request, both compressed and uncompressed.
 	maxContent = 1_048_576
 
-	// maxValue is what a column holds; Azure cuts the rest off.
+	// maxValue is the size of a column; Azure cuts longer values.
 	maxValue = 64 << 10
 
 	tenant   = "00000000-aaaa-4bbb-8ccc-0123456789ab"
@@ -45,6 +45,7 @@ var _ siem.Simulator = (*Simulator)(nil)
 // Simulator is a token endpoint and an ingestion endpoint.
 type Simulator struct {
 	*siem.Server
+	federated bool
 
 	mu      sync.Mutex
 	secret  string
@@ -53,9 +54,14 @@ type Simulator struct {
 	issued  int
 }
 
-// New starts one.
-func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{secret: newSecret(), tokens: map[string]time.Time{}}
+// New starts a simulator whose application has a client secret.
+func New(o siem.Options) (*Simulator, error) { return start(o, false) }
+
+// NewFederated starts a simulator whose application has no client secret, but a federated credential; see [Assertion].
+func NewFederated(o siem.Options) (*Simulator, error) { return start(o, true) }
+
+func start(o siem.Options, federated bool) (*Simulator, error) {
+	s := &Simulator{federated: federated, secret: newSecret(), tokens: map[string]time.Time{}}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContent, MaxWire: maxContent})
 	if err != nil {
 		return nil, fmt.Errorf("starting the sentinel simulator: %w", err)
@@ -64,29 +70,35 @@ func New(o siem.Options) (*Simulator, error) {
 	return s, nil
 }
 
-// Name is "sentinel".
+// Name implements siem.Simulator.
 func (s *Simulator) Name() string { return "sentinel" }
 
-// Settings is everything but the client secret. The connector has no setting for a CA, so SSL_CERT_FILE names it.
+// Settings implements siem.Simulator. The connector has no setting for a CA, so SSL_CERT_FILE contains it.
 func (s *Simulator) Settings() map[string]string {
 	settings := map[string]string{
 		"SENTINEL_TENANT_ID": tenant, "SENTINEL_CLIENT_ID": clientID,
 		"SENTINEL_DCR_ENDPOINT": s.URL(), "SENTINEL_DCR_RULE_ID": ruleID, "SENTINEL_DCR_STREAM_NAME": stream,
 		"SENTINEL_AUTHORITY_HOST": s.URL(),
 	}
+	if s.federated {
+		settings["SENTINEL_AUTH"] = "federated"
+	}
 	s.Trust(settings)
 	return settings
 }
 
-// Secret is the client secret.
+// Secret implements siem.Simulator: the client secret.
 func (s *Simulator) Secret() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.federated {
+		return map[string]string{}
+	}
 	return map[string]string{"SENTINEL_CLIENT_SECRET": s.secret}
 }
 
-// Rotate makes a new client secret. The old one gets no token any more, and the tokens it got are refused at once, as when
-// the application's sessions are revoked along with it.
+// Rotate implements siem.Simulator. Entra ID no longer issues tokens for the old secret, and the tokens that it has issued are
+// refused at once, as after the revocation of the application's sessions.
 func (s *Simulator) Rotate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,17 +107,17 @@ func (s *Simulator) Rotate() {
 	clear(s.tokens)
 }
 
-// Issued is how many tokens were given out.
+// Issued returns the number of issued tokens.
 func (s *Simulator) Issued() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.issued
 }
 
-// IsToken tells whether a request goes to the token endpoint; for a fault's On.
+// IsToken reports whether a request is for the token endpoint; for Fault.On.
 func IsToken(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/oauth2/v2.0/token") }
 
-// Ingests tells whether a request carries rows; for a fault's On.
+// Ingests reports whether a request contains rows; for Fault.On.
 func Ingests(r *http.Request) bool { return !IsToken(r) }
 
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
@@ -115,7 +127,7 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	return s.ingest(r)
 }
 
-// newSecret makes a client secret in the form of Entra's.
+// newSecret returns a client secret in the form of Entra ID's.
 func newSecret() string { return randomText(7) + "~" + randomText(21) }
 
 func randomText(bytes int) string {

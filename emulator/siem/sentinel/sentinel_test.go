@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -36,7 +37,12 @@ type azure struct {
 // newAzure is a simulator, and a client that does everything right until a test spoils it.
 func newAzure(t *testing.T, o siem.Options) *azure {
 	t.Helper()
-	s, err := simulator.New(o)
+	return newAzureOf(t, o, simulator.New)
+}
+
+func newAzureOf(t *testing.T, o siem.Options, start func(siem.Options) (*simulator.Simulator, error)) *azure {
+	t.Helper()
+	s, err := start(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,5 +391,32 @@ func TestSettingsOverTLS(t *testing.T) {
 	a := newAzure(t, siem.Options{CAFile: "/ca.pem"})
 	if got := a.Settings()["SSL_CERT_FILE"]; got != "/ca.pem" || !strings.HasPrefix(a.Settings()["SENTINEL_DCR_ENDPOINT"], "https://") {
 		t.Errorf("%v", a.Settings())
+	}
+}
+
+// TestFederatedCredential: the application accepts a token of its AWS role, and no client secret.
+func TestFederatedCredential(t *testing.T) {
+	now := time.Now()
+	a := newAzureOf(t, siem.Options{Now: func() time.Time { return now }}, simulator.NewFederated)
+	if len(a.Secret()) != 0 || a.Settings()["SENTINEL_AUTH"] != "federated" {
+		t.Errorf("secret %v, settings %v", a.Secret(), a.Settings())
+	}
+	assertion := simulator.Assertion(now.Add(time.Minute))
+	foreign := strings.Split(assertion, ".")
+	foreign[1] = base64.RawURLEncoding.EncodeToString([]byte(fmt.Sprintf(`{"aud":"api://AzureADTokenExchange","iss":"i","sub":"s","exp":%d}`, now.Add(time.Hour).Unix())))
+	for _, c := range []struct{ assertion, want string }{
+		{"", "400 AADSTS50027"}, {"a.b", "400 AADSTS50027"}, {"a.!.c", "400 AADSTS50027"},
+		{simulator.Assertion(now), "401 AADSTS700024"}, {strings.Join(foreign, "."), "401 AADSTS700213"}, {assertion, ""},
+	} {
+		a.form = url.Values{
+			"grant_type": {"client_credentials"}, "client_id": {a.Settings()["SENTINEL_CLIENT_ID"]}, "scope": {"https://monitor.azure.com/.default"},
+			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {c.assertion},
+		}
+		if _, code := a.token(); code != c.want {
+			t.Errorf("assertion %.40q: %q, want %q", c.assertion, code, c.want)
+		}
+	}
+	if got := a.post("[" + row("a") + "]"); got != "204" {
+		t.Errorf("rows with the token: %s", got)
 	}
 }

@@ -5,25 +5,20 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"mime"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
-// indexes is the token's allow-list.
+// indexes are the indexes that the token may write to.
 var indexes = []string{"arbitex", "main"}
 
-// maxBatch is the platform's own bound on one delivery, in events.
-const maxBatch = 100
-
-// index takes the body in, object by object.
-func (s *Simulator) index(body []byte) siem.Answer {
+// index processes the body, one object after the other.
+func (s *Simulator) index(body []byte, channel string) siem.Answer {
 	busyAt := s.busyAt(body)
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	for n := 0; ; n++ {
@@ -35,7 +30,7 @@ func (s *Simulator) index(body []byte) siem.Answer {
 		err := decoder.Decode(&raw)
 		if err == io.EOF {
 			s.judgeEnd(body[before:], n)
-			return s.success(n)
+			return s.success(n, channel)
 		}
 		if err != nil {
 			return at(6, n, "not json")
@@ -52,7 +47,7 @@ func (s *Simulator) index(body []byte) siem.Answer {
 	}
 }
 
-// busyAt is the number of the event at which a fault of code 9 makes the server busy, -1 without one.
+// busyAt returns the number of the event at which a product fault with code 9 takes effect, -1 without one.
 func (s *Simulator) busyAt(body []byte) int {
 	if _, ok := s.Product("9"); !ok {
 		return -1
@@ -64,19 +59,17 @@ func (s *Simulator) busyAt(body []byte) int {
 	return n / 2
 }
 
-func (s *Simulator) success(n int) siem.Answer {
+func (s *Simulator) success(n int, channel string) siem.Answer {
 	if n == 0 {
-		return reply(5) // white space only
+		return reply(5) // only white space
 	}
 	for _, code := range []int{24, 25} {
 		if _, ok := s.Product(fmt.Sprint(code)); ok {
-			return reply(code, s.ackID())
+			return reply(code, s.newAck(channel))
 		}
 	}
-	return reply(0, s.ackID())
+	return reply(0, s.newAck(channel))
 }
-
-func (s *Simulator) ackID() string { return fmt.Sprintf(`"ackId":%d`, s.acks.Add(1)-1) }
 
 func invalid(n int) string { return fmt.Sprintf(`"invalid-event-number":%d`, n) }
 
@@ -96,11 +89,11 @@ type envelope struct {
 	Fields     json.RawMessage `json:"fields"`
 }
 
-// judge decides on one object: the event to keep, or HEC's code and what is wrong.
+// judge returns the event of an object, or HEC's code and the problem.
 func (s *Simulator) judge(raw json.RawMessage) (siem.Accepted, int, string) {
 	var e envelope
 	if raw[0] != '{' || json.Unmarshal(raw, &e) != nil {
-		return siem.Accepted{}, 6, "no object, or a metadata field of the wrong type"
+		return siem.Accepted{}, 6, "not an object, or a metadata field of the wrong type"
 	}
 	switch {
 	case len(e.Event) == 0 || string(e.Event) == "null":
@@ -128,7 +121,7 @@ func (s *Simulator) judge(raw json.RawMessage) (siem.Accepted, int, string) {
 
 var number = regexp.MustCompile(`^"?-?[0-9]+(\.[0-9]+)?"?$`)
 
-// isTime takes what HEC takes: a number, or a string holding one.
+// isTime reports whether HEC accepts the time: a number, or a string that contains one.
 func isTime(raw json.RawMessage) bool { return number.Match(raw) }
 
 func isFlat(raw json.RawMessage) bool {
@@ -144,29 +137,14 @@ func isFlat(raw json.RawMessage) bool {
 	return true
 }
 
-// judgeRequest notes what HEC lets pass and the contract does not, of the request as a whole.
-func (s *Simulator) judgeRequest(r *siem.Request) {
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
-		s.Violate("content type is %q, not application/json", r.Header.Get("Content-Type"))
-	}
-	if r.URL.RawQuery != "" {
-		s.Violate("there is a query in the url")
-	}
-	if !utf8.Valid(r.Body) {
-		s.Violate("the body is not utf-8")
-	}
-}
-
 func (s *Simulator) judgeEnd(rest []byte, n int) {
 	if len(rest) > 0 {
 		s.Violate("%q follows the last object", rest)
 	}
-	if n > maxBatch {
-		s.Violate("more than %d events in a request", maxBatch)
-	}
+	s.CheckCount(n)
 }
 
-// judgeEnvelope notes the same of one object: the keys and their order, the form of time, and that the event is whole.
+// judgeEnvelope records violations of one object: its keys and their order, the form of its time, an incomplete event.
 func (s *Simulator) judgeEnvelope(raw json.RawMessage, e envelope) {
 	want := []string{"time", "host", "source", "sourcetype", "index", "event"}
 	if got := siem.Keys(raw); !slices.Equal(got, want) {
@@ -177,18 +155,18 @@ func (s *Simulator) judgeEnvelope(raw json.RawMessage, e envelope) {
 	}
 	event, err := ocsf.Read(e.Event)
 	if err != nil {
-		s.Violate("event is no object with a time")
+		s.Violate("event is not an object with a time")
 		return
 	}
 	if got := string(e.Time); got != seconds(strconv.FormatInt(event.Time, 10)) {
-		s.Violate("time is not the event's in seconds with three decimals, such as 1741824000.123")
+		s.Violate("time is not the event's time in seconds with three decimals, for example 1741824000.123")
 	}
 	if !siem.OneLine(raw) {
-		s.Violate("an object holds a line break")
+		s.Violate("an object contains a line break")
 	}
 }
 
-// seconds turns Unix milliseconds into seconds with three decimals, by moving the point.
+// seconds converts Unix milliseconds to seconds with three decimals.
 func seconds(milliseconds string) string {
 	digits, negative := strings.CutPrefix(milliseconds, "-")
 	sign := ""

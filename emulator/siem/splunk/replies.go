@@ -8,7 +8,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// replies are HEC's answers. The list is walked in this order for product faults.
+// replies are HEC's responses. Product faults are looked up in this order.
 var replies = []struct {
 	code, status int
 	text         string
@@ -43,7 +43,7 @@ var replies = []struct {
 	{27, http.StatusTooManyRequests, "ACK channel at capacity"},
 }
 
-// reply is the answer of that code, with more members such as `"ackId":1`.
+// reply returns the response with that code, and further members such as `"ackId":1`.
 func reply(code int, members ...string) siem.Answer {
 	r := replies[code]
 	members = append([]string{fmt.Sprintf(`"text":%q`, r.text), fmt.Sprintf(`"code":%d`, r.code)}, members...)
@@ -53,7 +53,7 @@ func reply(code int, members ...string) siem.Answer {
 	}
 }
 
-// tooLarge is what splunkd's web server says before HEC sees the request: a page, not JSON.
+// tooLarge returns the response of splunkd's web server, which HEC never sees: a page, not JSON.
 func tooLarge() siem.Answer {
 	text := fmt.Sprintf("Content-Length too large (maximum is %d)", maxContentLength)
 	return siem.Answer{

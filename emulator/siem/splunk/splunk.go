@@ -1,12 +1,13 @@
-// Package splunk simulates Splunk's HTTP Event Collector with a token that wants indexer acknowledgement (so a channel is
-// required) and may write to the indexes "arbitex" and "main" only.
+// Package splunk simulates Splunk's HTTP Event Collector with a token that has indexer acknowledgement enabled (a channel is
+// therefore required) and may write only to the indexes "arbitex" and "main".
 //
-// It parses a body as HEC does, one object after the other, and stops at the first bad one: what stood before it is indexed,
-// the answer's invalid-event-number says which it was, what stands after it was never looked at. Product faults are HEC's own
-// codes as text: "24" and "25" come with a 200; "9" indexes the first half of a request and is busy then; any other code is
-// answered once the token was found good.
+// Like HEC, it parses the objects of a body one after the other and stops at the first invalid one: the objects before it are
+// indexed, invalid-event-number in the response identifies it, the objects after it are not read. Product faults are HEC's
+// codes as text: "24" and "25" are sent with a 200; "9" indexes the first half of a request and then is busy; any other code is
+// sent once the token is found valid. "ack never" leaves all further acknowledgements false, "ack lost" forgets those that
+// were not queried, as an indexer does that restarts.
 //
-// Reply codes: https://help.splunk.com/en/data-management/collect-http-event-data/use-hec-in-splunk-cloud-platform/troubleshoot-http-event-collector
+// Response codes: https://help.splunk.com/en/data-management/collect-http-event-data/use-hec-in-splunk-cloud-platform/troubleshoot-http-event-collector
 package splunk
 
 import (
@@ -14,16 +15,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// maxContentLength is limits.conf's max_content_length as older installations and Splunk Cloud have it.
+// maxContentLength is max_content_length in limits.conf of older installations and of Splunk Cloud.
 const maxContentLength = 1_000_000
 
 const eventPath = "/services/collector/event"
@@ -38,12 +37,12 @@ type Simulator struct {
 	token   string
 	revoked []string
 
-	acks atomic.Int64
+	channels map[string]*channel
 }
 
-// New starts one.
+// New starts a simulator.
 func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{token: newToken()}
+	s := &Simulator{token: newToken(), channels: map[string]*channel{}}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContentLength})
 	if err != nil {
 		return nil, fmt.Errorf("starting the splunk simulator: %w", err)
@@ -52,10 +51,10 @@ func New(o siem.Options) (*Simulator, error) {
 	return s, nil
 }
 
-// Name is "splunk".
+// Name implements siem.Simulator.
 func (s *Simulator) Name() string { return "splunk" }
 
-// Settings is the endpoint and the CA to trust.
+// Settings implements siem.Simulator: the endpoint and the CA.
 func (s *Simulator) Settings() map[string]string {
 	if s.Options().Plain {
 		return map[string]string{"SPLUNK_HEC_URL": s.URL() + eventPath, "SIEM_ALLOW_HTTP": "true"}
@@ -63,14 +62,14 @@ func (s *Simulator) Settings() map[string]string {
 	return map[string]string{"SPLUNK_HEC_URL": s.URL() + eventPath, "SPLUNK_HEC_TLS_CA_BUNDLE": s.CA()}
 }
 
-// Secret is the token.
+// Secret implements siem.Simulator: the token.
 func (s *Simulator) Secret() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return map[string]string{"SPLUNK_HEC_TOKEN": s.token}
 }
 
-// Rotate disables the token and makes another. A disabled token is answered with code 1.
+// Rotate implements siem.Simulator. The response to a disabled token is code 1.
 func (s *Simulator) Rotate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,7 +77,7 @@ func (s *Simulator) Rotate() {
 	s.token = newToken()
 }
 
-// newToken makes a token as Splunk's web makes them: a version 4 UUID.
+// newToken returns a token in the form of Splunk's: a version 4 UUID.
 func newToken() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -90,6 +89,8 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	switch r.URL.Path {
 	case "/services/collector", eventPath, eventPath + "/1.0":
 		return s.event(r)
+	case ackPath, ackPath + "/1.0":
+		return s.ack(r)
 	case "/services/collector/health", "/services/collector/health/1.0":
 		return s.health(r)
 	}
@@ -103,7 +104,8 @@ func (s *Simulator) event(r *siem.Request) siem.Answer {
 	if code := s.authorize(r); code != 0 {
 		return reply(code)
 	}
-	if code := channel(r); code != 0 {
+	name, code := channelOf(r)
+	if code != 0 {
 		return reply(code)
 	}
 	if code := s.ordered(9, 24, 25); code != 0 {
@@ -119,11 +121,11 @@ func (s *Simulator) event(r *siem.Request) siem.Answer {
 	case len(r.Body) == 0:
 		return reply(5)
 	}
-	s.judgeRequest(r)
-	return s.index(r.Body)
+	s.CheckRequest(r, "application/json", "")
+	return s.index(r.Body, name)
 }
 
-// authorize looks at the credential in HEC's order and returns the code of what is wrong with it.
+// authorize checks the credential in HEC's order, and returns the code of the problem, 0 if there is none.
 func (s *Simulator) authorize(r *siem.Request) int {
 	if r.URL.Query().Has("token") {
 		return 16
@@ -147,24 +149,7 @@ func (s *Simulator) authorize(r *siem.Request) int {
 	return 4
 }
 
-var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
-
-// channel looks at the channel the way a token with acknowledgement wants it.
-func channel(r *siem.Request) int {
-	value := r.Header.Get("X-Splunk-Request-Channel")
-	if value == "" {
-		value = r.URL.Query().Get("channel")
-	}
-	switch {
-	case value == "":
-		return 10
-	case !guid.MatchString(value):
-		return 11
-	}
-	return 0
-}
-
-// ordered returns the code a product fault orders, except those that come later.
+// ordered returns the code of a product fault, except for the codes that take effect later.
 func (s *Simulator) ordered(except ...int) int {
 	for _, r := range replies {
 		if slices.Contains(except, r.code) {

@@ -31,12 +31,16 @@ func newHEC(t *testing.T) *hec {
 	t.Cleanup(func() { s.Close() })
 	return &hec{
 		Simulator: s, t: t,
-		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
+		client: &http.Client{Transport: &http.Transport{TLSClientConfig: clientTLS(s)}},
 		headers: map[string]string{
 			"Authorization": "Splunk " + s.Secret()["SPLUNK_HEC_TOKEN"], "Content-Type": "application/json",
 			"X-Splunk-Request-Channel": "3f2a0c5e-9c35-4a68-8c38-0a1b2c3d4e5f",
 		},
 	}
+}
+
+func clientTLS(s *splunk.Simulator) *tls.Config {
+	return &tls.Config{RootCAs: s.Options().Authority.Pool(), MinVersion: tls.VersionTLS12}
 }
 
 type answer struct {

@@ -2,21 +2,19 @@ package sumo
 
 import (
 	"encoding/json"
-	"mime"
 	"net/http"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// maxMessage is the size over which a message is sliced. Nothing is lost by that, so it is no violation.
+// maxMessage is the size above which Sumo Logic slices a message. It loses nothing, so this is not a violation.
 const maxMessage = 64 << 10
 
-// warnings are the codes a product fault can put into the body of a 200.
+// warnings are the codes that a product fault can put into the body of a 200.
 var warnings = [...]string{"header.invalid", "fields.dropped", "message.truncated"}
 
-// take takes a request's lines in.
+// take processes the lines of a request.
 func (s *Simulator) take(r *siem.Request) siem.Answer {
 	lines := strings.Split(string(r.Body), "\n")
 	for _, line := range lines {
@@ -37,7 +35,7 @@ func (s *Simulator) take(r *siem.Request) siem.Answer {
 	return siem.Answer{Status: http.StatusOK}
 }
 
-// store keeps lines as messages. An empty one is none.
+// store accepts lines as messages.
 func (s *Simulator) store(r *siem.Request, lines []string) {
 	for _, line := range lines {
 		if strings.TrimSpace(line) == "" {
@@ -53,39 +51,21 @@ func (s *Simulator) store(r *siem.Request, lines []string) {
 	}
 }
 
-// judgeRequest notes what the source lets pass and the contract does not, of the request as a whole.
-func (s *Simulator) judgeRequest(r *siem.Request) {
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
-		s.Violate("content type is %q, not application/json", r.Header.Get("Content-Type"))
-	}
-	for _, name := range [...]string{"X-Sumo-Category", "X-Sumo-Host"} {
-		if r.Header.Get(name) == "" {
-			s.Violate("there is no %s", name)
-		}
-	}
-	if r.URL.RawQuery != "" {
-		s.Violate("there is a query in the url")
-	}
-	if !utf8.Valid(r.Body) {
-		s.Violate("the body is not utf-8")
-	}
-}
-
-// judgeLine notes the same of one line: that it is an event, whole and compact.
+// judgeLine records violations by one line: an incomplete event, white space between tokens.
 func (s *Simulator) judgeLine(line string) {
 	var event struct {
 		Time json.Number `json:"time"`
 	}
 	if err := json.Unmarshal([]byte(line), &event); err != nil || event.Time == "" {
-		s.Violate("a line is no object with a time")
+		s.Violate("a line is not an object with a time")
 		return
 	}
 	if strings.ContainsRune(line, '\r') || !compact(line) {
-		s.Violate("a line holds white space between its tokens")
+		s.Violate("a line contains white space between its tokens")
 	}
 }
 
-// compact tells whether there is no white space outside of the strings of valid JSON.
+// compact reports whether valid JSON contains no white space outside of strings.
 func compact(text string) bool {
 	inside := false
 	for i := 0; i < len(text); i++ {
@@ -99,4 +79,14 @@ func compact(text string) bool {
 		}
 	}
 	return true
+}
+
+// judgeRequest records violations of the contract by the request as a whole.
+func (s *Simulator) judgeRequest(r *siem.Request) {
+	s.CheckRequest(r, "application/json", "")
+	for _, name := range [...]string{"X-Sumo-Category", "X-Sumo-Host"} {
+		if r.Header.Get(name) == "" {
+			s.Violate("there is no %s", name)
+		}
+	}
 }

@@ -1,8 +1,8 @@
-// Package sumo simulates an HTTP source of a Sumo Logic hosted collector, as the connector's page says to set it up: one
-// message a line, no multiline processing.
+// Package sumo simulates an HTTP source of a Sumo Logic hosted collector, configured as the connector's README describes: one
+// message per line, no multiline processing.
 //
-// The source's URL is the credential; a revoked one is answered with 401. A product fault's code is what a 200 says in its
-// body ("header.invalid", say): the events are taken all the same. "408" takes the first half of a request and times out.
+// The source's URL is the credential; the response to a revoked one is 401. The code of a product fault ("header.invalid", for
+// example) is the code in the body of a 200, which accepts the events. "408" accepts the first half of a request and times out.
 //
 // https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/troubleshooting/
 package sumo
@@ -19,7 +19,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// maxRequest is the most bytes of a request before compression, by the smaller reading of the documents' "1 MB".
+// maxRequest is the limit before compression: the smaller interpretation of the documented "1 MB".
 const maxRequest = 1_000_000
 
 const sourcePath = "/receiver/v1/http/"
@@ -34,7 +34,7 @@ type Simulator struct {
 	code string
 }
 
-// New starts one.
+// New starts a simulator.
 func New(o siem.Options) (*Simulator, error) {
 	s := &Simulator{code: newCode()}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxRequest})
@@ -45,31 +45,31 @@ func New(o siem.Options) (*Simulator, error) {
 	return s, nil
 }
 
-// Name is "sumo".
+// Name implements siem.Simulator.
 func (s *Simulator) Name() string { return "sumo" }
 
-// Settings is the CA to trust, and the defaults: the address is in the secret.
+// Settings implements siem.Simulator. The address is in the secret.
 func (s *Simulator) Settings() map[string]string {
 	settings := map[string]string{"SUMO_CATEGORY": "arbitex/audit"}
 	s.Trust(settings)
 	return settings
 }
 
-// Secret is the source's URL.
+// Secret implements siem.Simulator: the source's URL.
 func (s *Simulator) Secret() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return map[string]string{"SUMO_HTTP_SOURCE_URL": s.URL() + sourcePath + s.code}
 }
 
-// Rotate makes a new URL, and the old one invalid.
+// Rotate implements siem.Simulator.
 func (s *Simulator) Rotate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.code = newCode()
 }
 
-// newCode makes the end of a URL, which in Sumo Logic's is base64 with its equals signs.
+// newCode returns the last element of a URL: base64 with padding, as in Sumo Logic's.
 func newCode() string {
 	var b [64]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -79,7 +79,7 @@ func newCode() string {
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	code, ok := strings.CutPrefix(r.URL.Path, sourcePath)
 	if !ok {
-		return siem.Answer{Status: http.StatusNotFound, Detail: "no source's path"}
+		return siem.Answer{Status: http.StatusNotFound, Detail: "not the path of a source"}
 	}
 	s.mu.Lock()
 	valid := code == s.code
@@ -107,7 +107,7 @@ func (s *Simulator) post(r *siem.Request) siem.Answer {
 	return s.take(r)
 }
 
-// refuse is an answer in the form of Sumo Logic's errors.
+// refuse returns a refusal in Sumo Logic's error format.
 func refuse(status int, code, detail string) siem.Answer {
 	return siem.Answer{
 		Status: status, Header: map[string]string{"Content-Type": "application/json"}, Body: reply(status, code),
@@ -115,7 +115,7 @@ func refuse(status int, code, detail string) siem.Answer {
 	}
 }
 
-// reply is the body with which Sumo Logic says that something is wrong, be it with a 200.
+// reply returns the body of an error, or of a warning with status 200.
 func reply(status int, code string) string {
 	return fmt.Sprintf(`{"id":"5KTZW-FIJ9S-V4LXM","status":%d,"code":%q,"message":"%s","errors":[]}`, status, code, strings.ReplaceAll(code, ".", " "))
 }

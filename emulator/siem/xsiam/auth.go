@@ -13,10 +13,10 @@ import (
 
 var nonceForm = regexp.MustCompile(`^[A-Za-z0-9]{64}$`)
 
-// freshness is how far a signed time may be off.
+// freshness is the largest accepted difference of a signed time.
 const freshness = 5 * time.Minute
 
-// authorize tells what is wrong with a request's credential, "" when nothing is.
+// authorize returns the problem with a request's credential, "" if it is valid.
 func (s *Simulator) authorize(r *siem.Request) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,7 +53,7 @@ func (s *Simulator) advanced(r *siem.Request, given string) string {
 	nonce, at := r.Header.Get("x-xdr-nonce"), r.Header.Get("x-xdr-timestamp")
 	milliseconds, err := strconv.ParseInt(at, 10, 64)
 	if off := s.Options().Now().Sub(time.UnixMilli(milliseconds)).Abs(); err != nil || off > freshness {
-		return "the time is not one of now"
+		return "the time is too far from now"
 	}
 	if sum := sha256.Sum256([]byte(s.key + nonce + at)); given != hex.EncodeToString(sum[:]) {
 		return "wrong signature"
@@ -61,7 +61,7 @@ func (s *Simulator) advanced(r *siem.Request, given string) string {
 	return s.useNonce(nonce)
 }
 
-// useNonce takes a nonce that is well formed and has not been used with a good signature before.
+// useNonce accepts a well-formed nonce that was not used with a valid signature before.
 func (s *Simulator) useNonce(nonce string) string {
 	if !nonceForm.MatchString(nonce) {
 		return "the nonce is not 64 letters and digits"

@@ -4,15 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"mime"
 	"net/http"
-	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
-
-// maxBatch is the platform's own bound on one delivery, in events.
-const maxBatch = 100
 
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	switch {
@@ -30,7 +25,7 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	case r.Problem != nil:
 		return s.unprocessable("the body cannot be read")
 	case (r.Encoding == "gzip") != s.mode.Gzip:
-		return s.unprocessable("the compression is not the one of this endpoint")
+		return s.unprocessable("the compression does not match the endpoint")
 	}
 	s.judgeRequest(r)
 	records, why := s.records(r.Body)
@@ -47,7 +42,7 @@ func refuse(status int, text, why string) siem.Answer {
 	}
 }
 
-// unprocessable is what each kind of endpoint says to content it does not like.
+// unprocessable returns the refusal of invalid content, which depends on the kind of endpoint.
 func (s *Simulator) unprocessable(why string) siem.Answer {
 	if s.mode.Body == "ndjson" {
 		return refuse(http.StatusInternalServerError, "failed to process the request", why)
@@ -55,7 +50,7 @@ func (s *Simulator) unprocessable(why string) siem.Answer {
 	return refuse(http.StatusBadRequest, "malformed event", why)
 }
 
-// records takes a body apart.
+// records returns the records of a body.
 func (s *Simulator) records(body []byte) (records []json.RawMessage, why string) {
 	if s.mode.Body == "ndjson" {
 		return s.lines(body)
@@ -64,7 +59,7 @@ func (s *Simulator) records(body []byte) (records []json.RawMessage, why string)
 		Events *[]json.RawMessage `json:"events"`
 	}
 	if json.Unmarshal(body, &envelope) != nil || envelope.Events == nil {
-		return nil, "the body is no envelope with events"
+		return nil, "the body is not an envelope with events"
 	}
 	records = *envelope.Events
 	parts := make([][]byte, len(records))
@@ -72,12 +67,12 @@ func (s *Simulator) records(body []byte) (records []json.RawMessage, why string)
 		parts[i] = r
 	}
 	if want := `{"events":[` + string(bytes.Join(parts, []byte(","))) + `]}`; string(body) != want {
-		s.Violate("the envelope is not compact, or holds more than events")
+		s.Violate("the envelope is not compact, or contains more than events")
 	}
 	return records, ""
 }
 
-// lines reads one record a line.
+// lines reads one record per line.
 func (s *Simulator) lines(body []byte) (records []json.RawMessage, why string) {
 	if len(body) == 0 {
 		return nil, "there is no record"
@@ -88,14 +83,14 @@ func (s *Simulator) lines(body []byte) (records []json.RawMessage, why string) {
 			continue
 		}
 		if !json.Valid(line) {
-			return nil, "a line is no JSON"
+			return nil, "a line is not JSON"
 		}
 		records = append(records, line)
 	}
 	return records, ""
 }
 
-// take judges the records and keeps all, or none.
+// take accepts all records, or none.
 func (s *Simulator) take(records []json.RawMessage, size int) siem.Answer {
 	events := make([]siem.Accepted, len(records))
 	for i, r := range records {
@@ -111,9 +106,7 @@ func (s *Simulator) take(records []json.RawMessage, size int) siem.Answer {
 	if size > advised && len(records) > 1 {
 		s.Violate("a request of %d records has more than the advised %d bytes", len(records), advised)
 	}
-	if len(records) > maxBatch {
-		s.Violate("more than %d events in a request", maxBatch)
-	}
+	s.CheckCount(len(records))
 	s.Accept(events...)
 	if s.mode.Auth == "token" {
 		return siem.Answer{Status: http.StatusOK, Body: `{"error":"false"}`}
@@ -121,18 +114,10 @@ func (s *Simulator) take(records []json.RawMessage, size int) siem.Answer {
 	return siem.Answer{Status: http.StatusAccepted}
 }
 
-// judgeRequest notes what the endpoint lets pass and the contract does not, of the request as a whole.
+// judgeRequest records violations of the contract by the request as a whole.
 func (s *Simulator) judgeRequest(r *siem.Request) {
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != "application/json" {
-		s.Violate("content type is %q, not application/json", r.Header.Get("Content-Type"))
-	}
-	if r.URL.RawQuery != "" {
-		s.Violate("there is a query in the url")
-	}
-	if !utf8.Valid(r.Body) {
-		s.Violate("the body is not utf-8")
-	}
+	s.CheckRequest(r, "application/json", "")
 	if s.mode.Auth == "hmac" && r.Header.Get("Authorization") != "" {
-		s.Violate("the key is sent although it signs")
+		s.Violate("the key is sent although the request is signed")
 	}
 }

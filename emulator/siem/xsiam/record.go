@@ -12,19 +12,19 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
-// fields are those of a record, in the page's order.
+// fields are the keys of a record, in the page's order.
 var fields = []string{
 	"_time", "_vendor", "_product", "_dataset", "log_type", "event_id", "user_id", "user_email", "operation", "model_id",
 	"policy_action", "dlp_labels", "tokens_input", "tokens_output", "severity", "raw_ocsf",
 }
 
-// judge decides on one record: the event to keep, or why the whole request is refused.
+// judge returns the event of a record, or the reason for refusing the whole request.
 func (s *Simulator) judge(record json.RawMessage) (siem.Accepted, string) {
 	decoder := json.NewDecoder(bytes.NewReader(record))
 	decoder.UseNumber()
 	var values map[string]any
 	if decoder.Decode(&values) != nil || values == nil {
-		return siem.Accepted{}, "a record is no object"
+		return siem.Accepted{}, "a record is not an object"
 	}
 	raw, _ := values["raw_ocsf"].(string)
 	accepted := siem.Accepted{ID: siem.EventID([]byte(raw)), Event: []byte(raw), Fields: map[string]string{}}
@@ -43,11 +43,11 @@ func (s *Simulator) judge(record json.RawMessage) (siem.Accepted, string) {
 	return accepted, ""
 }
 
-// compare notes the fields that do not say what the event says.
+// compare records fields that differ from the event.
 func (s *Simulator) compare(values map[string]any, a siem.Accepted) {
 	event, err := ocsf.Read(a.Event)
 	if err != nil {
-		s.Violate("raw_ocsf is no event: %v", err)
+		s.Violate("raw_ocsf is not an event: %v", err)
 		return
 	}
 	if !siem.OneLine(a.Event) {
@@ -58,10 +58,10 @@ func (s *Simulator) compare(values map[string]any, a siem.Accepted) {
 		labels[i] = label
 	}
 	for name, want := range map[string]any{
-		"_time": event.ISO(), "_vendor": "Arbitex", "_product": "ArbitexPlatform", "event_id": value(event.RequestID),
-		"user_id": value(event.UserID), "user_email": value(event.UserEmail), "operation": value(event.Operation),
-		"model_id": value(event.ModelID), "policy_action": value(event.PolicyAction), "dlp_labels": labels,
-		"tokens_input": number(event.TokensInput), "tokens_output": number(event.TokensOutput), "severity": caption(event.Severity),
+		"_time": event.ISO(), "_vendor": "Arbitex", "_product": "ArbitexPlatform", "event_id": ocsf.Value(event.RequestID),
+		"user_id": ocsf.Value(event.UserID), "user_email": ocsf.Value(event.UserEmail), "operation": ocsf.Value(event.Operation),
+		"model_id": ocsf.Value(event.ModelID), "policy_action": ocsf.Value(event.PolicyAction), "dlp_labels": labels,
+		"tokens_input": ocsf.Number(event.TokensInput), "tokens_output": ocsf.Number(event.TokensOutput), "severity": caption(event.Severity),
 	} {
 		if got := values[name]; !reflect.DeepEqual(got, want) {
 			s.Violate("%s is not the event's own value or not of its type (%T)", name, got)
@@ -74,7 +74,7 @@ func (s *Simulator) compare(values map[string]any, a siem.Accepted) {
 	}
 }
 
-// caption is OCSF's word for a severity_id.
+// caption returns OCSF's caption of a severity_id.
 func caption(id int64) string {
 	word, ok := map[int64]string{
 		0: "unknown", 1: "informational", 2: "low", 3: "medium", 4: "high", 5: "critical", 6: "fatal",
@@ -83,18 +83,4 @@ func caption(id int64) string {
 		return "other"
 	}
 	return word
-}
-
-func value(s *string) any {
-	if s == nil {
-		return nil
-	}
-	return *s
-}
-
-func number(n *int64) any {
-	if n == nil {
-		return nil
-	}
-	return json.Number(fmt.Sprint(*n))
 }

@@ -1,9 +1,9 @@
-// Package xsiam simulates the event endpoint of Palo Alto Networks Cortex XSIAM: by default the one of the platform's page,
-// which takes an envelope signed with an HMAC; in other modes what Cortex itself has.
+// Package xsiam simulates the event endpoint of Palo Alto Networks Cortex XSIAM: by default the one of the platform's page, which
+// accepts an envelope signed with an HMAC; in other modes the endpoints of Cortex.
 //
-// A request is judged as a whole: when one event is refused, none is taken. The endpoint of the page refuses an event with a
-// 400; a collector answers everything it cannot process with a 500, a wrong log format and a wrong compression included. It
-// knows no product faults.
+// The endpoint accepts all events of a request or none. The endpoint of the page refuses an event with a 400; a collector
+// responds with a 500 to everything that it cannot process, including a wrong log format or compression. There are no product
+// faults.
 //
 // https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs
 package xsiam
@@ -26,17 +26,17 @@ const (
 	eventPath = "/logs/v1/event"
 )
 
-// Mode is what the endpoint was made for.
+// Mode is the configuration of the endpoint.
 type Mode struct {
 	Auth string // hmac, token, standard or advanced, as XSIAM_AUTH
 	Body string // envelope or ndjson, as XSIAM_BODY
-	Gzip bool   // bodies must be compressed; else they must not be
+	Gzip bool   // bodies must be compressed; otherwise they must not be
 }
 
-// Page is the endpoint of the platform's page.
+// Page returns the mode of the platform's page.
 func Page() Mode { return Mode{Auth: "hmac", Body: "envelope"} }
 
-// Collector is an HTTP log collector of Cortex with the log format JSON.
+// Collector returns the mode of an HTTP log collector of Cortex with the log format JSON.
 func Collector() Mode { return Mode{Auth: "token", Body: "ndjson"} }
 
 var _ siem.Simulator = (*Simulator)(nil)
@@ -55,7 +55,7 @@ type Simulator struct {
 // New starts the endpoint of the platform's page.
 func New(o siem.Options) (*Simulator, error) { return NewMode(o, Page()) }
 
-// NewMode starts an endpoint of another mode.
+// NewMode starts an endpoint of any mode.
 func NewMode(o siem.Options, m Mode) (*Simulator, error) {
 	s := &Simulator{mode: m, key: newKey(), keyID: 41, nonces: map[string]bool{}}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxRequest, MaxWire: maxRequest})
@@ -66,11 +66,11 @@ func NewMode(o siem.Options, m Mode) (*Simulator, error) {
 	return s, nil
 }
 
-// Name is "xsiam".
+// Name implements siem.Simulator.
 func (s *Simulator) Name() string { return "xsiam" }
 
-// Settings is the URL, as a tenant's page shows it (without a path), and what is not default in the mode. The connector has
-// no setting for a CA, so SSL_CERT_FILE names it.
+// Settings implements siem.Simulator: the URL as a tenant's page shows it (without a path), and the settings of the mode. The
+// connector has no setting for a CA, so SSL_CERT_FILE contains it.
 func (s *Simulator) Settings() map[string]string {
 	settings := map[string]string{"XSIAM_URL": s.URL()}
 	if s.mode != Page() {
@@ -83,7 +83,7 @@ func (s *Simulator) Settings() map[string]string {
 	return settings
 }
 
-// Secret is the key and its ID: a new key has a new one. A collector's token has none.
+// Secret implements siem.Simulator: the key and its ID, which is new for every key. A collector's token has no ID.
 func (s *Simulator) Secret() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,7 +93,7 @@ func (s *Simulator) Secret() map[string]string {
 	return map[string]string{"XSIAM_API_KEY": s.key, "XSIAM_API_KEY_ID": strconv.Itoa(s.keyID)}
 }
 
-// Rotate revokes the key and makes another.
+// Rotate implements siem.Simulator.
 func (s *Simulator) Rotate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +101,7 @@ func (s *Simulator) Rotate() {
 	s.keyID++
 }
 
-// newKey makes a key of 128 characters, as long as Cortex's.
+// newKey returns a key of 128 characters, the length of Cortex's keys.
 func newKey() string {
 	var b [96]byte
 	_, _ = rand.Read(b[:]) // never fails
