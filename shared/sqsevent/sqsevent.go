@@ -1,8 +1,8 @@
-// Package sqsevent reads the payload that Lambda passes to a function for a batch of SQS messages.
-// https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
+// Package sqsevent reads the payload that Lambda passes to a function with an SQS trigger.
 package sqsevent
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -15,16 +15,17 @@ type Message struct {
 	Receipt         []byte
 	Body            []byte // as enqueued; bytes that are not UTF-8 are kept
 	SourceARN       []byte // of the queue
+	Sender          []byte // SenderId: for a role, "<id of the role>:<name of the session>"; nil when absent
 	Receives        int    // ApproximateReceiveCount, at least 1
 	Sent            int64  // SentTimestamp, Unix ms; 0 when absent
-	DeadLetterQueue []byte // DeadLetterQueueSourceArn: the queue that SQS itself moved it from; nil when absent
+	DeadLetterQueue []byte // DeadLetterQueueSourceArn: the queue from which SQS itself moved the message; nil when absent
 	Attributes      []Attribute
 }
 
 // Attribute is one message attribute with a string value (types String and Number).
 type Attribute struct{ Name, Type, Value []byte }
 
-// Attribute returns the value of the message attribute of that name, nil when there is none.
+// Attribute returns the value of the message attribute of that name, nil when it is absent.
 func (m *Message) Attribute(name string) []byte {
 	for _, a := range m.Attributes {
 		if string(a.Name) == name {
@@ -34,225 +35,158 @@ func (m *Message) Attribute(name string) []byte {
 	return nil
 }
 
-// Payload is what a function was invoked with. It is reused to save allocations.
+// maxCount bounds the value of a counting attribute.
+const maxCount = 1_000_000
+
+// Count returns the value of a message attribute of the type Number that counts something; 0 when the attribute is
+// absent, has another type, or is not an integer from 0 to 1,000,000.
+func (m *Message) Count(name string) int {
+	for _, a := range m.Attributes {
+		if string(a.Name) == name && string(a.Type) == "Number" {
+			if n, err := strconv.Atoi(string(a.Value)); err == nil && 0 <= n && n <= maxCount {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// Payload is the payload of one invocation. It is reused to save allocations.
 type Payload struct {
-	Check    bool // the connection check is asked for, and there are no messages
+	Check    bool // the invocation requests a connection check; there are no messages
 	Messages []Message
 
 	attributes []Attribute
+	r          jsonscan.Reader
 }
 
-// Read reads an invocation's payload: an SQS event, or {"check":true}. It decodes in place, so that the payload is spoilt
-// afterwards for any other reader, and p's messages are views into it. Unknown keys are skipped. An error names the
-// place; p then holds nothing.
+// Read reads an invocation's payload: an SQS event, or {"check":true}. It decodes in place: it overwrites the payload,
+// and the messages are views into it. Unknown keys are skipped, and null counts as absent. An error gives the position
+// and quotes no content; the Payload is then empty.
 // https://docs.aws.amazon.com/lambda/latest/dg/with-sqs.html
 func (p *Payload) Read(payload []byte) error {
 	p.Check, p.Messages, p.attributes = false, p.Messages[:0], p.attributes[:0]
-	r := reader{b: payload, p: p}
-	records := false
-	r.object("payload", func(key []byte) {
-		switch string(key) {
-		case "Records":
-			records = !r.null() || records
-			r.array("Records", r.record)
-		case "check":
-			p.Check = r.isTrue()
-		default:
-			r.skip()
-		}
-	})
-	if r.i = jsonscan.Space(r.b, r.i); r.err == nil && r.i != len(r.b) {
-		r.fail("payload", "one JSON object")
+	p.r = jsonscan.NewReader(payload, 0)
+	records := p.document()
+	var err error
+	switch {
+	case !p.r.End():
+		err = fmt.Errorf("payload: %w", p.r.Err())
+	case !records && !p.Check:
+		err = errors.New(`payload: expected an SQS event with Records, or {"check":true}`)
 	}
-	if r.err == nil && !records && !p.Check {
-		r.err = fmt.Errorf(`payload: expected an SQS event with Records, or {"check":true}`)
-	}
-	if r.err != nil {
+	if err != nil {
 		p.Check, p.Messages = false, nil
 	}
-	return r.err
+	p.r = jsonscan.Reader{}
+	return err
 }
 
-// reader walks through a payload. After the first error it only runs out.
-type reader struct {
-	b   []byte
-	i   int
-	err error
-	p   *Payload
-}
-
-func (r *reader) fail(where, expected string) {
-	if r.err != nil {
-		return
-	}
-	found := "the end"
-	if r.i < len(r.b) {
-		found = strconv.QuoteRune(rune(r.b[r.i]))
-	}
-	r.err = fmt.Errorf("%s: expected %s, found %s at byte %d", where, expected, found, r.i)
-}
-
-// next skips white space and returns the byte there, 0 at the end or after an error.
-func (r *reader) next() byte {
-	if r.i = jsonscan.Space(r.b, r.i); r.err != nil || r.i >= len(r.b) {
-		return 0
-	}
-	return r.b[r.i]
-}
-
-func (r *reader) null() bool { return r.next() == 'n' }
-
-// object reads an object and calls member at the value of each key; member must read it. null is an empty object.
-func (r *reader) object(where string, member func(key []byte)) {
-	if r.null() {
-		r.skip()
-		return
-	}
-	if r.next() != '{' {
-		r.fail(where, "an object")
-		return
-	}
-	r.i++
-	if r.next() == '}' {
-		r.i++
-		return
-	}
-	for r.err == nil {
-		key := r.text(where)
-		if r.next() != ':' {
-			r.fail(where, "a colon")
-			return
-		}
-		r.i++
-		member(key)
-		if !r.more(where, '}') {
-			return
+// document reads the payload and reports whether it has records.
+func (p *Payload) document() (records bool) {
+	p.r.Object()
+	for key, ok := p.r.Key(); ok; key, ok = p.r.Key() {
+		switch {
+		case string(key) == "Records" && !p.r.Null():
+			records = true
+			for p.r.Array(); p.r.Element(); {
+				p.record()
+			}
+		case string(key) == "Records":
+		case string(key) == "check" && p.r.Peek() == 't':
+			p.Check = p.r.Bool()
+		default:
+			p.r.Skip()
 		}
 	}
+	return records
 }
 
-// more reads what follows an element, and tells whether another one does.
-func (r *reader) more(where string, last byte) bool {
-	switch r.next() {
-	case ',':
-		r.i++
-		return r.err == nil
-	case last:
-		r.i++
-	default:
-		r.fail(where, "a comma or "+string(last))
-	}
-	return false
-}
-
-func (r *reader) array(where string, element func()) {
-	if r.null() {
-		r.skip()
-		return
-	}
-	if r.next() != '[' {
-		r.fail(where, "an array")
-		return
-	}
-	r.i++
-	if r.next() == ']' {
-		r.i++
-		return
-	}
-	for r.err == nil {
-		element()
-		if !r.more(where, ']') {
-			return
-		}
-	}
-}
-
-// text reads a string, decoding it in place. null is no text.
-func (r *reader) text(where string) []byte {
-	switch r.next() {
-	case 'n':
-		r.skip()
-		return nil
-	case '"':
-		text, end, ok := jsonscan.UnquoteInPlace(r.b, r.i)
-		if r.i = end; ok {
-			return text
-		}
-	}
-	r.fail(where, "a string")
-	return nil
-}
-
-func (r *reader) isTrue() bool {
-	is := r.next() == 't'
-	r.skip()
-	return is
-}
-
-func (r *reader) skip() {
-	if r.err != nil {
-		return
-	}
-	end, ok := jsonscan.Value(r.b, r.i, 0)
-	if r.i = end; !ok {
-		r.fail("payload", "JSON")
-	}
-}
-
-func (r *reader) record() {
-	r.p.Messages = append(r.p.Messages, Message{Receives: 1})
-	m := &r.p.Messages[len(r.p.Messages)-1]
-	r.object("record", func(key []byte) {
+func (p *Payload) record() {
+	p.Messages = append(p.Messages, Message{Receives: 1})
+	m := &p.Messages[len(p.Messages)-1]
+	p.r.Object()
+	for key, ok := p.r.Key(); ok; key, ok = p.r.Key() {
 		switch string(key) {
 		case "messageId":
-			m.ID = r.text("messageId")
+			m.ID = p.text()
 		case "receiptHandle":
-			m.Receipt = r.text("receiptHandle")
+			m.Receipt = p.text()
 		case "body":
-			m.Body = r.text("body")
+			m.Body = p.text()
 		case "eventSourceARN":
-			m.SourceARN = r.text("eventSourceARN")
+			m.SourceARN = p.text()
 		case "attributes":
-			r.object("attributes", func(key []byte) { r.system(m, key) })
+			p.systemAttributes(m)
 		case "messageAttributes":
-			start := len(r.p.attributes)
-			r.object("messageAttributes", r.attribute)
-			m.Attributes = r.p.attributes[start:len(r.p.attributes):len(r.p.attributes)]
+			p.messageAttributes(m)
 		default:
-			r.skip()
+			p.r.Skip()
 		}
-	})
-}
-
-// system reads one of the attributes that SQS itself gives a message.
-func (r *reader) system(m *Message, key []byte) {
-	switch string(key) {
-	case "ApproximateReceiveCount":
-		if n, err := strconv.Atoi(string(r.text("ApproximateReceiveCount"))); err == nil && n > 0 {
-			m.Receives = n
-		}
-	case "SentTimestamp":
-		m.Sent, _ = strconv.ParseInt(string(r.text("SentTimestamp")), 10, 64)
-	case "DeadLetterQueueSourceArn":
-		m.DeadLetterQueue = r.text("DeadLetterQueueSourceArn")
-	default:
-		r.skip()
 	}
 }
 
-func (r *reader) attribute(name []byte) {
-	a := Attribute{Name: name}
-	r.object("messageAttributes", func(key []byte) {
+// text reads a string; nil for null.
+func (p *Payload) text() []byte {
+	if p.r.Null() {
+		return nil
+	}
+	return p.r.Text()
+}
+
+// systemAttributes reads the attributes that SQS itself adds to a message.
+func (p *Payload) systemAttributes(m *Message) {
+	if p.r.Null() {
+		return
+	}
+	p.r.Object()
+	for key, ok := p.r.Key(); ok; key, ok = p.r.Key() {
+		switch string(key) {
+		case "ApproximateReceiveCount":
+			if n, err := strconv.Atoi(string(p.text())); err == nil && n > 0 {
+				m.Receives = n
+			}
+		case "SentTimestamp":
+			m.Sent, _ = strconv.ParseInt(string(p.text()), 10, 64)
+		case "SenderId":
+			m.Sender = p.text()
+		case "DeadLetterQueueSourceArn":
+			m.DeadLetterQueue = p.text()
+		default:
+			p.r.Skip()
+		}
+	}
+}
+
+func (p *Payload) messageAttributes(m *Message) {
+	if p.r.Null() {
+		return
+	}
+	start := len(p.attributes)
+	p.r.Object()
+	for name, ok := p.r.Key(); ok; name, ok = p.r.Key() {
+		if a := (Attribute{Name: name}); p.attribute(&a) {
+			p.attributes = append(p.attributes, a)
+		}
+	}
+	m.Attributes = p.attributes[start:len(p.attributes):len(p.attributes)]
+}
+
+// attribute reads a message attribute and reports whether it has a string value.
+func (p *Payload) attribute(a *Attribute) bool {
+	if p.r.Null() {
+		return false
+	}
+	p.r.Object()
+	for key, ok := p.r.Key(); ok; key, ok = p.r.Key() {
 		switch string(key) {
 		case "stringValue":
-			a.Value = r.text("stringValue")
+			a.Value = p.text()
 		case "dataType":
-			a.Type = r.text("dataType")
+			a.Type = p.text()
 		default:
-			r.skip()
+			p.r.Skip()
 		}
-	})
-	if a.Value != nil {
-		r.p.attributes = append(r.p.attributes, a)
 	}
+	return a.Value != nil
 }

@@ -32,8 +32,22 @@ func TestPayload(t *testing.T) {
 		a.Sent != 1741824000123 || string(a.Attribute("replays")) != "2" || a.Attribute("blob") != nil || string(a.SourceARN) != "arn:aws:sqs:eu-central-1:1:q" {
 		t.Errorf("first message: %+v", a)
 	}
-	if string(b.ID) != "m-2" || string(b.Body) != "two" || b.Receives != 1 || string(b.DeadLetterQueue) != "arn:aws:sqs:eu-central-1:1:src" || len(b.Attributes) != 0 {
+	if string(b.ID) != "m-2" || string(b.Body) != "two" || b.Receives != 1 || string(b.DeadLetterQueue) != "arn:aws:sqs:eu-central-1:1:src" || len(b.Attributes) != 0 ||
+		string(a.Sender) != "x" || b.Sender != nil {
 		t.Errorf("second message: %+v", b)
+	}
+}
+
+func TestCount(t *testing.T) {
+	for value, want := range map[string]int{"3": 3, "0": 0, "-1": 0, "1000000": 1000000, "1000001": 0, "99999999999999999999": 0, "1.5": 0, "": 0, "x": 0} {
+		m := sqsevent.Message{Attributes: []sqsevent.Attribute{{Name: []byte("attempts"), Type: []byte("Number"), Value: []byte(value)}}}
+		if got := m.Count("attempts"); got != want {
+			t.Errorf("%q counts as %d, want %d", value, got, want)
+		}
+	}
+	m := sqsevent.Message{Attributes: []sqsevent.Attribute{{Name: []byte("attempts"), Type: []byte("String"), Value: []byte("3")}}}
+	if m.Count("attempts") != 0 || m.Count("replays") != 0 {
+		t.Errorf("an attribute of type String counts as %d, an absent one as %d, want 0", m.Count("attempts"), m.Count("replays"))
 	}
 }
 
@@ -49,20 +63,20 @@ func TestPayloadKeepsInvalidUTF8(t *testing.T) {
 
 func TestPayloadErrors(t *testing.T) {
 	for payload, want := range map[string]string{
-		``:                         "payload: expected an object, found the end",
-		`[]`:                       "payload: expected an object",
+		``:                         "payload: expected an object, found the end at byte 0",
+		`[]`:                       "payload: expected an object, found '['",
 		`{}`:                       "expected an SQS event",
 		`{"check":false}`:          "expected an SQS event",
-		`{"Records":5}`:            "Records: expected an array, found '5'",
-		`{"Records":[7]}`:          "record: expected an object",
-		`{"Records":[{"body":7}]}`: "body: expected a string, found '7'",
-		`{"Records":[{"body":"x]}`: "body: expected a string",
-		`{"Records":[]`:            "payload: expected",
-		`{"Records":[]}x`:          "payload: expected one JSON object",
-		`{"Records":[{"a":nul}]}`:  "payload: expected JSON",
-		`{"Records":[{"a":1}{}]}`:  "Records: expected a comma or ]",
-		`{"Records":[{"a" 1}]}`:    "record: expected a colon",
-		"{\"Records\":[{\"messageId\":\"\x01\"}]}": "messageId: expected a string",
+		`{"Records":5}`:            "expected an array, found '5' at byte 11",
+		`{"Records":[7]}`:          "expected an object, found '7' at byte 12",
+		`{"Records":[{"body":7}]}`: "expected a string, found '7' at byte 20",
+		`{"Records":[{"body":"x]}`: "expected a string, found the end",
+		`{"Records":[]`:            "expected a comma or }, found the end",
+		`{"Records":[]}x`:          "expected the end, found 'x' at byte 14",
+		`{"Records":[{"a":nul}]}`:  "expected a JSON value, found",
+		`{"Records":[{"a":1}{}]}`:  "expected a comma or ], found '{'",
+		`{"Records":[{"a" 1}]}`:    "expected a colon, found '1'",
+		"{\"Records\":[{\"messageId\":\"\x01\"}]}": `expected a string, found '\x01'`,
 	} {
 		var p sqsevent.Payload
 		if err := p.Read([]byte(payload)); err == nil || !strings.Contains(err.Error(), want) {
