@@ -1,47 +1,46 @@
-// Package event reads OCSF events: it proves that a message body is one, and finds the fields the connectors need in
-// one pass. An Event is a view into the body it was parsed from; it copies nothing, changes nothing, and lives only as
-// long as that body.
+// Package event reads OCSF events. In one pass it checks that a text is an event, and finds the fields that the
+// connectors need. An Event is a view into that text: it copies nothing, changes nothing, and is valid only as long as
+// the text.
 package event
 
 import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
-	"time"
 
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 )
 
-// MaxTime is the latest time an event may have: the last millisecond that RFC 3339 can write (year 9999).
-const MaxTime = 253402300799999
-
 // Event is one parsed OCSF event. Absent fields are zero.
 type Event struct {
-	Body []byte // as received: a JSON object, valid UTF-8
+	Body []byte // as received, without a byte order mark: a JSON object, valid UTF-8
 
-	Time     int64 // Unix milliseconds, 0 to MaxTime
+	Time     int64 // Unix milliseconds, 0 to MaxTime; converted if the event states it in another unit
 	Class    int64 // class_uid
 	Severity int64 // severity_id
 
-	UserID       Text
-	UserEmail    Text
-	RequestID    Text
-	Operation    Text
-	ModelID      Text
-	PolicyAction Text
-	Groups       []Text // of the user
-	DLPLabels    []Text
+	UserID        Text
+	UserEmail     Text
+	RequestID     Text
+	Operation     Text
+	ModelID       Text
+	PolicyAction  Text
+	SourceAddress Text
+	Groups        []Text // of the user
+	DLPLabels     []Text
 
 	TokensInput  Integer
 	TokensOutput Integer
 
-	HasTimestamp bool // the event brings a top-level "@timestamp" of its own
+	HasSeverity   bool
+	HasTimestamp  bool // the event has a top-level "@timestamp"
+	TimeConverted bool // the event states its time in seconds, microseconds or nanoseconds
 
 	uid    Text // metadata.uid
 	spaced bool // there is white space between tokens
 }
 
-// Text is a JSON string as it stands in the event, quotes and escapes included; nil when absent.
+// Text is a JSON string as written in the event, with quotes and escapes; nil when absent.
 type Text []byte
 
 // AppendJSON appends the string as JSON, null when absent.
@@ -60,7 +59,7 @@ func (t Text) Append(dst []byte) []byte {
 	return jsonscan.AppendUnquoted(dst, t)
 }
 
-// Empty tells whether there is no text: absent, or "".
+// Empty reports whether there is no text: the string is absent or "".
 func (t Text) Empty() bool { return len(t) <= len(`""`) }
 
 // String returns the decoded text. It allocates; encoders use Append.
@@ -92,7 +91,7 @@ func (n Integer) AppendJSON(dst []byte) []byte {
 	return strconv.AppendInt(dst, n.Value, 10)
 }
 
-// AppendCompact appends the event's own bytes on one line: as received, without the white space between tokens.
+// AppendCompact appends the event's own bytes in one line: as received, without the white space between tokens.
 func (e *Event) AppendCompact(dst []byte) []byte {
 	if !e.spaced {
 		return append(dst, e.Body...)
@@ -109,49 +108,56 @@ func (e *Event) AppendQuoted(dst []byte) []byte {
 	return QuoteFrom(e.AppendCompact(dst), start)
 }
 
-// QuoteFrom turns what stands behind start into a JSON string. It is quoted behind itself and moved down, which costs a
-// copy and saves a buffer.
+// QuoteFrom replaces dst[start:], which must be UTF-8, with its JSON string encoding.
 func QuoteFrom(dst []byte, start int) []byte {
 	end := len(dst)
 	dst = jsonscan.AppendQuoted(dst, dst[start:])
 	return append(dst[:start], dst[end:]...)
 }
 
-// idHashDigits is how many hex digits of the body's SHA-256 stand for an event that has no id of its own.
-const idHashDigits = 32
+const (
+	idHashDigits      = 32 // hex digits of the hash in the id of an event without metadata.uid
+	contentHashDigits = 16 // hex digits of the hash that tells two events with one id apart
+)
 
-// AppendID appends the event id as text: metadata.uid, else the first 32 hex digits of SHA-256 over the body.
+// HasUID reports whether the event has a metadata.uid that is not empty. Without one, its id is a hash.
+func (e *Event) HasUID() bool { return !e.uid.Empty() }
+
+// AppendID appends the event id as text: metadata.uid, else what AppendHashID appends.
 func (e *Event) AppendID(dst []byte) []byte {
-	if !e.uid.Empty() {
+	if e.HasUID() {
 		return e.uid.Append(dst)
 	}
 	return e.AppendHashID(dst)
 }
 
-// AppendHashID appends the id an event has that brings none: the first 32 hex digits of SHA-256 over the body.
-func (e *Event) AppendHashID(dst []byte) []byte {
-	sum := sha256.Sum256(e.Body)
-	return hex.AppendEncode(dst, sum[:idHashDigits/2])
+// AppendHashID appends the id of an event that has no metadata.uid: the first 32 hex digits of the SHA-256 of the event
+// without the white space between its tokens. A replay may remove that white space, and must not change the id.
+func (e *Event) AppendHashID(dst []byte) []byte { return e.appendHash(dst, idHashDigits) }
+
+// AppendContentHash appends the first 16 hex digits of the same SHA-256.
+func (e *Event) AppendContentHash(dst []byte) []byte { return e.appendHash(dst, contentHashDigits) }
+
+// appendHash appends the first hex digits of the hash of the compact event.
+func (e *Event) appendHash(dst []byte, digits int) []byte {
+	compact := e.Body
+	if e.spaced {
+		compact = jsonscan.AppendCompact(dst, e.Body)[len(dst):]
+	}
+	sum := sha256.Sum256(compact)
+	return hex.AppendEncode(dst, sum[:digits/2])
 }
 
 // AppendIDJSON appends the event id as a JSON string.
 func (e *Event) AppendIDJSON(dst []byte) []byte {
-	if !e.uid.Empty() {
+	if e.HasUID() {
 		return append(dst, e.uid...)
 	}
 	return append(e.AppendHashID(append(dst, '"')), '"')
 }
 
-// timeLayout is RFC 3339 with milliseconds; the time is always UTC.
-const timeLayout = "2006-01-02T15:04:05.000Z"
-
-// AppendTime appends the event's time as RFC 3339 UTC with three decimals.
-func (e *Event) AppendTime(dst []byte) []byte {
-	return time.UnixMilli(e.Time).UTC().AppendFormat(dst, timeLayout)
-}
-
-// AppendTruncated appends what stands in the place of an event that does not fit: its size and hash as received, and
-// what is needed to find the whole.
+// AppendTruncated appends the object that replaces an event that is too large: the event's size and hash as received,
+// and the fields by which the whole event can be found.
 func (e *Event) AppendTruncated(dst []byte) []byte {
 	sum := sha256.Sum256(e.Body)
 	dst = append(dst, `{"truncated":true,"bytes":`...)

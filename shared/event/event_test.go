@@ -1,13 +1,17 @@
 package event_test
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/jsonscan"
 )
 
 func parse(t *testing.T, body string) *event.Event {
@@ -81,9 +85,9 @@ func TestAbsent(t *testing.T) {
 	if twice.UserID != nil || twice.ModelID != nil || twice.Class != 0 {
 		t.Errorf("a key that stands there again with a wrong type keeps the value before it: %+v", twice)
 	}
-	sum := sha256.Sum256(e.Body)
+	sum := sha256.Sum256([]byte(compactBytes(e.Body)))
 	if got := string(e.AppendID(nil)); got != hex.EncodeToString(sum[:16]) {
-		t.Errorf("id without metadata.uid is %s, want 32 hex digits of the body's hash", got)
+		t.Errorf("id without metadata.uid is %s, want 32 hex digits of the event's hash", got)
 	}
 	if got := string(e.UserID.AppendJSON(nil)) + string(e.TokensInput.AppendJSON(nil)); got != "nullnull" {
 		t.Errorf("absent values as JSON are %s, want null", got)
@@ -94,29 +98,35 @@ func TestRejects(t *testing.T) {
 	for body, want := range map[string]string{
 		``:                              "is empty",
 		` `:                             "is empty",
-		`x`:                             "not JSON",
+		`x`:                             "byte 0 of 1 is invalid",
+		"\x00":                          "byte 0 of 1 is invalid",
+		"\xef\xbb\xbf":                  "is empty",
 		`[1]`:                           "found an array",
 		`"time"`:                        "found a string",
 		`7`:                             "found a number",
 		`null`:                          "found null",
 		`true`:                          "found a boolean",
-		`{"time":1`:                     "byte 9 of 9",
-		`{"time":1}x`:                   "byte 10 follows",
-		`{"time":1}{"time":2}`:          "byte 10 follows",
+		`{"time":1`:                     "byte 9 of 9 is invalid",
+		`{"time":1}x`:                   "byte 10 of",
+		`{"time":1}{"time":2}`:          "byte 10 of",
 		`{"time":1,}`:                   "byte 10",
-		"{\"time\":1,\"a\":\"\xff\"}":   "byte 15 is not",
+		"{\"time\":1,\"a\":\"\xff\"}":   "byte 15 is invalid",
 		`{}`:                            "time: expected an integer (Unix milliseconds), absent",
 		`{"time":null}`:                 "found null",
 		`{"time":"1741824000123"}`:      "found a string",
-		`{"time":1741824000.123}`:       "no integer",
-		`{"time":1e12}`:                 "no integer",
+		`{"time":1741824000.123}`:       "not an integer",
+		`{"time":1e12}`:                 "not an integer",
+		`{"time":1741824000.120}`:       "not an integer",
+		`{"time":1.0e12}`:               "not an integer",
 		`{"time":-1}`:                   "a negative number",
-		`{"time":99999999999999999999}`: "no integer",
+		`{"time":253402300800000}`:      "after the year 9999",
+		`{"time":631151999000000}`:      "after the year 9999",
+		`{"time":99999999999999999999}`: "out of range",
 		`{"time":1,"time":"x"}`:         "found a string",
 		`{"a":{"time":1}}`:              "absent",
 		`{"time":1,"x":"` + strings.Repeat("a", event.MaxBytes) + `"}`:                           "at most 1048576 bytes",
-		`{"time":1,"x":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`:         "breaks it",
-		`{"time":1,"actor":` + strings.Repeat(`{"a":`, 20000) + `1` + strings.Repeat(`}`, 20001): "breaks it",
+		`{"time":1,"x":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`:         "is invalid",
+		`{"time":1,"actor":` + strings.Repeat(`{"a":`, 20000) + `1` + strings.Repeat(`}`, 20001): "is invalid",
 	} {
 		e := new(event.Event)
 		err := new(event.Parser).Parse([]byte(body), e)
@@ -147,7 +157,7 @@ func TestWhiteSpaceIsFound(t *testing.T) {
 	}
 }
 
-func TestShortened(t *testing.T) {
+func TestAppendTruncated(t *testing.T) {
 	body := `{ "time": 7, "class_uid": 2001, "metadata": {"uid": "e"} }`
 	sum := sha256.Sum256([]byte(body))
 	want := `{"truncated":true,"bytes":58,"sha256":"` + hex.EncodeToString(sum[:]) + `","class_uid":2001,"time":7,"metadata":{"uid":"e"}}`
@@ -156,13 +166,199 @@ func TestShortened(t *testing.T) {
 	}
 }
 
-func TestTimeInOtherUnits(t *testing.T) {
-	for in, want := range map[string]int64{"1631047050642": 1631047050642, "1631047050642854": 1631047050642, "1631047050642854123": 1631047050642,
-		"253402300799999": event.MaxTime, "253402300800000": 253402300800} {
-		if got := parse(t, `{"time":`+in+`}`).Time; got != want {
-			t.Errorf("time %s is %d ms, want %d", in, got, want)
+func TestTimeUnits(t *testing.T) {
+	for _, c := range []struct {
+		in        string
+		want      int64
+		converted bool
+	}{
+		{"1631047050642", 1631047050642, false},
+		{"1631047050642.0", 1631047050642, false},
+		{"1631047050642.000", 1631047050642, false},
+		{"1631047050", 1631047050000, true},
+		{"1631047050.0", 1631047050000, true},
+		{"1631047050642854", 1631047050642, true},
+		{"1631047050642854123", 1631047050642, true},
+		{"631152000", 631152000000, true},         // 1990-01-01 in seconds
+		{"631151999", 631151999, false},           // earlier: 1970 in milliseconds
+		{"4133980799", 4133980799000, true},       // the end of 2100 in seconds
+		{"4133980800", 4133980800, false},         // later
+		{"631152000000", 631152000000, false},     // milliseconds
+		{"631152000000000", 631152000000, true},   // 1990 in microseconds
+		{"4133980799999999", 4133980799999, true}, // the end of 2100 in microseconds
+		{"631152000000000000", 631152000000, true},
+		{"4133980799999999999", 4133980799999, true},
+		{"0", 0, false},
+		{"253402300799999", event.MaxTime, false},
+	} {
+		e := parse(t, `{"time":`+c.in+`}`)
+		if e.Time != c.want || e.TimeConverted != c.converted {
+			t.Errorf("time %s is %d ms, converted %v, want %d, %v", c.in, e.Time, e.TimeConverted, c.want, c.converted)
+		}
+		if string(e.AppendCompact(nil)) != `{"time":`+c.in+`}` {
+			t.Errorf("time %s: the event itself changed to %s", c.in, e.AppendCompact(nil))
 		}
 	}
+}
+
+func TestTimePlaceholder(t *testing.T) {
+	for in, want := range map[string]bool{"0": true, "1": false, "1741824000123": false, "253370764799999": false, "253370764800000": true, "253402300799999": true} {
+		if got := parse(t, `{"time":`+in+`}`).TimePlaceholder(); got != want {
+			t.Errorf("time %s: %v, want %v", in, got, want)
+		}
+	}
+}
+
+// TestFallbacks: a field has a second path, which counts only where the first is absent or of the wrong type.
+func TestFallbacks(t *testing.T) {
+	values := func(e *event.Event) string {
+		return string(event.AppendTexts(nil, []event.Text{e.SourceAddress, e.ModelID, e.Operation})) + string(event.AppendTexts(nil, e.Groups)) +
+			string(e.TokensInput.AppendJSON(nil)) + "," + string(e.TokensOutput.AppendJSON(nil))
+	}
+	const second = `"src_endpoint":{"ip":"192.0.2.1"},"ai_model":{"name":"m2"},"message_context":{"prompt_tokens":7,"completion_tokens":8.0},"activity_name":"a2"`
+	for in, want := range map[string]string{
+		second: `["192.0.2.1","m2","a2"]["g2"]7,8`,
+		second + `,"api":{"operation":"a1"},"actor":{"user":{"groups":[{"uid":"g1"}]}},"unmapped":{"model_id":"m1","tokens_input":1,"tokens_output":2,"group_ids":["g2"]}`: `["192.0.2.1","m1","a1"]["g1"]1,2`,
+		`"unmapped":{"model_id":"m1","tokens_input":1,"tokens_output":2,"group_ids":["g2"]},` + second:                                                                     `["192.0.2.1","m1","a2"]["g2"]1,2`,
+		second + `,"api":{"operation":1},"actor":{"user":{"groups":{}}},"unmapped":{"model_id":[],"tokens_input":"1","tokens_output":null,"group_ids":["g2"]}`:             `["192.0.2.1","m2","a2"]["g2"]7,8`,
+		second + `,"actor":{"user":{"groups":[{"name":7},{"uid":null}]}},"unmapped":{"group_ids":["g2",5]}`:                                                                `["192.0.2.1","m2","a2"]["g2"]7,8`,
+		second + `,"actor":{"user":{"groups":[{"uid":"x"}],"groups":"y"}},"unmapped":{"group_ids":["g2"]}`:                                                                 `["192.0.2.1","m2","a2"]["g2"]7,8`,
+	} {
+		if in == second {
+			in += `,"unmapped":{"group_ids":["g2"]}`
+		}
+		if got := values(parse(t, `{"time":1,`+in+`}`)); got != want {
+			t.Errorf("%s\n got %s\nwant %s", in, got, want)
+		}
+	}
+	var p event.Parser
+	var e event.Event
+	for _, body := range []string{`{"time":1,"actor":{"user":{}},` + second + `,"unmapped":{"group_ids":["g2"]}}`, `{"time":1}`} {
+		if err := p.Parse([]byte(body), &e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := values(&e); got != `[,,][]null,null` {
+		t.Errorf("an event without fields, after one with them: %s, want none", got)
+	}
+	if e := parse(t, `{"time":1,"src_endpoint":{"ip":["192.0.2.1"]}}`); e.SourceAddress != nil {
+		t.Errorf("a source address that is an array is %s, want absent", e.SourceAddress)
+	}
+}
+
+func TestSeverityIsKnown(t *testing.T) {
+	for in, want := range map[string]bool{`"severity_id":0`: true, `"severity_id":99`: true, `"severity_id":2.0`: true, `"x":1`: false, `"severity_id":"4"`: false, `"severity_id":1,"severity_id":null`: false} {
+		if got := parse(t, `{"time":1,`+in+`}`).HasSeverity; got != want {
+			t.Errorf("%s: known %v, want %v", in, got, want)
+		}
+	}
+}
+
+// TestByteOrderMark: a byte order mark before an event is not part of it.
+func TestByteOrderMark(t *testing.T) {
+	const body = `{"time":1741824000123}`
+	marked, plain := parse(t, "\xef\xbb\xbf"+body), parse(t, body)
+	if string(marked.AppendCompact(nil)) != body || string(marked.AppendID(nil)) != string(plain.AppendID(nil)) || string(marked.AppendTruncated(nil)) != string(plain.AppendTruncated(nil)) {
+		t.Errorf("the event is %s with the id %s, want %s", marked.AppendCompact(nil), marked.AppendID(nil), body)
+	}
+}
+
+// TestHashes: the white space between tokens does not change an event's id, or a replay would change it.
+func TestHashes(t *testing.T) {
+	spaced, compact := parse(t, " { \"time\" : 1,\n\"a\" : \"b c\" } "), parse(t, `{"time":1,"a":"b c"}`)
+	sum := sha256.Sum256([]byte(`{"time":1,"a":"b c"}`))
+	for _, e := range []*event.Event{spaced, compact} {
+		if got, want := string(e.AppendID([]byte("x"))), "x"+hex.EncodeToString(sum[:16]); got != want {
+			t.Errorf("%s: the id is %s, want %s", e.Body, got, want)
+		}
+		if got, want := string(e.AppendContentHash([]byte("x"))), "x"+hex.EncodeToString(sum[:8]); got != want {
+			t.Errorf("%s: the content hash is %s, want %s", e.Body, got, want)
+		}
+		if e.HasUID() || !parse(t, `{"time":1,"metadata":{"uid":"u"}}`).HasUID() || parse(t, `{"time":1,"metadata":{"uid":""}}`).HasUID() {
+			t.Error("HasUID reports whether there is a metadata.uid that is not empty")
+		}
+	}
+}
+
+// TestEnvelopes: the error of an event in another service's envelope says how to get rid of the envelope.
+func TestEnvelopes(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"Type":"Notification","MessageId":"1","TopicArn":"arn:aws:sns:eu-central-1:1:t","Message":"{\"time\":1}","Timestamp":"2026-03-13T00:00:00.000Z"}`:   "turn on raw message delivery",
+		`{"version":"0","id":"1","detail-type":"x","source":"y","account":"1","time":"2026-03-13T00:00:00Z","region":"r","resources":[],"detail":{"time":1}}`: "InputPath",
+		`{"Type":"x","Message":"y"}`: "time: expected",
+	} {
+		if err := new(event.Parser).Parse([]byte(body), new(event.Event)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with %q", body, err, want)
+		}
+	}
+	parse(t, `{"time":1,"Type":"x","TopicArn":"y","Message":"z"}`)
+}
+
+func TestSplit(t *testing.T) {
+	deep := strings.Repeat(`{"a":`, jsonscan.MaxDepth-1) + "{}" + strings.Repeat("}", jsonscan.MaxDepth-1)
+	for _, c := range []struct {
+		body  string
+		array bool
+		want  []string
+		err   string
+	}{
+		{`{"time":1}`, false, []string{`{"time":1}`}, ""},
+		{"\xef\xbb\xbf{}", false, []string{"\xef\xbb\xbf{}"}, ""},
+		{"x\xff", false, []string{"x\xff"}, ""},
+		{``, false, []string{``}, ""},
+		{`[{"a":1},{"b":2}]`, true, []string{`{"a":1}`, `{"b":2}`}, ""},
+		{"\xef\xbb\xbf [ { } ,\n5 ,[ ], \"x\",null ] ", true, []string{"{ }", "5", "[ ]", `"x"`, "null"}, ""},
+		{"[" + deep + "]", true, []string{deep}, ""},
+		{"[[" + deep + "]]", true, nil, "is invalid"},
+		{`[]`, true, nil, "an empty array"},
+		{` [ ] `, true, nil, "an empty array"},
+		{`[{}`, true, nil, "byte 3 of 3 is invalid"},
+		{`[{}]]`, true, nil, "byte 4 of 5 is invalid"},
+		{`[{},]`, true, nil, "byte 4 of 5 is invalid"},
+		{"[{},\"\xff\"]", true, nil, "expected UTF-8, byte 5 is invalid"},
+		{"[" + strings.Repeat("0,", event.MaxEvents-1) + "0]", true, slices.Repeat([]string{"0"}, event.MaxEvents), ""},
+		{"[" + strings.Repeat("0,", event.MaxEvents) + "0]", true, nil, "at most 100000 events"},
+		{"[" + strings.Repeat(" ", event.MaxBytes) + "]", true, nil, "at most 1048576 bytes"},
+	} {
+		got, array, err := event.Split([][]byte{[]byte("before")}, []byte(c.body))
+		if array != c.array || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+			t.Errorf("%.60q: array %v, error %v, want %v, %q", c.body, array, err, c.array, c.err)
+		}
+		texts := make([]string, len(got))
+		for i := range got {
+			texts[i] = string(got[i])
+		}
+		if !slices.Equal(texts, append([]string{"before"}, c.want...)) {
+			t.Errorf("%.60q: %d events %.60q, want %.60q", c.body, len(texts)-1, texts, c.want)
+		}
+	}
+}
+
+// FuzzSplit compares with encoding/json: what is an array of values, and which bytes belong to each.
+func FuzzSplit(f *testing.F) {
+	for _, s := range []string{full, `[` + full + `,{}]`, `[]`, ` [ 1 , "a]" ] `, `[[],{"a":[1]}]`, "[\"\xff\"]", "\xef\xbb\xbf[{}]", `[{}`, `[{},]`, `{}[]`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		events, array, err := event.Split(nil, body)
+		text := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
+		if !array {
+			if err != nil || len(events) != 1 || !bytes.Equal(events[0], body) || bytes.HasPrefix(bytes.TrimLeft(text, " \n\t\r"), []byte("[")) {
+				t.Fatalf("%q: %q, %v, want the body itself", body, events, err)
+			}
+			return
+		}
+		var want []json.RawMessage
+		valid := utf8.Valid(body) && json.Unmarshal(text, &want) == nil && len(want) > 0
+		if valid != (err == nil) || len(events) != len(want) && valid || err != nil && events != nil {
+			t.Fatalf("%q: %d events, %v, encoding/json finds %d", body, len(events), err, len(want))
+		}
+		for i := range events {
+			if !bytes.Equal(events[i], want[i]) {
+				t.Fatalf("%q: event %d is %q, want %q", body, i, events[i], want[i])
+			}
+		}
+	})
 }
 
 // TestListsOutliveOthers makes sure that the lists of one event survive the parsing of others.
@@ -191,15 +387,16 @@ func FuzzParse(f *testing.F) {
 		err := new(event.Parser).Parse(body, e)
 		var object map[string]json.RawMessage
 		isObject := json.Unmarshal(body, &object) == nil && object != nil
-		if err == nil && !isObject {
+		if err == nil && !isObject && !bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
 			t.Fatalf("%q was taken for an event", body)
 		}
 		if err != nil {
-			if isObject && !strings.HasPrefix(err.Error(), "time: ") && !strings.Contains(err.Error(), "UTF-8") {
+			if isObject && !strings.Contains(err.Error(), "envelope") && !strings.HasPrefix(err.Error(), "time: ") && !strings.Contains(err.Error(), "UTF-8") {
 				t.Fatalf("%q is JSON, and was refused: %v", body, err)
 			}
 			return
 		}
+		body = bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 		if got := string(e.AppendCompact(nil)); got != compactBytes(body) {
 			t.Fatalf("%q: compact is %q", body, got)
 		}

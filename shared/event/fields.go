@@ -2,7 +2,7 @@ package event
 
 import "strings"
 
-// field is one of the fields the connectors read.
+// field is one of the fields that the connectors read.
 type field uint8
 
 const (
@@ -12,7 +12,7 @@ const (
 	fieldSeverity
 	fieldUserID
 	fieldUserEmail
-	fieldGroup // an element of the user's groups; its identity is one of the next two
+	fieldGroup // an element of the user's groups, identified by one of the next two
 	fieldGroupUID
 	fieldGroupName
 	fieldGroupID
@@ -21,14 +21,18 @@ const (
 	fieldActivity
 	fieldEventID
 	fieldModelID
+	fieldModelName
 	fieldPolicyAction
 	fieldDLPLabel
 	fieldTokensInput
+	fieldPromptTokens
 	fieldTokensOutput
+	fieldCompletionTokens
+	fieldSourceAddress
 	fieldTimestamp
 )
 
-// paths is where the fields stand in an OCSF event, and the only place that knows. "[]" means each element.
+// paths holds the paths of the fields in an OCSF event. No other place knows them. "[]" means each element.
 var paths = [...]struct {
 	field field
 	path  string
@@ -40,26 +44,30 @@ var paths = [...]struct {
 	{fieldUserEmail, "actor.user.email_addr"},
 	{fieldGroup, "actor.user.groups[]"},
 	{fieldGroupUID, "actor.user.groups[].uid"},
-	{fieldGroupName, "actor.user.groups[].name"},
-	{fieldGroupID, "unmapped.group_ids[]"}, // where no group has a uid or a name
+	{fieldGroupName, "actor.user.groups[].name"}, // if the group has no uid
+	{fieldGroupID, "unmapped.group_ids[]"},       // if no group has a uid or a name
 	{fieldRequestID, "api.request.uid"},
 	{fieldOperation, "api.operation"},
-	{fieldActivity, "activity_name"}, // where there is no operation
+	{fieldActivity, "activity_name"}, // if there is no operation
 	{fieldEventID, "metadata.uid"},
 	{fieldModelID, "unmapped.model_id"},
+	{fieldModelName, "ai_model.name"}, // if there is no model id; OCSF 1.8
 	{fieldPolicyAction, "unmapped.policy_action"},
 	{fieldDLPLabel, "unmapped.dlp_labels[]"},
 	{fieldTokensInput, "unmapped.tokens_input"},
+	{fieldPromptTokens, "message_context.prompt_tokens"}, // if there are no input tokens; OCSF 1.8
 	{fieldTokensOutput, "unmapped.tokens_output"},
-	{fieldTimestamp, "@timestamp"}, // not OCSF: Elasticsearch's own, which an event may bring along
+	{fieldCompletionTokens, "message_context.completion_tokens"}, // if there are no output tokens; OCSF 1.8
+	{fieldSourceAddress, "src_endpoint.ip"},
+	{fieldTimestamp, "@timestamp"}, // not an OCSF field: the time field of Elasticsearch, if the event has it
 }
 
-// node is a place in an event that is, or leads to, a field.
+// node is a place in an event that is a field or leads to one.
 type node struct {
 	key   string
 	field field
-	kids  []*node // members of the object that stands here
-	items *node   // elements of the array that stands here
+	kids  []*node // members, if the value is an object
+	items *node   // elements, if the value is an array
 }
 
 // root is the tree of paths.
@@ -83,6 +91,7 @@ func compile() *node {
 	return top
 }
 
+// grow returns the member of that name, and adds it if it is absent.
 func (n *node) grow(key string) *node {
 	if kid := n.find([]byte(key)); kid != nil {
 		return kid
@@ -92,7 +101,7 @@ func (n *node) grow(key string) *node {
 	return kid
 }
 
-// find returns the member of that name, nil when no field is there.
+// find returns the member of that name, nil if no path leads through it.
 func (n *node) find(key []byte) *node {
 	for _, kid := range n.kids {
 		if kid.key == string(key) {

@@ -1,9 +1,9 @@
 package event
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
 	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
@@ -13,240 +13,150 @@ import (
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 const MaxBytes = 1 << 20
 
-// Parser parses events. It is reused to save allocations, and belongs to one goroutine.
+// Parser parses events. It is reused to save allocations. It is not safe for concurrent use.
 type Parser struct {
-	texts []Text // arena of the events' lists
-	key   []byte // scratch for keys with escapes
+	texts []Text // backing array of the lists of all events since Reset
 
-	b        []byte
-	i        int
-	depth    int
-	spaced   bool
+	r        jsonscan.Reader
 	e        *Event
-	timeSeen kind
-	activity Text
+	timeErr  string // what is wrong with the time; "" if nothing is
 	list     []Text // of the array being read
-	groups   []Text
-	groupIDs []Text
 	group    struct{ uid, name Text }
+	fallback struct {
+		activity, modelName Text
+		prompt, completion  Integer
+		groupIDs            []Text
+	}
 }
 
-// kind is what sort of value stood where a field was looked for.
-type kind string
-
-// Reset gives up the lists of all events parsed so far; none of them may be used any more.
+// Reset releases the lists of all events parsed so far. Those events must not be used afterwards.
 func (p *Parser) Reset() { p.texts = p.texts[:0] }
 
-// Parse reads body into e. An error means that body can never be delivered: it is not a JSON object, not UTF-8, larger
-// than MaxBytes, or has no usable time. e then holds nothing but the body. Errors quote no content.
+// Parse reads body into e. A byte order mark before the event is ignored. An error means that body can never be
+// delivered: it is not a JSON object, not UTF-8, larger than MaxBytes, or has no usable time. Then e holds only the
+// body. Errors quote no content.
 func (p *Parser) Parse(body []byte, e *Event) error {
 	*e = Event{Body: body}
 	if len(body) > MaxBytes {
 		return fmt.Errorf("body: expected at most %d bytes, has %d", MaxBytes, len(body))
 	}
 	if !utf8.Valid(body) {
-		return fmt.Errorf("body: expected UTF-8, byte %d is not", invalidUTF8(body))
+		return fmt.Errorf("body: expected UTF-8, byte %d is invalid", invalidUTF8(body))
 	}
-	p.b, p.i, p.depth, p.spaced, p.e = body, 0, 0, false, e
-	p.timeSeen, p.activity, p.groups, p.groupIDs = "", nil, nil, nil
-	err := p.document()
-	p.b, p.e = nil, nil
+	text := trimBOM(body)
+	e.Body = text
+	p.r, p.e, p.timeErr = jsonscan.NewReader(text, 0), e, "absent"
+	p.fallback.activity, p.fallback.modelName, p.fallback.groupIDs = nil, nil, nil
+	p.fallback.prompt, p.fallback.completion = Integer{}, Integer{}
+	err := p.document(text)
+	p.r, p.e = jsonscan.Reader{}, nil
 	if err != nil {
 		*e = Event{Body: body}
 	}
 	return err
 }
 
-func (p *Parser) document() error {
-	p.space()
-	if p.i < len(p.b) && p.b[p.i] != '{' {
-		if _, ok := jsonscan.Value(p.b, p.i, 0); ok {
-			return fmt.Errorf("body: expected a JSON object, found %s", kindOf(p.b[p.i]))
-		}
-		return fmt.Errorf("body: expected a JSON object, byte %d is not JSON", p.i)
-	}
-	if p.i == len(p.b) {
-		return errors.New("body: expected a JSON object, is empty")
-	}
-	if !p.object(root) {
-		if p.depth > jsonscan.MaxDepth {
-			return fmt.Errorf("body: expected at most %d levels of nesting", jsonscan.MaxDepth)
-		}
-		return fmt.Errorf("body: expected JSON, byte %d of %d breaks it", p.i, len(p.b))
-	}
-	if p.space(); p.i != len(p.b) {
-		return fmt.Errorf("body: expected one JSON object, byte %d follows it", p.i)
-	}
-	return p.finish()
-}
+// trimBOM returns text without a byte order mark before it.
+func trimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) }
 
-// finish settles what could only be known at the end.
-func (p *Parser) finish() error {
-	e := p.e
-	if p.timeSeen != "" {
-		return fmt.Errorf("time: expected an integer (Unix milliseconds, not negative), found %s", p.timeSeen)
+func (p *Parser) document(text []byte) error {
+	switch c := p.r.Peek(); c {
+	case '{':
+		p.object(root)
+	case 0:
+		if p.r.Pos() == len(text) {
+			return errors.New("body: expected a JSON object, is empty")
+		}
+		fallthrough
+	default:
+		if p.r.Skip(); p.r.Err() == nil {
+			return fmt.Errorf("body: expected a JSON object, found %s", kindOf(c))
+		}
 	}
-	if e.Time < 0 {
-		return errors.New("time: expected an integer (Unix milliseconds), absent")
+	if !p.r.End() {
+		return fmt.Errorf("body: expected a JSON object, byte %d of %d is invalid", p.r.Pos(), len(text))
 	}
-	if e.Operation == nil {
-		e.Operation = p.activity
+	if p.timeErr != "" {
+		if advice := envelopeAdvice(text); advice != "" {
+			return errors.New("body: " + advice)
+		}
+		return errors.New("time: expected an integer (Unix milliseconds), " + p.timeErr)
 	}
-	if e.Groups = p.groups; len(p.groups) == 0 {
-		e.Groups = p.groupIDs
-	}
-	e.spaced = p.spaced
+	p.fallBack()
+	p.e.spaced = p.r.Spaced()
 	return nil
 }
 
-func (p *Parser) space() {
-	if p.i < len(p.b) && p.b[p.i] <= ' ' {
-		p.skipSpace()
+// fallBack fills the absent fields that have a second path.
+func (p *Parser) fallBack() {
+	e, f := p.e, &p.fallback
+	if e.Operation == nil {
+		e.Operation = f.activity
+	}
+	if e.ModelID == nil {
+		e.ModelID = f.modelName
+	}
+	if !e.TokensInput.Present {
+		e.TokensInput = f.prompt
+	}
+	if !e.TokensOutput.Present {
+		e.TokensOutput = f.completion
+	}
+	if len(e.Groups) == 0 {
+		e.Groups = f.groupIDs
 	}
 }
 
-func (p *Parser) skipSpace() {
-	end := jsonscan.Space(p.b, p.i)
-	p.i, p.spaced = end, p.spaced || end != p.i
-}
-
-// object reads the object at the current position, whose place in an event is n.
-func (p *Parser) object(n *node) bool {
-	if n == root {
-		p.e.Time = -1
-	}
-	p.depth++
-	p.i++
-	if p.space(); p.i < len(p.b) && p.b[p.i] == '}' {
-		p.i, p.depth = p.i+1, p.depth-1
-		return true
-	}
-	for {
-		kid, ok := p.member(n)
-		if !ok || !p.value(kid) {
-			return false
-		}
-		more, ok := p.next('}')
-		if !ok {
-			return false
-		}
-		if !more {
-			p.depth--
-			return true
-		}
+// object reads the object at node n.
+func (p *Parser) object(n *node) {
+	p.r.Object()
+	for key, ok := p.r.Key(); ok; key, ok = p.r.Key() {
+		p.value(n.find(key))
 	}
 }
 
-// next reads the separator behind an element, and tells whether another one follows.
-func (p *Parser) next(last byte) (more, ok bool) {
-	if p.space(); p.i >= len(p.b) {
-		return false, false
-	}
-	switch p.b[p.i] {
-	case ',':
-		p.i++
-		p.space()
-		return true, true
-	case last:
-		p.i++
-		return false, true
-	}
-	return false, false
-}
-
-// member reads a key and its colon, and returns the node of that name below n, nil when no field is there.
-func (p *Parser) member(n *node) (*node, bool) {
-	start := p.i
-	if start >= len(p.b) || p.b[start] != '"' {
-		return nil, false
-	}
-	end, escaped, ok := jsonscan.String(p.b, start)
-	p.i = end
-	if !ok {
-		return nil, false
-	}
-	if p.space(); p.i >= len(p.b) || p.b[p.i] != ':' {
-		return nil, false
-	}
-	p.i++
-	p.space()
-	if escaped {
-		p.key = jsonscan.AppendUnquoted(p.key[:0], p.b[start:end])
-		return n.find(p.key), true
-	}
-	return n.find(p.b[start+1 : end-1]), true
-}
-
-// value reads the value at the current position; n is its place in an event, nil when nothing in it is a field.
-func (p *Parser) value(n *node) bool {
-	if p.i >= len(p.b) {
-		return false
-	}
-	start, c := p.i, p.b[p.i]
-	switch {
-	case n == nil:
-		return p.skip()
-	case c == '{' && n.kids != nil:
-		return p.depth < jsonscan.MaxDepth && p.object(n)
-	case c == '[' && n.items != nil:
-		return p.depth < jsonscan.MaxDepth && p.array(n)
-	case c == '"':
-		end, _, ok := jsonscan.String(p.b, start)
-		if p.i = end; ok {
-			p.text(n.field, p.b[start:end])
-		}
-		return ok
-	case c == '-' || '0' <= c && c <= '9':
-		end, integer, ok := jsonscan.Number(p.b, start)
-		if p.i = end; ok {
-			p.number(n.field, p.b[start:end], integer)
-		}
-		return ok
-	}
-	p.absent(n.field, kindOf(c))
-	return p.skip()
-}
-
-// skip reads a value that holds no field.
-func (p *Parser) skip() bool {
-	end, spaced, ok := jsonscan.Skim(p.b, p.i, p.depth)
-	p.i, p.spaced = end, p.spaced || spaced
-	return ok
-}
-
-// array reads an array whose elements' place in an event is n.items.
-func (p *Parser) array(n *node) bool {
-	p.depth++
-	p.i++
-	p.list = p.list[:0]
-	if p.space(); p.i < len(p.b) && p.b[p.i] == ']' {
-		p.i, p.depth = p.i+1, p.depth-1
-		p.keep(n.items.field)
-		return true
-	}
-	for {
-		p.group.uid, p.group.name = nil, nil
-		if !p.value(n.items) {
-			return false
-		}
-		p.element(n.items.field)
-		more, ok := p.next(']')
-		if !ok {
-			return false
-		}
-		if !more {
-			p.depth--
-			p.keep(n.items.field)
-			return true
-		}
-	}
-}
-
-// element adds a group that has been read whole: by its uid, else by its name.
-func (p *Parser) element(f field) {
-	if f != fieldGroup {
+// value reads the value at node n; nil means that the value contains no field.
+func (p *Parser) value(n *node) {
+	if n == nil {
+		p.r.Skip()
 		return
 	}
+	switch c := p.r.Peek(); {
+	case c == '{' && n.kids != nil:
+		p.object(n)
+	case c == '[' && n.items != nil:
+		p.array(n.items)
+	case c == '"':
+		if raw := p.r.String(); raw != nil {
+			p.text(n, raw)
+		}
+	case c == '-' || '0' <= c && c <= '9':
+		if raw, integer := p.r.Number(); raw != nil {
+			p.number(n, raw, integer)
+		}
+	default:
+		p.absent(n, kindOf(c))
+		p.r.Skip()
+	}
+}
+
+// array reads an array whose elements are at node n.
+func (p *Parser) array(n *node) {
+	p.list = p.list[:0]
+	for p.r.Array(); p.r.Element(); {
+		p.group.uid, p.group.name = nil, nil
+		p.value(n)
+		if n.field == fieldGroup {
+			p.addGroup()
+		}
+	}
+	start := len(p.texts)
+	p.texts = append(p.texts, p.list...)
+	p.setList(n.field, p.texts[start:len(p.texts):len(p.texts)])
+}
+
+// addGroup adds the group just read: by its uid, else by its name.
+func (p *Parser) addGroup() {
 	if id := p.group.uid; id != nil {
 		p.list = append(p.list, id)
 	} else if name := p.group.name; name != nil {
@@ -254,38 +164,33 @@ func (p *Parser) element(f field) {
 	}
 }
 
-// keep moves the list just read into the arena and gives it to its field.
-func (p *Parser) keep(f field) {
-	start := len(p.texts)
-	p.texts = append(p.texts, p.list...)
-	list := p.texts[start:len(p.texts):len(p.texts)]
+func (p *Parser) setList(f field, list []Text) {
 	switch f {
 	case fieldGroup:
-		p.groups = list
+		p.e.Groups = list
 	case fieldGroupID:
-		p.groupIDs = list
+		p.fallback.groupIDs = list
 	case fieldDLPLabel:
 		p.e.DLPLabels = list
 	}
 }
 
-func (p *Parser) text(f field, raw Text) {
-	switch f {
+// text sets the field at node n to a string.
+func (p *Parser) text(n *node, raw Text) {
+	if t := p.textField(n.field); t != nil {
+		*t = raw
+		return
+	}
+	switch n.field {
 	case fieldGroupID, fieldDLPLabel:
 		p.list = append(p.list, raw)
-	case fieldTime, fieldClass, fieldSeverity, fieldTokensInput, fieldTokensOutput:
-		p.absent(f, "a string")
-	case fieldTimestamp:
-		p.e.HasTimestamp = true
 	default:
-		if t := p.target(f); t != nil {
-			*t = raw
-		}
+		p.absent(n, "a string")
 	}
 }
 
-// target is where the text of a field goes, nil for a field that is no text.
-func (p *Parser) target(f field) *Text {
+// textField returns the place of a text field, nil for another field.
+func (p *Parser) textField(f field) *Text {
 	switch f {
 	case fieldUserID:
 		return &p.e.UserID
@@ -300,72 +205,82 @@ func (p *Parser) target(f field) *Text {
 	case fieldOperation:
 		return &p.e.Operation
 	case fieldActivity:
-		return &p.activity
+		return &p.fallback.activity
 	case fieldEventID:
 		return &p.e.uid
 	case fieldModelID:
 		return &p.e.ModelID
+	case fieldModelName:
+		return &p.fallback.modelName
 	case fieldPolicyAction:
 		return &p.e.PolicyAction
+	case fieldSourceAddress:
+		return &p.e.SourceAddress
 	}
 	return nil
 }
 
-func (p *Parser) number(f field, raw []byte, integer bool) {
-	n, err := strconv.ParseInt(string(raw), 10, 64)
-	ok := integer && err == nil
+// number sets the field at node n to a number.
+func (p *Parser) number(n *node, raw []byte, integer bool) {
+	v, found := parseInteger(raw, integer)
 	switch {
-	case f == fieldTime && ok && n >= 0:
-		p.e.Time, p.timeSeen = milliseconds(n), ""
-	case f == fieldTime && ok:
-		p.absent(f, "a negative number")
-	case !ok || f == fieldTimestamp:
-		p.absent(f, "a number that is no integer")
-	case f == fieldClass:
-		p.e.Class = n
-	case f == fieldSeverity:
-		p.e.Severity = n
-	case f == fieldTokensInput:
-		p.e.TokensInput = Integer{n, true}
-	case f == fieldTokensOutput:
-		p.e.TokensOutput = Integer{n, true}
+	case found != "":
+		p.absent(n, found)
+	case n.field == fieldTime:
+		p.e.Time, p.e.TimeConverted, p.timeErr = milliseconds(v)
+	case n.field == fieldClass:
+		p.e.Class = v
+	case n.field == fieldSeverity:
+		p.e.Severity, p.e.HasSeverity = v, true
 	default:
-		p.absent(f, "a number")
-	}
-}
-
-// milliseconds reads a time that lies beyond the year 9999 as what it is in the wild: microseconds or nanoseconds. Only
-// what we derive from it changes; the event itself stays as it is.
-func milliseconds(n int64) int64 {
-	for n > MaxTime {
-		n /= 1000
-	}
-	return n
-}
-
-// absent notes a value of the wrong type: the field counts as absent, also when the key stood there before.
-func (p *Parser) absent(f field, found kind) {
-	switch f {
-	case fieldTime:
-		p.e.Time, p.timeSeen = -1, found
-	case fieldClass:
-		p.e.Class = 0
-	case fieldSeverity:
-		p.e.Severity = 0
-	case fieldTokensInput:
-		p.e.TokensInput = Integer{}
-	case fieldTokensOutput:
-		p.e.TokensOutput = Integer{}
-	case fieldTimestamp:
-		p.e.HasTimestamp = true
-	default:
-		if t := p.target(f); t != nil {
-			*t = nil
+		if t := p.integerField(n.field); t != nil {
+			*t = Integer{v, true}
+		} else {
+			p.absent(n, "a number")
 		}
 	}
 }
 
-func kindOf(c byte) kind {
+// integerField returns the place of an optional integer, nil for another field.
+func (p *Parser) integerField(f field) *Integer {
+	switch f {
+	case fieldTokensInput:
+		return &p.e.TokensInput
+	case fieldPromptTokens:
+		return &p.fallback.prompt
+	case fieldTokensOutput:
+		return &p.e.TokensOutput
+	case fieldCompletionTokens:
+		return &p.fallback.completion
+	}
+	return nil
+}
+
+// absent handles a value of the wrong type: the field counts as absent, even if the key occurred before with a valid
+// value.
+func (p *Parser) absent(n *node, found string) {
+	switch n.field {
+	case fieldTime:
+		p.timeErr = "found " + found
+	case fieldClass:
+		p.e.Class = 0
+	case fieldSeverity:
+		p.e.Severity, p.e.HasSeverity = 0, false
+	case fieldTimestamp:
+		p.e.HasTimestamp = true
+	default:
+		if t := p.textField(n.field); t != nil {
+			*t = nil
+		} else if t := p.integerField(n.field); t != nil {
+			*t = Integer{}
+		} else if n.items != nil {
+			p.setList(n.items.field, nil)
+		}
+	}
+}
+
+// kindOf names the type of the value that begins with c.
+func kindOf(c byte) string {
 	switch c {
 	case '{':
 		return "an object"

@@ -25,29 +25,40 @@ import (
 // nothing and returns its zero value, so the caller checks for an error once, at the end. All results are views into
 // the text. The Reader does not check UTF-8.
 type Reader struct {
-	b        []byte
-	i        int
-	depth    int  // arrays and objects around the current position
-	first    bool // the position is right after an opening brace or bracket
-	spaced   bool
-	expected string // what was expected at position i; "" while there is no error
+	b      []byte
+	i      int
+	depth  int  // arrays and objects around the current position
+	first  bool // the position is right after an opening brace or bracket
+	spaced bool
+	err    *syntaxError
+}
+
+// syntaxError states where a text stops being the JSON that its reader expects.
+type syntaxError struct {
+	expected, found string
+	at              int
+}
+
+// Error implements error.
+func (e *syntaxError) Error() string {
+	return fmt.Sprintf("expected %s, found %s at byte %d", e.expected, e.found, e.at)
 }
 
 // NewReader returns a Reader of text. envelope is how many of the outermost levels of nesting do not count toward
 // MaxDepth: 1 for a text that wraps a value whose own nesting may reach MaxDepth.
-func NewReader(text []byte, envelope int) Reader { return Reader{b: text, depth: -envelope} }
+func NewReader(text []byte, envelope int) Reader {
+	r := Reader{b: text, depth: -envelope}
+	r.space()
+	return r
+}
 
 // Err returns the first error, nil if there is none. Its text states what was expected, the byte found and its
 // position.
 func (r *Reader) Err() error {
-	if r.expected == "" {
+	if r.err == nil {
 		return nil
 	}
-	found := "the end"
-	if r.i < len(r.b) {
-		found = strconv.QuoteRuneToASCII(rune(r.b[r.i]))
-	}
-	return fmt.Errorf("expected %s, found %s at byte %d", r.expected, found, r.i)
+	return r.err
 }
 
 // Pos returns the current position in bytes. After an error it is the position of the error.
@@ -56,32 +67,44 @@ func (r *Reader) Pos() int { return r.i }
 // Spaced reports whether white space was read between tokens, before the first one or after the last one.
 func (r *Reader) Spaced() bool { return r.spaced }
 
-// fail records that the text does not continue as expected.
-func (r *Reader) fail(expected string) {
-	if r.expected == "" {
-		r.expected = expected
+// fail records that the text does not continue as expected at the current position.
+func (r *Reader) fail(expected string) { r.failAt(r.i, expected) }
+
+// failAt records that the text does not continue as expected at position i. The text then ends there, so that no method
+// reads on.
+func (r *Reader) failAt(i int, expected string) {
+	if r.err != nil {
+		return
 	}
+	found := "the end"
+	if r.i = i; i < len(r.b) {
+		found = strconv.QuoteRuneToASCII(rune(r.b[i]))
+		r.b = r.b[:i]
+	}
+	r.err = &syntaxError{expected, found, i}
 }
 
 // Peek returns the first byte of the next token: a quote, a brace, a bracket, a digit, a minus sign, or the first
 // letter of a literal. It returns 0 at the end of the text and after an error.
 func (r *Reader) Peek() byte {
-	if r.i < len(r.b) && r.b[r.i] > ' ' && r.expected == "" {
-		return r.b[r.i]
-	}
-	return r.peek()
-}
-
-func (r *Reader) peek() byte {
-	if r.expected != "" {
-		return 0
-	}
-	end := Space(r.b, r.i)
-	r.spaced = r.spaced || end != r.i
-	if r.i = end; r.i < len(r.b) {
+	if r.i < len(r.b) {
 		return r.b[r.i]
 	}
 	return 0
+}
+
+// advance moves to the first token at or after i.
+func (r *Reader) advance(i int) {
+	r.i = i
+	if i < len(r.b) && r.b[i] <= ' ' {
+		r.space()
+	}
+}
+
+func (r *Reader) space() {
+	end := Space(r.b, r.i)
+	r.spaced = r.spaced || end != r.i
+	r.i = end
 }
 
 // open reads the bracket or brace c.
@@ -95,8 +118,8 @@ func (r *Reader) open(c byte, expected string) bool {
 		return false
 	}
 	r.depth++
-	r.i++
 	r.first = true
+	r.advance(r.i + 1)
 	return true
 }
 
@@ -113,14 +136,11 @@ func (r *Reader) Key() (key []byte, ok bool) {
 		return nil, false
 	}
 	raw, escaped := r.str()
-	if raw == nil {
-		return nil, false
-	}
 	if r.Peek() != ':' {
 		r.fail("a colon")
 		return nil, false
 	}
-	r.i++
+	r.advance(r.i + 1)
 	if escaped {
 		return AppendUnquoted(nil, raw), true
 	}
@@ -137,14 +157,14 @@ func (r *Reader) another(last byte) bool {
 	first := r.first
 	r.first = false
 	switch {
+	case c == ',' && !first:
+		r.advance(r.i + 1)
+		return true
 	case c == last:
-		r.i++
 		r.depth--
+		r.advance(r.i + 1)
 		return false
-	case first:
-		return r.expected == ""
-	case c == ',':
-		r.i++
+	case c != 0 && first:
 		return true
 	}
 	if last == '}' {
@@ -163,11 +183,13 @@ func (r *Reader) str() (raw []byte, escaped bool) {
 	}
 	start := r.i
 	end, escaped, ok := String(r.b, start)
-	if r.i = end; !ok {
-		r.fail("a string")
+	if !ok {
+		r.failAt(end, "a string")
 		return nil, false
 	}
-	return r.b[start:end:end], escaped
+	raw = r.b[start:end:end]
+	r.advance(end)
+	return raw, escaped
 }
 
 // String reads a string and returns it as it is written, with its quotes and escapes; nil after an error.
@@ -184,39 +206,38 @@ func (r *Reader) Text() []byte {
 		return nil
 	}
 	text, end, ok := UnquoteInPlace(r.b, r.i)
-	if r.i = end; !ok {
-		r.fail("a string")
+	if !ok {
+		r.failAt(end, "a string")
 		return nil
 	}
+	r.advance(end)
 	return text
 }
 
 // Number reads a number and returns it as it is written; nil after an error. integer reports whether it has neither a
 // fraction nor an exponent.
 func (r *Reader) Number() (raw []byte, integer bool) {
-	r.Peek()
 	start := r.i
-	if r.expected != "" {
-		return nil, false
-	}
 	end, integer, ok := Number(r.b, start)
-	if r.i = end; !ok {
-		r.fail("a number")
+	if !ok {
+		r.failAt(end, "a number")
 		return nil, false
 	}
-	return r.b[start:end:end], integer
+	raw = r.b[start:end:end]
+	r.advance(end)
+	return raw, integer
 }
 
 // Int reads an integer. A number that is not an integer, or that int64 cannot hold, is an error.
 func (r *Reader) Int() int64 {
+	start := r.i
 	raw, integer := r.Number()
 	if raw == nil {
 		return 0
 	}
 	n, err := strconv.ParseInt(string(raw), 10, 64)
 	if !integer || err != nil {
-		r.i -= len(raw)
-		r.fail("an integer")
+		r.failAt(start, "an integer")
 		return 0
 	}
 	return n
@@ -230,7 +251,7 @@ func (r *Reader) Bool() bool {
 		return false
 	}
 	r.literal()
-	return c == 't' && r.expected == ""
+	return c == 't' && r.err == nil
 }
 
 // Null reads a null if it is the next value, and reports whether it was.
@@ -239,14 +260,16 @@ func (r *Reader) Null() bool {
 		return false
 	}
 	r.literal()
-	return r.expected == ""
+	return r.err == nil
 }
 
 func (r *Reader) literal() {
 	end, ok := Literal(r.b, r.i)
-	if r.i = end; !ok {
-		r.fail("true, false or null")
+	if !ok {
+		r.failAt(end, "true, false or null")
+		return
 	}
+	r.advance(end)
 }
 
 // Skip reads any value.
@@ -254,17 +277,16 @@ func (r *Reader) Skip() { r.Value() }
 
 // Value reads any value and returns it as it is written; nil after an error.
 func (r *Reader) Value() []byte {
-	if r.Peek() == 0 && r.expected != "" {
-		return nil
-	}
 	start := r.i
 	end, spaced, ok := Skim(r.b, start, r.depth)
-	r.spaced = r.spaced || spaced
-	if r.i = end; !ok {
-		r.fail("a JSON value")
+	if !ok {
+		r.failAt(end, "a JSON value")
 		return nil
 	}
-	return r.b[start:end:end]
+	r.spaced = r.spaced || spaced
+	raw := r.b[start:end:end]
+	r.advance(end)
+	return raw
 }
 
 // End reports whether the text ends here and there was no error. Text that follows is an error.
@@ -272,5 +294,5 @@ func (r *Reader) End() bool {
 	if r.Peek() != 0 || r.i != len(r.b) {
 		r.fail("the end")
 	}
-	return r.expected == ""
+	return r.err == nil
 }

@@ -197,7 +197,7 @@ func TestHandle(t *testing.T) {
 	for i, want := range []map[string]string{
 		{"connector": "splunk", "error": `given up after 5 attempts, the last of which: status 500: "a SIEM's words"`, "attempts": "5", "message_id": "retry-5", "failed_at": "2025-03-13T00:00:05.000Z"},
 		{"error": "status 400, code 6: bad   format", "attempts": "2", "message_id": "reject-1", "replays": "2"},
-		{"error": "body: expected a JSON object, byte 0 is not JSON", "message_id": "x"},
+		{"error": "body: expected a JSON object, byte 4 of 7 is invalid", "message_id": "x"},
 	} {
 		for name, value := range want {
 			if got := aws.ToString(q.sent[i].MessageAttributes[name].StringValue); !strings.Contains(got, value) {

@@ -16,7 +16,8 @@ const samplePayload = `{"Records":[
  {"messageId":"m-1","receiptHandle":"r\/1","body":"{\"a\":\"\\u00e9 \u00e9\\n\"}","attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"1741824000123","SenderId":"x"},
   "messageAttributes":{"replays":{"stringValue":"2","dataType":"Number","stringListValues":[],"binaryListValues":[]},"blob":{"binaryValue":"AAA=","dataType":"Binary"}},
   "md5OfBody":"0","eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:eu-central-1:1:q","awsRegion":"eu-central-1","someday":{"new":[1,{"x":null}]}},
- {"body":"two","attributes":{"DeadLetterQueueSourceArn":"arn:aws:sqs:eu-central-1:1:src","ApproximateReceiveCount":"x"},"messageId":"m-2","messageAttributes":null}
+ {"body":"two","attributes":{"DeadLetterQueueSourceArn":"arn:aws:sqs:eu-central-1:1:src","ApproximateReceiveCount":"x"},"messageId":"m-2","messageAttributes":null},
+ {"messageId":"m-3","body":"","messageAttributes":{"attempts":{"stringValue":"4","dataType":"Number"},"none":null}}
 ]}`
 
 func TestPayload(t *testing.T) {
@@ -24,7 +25,7 @@ func TestPayload(t *testing.T) {
 	if err := p.Read([]byte(samplePayload)); err != nil {
 		t.Fatal(err)
 	}
-	if len(p.Messages) != 2 || p.Check {
+	if len(p.Messages) != 3 || p.Check {
 		t.Fatalf("read %d messages, check %v", len(p.Messages), p.Check)
 	}
 	a, b := p.Messages[0], p.Messages[1]
@@ -35,6 +36,9 @@ func TestPayload(t *testing.T) {
 	if string(b.ID) != "m-2" || string(b.Body) != "two" || b.Receives != 1 || string(b.DeadLetterQueue) != "arn:aws:sqs:eu-central-1:1:src" || len(b.Attributes) != 0 ||
 		string(a.Sender) != "x" || b.Sender != nil {
 		t.Errorf("second message: %+v", b)
+	}
+	if c := p.Messages[2]; len(c.Attributes) != 1 || c.Count("attempts") != 4 || c.Body == nil {
+		t.Errorf("third message: %+v", c)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // TestBadBodies: a body that can never be delivered is a dead letter that says why, and the rest of its batch is delivered.
 func TestBadBodies(t *testing.T) {
 	bad := []struct{ name, body, reason string }{
-		{"no JSON", `no JSON`, "body: expected a JSON object, byte 0 is not JSON"},
+		{"no JSON", `no JSON`, "body: expected a JSON object, byte 4 of 7 is invalid"},
 		{"cut off", `{"time":1773360000000,"metadata":{"uid":"cut`, "body: expected JSON, byte "},
 		{"an array", `[{"time":1773360000000}]`, "body: expected a JSON object, found an array"},
 		{"empty", ` `, "body: expected a JSON object, is empty"},

@@ -54,7 +54,7 @@ func Check(body []byte, now time.Time) []Problem {
 		return []Problem{{true, "body: expected a JSON object"}}
 	}
 	c := &check{top: top}
-	c.time(e.Time, now)
+	c.time(&e, now)
 	c.present(base[:])
 	c.class()
 	c.severity()
@@ -91,15 +91,17 @@ func (c *check) present(paths []string) {
 	}
 }
 
-// time is taken as it is by the SIEMs, so one in the wrong unit is found decades away.
-func (c *check) time(ms int64, now time.Time) {
+// time warns about a time in another unit, and about one that is unlikely to be meant.
+func (c *check) time(e *event.Event, now time.Time) {
 	const year2000 = 946_684_800_000
-	at := time.UnixMilli(ms).UTC()
+	at := time.UnixMilli(e.Time).UTC()
 	switch {
-	case ms < year2000:
-		c.warn("time: expected Unix milliseconds, found %d, which is %s (seconds?)", ms, at.Format(time.DateOnly))
+	case e.TimeConverted:
+		c.warn("time: expected Unix milliseconds, found another unit; the connectors read %s", at.Format(time.RFC3339))
+	case e.Time < year2000:
+		c.warn("time: expected Unix milliseconds, found %d, which is %s", e.Time, at.Format(time.DateOnly))
 	case at.After(now.Add(24 * time.Hour)):
-		c.warn("time: expected Unix milliseconds, found %d, which is %s, in the future", ms, at.Format(time.DateOnly))
+		c.warn("time: expected Unix milliseconds, found %d, which is %s, in the future", e.Time, at.Format(time.DateOnly))
 	}
 }
 
