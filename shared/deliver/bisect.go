@@ -1,153 +1,122 @@
 package deliver
 
 import (
-	"slices"
+	"fmt"
+	"net/http"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// divisible tells whether the packed batch is to be halved because of f: it is too large, or one of its records is
-// refused, or the SIEM breaks (500) over a batch of which a record would not get another attempt.
-func (r *run) divisible(f *failure.Error) bool {
-	if len(r.sent) < 2 {
+// request is what decide knows about a request besides its response.
+type request struct {
+	events  int  // number of events in it
+	last    bool // at least one of them is on its last attempt
+	anyLast bool // at least one event of the delivery is on its last attempt
+	renewed bool // the credential was already renewed in this delivery
+}
+
+// decision is what follows from the response to a request. Exactly one of these holds: renew is set; bisect is set;
+// results has one error per event; all events have the same outcome.
+type decision struct {
+	renew   bool           // read the credential again, and send the same events again
+	bisect  bool           // send each half of the events
+	results []error        // per event, as in PartialError
+	outcome Outcome        // of every event
+	stop    *failure.Error // why no further request is made, nil if the delivery continues
+}
+
+// decide returns what follows from err, the result of Send for request r. It is a pure function.
+func decide(r request, err error) decision {
+	if err == nil {
+		return decision{outcome: Outcome{State: Delivered}}
+	}
+	if p, ok := err.(*PartialError); ok { //nolint:errorlint // Send returns a PartialError itself, never wrapped
+		if len(p.Results) != r.events {
+			f := &failure.Error{Detail: fmt.Sprintf("%d results for %d events", len(p.Results), r.events)}
+			return decision{outcome: Outcome{Fault: f}, stop: f}
+		}
+		return decision{results: p.Results, stop: overload(p.Results)}
+	}
+	f := failure.Of(err)
+	switch {
+	case f.Kind == failure.Unauthorized && !r.renewed:
+		return decision{renew: true}
+	case r.events > 1 && splittable(f, r.last):
+		return decision{bisect: true}
+	}
+	d := decision{outcome: outcomeOf(f)}
+	if stops(f, r.anyLast) {
+		d.stop = f
+	}
+	return d
+}
+
+// outcomeOf returns the outcome of an event for which f was returned.
+func outcomeOf(f *failure.Error) Outcome {
+	switch f.Kind {
+	case failure.Rejected:
+		if !f.Foreign {
+			return Outcome{State: Rejected, Fault: f}
+		}
+		held := *f
+		held.Kind = failure.Misconfigured
+		return Outcome{Fault: &held}
+	case failure.TooLarge:
+		return Outcome{State: Rejected, Fault: f}
+	case failure.Transient, failure.Throttled, failure.Unauthorized, failure.Misconfigured, failure.Unprocessed:
+	}
+	return Outcome{Fault: f}
+}
+
+// splittable reports whether a request of several events that failed with f is bisected. last reports whether one of its
+// events is on its last attempt.
+func splittable(f *failure.Error, last bool) bool {
+	refused := f.Kind == failure.TooLarge || f.Kind == failure.Rejected && !f.Foreign
+	return refused || last && oneEventCanCause(f)
+}
+
+// oneEventCanCause reports whether one event can cause f, although f is not a refusal of an event by the SIEM: the event
+// makes the SIEM fail, or something in front of the SIEM refuses it.
+func oneEventCanCause(f *failure.Error) bool {
+	switch f.Status {
+	case http.StatusNotAcceptable: // web application firewalls
+		return true
+	case http.StatusUnauthorized, http.StatusNotFound, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
+		http.StatusTooManyRequests, http.StatusServiceUnavailable: // the credential, the setup, or the load
 		return false
 	}
-	const broken = 500
+	switch f.Status / 100 {
+	case 4:
+		return f.Foreign
+	case 5:
+		return f.Kind == failure.Transient
+	}
+	return f.Disconnected
+}
+
+// stops reports whether the next request would fail in the same way. If it would, the remaining events are not sent.
+// anyLast reports whether one event of the delivery is on its last attempt.
+func stops(f *failure.Error, anyLast bool) bool {
+	if oneEventCanCause(f) {
+		return f.Disconnected && !anyLast // on a last attempt, the neighbours of the failing event are still sent
+	}
 	switch f.Kind {
-	case failure.TooLarge, failure.Rejected:
-		return true
 	case failure.Transient:
-		return f.Status == broken && slices.ContainsFunc(r.sent, func(i int) bool { return r.items[i].Last })
-	case failure.Throttled, failure.Unauthorized, failure.Misconfigured, failure.Unprocessed:
+		return f.Status == 0 || f.Status == http.StatusServiceUnavailable
+	case failure.Throttled, failure.Unauthorized, failure.Misconfigured:
+		return true
+	case failure.TooLarge, failure.Rejected, failure.Unprocessed:
 	}
 	return false
 }
 
-// isolate halves refused items until every culprit stands alone. It goes breadth first: when both halves of a refused
-// batch are refused as well, a sample tells whether the configuration is to blame, before each event is tried.
-func (r *run) isolate(items []int, f *failure.Error) {
-	for parts := [][]int{items}; len(parts) > 0 && r.stopped == nil; {
-		part := parts[0]
-		parts = parts[1:]
-		if r.doubtful() {
-			if r.sample(slices.Concat(append([][]int{part}, parts...)...), f); r.stopped != nil {
-				return
-			}
-			part = r.unsettled(part)
-		}
-		for _, half := range [...][]int{part[:len(part)/2], part[len(part)/2:]} {
-			if half = r.unsettled(half); len(half) > 0 {
-				if again := r.tryPart(half); again != nil {
-					parts = append(parts, again)
-				}
-			}
-		}
-		if r.stopped != nil {
-			r.giveBack(r.unsettled(slices.Concat(append([][]int{part}, parts...)...)))
+// overload returns the first result by which the SIEM asks for fewer requests (429 or 503), or nil.
+func overload(results []error) *failure.Error {
+	for _, err := range results {
+		f := failure.Of(err)
+		if f != nil && (f.Kind == failure.Throttled || f.Kind == failure.Transient && f.Status == http.StatusServiceUnavailable) {
+			return f
 		}
 	}
-}
-
-// tryPart sends a part of a refused batch. It returns the part when it is refused in turn and can be divided further.
-func (r *run) tryPart(part []int) []int {
-	if r.stopped != nil {
-		return nil
-	}
-	if n := r.pack(part); n < len(part) || len(r.sent) < len(part) {
-		r.deliver(part) // a renewed connector may pack otherwise
-		return nil
-	}
-	err := r.send()
-	if _, partial := err.(*PartialError); err != nil && !partial { //nolint:errorlint // as in settle
-		if r.divisible(failure.Of(err)) {
-			r.refusals++
-			return clone(r.sent)
-		}
-	}
-	r.settle(err)
 	return nil
-}
-
-// unsettled returns the items that have no outcome of their own yet.
-func (r *run) unsettled(items []int) []int {
-	return slices.DeleteFunc(clone(items), func(i int) bool {
-		return r.outcomes[i].State != Retry || r.outcomes[i].Fault != nil
-	})
-}
-
-// doubtAfter is how many requests have to be refused, and none accepted, before the configuration comes into doubt: a
-// batch and both its halves.
-const doubtAfter = 3
-
-// sampleSize is how many events are then tried alone. A culprit in every one of them, and none in the rest, is less
-// likely than a wrong configuration; and nothing is lost if it is so, only tried again.
-const sampleSize = 16
-
-func (r *run) doubtful() bool {
-	return !r.sampled && r.accepted == 0 && r.refusals >= doubtAfter
-}
-
-// sample tries a few items alone, spread over all. When all of them are refused alike, nothing more is sent.
-func (r *run) sample(items []int, f *failure.Error) {
-	r.sampled = true
-	size := min(sampleSize, len(items))
-	for n := range size {
-		if r.stopped != nil {
-			break
-		}
-		i := items[n*len(items)/size]
-		r.tryPart([]int{i})
-	}
-	if r.stopped == nil && r.accepted == 0 && r.alike() {
-		r.stopped = f
-	}
-	if r.stopped != nil {
-		r.giveBack(r.unsettled(items))
-	}
-}
-
-// refused lists the items that the SIEM has refused for their content.
-func (r *run) refused() []int {
-	var items []int
-	for i, o := range r.outcomes {
-		if o.State == Rejected && o.Fault.Code != unencodable {
-			items = append(items, i)
-		}
-	}
-	return items
-}
-
-// alike tells whether all refusals so far are the same.
-func (r *run) alike() bool {
-	items := r.refused()
-	for _, i := range items {
-		if !r.outcomes[i].Fault.Alike(r.outcomes[items[0]].Fault) {
-			return false
-		}
-	}
-	return true
-}
-
-// blameConfiguration holds the events of a batch that the SIEM has refused one and all, and all alike.
-func (r *run) blameConfiguration() {
-	if r.accepted > 0 {
-		return
-	}
-	items := r.refused()
-	if len(items) < 2 || !r.alike() {
-		return
-	}
-	refusal := r.outcomes[items[0]].Fault
-	held := *refusal
-	held.Kind = failure.Misconfigured
-	if held.Hint == "" {
-		held.Hint = "every event of the batch is refused alike, so the configuration is to blame and not the events"
-	}
-	for i, o := range r.outcomes {
-		refused := o.State == Rejected && o.Fault.Code != unencodable
-		unasked := o.Fault != nil && o.Fault == r.stopped && o.Fault.Alike(refusal)
-		if refused || unasked {
-			r.outcomes[i] = Outcome{Fault: &held}
-		}
-	}
 }

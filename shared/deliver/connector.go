@@ -1,13 +1,19 @@
-// Package deliver takes events to a SIEM through a Connector: it encodes them, packs records into requests that keep
-// the SIEM's limits, sends, and turns every answer into one outcome per event.
+// Package deliver sends events to a SIEM through a Connector. It encodes the events, packs the records into requests
+// within the SIEM's limits, sends them, and returns one outcome per event.
 //
-// An outcome is never assumed. Every event starts as "retry", and only a Connector's word that the SIEM took it makes it
-// Delivered, only its word that the SIEM will never take it makes it Rejected. A request that is too large is halved. A
-// request that is refused for its content is halved until the culprit stands alone, so that no event is held up by its
-// neighbour; when everything is refused alike, the configuration is to blame and every event is held. A refused
-// credential is renewed once, and the request tried once more. What the deadline leaves undone is retried.
+// An outcome is never assumed. Every event starts as Retry. It becomes Delivered only if the SIEM accepted it, and
+// Rejected only if the SIEM refused it by itself, or if it cannot be encoded. An accepted event is never sent again.
 //
-// The package knows no HTTP, no queue and no clock but its context's.
+//   - A request that is too large, or that the SIEM refuses for its content, is bisected until each failing event is
+//     alone, so that one event does not delay its neighbours.
+//   - If the SIEM refuses every event alike, the configuration is at fault, and the events are held (Misconfigured).
+//     A sample of the events is enough for this conclusion, except for an event on its last attempt.
+//   - If an event is on its last attempt, its request is also bisected after other failures that one event can cause,
+//     such as a 500 or a broken connection.
+//   - A refused credential is renewed once per delivery, and the request is sent once more.
+//   - A delivery makes at most 200 requests for each 100 events.
+//
+// The package uses no HTTP, no queue, and no clock except the deadline of its context.
 package deliver
 
 import (
@@ -18,24 +24,25 @@ import (
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-// Connector knows one SIEM: its wire format, its limits, its answers. It is immutable but for its connections and caches,
-// and safe for concurrent use. It reads no environment, sleeps never and retries nothing by itself: all that is the engine's.
+// Connector implements the protocol of one SIEM: its wire format, its limits and its responses. It is safe for
+// concurrent use, and immutable except for its connections and caches. It does not read the environment, sleep or retry.
 type Connector interface {
-	// Format says how records make a request body, and what the SIEM's limits are. It is constant.
+	// Format returns the shape of a request body and the SIEM's limits. It is constant.
 	Format() Format
 
-	// Append encodes e as one record behind dst. It is pure. truncated tells that the record is complete in form but
-	// holds less than the whole event. An error rejects this one event for good; it must not quote a secret.
+	// Append appends e as one record to dst. It has no side effects. truncated reports whether the record is complete
+	// in form but holds less than the whole event. An error rejects this event; it must not quote a secret.
 	Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error)
 
-	// Send makes one request of the batch. nil: the SIEM has accepted every record. A *PartialError: a verdict for each
-	// record. Any other error is about the batch as a whole, none of which was accepted, and means what its
-	// fault.Fault says; without one it is transient. Send obeys ctx, and keeps nothing of b when it returns.
+	// Send makes one request with the batch. It returns nil if the SIEM accepted every record, and a *PartialError if
+	// the SIEM returned a result for each record. Any other error is about the request as a whole: no record was
+	// accepted, and its failure.Error says why; without one the failure is Transient. Send obeys ctx, and does not
+	// use b after it returns.
 	Send(ctx context.Context, b *Batch) error
 }
 
-// Checker is a Connector that can try the way to its SIEM: with the cheapest request that proves the credential and,
-// where the SIEM has one, writes nothing. The error's fault.Fault tells the step that failed and a hint.
+// Checker is a Connector that can check the connection to its SIEM, with the cheapest request that proves the credential
+// and, where the SIEM has one, writes nothing. The failure.Error of a returned error has the failed step and a hint.
 type Checker interface {
 	Check(ctx context.Context) error
 }
@@ -44,12 +51,19 @@ type Checker interface {
 type Format struct {
 	Open, Separator, Close string // around and between records; a body is Open, records joined by Separator, Close
 
-	MaxRecords     int // most records of one request; 0 is no limit
-	MaxBytes       int // most bytes of one body, Open, Separator and Close included; 0 is no limit
-	MaxRecordBytes int // most bytes of one record; 0 is what MaxBytes leaves. When it is more, a record may go alone over MaxBytes
+	MaxRecords int // maximum records of one request; 0, or more than 100, means 100
+	MaxBytes   int // maximum bytes of one body, including Open, Separator and Close; 0 means no limit
+
+	// MaxRecordBytes is the maximum size of one record. 0 means what MaxBytes leaves. If it is larger than that, a
+	// record may exceed MaxBytes in a request of its own.
+	MaxRecordBytes int
+
+	// Stream reports whether the records are written to a connection without requests, as in syslog. Then MaxBytes is
+	// the only limit.
+	Stream bool
 }
 
-// recordLimit is the most bytes a record may have to be sent at all; 0 is no limit.
+// recordLimit returns the maximum size of a record in bytes; 0 means no limit.
 func (f Format) recordLimit() int {
 	if f.MaxRecordBytes > 0 || f.MaxBytes == 0 {
 		return f.MaxRecordBytes
@@ -57,36 +71,49 @@ func (f Format) recordLimit() int {
 	return f.MaxBytes - len(f.Open) - len(f.Close)
 }
 
-// Batch is one request's worth of records. It is the engine's, and reused when Send has returned.
+// maxRequestEvents is the maximum number of events in a request, even if the SIEM's own limit is higher.
+const maxRequestEvents = 100
+
+// recordsLimit returns the maximum number of records in a request; 0 means no limit.
+func (f Format) recordsLimit() int {
+	switch {
+	case f.Stream:
+		return 0
+	case f.MaxRecords == 0:
+		return maxRequestEvents
+	}
+	return min(f.MaxRecords, maxRequestEvents)
+}
+
+// Batch holds the records of one request. The engine owns it, and reuses it after Send returns.
 type Batch struct {
-	Body   []byte           // as Format says
+	Body   []byte           // as described by Format
 	Events []*event.Event   // in the order of the records
-	Meter  *telemetry.Meter // for the sender to count requests and bytes
+	Meter  *telemetry.Meter // the sender counts requests and bytes here
 
 	spans    []span // of the records in Body
 	warnings []string
 }
 
-// Warn notes something an operator should know about a batch that was accepted all the same. It must not hold event
-// content or a secret.
+// Warn adds a warning about a batch that was accepted nevertheless. The text must not hold event content or a secret.
 func (b *Batch) Warn(text string) {
 	if !slices.Contains(b.warnings, text) {
 		b.warnings = append(b.warnings, text)
 	}
 }
 
-// Warnings lists what Warn has noted.
+// Warnings returns the warnings added by Warn.
 func (b *Batch) Warnings() []string { return b.warnings }
 
 type span struct{ start, end int }
 
-// Len is the number of records.
+// Len returns the number of records.
 func (b *Batch) Len() int { return len(b.Events) }
 
 // Record returns the bytes of record i, a view into Body.
 func (b *Batch) Record(i int) []byte { return b.Body[b.spans[i].start:b.spans[i].end:b.spans[i].end] }
 
-// NewBatch packs records by hand; for tests and checks.
+// NewBatch returns a batch of the given records, for tests and checks.
 func NewBatch(f Format, records [][]byte, events []*event.Event) *Batch {
 	b := &Batch{Events: events}
 	b.Body = append(b.Body, f.Open...)
@@ -101,15 +128,18 @@ func NewBatch(f Format, records [][]byte, events []*event.Event) *Batch {
 	return b
 }
 
-// PartialError is Send's error when the SIEM judged the records one by one: nil for an accepted one, else what is wrong with
-// it, as a fault.Fault. fault.Unjudged means that the SIEM stopped before the record, or wants it in another form.
-type PartialError struct{ Results []error }
+// PartialError is the error of Send if the SIEM returned a result for each record.
+type PartialError struct {
+	// Results has one entry per record: nil if the record was accepted, else its failure.Error. The kind Unprocessed
+	// means that the SIEM did not process the record, or needs it in another form.
+	Results []error
+}
 
 // Error implements error.
 func (p *PartialError) Error() string {
 	for _, err := range p.Results {
 		if err != nil {
-			return "some records were not accepted, the first of them: " + err.Error()
+			return "some records were not accepted; the first error: " + err.Error()
 		}
 	}
 	return "some records were not accepted"

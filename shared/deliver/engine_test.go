@@ -15,7 +15,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// script is a SIEM in a function: records are the events' ids.
+// script is a connector whose SIEM is a function. The records are the events' ids.
 type script struct {
 	format   deliver.Format
 	answer   func(ids []string) error
@@ -30,7 +30,7 @@ func (s *script) Format() deliver.Format { return s.format }
 func (s *script) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
 	id := string(e.AppendID(nil))
 	if strings.HasPrefix(id, "unencodable") {
-		return append(dst, "half"...), false, errors.New("no way to write this")
+		return append(dst, "half"...), false, errors.New("cannot be encoded")
 	}
 	return append(dst, id...), strings.HasPrefix(id, "truncated"), nil
 }
@@ -85,7 +85,7 @@ func run(s *script, in []deliver.Item) ([]deliver.Outcome, deliver.Report) {
 	return out, report
 }
 
-// states writes outcomes as letters: delivered, retry, held, rejected, and ? for one without a reason.
+// states writes outcomes as letters: d delivered, r retry, h held, x rejected, ? without a reason.
 func states(out []deliver.Outcome) string {
 	var b strings.Builder
 	for _, o := range out {
@@ -109,7 +109,7 @@ func accept([]string) error { return nil }
 
 func always(err error) func([]string) error { return func([]string) error { return err } }
 
-// refuses answers with err when one of the bad is in the batch.
+// refuses responds with err if one of the bad events is in the request.
 func refuses(err error, bad ...string) func([]string) error {
 	return func(ids []string) error {
 		for _, id := range ids {
@@ -153,8 +153,8 @@ func TestOutcomes(t *testing.T) {
 		"only unencodable":          {[]string{"unencodable", "unencodable2"}, accept, "xx", 0},
 		"one refused, one not sent": {[]string{"a", "unencodable"}, always(rejected), "xx", 1},
 		"truncated":                 {[]string{"truncated", "b"}, accept, "dd", 1},
-		"verdicts that do not fit":  {numbered(2), always(&deliver.PartialError{Results: make([]error, 3)}), "rr", 1},
-		"unjudged for ever":         {numbered(2), always(&deliver.PartialError{Results: []error{&failure.Error{Kind: failure.Unprocessed}, &failure.Error{Kind: failure.Unprocessed}}}), "rr", 2},
+		"results that do not fit":  {numbered(2), always(&deliver.PartialError{Results: make([]error, 3)}), "rr", 1},
+		"unprocessed forever":         {numbered(2), always(&deliver.PartialError{Results: []error{&failure.Error{Kind: failure.Unprocessed}, &failure.Error{Kind: failure.Unprocessed}}}), "rr", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{format: deliver.Format{Separator: ","}, answer: c.answer}
@@ -169,7 +169,7 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
-func TestShortenedIsKnown(t *testing.T) {
+func TestTruncated(t *testing.T) {
 	s := &script{answer: accept}
 	out, _ := run(s, items("a", "truncated"))
 	if out[0].Truncated || !out[1].Truncated {
@@ -206,7 +206,7 @@ func TestPacking(t *testing.T) {
 	}
 }
 
-// TestStops: what is wrong with the way to the SIEM is not tried again with the rest of the batch.
+// TestStops: after a failure of the network, the SIEM or the setup, the rest of the batch is not sent.
 func TestStops(t *testing.T) {
 	for name, c := range map[string]struct {
 		err      error
@@ -227,7 +227,7 @@ func TestStops(t *testing.T) {
 	}
 }
 
-// TestRenew: after a refused credential, the connector that Renew gives is used, and the batch encoded for it.
+// TestRenew: after a refused credential, the connector that Renew returns encodes and sends the batch.
 func TestRenew(t *testing.T) {
 	next := &script{format: deliver.Format{Separator: ";"}, answer: accept}
 	s := &script{format: deliver.Format{Separator: ","}, answer: always(denied), renewed: next}
@@ -237,7 +237,7 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-// TestPartial: a prefix is taken, one event refused, and the rest sent again in the same run.
+// TestPartial: the SIEM accepts the events before a refused one, and the events after it are sent again.
 func TestPartial(t *testing.T) {
 	s := &script{}
 	s.answer = func(ids []string) error {
@@ -264,11 +264,11 @@ func TestPartial(t *testing.T) {
 		}
 	}
 	if seen["a"] != 1 || seen["bad1"] != 1 {
-		t.Errorf("settled events were sent again: %v", seen)
+		t.Errorf("events with an outcome were sent again: %v", seen)
 	}
 }
 
-// TestBrokenByOne: a SIEM that breaks over one event takes nobody with it when there is no other attempt.
+// TestBrokenByOne: only the events on their last attempt are sent apart from an event that makes the SIEM fail.
 func TestBrokenByOne(t *testing.T) {
 	s := &script{answer: refuses(broken, "e001")}
 	in := items(numbered(4)...)
@@ -297,8 +297,8 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// FuzzDeliver lets a SIEM answer at random, and holds the engine to what the SIEM has really said: an event is delivered
-// exactly when it was taken, rejected only when it was refused, and nothing is without an outcome.
+// FuzzDeliver checks the outcomes against a SIEM that responds at random: an event is delivered if and only if the SIEM
+// accepted it, rejected only if the SIEM refused it, and every other event has a reason.
 func FuzzDeliver(f *testing.F) {
 	for seed := range uint64(20) {
 		f.Add(seed, uint8(seed*13))
@@ -319,7 +319,7 @@ func FuzzDeliver(f *testing.F) {
 			switch o.State {
 			case deliver.Delivered:
 				if taken[id] == 0 {
-					t.Fatalf("%s is called delivered, and was never taken", id)
+					t.Fatalf("%s is delivered, and was never accepted", id)
 				}
 			case deliver.Rejected:
 				if !refused[id] || taken[id] > 0 {
@@ -327,20 +327,20 @@ func FuzzDeliver(f *testing.F) {
 				}
 			case deliver.Retry:
 				if taken[id] > 0 {
-					t.Fatalf("%s was taken and is to be sent again", id)
+					t.Fatalf("%s was accepted and is to be sent again", id)
 				}
 				if o.Fault == nil {
-					t.Fatalf("%s is to be retried, and nobody knows why", id)
+					t.Fatalf("%s is to be retried without a reason", id)
 				}
 			}
 			if taken[id] > 1 {
-				t.Fatalf("%s was sent again after it had been taken", id)
+				t.Fatalf("%s was sent again after it was accepted", id)
 			}
 		}
 	})
 }
 
-// randomAnswer takes, refuses, or fails, and keeps the books.
+// randomAnswer accepts, refuses or fails, and records which.
 func randomAnswer(rng *rand.Rand, poison int, ids []string, taken map[string]int, refused map[string]bool) error {
 	isBad := func(id string) bool { return poison > 0 && (int(id[3])+int(id[2])*7)%7 < poison-1 }
 	switch rng.IntN(12) {

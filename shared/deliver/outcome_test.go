@@ -9,7 +9,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// TestOutcomesAreCleared: what stands in the outcomes before is not what has become of these events.
+// TestOutcomesAreCleared: the outcomes of an earlier batch are not outcomes of this one.
 func TestOutcomesAreCleared(t *testing.T) {
 	s := &script{answer: refuses(rejected, "e001")}
 	out := []deliver.Outcome{{State: deliver.Delivered}, {State: deliver.Delivered}, {State: deliver.Rejected}, {State: deliver.Delivered}}
@@ -28,17 +28,17 @@ func TestOutcomesAreCleared(t *testing.T) {
 	}
 }
 
-// TestVerdictsDoNotFit: an answer about another number of records says nothing about any of them.
-func TestVerdictsDoNotFit(t *testing.T) {
+// TestResultsDoNotFit: a response with another number of results decides nothing.
+func TestResultsDoNotFit(t *testing.T) {
 	for _, n := range []int{0, 2, 4} {
 		s := &script{answer: always(&deliver.PartialError{Results: make([]error, n)})}
 		if out, _ := run(s, items(numbered(3)...)); states(out) != "rrr" {
-			t.Errorf("%d verdicts for 3 records: %s, want rrr", n, states(out))
+			t.Errorf("%d results for 3 records: %s, want rrr", n, states(out))
 		}
 	}
 }
 
-// TestRefusedForDifferentReasons: when every event is refused, and not all alike, the events are to blame.
+// TestRefusedForDifferentReasons: if the refusals are not all alike, the events are at fault, not the configuration.
 func TestRefusedForDifferentReasons(t *testing.T) {
 	for name, other := range map[string]*failure.Error{
 		"another code":   {Kind: failure.Rejected, Status: 400, Code: "12"},

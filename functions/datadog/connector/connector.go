@@ -27,7 +27,6 @@ var (
 const (
 	maxRequestBytes = 5_000_000
 	maxEntryBytes   = 1_000_000
-	maxEntries      = 1_000
 )
 
 // maxEventAge is how old an event may be to have its own time told. Datadog drops entries dated more than 18 hours back,
@@ -67,7 +66,7 @@ func open(cfg config) *connector {
 func (c *connector) Format() deliver.Format {
 	return deliver.Format{
 		Open: "[", Separator: ",", Close: "]",
-		MaxRecords: maxEntries, MaxBytes: maxRequestBytes, MaxRecordBytes: maxEntryBytes,
+		MaxBytes: maxRequestBytes, MaxRecordBytes: maxEntryBytes,
 	}
 }
 

@@ -217,8 +217,8 @@ func TestRequestLimits(t *testing.T) {
 	}{
 		{"exactly the bytes", []int{1e6, 1e6, 1e6, 1e6, 1e6 - 6}, 5, 0},
 		{"one byte over", []int{1e6, 1e6, 1e6, 1e6, 1e6 - 5}, 4, 1},
-		{"exactly the entries", make([]int, maxEntries), 1000, 0},
-		{"one entry over", make([]int, maxEntries+1), 1000, 1},
+		{"exactly the entries", make([]int, 100), 100, 0},
+		{"one entry over", make([]int, 101), 100, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newIntake(t, accept)

@@ -43,11 +43,11 @@ func Open(s *settings.Settings) deliver.Connector {
 func (c *connector) Format() deliver.Format {
 	switch {
 	case c.cfg.sender.Network == syslogsend.UDP:
-		return deliver.Format{MaxRecordBytes: c.cfg.maxMessage}
+		return deliver.Format{Stream: true, MaxRecordBytes: c.cfg.maxMessage}
 	case c.cfg.octets:
-		return deliver.Format{MaxBytes: maxBatchBytes, MaxRecordBytes: c.cfg.maxMessage + len("9999999 ")}
+		return deliver.Format{Stream: true, MaxBytes: maxBatchBytes, MaxRecordBytes: c.cfg.maxMessage + len("9999999 ")}
 	}
-	return deliver.Format{Separator: "\n", Close: "\n", MaxBytes: maxBatchBytes, MaxRecordBytes: c.cfg.maxMessage}
+	return deliver.Format{Stream: true, Separator: "\n", Close: "\n", MaxBytes: maxBatchBytes, MaxRecordBytes: c.cfg.maxMessage}
 }
 
 // Append implements deliver.Connector: one message, with its length before it where octets are counted. It holds less than
