@@ -1,8 +1,8 @@
-// Package fault says what a failure means for what happens next. It is decided once, by type, next to the answer or
-// the network error that shows it, and nobody downstream looks at an error's text.
+// Package failure defines what a failure means for the events it is about. Each failure is classified once, by type, next
+// to the response or the network error that shows it. No other code looks at an error's text.
 //
-// A plain error that carries no Error is Transient: only proof makes a failure anything else, so what nobody has
-// understood is tried again and never thrown away. A refused credential is never the event's fault.
+// An error without an Error in its chain is Transient. Unknown failures are therefore retried, and a refused credential
+// never rejects an event.
 package failure
 
 import (
@@ -12,30 +12,34 @@ import (
 	"time"
 )
 
-// Kind decides one thing each: what is done with the records the failure is about.
+// Kind determines what is done with the events that the failure is about.
 type Kind uint8
 
 // The kinds of failure.
 const (
-	// Transient: the SIEM or the way to it failed and may recover. Back to the queue with growing delay.
+	// Transient: the SIEM or the network path to it failed and may recover. The events are retried.
 	Transient Kind = iota
-	// Throttled: the SIEM asks for less. As Transient, and nothing more is sent in this batch.
+	// Throttled: the SIEM asks for fewer requests. As Transient, and nothing more is sent in this batch.
 	Throttled
-	// Unauthorized: the credential was refused. The secret is read again and the request tried once more; then Held.
+	// Unauthorized: the credential was refused. The secret is read again and the request is sent once more. If it is
+	// refused again, the failure is treated like Misconfigured.
 	Unauthorized
-	// Misconfigured: no event is at fault, the set-up is (TLS, a redirect, 404, an unknown index). Back to the queue with the longest delay.
+	// Misconfigured: the setup is at fault, not an event (TLS, a redirect, 404, an unknown index). The events are retried
+	// with the longest back-off.
 	Misconfigured
-	// TooLarge: the request was too large. It is halved; a record alone is rejected.
+	// TooLarge: the request was too large. It is bisected; an event alone is rejected.
 	TooLarge
-	// Rejected: the SIEM refused the content. Records are halved until the culprit stands alone, which is then a dead letter.
+	// Rejected: the SIEM refused the content. The request is bisected until the failing event is alone; this event is
+	// rejected.
 	Rejected
-	// Unprocessed: the SIEM did not look at this record, or asks for it in another form. It is sent again in this invocation. Only in a Partial.
+	// Unprocessed: the SIEM did not process this event, or needs it in another form. It is sent again in this invocation.
+	// Only for results of a deliver.PartialError.
 	Unprocessed
 )
 
 var kinds = [...]string{"transient", "throttled", "denied", "held", "too large", "rejected", "unjudged"}
 
-// String names the kind for logs.
+// String returns the name of the kind in logs.
 func (k Kind) String() string {
 	if int(k) < len(kinds) {
 		return kinds[k]
@@ -43,10 +47,10 @@ func (k Kind) String() string {
 	return "kind " + strconv.Itoa(int(k))
 }
 
-// Step is how far a request came, in the words of the connection check.
+// Step is the step of a request at which it failed, as in the connection check.
 type Step string
 
-// The steps of a connection check, in their order.
+// The steps of a connection check, in order.
 const (
 	Config  Step = "config"
 	Secret  Step = "secret"
@@ -57,16 +61,16 @@ const (
 	Request Step = "request"
 )
 
-// Error is a failure with its meaning. Its texts hold no secret and no event content but the SIEM's own bounded words.
+// Error is a classified failure. Its texts hold no secret, and no event content except what the SIEM quotes, bounded.
 type Error struct {
 	Kind       Kind
-	Step       Step          // how far it came; empty means Request
-	Status     int           // HTTP status, 0 where there was none
-	Code       string        // the vendor's code or error type, "" where there was none
+	Step       Step          // where it failed; empty means Request
+	Status     int           // HTTP status, 0 if there is none
+	Code       string        // the SIEM's code or error type, "" if there is none
 	Detail     string        // what happened, one line, bounded
-	Hint       string        // what an operator can do about it, "" where nothing is known
-	RetryAfter time.Duration // what the SIEM asked for, 0 where it did not
-	Err        error         // the cause, nil where the answer is the cause
+	Hint       string        // what an operator can do about it, "" if unknown
+	RetryAfter time.Duration // the delay that the SIEM asked for, 0 if it did not
+	Err        error         // the cause, nil if the response is the cause
 
 	// Foreign reports whether a response came that is not in the SIEM's own format, such as a page of a proxy or a web
 	// application firewall. A foreign refusal never rejects an event: the engine treats Rejected as Misconfigured. On an
@@ -79,7 +83,7 @@ type Error struct {
 	Disconnected bool
 }
 
-// Error says what was seen, in the form that goes into a dead letter.
+// Error returns the text that a dead letter contains as its reason.
 func (f *Error) Error() string {
 	var b strings.Builder
 	if f.Status != 0 {
@@ -113,10 +117,10 @@ func sep(b *strings.Builder, s string) {
 	}
 }
 
-// Unwrap gives the cause to errors.Is and errors.As.
+// Unwrap returns the cause.
 func (f *Error) Unwrap() error { return f.Err }
 
-// Brief is what a log may say: kind, status and code, none of the SIEM's words.
+// Brief returns the text for logs: kind, step, status and code, without any text of the SIEM.
 func (f *Error) Brief() string {
 	s := f.Kind.String()
 	if f.Step != "" && f.Step != Request {
@@ -131,7 +135,7 @@ func (f *Error) Brief() string {
 	return s
 }
 
-// Alike tells whether two failures are the same refusal: same status and same code, whatever the words.
+// Alike reports whether two failures have the same kind, status and code.
 func (f *Error) Alike(g *Error) bool {
 	return f.Kind == g.Kind && f.Status == g.Status && f.Code == g.Code
 }
@@ -147,10 +151,10 @@ func Of(err error) *Error {
 	return &Error{Kind: Transient, Err: err}
 }
 
-// MaxQuote is how many bytes of foreign text a Error quotes.
+// MaxQuote is the maximum number of bytes of foreign text that an Error quotes.
 const MaxQuote = 512
 
-// Quote makes foreign text fit for one line of a dead letter: bounded, printable, quoted.
+// Quote returns foreign text as one quoted, printable and bounded line.
 func Quote(text string) string {
 	cut := len(text) > MaxQuote
 	if cut {
