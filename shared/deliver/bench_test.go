@@ -2,6 +2,7 @@ package deliver_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
@@ -19,10 +20,8 @@ func (*accepting) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
 
 func (a *accepting) Send(_ context.Context, b *deliver.Batch) error {
 	b.Meter.Add(len(b.Body))
-	for _, e := range b.Events {
-		if e == a.refuse {
-			return rejected
-		}
+	if slices.Contains(b.Events, a.refuse) {
+		return rejected
 	}
 	return nil
 }

@@ -153,8 +153,8 @@ func TestOutcomes(t *testing.T) {
 		"only unencodable":          {[]string{"unencodable", "unencodable2"}, accept, "xx", 0},
 		"one refused, one not sent": {[]string{"a", "unencodable"}, always(rejected), "xx", 1},
 		"truncated":                 {[]string{"truncated", "b"}, accept, "dd", 1},
-		"results that do not fit":  {numbered(2), always(&deliver.PartialError{Results: make([]error, 3)}), "rr", 1},
-		"unprocessed forever":         {numbered(2), always(&deliver.PartialError{Results: []error{&failure.Error{Kind: failure.Unprocessed}, &failure.Error{Kind: failure.Unprocessed}}}), "rr", 2},
+		"results that do not fit":   {numbered(2), always(&deliver.PartialError{Results: make([]error, 3)}), "rr", 1},
+		"unprocessed forever":       {numbered(2), always(&deliver.PartialError{Results: []error{&failure.Error{Kind: failure.Unprocessed}, &failure.Error{Kind: failure.Unprocessed}}}), "rr", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{format: deliver.Format{Separator: ","}, answer: c.answer}
