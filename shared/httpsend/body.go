@@ -2,153 +2,66 @@ package httpsend
 
 import (
 	"bytes"
-	"errors"
 	"io"
-	"net"
+	"net/http"
 	"sync"
-	"sync/atomic"
+
+	"github.com/klauspost/compress/gzip"
 )
 
-// loan is a request's body, lent to net/http, which may go on writing it in a goroutine of its own when the answer came
-// early or the time was over. The bytes are a pooled buffer's, so Do calls them in before it returns.
-type loan struct {
-	mu    sync.Mutex
-	bytes []byte
-	ended bool
+// pooledBody is the body of a request in a buffer of its own. net/http may read it in a goroutine after the response has
+// arrived, so neither the caller's bytes nor a buffer that the next request uses can be handed to it.
+type pooledBody struct {
+	buf bytes.Buffer
+	gz  *gzip.Writer // worth keeping: its tables are larger than most batches
 }
 
-var errEnded = errors.New("the request has ended")
+var bodies = sync.Pool{New: func() any { return new(pooledBody) }}
 
-// end waits for a write that is under way, which ends when the answer has been read and its connection is closed, and lets
-// none begin.
-func (l *loan) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.bytes, l.ended = nil, true
+// maxKeptBody bounds the buffers that the pool keeps.
+const maxKeptBody = 4 << 20
+
+// newBody copies p into a buffer, compressed if zip is true.
+func newBody(p []byte, zip bool) *pooledBody {
+	b := bodies.Get().(*pooledBody)
+	b.buf.Reset()
+	if zip {
+		b.compress(p)
+	} else {
+		b.buf.Write(p)
+	}
+	return b
 }
 
-// reader reads the body from its start. It never fails; the error makes it a Request's GetBody.
-func (l *loan) reader() (io.ReadCloser, error) { return &bodyReader{loan: l}, nil }
-
-type bodyReader struct {
-	loan *loan
-	at   int
+// compress uses the fastest level: a smaller body saves less than the CPU time that it takes.
+func (b *pooledBody) compress(p []byte) {
+	if b.gz == nil {
+		b.gz, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is valid
+	}
+	b.gz.Reset(&b.buf)
+	_, _ = b.gz.Write(p) // a bytes.Buffer accepts everything
+	_ = b.gz.Close()
 }
 
-// Read implements io.Reader.
-func (r *bodyReader) Read(p []byte) (n int, err error) {
-	r.loan.mu.Lock()
-	defer r.loan.mu.Unlock()
-	switch {
-	case r.loan.ended:
-		return 0, errEnded
-	case r.at >= len(r.loan.bytes):
-		return 0, io.EOF
+// reader returns a Request.Body. net/http sends a body of this type together with the header; for one that it does not
+// know it flushes the header first.
+func (b *pooledBody) reader() io.ReadCloser {
+	if b.buf.Len() == 0 {
+		return http.NoBody
 	}
-	n = copy(p, r.loan.bytes[r.at:])
-	r.at += n
-	return n, nil
+	return io.NopCloser(bytes.NewReader(b.buf.Bytes()))
 }
 
-// writeTo writes head and the next bytes behind it, at most limit, and returns how many of the latter. As many as head has
-// room for go out with it.
-func (r *bodyReader) writeTo(w io.Writer, head []byte, limit int64) (n int64, err error) {
-	r.loan.mu.Lock()
-	defer r.loan.mu.Unlock()
-	if r.loan.ended {
-		return 0, errEnded
+// release returns the buffer to the pool. The caller must know that net/http reads it no more.
+func (b *pooledBody) release() {
+	if b.buf.Cap() <= maxKeptBody {
+		bodies.Put(b)
 	}
-	rest := r.loan.bytes[r.at:]
-	rest = rest[:min(limit, int64(len(rest)))]
-	if len(head) > 0 {
-		with := min(len(rest), cap(head)-len(head))
-		if _, err := w.Write(append(head, rest[:with]...)); err != nil {
-			return 0, err
-		}
-		n, rest = int64(with), rest[with:]
-	}
-	if len(rest) > 0 {
-		var more int
-		more, err = w.Write(rest)
-		n += int64(more)
-	}
-	r.at += int(n)
-	return n, err
 }
 
-// Close implements io.Closer.
-func (r *bodyReader) Close() error { return nil }
+// empty is a body without bytes that net/http does not recognize as such. net/http resends a GET that has no body as often
+// as connections fail, and does not tell.
+type empty struct{}
 
-// conn is a connection that takes a request in one piece: net/http would flush its header alone, copy the body through a
-// buffer of 32 KB, made for the purpose, and call the system for each.
-type conn struct {
-	net.Conn
-	answered atomic.Bool // something was read from it
-	head     []byte      // of a request whose body comes next
-	room     []byte      // for head and what fits behind it
-}
-
-// atOnce is how many bytes of a request are copied to go out together: the largest TLS record.
-const atOnce = 16 << 10
-
-// deadError is a failed write on a connection that had served a request before: it died meanwhile. net/http takes that for
-// a failure of the request when the header could still be written.
-type deadError struct{ error }
-
-func (e deadError) Unwrap() error { return e.error }
-
-// Read implements io.Reader.
-func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	if n > 0 {
-		c.answered.Store(true)
-	}
-	return n, err
-}
-
-// Write implements io.Writer. The header of a request that has a body waits for it.
-func (c *conn) Write(p []byte) (int, error) {
-	if err := c.flush(); err != nil {
-		return 0, err
-	}
-	if !bytes.HasPrefix(p, []byte("POST ")) || !bytes.HasSuffix(p, []byte("\r\n\r\n")) || bytes.Contains(p, []byte("\r\nContent-Length: 0\r\n")) {
-		return c.Conn.Write(p)
-	}
-	if c.room == nil {
-		c.room = make([]byte, 0, max(atOnce, len(p)))
-	}
-	c.head = append(c.room, p...)
-	return len(p), nil
-}
-
-// flush writes the header that waits for a body.
-func (c *conn) flush() error {
-	if len(c.head) == 0 {
-		return nil
-	}
-	_, err := c.Conn.Write(c.head)
-	c.head = nil
-	return err
-}
-
-// ReadFrom implements io.ReaderFrom. net/http calls it with a body bounded by its length.
-func (c *conn) ReadFrom(r io.Reader) (n int64, err error) {
-	bounded, _ := r.(*io.LimitedReader)
-	var body *bodyReader
-	if bounded != nil {
-		body, _ = bounded.R.(*bodyReader)
-	}
-	if body == nil {
-		if err := c.flush(); err != nil {
-			return 0, err
-		}
-		return io.Copy(c.Conn, r)
-	}
-	head, dead := c.head, c.answered.Load()
-	c.head = nil
-	if n, err = body.writeTo(c.Conn, head, bounded.N); err != nil && dead {
-		err = deadError{err}
-	}
-	bounded.N -= n
-	return n, err
-}
+func (empty) Read([]byte) (int, error) { return 0, io.EOF }
+func (empty) Close() error             { return nil }

@@ -3,7 +3,6 @@ package httpsend
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,7 +23,7 @@ func TestRequestGoesInFewWrites(t *testing.T) {
 	}{
 		{"no body", 0, 0, 1},
 		{"small", 0, 1, 1},
-		{"to the last byte of the room", 0, atOnce - 1000, 1},
+		{"to the last byte of the room", 0, writeBuffer - 1000, 1},
 		{"large", 0, 1 << 20, 2},
 		{"a header longer than net/http's buffer", 8 << 10, 10 << 10, 0}, // as many as net/http makes of it
 	} {
@@ -65,32 +64,6 @@ func (c counted) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// TestLoanIsCalledIn: who comes late to a body gets nothing of it.
-func TestLoanIsCalledIn(t *testing.T) {
-	l := &loan{bytes: []byte("the next request's bytes")}
-	late, err := l.reader()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.end()
-	if n, err := late.Read(make([]byte, 100)); n != 0 || !errors.Is(err, errEnded) {
-		t.Errorf("%d bytes were read, %v, want %v", n, err, errEnded)
-	}
-	var out bytes.Buffer
-	c := &conn{Conn: written{Writer: &out}, head: []byte("POST / HTTP/1.1\r\n\r\n")}
-	if _, err := c.ReadFrom(io.LimitReader(late, 24)); !errors.Is(err, errEnded) || out.Len() > 0 {
-		t.Errorf("%q was written, %v, want nothing and %v", out.String(), err, errEnded)
-	}
-}
-
-// written is a connection that is only written to.
-type written struct {
-	net.Conn
-	io.Writer
-}
-
-func (w written) Write(p []byte) (int, error) { return w.Writer.Write(p) }
-
 // BenchmarkCompress is the gzip of a request's body: a hundred records of 1 KB that are alike, as events are.
 func BenchmarkCompress(b *testing.B) {
 	var body []byte
@@ -100,6 +73,6 @@ func BenchmarkCompress(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		compress(body).release()
+		newBody(body, true).release()
 	}
 }

@@ -103,7 +103,7 @@ func TestBrokenAnswers(t *testing.T) {
 		_, _ = io.WriteString(w, `{"text":"Success","code":0}`)
 	})
 	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
-	if err != nil || !errors.Is(a.BodyErr, io.ErrUnexpectedEOF) || string(a.Body) != `{"text":"Success","code":0}` {
+	if err != nil || a.OK() || !errors.Is(a.BodyErr, io.ErrUnexpectedEOF) || string(a.Body) != `{"text":"Success","code":0}` {
 		t.Errorf("%v, %+v", err, a)
 	}
 }

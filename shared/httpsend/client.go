@@ -10,11 +10,11 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"io"
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -58,8 +58,11 @@ const (
 	// maxHeaderBytes bounds the header of an answer.
 	maxHeaderBytes = 64 << 10
 
-	// maxIdle is how many connections wait for the next request: concurrent invocations in one process are few.
-	maxIdle = 4
+	// maxIdle bounds the idle connections: as many as one process has concurrent invocations, with a margin.
+	maxIdle = 64
+
+	// writeBuffer holds the header and the body of most requests, so that they go out in one write.
+	writeBuffer = 16 << 10
 )
 
 // Client sends requests. It is safe for concurrent use.
@@ -98,6 +101,7 @@ func New(cfg Config) *Client {
 		TLSHandshakeTimeout:    cfg.Timeout / 2,
 		DisableCompression:     true, // an answer shall have the size it shows
 		MaxIdleConnsPerHost:    maxIdle,
+		WriteBufferSize:        writeBuffer,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}}
@@ -119,7 +123,7 @@ type Response struct {
 	Status  int
 	Header  http.Header
 	Body    []byte // at most MaxAnswer bytes
-	BodyErr error  // why the body is not whole: it ended early, timed out, or went on beyond MaxAnswer. nil when it is
+	BodyErr error  // why the response cannot be relied on, nil when it can; see OK
 
 	client *Client
 	secret secret.Value // of the request
@@ -128,52 +132,58 @@ type Response struct {
 // userAgent tells a SIEM's operators who is calling.
 const userAgent = "ArbitexSIEM/1.0"
 
-// Do makes one request. An error is a *fault.Fault about the way to the SIEM; any answer, whatever its status, is none.
-// A kept connection that turns out to have died before it answered is replaced, and the request made again on a new one.
+// Do makes one request. Its error is a *failure.Error: no response arrived. Any response, whatever its status, is none.
+// If a kept connection turns out to have been closed while it was idle, Do sends the request once more on a new one.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	c.dropStale()
-	body, encoding := r.Body, []string(nil)
-	if c.cfg.Gzip && !r.Plain && len(body) > 0 {
-		z := compress(body)
-		defer z.release()
-		body, encoding = z.bytes(), c.gzip
-	}
-	r.Meter.Add(len(body))
-	lent := &loan{bytes: body}
-	defer lent.end()                                                         // before z is released
-	resp, err := c.transport.RoundTrip(c.newRequest(ctx, r, lent, encoding)) //nolint:bodyclose // read does
-	if dead := (deadError{}); errors.As(err, &dead) && ctx.Err() == nil {
+	zip := c.cfg.Gzip && !r.Plain && len(r.Body) > 0
+	body := newBody(r.Body, zip)
+	resp, x, err := c.roundTrip(ctx, r, body, zip) //nolint:bodyclose // read does
+	if err != nil && x.failedIdle() && ctx.Err() == nil {
 		c.transport.CloseIdleConnections()
-		resp, err = c.transport.RoundTrip(c.newRequest(ctx, r, lent, encoding)) //nolint:bodyclose // read does
+		resp, x, err = c.roundTrip(ctx, r, body, zip) //nolint:bodyclose // read does
 	}
 	if err != nil {
+		body.release() // RoundTrip's error is returned after the last write
 		return nil, c.networkFault(ctx, err, r)
 	}
 	a := &Response{Status: resp.StatusCode, Header: resp.Header, client: c, secret: r.Secret}
 	a.Body, a.BodyErr = c.read(resp)
+	if a.Status/100 == 2 && a.BodyErr == nil && !x.waitWritten(ctx) {
+		a.BodyErr = errEarly
+	}
+	if x.isWritten() {
+		body.release()
+	} else if x.conn.broken.Load() {
+		c.transport.CloseIdleConnections() // net/http keeps a connection whose writes have not failed
+	}
 	return a, nil
 }
 
-func (c *Client) newRequest(ctx context.Context, r Request, body *loan, encoding []string) *http.Request {
-	header := make(http.Header, len(r.Header)+3)
+// roundTrip sends the request on one connection.
+func (c *Client) roundTrip(ctx context.Context, r Request, body *pooledBody, zip bool) (*http.Response, *exchange, error) {
+	r.Meter.Add(body.buf.Len())
+	x := newExchange(body.buf.Len())
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: x.begin})
+	resp, err := c.transport.RoundTrip(c.newRequest(ctx, r, body, zip))
+	return resp, x, err
+}
+
+func (c *Client) newRequest(ctx context.Context, r Request, body *pooledBody, zip bool) *http.Request {
+	header := make(http.Header, len(r.Header)+2)
 	maps.Copy(header, r.Header)
-	if encoding != nil {
-		header["Content-Encoding"] = encoding
+	if zip {
+		header["Content-Encoding"] = c.gzip
 	}
 	header["User-Agent"] = c.agent
-	// An empty list is not sent. It tells the transport that it may make the request again when a kept connection
-	// turns out to be dead: delivery is at least once, and a lost batch would cost a receive of every message in it.
-	header["Idempotency-Key"] = []string{}
 	req := (&http.Request{
-		Method: cmp.Or(r.Method, http.MethodPost), URL: r.URL, Host: r.URL.Host, Header: header, Body: http.NoBody,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Method: cmp.Or(r.Method, http.MethodPost), URL: r.URL, Host: r.URL.Host, Header: header, Body: body.reader(),
+		ContentLength: int64(body.buf.Len()), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
-	if n := len(body.bytes); n > 0 {
-		req.ContentLength = int64(n)
-		req.GetBody = body.reader
-		req.Body, _ = body.reader()
+	if req.Method != http.MethodPost && req.ContentLength == 0 {
+		req.Body = empty{}
 	}
 	return req
 }

@@ -28,7 +28,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-func serve(t *testing.T, secure bool, h http.HandlerFunc) *httptest.Server {
+func serve(t testing.TB, secure bool, h http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(h)
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -41,7 +41,7 @@ func serve(t *testing.T, secure bool, h http.HandlerFunc) *httptest.Server {
 	return srv
 }
 
-func mustParse(t *testing.T, s string) *url.URL {
+func mustParse(t testing.TB, s string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(s)
 	if err != nil {

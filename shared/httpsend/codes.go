@@ -44,8 +44,8 @@ const Any = "*"
 func (c *Codes) Classify(a *Response) *failure.Error {
 	r := c.Read(a)
 	kind, hint := c.Explain(a.Status, r)
-	if a.OK() {
-		if r.Success && a.BodyErr == nil {
+	if a.Status/100 == 2 {
+		if r.Success && a.OK() {
 			return nil
 		}
 		f := a.failure(failure.Transient, r, cmp.Or(hint, c.Hint))

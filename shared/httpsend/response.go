@@ -16,8 +16,12 @@ import (
 
 var errTooLong = errors.New("the answer goes on beyond what is read of one")
 
-// OK tells whether the status is a success (2xx). Whether the success is understood is the connector's to say.
-func (a *Response) OK() bool { return a.Status/100 == 2 }
+// errEarly marks a success that cannot be one: the peer sent it without having the whole request.
+var errEarly = errors.New("the response arrived before the request had been written")
+
+// OK reports whether the response is a success (2xx) that arrived complete, after the whole request had been written. The
+// connector decides whether it confirms acceptance.
+func (a *Response) OK() bool { return a.Status/100 == 2 && a.BodyErr == nil }
 
 // KindOf is what a status means where a SIEM's documents say nothing else. Unknown means try again.
 func KindOf(status int) failure.Kind {

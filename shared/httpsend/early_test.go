@@ -1,0 +1,251 @@
+package httpsend
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
+)
+
+// listen serves each connection with handle and returns the listener's URL.
+func listen(t *testing.T, handle func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer c.Close()
+				handle(c)
+			})
+		}
+	})
+	return "http://" + l.Addr().String()
+}
+
+// TestEarlyResponseDecides: a peer that responds to the header of a request and closes the connection resets it, because
+// it has not read the body. Its response counts nevertheless.
+func TestEarlyResponseDecides(t *testing.T) {
+	for _, test := range []struct {
+		status string
+		kind   failure.Kind
+		wait   time.Duration
+	}{
+		{"413 Content Too Large", failure.TooLarge, 0},
+		{"401 Unauthorized", failure.Unauthorized, 0},
+		{"429 Too Many Requests\r\nRetry-After: 120", failure.Throttled, 120 * time.Second},
+	} {
+		t.Run(test.status[:3], func(t *testing.T) {
+			to := listen(t, func(c net.Conn) {
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					io.WriteString(c, "HTTP/1.1 "+test.status+"\r\nConnection: close\r\nContent-Length: 4\r\n\r\nstop")
+				}
+			})
+			c, body := New(Config{Timeout: 5 * time.Second}), noise(5<<20)
+			for n := range 20 {
+				a, err := c.Do(t.Context(), Request{URL: mustParse(t, to), Body: body})
+				if err != nil {
+					t.Fatalf("request %d: %v, want the response", n, err)
+				}
+				if f := a.Fault(KindOf(a.Status), "", ""); f.Kind != test.kind || f.RetryAfter != test.wait || string(a.Body) != "stop" {
+					t.Fatalf("request %d: %v after %v: %q", n, f, f.RetryAfter, a.Body)
+				}
+			}
+		})
+	}
+}
+
+// TestEarlyResponseIsNotResent: an early response on a connection that has served a request before is a response like any
+// other.
+func TestEarlyResponseIsNotResent(t *testing.T) {
+	var requests atomic.Int64
+	to := listen(t, func(c net.Conn) {
+		r := bufio.NewReader(c)
+		for {
+			req, err := http.ReadRequest(r)
+			if err != nil {
+				return
+			}
+			requests.Add(1)
+			if req.ContentLength > 1<<20 {
+				io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+				return
+			}
+			io.Copy(io.Discard, req.Body)
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	c, large := New(Config{Timeout: 5 * time.Second}), noise(5<<20)
+	t.Cleanup(c.transport.CloseIdleConnections)
+	var m telemetry.Meter
+	for n := range 20 {
+		if a, err := c.Do(t.Context(), Request{URL: mustParse(t, to), Body: []byte("small"), Meter: &m}); err != nil || !a.OK() {
+			t.Fatalf("request %d: %+v, %v", n, a, err)
+		}
+		a, err := c.Do(t.Context(), Request{URL: mustParse(t, to), Body: large, Meter: &m})
+		if err != nil || a.Status != http.StatusRequestEntityTooLarge {
+			t.Fatalf("request %d: %+v, %v, want a 413", n, a, err)
+		}
+	}
+	if n := requests.Load(); n != 40 || m.Requests != 40 {
+		t.Errorf("%d requests arrived for 40 calls, %d were counted", n, m.Requests)
+	}
+}
+
+// TestResendOnce: if all kept connections have been closed while they were idle, a request is sent twice, and both are
+// counted.
+func TestResendOnce(t *testing.T) {
+	for _, method := range []string{http.MethodPost, http.MethodGet} {
+		t.Run(method, func(t *testing.T) {
+			const kept = 4
+			var closing atomic.Bool
+			var again atomic.Int64
+			var together sync.WaitGroup
+			together.Add(kept)
+			to := listen(t, func(c net.Conn) {
+				r := bufio.NewReader(c)
+				for first := true; ; first = false {
+					req, err := http.ReadRequest(r)
+					if err != nil {
+						return
+					}
+					io.Copy(io.Discard, req.Body)
+					if closing.Load() {
+						if again.Add(1); !first {
+							return
+						}
+					} else {
+						together.Done()
+						together.Wait()
+					}
+					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				}
+			})
+			c := New(Config{Timeout: 5 * time.Second})
+			t.Cleanup(c.transport.CloseIdleConnections)
+			r := Request{Method: method, URL: mustParse(t, to)}
+			if method == http.MethodPost {
+				r.Body = []byte("x")
+			}
+			var wg sync.WaitGroup
+			for range kept {
+				wg.Go(func() {
+					if _, err := c.Do(t.Context(), r); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			closing.Store(true)
+			var m telemetry.Meter
+			r.Meter = &m
+			if a, err := c.Do(t.Context(), r); err != nil || !a.OK() {
+				t.Errorf("%+v, %v", a, err)
+			}
+			if n := again.Load(); n != 2 || m.Requests != 2 || m.Bytes != int64(2*len(r.Body)) {
+				t.Errorf("%d requests arrived, %d of %d bytes were counted, want 2 of each", n, m.Requests, m.Bytes)
+			}
+		})
+	}
+}
+
+// TestNoResendOnNewConnection: a peer that reads a request and closes the connection gets it once.
+func TestNoResendOnNewConnection(t *testing.T) {
+	var requests atomic.Int64
+	to := listen(t, func(c net.Conn) {
+		if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			io.Copy(io.Discard, req.Body)
+			requests.Add(1)
+		}
+	})
+	var m telemetry.Meter
+	_, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, to), Body: []byte("x"), Meter: &m})
+	if failure.Of(err).Kind != failure.Transient || requests.Load() != 1 || m.Requests != 1 {
+		t.Errorf("%v, %d requests arrived, %d were counted", err, requests.Load(), m.Requests)
+	}
+}
+
+// TestEarlySuccessIsNone: a peer that has not read a request cannot have accepted it.
+func TestEarlySuccessIsNone(t *testing.T) {
+	for _, header := range []string{"", "Connection: close\r\n"} {
+		hold := make(chan struct{})
+		to := listen(t, func(c net.Conn) {
+			r := bufio.NewReaderSize(c, 1000)
+			if _, err := http.ReadRequest(r); err == nil {
+				io.WriteString(c, "HTTP/1.1 200 OK\r\n"+header+"Content-Length: 27\r\n\r\n"+`{"text":"Success","code":0}`)
+				<-hold
+			}
+		})
+		a, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, to), Body: noise(20 << 20)})
+		if err != nil || a.OK() || !errors.Is(a.BodyErr, errEarly) {
+			t.Errorf("%q: %+v, %v, want no success", header, a, err)
+		}
+		close(hold)
+	}
+}
+
+// TestLateSuccessIsOne: a peer that reads the whole request before it responds has accepted it, however it closes.
+func TestLateSuccessIsOne(t *testing.T) {
+	to := listen(t, func(c net.Conn) {
+		if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			io.Copy(io.Discard, req.Body)
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+		}
+	})
+	c := New(Config{Timeout: 5 * time.Second})
+	for _, size := range []int{0, 1, writeBuffer - 200, writeBuffer, 3 << 20} {
+		body := noise(size)
+		for range 20 {
+			if a, err := c.Do(t.Context(), Request{URL: mustParse(t, to), Body: body}); err != nil || !a.OK() {
+				t.Fatalf("%d bytes: %+v, %v", size, a, err)
+			}
+		}
+	}
+}
+
+// TestIdleConnections: concurrent invocations of one process keep their connections.
+func TestIdleConnections(t *testing.T) {
+	var opened atomic.Int64
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	srv.Start()
+	defer srv.Close()
+	c := New(Config{Timeout: 10 * time.Second})
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			for j := range 25 {
+				if _, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: fmt.Appendf(nil, "%d.%d", i, j)}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := opened.Load(); n > 32 {
+		t.Errorf("%d connections for 400 requests of 16 invocations", n)
+	}
+}
