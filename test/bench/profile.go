@@ -16,7 +16,7 @@ var stages = [...]struct{ function, what string }{
 	{"lambda.(*runtimeAPIClient).post", "the Runtime API: posting the response"},
 	{"intake.(*Payload).Read", "payload: SQS records, bodies unquoted in place"},
 	{"intake.(*batch).prepare", "events: checked, fields found"},
-	{"deliver.(*run).pack", "records: encoded and packed"},
+	{"deliver.(*delivery).pack", "records: encoded and packed"},
 	{"httpsend.compress", "gzip"},
 	{"http.(*Transport).RoundTrip", "the request, as far as it runs in the caller"},
 	{"intake.(*batch).write", "log line and metrics"},
