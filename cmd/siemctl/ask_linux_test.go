@@ -16,7 +16,7 @@ import (
 // askOnTerminal types a credential at configure's question on a pseudo terminal: it is stored, and never shown.
 func askOnTerminal(t *testing.T, w *world) {
 	key := w.simulators["elastic"].Secret()["ELASTIC_API_KEY"]
-	shown, err := w.configureOnTerminal(t, key+"\r", "try it: siemctl check elastic")
+	shown, err := w.configureOnTerminal(t, key+"\r", "next: siemctl check elastic")
 	if err != nil || !strings.Contains(shown, "stored ELASTIC_API_KEY in the secret of elastic") || strings.Contains(shown, key) {
 		t.Errorf("%v, the terminal shows %q", err, shown)
 	}

@@ -39,8 +39,7 @@ what to do about it. The steps: config, secret, dns, connect, tls, auth, request
 
 Each connector's own function makes the attempt, from where it delivers. With --local it is made here, from environment
 variables or from --settings, without AWS (unless SIEM_SECRET_ID names a secret).`,
-		Example: "  siemctl check\n  siemctl check splunk elastic\n  SPLUNK_HEC_URL=https://splunk.example.com:8088 SPLUNK_HEC_TOKEN=… siemctl check splunk --local\n" +
-			"  siemctl check qradar --local --settings qradar.env",
+		Example:           "  siemctl check\n  siemctl check splunk elastic\n  siemctl check qradar --local --settings qradar.env",
 		ValidArgsFunction: completeConnectors,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !local && file != "" {
@@ -73,21 +72,24 @@ func (a *app) check(ctx context.Context, args []string, local bool, file string)
 	if err != nil {
 		return nil, err
 	}
-	env, err := a.settingsFrom(file)
+	source, err := a.settingsFrom(file)
 	if err != nil {
 		return nil, err
 	}
-	if file != "" {
-		adopt(env)
+	for _, u := range source.unknownSettings() {
+		a.out.Note("warning: %s", u.String())
 	}
-	return each(list, func(c connector) (checked, error) { return a.checkHere(ctx, c, env) })
+	if file != "" {
+		setProcessEnvironment(source.lookup)
+	}
+	return each(list, func(c connector) (checked, error) { return a.checkHere(ctx, c, source.lookup) })
 }
 
-// adopt puts into the process's environment what Go itself reads from there: a file of settings may hold it, too.
-func adopt(env func(string) string) {
+// setProcessEnvironment sets the variables that Go's own packages read from the process's environment.
+func setProcessEnvironment(env func(string) string) {
 	for _, name := range []string{"HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"} {
 		if value := env(name); value != "" {
-			_ = os.Setenv(name, value) // fails for no such name
+			_ = os.Setenv(name, value) // fails only for invalid names
 		}
 	}
 }
@@ -186,7 +188,7 @@ func (a *app) showChecks(results []checked) error {
 		}
 	}
 	if wrong {
-		return errFound
+		return errProblems
 	}
 	return nil
 }

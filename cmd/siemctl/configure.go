@@ -25,18 +25,20 @@ func (a *app) configureCommand() *cobra.Command {
 	var o configureOptions
 	c := &cobra.Command{
 		Use: "configure <connector>", Short: "Store a SIEM's credentials in the connector's secret", Args: cobra.ExactArgs(1),
-		Long: `Ask for the credentials of a connector, without showing them, and store them in its secret, beside what is there. An empty
-answer keeps what is there. @file reads a file, such as a certificate's; @@ stands for an @ at the beginning.
+		Long: `Ask for the credentials of a connector without showing them, and store them in the connector's secret. Other keys of the
+secret do not change. An empty answer keeps the stored value, also with --stdin; --unset removes a value. @file reads the
+value from a file, for example a certificate; a value that begins with @ is written as @@.
 
-A value that the connector cannot use is refused before anything is stored. The function reads its secret at the next check,
-when the SIEM refuses the old credential, or within five minutes.`,
-		Example:           "  siemctl configure splunk\n  siemctl configure qradar --set QRADAR_TLS_CA_BUNDLE\n  jq -n '{DATADOG_API_KEY: env.KEY}' | siemctl configure datadog --stdin",
+A value that the connector cannot use is refused before anything is stored. The function reads the secret again at the
+next check, when the SIEM refuses the old credential, or within five minutes.`,
+		Example: "  siemctl configure splunk\n  siemctl configure qradar --set QRADAR_TLS_CA_BUNDLE\n" +
+			"  siemctl configure datadog --stdin < datadog.env",
 		ValidArgsFunction: completeConnectors,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.configure(cmd.Context(), args[0], o) },
 	}
 	f := c.Flags()
-	f.StringSliceVar(&o.set, "set", nil, "ask for this `setting` too, which may then stand in the secret instead of the template")
-	f.StringSliceVar(&o.unset, "unset", nil, "take this `setting` out of the secret")
+	f.StringSliceVar(&o.set, "set", nil, "also ask for this `setting`, which can be a key of the secret instead of a template parameter")
+	f.StringSliceVar(&o.unset, "unset", nil, "remove this `setting` from the secret")
 	f.BoolVar(&o.stdin, "stdin", false, "read the settings from standard input: a JSON object, or NAME=value lines")
 	return c
 }
@@ -51,7 +53,7 @@ func (a *app) configure(ctx context.Context, name string, o configureOptions) er
 		return err
 	}
 	if !o.stdin && len(o.unset) == 0 && !a.in.Interactive() {
-		return usage("--stdin: is needed where nobody can be asked")
+		return usage("--stdin: required because standard input is not a terminal")
 	}
 	s, _, err := a.connect(ctx, []string{name})
 	if err != nil {
@@ -65,24 +67,33 @@ func (a *app) configure(ctx context.Context, name string, o configureOptions) er
 	if err != nil {
 		return err
 	}
-	return a.store(ctx, s, c, object, given, o.unset)
+	return a.store(ctx, s, c, object, given, o)
 }
 
-// check names every setting that the connector does not have.
+// check rejects settings that the connector does not read.
 func (o configureOptions) check(c connector) error {
+	return c.rejectUnknown("--set, --unset", slices.Concat(o.set, o.unset))
+}
+
+// rejectUnknown returns an error that names every setting that the connector does not read.
+func (c connector) rejectUnknown(flag string, list []string) error {
+	known := slices.Clone(c.RotatesWithSecret)
+	for _, s := range c.settings() {
+		known = append(known, s.Name)
+	}
 	var unknown []string
-	for _, name := range slices.Concat(o.set, o.unset) {
+	for _, name := range list {
 		if !c.reads(name) {
-			unknown = append(unknown, fmt.Sprintf("%q", name))
+			unknown = append(unknown, fmt.Sprintf("%q%s", name, suggest(name, known)))
 		}
 	}
-	if unknown != nil {
-		return usage("--set, --unset: expected settings of %s, found %s", c.Name, strings.Join(unknown, ", "))
+	if unknown == nil {
+		return nil
 	}
-	return nil
+	return usage("%s: expected settings of %s, found %s", flag, c.Name, strings.Join(unknown, ", "))
 }
 
-// storedSecret reads the secret's object, its values as they are written.
+// storedSecret reads the secret's object without changing its values.
 func storedSecret(ctx context.Context, s *deployed.Stack, c connector) (map[string]json.RawMessage, error) {
 	text, err := s.Secret(ctx, c.ID)
 	if err != nil {
@@ -93,12 +104,12 @@ func storedSecret(ctx context.Context, s *deployed.Stack, c connector) (map[stri
 		return object, nil
 	}
 	if err := json.Unmarshal([]byte(text), &object); err != nil || object == nil { // its text may quote the secret
-		return nil, fmt.Errorf("the secret of %s: expected a JSON object, it holds something else: store {} in it first", c.Name)
+		return nil, fmt.Errorf("the secret of %s: expected a JSON object, found something else; store {} in it first", c.Name)
 	}
 	return object, nil
 }
 
-// given returns the settings that were entered.
+// given returns the settings that were entered. Empty answers are left out.
 func (a *app) given(c connector, o configureOptions, stored map[string]json.RawMessage) (map[string]string, error) {
 	if o.stdin {
 		data, err := a.readFile("--stdin", "-")
@@ -109,9 +120,13 @@ func (a *app) given(c connector, o configureOptions, stored map[string]json.RawM
 		if err != nil {
 			return nil, usage("--stdin: %w", err)
 		}
-		for name := range values {
-			if !c.reads(name) {
-				return nil, usage("--stdin: expected settings of %s, found %q", c.Name, name)
+		if err := c.rejectUnknown("--stdin", slices.Sorted(maps.Keys(values))); err != nil {
+			return nil, err
+		}
+		for _, name := range slices.Sorted(maps.Keys(values)) {
+			if strings.TrimSpace(values[name]) == "" {
+				delete(values, name)
+				a.out.Note("%s: the value is empty; the stored value is kept", name)
 			}
 		}
 		return values, nil
@@ -132,7 +147,7 @@ func (a *app) given(c connector, o configureOptions, stored map[string]json.RawM
 	return values, nil
 }
 
-// toAsk lists the settings to ask for: the credentials, what changes with them, and those asked for by name.
+// toAsk lists the settings to ask for: the credentials, the settings that rotate with them, and more.
 func (c connector) toAsk(more []string) []string {
 	var list []string
 	for _, s := range c.settings() {
@@ -167,16 +182,35 @@ func (a *app) askFor(name string, isSet bool) (string, error) {
 	return value, nil
 }
 
-// configured is the result of configure. It names settings and shows no value.
+// configured is the result of configure. It contains names of settings and no values.
 type configured struct {
 	Connector string   `json:"connector"`
 	Stored    []string `json:"stored"`
 	Removed   []string `json:"removed"`
-	Problems  []string `json:"problems"` // of the connector's other settings
+	Problems  []string `json:"problems"` // that were there before
 }
 
-func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object map[string]json.RawMessage, given map[string]string, unset []string) error {
-	r := configured{Connector: c.Name, Stored: slices.Sorted(maps.Keys(given)), Removed: unset}
+func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object map[string]json.RawMessage, given map[string]string, o configureOptions) error {
+	if len(given)+len(o.unset) == 0 {
+		a.out.Note("no value was entered; nothing was changed")
+		if o.stdin { // a script that sets a value did not do so
+			return errProblems
+		}
+		return nil
+	}
+	env, err := s.Environment(ctx, c.ID)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if strings.TrimSpace(env[name]) != "" {
+			return usage("%s: the function's environment sets it, which takes precedence over the secret; change the template's parameter. Nothing was stored", name)
+		}
+	}
+	before, err := c.problemsWith(env, object)
+	if err != nil {
+		return err
+	}
 	for name, value := range given {
 		quoted, err := json.Marshal(value)
 		if err != nil {
@@ -184,32 +218,16 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object 
 		}
 		object[name] = quoted
 	}
-	for _, name := range unset {
+	for _, name := range o.unset {
 		delete(object, name)
 	}
-	if len(given)+len(unset) == 0 {
-		a.out.Note("nothing was entered, nothing is changed")
-		return nil
-	}
-	env, err := s.Environment(ctx, c.ID)
+	after, err := c.problemsWith(env, object)
 	if err != nil {
 		return err
 	}
-	for name := range given {
-		if strings.TrimSpace(env[name]) != "" {
-			return usage("%s: the function's environment sets it, and wins over the secret: change the template's parameter; nothing was stored", name)
-		}
+	if refused := newProblems(before, after, given, o.unset); refused != nil {
+		return usage("%s; nothing was stored", strings.Join(refused, "; "))
 	}
-	problems, err := c.problemsWith(env, object)
-	if err != nil {
-		return err
-	}
-	for _, p := range problems {
-		if name, _, _ := strings.Cut(p, ":"); given[name] != "" {
-			return usage("%s; nothing was stored", p)
-		}
-	}
-	r.Problems = problems
 	text, err := json.Marshal(object)
 	if err != nil {
 		return fmt.Errorf("writing the secret: %w", err)
@@ -217,10 +235,24 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object 
 	if err := s.PutSecret(ctx, c.ID, string(text)); err != nil {
 		return err
 	}
-	return a.showConfigured(r)
+	return a.showConfigured(configured{Connector: c.Name, Stored: slices.Sorted(maps.Keys(given)), Removed: o.unset, Problems: after})
 }
 
-// problemsWith opens the connector with what its function would have.
+// newProblems returns the problems that the given values cause: those that name a given value, and those that were not
+// there before, except that a removed setting is missing.
+func newProblems(before, after []string, given map[string]string, unset []string) []string {
+	var list []string
+	for _, problem := range after {
+		name, _, _ := strings.Cut(problem, ":")
+		_, isGiven := given[name]
+		if isGiven || !slices.Contains(before, problem) && !slices.Contains(unset, name) {
+			list = append(list, problem)
+		}
+	}
+	return list
+}
+
+// problemsWith opens the connector with the settings that its function has.
 func (c connector) problemsWith(env map[string]string, object map[string]json.RawMessage) ([]string, error) {
 	text, err := json.Marshal(object)
 	if err != nil {
@@ -246,12 +278,12 @@ func (a *app) showConfigured(r configured) error {
 			a.out.Line("removed %s from the secret of %s", strings.Join(r.Removed, ", "), r.Connector)
 		}
 		for _, p := range r.Problems {
-			a.out.Line("%s %s", a.out.Paint(term.Warn, "still wrong:"), term.Clean(p))
+			a.out.Line("%s %s", a.out.Paint(term.Warn, "problem:"), p)
 		}
-		a.out.Note("try it: siemctl check %s", r.Connector)
+		a.out.Note("next: siemctl check %s", r.Connector)
 	}
 	if len(r.Problems) > 0 {
-		return errFound
+		return errProblems
 	}
 	return nil
 }

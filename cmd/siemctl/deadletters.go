@@ -19,25 +19,39 @@ import (
 	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
-// filterFlags are the flags that choose among dead letters.
-type filterFlags struct{ connector, from, to, reason string }
+// filterFlags are the flags that select dead letters.
+type filterFlags struct {
+	connector, from, to, reason string
+	ids                         []string
+}
 
-func (f *filterFlags) add(c *cobra.Command, withReason bool) {
-	c.Flags().StringVar(&f.connector, "connector", "", "only those of this `connector`")
-	c.Flags().StringVar(&f.from, "from", "", "only those from this `time` on: RFC 3339, a date, or an age such as 2h")
-	c.Flags().StringVar(&f.to, "to", "", "only those before this `time`")
-	if withReason {
-		c.Flags().StringVar(&f.reason, "reason", "", "only those whose error has this `text` in it")
-	}
+// maxIDs is the largest number of message ids that the replay function accepts.
+const maxIDs = 1000
+
+func (f *filterFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.connector, "connector", "", "only dead letters of this `connector`")
+	c.Flags().StringVar(&f.from, "from", "", "only dead letters from this `time` on: RFC 3339, a date, or an age such as 2h")
+	c.Flags().StringVar(&f.to, "to", "", "only dead letters before this `time`")
+	c.Flags().StringVar(&f.reason, "reason", "", "only dead letters whose error contains this `text`")
+	c.Flags().StringSliceVar(&f.ids, "id", nil, "only the dead letter with this message `id`; repeat the flag for several")
 	_ = c.RegisterFlagCompletionFunc("connector", completeConnectors)
 }
 
-// read makes a filter of the flags, and names every one that is wrong.
+// isSet reports whether any flag narrows the selection.
+func (f *filterFlags) isSet() bool {
+	return f.connector != "" || f.from != "" || f.to != "" || f.reason != "" || len(f.ids) > 0
+}
+
+// read makes a filter of the flags. Its error names every invalid flag.
 func (f *filterFlags) read(now time.Time) (letters.Filter, error) {
-	filter := letters.Filter{Connector: f.connector, Reason: f.reason}
+	filter := letters.Filter{Connector: f.connector, Reason: f.reason, MessageIDs: f.ids}
 	var problems []string
-	if f.connector != "" && f.connector != "unknown" && !slices.Contains(connectors.Names(), f.connector) {
-		problems = append(problems, fmt.Sprintf("--connector: expected one of %s, or unknown, found %q", strings.Join(connectors.Names(), ", "), f.connector))
+	known := append(connectors.Names(), connectors.Unknown)
+	if f.connector != "" && !slices.Contains(known, f.connector) {
+		problems = append(problems, fmt.Sprintf("--connector: expected one of %s, found %q%s", strings.Join(known, ", "), f.connector, suggest(f.connector, known)))
+	}
+	if len(f.ids) > maxIDs {
+		problems = append(problems, fmt.Sprintf("--id: expected at most %d message ids, found %d", maxIDs, len(f.ids)))
 	}
 	for _, t := range []struct {
 		flag, text string
@@ -75,12 +89,13 @@ func parseTime(text string, now time.Time) (time.Time, bool) {
 
 func (a *app) lettersCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "dead-letters", Short: "Look at what could not be delivered", Aliases: []string{"dl"}, Args: noCommand,
-		Long: `Look at the pending dead letters: what could not be delivered, and why. Nothing is changed; "siemctl replay" puts them
-back.`,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		Use: "dead-letters", Short: "List, show, export, replay or discard dead letters", Aliases: []string{"dl"}, Args: noCommand,
+		Long: `A dead letter is an event that was not delivered: the SIEM rejected it, or all attempts failed. It is stored in S3 with
+the reason. ls, show and export change nothing; replay and discard ask for confirmation.`,
+		Example: "  siemctl dead-letters ls --connector splunk --from 24h\n  siemctl dead-letters replay --reason 'status 503'",
+		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(a.listCommand(), a.showCommand(), a.exportCommand())
+	c.AddCommand(a.listCommand(), a.showCommand(), a.exportCommand(), a.replayCommand(), a.discardCommand())
 	return c
 }
 
@@ -99,6 +114,7 @@ func (a *app) listCommand() *cobra.Command {
 	var limit int
 	c := &cobra.Command{
 		Use: "ls", Short: "List dead letters, the latest first", Args: cobra.NoArgs,
+		Example: "  siemctl dead-letters ls --connector splunk --reason 'status 400'",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := flags.read(a.now())
 			if err != nil {
@@ -110,8 +126,8 @@ func (a *app) listCommand() *cobra.Command {
 			return a.list(cmd.Context(), filter, limit)
 		},
 	}
-	flags.add(c, true)
-	c.Flags().IntVar(&limit, "limit", 50, "most `dead letters` to list")
+	flags.add(c)
+	c.Flags().IntVar(&limit, "limit", 50, "list at most this many `dead letters`")
 	return c
 }
 
@@ -144,13 +160,17 @@ func (a *app) list(ctx context.Context, filter letters.Filter, limit int) error 
 		a.showList(shown)
 	}
 	if rest := len(all) - len(shown); rest > 0 {
-		a.out.Note("%s more; --limit lists more", term.Count(int64(rest), "dead letter"))
+		a.out.Note("%s; --limit lists more", term.Count(int64(rest), "more dead letter"))
 	}
 	a.noteBroken(broken)
 	return err
 }
 
 func (a *app) showList(list []listed) {
+	if len(list) == 0 {
+		a.out.Note("no dead letters")
+		return
+	}
 	rows := make([][]term.Cell, 0, len(list))
 	for _, l := range list {
 		rows = append(rows, []term.Cell{
@@ -163,7 +183,7 @@ func (a *app) showList(list []listed) {
 
 func (a *app) noteBroken(broken int) {
 	if broken > 0 {
-		a.out.Note("note: %s could not be understood", term.Count(int64(broken), "line"))
+		a.out.Note("note: %s could not be read as a dead letter", term.Count(int64(broken), "line"))
 	}
 }
 
@@ -178,6 +198,7 @@ func (a *app) box(ctx context.Context) (*letters.Box, error) {
 func (a *app) showCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show <message-id>", Short: "Show one dead letter with its event", Args: cobra.ExactArgs(1),
+		Example: "  siemctl dead-letters show 9f6f4f57-0d5c-4b1c-8c61-3f1c3a9d2b11",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			box, err := a.box(cmd.Context())
 			if err != nil {
@@ -185,7 +206,7 @@ func (a *app) showCommand() *cobra.Command {
 			}
 			var line []byte
 			var key string
-			_, err = box.Each(cmd.Context(), letters.Filter{MessageID: args[0]}, func(l *letters.Letter) error {
+			_, err = box.Each(cmd.Context(), letters.Filter{MessageIDs: args}, func(l *letters.Letter) error {
 				line, key = bytes.Clone(l.Line), l.Key
 				return letters.ErrEnough
 			})
@@ -200,24 +221,15 @@ func (a *app) showCommand() *cobra.Command {
 	}
 }
 
-// showLetter prints the record as JSON either way: its event is JSON, and its numbers and keys are to stay as they are.
+// showLetter prints the record as indented JSON in both output formats. The event's numbers and keys do not change.
 func (a *app) showLetter(line []byte, key string) error {
 	var indented bytes.Buffer
 	if err := json.Indent(&indented, line, "", "  "); err != nil {
 		return fmt.Errorf("reading the dead letter: %w", err)
 	}
-	a.out.Note("in %s", term.Clean(key))
-	a.out.Line("%s", cleanLines(indented.Bytes()))
+	a.out.Note("in %s", key)
+	a.out.Text(indented.String())
 	return nil
-}
-
-// cleanLines escapes what could move a terminal's cursor, line by line: JSON escapes ASCII's control characters only.
-func cleanLines(text []byte) string {
-	lines := strings.Split(string(text), "\n")
-	for i := range lines {
-		lines[i] = term.Clean(lines[i])
-	}
-	return strings.Join(lines, "\n")
 }
 
 func (a *app) exportCommand() *cobra.Command {
@@ -225,7 +237,8 @@ func (a *app) exportCommand() *cobra.Command {
 	var file string
 	var events bool
 	c := &cobra.Command{
-		Use: "export", Short: "Write dead letters as JSON lines, as they are stored", Args: cobra.NoArgs,
+		Use: "export", Short: "Write dead letters as JSON lines", Args: cobra.NoArgs,
+		Long: `Write dead letters as JSON lines, byte for byte as they are stored. On a terminal, control characters are escaped.`,
 		Example: "  siemctl dead-letters export --connector splunk --from 24h --file letters.jsonl\n" +
 			"  siemctl dead-letters export --connector unknown --events | siemctl send --to splunk --file -",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -236,9 +249,9 @@ func (a *app) exportCommand() *cobra.Command {
 			return a.export(cmd.Context(), filter, file, events)
 		},
 	}
-	flags.add(c, true)
-	c.Flags().StringVar(&file, "file", "-", "`file` to write, which must not exist; - is standard output")
-	c.Flags().BoolVar(&events, "events", false, "write the events alone, as send takes them; what is no event is left out")
+	flags.add(c)
+	c.Flags().StringVar(&file, "file", "-", "write to this `file`, which must not exist; - is standard output")
+	c.Flags().BoolVar(&events, "events", false, "write only the events, in the form that send reads; dead letters without a valid event are left out")
 	return c
 }
 
@@ -247,9 +260,9 @@ func (a *app) export(ctx context.Context, filter letters.Filter, name string, ev
 	if err != nil {
 		return err
 	}
-	to := a.out.Out
+	to, safe := a.out.Out, a.out.Foreign
 	if name != "-" {
-		// Events are audit data: for their owner alone, and never over another file.
+		// Events are audit data: only the owner may read the file, and an existing file is not overwritten.
 		file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
 			return usage("--file: %w", err)
@@ -259,9 +272,9 @@ func (a *app) export(ctx context.Context, filter letters.Filter, name string, ev
 				err = closeErr
 			}
 		}()
-		to = file
+		to, safe = file, func(line []byte) []byte { return line }
 	}
-	count, broken, err := exportTo(ctx, box, filter, to, events)
+	count, broken, err := exportTo(ctx, box, filter, to, events, safe)
 	if err != nil {
 		return err
 	}
@@ -270,8 +283,8 @@ func (a *app) export(ctx context.Context, filter letters.Filter, name string, ev
 	return nil
 }
 
-// exportTo writes the lines, or of those that hold an event the event.
-func exportTo(ctx context.Context, box *letters.Box, filter letters.Filter, to io.Writer, events bool) (count, broken int, err error) {
+// exportTo writes the lines, or only the events of lines that have a valid one.
+func exportTo(ctx context.Context, box *letters.Box, filter letters.Filter, to io.Writer, events bool, safe func([]byte) []byte) (count, broken int, err error) {
 	w := bufio.NewWriter(to)
 	broken, err = box.Each(ctx, filter, func(l *letters.Letter) error {
 		line := l.Line
@@ -281,7 +294,7 @@ func exportTo(ctx context.Context, box *letters.Box, filter letters.Filter, to i
 			}
 		}
 		count++
-		_, _ = w.Write(line) // Flush tells
+		_, _ = w.Write(safe(line)) // Flush returns the error
 		return w.WriteByte('\n')
 	})
 	if flushErr := w.Flush(); err == nil && flushErr != nil {

@@ -1,5 +1,6 @@
-// Command siemctl is the operator's tool for the connectors: it checks the way to a SIEM, enqueues events, shows what is
-// where, replays dead letters, pauses and resumes, stores credentials, estimates costs and validates settings and events.
+// Command siemctl is the operator's tool for the connectors. It checks connections, shows the state of the connectors,
+// their logs and their dead letters, replays or discards dead letters, pauses and resumes connectors, stores credentials,
+// sends events, validates settings and events, and estimates costs.
 package main
 
 import (
@@ -23,29 +24,31 @@ import (
 
 func main() { os.Exit(siemctl()) }
 
-// siemctl runs the command line, and returns the exit code.
+// siemctl runs the command line and returns the exit code. The first Ctrl-C ends the command in order, the second one at
+// once.
 func siemctl() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop)
 	return run(ctx, os.Args[1:], os.Getenv, os.Stdin, os.Stdout, os.Stderr)
 }
 
 // Exit codes.
 const (
 	exitOK          = 0
-	exitFound       = 1   // something is wrong, and was found; or something was left undone
-	exitUsage       = 2   // the command line, or a file it names, is wrong; nothing was done
-	exitAWS         = 3   // AWS could not be reached, or refused
-	exitInterrupted = 130 // Ctrl-C
+	exitProblems    = 1
+	exitUsage       = 2
+	exitAWS         = 3
+	exitInterrupted = 130
 )
 
-const exitCodes = `0    done, and nothing is wrong
-1    something is wrong, and the output says what; or something was left undone
-2    the command line, or a file that it names, is wrong; nothing was done
-3    AWS could not be reached, or refused
-130  interrupted`
+const exitCodes = `0    success, no problems
+1    problems were found, or the command did only a part of its work; the output names them
+2    the command line, or a file that it names, is not valid; nothing was done
+3    AWS could not be reached, or refused a request
+130  interrupted (Ctrl-C)`
 
-// app is what all commands share.
+// app is the state that all commands share.
 type app struct {
 	options deployed.Options
 	format  string
@@ -53,19 +56,20 @@ type app struct {
 	now     func() time.Time
 	out     *term.Output
 	in      *term.Input
-	started bool // a command runs: from here on an error is no longer one of the command line
+	started bool // a command runs: later errors are not errors of the command line
 }
 
-// usageError is a mistake in the command line or in a file that it names.
+// usageError is an error in the command line or in a file that it names.
 type usageError struct{ error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
-// errFound ends a command whose output already says what is wrong.
-var errFound = errors.New("something is wrong")
+// errProblems ends a command whose output already names the problems.
+var errProblems = errors.New("problems were found")
 
 func run(ctx context.Context, args []string, env func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := &app{env: env, now: time.Now, out: term.New(stdout, stderr, env), in: term.NewInput(stdin)}
+	a.out.JSON = wantsJSON(args)
 	root := a.root() //nolint:contextcheck // the commands get it from ExecuteContext
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -73,7 +77,25 @@ func run(ctx context.Context, args []string, env func(string) string, stdin io.R
 	return a.exit(ctx, root.ExecuteContext(ctx))
 }
 
-// exit says what went wrong, and returns the exit code that means it.
+// wantsJSON reports whether the command line asks for JSON. It is asked before the command line is parsed, because
+// errors in the command line are JSON too.
+func wantsJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			if i+1 < len(args) && args[i+1] == "json" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// exit reports the error of a command and returns the exit code.
 func (a *app) exit(ctx context.Context, err error) int {
 	var (
 		wrong usageError
@@ -83,33 +105,47 @@ func (a *app) exit(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errFound):
-		return exitFound
-	case errors.Is(err, term.ErrGivenUp), ctx.Err() != nil && errors.Is(err, context.Canceled):
-		a.out.Note("interrupted")
+	case errors.Is(err, errProblems):
+		return exitProblems
+	case errors.Is(err, term.ErrInterrupted), ctx.Err() != nil && errors.Is(err, context.Canceled):
+		a.showError(errors.New("interrupted"), exitInterrupted)
 		return exitInterrupted
 	}
-	a.out.Note("%s %s", a.paintError("siemctl:"), term.Clean(err.Error()))
+	code := exitProblems
 	switch {
 	case errors.As(err, &wrong), errors.Is(err, deployed.ErrRegion), !a.started:
-		return exitUsage
+		code = exitUsage
 	case errors.As(err, &cloud), errors.As(err, &api):
-		return exitAWS
+		code = exitAWS
 	}
-	return exitFound
+	a.showError(err, code)
+	return code
 }
 
-func (a *app) paintError(text string) string {
-	if !a.out.Progress || a.env("NO_COLOR") != "" {
-		return text
-	}
-	return "\x1b[" + string(term.Bad) + "m" + text + "\x1b[0m"
+// failure is an error in JSON mode. It goes to standard error.
+type failure struct {
+	Error    string `json:"error"`
+	ExitCode int    `json:"exit_code"`
 }
 
-const about = `siemctl operates the ArbitexSIEM connectors: audit events from SQS to seven SIEMs.
+func (a *app) showError(err error, code int) {
+	switch {
+	case a.out.JSON:
+		a.out.Event(failure{err.Error(), code})
+	case code == exitInterrupted:
+		a.out.Note("%s", err)
+	case a.out.Progress && a.env("NO_COLOR") == "":
+		a.out.Note("\x1b["+string(term.Bad)+"msiemctl:\x1b[0m %s", err)
+	default:
+		a.out.Note("siemctl: %s", err)
+	}
+}
 
-It finds everything by the name of the CloudFormation stack, and reaches AWS as the AWS CLI does: environment, profile,
-single sign-on. Results go to standard output, everything else to standard error.
+const about = `siemctl operates the ArbitexSIEM connectors, which deliver audit events from SQS to SIEMs.
+
+It finds all resources by the name of the CloudFormation stack. It uses the AWS configuration that the AWS CLI uses:
+environment, profile, single sign-on. Results go to standard output, everything else to standard error. With
+--output json, both are JSON: the result is one value, and each note or error is one line.
 
 Exit codes:
 ` + exitCodes
@@ -138,11 +174,11 @@ func (a *app) root() *cobra.Command {
 	return root
 }
 
-// prepareBefore has a command, and those below it, begin with what all commands begin with. The library looks at arguments
-// and flags before, so an error up to here is one of the command line.
+// prepareBefore makes a command and its subcommands call prepare first. The library checks arguments and flags before
+// that, so an error up to here is an error of the command line.
 func (a *app) prepareBefore(c *cobra.Command) {
-	for _, below := range c.Commands() {
-		a.prepareBefore(below)
+	for _, sub := range c.Commands() {
+		a.prepareBefore(sub)
 	}
 	if run := c.RunE; run != nil {
 		c.RunE = func(c *cobra.Command, args []string) error {
@@ -154,14 +190,14 @@ func (a *app) prepareBefore(c *cobra.Command) {
 	}
 }
 
-// prepare reads what all commands have.
+// prepare checks the options of all commands.
 func (a *app) prepare() error {
 	switch a.format {
 	case "table":
 	case "json":
 		a.out.JSON, a.out.Colour = true, false
 	default:
-		return usage("--output: expected table or json, found %q", a.format)
+		return usage("--output: expected table or json, found %q%s", a.format, suggest(a.format, []string{"table", "json"}))
 	}
 	if e := a.options.Endpoint; e != "" {
 		if u, err := url.Parse(e); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
@@ -169,13 +205,13 @@ func (a *app) prepare() error {
 		}
 	}
 	if a.options.Stack == "" {
-		return usage("--stack: expected the name of a CloudFormation stack, is empty")
+		return usage("--stack: expected the name of a CloudFormation stack, found an empty value")
 	}
 	a.started = true
 	return nil
 }
 
-// version is what the binary was built of.
+// version returns the version of the module that the binary was built from.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version

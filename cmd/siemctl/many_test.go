@@ -27,7 +27,7 @@ import (
 // lettersOfObject is how many dead letters stand in one object here.
 const lettersOfObject = 100
 
-// replayMany puts back many dead letters of a connector that is paused, is interrupted twice, and finds every event on the
+// replayMany replays many dead letters of a connector that is paused, is interrupted twice, and finds every event on the
 // queue, exactly once unless a request broke. LETTERS says how many they are.
 func replayMany(t *testing.T, w *world) {
 	n := 600
@@ -41,30 +41,30 @@ func replayMany(t *testing.T, w *world) {
 	began, all := time.Now(), ""
 	for _, share := range []int{1, 2} {
 		code, out := w.replay(t, n, n*share/3)
-		if code != exitInterrupted || !strings.Contains(out, "put back so far; the same command goes on from there") {
+		if code != exitInterrupted || !strings.Contains(out, "dead letters replayed; run the same command again to continue") {
 			t.Fatalf("interrupted: exit code %d, %s", code, out)
 		}
 		all += out
 	}
 	code, out := w.replay(t, n, n+1)
 	all += out
-	if code != exitOK || !strings.Contains(out, "events put back: elastic") {
+	if code != exitOK || !strings.Contains(out, "dead letters replayed: elastic") {
 		t.Fatalf("exit code %d, %s", code, out)
 	}
-	t.Logf("%d dead letters, interrupted twice, put back in %s; the last run: %s", n, time.Since(began).Round(time.Second), out)
+	t.Logf("%d dead letters, interrupted twice, replayed in %s; the last run: %s", n, time.Since(began).Round(time.Second), out)
 	seen := w.receiveAll(t, n)
 	twice := 0
 	for i := range n {
 		switch got := seen[fmt.Sprintf(`{"time":1773360000000,"n":%d}`, i)]; {
 		case got == 0:
-			t.Fatalf("event %d was not put back", i)
+			t.Fatalf("event %d was not replayed", i)
 		case got > 1:
 			twice++
 		}
 	}
 	// A request that broke may have been taken all the same, and its events are sent again: that is said.
 	if twice > 0 && !strings.Contains(all, "could not be put back") || len(seen) != n {
-		t.Errorf("%d events put back more than once, %d different ones, want %d: %s", twice, len(seen), n, all)
+		t.Errorf("%d events replayed more than once, %d different ones, want %d: %s", twice, len(seen), n, all)
 	}
 }
 
@@ -88,7 +88,7 @@ func (w *world) putLetters(t *testing.T, n int) {
 	}
 }
 
-// replay runs siemctl, interrupts it as soon as it shows that so many of n are put back by all runs, and returns its exit
+// replay runs siemctl, interrupts it as soon as it shows that so many of n are replayed by all runs, and returns its exit
 // code and what it printed.
 func (w *world) replay(t *testing.T, n, until int) (code int, printed string) {
 	t.Helper()
@@ -134,9 +134,9 @@ func (w *world) siemctl(ctx context.Context, t *testing.T, args ...string) *exec
 	return cmd
 }
 
-// progress reads a line of it: put back: 1,000 of 3,000.
+// progress reads a line of it: replayed: 1,000 of 3,000.
 func progress(line string) (done, total int, ok bool) {
-	line, ok = strings.CutPrefix(strings.ReplaceAll(line, ",", ""), "put back: ")
+	line, ok = strings.CutPrefix(strings.ReplaceAll(line, ",", ""), "replayed: ")
 	_, err := fmt.Sscanf(line, "%d of %d", &done, &total)
 	return done, total, ok && err == nil
 }

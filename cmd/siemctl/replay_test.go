@@ -18,7 +18,8 @@ import (
 type function struct {
 	pending int
 	trouble []int
-	stuck   bool // it puts nothing back
+	answer  string // of every call
+	stuck   bool   // it makes no progress
 	calls   []replayRequest
 	after   func(calls int) // is called after each call that is no dry run
 }
@@ -26,6 +27,9 @@ type function struct {
 func (f *function) Replay(ctx context.Context, _ string, body []byte) (int, []byte, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, nil, err
+	}
+	if f.answer != "" {
+		return 200, []byte(f.answer), nil
 	}
 	if len(f.trouble) > 0 {
 		status := f.trouble[0]
@@ -40,7 +44,11 @@ func (f *function) Replay(ctx context.Context, _ string, body []byte) (int, []by
 	if f.stuck && !r.DryRun {
 		n = 0
 	}
-	answer := fmt.Sprintf(`{"replayed":%d,"skipped":0,"by_connector":{"splunk":%d},"remaining":%d,"dry_run":%v,"errors":[]}`, n, n, f.pending-n, r.DryRun)
+	what := "replayed"
+	if r.Discard {
+		what = "discarded"
+	}
+	answer := fmt.Sprintf(`{"%s":%d,"skipped":0,"by_connector":{"splunk":%d},"remaining":%d,"dry_run":%v,"errors":[]}`, what, n, n, f.pending-n, r.DryRun)
 	if !r.DryRun {
 		f.pending -= n
 		f.calls = append(f.calls, r)
@@ -55,7 +63,11 @@ func (f *function) Replay(ctx context.Context, _ string, body []byte) (int, []by
 func replayWith(ctx context.Context, f *function, o replayOptions) (out, errOut string, waited time.Duration, err error) {
 	var stdout, stderr bytes.Buffer
 	a := &app{now: time.Now, in: term.NewInput(strings.NewReader("")), out: &term.Output{Out: &stdout, Err: &stderr}}
-	r := &replay{app: a, function: f, o: o, pause: func(ctx context.Context, d time.Duration) error { waited += d; return ctx.Err() }}
+	request, _, err := o.request(a.now())
+	if err != nil {
+		return "", "", 0, err
+	}
+	r := &replay{app: a, function: f, o: o, request: request, pause: func(ctx context.Context, d time.Duration) error { waited += d; return ctx.Err() }}
 	err = r.run(ctx)
 	return stdout.String(), stderr.String(), waited, err
 }
@@ -63,28 +75,64 @@ func replayWith(ctx context.Context, f *function, o replayOptions) (out, errOut 
 func TestReplayUntilNothingRemains(t *testing.T) {
 	f := &function{pending: 12_345}
 	out, progress, _, err := replayWith(t.Context(), f, replayOptions{limit: maxReplayLimit, perCall: 5000, yes: true})
-	if err != nil || f.pending != 0 || len(f.calls) != 3 || out != "12,345 events put back: splunk 12,345\n" {
+	if err != nil || f.pending != 0 || len(f.calls) != 3 || out != "12,345 dead letters replayed: splunk 12,345\n" {
 		t.Errorf("%v, %d pending, %d calls, %q", err, f.pending, len(f.calls), out)
 	}
-	for _, want := range []string{"put back: 0 of 12,345", "put back: 5,000 of 12,345", "put back: 12,345 of 12,345"} {
+	for _, want := range []string{"replayed: 0 of 12,345", "replayed: 5,000 of 12,345", "replayed: 12,345 of 12,345"} {
 		if !strings.Contains(progress, want) {
 			t.Errorf("%q is not in %q", want, progress)
 		}
 	}
 }
 
+// TestDiscard: the request says so in every call, and the dry run too.
+func TestDiscard(t *testing.T) {
+	f := &function{pending: 7}
+	o := replayOptions{limit: maxReplayLimit, perCall: 4, yes: true, discard: true, filterFlags: filterFlags{reason: "no object", ids: []string{"a", "b"}}}
+	out, _, _, err := replayWith(t.Context(), f, o)
+	if err != nil || f.pending != 0 || len(f.calls) != 2 || out != "7 dead letters discarded: splunk 7\n" {
+		t.Errorf("%v, %d pending, %d calls, %q", err, f.pending, len(f.calls), out)
+	}
+	for _, r := range f.calls {
+		if !r.Discard || r.Reason != "no object" || len(r.MessageIDs) != 2 {
+			t.Errorf("request %+v", r)
+		}
+	}
+	f = &function{pending: 7}
+	if _, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 10, perCall: 4, discard: true}); !errors.As(err, new(usageError)) || f.pending != 7 {
+		t.Errorf("discarded without a yes: %v, %d pending", err, f.pending)
+	}
+}
+
+// TestReplayNamesProblems: what the function skips or cannot read is printed, and the exit code says so.
+func TestReplayNamesProblems(t *testing.T) {
+	const named = `pending/connector=splunk/date=2026-03-13/a.jsonl, line 3: \"attempts\": expected an integer`
+	f := &function{answer: `{"replayed":2,"skipped":1,"by_connector":{"splunk":2},"remaining":0,"errors":["` + named + `"]}`}
+	for _, o := range []replayOptions{{limit: 10, perCall: 10, yes: true}, {limit: 10, perCall: 10, dryRun: true}} {
+		_, notes, _, err := replayWith(t.Context(), f, o)
+		if !errors.Is(err, errProblems) || !strings.Contains(notes, "1 dead letter skipped") || !strings.Contains(notes, "a.jsonl, line 3") {
+			t.Errorf("%v, %q", err, notes)
+		}
+	}
+	// Objects that the function ignores count as no dead letter.
+	f.answer = `{"replayed":0,"skipped":0,"by_connector":{},"remaining":0,"errors":["` + named + `"]}`
+	if _, notes, _, err := replayWith(t.Context(), f, replayOptions{limit: 10, perCall: 10, yes: true}); !errors.Is(err, errProblems) || !strings.Contains(notes, "line 3") {
+		t.Errorf("%v, %q", err, notes)
+	}
+}
+
 func TestReplayLimit(t *testing.T) {
 	f := &function{pending: 100}
 	out, notes, _, err := replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20, yes: true})
-	if err != nil || f.pending != 70 || !strings.HasPrefix(out, "30 events put back") || !strings.Contains(notes, "70 dead letters beyond --limit") {
+	if err != nil || f.pending != 70 || !strings.HasPrefix(out, "30 dead letters replayed") || !strings.Contains(notes, "70 dead letters beyond --limit") {
 		t.Errorf("%v, %d pending, %q, %q", err, f.pending, out, notes)
 	}
 	out, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20, dryRun: true})
-	if err != nil || f.pending != 70 || !strings.HasPrefix(out, "30 events would be put back") {
+	if err != nil || f.pending != 70 || !strings.HasPrefix(out, "30 dead letters would be replayed") {
 		t.Errorf("%v, %d pending, %q", err, f.pending, out)
 	}
 	if _, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20}); !errors.As(err, new(usageError)) || f.pending != 70 {
-		t.Errorf("put back without a yes: %v, %d pending", err, f.pending)
+		t.Errorf("replayed without a yes: %v, %d pending", err, f.pending)
 	}
 }
 
@@ -98,11 +146,11 @@ func TestReplayInterrupted(t *testing.T) {
 	}}
 	o := replayOptions{limit: maxReplayLimit, perCall: 10, yes: true}
 	_, notes, _, err := replayWith(ctx, f, o)
-	if !errors.Is(err, context.Canceled) || f.pending != 70 || !strings.Contains(notes, "30 events put back so far; the same command goes on from there") {
+	if !errors.Is(err, context.Canceled) || f.pending != 70 || !strings.Contains(notes, "30 dead letters replayed; run the same command again to continue") {
 		t.Errorf("%v, %d pending, %q", err, f.pending, notes)
 	}
 	f.after = nil
-	if out, _, _, err := replayWith(t.Context(), f, o); err != nil || !strings.HasPrefix(out, "70 events put back") || f.pending != 0 {
+	if out, _, _, err := replayWith(t.Context(), f, o); err != nil || !strings.HasPrefix(out, "70 dead letters replayed") || f.pending != 0 {
 		t.Errorf("%v, %q, %d pending", err, out, f.pending)
 	}
 }
@@ -111,23 +159,23 @@ func TestReplayTrouble(t *testing.T) {
 	o := replayOptions{limit: maxReplayLimit, perCall: 10, yes: true}
 	f := &function{pending: 10, trouble: []int{409, 409, 502, 429}}
 	out, notes, waited, err := replayWith(t.Context(), f, o)
-	if err != nil || !strings.HasPrefix(out, "10 events") || waited != 2*busyPause+2*troubleWait || strings.Count(notes, "another replay is running") != 1 {
+	if err != nil || !strings.HasPrefix(out, "10 dead letters") || waited != 2*busyPause+2*failurePause || strings.Count(notes, "another replay is running") != 1 {
 		t.Errorf("%v, %q, %q, waited %s", err, out, notes, waited)
 	}
 	for name, c := range map[string]struct {
 		f    *function
 		want string
 	}{
-		"it refuses":             {&function{pending: 1, trouble: []int{400}}, "answered 400: made up"},
-		"it fails again":         {&function{pending: 1, trouble: []int{500, 500, 500, 500, 500}}, "answered 500: made up"},
-		"it puts nothing back":   {&function{pending: 5, stuck: true}, "5 remain, and the replay function puts back none of them"},
-		"another never finishes": {&function{pending: 1, trouble: repeat(409, 1000)}, "answered 409"},
+		"it refuses":             {&function{pending: 1, trouble: []int{400}}, "status 400: made up"},
+		"it fails again":         {&function{pending: 1, trouble: []int{500, 500, 500, 500, 500}}, "status 500: made up"},
+		"it makes no progress":   {&function{pending: 5, stuck: true}, "5 remain, and the replay function makes no progress"},
+		"another never finishes": {&function{pending: 1, trouble: repeat(409, 1000)}, "status 409"},
 	} {
 		_, _, _, err := replayWith(t.Context(), c.f, o)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
-		if cloud := new(*deployed.Error); name != "it puts nothing back" && !errors.As(err, cloud) {
+		if cloud := new(*deployed.Error); name != "it makes no progress" && !errors.As(err, cloud) {
 			t.Errorf("%s: %v is no error of AWS", name, err)
 		}
 	}

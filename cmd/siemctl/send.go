@@ -106,7 +106,7 @@ func (a *app) showSent(results []sent) error {
 		a.out.Table([]string{"CONNECTOR", "ENQUEUED", "REFUSED", "REASON"}, rows)
 	}
 	if refused {
-		return errFound
+		return errProblems
 	}
 	return nil
 }

@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// maxFileBytes bounds a file of settings or parameters.
+// maxFileBytes limits a file of settings or parameters.
 const maxFileBytes = 1 << 20
 
 // readFile reads a small file; "-" is standard input.
@@ -35,30 +38,85 @@ func (a *app) readFile(flag, name string) ([]byte, error) {
 	return data, nil
 }
 
-// settingsFrom returns the environment with the settings of a file before it, of the environment alone without a file.
-func (a *app) settingsFrom(file string) (func(string) string, error) {
+// settingsSource is the environment with the settings of a file before it.
+type settingsSource struct {
+	file map[string]string // nil without a file
+	env  settings.Lookup
+}
+
+func (s settingsSource) lookup(name string) string {
+	if value, ok := s.file[name]; ok {
+		return value
+	}
+	return s.env(name)
+}
+
+// settingsFrom reads the settings of a file; without a file, only the environment counts.
+func (a *app) settingsFrom(file string) (settingsSource, error) {
 	if file == "" {
-		return a.env, nil
+		return settingsSource{env: a.env}, nil
 	}
 	data, err := a.readFile("--settings", file)
 	if err != nil {
-		return nil, err
+		return settingsSource{}, err
 	}
 	values, err := parseSettings(data)
 	if err != nil {
-		return nil, usage("--settings %s: %w", file, err)
+		return settingsSource{}, usage("--settings %s: %w", file, err)
 	}
-	return func(name string) string {
-		if value, ok := values[name]; ok {
-			return value
-		}
-		return a.env(name)
-	}, nil
+	return settingsSource{values, a.env}, nil
 }
 
-// parseSettings reads settings as a JSON object, or as lines NAME=value. In lines, # begins a comment line, "export " is
-// skipped, and quotes around a value are taken off. Errors quote no value: it may be a secret.
+// hostSettings returns the settings that every connector's function reads besides the connector's own.
+func hostSettings() []string {
+	return []string{
+		"SIEM_SECRET_ID", "SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "SIEM_MAX_ATTEMPTS", "SIEM_BACKOFF_INITIAL_SECONDS",
+		"SIEM_BACKOFF_MAX_SECONDS", "SIEM_REQUEST_TIMEOUT_SECONDS", "SIEM_COMPRESSION", "SIEM_HOST", "SIEM_ALLOW_HTTP",
+		"SIEM_PROXY_CA_BUNDLE", "SIEM_MIN_SEVERITY", "SIEM_CLASSES", "SIEM_RECEIPTS", "SIEM_STACK", "SIEM_ROLE_ID",
+		"SIEM_REPLAY_ROLE_ID", "LOG_LEVEL", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
+	}
+}
+
+// unknownSetting is a name that no connector reads.
+type unknownSetting struct {
+	name, closest string
+	misspelled    bool // it resembles a setting, so it is an error; otherwise it may be meant for another program
+}
+
+func (u unknownSetting) String() string {
+	text := u.name + ": no connector reads a setting with this name"
+	if u.closest != "" {
+		text += fmt.Sprintf("; did you mean %s?", u.closest)
+	}
+	return text
+}
+
+// unknownSettings returns the names in a file of settings that no connector reads. Variables of the AWS SDK are known.
+func (s settingsSource) unknownSettings() []unknownSetting {
+	known, prefixes := hostSettings(), []string{"SIEM_"}
+	for _, c := range allConnectors() {
+		prefixes = append(prefixes, c.Variable(""))
+		known = append(known, c.RotatesWithSecret...)
+		for _, setting := range c.settings() {
+			known = append(known, setting.Name)
+		}
+	}
+	var list []unknownSetting
+	for _, name := range slices.Sorted(maps.Keys(s.file)) {
+		if slices.Contains(known, name) || strings.HasPrefix(name, "AWS_") {
+			continue
+		}
+		u := unknownSetting{name: name, closest: closest(name, known)}
+		u.misspelled = u.closest != "" || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(strings.ToUpper(name), p) })
+		list = append(list, u)
+	}
+	return list
+}
+
+// parseSettings reads settings as a JSON object, or as lines NAME=value. In lines, # begins a comment line, and "export "
+// and quotes around a value are removed. Errors quote no value, because it may be a secret.
 func parseSettings(data []byte) (map[string]string, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors write a byte order mark
 	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' {
 		return parseObject(trimmed)
 	}
@@ -83,7 +141,7 @@ func isName(text string) bool {
 	})
 }
 
-// unquote takes the quotes off a value; what is not quoted well stays as it is.
+// unquote removes the quotes around a value. A value with unbalanced quotes stays as it is.
 func unquote(value string) string {
 	if len(value) < 2 || value[0] != value[len(value)-1] {
 		return value
@@ -99,7 +157,7 @@ func unquote(value string) string {
 	return value
 }
 
-// parseObject reads settings of a JSON object, as the connectors read their secret.
+// parseObject reads settings from a JSON object, in the way in which the connectors read their secret.
 func parseObject(data []byte) (map[string]string, error) {
 	var object map[string]json.RawMessage
 	if err := json.Unmarshal(data, &object); err != nil { // its text may quote a value

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -39,5 +43,65 @@ func TestAskForCredentials(t *testing.T) {
 				t.Errorf("%s: want %s and a credential, asks for %v", c.Name, name, asked)
 			}
 		}
+	}
+}
+
+// TestNewProblems: a value is refused also if the problem that it causes names another setting.
+func TestNewProblems(t *testing.T) {
+	list, err := find([]string{"qradar"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := list[0]
+	env := func(name string) string { return c.Example[name] }
+	before := c.problems(env, nil)
+	given := map[string]string{"QRADAR_TLS_CLIENT_KEY": "no key"}
+	after := c.problems(env, given)
+	if refused := newProblems(before, after, given, nil); len(refused) == 0 {
+		t.Errorf("a key that is not a key is stored; problems: %v", after)
+	}
+	for _, x := range []struct {
+		before, after []string
+		given, unset  string
+		want          int
+	}{
+		{[]string{"A: is not set"}, []string{"A: is not set"}, "B", "", 0}, // another setting is still missing
+		{[]string{"A: wrong"}, []string{"A: wrong"}, "A", "", 1},           // one wrong value replaces another
+		{nil, []string{"A: is not set"}, "", "A", 0},                       // removed on purpose
+		{nil, []string{"B: does not fit A"}, "", "A", 1},
+	} {
+		if got := newProblems(x.before, x.after, map[string]string{x.given: "x"}, []string{x.unset}); len(got) != x.want {
+			t.Errorf("%+v: refused %v", x, got)
+		}
+	}
+}
+
+// TestHostSettings verifies that siemctl knows every setting that the shared code reads by name.
+func TestHostSettings(t *testing.T) {
+	known := hostSettings()
+	for _, c := range allConnectors() {
+		for _, s := range c.settings() {
+			known = append(known, s.Name)
+		}
+	}
+	// Only the drain, the replay and the guard read these.
+	known = append(known, "SIEM_DEAD_LETTER_PATH")
+	name := regexp.MustCompile(`"(SIEM_[A-Z_]+[A-Z]|LOG_LEVEL|HTTPS_PROXY|NO_PROXY|SSL_CERT_[A-Z]+)"`)
+	found := 0
+	err := filepath.WalkDir("../../shared", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range name.FindAllSubmatch(text, -1) {
+			found++
+			if !slices.Contains(known, string(m[1])) {
+				t.Errorf("%s reads %s: add it to hostSettings in cmd/siemctl/settings.go", path, m[1])
+			}
+		}
+		return err
+	})
+	if err != nil || found == 0 {
+		t.Errorf("%v, %d settings found", err, found)
 	}
 }

@@ -13,16 +13,16 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// level says how bad a finding is.
+// level is the severity of a finding.
 type level string
 
 const (
-	isError   level = "error"   // it will not work
-	isWarning level = "warning" // it works, and is worth a look
-	isNote    level = "note"    // to be done elsewhere
+	isError   level = "error"   // the connector or the deployment does not work
+	isWarning level = "warning" // it works, possibly not as expected
+	isNote    level = "note"    // something to do elsewhere
 )
 
-// finding is one thing that validate has found.
+// finding is one result of validate.
 type finding struct {
 	Level level  `json:"level"`
 	Where string `json:"where"`
@@ -51,11 +51,13 @@ func (a *app) validateCommand() *cobra.Command {
 		Use: "validate [connector...]", Short: "Check settings, template parameters and events, without a network",
 		Long: `Check, without a network:
 
-  --settings   the settings of the connectors, as their functions would read them; without any of these flags, the environment
-  --template   the template with its parameters, and the settings that its functions would get; --settings is their secret then
+  --settings   settings, as the connectors' functions would read them; without any of these flags, the environment
+  --template   the template with its parameters, and the settings that its functions would get; --settings is then the
+               content of their secret
   --events     events against OCSF 1.1 and against each SIEM's limits and columns, as the connectors encode them
 
-Errors are what will not work; warnings are what will surprise; notes are what has to be done elsewhere.`,
+A name in --settings that no connector reads is an error. Errors prevent the connector from working; warnings do not;
+notes name what to do elsewhere.`,
 		Example: "  siemctl validate splunk --settings splunk.env\n  siemctl validate --template template.yaml --parameter EnableSplunk=true --parameter SplunkHecUrl=https://…\n" +
 			"  siemctl validate --events sample.jsonl",
 		ValidArgsFunction: completeConnectors,
@@ -84,22 +86,29 @@ func (a *app) validate(args []string, o validateOptions) (*validation, error) {
 	if o.template == "" && (o.parameters != "" || o.parameter != nil) {
 		return nil, usage("--template: expected the template that the parameters are for, is not set")
 	}
-	env, err := a.settingsFrom(o.settings)
+	source, err := a.settingsFrom(o.settings)
 	if err != nil {
 		return nil, err
 	}
 	v := &validation{Findings: []finding{}}
+	for _, u := range source.unknownSettings() {
+		l := isWarning
+		if u.misspelled {
+			l = isError
+		}
+		v.add(l, "settings", "%s", u)
+	}
 	if o.template != "" {
-		if err := a.validateTemplate(v, list, env, o); err != nil {
+		if err := a.validateTemplate(v, list, source.lookup, o); err != nil {
 			return nil, err
 		}
 	} else if o.settings != "" || o.events == "" {
-		if err := validateSettings(v, list, len(args) > 0, env); err != nil {
+		if err := validateSettings(v, list, len(args) > 0, source.lookup); err != nil {
 			return nil, err
 		}
 	}
 	if o.events != "" {
-		if err := a.validateEvents(v, list, env, o); err != nil {
+		if err := a.validateEvents(v, list, source.lookup, o); err != nil {
 			return nil, err
 		}
 	}
@@ -107,13 +116,16 @@ func (a *app) validate(args []string, o validateOptions) (*validation, error) {
 	return v, nil
 }
 
-// validateSettings opens the connectors. Without names it takes those that have a setting of their own.
+// validateSettings opens the connectors. Without names, it opens those that have a setting of their own.
 func validateSettings(v *validation, list []connector, named bool, env settings.Lookup) error {
 	if !named {
 		list = slices.DeleteFunc(list, func(c connector) bool { return !c.isSet(env) })
 	}
+	if len(list) == 0 && len(v.Findings) > 0 {
+		return nil // the unknown names say what is wrong
+	}
 	if len(list) == 0 {
-		return usage("settings: expected those of a connector, found none of any; name one of %s", strings.Join(connectors.Names(), ", "))
+		return usage("settings: expected the settings of a connector, found none; name one of %s", strings.Join(connectors.Names(), ", "))
 	}
 	for _, c := range list {
 		before := len(v.Findings)
@@ -128,16 +140,16 @@ func validateSettings(v *validation, list []connector, named bool, env settings.
 			v.add(isWarning, c.Name, "%s", w)
 		}
 		if len(v.Findings) == before {
-			v.add(isNote, c.Name, "the settings are good")
+			v.add(isNote, c.Name, "the settings are valid")
 		}
 	}
 	return nil
 }
 
-// isSet tells whether a setting has a value that only this connector reads.
+// isSet reports whether a setting that only this connector reads has a value.
 func (c connector) isSet(env settings.Lookup) bool {
 	return slices.ContainsFunc(c.settings(), func(s settings.Setting) bool {
-		return strings.HasPrefix(s.Name, strings.ToUpper(c.Name)+"_") && strings.TrimSpace(env(s.Name)) != ""
+		return strings.HasPrefix(s.Name, c.Variable("")) && strings.TrimSpace(env(s.Name)) != ""
 	})
 }
 
@@ -150,7 +162,7 @@ func (a *app) showValidation(v *validation) error {
 		a.showFindings(v)
 	}
 	if !v.Valid {
-		return errFound
+		return errProblems
 	}
 	return nil
 }

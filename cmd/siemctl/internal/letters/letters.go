@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -46,17 +47,17 @@ func Open(store Store, path string) (*Box, error) {
 
 // Filter chooses dead letters. The zero value chooses all.
 type Filter struct {
-	Connector string
-	From, To  time.Time // by the record's time; from inclusive, to exclusive
-	Reason    string    // a part of the error, in any case
-	MessageID string
+	Connector  string
+	From, To   time.Time // by the record's time; from inclusive, to exclusive
+	Reason     string    // a part of the error, in any case
+	MessageIDs []string  // empty means all
 }
 
 func (f *Filter) matches(r *deadletter.Record) bool {
 	return (f.Connector == "" || r.Connector == f.Connector) &&
 		!r.Time.Before(f.From) && (f.To.IsZero() || r.Time.Before(f.To)) &&
 		(f.Reason == "" || strings.Contains(strings.ToLower(r.Error), strings.ToLower(f.Reason))) &&
-		(f.MessageID == "" || r.MessageID == f.MessageID)
+		(len(f.MessageIDs) == 0 || slices.Contains(f.MessageIDs, r.MessageID))
 }
 
 // Letter is a dead letter and the line it stands on, which are good until the function that was given them returns.

@@ -58,8 +58,8 @@ func TestEachChooses(t *testing.T) {
 		{Filter{From: at("2026-03-14T00:00:00Z")}, "2 3", 1},
 		{Filter{To: at("2026-03-14T00:00:00Z")}, "1", 1},
 		{Filter{From: at("2026-03-13T10:00:00Z"), To: at("2026-03-14T10:00:00Z")}, "1 2", 1},
-		{Filter{MessageID: "3"}, "3", 1},
-		{Filter{MessageID: "4"}, "", 1},
+		{Filter{MessageIDs: []string{"3", "2"}}, "2 3", 1},
+		{Filter{MessageIDs: []string{"4"}}, "", 1},
 	} {
 		var got []string
 		broken, err := box.Each(t.Context(), c.filter, func(l *Letter) error {

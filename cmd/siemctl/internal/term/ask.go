@@ -2,6 +2,7 @@ package term
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -11,43 +12,61 @@ import (
 	"golang.org/x/term"
 )
 
-// ErrNoTerminal is returned where an answer is needed and nobody is there to give it.
-var ErrNoTerminal = errors.New("standard input is no terminal")
+// ErrNoTerminal is returned if a question cannot be asked.
+var ErrNoTerminal = errors.New("standard input is not a terminal")
 
-// Input is where answers come from.
+// Input reads answers.
 type Input struct {
 	in      io.Reader
 	reader  *bufio.Reader
-	secrets *term.Terminal // nil before the first one; it keeps what was typed ahead
+	asks    bool           // in is a terminal
+	secrets *term.Terminal // nil before the first; buffers what was typed ahead
 }
 
 // NewInput reads answers from a stream.
-func NewInput(in io.Reader) *Input { return &Input{in: in, reader: bufio.NewReader(in)} }
+func NewInput(in io.Reader) *Input {
+	return &Input{in: in, reader: bufio.NewReader(in), asks: IsTerminal(in)}
+}
 
-// Reader is the stream.
+// Reader returns the stream.
 func (i *Input) Reader() io.Reader { return i.reader }
 
-// Interactive tells whether somebody is there to answer.
-func (i *Input) Interactive() bool { return IsTerminal(i.in) }
+// Interactive reports whether the input is a terminal.
+func (i *Input) Interactive() bool { return i.asks }
 
-// Confirm asks a question that is to be answered with yes. Anything else is no.
-func (i *Input) Confirm(o *Output, question string) (bool, error) {
+// Confirm asks a question and reports whether the answer is yes. It returns the context's error when the context ends.
+func (i *Input) Confirm(ctx context.Context, o *Output, question string) (bool, error) {
 	if !i.Interactive() {
 		return false, ErrNoTerminal
 	}
-	fmt.Fprintf(o.Err, "%s [y/N] ", question)
-	answer, err := i.reader.ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, err
+	fmt.Fprintf(o.Err, "%s [y/N] ", Clean(question))
+	type line struct {
+		text string
+		err  error
 	}
-	answer = strings.ToLower(strings.TrimSpace(answer))
-	return answer == "y" || answer == "yes", nil
+	answers := make(chan line, 1)
+	go func() {
+		text, err := i.reader.ReadString('\n')
+		answers <- line{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(o.Err)
+		return false, ctx.Err()
+	case answer := <-answers:
+		if answer.err != nil && !errors.Is(answer.err, io.EOF) {
+			return false, answer.err
+		}
+		word := strings.ToLower(strings.TrimSpace(answer.text))
+		return word == "y" || word == "yes", nil
+	}
 }
 
-// ErrGivenUp is returned when a question is answered with Ctrl-C or Ctrl-D.
-var ErrGivenUp = errors.New("given up")
+// ErrInterrupted is returned if a question is answered with Ctrl-C or Ctrl-D.
+var ErrInterrupted = errors.New("interrupted")
 
-// Secret asks for a value that is not shown while it is typed: from before the question on, since one who pastes is fast.
+// Secret asks for a value without showing it. Echo is off before the question appears, so that pasted text is not shown
+// either.
 func (i *Input) Secret(o *Output, prompt string) (value string, err error) {
 	file, ok := i.in.(*os.File)
 	if !ok || !i.Interactive() {
@@ -66,7 +85,7 @@ func (i *Input) Secret(o *Output, prompt string) (value string, err error) {
 	defer func() { err = errors.Join(err, term.Restore(int(file.Fd()), before)) }()
 	if value, err = i.secrets.ReadPassword(prompt); errors.Is(err, io.EOF) {
 		fmt.Fprint(o.Err, "\r\n")
-		return "", ErrGivenUp
+		return "", ErrInterrupted
 	}
 	return strings.TrimSpace(value), err
 }

@@ -5,16 +5,17 @@ import (
 	"strings"
 )
 
-// Progress shows how far long work has come: a bar that is drawn over itself on a terminal, else a line every tenth.
+// Progress shows the progress of long work: a bar that is drawn over itself on a terminal, otherwise a line for each
+// tenth of the work, in JSON mode {"progress":"…","done":n,"total":n}.
 type Progress struct {
 	out   *Output
 	what  string
 	total int64
-	shown int64 // tenths, where it is no terminal
+	shown int64 // tenths, if the output is not a terminal
 	drawn bool
 }
 
-// StartProgress begins to show the progress of total units of work; a total that is not known is 0.
+// StartProgress shows the progress of total units of work; an unknown total is 0.
 func (o *Output) StartProgress(what string, total int64) *Progress {
 	return &Progress{out: o, what: what, total: total, shown: -1}
 }
@@ -23,7 +24,7 @@ const barWidth = 30
 
 // Set shows that so many units are done.
 func (p *Progress) Set(done int64) {
-	if !p.out.Progress {
+	if !p.out.Progress || p.out.JSON {
 		p.line(done)
 		return
 	}
@@ -43,14 +44,18 @@ func (p *Progress) line(done int64) {
 	}
 	if tenth := done * 10 / p.total; tenth > p.shown {
 		p.shown = tenth
+		if p.out.JSON {
+			p.out.Event(map[string]any{"progress": p.what, "done": done, "total": p.total})
+			return
+		}
 		fmt.Fprintf(p.out.Err, "%s: %s of %s\n", p.what, Thousands(done), Thousands(p.total))
 	}
 }
 
-// Grow sets another total: more work has turned up.
+// Grow raises the total.
 func (p *Progress) Grow(total int64) { p.total = max(p.total, total) }
 
-// Done leaves the line that was drawn.
+// Done ends the line of the bar.
 func (p *Progress) Done() {
 	if p.drawn {
 		fmt.Fprintln(p.out.Err)

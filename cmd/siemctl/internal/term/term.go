@@ -1,12 +1,17 @@
-// Package term writes for people and for programs: aligned tables with colour where there is a terminal, JSON where it was
-// asked for, and progress on the error stream, so that what a command prints can always be piped.
+// Package term writes results for people (tables, colour) and for programs (JSON). Results go to one stream, progress,
+// questions and notes to another, so that the output of a command can always be piped.
+//
+// Text that comes from elsewhere (events, errors of a SIEM, names) never reaches a terminal with control characters or
+// bidirectional controls in it: such characters could move the cursor or forge a line.
 package term
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -18,7 +23,7 @@ import (
 // Style is how a cell or a word looks on a terminal.
 type Style string
 
-// The styles. They say the same thing wherever they stand: good, needs a look, broken, less important, a heading.
+// The styles have one meaning everywhere: good, needs a look, broken, less important, a heading.
 const (
 	Plain Style = ""
 	Good  Style = "32"
@@ -28,26 +33,49 @@ const (
 	Bold  Style = "1"
 )
 
+// DefaultWidth is assumed where the width is not known, in columns.
+const DefaultWidth = 80
+
 // Output is where a command writes.
 type Output struct {
 	Out      io.Writer // results
 	Err      io.Writer // progress, questions, notes
-	JSON     bool      // results as JSON
+	JSON     bool      // results and notes as JSON
 	Colour   bool      // in Out
+	Terminal bool      // Out is a terminal
 	Progress bool      // Err is a terminal, where progress is drawn over itself
+	Width    int       // of Out, in columns; 0 if not known
 }
 
-// New makes an Output of two streams. Colour is used only where Out is a terminal and NO_COLOR is not set, and never in
-// JSON: https://no-color.org.
+// New makes an Output of two streams. Colour is used only if Out is a terminal and NO_COLOR is not set, and never in
+// JSON: https://no-color.org. COLUMNS overrides the terminal's width.
 func New(out, err io.Writer, env func(string) string) *Output {
 	plain := env("NO_COLOR") != "" || env("TERM") == "dumb"
-	return &Output{Out: out, Err: err, Colour: IsTerminal(out) && !plain, Progress: IsTerminal(err) && env("TERM") != "dumb"}
+	o := &Output{Out: out, Err: err, Terminal: IsTerminal(out), Progress: IsTerminal(err) && env("TERM") != "dumb"}
+	o.Colour = o.Terminal && !plain
+	if f, ok := out.(*os.File); ok && o.Terminal {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			o.Width = width
+		}
+	}
+	if n, err := strconv.Atoi(env("COLUMNS")); err == nil && n > 0 {
+		o.Width = n
+	}
+	return o
 }
 
-// IsTerminal tells whether a stream is one.
+// IsTerminal reports whether a stream is a terminal.
 func IsTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Columns is the width to lay out for: that of the terminal, or DefaultWidth.
+func (o *Output) Columns() int {
+	if o.Width > 0 {
+		return o.Width
+	}
+	return DefaultWidth
 }
 
 // Cell is one field of a table.
@@ -66,7 +94,11 @@ func Number(n int64) Cell { return Cell{Text: Thousands(n), Right: true} }
 // Styled makes a cell of a style.
 func Styled(style Style, text string) Cell { return Cell{Text: text, Style: style} }
 
-// Table writes a heading and rows, aligned by column. No line ends with spaces.
+// minLastColumn is the width below which a table's last column is not cut.
+const minLastColumn = 20
+
+// Table writes a heading and rows, aligned by column. No line ends with spaces. If the width is known, the text of the
+// last column is cut to fit.
 func (o *Output) Table(heading []string, rows [][]Cell) {
 	all := make([][]Cell, 0, len(rows)+1)
 	head := make([]Cell, len(heading))
@@ -83,6 +115,14 @@ func (o *Output) Table(heading []string, rows [][]Cell) {
 			widths[i] = max(widths[i], width(row[i].Text))
 		}
 	}
+	last := len(widths) - 1
+	if o.Width > 0 && !head[last].Right {
+		room := o.Width
+		for _, w := range widths[:last] {
+			room -= w + 2
+		}
+		widths[last] = min(widths[last], max(room, minLastColumn))
+	}
 	for _, row := range all {
 		o.row(row, widths)
 	}
@@ -91,8 +131,12 @@ func (o *Output) Table(heading []string, rows [][]Cell) {
 func (o *Output) row(row []Cell, widths []int) {
 	var line strings.Builder
 	for i, cell := range row {
-		space := strings.Repeat(" ", widths[i]-width(cell.Text))
-		text := o.Paint(cell.Style, Clean(cell.Text))
+		text := Clean(cell.Text)
+		if utf8.RuneCountInString(text) > widths[i] {
+			text = Shorten(text, widths[i])
+		}
+		space := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text))
+		text = string(o.Paint(cell.Style, text))
 		switch {
 		case cell.Right:
 			text = space + text
@@ -109,8 +153,7 @@ func (o *Output) row(row []Cell, widths []int) {
 
 func width(text string) int { return utf8.RuneCountInString(Clean(text)) }
 
-// Clean makes foreign text safe to print: control characters, which could move a terminal's cursor or forge a line, become
-// escapes as JSON has them, so that JSON stays what it was.
+// Clean escapes the characters that must not reach a terminal, in JSON's notation, so that JSON keeps its value.
 func Clean(text string) string {
 	if !strings.ContainsFunc(text, unsafe) {
 		return text
@@ -135,31 +178,98 @@ func Clean(text string) string {
 
 func unsafe(r rune) bool { return !unicode.IsGraphic(r) || r == utf8.RuneError }
 
-// Paint gives text a style, where there is colour.
-func (o *Output) Paint(style Style, text string) string {
-	if !o.Colour || style == Plain || text == "" {
-		return text
+// CleanLines is Clean for text of several lines.
+func CleanLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = Clean(lines[i])
 	}
-	return "\x1b[" + string(style) + "m" + text + "\x1b[0m"
+	return strings.Join(lines, "\n")
 }
 
-// Line writes a line of the result.
-func (o *Output) Line(format string, args ...any) { fmt.Fprintf(o.Out, format+"\n", args...) }
+// Painted is text that is safe to print: it may contain the escape sequences of a style.
+type Painted string
 
-// Note writes a line beside the result.
-func (o *Output) Note(format string, args ...any) { fmt.Fprintf(o.Err, format+"\n", args...) }
+// Paint gives text a style, where there is colour.
+func (o *Output) Paint(style Style, text string) Painted {
+	text = Clean(text)
+	if !o.Colour || style == Plain || text == "" {
+		return Painted(text)
+	}
+	return Painted("\x1b[" + string(style) + "m" + text + "\x1b[0m")
+}
 
-// Object writes a value as JSON, indented, HTML left alone.
+// Line writes a line of the result. Arguments that are text are cleaned.
+func (o *Output) Line(format string, args ...any) { fmt.Fprintf(o.Out, format+"\n", clean(args)...) }
+
+// Text writes lines of foreign text as the result.
+func (o *Output) Text(text string) { fmt.Fprintln(o.Out, CleanLines(text)) }
+
+// Note writes a line beside the result, in JSON mode as {"note":"…"}. Arguments that are text are cleaned.
+func (o *Output) Note(format string, args ...any) {
+	if o.JSON {
+		o.Event(map[string]string{"note": strings.TrimSpace(fmt.Sprintf(format, args...))})
+		return
+	}
+	fmt.Fprintf(o.Err, format+"\n", clean(args)...)
+}
+
+// Event writes a value as one line of JSON beside the result.
+func (o *Output) Event(v any) {
+	if text, err := marshal(v, ""); err == nil {
+		fmt.Fprintf(o.Err, "%s\n", Clean(strings.TrimSpace(text)))
+	}
+}
+
+func clean(args []any) []any {
+	safe := make([]any, len(args))
+	for i, arg := range args {
+		switch v := arg.(type) {
+		case Painted:
+			safe[i] = string(v)
+		case string:
+			safe[i] = Clean(v)
+		case error:
+			safe[i] = Clean(v.Error())
+		default:
+			safe[i] = v
+		}
+	}
+	return safe
+}
+
+// Object writes a value as indented JSON. HTML characters are left as they are; unsafe characters are escaped, which
+// does not change the value.
 func (o *Output) Object(v any) error {
-	e := json.NewEncoder(o.Out)
+	text, err := marshal(v, "  ")
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(o.Out, CleanLines(text))
+	return err
+}
+
+func marshal(v any, indent string) (string, error) {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
+	e.SetIndent("", indent)
+	err := e.Encode(v)
+	return text.String(), err
+}
+
+// Foreign returns a line of foreign text as it may be written to Out: unchanged for a pipe or a file, cleaned for a
+// terminal.
+func (o *Output) Foreign(line []byte) []byte {
+	if !o.Terminal {
+		return line
+	}
+	return []byte(Clean(string(line)))
 }
 
 // Thousands writes a number in groups of three digits.
 func Thousands(n int64) string {
-	text := fmt.Sprint(n)
+	text := strconv.FormatInt(n, 10)
 	digits := len(strings.TrimPrefix(text, "-"))
 	for i := 3; i < digits; i += 3 {
 		cut := len(text) - i - (i/3 - 1)
@@ -167,6 +277,23 @@ func Thousands(n int64) string {
 	}
 	return text
 }
+
+// Approximate writes a number in at most five characters, such as 9,999, 12.3k or 1.2M.
+func Approximate(n int64) string {
+	if n < 10_000 {
+		return Thousands(n)
+	}
+	value, unit := float64(n), 0
+	for value >= 999.5 && unit < len(units)-1 {
+		value, unit = value/1000, unit+1
+	}
+	if value < 99.95 {
+		return fmt.Sprintf("%.1f%c", value, units[unit])
+	}
+	return fmt.Sprintf("%.0f%c", value, units[unit])
+}
+
+const units = " kMGTPE"
 
 // Count writes a number with its noun, which gets an s unless the number is 1.
 func Count(n int64, noun string) string {
@@ -176,7 +303,7 @@ func Count(n int64, noun string) string {
 	return Thousands(n) + " " + noun + "s"
 }
 
-// Shorten cuts text to so many characters, and shows that it did.
+// Shorten cuts text to so many characters, with an ellipsis at the end.
 func Shorten(text string, most int) string {
 	runes := []rune(Clean(text))
 	if len(runes) <= most {

@@ -2,9 +2,15 @@ package term
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 )
 
 func TestTable(t *testing.T) {
@@ -35,6 +41,72 @@ func TestCleanForeignText(t *testing.T) {
 	}
 	if got := Shorten("a\nbcdef", 5); got != `a\nb…` {
 		t.Errorf("truncated to %q", got)
+	}
+}
+
+// TestNothingUnsafeReachesATerminal covers every way of writing foreign text. A pipe gets the bytes as they are.
+func TestNothingUnsafeReachesATerminal(t *testing.T) {
+	const foreign = "a\u009b31mb\u0085c\x7fd\u202ee\x1b[2Jf\u2066g"
+	var out, notes bytes.Buffer
+	o := &Output{Out: &out, Err: &notes, Terminal: true}
+	o.Line("%s %s %v", foreign, o.Paint(Bad, foreign), errors.New(foreign))
+	o.Note("%s", foreign)
+	o.Text(foreign)
+	o.Table([]string{"A"}, [][]Cell{{Text(foreign)}})
+	if err := o.Object(map[string]string{foreign: foreign}); err != nil {
+		t.Fatal(err)
+	}
+	out.Write(o.Foreign([]byte(foreign)))
+	o.JSON = true
+	o.Note("%s", foreign)
+	o.StartProgress(foreign, 1).Set(1)
+	for _, text := range []string{out.String(), notes.String()} {
+		if i := strings.IndexFunc(text, func(r rune) bool { return r != '\n' && !unicode.IsGraphic(r) }); i >= 0 {
+			t.Errorf("unsafe character at %d in %q", i, text)
+		}
+	}
+	var value map[string]string
+	out.Reset()
+	if err := o.Object(map[string]string{"k": foreign}); err != nil || json.Unmarshal(out.Bytes(), &value) != nil || value["k"] != foreign {
+		t.Errorf("JSON has another value: %v, %q", err, value)
+	}
+	o.Terminal = false
+	if got := o.Foreign([]byte(foreign)); string(got) != foreign {
+		t.Errorf("a pipe gets %q", got)
+	}
+}
+
+// TestWidth verifies that a table fits the width where it is known.
+func TestWidth(t *testing.T) {
+	var out bytes.Buffer
+	o := New(&out, &out, func(name string) string { return map[string]string{"COLUMNS": "40"}[name] })
+	rows := [][]Cell{{Text("splunk"), Text(strings.Repeat("long ", 20))}}
+	o.Table([]string{"CONNECTOR", "ERROR"}, rows)
+	for _, line := range strings.Split(out.String(), "\n") {
+		if n := utf8.RuneCountInString(line); n > 40 {
+			t.Errorf("%d columns: %q", n, line)
+		}
+	}
+	if !strings.Contains(out.String(), "…") {
+		t.Errorf("not cut: %q", out.String())
+	}
+	for n, want := range map[int64]string{0: "0", 9999: "9,999", 10_000: "10.0k", 99_949: "99.9k", 99_950: "100k", 999_499: "999k", 999_500: "1.0M", 1_234_567: "1.2M"} {
+		if got := Approximate(n); got != want {
+			t.Errorf("Approximate(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+// TestConfirmEndsWithTheContext: Ctrl-C ends the question although nothing is typed.
+func TestConfirmEndsWithTheContext(t *testing.T) {
+	read, write := io.Pipe()
+	defer write.Close()
+	in := NewInput(read)
+	in.asks = true
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if sure, err := in.Confirm(ctx, &Output{Err: io.Discard}, "sure?"); sure || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, %v", sure, err)
 	}
 }
 
@@ -87,7 +159,7 @@ func TestNoColour(t *testing.T) {
 		t.Error("a buffer is no terminal")
 	}
 	in := NewInput(strings.NewReader("yes\n"))
-	if _, err := in.Confirm(&Output{}, "sure?"); err == nil {
+	if _, err := in.Confirm(t.Context(), &Output{}, "sure?"); err == nil {
 		t.Error("asked without a terminal")
 	}
 	if _, err := in.Secret(&Output{}, "token: "); err == nil {
