@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
@@ -20,10 +20,10 @@ import (
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
 )
 
-// checkTimeout bounds the check of one connector that runs here; in AWS the function's own time limit does.
+// checkTimeout limits a check that runs on this machine. In AWS, the function's timeout applies.
 const checkTimeout = 30 * time.Second
 
-// checked is the answer of one check, with what its connector warned of.
+// checked is the result of one check with the warnings of its connector.
 type checked struct {
 	lambdahost.CheckResult
 	Warnings []string `json:"warnings,omitempty"`
@@ -33,20 +33,20 @@ func (a *app) checkCommand() *cobra.Command {
 	var local bool
 	var file string
 	c := &cobra.Command{
-		Use: "check [connector...]", Short: "Try the way to the SIEM",
-		Long: `Try the way to each SIEM with the cheapest request that proves the credential, and say at which step it fails, why, and
-what to do about it. The steps: config, secret, dns, connect, tls, auth, request.
+		Use: "check [connector...]", Short: "Check the connection to the SIEM",
+		Long: `Check the connection to each SIEM with the cheapest request that proves the credential. If a check fails, the output
+names the step, the cause and the fix. The steps: config, secret, dns, connect, tls, auth, request.
 
-Each connector's own function makes the attempt, from where it delivers. With --local it is made here, from environment
-variables or from --settings, without AWS (unless SIEM_SECRET_ID names a secret).`,
+Each connector's own function makes the request, from the network from which it delivers. With --local, this machine
+makes it, with the settings of the environment or of --settings, and without AWS (unless SIEM_SECRET_ID names a secret).`,
 		Example:           "  siemctl check\n  siemctl check splunk elastic\n  siemctl check qradar --local --settings qradar.env",
 		ValidArgsFunction: completeConnectors,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !local && file != "" {
-				return usage("--settings: is for --local; a deployed function has settings of its own")
+				return usage("--settings: only valid with --local; a deployed function has its own settings")
 			}
 			if local && len(args) == 0 {
-				return usage("connector: --local needs the name of one: %s", strings.Join(connectors.Names(), ", "))
+				return usage("connector: --local requires a name, one of %s", strings.Join(connectors.Names(), ", "))
 			}
 			results, err := a.check(cmd.Context(), args, local, file)
 			if err != nil {
@@ -55,8 +55,8 @@ variables or from --settings, without AWS (unless SIEM_SECRET_ID names a secret)
 			return a.showChecks(results)
 		},
 	}
-	c.Flags().BoolVar(&local, "local", false, "try from this machine, without AWS")
-	c.Flags().StringVar(&file, "settings", "", "`file` of settings for --local: NAME=value lines or a JSON object; wins over the environment")
+	c.Flags().BoolVar(&local, "local", false, "check from this machine, without AWS")
+	c.Flags().StringVar(&file, "settings", "", "`file` of settings for --local: NAME=value lines or a JSON object; takes precedence over the environment")
 	return c
 }
 
@@ -94,21 +94,17 @@ func setProcessEnvironment(env func(string) string) {
 	}
 }
 
-// each does something for every connector at once, and returns what came of it in the list's order.
-func each[T any](list []connector, do func(connector) (T, error)) ([]T, error) {
-	results := make([]T, len(list))
-	errs := make([]error, len(list))
-	var wait sync.WaitGroup
-	for i, c := range list {
-		wait.Go(func() { results[i], errs[i] = do(c) })
+// each calls do for every item concurrently, and returns the results in the order of the list.
+func each[T, R any](list []T, do func(T) (R, error)) ([]R, error) {
+	results := make([]R, len(list))
+	var group errgroup.Group
+	for i, item := range list {
+		group.Go(func() (err error) {
+			results[i], err = do(item)
+			return err
+		})
 	}
-	wait.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return results, nil
+	return results, group.Wait()
 }
 
 var checkPayload = []byte(`{"check":true}`)
@@ -120,13 +116,13 @@ func checkDeployed(ctx context.Context, s *deployed.Stack, c connector) (checked
 	}
 	var r checked
 	if err := json.Unmarshal(answer, &r.CheckResult); err != nil || r.Connector == "" {
-		return r, fmt.Errorf("the function of %s did not understand the check: is it an older version?", c.Name)
+		return r, fmt.Errorf("the function of %s returned an unknown response to the check; is it an older version?", c.Name)
 	}
 	return r, nil
 }
 
-// checkHere runs the connector in this process. What its function would get from the template is made up where it is not
-// set: nothing is enqueued.
+// checkHere runs the connector in this process. Queue URLs get placeholders if they are not set, because nothing is
+// enqueued.
 func (a *app) checkHere(ctx context.Context, c connector, env func(string) string) (checked, error) {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
@@ -144,13 +140,13 @@ func (a *app) checkHere(ctx context.Context, c connector, env func(string) strin
 	}
 	var r checked
 	if err := json.Unmarshal(answer, &r.CheckResult); err != nil {
-		return r, fmt.Errorf("reading the answer of the check: %w", err)
+		return r, fmt.Errorf("reading the result of the check: %w", err)
 	}
 	r.Warnings = warnings(&log)
 	return r, nil
 }
 
-// warnings finds in a function's log what its settings were warned of.
+// warnings returns the warnings about settings in a function's log.
 func warnings(log *bytes.Buffer) []string {
 	var list []string
 	for lines := bufio.NewScanner(log); lines.Scan(); {
@@ -162,7 +158,7 @@ func warnings(log *bytes.Buffer) []string {
 	return list
 }
 
-// lazySecrets reaches Secrets Manager only when a secret is named.
+// lazySecrets connects to Secrets Manager only if a secret is read.
 type lazySecrets struct{ app *app }
 
 func (l lazySecrets) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, o ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
@@ -199,12 +195,12 @@ func (a *app) showCheck(r *checked) {
 		a.out.Line("%-9s %s %s", r.Connector, a.out.Paint(term.Good, "ok"), took)
 	} else {
 		a.out.Line("%-9s %s %s", r.Connector, a.out.Paint(term.Bad, "failed at "+string(r.Step)), took)
-		a.out.Line("  cause: %s", term.Clean(r.Detail))
+		a.out.Line("  cause: %s", r.Detail)
 		if r.Hint != "" {
-			a.out.Line("  cure:  %s", term.Clean(r.Hint))
+			a.out.Line("  fix:   %s", r.Hint)
 		}
 	}
 	for _, w := range r.Warnings {
-		a.out.Line("  %s %s", a.out.Paint(term.Warn, "warning:"), term.Clean(w))
+		a.out.Line("  %s %s", a.out.Paint(term.Warn, "warning:"), w)
 	}
 }

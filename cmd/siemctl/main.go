@@ -165,7 +165,7 @@ func (a *app) root() *cobra.Command {
 	flags.StringVarP(&a.format, "output", "o", "table", "`format` of the result: table or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		a.checkCommand(), a.statusCommand(), a.sendCommand(), a.lettersCommand(), a.replayCommand(),
+		a.checkCommand(), a.statusCommand(), a.logsCommand(), a.sendCommand(), a.lettersCommand(), a.replayCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.configureCommand(), a.validateCommand(), a.estimateCommand(),
 	)
 	for _, c := range root.Commands() {

@@ -13,25 +13,29 @@ import (
 
 func (a *app) pauseCommand() *cobra.Command {
 	return a.switchCommand(false, &cobra.Command{
-		Use: "pause <connector...>", Short: "Stop delivery to a SIEM; its queue keeps what comes, for 4 days",
-		Long: `Stop delivery to a SIEM. Its queue keeps what comes, for 4 days; what is being delivered is seen to its end. An event that
-waits in the queue uses up none of its attempts.
+		Use: "pause <connector...>", Short: "Stop the delivery to a SIEM; the queue keeps its events for 4 days",
+		Long: `Stop the delivery to a SIEM. The queue keeps its events for 4 days; a batch that is being delivered is finished. An event
+that waits in the queue uses no attempts.
 
-The next update of the stack sets what the parameter Pause<Connector> says: set that too for a longer pause.`,
+The next deployment of the stack sets the state that the parameter Pause<Connector> names. For a longer pause, set the
+parameter too.`,
+		Example: "  siemctl pause splunk\n  siemctl pause --all",
 	})
 }
 
 func (a *app) resumeCommand() *cobra.Command {
-	return a.switchCommand(true, &cobra.Command{Use: "resume <connector...>", Short: "Go on delivering to a SIEM"})
+	return a.switchCommand(true, &cobra.Command{
+		Use: "resume <connector...>", Short: "Start the delivery to a SIEM again", Example: "  siemctl resume splunk",
+	})
 }
 
 func (a *app) switchCommand(on bool, c *cobra.Command) *cobra.Command {
 	var all bool
-	c.Flags().BoolVar(&all, "all", false, "all connectors that are deployed")
+	c.Flags().BoolVar(&all, "all", false, "all deployed connectors")
 	c.ValidArgsFunction = completeConnectors
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if all == (len(args) > 0) {
-			return usage("connector: expected the name of one, or --all")
+			return usage("connector: expected at least one name, or --all")
 		}
 		return a.switchTo(cmd.Context(), args, on)
 	}
@@ -42,7 +46,8 @@ func (a *app) switchCommand(on bool, c *cobra.Command) *cobra.Command {
 type switched struct {
 	Connector string `json:"connector"`
 	State     string `json:"state"`
-	Waiting   int64  `json:"waiting"` // events in the queue
+	Queued    int64  `json:"queued"`
+	InFlight  int64  `json:"in_flight"`
 }
 
 func (a *app) switchTo(ctx context.Context, args []string, on bool) error {
@@ -64,39 +69,35 @@ func (a *app) switchTo(ctx context.Context, args []string, on bool) error {
 	}
 	rows := make([][]term.Cell, 0, len(results))
 	for _, r := range results {
-		state := term.Styled(term.Good, "running")
-		if r.State != "Enabled" {
-			state = term.Styled(term.Warn, "paused")
-		}
-		rows = append(rows, []term.Cell{term.Text(r.Connector), state, term.Number(r.Waiting)})
+		rows = append(rows, []term.Cell{term.Text(r.Connector), term.Styled(stateStyle(r.State), r.State), term.Number(r.Queued), term.Number(r.InFlight)})
 	}
-	a.out.Table([]string{"CONNECTOR", "STATE", "WAITING"}, rows)
+	a.out.Table([]string{"CONNECTOR", "STATE", "QUEUED", "IN FLIGHT"}, rows)
 	return nil
 }
 
 const (
 	switchPause = 2 * time.Second
-	switchMost  = 60 // pauses
+	maxPauses   = 60
 )
 
-// awaitSwitch waits until the mapping is what it was told to be, which takes AWS up to a minute.
+// awaitSwitch waits until the mapping has the new state, which takes AWS up to a minute.
 func (a *app) awaitSwitch(ctx context.Context, s *deployed.Stack, c connector, on bool) (switched, error) {
 	want := "Disabled"
 	if on {
 		want = "Enabled"
 	}
-	for range switchMost {
+	for range maxPauses {
 		m, err := s.Mapping(ctx, c.ID)
 		if err != nil {
 			return switched{}, err
 		}
 		if m.State == want {
 			depth, err := s.Depth(ctx, s.Queue(c.ID))
-			return switched{c.Name, m.State, depth.Visible + depth.InFlight + depth.Delayed}, err
+			return switched{c.Name, stateWord(m.State), depth.Visible + depth.Delayed, depth.InFlight}, err
 		}
 		if err := pause(ctx, switchPause); err != nil {
 			return switched{}, err
 		}
 	}
-	return switched{}, &deployed.Error{Doing: "waiting for the event source mapping of " + c.Name, Err: fmt.Errorf("it is not %s after %s", want, switchPause*switchMost)}
+	return switched{}, &deployed.Error{Doing: "waiting for the event source mapping of " + c.Name, Err: fmt.Errorf("its state is not %s after %s", want, switchPause*maxPauses)}
 }

@@ -11,69 +11,120 @@ import (
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/letters"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
-// connectorStatus is what is where of one connector.
+// connectorStatus is the state of one connector. Its JSON keys are the headings of the table.
 type connectorStatus struct {
-	Connector string `json:"connector"`
-	State     string `json:"state"` // of what feeds it: Enabled, Disabled, or on the way
-	deployed.Depth
-	Delivered    int64      `json:"delivered_last_hour"`
-	DeadLettered int64      `json:"dead_lettered_last_hour"`
-	Pending      int        `json:"dead_letters_pending"`
-	LastSuccess  *time.Time `json:"last_success"`
+	Connector   string     `json:"connector"`
+	State       string     `json:"state"`
+	Queued      int64      `json:"queued"`
+	InFlight    int64      `json:"in_flight"`
+	Oldest      *int64     `json:"oldest_seconds"`
+	Delivered   int64      `json:"delivered"` // in the last hour, like Filtered
+	Filtered    int64      `json:"filtered"`
+	DeadLetters int        `json:"dead_letters"` // pending
+	LastSuccess *time.Time `json:"last_success"`
 }
 
 type status struct {
 	Stack           string            `json:"stack"`
 	Connectors      []connectorStatus `json:"connectors"`
-	DeadLetterQueue deployed.Depth    `json:"dead_letter_queue"`
+	Alarms          []deployed.Alarm  `json:"alarms"`                // null if they could not be read
+	DeadLetterQueue int64             `json:"dead_letters_in_queue"` // not stored yet
 	OldestPending   *time.Time        `json:"oldest_dead_letter"`
 	Groups          []letters.Group   `json:"dead_letter_groups"`
-	Read            int               `json:"dead_letters_read"` // for the groups; there may be more pending
+	Read            int               `json:"dead_letters_read"` // for the groups
 	Notes           []string          `json:"notes,omitempty"`
 }
 
+type statusOptions struct {
+	read     int
+	watch    bool
+	interval time.Duration
+}
+
 func (a *app) statusCommand() *cobra.Command {
-	var most int
+	var o statusOptions
 	c := &cobra.Command{
-		Use: "status", Short: "Show what is where: queues, dead letters, last success", Args: cobra.NoArgs,
-		Long: `Show for each connector whether it is running, how many events wait in its queue (visible), are being delivered or wait
-for another attempt (in flight), what it did in the last hour, and how many of its dead letters are pending; then the dead
-letters by hour, connector and reason. LAST SUCCESS is looked for in the last 24 hours.`,
+		Use: "status", Short: "Show queues, deliveries, alarms and dead letters", Args: cobra.NoArgs,
+		Long: `Show the state of each connector, the alarms that are on, and the pending dead letters by hour and reason.
+
+  STATE      running, paused, or a transition (starting, stopping)
+  QUEUED     messages that wait in the queue; a message can hold several events
+  IN FLIGHT  messages that are being delivered or wait for the next attempt
+  OLDEST     age of the oldest message in the queue
+  DELIVERED  events delivered in the last hour
+  FILTERED   events excluded by SIEM_MIN_SEVERITY or SIEM_CLASSES in the last hour
+  DEAD       pending dead letters
+  LAST       time since the last delivery, within the last 24 hours`,
+		Example: "  siemctl status\n  siemctl status --watch\n  siemctl status --output json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if most < 0 {
-				return usage("--read: expected a number that is not negative, found %d", most)
+			if o.read < 0 {
+				return usage("--read: expected a number that is not negative, found %d", o.read)
 			}
-			st, err := a.status(cmd.Context(), most)
-			if err != nil {
-				return err
+			if o.interval < time.Second {
+				return usage("--interval: expected at least 1s, found %s", o.interval)
 			}
-			return a.showStatus(st)
+			if o.watch && !cmd.Flags().Changed("read") {
+				o.read = 0
+			}
+			return a.runStatus(cmd.Context(), o)
 		},
 	}
-	c.Flags().IntVar(&most, "read", 20_000, "most `dead letters` to read for their reasons")
+	c.Flags().IntVar(&o.read, "read", 20_000, "read at most this many `dead letters` for their reasons; with --watch none unless set")
+	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "show the status again and again, until Ctrl-C")
+	c.Flags().DurationVar(&o.interval, "interval", 5*time.Second, "`time` between two requests with --watch")
 	return c
 }
 
-func (a *app) status(ctx context.Context, most int) (*status, error) {
+func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 	s, here, err := a.connect(ctx, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	st := &status{Stack: s.Name}
+	for {
+		st, err := a.status(ctx, s, here, o.read)
+		if err != nil {
+			return err
+		}
+		if o.watch && a.out.Terminal && !a.out.JSON {
+			fmt.Fprint(a.out.Out, "\x1b[H\x1b[2J") // home, clear
+		}
+		if err := a.showStatus(st); err != nil || !o.watch {
+			return err
+		}
+		if err := pause(ctx, o.interval); err != nil {
+			return err
+		}
+		if !a.out.Terminal && !a.out.JSON {
+			a.out.Line("")
+		}
+	}
+}
+
+func (a *app) status(ctx context.Context, s *deployed.Stack, here []connector, read int) (*status, error) {
+	st := &status{Stack: s.Name, Groups: []letters.Group{}}
+	var err error
 	if st.Connectors, err = each(here, func(c connector) (connectorStatus, error) { return connectorState(ctx, s, c) }); err != nil {
 		return nil, err
 	}
-	if st.DeadLetterQueue, err = s.Depth(ctx, s.DeadLetterQueue()); err != nil {
+	depth, err := s.Depth(ctx, s.DeadLetterQueue())
+	if err != nil {
 		return nil, err
 	}
+	st.DeadLetterQueue = depth.Visible + depth.InFlight + depth.Delayed
+	list := make([]connectors.Connector, len(here))
+	for i, c := range here {
+		list[i] = c.Connector.Connector
+	}
 	for _, part := range []func() error{
-		func() error { return a.addActivity(ctx, s, st) },
+		func() error { return a.addActivity(ctx, s, list, st) },
+		func() error { return addAlarms(ctx, s, list, st) },
 		func() error { return addPending(ctx, s, st) },
-		func() error { return addGroups(ctx, s, st, most) },
+		func() error { return addGroups(ctx, s, st, read) },
 	} {
-		// Each of them needs a right that the others do not: the rest is shown without it.
+		// Each part needs a permission of its own. Without it, the other parts are shown.
 		if err := part(); err != nil {
 			if ctx.Err() != nil {
 				return nil, err
@@ -90,14 +141,33 @@ func connectorState(ctx context.Context, s *deployed.Stack, c connector) (connec
 		return connectorStatus{}, err
 	}
 	depth, err := s.Depth(ctx, s.Queue(c.ID))
-	return connectorStatus{Connector: c.Name, State: m.State, Depth: depth}, err
+	return connectorStatus{Connector: c.Name, State: stateWord(m.State), Queued: depth.Visible + depth.Delayed, InFlight: depth.InFlight}, err
 }
 
-func (a *app) addActivity(ctx context.Context, s *deployed.Stack, st *status) error {
-	var list []string
-	for _, c := range st.Connectors {
-		list = append(list, c.Connector)
+// stateWord is the state of an event source mapping as siemctl prints it.
+// https://docs.aws.amazon.com/lambda/latest/api/API_GetEventSourceMapping.html
+func stateWord(state string) string {
+	switch state {
+	case "Enabled":
+		return "running"
+	case "Disabled":
+		return "paused"
+	case "Enabling":
+		return "starting"
+	case "Disabling":
+		return "stopping"
 	}
+	return strings.ToLower(state)
+}
+
+func stateStyle(word string) term.Style {
+	if word == "running" {
+		return term.Good
+	}
+	return term.Warn
+}
+
+func (a *app) addActivity(ctx context.Context, s *deployed.Stack, list []connectors.Connector, st *status) error {
 	activity, err := s.Activity(ctx, list, a.now())
 	if err != nil {
 		return err
@@ -105,25 +175,38 @@ func (a *app) addActivity(ctx context.Context, s *deployed.Stack, st *status) er
 	for i := range st.Connectors {
 		c := &st.Connectors[i]
 		did := activity[c.Connector]
-		c.Delivered, c.DeadLettered = did.Delivered, did.DeadLettered
+		c.Delivered, c.Filtered = did.Delivered, did.Filtered
 		if !did.LastSuccess.IsZero() {
 			c.LastSuccess = &did.LastSuccess
+		}
+		if did.Oldest >= 0 {
+			seconds := int64(did.Oldest / time.Second)
+			c.Oldest = &seconds
 		}
 	}
 	return nil
 }
 
-// addPending asks the replay function, which alone knows what has been put back.
+func addAlarms(ctx context.Context, s *deployed.Stack, list []connectors.Connector, st *status) error {
+	alarms, err := s.Alarms(ctx, list)
+	if err == nil && alarms == nil {
+		alarms = []deployed.Alarm{}
+	}
+	st.Alarms = alarms
+	return err
+}
+
+// addPending asks the replay function, which knows what was replayed.
 func addPending(ctx context.Context, s *deployed.Stack, st *status) error {
 	counts, err := pendingCounts(ctx, s)
 	if err != nil {
 		return err
 	}
 	for i := range st.Connectors {
-		st.Connectors[i].Pending = counts.Pending[st.Connectors[i].Connector]
+		st.Connectors[i].DeadLetters = counts.Pending[st.Connectors[i].Connector]
 	}
-	if n := counts.Pending["unknown"]; n > 0 {
-		st.Notes = append(st.Notes, fmt.Sprintf("%s of no known connector: no replay puts them back", term.Count(int64(n), "dead letter")))
+	if n := counts.Pending[connectors.Unknown]; n > 0 {
+		st.Notes = append(st.Notes, fmt.Sprintf("%s of an unknown connector cannot be replayed; export or discard them", term.Count(int64(n), "dead letter")))
 	}
 	st.OldestPending = counts.Oldest
 	return nil
@@ -147,7 +230,7 @@ func addGroups(ctx context.Context, s *deployed.Stack, st *status, most int) err
 	})
 	st.Groups, st.Read = groups.List(), groups.Total()
 	if broken > 0 {
-		st.Notes = append(st.Notes, fmt.Sprintf("%s could not be understood", term.Count(int64(broken), "line")))
+		st.Notes = append(st.Notes, fmt.Sprintf("%s could not be read as a dead letter", term.Count(int64(broken), "line")))
 	}
 	if st.Read >= most {
 		st.Notes = append(st.Notes, fmt.Sprintf("the reasons are those of the first %s; --read reads more", term.Count(int64(most), "dead letter")))
@@ -167,64 +250,102 @@ func (a *app) showStatus(st *status) error {
 	if a.out.JSON {
 		return a.out.Object(st)
 	}
-	a.showConnectors(st)
-	q := st.DeadLetterQueue
-	if n := q.Visible + q.InFlight + q.Delayed; n > 0 {
-		a.out.Line("\n%s on the way to the bucket", term.Count(n, "dead letter"))
+	if a.out.Columns() < term.DefaultWidth {
+		a.showConnectorBlocks(st)
+	} else {
+		a.showConnectorTable(st)
 	}
-	if len(st.Groups) > 0 {
-		a.out.Line("\n%s", a.out.Paint(term.Bold, "Dead letters"))
-		rows := make([][]term.Cell, 0, len(st.Groups))
-		for _, g := range st.Groups {
-			rows = append(rows, []term.Cell{
-				term.Text(g.Hour.Format("2006-01-02 15:00Z")), term.Text(g.Connector), term.Number(int64(g.Count)), term.Text(term.Shorten(g.Reason, maxReason)),
-			})
-		}
-		a.out.Table([]string{"HOUR", "CONNECTOR", "COUNT", "REASON"}, rows)
+	a.showAlarms(st.Alarms)
+	if n := st.DeadLetterQueue; n > 0 {
+		a.out.Line("\n%s in the dead-letter queue, not stored yet", term.Count(n, "message"))
 	}
+	a.showGroups(st)
 	for _, n := range st.Notes {
-		a.out.Note("note: %s", term.Clean(n))
+		a.out.Note("note: %s", n)
 	}
 	return nil
 }
 
-// maxReason is how much of a reason a table shows.
-const maxReason = 100
-
-func (a *app) showConnectors(st *status) {
+func (a *app) showConnectorTable(st *status) {
 	rows := make([][]term.Cell, 0, len(st.Connectors))
 	for _, c := range st.Connectors {
-		state := term.Styled(term.Good, "running")
-		switch c.State {
-		case "Enabled":
-		case "Disabled":
-			state = term.Styled(term.Warn, "paused")
-		default:
-			state = term.Styled(term.Warn, strings.ToLower(c.State))
-		}
-		pending := term.Number(int64(c.Pending))
-		if c.Pending > 0 {
-			pending.Style = term.Bad
+		dead := term.Approx(int64(c.DeadLetters))
+		if c.DeadLetters > 0 {
+			dead.Style = term.Bad
 		}
 		rows = append(rows, []term.Cell{
-			term.Text(c.Connector), state, term.Number(c.Visible), term.Number(c.InFlight), term.Number(c.Delayed),
-			term.Number(c.Delivered), term.Number(c.DeadLettered), pending, term.Text(a.ago(c.LastSuccess)),
+			term.Text(c.Connector), term.Styled(stateStyle(c.State), c.State), term.Approx(c.Queued), term.Approx(c.InFlight),
+			{Text: c.oldest(), Right: true}, term.Approx(c.Delivered), term.Approx(c.Filtered), dead, {Text: a.last(c.LastSuccess), Right: true},
 		})
 	}
-	a.out.Table([]string{"CONNECTOR", "STATE", "VISIBLE", "IN FLIGHT", "DELAYED", "DELIVERED 1H", "DEAD 1H", "DEAD PENDING", "LAST SUCCESS"}, rows)
+	a.out.Table([]string{"CONNECTOR", "STATE", "QUEUED", "IN FLIGHT", "OLDEST", "DELIVERED", "FILTERED", "DEAD", "LAST"}, rows)
 }
 
-// ago says how long ago something was, "-" when it is not known to have been.
-func (a *app) ago(at *time.Time) string {
+// showConnectorBlocks is the table's content for a narrow terminal.
+func (a *app) showConnectorBlocks(st *status) {
+	for _, c := range st.Connectors {
+		a.out.Line("%s: %s, last delivery: %s", a.out.Paint(term.Bold, c.Connector), a.out.Paint(stateStyle(c.State), c.State), a.last(c.LastSuccess))
+		a.out.Line("  queued %s, in flight %s, oldest %s", term.Approximate(c.Queued), term.Approximate(c.InFlight), c.oldest())
+		a.out.Line("  delivered %s, filtered %s, dead letters %s", term.Approximate(c.Delivered), term.Approximate(c.Filtered), term.Approximate(int64(c.DeadLetters)))
+	}
+}
+
+func (a *app) showAlarms(alarms []deployed.Alarm) {
+	if len(alarms) == 0 {
+		return
+	}
+	a.out.Line("\n%s", a.out.Paint(term.Bold, "Alarms"))
+	rows := make([][]term.Cell, 0, len(alarms))
+	for _, alarm := range alarms {
+		rows = append(rows, []term.Cell{term.Text(orElse(alarm.Connector, "all")), term.Styled(term.Bad, alarm.Name), term.Text(alarm.Since.UTC().Format("2006-01-02 15:04Z"))})
+	}
+	a.out.TableWithin(a.out.Columns(), []string{"CONNECTOR", "ALARM", "SINCE"}, rows)
+}
+
+// maxReason is the largest length of a reason in a table, in characters.
+const maxReason = 100
+
+func (a *app) showGroups(st *status) {
+	if len(st.Groups) == 0 {
+		return
+	}
+	a.out.Line("\n%s", a.out.Paint(term.Bold, "Dead letters"))
+	rows := make([][]term.Cell, 0, len(st.Groups))
+	for _, g := range st.Groups {
+		rows = append(rows, []term.Cell{
+			term.Text(g.Hour.Format("01-02 15:00Z")), term.Text(g.Connector), term.Approx(int64(g.Count)), term.Text(term.Shorten(g.Reason, maxReason)),
+		})
+	}
+	a.out.TableWithin(a.out.Columns(), []string{"HOUR", "CONNECTOR", "COUNT", "REASON"}, rows)
+}
+
+func (c *connectorStatus) oldest() string {
+	if c.Oldest == nil {
+		return "-"
+	}
+	return shortAge(time.Duration(*c.Oldest) * time.Second)
+}
+
+// last is the time since a delivery, "-" if none is known.
+func (a *app) last(at *time.Time) string {
 	if at == nil {
 		return "-"
 	}
-	passed := a.now().Sub(*at)
-	switch {
-	case passed < 2*time.Minute:
-		return "just now"
-	case passed < 2*time.Hour:
-		return fmt.Sprintf("%d min ago", int(passed.Minutes()))
+	if passed := a.now().Sub(*at); passed >= 2*time.Minute { // metrics have a resolution of a minute
+		return shortAge(passed)
 	}
-	return fmt.Sprintf("%d h ago", int(passed.Hours()))
+	return "now"
+}
+
+// shortAge writes an age in at most four characters.
+func shortAge(age time.Duration) string {
+	switch {
+	case age < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(age.Seconds()))
+	case age < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(age.Minutes()))
+	case age < 2*day:
+		return fmt.Sprintf("%dh", int(age.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(age/day))
 }

@@ -14,7 +14,7 @@ func closest(name string, known []string) string {
 	folded := strings.ToLower(name)
 	for _, k := range known {
 		other := strings.ToLower(k)
-		if len(name) >= 3 && strings.HasPrefix(other, folded) {
+		if len(name) >= 3 && strings.HasPrefix(other, folded) || len(k) >= 3 && strings.HasPrefix(folded, other) {
 			return k
 		}
 		if d := distance(folded, other); d < bestDistance && d < len(name) {

@@ -1,6 +1,6 @@
-// Package deployed finds what a CloudFormation stack of the connectors has made, and does with it what an operator needs:
-// invoke, enqueue, count, pause, read and store secrets, replay. Everything is found by its logical id in the template, so
-// nothing has to be named but the stack. Errors say what was being done, and hold no secret.
+// Package deployed operates the resources of a deployed stack: functions, queues, secrets, metrics, alarms, logs and dead
+// letters. It finds them by their logical ids in the template, so only the stack has to be named. Errors state the
+// operation and contain no secret.
 package deployed
 
 import (
@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -23,18 +24,18 @@ import (
 	"github.com/aws/smithy-go/logging"
 )
 
-// Options say which stack, and where. All but Stack may be empty: the SDK's own configuration decides then.
+// Options select a stack. The SDK's own configuration applies where an option is empty. Stack is required.
 type Options struct {
 	Stack    string
 	Region   string
 	Profile  string
-	Endpoint string // the one address of a local AWS
+	Endpoint string // URL of a local AWS
 }
 
-// Error is a request to AWS that did not succeed.
+// Error is a failed request to AWS.
 type Error struct {
 	Doing string
-	Hint  string // what an operator can do about it, "" where nothing is known
+	Hint  string // what an operator can do, may be empty
 	Err   error
 }
 
@@ -47,10 +48,10 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Unwrap gives the cause to errors.Is and errors.As.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// failed makes an Error of the SDK's, whose request id and retry history say nothing to an operator.
+// failed makes an Error of an error of the SDK, without its request id and its retry history.
 func failed(doing string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w", doing, err)
@@ -59,7 +60,7 @@ func failed(doing string, err error) error {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		e.Err = fmt.Errorf("%s: %w", api.ErrorCode(), short{api})
 		if code := api.ErrorCode(); strings.Contains(code, "AccessDenied") || strings.Contains(code, "NotAuthorized") {
-			e.Hint = "the caller's role needs this right"
+			e.Hint = "the caller's role needs this permission"
 		}
 		return e
 	}
@@ -70,12 +71,12 @@ func failed(doing string, err error) error {
 	return e
 }
 
-// short is an AWS error with its message alone.
+// short is an AWS error whose text is only the message.
 type short struct{ smithy.APIError }
 
 func (s short) Error() string { return s.ErrorMessage() }
 
-// Stack is a deployed stack. It is made of what CloudFormation says of it, and asks the services for the rest.
+// Stack is a deployed stack.
 type Stack struct {
 	Name string
 
@@ -86,10 +87,11 @@ type Stack struct {
 	s3        *s3.Client
 	secrets   *secretsmanager.Client
 	watch     *cloudwatch.Client
-	functions map[string]map[string]string // environments that were read, by logical id
+	logs      *cloudwatchlogs.Client
+	functions map[string]map[string]string // environments read so far, by logical id
 }
 
-// Connect reads which resources the stack has.
+// Connect reads the list of the stack's resources.
 func Connect(ctx context.Context, o Options) (*Stack, error) {
 	cfg, err := Config(ctx, o)
 	if err != nil {
@@ -101,8 +103,8 @@ func Connect(ctx context.Context, o Options) (*Stack, error) {
 	s := &Stack{
 		Name: o.Stack, config: cfg, physical: map[string]string{}, functions: map[string]map[string]string{},
 		lambda: lambda.NewFromConfig(cfg), sqs: sqs.NewFromConfig(cfg), secrets: secretsmanager.NewFromConfig(cfg),
-		watch: cloudwatch.NewFromConfig(cfg),
-		// A local AWS has no names for buckets.
+		watch: cloudwatch.NewFromConfig(cfg), logs: cloudwatchlogs.NewFromConfig(cfg),
+		// A local AWS has no host names for buckets.
 		s3: s3.NewFromConfig(cfg, func(so *s3.Options) { so.UsePathStyle = cfg.BaseEndpoint != nil }),
 	}
 	pages := cloudformation.NewListStackResourcesPaginator(cloudformation.NewFromConfig(cfg), &cloudformation.ListStackResourcesInput{StackName: &o.Stack})
@@ -111,7 +113,7 @@ func Connect(ctx context.Context, o Options) (*Stack, error) {
 		if err != nil {
 			err = failed(fmt.Sprintf("looking for the stack %q in %s", o.Stack, cfg.Region), err)
 			if e, ok := errors.AsType[*Error](err); ok && strings.Contains(e.Error(), "does not exist") {
-				e.Hint = "name it with --stack, and its region with --region"
+				e.Hint = "set --stack to its name and --region to its region"
 			}
 			return nil, err
 		}
@@ -122,14 +124,14 @@ func Connect(ctx context.Context, o Options) (*Stack, error) {
 	return s, nil
 }
 
-// ErrRegion says that no region is configured.
+// ErrRegion means that no region is configured.
 var ErrRegion = errors.New("--region is not set, and neither AWS_REGION nor the profile names one: expected a region such as eu-central-1")
 
-// Config is the SDK's configuration with the options in front of it.
+// Config is the SDK's configuration with the options applied.
 func Config(ctx context.Context, o Options) (aws.Config, error) {
 	load := []func(*config.LoadOptions) error{
 		config.WithLogger(logging.Nop{}),
-		config.WithHTTPClient(awshttp.NewBuildableClient()), // calls the replay URL too, and follows no redirect
+		config.WithHTTPClient(awshttp.NewBuildableClient()), // also calls the replay URL; does not follow redirects
 	}
 	if o.Region != "" {
 		load = append(load, config.WithRegion(o.Region))
@@ -150,17 +152,17 @@ func Config(ctx context.Context, o Options) (aws.Config, error) {
 	return cfg, nil
 }
 
-// Logical ids in template.yaml that are not a connector's.
+// Logical ids in template.yaml that all connectors share.
 const (
 	deadLetterQueue = "DeadLetterQueue"
 	replayFunction  = "ReplayFunction"
 )
 
-// Has tells whether the stack has deployed the connector whose logical ids begin with id.
+// Has reports whether the stack has deployed the connector whose logical ids begin with id.
 func (s *Stack) Has(id string) bool { return s.physical[id+"Function"] != "" }
 
 // Queue is the URL of a connector's queue.
 func (s *Stack) Queue(id string) string { return s.physical[id+"Queue"] }
 
-// DeadLetterQueue is the URL of the queue that dead letters pass through.
+// DeadLetterQueue is the URL of the dead-letter queue.
 func (s *Stack) DeadLetterQueue() string { return s.physical[deadLetterQueue] }

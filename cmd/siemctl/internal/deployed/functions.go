@@ -18,7 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 )
 
-// Invoke has a connector's function handle a payload, and returns its answer.
+// Invoke invokes a connector's function and returns the response.
 func (s *Stack) Invoke(ctx context.Context, id string, payload []byte) ([]byte, error) {
 	doing := "invoking the function of " + id
 	out, err := s.lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(s.physical[id+"Function"]), Payload: payload})
@@ -27,13 +27,13 @@ func (s *Stack) Invoke(ctx context.Context, id string, payload []byte) ([]byte, 
 	}
 	if out.FunctionError != nil {
 		var e struct{ ErrorType, ErrorMessage string }
-		_ = json.Unmarshal(out.Payload, &e) // then there is the type of the failure at least
+		_ = json.Unmarshal(out.Payload, &e) // without JSON, the kind of failure is all there is
 		return nil, &Error{Doing: doing, Err: fmt.Errorf("the function failed (%s): %s: %s", *out.FunctionError, e.ErrorType, e.ErrorMessage)}
 	}
 	return out.Payload, nil
 }
 
-// Environment is the environment of a function: of a connector's, or of "Replay" or "DeadLetter".
+// Environment returns the environment of a function by the prefix of its logical ids.
 func (s *Stack) Environment(ctx context.Context, id string) (map[string]string, error) {
 	if env, ok := s.functions[id]; ok {
 		return env, nil
@@ -50,9 +50,9 @@ func (s *Stack) Environment(ctx context.Context, id string) (map[string]string, 
 	return env, nil
 }
 
-// Mapping is what feeds a connector from its queue.
+// Mapping is the event source mapping of a connector's queue.
 type Mapping struct {
-	State  string // Enabled, Disabled, or on its way to one of them
+	State  string // Enabled, Disabled, or a transition between them
 	Reason string
 }
 
@@ -69,19 +69,19 @@ func (s *Stack) Mapping(ctx context.Context, id string) (Mapping, error) {
 	return Mapping{aws.ToString(out.State), aws.ToString(out.StateTransitionReason)}, nil
 }
 
-// SetMapping switches a connector's event source mapping on or off. The change takes some seconds.
+// SetMapping enables or disables a connector's event source mapping. The change takes some seconds.
 func (s *Stack) SetMapping(ctx context.Context, id string, on bool) error {
 	uuid, err := s.uuid(id)
 	if err != nil {
 		return err
 	}
 	if _, err = s.lambda.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: &uuid, Enabled: &on}); err != nil {
-		return failed("switching the event source mapping of "+id, err)
+		return failed("changing the event source mapping of "+id, err)
 	}
 	return nil
 }
 
-// uuid finds a mapping: SAM names it after the function and its event.
+// uuid returns the id of a mapping. SAM names the resource after the function and its event.
 func (s *Stack) uuid(id string) (string, error) {
 	uuid := s.physical[id+"FunctionQueue"]
 	if uuid == "" {
@@ -90,17 +90,16 @@ func (s *Stack) uuid(id string) (string, error) {
 	return uuid, nil
 }
 
-// replayPath is where the replay function answers.
+// replayPath is the path of the replay API.
 const replayPath = "/api/admin/siem/replay-dead-letter"
 
-// replayTimeout is a little more than the longest a function may run.
+// replayTimeout is longer than the longest run of a function, 15 minutes.
 const replayTimeout = 16 * time.Minute
 
-// maxReplayAnswer bounds what is read of an answer.
+// maxReplayAnswer limits how much of a response is read.
 const maxReplayAnswer = 1 << 20
 
-// Replay sends a request to the replay function's URL, signed as its IAM authentication asks for, and returns the status
-// and the body of the answer.
+// Replay sends a signed request to the replay function's URL, and returns the status and the body of the response.
 func (s *Stack) Replay(ctx context.Context, method string, body []byte) (status int, answer []byte, err error) {
 	base, err := s.replayURL(ctx)
 	if err != nil {
@@ -124,11 +123,11 @@ func (s *Stack) Replay(ctx context.Context, method string, body []byte) (status 
 	}
 	defer resp.Body.Close()
 	if answer, err = io.ReadAll(io.LimitReader(resp.Body, maxReplayAnswer)); err != nil {
-		return 0, nil, failed("reading the replay function's answer", err)
+		return 0, nil, failed("reading the replay function's response", err)
 	}
 	if resp.StatusCode == http.StatusForbidden {
-		return 0, nil, &Error{Doing: "calling the replay function", Err: errors.New("status 403: the signature was not accepted"),
-			Hint: "the caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction, as the stack's output ReplayCallerPolicyArn grants them"}
+		return 0, nil, &Error{Doing: "calling the replay function", Err: errors.New("status 403: the request was not authorized"),
+			Hint: "the caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction; the policy in the stack's output ReplayCallerPolicyArn grants them"}
 	}
 	return resp.StatusCode, answer, nil
 }
@@ -145,7 +144,7 @@ func (s *Stack) replayURL(ctx context.Context) (string, error) {
 	return aws.ToString(out.FunctionUrl), nil
 }
 
-// sign signs for the service lambda: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
+// sign signs a request for the service lambda: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 func (s *Stack) sign(ctx context.Context, req *http.Request, body []byte) error {
 	credentials, err := s.config.Credentials.Retrieve(ctx)
 	if err != nil {

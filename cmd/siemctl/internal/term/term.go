@@ -91,6 +91,9 @@ func Text(text string) Cell { return Cell{Text: text} }
 // Number makes a cell of a number.
 func Number(n int64) Cell { return Cell{Text: Thousands(n), Right: true} }
 
+// Approx makes a cell of a number in at most five characters.
+func Approx(n int64) Cell { return Cell{Text: Approximate(n), Right: true} }
+
 // Styled makes a cell of a style.
 func Styled(style Style, text string) Cell { return Cell{Text: text, Style: style} }
 
@@ -99,7 +102,10 @@ const minLastColumn = 20
 
 // Table writes a heading and rows, aligned by column. No line ends with spaces. If the width is known, the text of the
 // last column is cut to fit.
-func (o *Output) Table(heading []string, rows [][]Cell) {
+func (o *Output) Table(heading []string, rows [][]Cell) { o.TableWithin(o.Width, heading, rows) }
+
+// TableWithin is Table for a width in columns; 0 means any width.
+func (o *Output) TableWithin(columns int, heading []string, rows [][]Cell) {
 	all := make([][]Cell, 0, len(rows)+1)
 	head := make([]Cell, len(heading))
 	for i, text := range heading {
@@ -116,8 +122,8 @@ func (o *Output) Table(heading []string, rows [][]Cell) {
 		}
 	}
 	last := len(widths) - 1
-	if o.Width > 0 && !head[last].Right {
-		room := o.Width
+	if columns > 0 && !head[last].Right {
+		room := columns
 		for _, w := range widths[:last] {
 			room -= w + 2
 		}

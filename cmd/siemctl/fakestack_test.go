@@ -1,0 +1,231 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/smithy-go/encoding/cbor"
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// fakeStack is a deployed stack named siem with the connectors splunk and sumo, at one endpoint for all services. It has
+// no functions: what they would answer is fixed. The caller of the stack named denied has no permission to read metrics,
+// alarms and dead letters.
+type fakeStack struct {
+	mu     sync.Mutex
+	secret string
+	server *httptest.Server
+	start  time.Time
+}
+
+// TestStack runs the scripts that need a stack but no functions.
+func TestStack(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/stack", RequireExplicitExec: true, RequireUniqueNames: true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "interrupt": interrupt, "columns": columns, "secret": secretIs},
+		Setup: func(env *testscript.Env) error {
+			f := &fakeStack{secret: `{"SPLUNK_HEC_TOKEN":"stored-token"}`, start: time.Now()}
+			f.server = httptest.NewServer(f)
+			env.Defer(f.server.Close)
+			env.Setenv("SECRET_URL", f.server.URL+"/secret")
+			return setup(f.server.URL)(env)
+		},
+	})
+}
+
+// secretIs checks what the stack's secret holds: secret '{"A":"b"}'.
+func secretIs(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: secret json")
+	}
+	response, err := http.Get(ts.Getenv("SECRET_URL")) //nolint:noctx,forbidigo // a test's own server
+	ts.Check(err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	if string(text) != args[0] {
+		ts.Fatalf("the secret is %s", text)
+	}
+}
+
+// columns checks that no line of standard output is longer: columns 80.
+func columns(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: columns n")
+	}
+	var most int
+	_, err := fmt.Sscan(args[0], &most)
+	ts.Check(err)
+	for line := range strings.SplitSeq(ts.ReadFile("stdout"), "\n") {
+		if n := len([]rune(line)); n > most {
+			ts.Fatalf("%d columns: %s", n, line)
+		}
+	}
+}
+
+// ServeHTTP implements http.Handler.
+func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body) // a broken request is answered like an empty one
+	target := r.Header.Get("X-Amz-Target")
+	switch {
+	case r.URL.Path == "/secret":
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		_, _ = io.WriteString(w, f.secret)
+	case strings.HasSuffix(r.URL.Path, "/api/admin/siem/replay-dead-letter"):
+		_, _ = io.WriteString(w, `{"pending":{"splunk":1234,"unknown":3},"oldest":"2026-03-13T00:00:00Z"}`)
+	case strings.Contains(r.URL.Path, "/event-source-mappings/"):
+		state := "Enabled"
+		if strings.HasSuffix(r.URL.Path, "sumo") {
+			state = "Disabling"
+		}
+		fmt.Fprintf(w, `{"State":%q}`, state)
+	case strings.HasSuffix(r.URL.Path, "/configuration"):
+		_, _ = io.WriteString(w, `{"Environment":{"Variables":{"SPLUNK_HEC_URL":"https://splunk.example.com:8088","SIEM_DEAD_LETTER_PATH":"s3://bucket/dead"}}}`)
+	case strings.HasSuffix(r.URL.Path, "/url"):
+		fmt.Fprintf(w, `{"FunctionUrl":"%s/"}`, f.server.URL)
+	case strings.HasSuffix(target, ".GetQueueAttributes"):
+		_, _ = io.WriteString(w, `{"Attributes":{"ApproximateNumberOfMessages":"12345","ApproximateNumberOfMessagesNotVisible":"7","ApproximateNumberOfMessagesDelayed":"0"}}`)
+	case strings.HasPrefix(target, "secretsmanager."):
+		f.secrets(w, target, body)
+	case strings.HasSuffix(target, ".FilterLogEvents"):
+		f.logs(w, body)
+	case strings.Contains(r.URL.Path, "/GraniteServiceVersion20100801/"):
+		f.metrics(w, r.URL.Path, body)
+	case strings.HasPrefix(r.URL.Path, "/bucket"):
+		f.bucket(w, r)
+	default:
+		f.resources(w, body)
+	}
+}
+
+// resources answers ListStackResources.
+func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
+	form, _ := url.ParseQuery(string(body))
+	stack := form.Get("StackName")
+	if stack != "siem" && stack != "denied" {
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id %s does not exist</Message></Error></ErrorResponse>`, stack)
+		return
+	}
+	physical := map[string]string{
+		"ReplayFunction": stack + "-replay", "ReplayLogGroup": "/aws/lambda/replay", "DeadLetterQueue": f.server.URL + "/1/dlq", "DrainStuckAlarm": stack + "-DrainStuckAlarm-1",
+	}
+	for _, id := range []string{"Splunk", "Sumo"} {
+		name := strings.ToLower(id)
+		maps.Copy(physical, map[string]string{
+			id + "Function": stack + "-" + name, id + "FunctionQueue": "mapping-" + name, id + "Queue": f.server.URL + "/1/" + name,
+			id + "Secret": "arn:" + name, id + "LogGroup": "/aws/lambda/" + name,
+			id + "Alarms": "arn:aws:cloudformation:us-east-1:1:stack/" + stack + "-" + id + "Alarms-AB12/uuid",
+		})
+	}
+	var members strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(physical)) {
+		fmt.Fprintf(&members, "<member><LogicalResourceId>%s</LogicalResourceId><PhysicalResourceId>%s</PhysicalResourceId></member>", id, physical[id])
+	}
+	fmt.Fprintf(w, `<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>%s</StackResourceSummaries></ListStackResourcesResult></ListStackResourcesResponse>`, members.String())
+}
+
+func (f *fakeStack) secrets(w http.ResponseWriter, target string, body []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if strings.HasSuffix(target, ".PutSecretValue") {
+		var in struct{ SecretString string }
+		_ = json.Unmarshal(body, &in) // the SDK writes JSON
+		f.secret = in.SecretString
+		_, _ = io.WriteString(w, `{}`)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(map[string]string{"SecretString": f.secret})
+}
+
+// logs answers FilterLogEvents. A line of sumo appears only after the first request, as if it had just been written.
+func (f *fakeStack) logs(w http.ResponseWriter, body []byte) {
+	var in struct{ LogGroupName string }
+	_ = json.Unmarshal(body, &in) // the SDK writes JSON
+	lines := map[string][]string{
+		"/aws/lambda/splunk": {
+			"START RequestId: 1 Version: $LATEST",
+			`{"time":"2026-03-13T00:00:00Z","level":"INFO","msg":"batch","connector":"splunk","received":100,"delivered":98,"retried":0,"dead_lettered":2,"requests":1,"bytes_sent":5000,"milliseconds":340}`,
+			`{"time":"2026-03-13T00:00:01Z","level":"WARN","msg":"batch","connector":"splunk","received":10,"delivered":0,"retried":10,"dead_lettered":0,"requests":1,"bytes_sent":500,"milliseconds":40,"failures":{"status 503":10}}`,
+			`{"_aws":{"Timestamp":1},"Connector":"splunk","Received":100}`,
+			"2026-03-13T00:00:02Z 1 Task timed out after 30.00 seconds \u009b2J",
+		},
+		"/aws/lambda/sumo": {`{"time":"2026-03-13T00:00:03Z","level":"INFO","msg":"batch","connector":"sumo","received":1,"delivered":1,"retried":0,"dead_lettered":0,"milliseconds":5}`},
+	}[in.LogGroupName]
+	if lines == nil {
+		w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"__type":"ResourceNotFoundException","message":"The specified log group does not exist."}`)
+		return
+	}
+	type event struct {
+		EventID   string `json:"eventId"`
+		Timestamp int64  `json:"timestamp"`
+		Message   string `json:"message"`
+	}
+	var out struct {
+		Events []event `json:"events"`
+	}
+	for i, line := range lines {
+		out.Events = append(out.Events, event{fmt.Sprint(i), f.start.UnixMilli() + int64(i), line})
+	}
+	_ = json.NewEncoder(w).Encode(out)
+}
+
+func (f *fakeStack) metrics(w http.ResponseWriter, path string, body []byte) {
+	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
+	w.Header().Set("Content-Type", "application/cbor")
+	root, _ := cbor.Decode(body)
+	if strings.Contains(string(body), "denied-") {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = w.Write(cbor.Encode(cbor.Map{"__type": cbor.String("AccessDenied"), "message": cbor.String("not authorized to perform cloudwatch:DescribeAlarms")}))
+		return
+	}
+	now := &cbor.Tag{ID: 1, Value: cbor.Float64(float64(f.start.Unix()))}
+	if strings.HasSuffix(path, "/DescribeAlarms") {
+		var alarms cbor.List
+		for _, name := range []string{"siem-SplunkAlarms-AB12-HeldAlarm-9Z", "siem-DrainStuckAlarm-1", "siem-other-Alarm"} {
+			alarms = append(alarms, cbor.Map{"AlarmName": cbor.String(name), "StateUpdatedTimestamp": now})
+		}
+		_, _ = w.Write(cbor.Encode(cbor.Map{"MetricAlarms": alarms}))
+		return
+	}
+	values := map[string]float64{"delivered0": 1_234_567, "filtered0": 12, "oldest0": 185, "deadlettered0": 2}
+	var results cbor.List
+	queries, _ := root.(cbor.Map)["MetricDataQueries"].(cbor.List)
+	for _, q := range queries {
+		id, _ := q.(cbor.Map)["Id"].(cbor.String)
+		result := cbor.Map{"Id": id, "StatusCode": cbor.String("Complete"), "Timestamps": cbor.List{}, "Values": cbor.List{}}
+		if n, ok := values[string(id)]; ok {
+			result["Timestamps"], result["Values"] = cbor.List{now}, cbor.List{cbor.Float64(n)}
+		}
+		results = append(results, result)
+	}
+	_, _ = w.Write(cbor.Encode(cbor.Map{"MetricDataResults": results}))
+}
+
+// bucket holds one object with two dead letters. The error of one has control characters and is long.
+func (f *fakeStack) bucket(w http.ResponseWriter, r *http.Request) {
+	const key = "dead/pending/connector=splunk/date=2026-03-13/00000000000000000000000000000000-n2-t1773360000000.jsonl"
+	if r.URL.Query().Get("list-type") != "" {
+		contents := ""
+		if strings.HasPrefix(key, r.URL.Query().Get("prefix")) {
+			contents = "<Contents><Key>" + key + "</Key></Contents>"
+		}
+		fmt.Fprintf(w, `<ListBucketResult><IsTruncated>false</IsTruncated>%s</ListBucketResult>`, contents)
+		return
+	}
+	fmt.Fprintf(w, `{"timestamp":"2026-03-13T00:00:00.000Z","connector":"splunk","error":"status 400, code 6: \"%s\"","event":{"time":1773360000000,"x":"a`+"\u009b\u0085\u007f\u202e"+`b"},"attempts":1,"message_id":"m-1","replays":0}`+"\n", strings.Repeat("long ", 40))
+	fmt.Fprintf(w, `{"timestamp":"2026-03-13T00:00:00.000Z","connector":"splunk","error":"%s","event":{"time":1773360000000},"attempts":5,"message_id":"m-2","replays":0}`+"\n", strings.Repeat("given up after 5 attempts ", 8)+"\u009b")
+}
