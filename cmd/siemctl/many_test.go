@@ -94,7 +94,7 @@ func (w *world) replay(t *testing.T, n, until int) (code int, printed string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
-	cmd := w.siemctl(ctx, t, "replay", "--connector", "elastic", "--yes", "--per-call", strconv.Itoa(max(100, n/30)))
+	cmd := w.siemctl(ctx, t, "replay", "--connector", "elastic", "--yes", "--per-call", strconv.Itoa(max(20, n/30)))
 	var out, notes bytes.Buffer
 	cmd.Stdout = &out
 	stderr, err := cmd.StderrPipe()
