@@ -142,16 +142,17 @@ func TestPage(t *testing.T) {
 }
 
 func TestRequest(t *testing.T) {
+	const modern = "&include_source_on_error=false"
 	rec := record(t, accept)
 	for _, test := range []struct {
 		more              map[string]string
 		path, query, auth string
 	}{
-		{nil, "/_bulk", answerFilter, encodedKey},
-		{map[string]string{"ELASTIC_URL": rec.URL + "/"}, "/_bulk", answerFilter, encodedKey},
-		{map[string]string{"ELASTIC_URL": rec.URL + "/es"}, "/es/_bulk", answerFilter, encodedKey},
-		{map[string]string{"ELASTIC_PIPELINE": "a&b=c d"}, "/_bulk", answerFilter + "&pipeline=a%26b%3Dc+d", encodedKey},
-		{map[string]string{"ELASTIC_API_KEY": "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw"}, "/_bulk", answerFilter, encodedKey},
+		{nil, "/_bulk", answerFilter + modern, encodedKey},
+		{map[string]string{"ELASTIC_URL": rec.URL + "/"}, "/_bulk", answerFilter + modern, encodedKey},
+		{map[string]string{"ELASTIC_URL": rec.URL + "/es"}, "/es/_bulk", answerFilter + modern, encodedKey},
+		{map[string]string{"ELASTIC_PIPELINE": "a&b=c d"}, "/_bulk", answerFilter + "&pipeline=a%26b%3Dc+d" + modern, encodedKey},
+		{map[string]string{"ELASTIC_API_KEY": "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw"}, "/_bulk", answerFilter + modern, encodedKey},
 	} {
 		rec.requests = nil
 		if o := deliverAll(t, open(t, rec.env(test.more)), named("a")); o[0].State != deliver.Delivered {

@@ -3,6 +3,7 @@ package connector
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -80,6 +81,11 @@ func classify(a *httpsend.Response, n int) result {
 		Step: failure.Request, Status: a.Status, Hint: notElasticsearch, Err: a.BodyErr,
 		Detail: fmt.Sprintf("not a response of the bulk API: %d items for %d events, errors %t", p.seen, n, p.errors),
 	}}
+}
+
+// unknownParameter reports whether a response refuses the request for a parameter that its version does not know.
+func unknownParameter(a *httpsend.Response) bool {
+	return a.Status == http.StatusBadRequest && strings.Contains(readRefusal(a).Text, "unrecognized parameter")
 }
 
 // panel gathers the results of a request's records.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -302,6 +303,43 @@ func TestDataStream(t *testing.T) {
 	deliverAll(t, open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": "create"})), named("a"))
 	if len(rec.bodies) != 1 {
 		t.Errorf("with ELASTIC_OP_TYPE=create: %d requests", len(rec.bodies))
+	}
+}
+
+// TestParameters: servers that do not know a parameter get it once, and a data stream that was found is required.
+func TestParameters(t *testing.T) {
+	oldServer := false
+	rec := record(t, func(w http.ResponseWriter, r *http.Request, body string) {
+		if oldServer && r.URL.Query().Has("include_source_on_error") {
+			w.WriteHeader(400)
+			fmt.Fprint(w, `{"error":{"root_cause":[],"type":"illegal_argument_exception","reason":"request [/_bulk] contains unrecognized parameter: [include_source_on_error]"},"status":400}`)
+			return
+		}
+		isStream(w, r, body)
+	})
+	queries := func() (all []string) {
+		for _, r := range rec.requests {
+			_, query, _ := strings.Cut(r.URL.RawQuery, answerFilter)
+			all = append(all, query)
+		}
+		return all
+	}
+	for name, want := range map[string][]string{
+		"old": {"&include_source_on_error=false", "", "", ""},
+		"new": {"&include_source_on_error=false", "&include_source_on_error=false&require_data_stream=true", "&include_source_on_error=false&require_data_stream=true"},
+	} {
+		oldServer, rec.requests = name == "old", nil
+		c := open(t, rec.env(nil))
+		for range 2 {
+			for i, o := range deliverAll(t, c, named("a"), named("b")) {
+				if o.State != deliver.Delivered {
+					t.Errorf("%s: event %d: %v", name, i, o.Fault)
+				}
+			}
+		}
+		if got := queries(); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
 	}
 }
 
