@@ -47,6 +47,20 @@ type Checker interface {
 	Check(ctx context.Context) error
 }
 
+// Confirmer is a Connector whose SIEM confirms a request some time after it accepted it. For such a request, Send returns
+// a *PendingError, and the engine calls Confirm once for all of them, after the last request.
+type Confirmer interface {
+	// Confirm waits until the SIEM has confirmed the requests with these ids, or ctx ends. It returns a result for each:
+	// nil if the SIEM confirmed it. It does not keep ids.
+	Confirm(ctx context.Context, ids []int64, m *telemetry.Meter) []error
+}
+
+// PendingError is Send's error for a request that the SIEM accepted and will confirm.
+type PendingError struct{ ID int64 }
+
+// Error implements error.
+func (p *PendingError) Error() string { return "the SIEM has not confirmed the request yet" }
+
 // Format is the shape of a request body, and the SIEM's limits. Limits count uncompressed bytes.
 type Format struct {
 	Open, Separator, Close string // around and between records; a body is Open, records joined by Separator, Close

@@ -64,10 +64,17 @@ func Deliver(ctx context.Context, source Source, items []Item, outcomes []Outcom
 			continue
 		}
 		d.sends++
-		if renew := d.plan.apply(sent, d.connector.Send(ctx, &d.batch)); renew {
+		err := d.connector.Send(ctx, &d.batch)
+		if p, ok := err.(*PendingError); ok { //nolint:errorlint // Send returns a PendingError itself, never wrapped
+			d.pend(p.ID, sent)
+			continue
+		}
+		if renew := d.plan.apply(sent, err); renew {
+			d.confirm(ctx) // by the connector that sent the requests
 			d.use(source.Renew(ctx))
 		}
 	}
+	d.confirm(ctx)
 	d.plan.finish()
 	return Report{Meter: d.meter, Warnings: d.batch.warnings}
 }
@@ -86,6 +93,31 @@ type delivery struct {
 	batch     Batch
 	meter     telemetry.Meter
 	sends     int
+	ids       []int64 // of requests that the SIEM has not confirmed
+	sent      [][]int // their events
+}
+
+// pend notes a request that the SIEM accepted and has not confirmed.
+func (d *delivery) pend(id int64, events []int) {
+	d.ids, d.sent = append(d.ids, id), append(d.sent, events)
+	d.plan.accepted += len(events)
+}
+
+// confirm waits for the confirmation of all requests that lack it, and settles their events.
+func (d *delivery) confirm(ctx context.Context) {
+	if len(d.ids) == 0 {
+		return
+	}
+	for n, err := range d.connector.(Confirmer).Confirm(ctx, d.ids, &d.meter) {
+		o := Outcome{State: Delivered}
+		if f := failure.Of(err); f != nil {
+			o = outcomeOf(f)
+		}
+		for _, i := range d.sent[n] {
+			d.plan.settle(i, o)
+		}
+	}
+	d.ids, d.sent = nil, nil
 }
 
 func (d *delivery) release() {
