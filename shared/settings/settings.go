@@ -216,6 +216,16 @@ func (s *Settings) OneOf(name string, options ...string) string {
 // URL reads an absolute https URL without user, query and fragment; http passes where SIEM_ALLOW_HTTP is true. Its
 // path is at least "/". It is nil when there is none or a problem was noted. def may be "", and the URL is required then.
 func (s *Settings) URL(name, def, expected string) *url.URL {
+	u := s.URLWithQuery(name, def, expected)
+	if u != nil && u.RawQuery != "" {
+		s.Problem(name, "something else (hidden)", expected+": no query and no fragment")
+		return nil
+	}
+	return u
+}
+
+// URLWithQuery reads a URL as URL does, and keeps its query.
+func (s *Settings) URLWithQuery(name, def, expected string) *url.URL {
 	v := s.line(Setting{Name: name, Required: def == "", Default: def})
 	if v == "" {
 		if v = def; v == "" {
@@ -247,6 +257,9 @@ func (s *Settings) SecretURL(name, expected string) *url.URL {
 		return nil
 	}
 	u, err := s.checkURL(v)
+	if err == nil && u.RawQuery != "" {
+		err = errors.New("no query and no fragment")
+	}
 	if err != nil {
 		s.Problem(name, v, expected+": "+err.Error())
 		return nil
@@ -265,7 +278,7 @@ func (s *Settings) checkURL(v string) (*url.URL, error) {
 		return nil, errors.New("the scheme https")
 	case u.User != nil:
 		return nil, errors.New("no user or password in the URL")
-	case u.RawQuery != "" || u.Fragment != "":
+	case u.Fragment != "":
 		return nil, errors.New("no query and no fragment")
 	}
 	if u.Path == "" { // JoinPath would make a relative path of none

@@ -1,6 +1,5 @@
 // Package connector delivers events to Splunk's HTTP Event Collector (HEC): one JSON object an event, separated by
-// newlines, in one POST. Indexer acknowledgement is not asked for; the channel header that tokens with acknowledgement
-// need is always sent.
+// newlines, in one POST. With SPLUNK_HEC_ACK, an event is delivered once the indexers acknowledge it.
 // https://docs.splunk.com/Documentation/Splunk/latest/Data/FormateventsforHTTPEventCollector
 package connector
 
@@ -22,6 +21,7 @@ import (
 var (
 	_ deliver.Connector = (*connector)(nil)
 	_ deliver.Checker   = (*connector)(nil)
+	_ deliver.Confirmer = (*connector)(nil)
 )
 
 const (
@@ -36,6 +36,7 @@ const (
 type connector struct {
 	cfg      config
 	client   *httpsend.Client
+	acks     *acks // nil without SPLUNK_HEC_ACK
 	header   http.Header
 	envelope []byte // what stands between an event's time and the event, the same for all
 }
@@ -45,6 +46,9 @@ type connector struct {
 func Open(s *settings.Settings) deliver.Connector {
 	cfg := readConfig(s)
 	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
+	if cfg.ackURL != nil {
+		c.acks = newAcks(c.client, cfg)
+	}
 	c.header = http.Header{
 		"Authorization":            {"Splunk " + cfg.token.Reveal()},
 		"Content-Type":             {"application/json"},
@@ -91,22 +95,45 @@ func appendSeconds(dst []byte, ms int64) []byte {
 
 // Send implements deliver.Connector.
 func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
-	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header, Body: b.Body, Meter: b.Meter})
+	a, err := c.do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header, Body: b.Body, Meter: b.Meter})
 	if err != nil {
 		return err
 	}
-	return classify(a, b.Len())
+	if err := classify(a, b.Len()); err != nil || c.acks == nil && string(a.Body) == accepted {
+		return err
+	}
+	r, _ := parseReply(a.Body)
+	if r.Code != codeSuccess {
+		b.Warn("Splunk's queues are nearly full: code " + strconv.Itoa(r.Code))
+	}
+	switch {
+	case c.acks == nil:
+		return nil
+	case r.AckID == nil:
+		return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status, Detail: "the response has no ackId", Hint: hintAck}
+	}
+	return &deliver.PendingError{ID: *r.AckID}
+}
+
+func (c *connector) do(ctx context.Context, r httpsend.Request) (*httpsend.Response, error) {
+	if c.acks != nil {
+		return c.acks.do(ctx, r)
+	}
+	return c.client.Do(ctx, r)
 }
 
 // Check implements deliver.Checker. HEC has a request that writes nothing and proves the token: an empty body, which it
-// refuses as such only after it has accepted the token.
+// refuses as such only after it has accepted the token. An ackId of a new channel proves that acknowledgement is enabled.
 func (c *connector) Check(ctx context.Context) error {
-	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header})
+	a, err := c.do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header})
 	if err != nil {
 		return err
 	}
 	if r, ok := parseReply(a.Body); ok && r.Code == codeNoData {
-		return nil
+		if c.acks != nil {
+			_, err = c.acks.poll(ctx, c.header, []int64{0}, nil)
+		}
+		return err
 	}
 	if err := classify(a, 0); err != nil {
 		return err

@@ -73,9 +73,28 @@ func TestURL(t *testing.T) {
 		"https://h/services/collector":                "https://h/services/collector",
 		"https://h/proxy/services/collector/event":    "https://h/proxy/services/collector/event",
 		"https://h:8088/services/collector/event/1.0": "https://h:8088/services/collector/event/1.0",
+		"https://h:8088?a=b":                          "https://h:8088/services/collector/event?a=b",
+		"https://h/services/collector/event?a=b&c=d":  "https://h/services/collector/event?a=b&c=d",
 	} {
 		if got := opened(t, map[string]string{"SPLUNK_HEC_URL": in}).cfg.url.String(); got != want {
 			t.Errorf("%s becomes %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestBadURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://h:8088/services/collector/raw":           "not the raw endpoint",
+		"https://h:8088/services/collector/raw/1.0?a=b":   "not the raw endpoint",
+		"https://h:8088/services/collector?token=0123456": "without a token",
+		"https://h:8088/services/collector#x":             "no fragment",
+	} {
+		s := settings.New(func(name string) string {
+			return map[string]string{"SPLUNK_HEC_URL": in, "SPLUNK_HEC_TOKEN": "t"}[name]
+		}, nil)
+		Open(s)
+		if err := s.Err(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "0123456") {
+			t.Errorf("%s: %v, want %q", in, err, want)
 		}
 	}
 }

@@ -14,6 +14,7 @@ type reply struct {
 	Text    string `json:"text"`
 	Code    int    `json:"code"`
 	Invalid *int   `json:"invalid-event-number"` // the first event that HEC did not take, counted from 0
+	AckID   *int64 `json:"ackId"`                // of a token with indexer acknowledgement
 }
 
 // parseReply reports whether body is a reply of HEC: an object with a code.
@@ -50,6 +51,7 @@ const (
 	notHEC       = "SPLUNK_HEC_URL does not lead to a HEC event endpoint"
 	unknownToken = "Splunk does not know the token SPLUNK_HEC_TOKEN"
 	tokenOff     = "the token SPLUNK_HEC_TOKEN is disabled in Splunk"
+	hintAck      = "the token SPLUNK_HEC_TOKEN has no indexer acknowledgement: enable it in Splunk, or set SPLUNK_HEC_ACK=false"
 )
 
 // codes are HEC's reply codes. A 400 with another code is retried: nothing shows that an event is at fault.
@@ -66,7 +68,7 @@ var codes = &httpsend.Codes{SIEM: "Splunk HEC", Read: read, Hint: notHEC, Rows: 
 	{Code: "11", Kind: failure.Misconfigured, Hint: "an intermediary changes the X-Splunk-Request-Channel header"},
 	{Status: 400, Code: "12", Kind: failure.Rejected},
 	{Status: 400, Code: "13", Kind: failure.Rejected},
-	{Code: "14", Kind: failure.Misconfigured, Hint: "SPLUNK_HEC_URL must lead to the event endpoint"},
+	{Code: "14", Kind: failure.Misconfigured, Hint: hintAck},
 	{Status: 400, Code: "15", Kind: failure.Rejected},
 	{Code: "16", Kind: failure.Misconfigured, Hint: "SPLUNK_HEC_URL must not contain a token"},
 	{Code: "17", Kind: failure.Misconfigured, Hint: "SPLUNK_HEC_URL leads to the health endpoint, not to the event endpoint"},

@@ -73,6 +73,20 @@ func TestPartial(t *testing.T) {
 	}
 }
 
+// TestNearlyFull: events that HEC accepts with a warning are delivered, and the log gets the warning.
+func TestNearlyFull(t *testing.T) {
+	for body, want := range map[string]string{accepted: "", `{"code":0}`: "", `{"code":24}`: "code 24", `{"code":25}`: "code 25"} {
+		s := suite()
+		s.Accept = func(w http.ResponseWriter, _ *http.Request, _ []byte) { fmt.Fprint(w, body) }
+		c := connectortest.Serve(t, s).Open(t)
+		b := connectortest.Batch(t, c, connectortest.SampleEvent)
+		err := c.Send(t.Context(), b)
+		if got := strings.Join(b.Warnings(), " "); err != nil || (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %v, warnings %q, want %q", body, err, got, want)
+		}
+	}
+}
+
 func results(err error) []error {
 	if p, ok := err.(*deliver.PartialError); ok { //nolint:errorlint // as the engine does
 		return p.Results
