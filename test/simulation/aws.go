@@ -156,6 +156,10 @@ func (c secretsClient) GetSecretValue(ctx context.Context, in *secretsmanager.Ge
 		if c.inject(secretFails, inv, op, n) {
 			return fakeaws.Error("InternalServiceError")
 		}
+		if c.inject(secretHangs, inv, op, n) {
+			<-ctx.Done()
+			return ctx.Err()
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		out = &secretsmanager.GetSecretValueOutput{SecretString: aws.String(c.secrets[*in.SecretId])}

@@ -86,7 +86,7 @@ func (p *process) checkWait(inv *invocation, receipt string, seconds int) {
 	if !own {
 		a = inv.last
 	}
-	strict := own && a == inv.last && a.token != ""
+	strict := own && a == inv.last && a.class != unsure
 	waits := slices.Clone(inv.waits)
 	p.mu.Unlock()
 	schedule := []int{1, 7, 45, 300}
@@ -126,33 +126,46 @@ func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessag
 	arrived := inv.acked[e] > 0
 	p.mu.Unlock()
 	switch {
-	case arrived: // for checkBatch to judge
+	case arrived: // checkBatch reports it
 	case e.sort == malformed:
 		if !strings.Contains(reason, "invalid event") {
 			p.broken("a dead letter says why", "%s: malformed %s has the reason %q", inv, e, reason)
 		}
-	case !slices.ContainsFunc(own, func(a answer) bool { return explains(reason, a) }) && !explains(reason, last) && !strings.Contains(reason, "time for this batch"):
+	case strings.Contains(reason, "time for this batch"), strings.Contains(reason, "another request of the batch failed"):
+	case !slices.ContainsFunc(append(own, last), func(a answer) bool { return explains(reason, a) }):
 		p.broken("a dead letter says why", "%s: %s has the reason %q, and the SIEM last said %+v, of the event %+v", inv, e, reason, last, own)
+	case len(own) == 1:
+		p.checkFinal(inv, e, own[0], inv.batch[i].receives >= maxAttempts)
 	}
 }
 
-// explains tells whether a reason is about an answer: its status, and words that only this invocation has heard. Where a
-// batch is taken apart, the reason of an event that is given back may be the refusal of its neighbours.
+// checkFinal checks that a response may decide that an event becomes a dead letter.
+func (p *process) checkFinal(inv *invocation, e *event, a answer, exhausted bool) {
+	rejects := a.own && !a.network && a.class != growing && a.class != longest
+	switch {
+	case !exhausted && !rejects:
+		p.broken("only the SIEM's own refusal rejects an event", "%s: %s is a dead letter after %+v", inv, e, a)
+	case exhausted && e.sort == good && a.blocked && a.events > 1:
+		p.broken("one event does not fail its neighbours", "%s: %s is a dead letter after %+v", inv, e, a)
+	case exhausted && e.sort == good && a.own && a.status == 400 && a.events > 1:
+		p.broken("no event gets the refusal of another", "%s: %s is a dead letter after %+v", inv, e, a)
+	}
+}
+
+// explains reports whether a reason is about a response: it contains the status and, if the response is in the SIEM's own error
+// format, words that only responses to this invocation have.
 func explains(reason string, a answer) bool {
 	switch {
 	case a.network:
 		return reason != "" && !strings.Contains(reason, "status ")
-	case a.status/100 == 2: // a verdict about one record, in the body of a success
+	case a.status/100 == 2: // the result of one record, in the body of a success
 		return reason != ""
 	case !strings.Contains(reason, fmt.Sprint(a.status)):
 		return false
-	case strings.Contains(reason, "refused alike"): // in the words that one of them met with
+	case a.token == "" || !a.own:
 		return true
 	}
-	if a.token == "" {
-		return true // its body had no words of ours
-	}
-	invocation := a.token[:strings.LastIndexByte(a.token, '-')+1] // a token ends in the number of the request
+	invocation := a.token[:strings.LastIndexByte(a.token, '-')+1] // a token ends with the number of the request
 	return strings.Contains(reason, invocation)
 }
 

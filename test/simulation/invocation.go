@@ -43,13 +43,16 @@ type received struct {
 	event       *event
 }
 
-// answer is what a SIEM has said last, or that it has not.
+// answer is the last response of a SIEM, or that there was none.
 type answer struct {
 	status  int
-	token   string // in its body
+	token   string // in its body, if own
 	class   class
-	retry   int // Retry-After, seconds
-	network bool
+	retry   int  // Retry-After, seconds
+	own     bool // in the SIEM's own error format
+	blocked bool // an intermediary's refusal of a request with a blocked event
+	events  int  // in the request
+	network bool // no response
 }
 
 func (i *invocation) String() string { return fmt.Sprintf("%s.%d", i.process.name, i.number) }
@@ -154,23 +157,20 @@ func (i *invocation) lastSaid(e *event) (answer, bool) {
 	return said[len(said)-1], true
 }
 
-// decisive are the answers that may be an event's last: the last one; any where the batch has the event more than once, as a
-// replay whose answer was lost makes it; and where nothing was said of it, any that is about no event. The world is locked.
+// decisive returns the responses that may be the last for an event: the last one about it; all about it if the batch contains
+// the event more than once, because the response of a replay was lost; and those to requests whose events are unknown, because
+// they were not read. The world is locked.
 func (i *invocation) decisive(e *event) []answer {
-	said := i.said[e]
-	if len(said) == 0 {
-		return i.unnamed
-	}
-	copies := 0
+	said, copies := i.said[e], 0
 	for _, r := range i.batch {
 		if r.event == e {
 			copies++
 		}
 	}
-	if copies > 1 {
-		return said
+	if copies <= 1 && len(said) > 0 {
+		said = said[len(said)-1:]
 	}
-	return said[len(said)-1:]
+	return slices.Concat(said, i.unnamed)
 }
 
 // running tells whether the invocation is still under way.

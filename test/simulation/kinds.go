@@ -22,7 +22,8 @@ const (
 	frozen    Kind = "connections die while the function is frozen"
 	clockStep Kind = "the wall clock steps" // seconds, less 3600
 
-	secretFails Kind = "Secrets Manager cannot be reached"
+	secretFails Kind = "Secrets Manager fails"
+	secretHangs Kind = "Secrets Manager does not respond"
 
 	s3Fails    Kind = "S3 fails"
 	s3Lost     Kind = "S3 takes effect and its answer is lost"
@@ -36,10 +37,14 @@ const (
 	resetDuring  Kind = "the connection is reset in the midst of the request"
 	closedBefore Kind = "the connection is closed after the request is read, nothing was accepted"
 	vanished     Kind = "the peer vanishes without a word"
-	slow         Kind = "the SIEM is slow"                // seconds
-	status       Kind = "the SIEM answers with a status"  // index into statuses
-	vendor       Kind = "the SIEM has a fault of its own" // index into the SIEM's
-	garbage      Kind = "the SIEM answers 200 and garbage, nothing was accepted"
+	slow         Kind = "the SIEM is slow"                                             // seconds
+	status       Kind = "the SIEM answers with a status"                               // index into statuses
+	vendor       Kind = "the SIEM has a fault of its own"                              // index into the SIEM's
+	early        Kind = "the SIEM responds before it has read the request, and closes" // index into statuses
+	earlySuccess Kind = "a success arrives before the request is sent"
+	foreignOK    Kind = "a success that is not the SIEM's" // index into siem.ForeignSuccesses
+	foreignNo    Kind = "a refusal that is not the SIEM's" // index into siem.ForeignRefusals
+	compressed   Kind = "the SIEM compresses its response"
 
 	acceptedReset  Kind = "the SIEM accepts, and the connection is reset before the answer"
 	acceptedHang   Kind = "the SIEM accepts and never answers"
@@ -58,55 +63,14 @@ var kinds = [...]struct {
 	{kind: visibilityFails}, {kind: visibilityEntry}, {kind: sendFails}, {kind: sendLost}, {kind: sendEntry},
 	{kind: awsSlow, measure: [2]int{1, 20}},
 	{kind: crash, measure: [2]int{2, 30}}, {kind: crash, measure: [2]int{2, 30}}, {kind: crash, measure: [2]int{2, 10}},
-	{kind: frozen}, {kind: clockStep, measure: [2]int{0, 7200}}, {kind: secretFails},
+	{kind: frozen}, {kind: clockStep, measure: [2]int{0, 7200}}, {kind: secretFails}, {kind: secretHangs},
 	{kind: s3Fails}, {kind: s3Lost}, {kind: s3Conflict}, {kind: s3Breaks},
 	{kind: refused}, {kind: unreachable}, {kind: noName}, {kind: resetBefore}, {kind: resetDuring}, {kind: closedBefore}, {kind: vanished},
 	{kind: slow, measure: [2]int{1, 25}},
 	{kind: status, measure: [2]int{0, len(statuses) - 1}}, {kind: status, measure: [2]int{0, len(statuses) - 1}},
 	{kind: status, measure: [2]int{0, len(statuses) - 1}}, {kind: status, measure: [2]int{0, len(statuses) - 1}},
-	{kind: vendor, measure: [2]int{0, 9}}, {kind: vendor, measure: [2]int{0, 9}}, {kind: garbage},
+	{kind: vendor, measure: [2]int{0, 9}}, {kind: vendor, measure: [2]int{0, 9}},
+	{kind: early, measure: [2]int{0, len(statuses) - 1}}, {kind: early, measure: [2]int{0, len(statuses) - 1}}, {kind: earlySuccess},
+	{kind: foreignOK, measure: [2]int{0, 6}}, {kind: foreignNo, measure: [2]int{0, 6}}, {kind: foreignNo, measure: [2]int{0, 6}},
 	{kind: acceptedReset}, {kind: acceptedHang}, {kind: acceptedCut}, {kind: acceptedDenied}, {kind: lie, rare: true},
-}
-
-// wait classes of an answer: what the contract makes of it, when events are retried because of it.
-type class uint8
-
-const (
-	unsure   class = iota // the vendor's own words decide
-	growing               // back-off by the schedule
-	longest               // the set-up is at fault: the longest back-off at once
-	contents              // the events are at fault, or when all are refused, the set-up
-)
-
-// statuses are the answers of the kind of that name.
-var statuses = [...]struct {
-	code       int
-	retryAfter string // seconds
-	body       string // %s is a token that the dead letter's reason must hold
-	class      class
-}{
-	{429, "", `{"error":"slow down %s"}`, growing},
-	{429, "20", `{"error":"slow down %s"}`, growing},
-	{429, "100000", `slow down %s`, growing},
-	{503, "", `<html>unavailable %s</html>`, growing},
-	{503, "400", `unavailable %s`, growing},
-	{500, "", `oops %s`, growing},
-	{502, "", `<html>bad gateway %s</html>`, growing},
-	{504, "", `gateway time-out %s`, growing},
-	{408, "", `request time-out %s`, growing},
-	{401, "", `who are you %s`, longest},
-	{403, "", `not you %s`, longest},
-	{404, "", `not here %s`, longest},
-	{302, "", `elsewhere %s`, longest},
-	{413, "", `too large %s`, unsure},
-	{400, "", `bad request %s`, contents},
-	{418, "", `teapot %s`, growing},
-}
-
-// vendorFaults are codes of the simulators' Product faults.
-var vendorFaults = map[string][]string{
-	"splunk":   {"9", "24", "25", "18", "26", "7", "1"},
-	"sentinel": {"OperationFailed", "InvalidToken", "InvalidStream", "AADSTS7000222"},
-	"elastic":  {"item 429", "item 503", "item 403", "item 404", "pretty", "cut", "data-stream", "failure-store"},
-	"sumo":     {"408", "header.invalid"},
 }

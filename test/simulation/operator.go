@@ -89,6 +89,9 @@ func urlEvent(method, body string) []byte {
 // wait that a SIEM may ask for and the visibility time-out, and the same once more for the dead letters put back.
 const patience = 4 * time.Hour
 
+// leaseWait is the wait for the lease of a replay that died, whose clock may have been an hour ahead.
+const leaseWait = 20 * time.Minute
+
 // settle waits until the faults are over and everything has come to rest, puts the dead letters back, and waits again.
 func (w *world) settle(ctx context.Context) {
 	wait(ctx, w.plan.end()-w.since()+time.Second)
@@ -99,7 +102,7 @@ func (w *world) settle(ctx context.Context) {
 		l.siem.heal()
 		l.mu.Lock()
 		for _, e := range l.events {
-			if e.sort == poisonous {
+			if e.sort == poisonous || e.sort == blocked {
 				e.sort = good
 			}
 		}
@@ -119,7 +122,11 @@ func (w *world) settle(ctx context.Context) {
 		if ok && a.Replayed == 0 && a.Remaining == 0 || ok && n >= 3 {
 			return
 		}
-		wait(ctx, time.Minute)
+		if ok {
+			wait(ctx, time.Minute)
+		} else {
+			wait(ctx, leaseWait)
+		}
 	}
 }
 

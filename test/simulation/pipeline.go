@@ -104,6 +104,7 @@ type sort uint8
 const (
 	good      sort = iota
 	poisonous      // the SIEM refuses it
+	blocked        // an intermediary refuses requests that contain it
 	malformed      // it is no event
 )
 
@@ -155,6 +156,8 @@ func (l *pipeline) makeEvents(i uint64) {
 			e.body = l.misshapen(n, e.uid)
 		case l.rng.chance(l.plan.Poison, "poison", l.name, n):
 			e.sort = poisonous
+		case l.rng.chance(l.plan.Blocked, "blocked", l.name, n) && l.name != "qradar":
+			e.sort = blocked
 		case n%7 == 3: // as an editor would leave it
 			var spaced bytes.Buffer
 			if json.Indent(&spaced, []byte(body), "", "  ") == nil {

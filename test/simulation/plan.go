@@ -20,6 +20,7 @@ type Plan struct {
 	Slots      int // invocations of one function at a time
 	Gzip       bool
 	Poison     float64 // of events that the SIEM refuses until the faults end
+	Blocked    float64 // of events, whose requests an intermediary refuses until the faults end
 	Malformed  float64 // of messages that are no event
 	Faults     []Fault
 	Rotations  []Rotation
@@ -65,7 +66,10 @@ func NewPlan(seed uint64) Plan {
 	p.Slots = 1 + r.IntN(3)
 	p.Gzip = r.IntN(4) == 0
 	if r.IntN(2) == 0 {
-		p.Poison = []float64{0.01, 0.05, 0.3}[r.IntN(3)]
+		p.Poison = []float64{0.01, 0.05, 0.3, 0.9, 0.98}[r.IntN(5)]
+	}
+	if r.IntN(4) == 0 {
+		p.Blocked = []float64{0.01, 0.05, 0.3}[r.IntN(3)]
 	}
 	if r.IntN(2) == 0 {
 		p.Malformed = 0.03
@@ -168,6 +172,9 @@ func (p Plan) String() string {
 	if p.Poison != whole.Poison {
 		parts = append(parts, "poison=0")
 	}
+	if p.Blocked != whole.Blocked {
+		parts = append(parts, "blocked=0")
+	}
 	if p.Malformed != whole.Malformed {
 		parts = append(parts, "malformed=0")
 	}
@@ -223,6 +230,8 @@ func (p *Plan) keep(key, value string) (err error) {
 		p.Replays = nil
 	case "poison":
 		p.Poison = 0
+	case "blocked":
+		p.Blocked = 0
 	case "malformed":
 		p.Malformed = 0
 	case "burst":

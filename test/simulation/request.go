@@ -9,13 +9,14 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// request is one request on its way.
+// request is a request that a simulated SIEM receives.
 type request struct {
 	*web
 	w      http.ResponseWriter
@@ -24,10 +25,10 @@ type request struct {
 	p      *process
 	inv    *invocation
 	n      int
-	body   []byte // as it came
+	body   []byte // on the wire
 	text   []byte // decoded
 	events []*event
-	token  string
+	token  string // a text that only the response to this request contains
 }
 
 func (s *web) serve(w http.ResponseWriter, r *http.Request) {
@@ -50,22 +51,27 @@ func (s *web) serve(w http.ResponseWriter, r *http.Request) {
 		x.pass(time.Duration(f.N)*time.Second, time.Duration(f.N+1)*time.Second, "slow")
 	}
 	_ = x.p.step("while the SIEM has the request")
-	if x.instead() {
+	if x.replaced() {
 		return
 	}
-	x.judge() //nolint:contextcheck // the request carries its context
+	x.respond() //nolint:contextcheck // the request carries its context
 }
 
 // inject reports whether a fault applies to the request, and logs it.
 func (x *request) inject(kind Kind) bool {
-	struck := x.injects(kind, x.name, x.p.name, x.inv.number, x.n)
-	if struck {
-		x.tell("%s: %s", x.inv, kind)
-	}
-	return struck
+	_, ok := x.injected(kind)
+	return ok
 }
 
-// pass takes a time of its own.
+func (x *request) injected(kind Kind) (Fault, bool) {
+	f, ok := x.fault(kind, x.name, x.p.name, x.inv.number, x.n)
+	if ok {
+		x.tell("%s: %s (%d)", x.inv, kind, f.N)
+	}
+	return f, ok
+}
+
+// pass takes a time that no other request takes.
 func (x *request) pass(least, most time.Duration, what string) {
 	timer := time.NewTimer(x.rng.between(least, most, what, x.p.name, x.inv.number, x.n))
 	defer timer.Stop()
@@ -78,39 +84,102 @@ func (x *request) abort() {
 
 func (x *request) network() { x.inv.answer(x.events, answer{network: true}) }
 
-// read takes the request in. It is false when there was none to its end.
+// read reads the request. It returns false if there is no complete request to respond to.
 func (x *request) read() bool {
-	if x.inject(resetBefore) {
-		x.network()
-		x.conn.markFaulty()
-		x.conn.reset()
-		x.abort()
-	}
-	if x.inject(resetDuring) {
+	switch {
+	case x.inject(resetBefore):
+		x.reset()
+	case x.inject(resetDuring):
 		_, _ = io.CopyN(io.Discard, x.r.Body, max(1, x.r.ContentLength/2))
-		x.network()
-		x.conn.markFaulty()
-		x.conn.reset()
-		x.abort()
+		x.pass(time.Microsecond, time.Millisecond, "reset") // the client fills the buffers again
+		x.reset()
+	case x.early():
+		return false
 	}
 	body, err := io.ReadAll(x.r.Body)
 	if err != nil {
 		return false
 	}
-	x.body, x.text = body, body
-	if x.r.Header.Get("Content-Encoding") == "gzip" {
-		if z, err := gzip.NewReader(bytes.NewReader(body)); err == nil {
-			x.text, _ = io.ReadAll(z)
-		}
-	}
+	x.body, x.text = body, x.decode(body)
 	x.events = x.find(string(x.text))
-	x.network() // until there is an answer
+	x.network() // until there is a response
 	x.tell("%s sends %d events to %s in request %d", x.inv, len(x.events), x.name, x.n)
 	return true
 }
 
-// instead applies the faults that keep the simulator from seeing the request.
-func (x *request) instead() bool {
+func (x *request) reset() {
+	x.network()
+	x.conn.markFaulty()
+	x.conn.reset()
+	x.abort()
+}
+
+// decode returns a body without its compression.
+func (x *request) decode(body []byte) []byte {
+	if x.r.Header.Get("Content-Encoding") != "gzip" {
+		return body
+	}
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return body
+	}
+	text, _ := io.ReadAll(z) // the simulator checks it
+	return text
+}
+
+// early sends a response before the request is read, and reports whether it did. The connection writes it, because net/http
+// would read the request first.
+func (x *request) early() bool {
+	const unsent = 2*sendBuffer + 4<<10 // of a request of this size, some is still with the client
+	var a answer
+	response, success := "", false
+	if f, ok := x.injected(early); ok {
+		s := statuses[f.N]
+		a = answer{status: s.code, token: x.token, class: s.class, own: true}
+		_, _ = fmt.Sscan(s.retryAfter, &a.retry)
+		header := "Connection: close\r\n"
+		if s.retryAfter != "" {
+			header += "Retry-After: " + s.retryAfter + "\r\n"
+		}
+		response = raw(s.code, header, ownBody(x.name, x.r.URL.Path, s.code, x.token))
+	} else if reply, ok := successes[x.name]; ok && x.r.ContentLength > unsent && x.inject(earlySuccess) {
+		a, success = answer{status: reply.Status, class: growing}, true
+		response = raw(reply.Status, "", reply.Body)
+	} else {
+		return false
+	}
+	c, buffered, err := http.NewResponseController(x.w).Hijack()
+	if err != nil {
+		panic(err) // the server is HTTP/1.1
+	}
+	prefix, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	prefix = append(bytes.Clone(prefix), x.conn.unread()...)
+	x.events = x.find(string(x.decode(prefix)))
+	x.conn.markFaulty()
+	if int64(len(prefix)) < x.r.ContentLength || strings.Contains(x.r.URL.Path, "oauth2") {
+		a.class = unsure
+		x.inv.answer(nil, a)
+	}
+	x.inv.answer(x.events, a)
+	x.tell("%s: %s responds %d early, %d of %d bytes have arrived", x.inv, x.name, a.status, len(prefix), x.r.ContentLength)
+	_, _ = io.WriteString(c, response)
+	if success {
+		x.pass(40*time.Second, 50*time.Second, "stays")
+	}
+	x.conn.resetBehind()
+	return true
+}
+
+// raw returns a response as it is on the wire.
+func raw(status int, header, body string) string {
+	if status != http.StatusNoContent {
+		header += fmt.Sprintf("Content-Length: %d\r\n", len(body))
+	}
+	return fmt.Sprintf("HTTP/1.1 %d %s\r\n%s\r\n%s", status, http.StatusText(status), header, body)
+}
+
+// replaced applies the faults for which the simulator does not process the request, and reports whether one did.
+func (x *request) replaced() bool {
 	switch {
 	case x.inject(closedBefore):
 		x.network()
@@ -122,79 +191,118 @@ func (x *request) instead() bool {
 		x.conn.vanish()
 		x.pass(40*time.Second, 50*time.Second, "vanished")
 		x.abort()
-	case (x.name == "splunk" || x.name == "elastic") && x.inject(garbage):
-		x.inv.answer(x.events, answer{status: http.StatusOK, token: x.token, class: growing})
-		fmt.Fprintf(x.w, "<html>welcome %s</html>", x.token)
+	}
+	if x.conn.gone() { // nobody waits for the response
+		return false
+	}
+	if f, ok := x.injected(status); ok {
+		s := statuses[f.N]
+		x.send(s.code, s.retryAfter, "application/json", ownBody(x.name, x.r.URL.Path, s.code, x.token), answer{class: s.class, own: true})
 		return true
 	}
-	if x.conn.gone() { // who is slow answers nobody
+	return x.foreign()
+}
+
+// foreign applies the faults of intermediaries.
+func (x *request) foreign() bool {
+	if f, ok := x.injected(foreignOK); ok {
+		all := siem.ForeignSuccesses()
+		if r := all[f.N%len(all)]; !siem.Succeeds(x.name, r.Status, []byte(r.Body), len(x.events)) {
+			x.send(r.Status, "", r.Header["Content-Type"], r.Body, answer{class: growing})
+			return true
+		}
+	}
+	all := siem.ForeignRefusals()
+	if f, ok := x.injected(foreignNo); ok {
+		r := all[f.N%len(all)]
+		x.send(r.Status, "", r.Header["Content-Type"], r.Body, answer{class: foreignClass(r.Status)})
+		return true
+	}
+	blocked := slices.ContainsFunc(x.events, func(e *event) bool { return e.sort == blocked })
+	if !blocked {
 		return false
 	}
-	f, ok := x.fault(status, x.name, x.p.name, x.inv.number, x.n)
-	if !ok {
-		return false
+	x.count("fault: an intermediary refuses a request for one of its events", 1)
+	n := x.rng.below(len(all)+1, "blocked", x.name)
+	if n == len(all) {
+		x.reset()
 	}
-	s := statuses[f.N]
-	x.tell("%s: %s answers %d %s", x.inv, x.name, s.code, s.retryAfter)
-	a := answer{status: s.code, token: x.token, class: s.class}
-	if s.retryAfter != "" {
-		x.w.Header().Set("Retry-After", s.retryAfter)
-		_, _ = fmt.Sscan(s.retryAfter, &a.retry)
+	r := all[n]
+	x.send(r.Status, "", r.Header["Content-Type"], r.Body, answer{class: foreignClass(r.Status), blocked: true})
+	return true
+}
+
+// send sends a response instead of the simulator's.
+func (x *request) send(code int, retryAfter, contentType, body string, a answer) {
+	x.tell("%s: %s responds %d %s", x.inv, x.name, code, retryAfter)
+	a.status, a.token, a.events = code, x.token, len(x.events)
+	if retryAfter != "" {
+		x.w.Header().Set("Retry-After", retryAfter)
+		_, _ = fmt.Sscan(retryAfter, &a.retry)
 	}
 	if strings.Contains(x.r.URL.Path, "oauth2") {
 		a.class = unsure
 	}
 	x.inv.answer(x.events, a)
-	x.w.WriteHeader(s.code)
-	body := s.body
-	if strings.Contains(body, "%s") {
-		body = fmt.Sprintf(body, x.token)
-	}
+	x.w.Header().Set("Content-Type", contentType)
+	x.w.WriteHeader(code)
 	_, _ = io.WriteString(x.w, body)
-	return true
 }
 
-// judge has the simulator judge the request, and sees to it that its answer arrives, or does not.
-func (x *request) judge() {
-	rec, accepted := x.ask()
+// respond has the simulator process the request, and sends its response unless a fault applies.
+func (x *request) respond() {
+	rec, accepted, a := x.ask()
 	success := rec.Code/100 == 2
 	lied := success && len(accepted) > 0 && x.inject(lie)
 	for _, e := range accepted {
 		x.inv.keep(e, !lied)
 	}
-	_ = x.p.step("when the SIEM has judged the request")
+	_ = x.p.step("when the SIEM has processed the request")
 	after := x.after(rec, len(accepted) > 0)
 	if after == "" {
 		x.pass(time.Millisecond, 30*time.Millisecond, "answers")
 	}
-	x.settle(rec, accepted, after)
-	if after == "" {
-		if x.conn.gone() {
-			x.network()
-			return
-		}
-		x.inv.answer(x.events, x.answered(rec))
-		if rec.Code >= http.StatusBadRequest {
-			x.tell("%s: %s answers %d", x.inv, x.name, rec.Code)
-		}
-		write(x.w, rec)
+	x.record(rec, accepted, after)
+	if after != "" {
+		x.lose(rec, after)
 		return
 	}
-	x.suffer(rec, after)
+	if x.conn.gone() {
+		x.network()
+		return
+	}
+	x.inv.answer(x.events, a)
+	if rec.Code >= http.StatusBadRequest {
+		x.tell("%s: %s responds %d", x.inv, x.name, rec.Code)
+	}
+	if x.inject(compressed) {
+		compress(rec)
+	}
+	write(x.w, rec)
 }
 
-func (x *request) answered(rec *httptest.ResponseRecorder) answer {
-	return answer{status: rec.Code, class: unsure}
+// compress replaces a response by its gzip form.
+func compress(rec *httptest.ResponseRecorder) {
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	_, _ = z.Write(rec.Body.Bytes())
+	_ = z.Close()
+	if rec.Code != http.StatusNoContent {
+		rec.Body = &out
+		rec.Header().Set("Content-Encoding", "gzip")
+	}
 }
 
 // ask has the simulator judge the request, with a fault of the vendor's own where one strikes. The events it has accepted
 // are returned, checked.
-func (x *request) ask() (*httptest.ResponseRecorder, []*event) {
+func (x *request) ask() (*httptest.ResponseRecorder, []*event, answer) {
 	x.judging.Lock()
 	defer x.judging.Unlock()
+	a := answer{own: true, events: len(x.events)}
 	if codes := vendorFaults[x.name]; len(codes) > 0 {
 		if f, ok := x.fault(vendor, x.name, x.p.name, x.inv.number, x.n); ok {
-			code := codes[f.N%len(codes)]
+			code := codes[f.N%len(codes)].code
+			a.class = codes[f.N%len(codes)].class
 			x.tell("%s: %s has its fault %q", x.inv, x.name, code)
 			x.count("fault: "+string(vendor)+": "+x.name+" "+code, 1)
 			x.Inject(siem.Fault{Kind: siem.Product, Name: "once", Code: code, Times: 1})
@@ -212,7 +320,8 @@ func (x *request) ask() (*httptest.ResponseRecorder, []*event) {
 			accepted = append(accepted, e)
 		}
 	}
-	return rec, accepted
+	a.status = rec.Code
+	return rec, accepted, a
 }
 
 // after is the fault that strikes when the SIEM has judged the request; "" is none.
@@ -221,9 +330,6 @@ func (x *request) after(rec *httptest.ResponseRecorder, some bool) Kind {
 		return ""
 	}
 	for _, kind := range []Kind{acceptedReset, acceptedHang, acceptedCut, acceptedDenied} {
-		if kind == acceptedCut && x.name != "splunk" && x.name != "elastic" {
-			continue // to the others a cut answer with a good status is as good as a whole one
-		}
 		if x.inject(kind) {
 			return kind
 		}
@@ -231,8 +337,8 @@ func (x *request) after(rec *httptest.ResponseRecorder, some bool) Kind {
 	return ""
 }
 
-// settle notes what has been accepted, and whether the function will know.
-func (x *request) settle(rec *httptest.ResponseRecorder, accepted []*event, after Kind) {
+// record notes what has been accepted, and whether the function will know.
+func (x *request) record(rec *httptest.ResponseRecorder, accepted []*event, after Kind) {
 	standing, cause := known, ""
 	switch {
 	case after != "":
@@ -308,7 +414,7 @@ func actionIDs(body []byte) []string {
 }
 
 // suffer keeps the answer of a request that was accepted from arriving.
-func (x *request) suffer(rec *httptest.ResponseRecorder, kind Kind) {
+func (x *request) lose(rec *httptest.ResponseRecorder, kind Kind) {
 	if kind != acceptedDenied { // whose connection lives on
 		x.conn.markFaulty()
 	}
@@ -322,16 +428,27 @@ func (x *request) suffer(rec *httptest.ResponseRecorder, kind Kind) {
 		x.pass(40*time.Second, 50*time.Second, "hang")
 		x.abort()
 	case acceptedCut:
-		x.inv.answer(x.events, answer{status: rec.Code, class: unsure})
-		x.w.Header().Set("Content-Length", fmt.Sprint(rec.Body.Len()))
-		x.w.WriteHeader(rec.Code)
-		_, _ = x.w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
-		x.abort()
+		x.cut(rec)
 	default:
-		x.inv.answer(x.events, answer{status: http.StatusServiceUnavailable, token: x.token, class: growing})
-		x.w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintf(x.w, "busy %s", x.token)
+		x.send(http.StatusServiceUnavailable, "", "application/json", ownBody(x.name, x.r.URL.Path, 503, x.token), answer{class: growing, own: true})
 	}
+}
+
+// cut sends half of a response, whose Content-Length announces all of it.
+func (x *request) cut(rec *httptest.ResponseRecorder) {
+	code, body := rec.Code, rec.Body.Bytes()
+	if code == http.StatusNoContent {
+		code = http.StatusOK // a 204 has no body
+	}
+	if len(body) < 2 {
+		body = []byte("{}\n")
+	}
+	x.inv.answer(x.events, answer{status: code, class: growing})
+	x.w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+	x.w.WriteHeader(code)
+	_, _ = x.w.Write(body[:len(body)/2])
+	_ = http.NewResponseController(x.w).Flush()
+	x.abort()
 }
 
 func write(w http.ResponseWriter, rec *httptest.ResponseRecorder) {

@@ -77,6 +77,9 @@ func candidates(p Plan) []Plan {
 	if p.Poison > 0 {
 		add(func(s *Plan) { s.Poison = 0 })
 	}
+	if p.Blocked > 0 {
+		add(func(s *Plan) { s.Blocked = 0 })
+	}
 	if p.Malformed > 0 {
 		add(func(s *Plan) { s.Malformed = 0 })
 	}

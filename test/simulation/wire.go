@@ -1,6 +1,7 @@
 package simulation
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net"
@@ -10,7 +11,7 @@ import (
 	"time"
 )
 
-// conn is one end of a connection in memory. Every wait in it is one that the simulated clock can pass over.
+// conn is one end of a connection in memory. The simulated clock can advance while it waits.
 type conn struct {
 	*link
 	in, out     *stream
@@ -20,11 +21,11 @@ type conn struct {
 	client      bool
 }
 
-// link is what both ends share.
+// link is the state that both ends share.
 type link struct {
 	mu      sync.Mutex
 	process *process // of the client
-	faulty  bool     // a fault has struck it
+	faulty  bool     // a fault has hit it
 }
 
 // stream is one direction.
@@ -32,9 +33,10 @@ type stream struct {
 	buf     []byte
 	ended   bool          // the writer has closed
 	err     error         // reset
-	held    bool          // the reader is frozen: what arrives is not seen
-	lost    bool          // what is written goes nowhere
-	changed chan struct{} // closed and made anew with every change
+	drains  bool          // what arrived before the reset can still be read
+	held    bool          // the reader is frozen and does not see what arrives
+	lost    bool          // what is written is lost
+	changed chan struct{} // closed and replaced by every change
 }
 
 type address string
@@ -42,7 +44,7 @@ type address string
 func (address) Network() string  { return "tcp" }
 func (a address) String() string { return string(a) }
 
-// newConn makes both ends.
+// newConn returns both ends.
 func newConn(p *process, to string) (client, server *conn) {
 	l := &link{process: p}
 	up, down := &stream{changed: make(chan struct{})}, &stream{changed: make(chan struct{})}
@@ -56,7 +58,7 @@ func newConn(p *process, to string) (client, server *conn) {
 	return client, server
 }
 
-// change wakes whoever waits for the stream. The link is locked.
+// change wakes the goroutines that wait for the stream. The link is locked.
 func (s *stream) change() {
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -74,7 +76,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		if s := c.in; !s.held {
 			switch {
-			case s.err != nil:
+			case s.err != nil && !(s.drains && len(s.buf) > 0):
 				err := s.err
 				c.mu.Unlock()
 				return 0, opError("read", err)
@@ -99,21 +101,18 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 }
 
-// sendBuffer is what a kernel takes of a connection whose other end takes nothing.
-const sendBuffer = 64 << 10
+// sendBuffer is the size of the buffers between the ends: a write beyond it blocks until the other end reads.
+const sendBuffer = 8 << 10
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	for {
+	for written := 0; ; {
 		c.mu.Lock()
-		done, err := c.tryWrite(p)
+		n, err := c.tryWrite(p[written:])
 		changed, late := c.out.changed, c.write.wait()
 		c.mu.Unlock()
-		switch {
-		case err != nil:
-			return 0, err
-		case done:
-			return len(p), nil
+		if written += n; err != nil || written == len(p) {
+			return written, err
 		}
 		select {
 		case <-changed:
@@ -122,30 +121,32 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 }
 
-// tryWrite writes, unless the peer's kernel has no room. The link is locked.
-func (c *conn) tryWrite(p []byte) (bool, error) {
+// tryWrite writes as much as the buffers hold. The link is locked.
+func (c *conn) tryWrite(p []byte) (int, error) {
 	s := c.out
+	room := max(0, sendBuffer-len(s.buf))
 	switch {
 	case c.write.passed():
-		return false, opError("write", os.ErrDeadlineExceeded)
+		return 0, opError("write", os.ErrDeadlineExceeded)
 	case s.ended:
-		return false, opError("write", net.ErrClosed)
+		return 0, opError("write", net.ErrClosed)
 	case s.err == net.ErrClosed && c.in.err == nil: //nolint:errorlint // set by the peer's Close
-		c.in.err = syscall.ECONNRESET // the write succeeds, and brings the news back
+		c.in.err = syscall.ECONNRESET // the write succeeds, and the peer responds with a reset
+		room = len(p)
 	case s.err != nil:
-		return false, opError("write", syscall.EPIPE)
-	case s.lost && len(s.buf)+len(p) > sendBuffer:
-		return false, nil
+		return 0, opError("write", syscall.EPIPE)
+	case room == 0 && len(p) > 0:
+		return 0, nil
 	default:
-		s.buf = append(s.buf, p...)
+		s.buf = append(s.buf, p[:min(room, len(p))]...)
 		s.change()
 	}
 	c.in.held = false // the process runs, and so does its kernel
 	c.in.change()
-	return true, nil
+	return min(room, len(p)), nil
 }
 
-// Close implements net.Conn: what was written is still read by the peer.
+// Close implements net.Conn. The peer can still read what was written.
 func (c *conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,7 +162,7 @@ func (c *conn) Close() error {
 	return nil
 }
 
-// CloseWrite tells the peer that nothing more comes.
+// CloseWrite ends the stream to the peer.
 func (c *conn) CloseWrite() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -179,14 +180,30 @@ func (c *conn) reset() {
 	}
 }
 
-// vanish lets nothing through any more, and tells nobody.
+// resetBehind ends the connection for both ends, as a server does that closes with unread data: the peer can still read what
+// was sent before.
+func (c *conn) resetBehind() {
+	c.mu.Lock()
+	c.out.drains = true
+	c.mu.Unlock()
+	c.reset()
+}
+
+// unread returns the data that has arrived and was not read.
+func (c *conn) unread() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return bytes.Clone(c.in.buf)
+}
+
+// vanish drops everything from now on, without an error at either end.
 func (c *conn) vanish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.faulty, c.in.lost, c.out.lost = true, true, true
 }
 
-// drop ends the connection from the other side in one of three ways: by a close, a reset, or without a word.
+// drop ends the connection from the other side: with a close, a reset, or without a packet.
 func (c *conn) drop(way int) {
 	c.markFaulty()
 	switch way {
@@ -220,21 +237,21 @@ func (c *conn) hold(held bool) {
 	c.in.change()
 }
 
-// gone tells whether the other end has hung up.
+// gone reports whether the other end has closed.
 func (c *conn) gone() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.in.ended || c.in.err != nil
 }
 
-// Unacknowledged is what the peer has not read: this model's kernel has no memory of its own.
+// Unacknowledged returns the number of bytes that the peer has not read. In this model, the peer's kernel has no buffer.
 func (c *conn) Unacknowledged() (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.out.buf), nil
 }
 
-// Pending tells whether there is something to read.
+// Pending reports whether there is something to read.
 func (c *conn) Pending() (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -266,7 +283,7 @@ func (c *conn) SetReadDeadline(t time.Time) error { c.read.set(t); return nil }
 // SetWriteDeadline implements net.Conn.
 func (c *conn) SetWriteDeadline(t time.Time) error { c.write.set(t); return nil }
 
-// deadline is a channel that is closed at a time that can be set again.
+// deadline is a channel that is closed at a time, which can be changed.
 type deadline struct {
 	mu    sync.Mutex
 	timer *time.Timer
@@ -284,7 +301,7 @@ func (d *deadline) set(t time.Time) {
 	}
 	old := d.late
 	d.late = make(chan struct{})
-	if isClosed(old) { // waiters have gone
+	if isClosed(old) { // nobody waits
 		old = nil
 	}
 	if !t.IsZero() {
@@ -296,11 +313,11 @@ func (d *deadline) set(t time.Time) {
 		}
 	}
 	if old != nil {
-		close(old) // who waits looks again
+		close(old) // waiters check again
 	}
 }
 
-// end closes the channel of a deadline that has passed, unless it has been set anew.
+// end closes the channel of a deadline that has passed, unless the deadline was changed.
 func (d *deadline) end(late chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -315,7 +332,7 @@ func (d *deadline) wait() <-chan struct{} {
 	return d.late
 }
 
-// passed tells whether the deadline is over. A channel that set closed to wake its waiters is not the present one.
+// passed reports whether the deadline has passed.
 func (d *deadline) passed() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -331,7 +348,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// listener hands over connections that were made in memory.
+// listener accepts connections in memory.
 type listener struct {
 	at     address
 	conns  chan net.Conn
@@ -359,7 +376,7 @@ func (l *listener) Close() error { l.once.Do(func() { close(l.closed) }); return
 // Addr implements net.Listener.
 func (l *listener) Addr() net.Addr { return l.at }
 
-// hand gives the server its end.
+// hand passes the server its end.
 func (l *listener) hand(ctx context.Context, c net.Conn) error {
 	select {
 	case l.conns <- c:
@@ -371,7 +388,7 @@ func (l *listener) hand(ctx context.Context, c net.Conn) error {
 	}
 }
 
-// readable waits until there is something to read, and tells whether it is more than an end.
+// readable waits until there is something to read. It returns false at the end of the stream.
 func (c *conn) readable(stop <-chan struct{}) bool {
 	for {
 		c.mu.Lock()

@@ -177,6 +177,7 @@ type plan struct {
 	stream       bool // the target is a data stream, whatever its name
 	failureStore bool
 	floodStage   bool
+	totalFields  bool
 	refuse       map[int]bool // item statuses of product faults
 }
 
@@ -185,6 +186,7 @@ func (s *Simulator) plan(r *siem.Request) plan {
 	_, p.stream = s.Product("data-stream")
 	_, p.failureStore = s.Product("failure-store")
 	_, p.floodStage = s.Product("flood stage")
+	_, p.totalFields = s.Product("total fields")
 	for _, status := range []int{403, 404, 429, 503} {
 		_, p.refuse[status] = s.Product(fmt.Sprintf("item %d", status))
 	}

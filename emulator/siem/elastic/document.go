@@ -21,7 +21,7 @@ func (s *Simulator) index(a action, n int, p plan) (map[string]any, refusal) {
 	why := judgeTarget(a, stream, n, p)
 	event := withoutTimestamp(a.source)
 	if why.status == 0 {
-		why = s.judgeSource(a, event, stream)
+		why = s.judgeSource(a, event, stream, p.totalFields)
 	}
 	if why.status != 0 {
 		return item(a, why.status, "", "", why), why
@@ -108,8 +108,9 @@ func judgeTarget(a action, stream bool, n int, p plan) refusal {
 // totalFields is what Elasticsearch says of a document that would add fields to an index with the maximum number.
 const totalFields = "Limit of total fields [1000] has been exceeded while adding new fields [1]"
 
-// judgeSource returns the problem with the document. event is the document without the added "@timestamp".
-func (s *Simulator) judgeSource(a action, event []byte, stream bool) refusal {
+// judgeSource returns the problem with the document. event is the document without the added "@timestamp"; full reports whether
+// the index has the maximum number of fields.
+func (s *Simulator) judgeSource(a action, event []byte, stream, full bool) refusal {
 	broken := func(why string) refusal {
 		return refuse(400, "document_parsing_exception", "[1:1] %s in document with id '%s'", why, a.id)
 	}
@@ -128,7 +129,7 @@ func (s *Simulator) judgeSource(a action, event []byte, stream bool) refusal {
 	if timestamp == nil && stream {
 		return broken("data stream timestamp field [@timestamp] is missing")
 	}
-	if _, full := s.Product("total fields"); full {
+	if full {
 		why := broken("failed to parse")
 		why.cause = totalFields
 		return why
