@@ -9,85 +9,233 @@ import (
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/cost"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/shared/connectors"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
+type estimateOptions struct {
+	cost.Load
+
+	pollers   int     // of provisioned mode; 0 leaves it out
+	siemPrice float64 // US dollars per GB; 0 if not known
+}
+
+// estimated is the result of estimate.
+type estimated struct {
+	cost.Estimate
+
+	SIEM        []siemVolume     `json:"siem_volume"`
+	Provisioned *cost.Throughput `json:"provisioned_mode,omitempty"`
+}
+
+// siemVolume is what one SIEM receives, before compression. SIEMs bill this volume.
+type siemVolume struct {
+	Connector  string  `json:"connector"`
+	EventBytes float64 `json:"bytes_per_event"`
+	Gigabytes  float64 `json:"gb_per_month"`
+	Dollars    float64 `json:"dollars_per_month,omitempty"`
+	Saved      float64 `json:"filter_saves_gb_per_month"`
+}
+
 func (a *app) estimateCommand() *cobra.Command {
-	var l cost.Load
+	var o estimateOptions
 	c := &cobra.Command{
-		Use: "estimate", Short: "Estimate what it costs in AWS, with the assumptions", Args: cobra.NoArgs,
-		Long: `Estimate what the connectors cost in AWS: for a million events, a month for being there, and a month with so many events.
-It asks nobody: the model and its prices are in the program, and printed with the result.`,
-		Example: "  siemctl estimate --events 50e6 --bytes 1200 --connectors 2 --region eu-central-1",
-		RunE: func(*cobra.Command, []string) error {
-			l.Region = orElse(a.options.Region, orElse(a.env("AWS_REGION"), "us-east-1"))
-			return a.estimate(l)
+		Use: "estimate", Short: "Estimate the cost in AWS and the volume in the SIEM", Args: cobra.NoArgs,
+		Long: `Estimate what the connectors cost in AWS, with one event per message and with several, and how much data each SIEM
+receives. The command makes no request: the model and its prices are part of the program and printed with the result.`,
+		Example: "  siemctl estimate --events 50e6 --bytes 1200 --connectors 2 --region eu-central-1\n" +
+			"  siemctl estimate --events 1e9 --filtered 40 --siem-price 2.50",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Region = orElse(a.options.Region, orElse(a.env("AWS_REGION"), "us-east-1"))
+			if !cmd.Flags().Changed("per-message") {
+				o.PerMessage = cost.DefaultPerMessage(o.EventBytes)
+			}
+			return a.estimate(&o)
 		},
 	}
 	f := c.Flags()
-	f.Float64Var(&l.Events, "events", 1e6, "`events` a month")
-	f.Float64Var(&l.EventBytes, "bytes", 1500, "mean `size` of an event")
-	f.Float64Var(&l.SendBatch, "send-batch", 10, "`events` the platform enqueues at once, 1 to 10")
-	f.Float64Var(&l.BatchFill, "batch", 50, "`events` a function gets at once, 1 to 100: few when they come rarely")
-	f.IntVar(&l.Connectors, "connectors", 1, "how `many` SIEMs each event goes to")
-	f.Float64Var(&l.MemoryMB, "memory", 256, "`megabytes` of a function")
-	f.Float64Var(&l.Milliseconds, "milliseconds", 300, "`time` of a batch, mostly the SIEM's")
-	f.Float64Var(&l.Compression, "compression", cost.UsualCompression, "`ratio` by which gzip makes all but a request's first event smaller; 1 without it, as XSIAM by default, and QRadar")
-	f.Float64Var(&l.DeadLetters, "dead-letters", 0, "`events` of a hundred that the SIEM refuses, and that are put back once")
-	f.BoolVar(&l.Alarms, "alarms", true, "with the template's alarms")
+	f.Float64Var(&o.Events, "events", 1e6, "`events` per month")
+	f.Float64Var(&o.EventBytes, "bytes", 1500, "mean `size` of an event")
+	f.Float64Var(&o.PerMessage, "per-message", 0, "`events` in a message; default as the producers do it: up to 100 events and 256 KiB")
+	f.Float64Var(&o.SendBatch, "send-batch", 10, "`messages` that the platform sends in one request, 1 to 10")
+	f.Float64Var(&o.BatchFill, "batch", 100, "`events` in an invocation, 1 to 4000; fewer if events are rare")
+	f.IntVar(&o.Connectors, "connectors", 1, "how `many` SIEMs each event goes to")
+	f.Float64Var(&o.MemoryMB, "memory", 256, "`megabytes` of a function")
+	f.Float64Var(&o.Milliseconds, "milliseconds", 300, "`time` of a request to the SIEM")
+	f.Float64Var(&o.Compression, "compression", cost.UsualCompression, "gzip's `ratio` for all but a request's first event; 1 without gzip (XSIAM by default, and QRadar)")
+	f.Float64Var(&o.DeadLetters, "dead-letters", 0, "`percentage` of events that the SIEM rejects and that are replayed once")
+	f.Float64Var(&o.Filtered, "filtered", 0, "`percentage` of events that SIEM_MIN_SEVERITY or SIEM_CLASSES excludes")
+	f.Float64Var(&o.siemPrice, "siem-price", 0, "your SIEM's price of a GB in US `dollars`")
+	f.IntVar(&o.pollers, "pollers", 0, "also compute the throughput of provisioned mode with this `number` of pollers")
+	f.BoolVar(&o.Alarms, "alarms", true, "with the template's alarms")
 	return c
 }
 
-func (a *app) estimate(l cost.Load) error {
-	problems := l.Check()
-	if most := len(allConnectors()); l.Connectors < 1 || l.Connectors > most {
-		problems = append(problems, fmt.Sprintf("--connectors: expected 1 to %d, found %d", most, l.Connectors))
+func (o *estimateOptions) check() error {
+	problems := o.Check()
+	if most := len(connectors.Names()); o.Connectors < 1 || o.Connectors > most {
+		problems = append(problems, fmt.Sprintf("--connectors: expected 1 to %d, found %d", most, o.Connectors))
+	}
+	if o.pollers < 0 || o.pollers > 10_000 {
+		problems = append(problems, fmt.Sprintf("--pollers: expected 0 to 10000, found %d", o.pollers))
+	}
+	if !(o.siemPrice >= 0) || math.IsInf(o.siemPrice, 0) {
+		problems = append(problems, fmt.Sprintf("--siem-price: expected a number that is not negative, found %v", o.siemPrice))
 	}
 	if problems != nil {
 		return usage("%s", strings.Join(problems, "; "))
 	}
-	e := cost.Of(l)
-	if a.out.JSON {
-		return a.out.Object(e)
-	}
-	a.out.Line("%s", a.out.Paint(term.Bold, "A million events, each connector"))
-	a.showItems(e.PerMillion)
-	a.out.Line("\n%s", a.out.Paint(term.Bold, "A month, whatever comes, "+term.Count(int64(l.Connectors), "connector")))
-	a.showItems(e.Monthly)
-	a.out.Line("")
-	a.out.Table([]string{"TOTAL", "USD IN " + strings.ToUpper(l.Region)}, [][]term.Cell{
-		total(fmt.Sprintf("a million events, %s", term.Count(int64(l.Connectors), "connector")), e.MillionDollars, e.UpTo),
-		total("a month, whatever comes", e.MonthlyDollars, e.UpTo),
-		total(fmt.Sprintf("a month with %s", term.Count(int64(math.Round(l.Events)), "event")), e.TotalDollars, e.UpTo),
-	})
-	a.out.Line("\n%s", a.out.Paint(term.Bold, "Assumptions"))
-	for _, text := range e.Assumptions {
-		a.out.Line("  - %s", text)
-	}
 	return nil
 }
 
-// total is a price, as a range where the region may cost more.
-func total(what string, dollars, upTo float64) []term.Cell {
-	price := money(dollars)
-	if upTo > 1 {
-		price += " to " + money(dollars*upTo)
+func (a *app) estimate(o *estimateOptions) error {
+	if err := o.check(); err != nil {
+		return err
 	}
-	return []term.Cell{term.Text(what), {Text: price, Right: true, Style: term.Bold}}
+	e := estimated{Estimate: cost.Of(o.Load), SIEM: o.siemVolumes()}
+	if o.pollers > 0 {
+		t := o.Provisioned(o.pollers)
+		e.Provisioned = &t
+	}
+	if a.out.JSON {
+		return a.out.Object(e)
+	}
+	a.showEstimate(&e, o)
+	return nil
 }
 
-func (a *app) showItems(items []cost.Item) {
-	rows := make([][]term.Cell, 0, len(items))
-	for _, i := range items {
-		quantity := fmt.Sprintf("%.2f", i.Quantity)
-		if i.Quantity >= 100 {
-			quantity = term.Thousands(int64(math.Round(i.Quantity)))
+// siemVolumes encodes generated events with each connector, and scales the ratio of the sizes to the load.
+func (o *estimateOptions) siemVolumes() []siemVolume {
+	var list []siemVolume
+	for _, c := range allConnectors() {
+		bytes := o.EventBytes * c.encodedRatio()
+		arriving := o.Events * (1 - o.Filtered/100)
+		v := siemVolume{Connector: c.Name, EventBytes: math.Round(bytes), Gigabytes: arriving * bytes / 1e9, Saved: (o.Events - arriving) * bytes / 1e9}
+		v.Dollars = v.Gigabytes * o.siemPrice
+		list = append(list, v)
+	}
+	return list
+}
+
+const (
+	ratioEvents = 500
+	// largestUsual leaves out the few generated events that are large on purpose.
+	largestUsual = 4000
+)
+
+// encodedRatio is the size of generated events as the SIEM receives them, relative to the size of the events.
+func (c connector) encodedRatio() float64 {
+	opened := c.Open(settings.New(func(name string) string { return c.Example[name] }, nil))
+	separator := len(opened.Format().Separator)
+	var parser event.Parser
+	events, records := 0, 0
+	for made := ocsfgen.New(1); events < ratioEvents*largestUsual/4; {
+		body := made.Next()
+		var e event.Event
+		parser.Reset()
+		if len(body) > largestUsual || parser.Parse(body, &e) != nil {
+			continue
 		}
-		rows = append(rows, []term.Cell{term.Text("  " + i.Name), {Text: quantity, Right: true}, term.Text(i.Unit), {Text: money(i.Dollars), Right: true}})
+		if record, _, err := opened.Append(nil, &e); err == nil {
+			events, records = events+len(body), records+len(record)+separator
+		}
 	}
-	a.out.Table([]string{"  ITEM", "QUANTITY", "UNIT", "USD"}, rows)
+	return float64(records) / float64(events)
 }
 
-// money writes dollars with as many decimals as there is something to see.
+func (a *app) showEstimate(e *estimated, o *estimateOptions) {
+	several := fmt.Sprintf("%.0f PER MESSAGE", e.Several.EventsPerMessage)
+	a.out.Line("%s", a.out.Paint(term.Bold, "A million events, each connector"))
+	var rows [][]term.Cell
+	for i, one := range e.Single.PerMillion {
+		more := e.Several.PerMillion[i]
+		rows = append(rows, []term.Cell{term.Text("  " + one.Name), term.Text(one.Unit), quantity(one.Quantity), dollars(one.Dollars), quantity(more.Quantity), dollars(more.Dollars)})
+	}
+	a.out.Table([]string{"  ITEM", "UNIT", "1 PER MESSAGE", "USD", several, "USD"}, rows)
+
+	a.heading("A month without events, " + term.Count(int64(o.Connectors), "connector"))
+	rows = nil
+	for _, i := range e.Monthly {
+		rows = append(rows, []term.Cell{term.Text("  " + i.Name), term.Text(i.Unit), quantity(i.Quantity), dollars(i.Dollars)})
+	}
+	a.out.Table([]string{"  ITEM", "UNIT", "QUANTITY", "USD"}, rows)
+
+	a.out.Line("")
+	a.out.Table([]string{"TOTAL, USD IN " + strings.ToUpper(o.Region), "1 PER MESSAGE", several}, [][]term.Cell{
+		total("a million events, "+term.Count(int64(o.Connectors), "connector"), e.UpTo, e.Single.MillionDollars, e.Several.MillionDollars),
+		total("a month without events", e.UpTo, e.MonthlyDollars, e.MonthlyDollars),
+		total("a month with "+term.Count(int64(math.Round(o.Events)), "event"), e.UpTo, e.Single.TotalDollars, e.Several.TotalDollars),
+	})
+	a.showVolumes(e, o)
+	if t := e.Provisioned; t != nil {
+		a.out.Line("\nProvisioned mode with %s delivers up to %s per second (limit: %s).", term.Count(int64(t.Pollers), "poller"), term.Count(int64(t.Events), "event"), t.Limit)
+	}
+	a.heading("Prices of us-east-1 as of " + e.PricesAsOf)
+	rows = nil
+	for _, p := range e.Prices {
+		rows = append(rows, []term.Cell{term.Text("  " + p.Name), {Text: fmt.Sprint(p.Dollars), Right: true}, term.Text(p.Unit), term.Text(p.Source)})
+	}
+	a.out.Table([]string{"  PRICE", "USD", "PER", "SOURCE"}, rows)
+	a.heading("Assumptions")
+	for _, text := range e.Assumptions {
+		a.out.Line("  - %s", text)
+	}
+}
+
+func (a *app) heading(text string) { a.out.Line("\n%s", a.out.Paint(term.Bold, text)) }
+
+// showVolumes prints what the SIEMs receive, and what the filter saves.
+func (a *app) showVolumes(e *estimated, o *estimateOptions) {
+	a.heading("Data that the SIEM receives in a month, before compression")
+	heading := []string{"  CONNECTOR", "BYTES PER EVENT", "GB"}
+	if o.siemPrice > 0 {
+		heading = append(heading, "USD")
+	}
+	if o.Filtered > 0 {
+		heading = append(heading, "GB SAVED BY THE FILTER")
+	}
+	var rows [][]term.Cell
+	for _, v := range e.SIEM {
+		row := []term.Cell{term.Text("  " + v.Connector), term.Number(int64(v.EventBytes)), quantity(v.Gigabytes)}
+		if o.siemPrice > 0 {
+			row = append(row, dollars(v.Dollars))
+		}
+		if o.Filtered > 0 {
+			row = append(row, quantity(v.Saved))
+		}
+		rows = append(rows, row)
+	}
+	a.out.Table(heading, rows)
+	if o.Filtered > 0 {
+		a.out.Line("In AWS, a filter that excludes %g %% of the events saves $%s a month.", o.Filtered, money(e.FilterDollars))
+	}
+}
+
+// total is a row of prices, as ranges where the region may cost more.
+func total(what string, upTo float64, prices ...float64) []term.Cell {
+	row := []term.Cell{term.Text(what)}
+	for _, price := range prices {
+		text := money(price)
+		if upTo > 1 {
+			text += " to " + money(price*upTo)
+		}
+		row = append(row, term.Cell{Text: text, Right: true, Style: term.Bold})
+	}
+	return row
+}
+
+func quantity(n float64) term.Cell {
+	if n >= 100 {
+		return term.Number(int64(math.Round(n)))
+	}
+	return term.Cell{Text: fmt.Sprintf("%.2f", n), Right: true}
+}
+
+func dollars(n float64) term.Cell { return term.Cell{Text: money(n), Right: true} }
+
+// money writes dollars, with more decimals for amounts below one dollar.
 func money(dollars float64) string {
 	if dollars > 0 && dollars < 1 {
 		return fmt.Sprintf("%.4f", dollars)

@@ -10,10 +10,10 @@ import (
 )
 
 func usual() Load {
-	return Load{Events: 1e6, EventBytes: 1500, SendBatch: 10, BatchFill: 100, Connectors: 1, MemoryMB: 256, Milliseconds: 300, Compression: UsualCompression, Region: "us-east-1"}
+	return Load{Events: 1e6, EventBytes: 1500, PerMessage: 1, SendBatch: 10, BatchFill: 100, Connectors: 1, MemoryMB: 256, Milliseconds: 300, Compression: UsualCompression, Region: "us-east-1"}
 }
 
-// TestByHand holds the model against numbers worked out on paper from the price lists.
+// TestByHand compares the model with numbers that were calculated by hand from the price lists.
 func TestByHand(t *testing.T) {
 	e := Of(usual())
 	want := map[string]float64{
@@ -23,7 +23,7 @@ func TestByHand(t *testing.T) {
 		"logs and metrics":     0.007,
 		"transfer to the SIEM": 10000 * (400 + 750 + 99*1500/7.) * .09 / 1e9,
 	}
-	for _, i := range e.PerMillion {
+	for _, i := range e.Single.PerMillion {
 		if math.Abs(i.Dollars-want[i.Name]) > 1e-9 {
 			t.Errorf("%s: %v, want %v", i.Name, i.Dollars, want[i.Name])
 		}
@@ -32,7 +32,7 @@ func TestByHand(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("missing: %v", want)
 	}
-	if math.Abs(e.TotalDollars-e.MillionDollars-e.MonthlyDollars) > 1e-9 || e.UpTo != 1 {
+	if math.Abs(e.Single.TotalDollars-e.Single.MillionDollars-e.MonthlyDollars) > 1e-9 || e.UpTo != 1 {
 		t.Errorf("%+v", e)
 	}
 	// 2 queues x 657,000 receives, a secret, 8,760 reads, 13 metrics
@@ -41,21 +41,83 @@ func TestByHand(t *testing.T) {
 	}
 }
 
-func TestWhatMakesItDearer(t *testing.T) {
+// TestSeveralByHand: 100 events of 1,500 bytes are a message of 150,101 bytes. Six of them fit into a request, which is
+// billed as 14 requests of 64 KiB. An invocation gets 400 events in four messages and makes four requests to the SIEM.
+func TestSeveralByHand(t *testing.T) {
+	l := usual()
+	l.PerMessage, l.BatchFill, l.MemoryMB = 100, 400, 128
+	want := map[string]float64{
+		"SQS send":             10_000 / 6. * 14,
+		"SQS receive":          10_000 / 4. * 10, // 600,404 bytes
+		"SQS delete":           10_000 / 4.,
+		"Lambda requests":      2500,
+		"Lambda duration":      2500 * 4 * .3 / 8,
+		"logs and metrics":     2500 * 1400 / 1e9,
+		"transfer to the SIEM": 2500 * (4*(400+750) + 396*1500/7.) / 1e9,
+	}
+	e := Of(l)
+	for _, i := range e.Several.PerMillion {
+		if math.Abs(i.Quantity/want[i.Name]-1) > 1e-9 {
+			t.Errorf("%s: %v, want %v", i.Name, i.Quantity, want[i.Name])
+		}
+	}
+	if e.Several.MillionDollars > e.Single.MillionDollars/2 || e.Single.EventsPerMessage != 1 || e.Several.EventsPerMessage != 100 {
+		t.Errorf("%+v", e)
+	}
+	// A filter saves the transfer and the requests to the SIEM of what it excludes, and nothing of SQS.
+	l.Filtered, l.Events = 50, 2e6
+	filtered := Of(l)
+	saved := 2 * (e.Several.MillionDollars - filtered.Several.MillionDollars)
+	if saved <= 0 || math.Abs(filtered.FilterDollars-saved) > 1e-9 || filtered.Several.PerMillion[0] != e.Several.PerMillion[0] {
+		t.Errorf("saved %v, reported %v", saved, filtered.FilterDollars)
+	}
+}
+
+// TestDefaultPerMessage: producers fill a message with up to 100 events and 256 KiB.
+func TestDefaultPerMessage(t *testing.T) {
+	for bytes, want := range map[float64]float64{200: 100, 1500: 100, 10_000: 26, 300_000: 1} {
+		if got := DefaultPerMessage(bytes); got != want {
+			t.Errorf("events of %v bytes: %v, want %v", bytes, got, want)
+		}
+	}
+}
+
+// TestProvisioned: each of a poller's three limits applies somewhere.
+func TestProvisioned(t *testing.T) {
+	for _, c := range []struct {
+		bytes, perMessage, milliseconds float64
+		events                          float64
+		limit                           string
+	}{
+		{1500, 1, 300, 200 * 100, "polls"},
+		{50_000, 1, 300, 200 * 20, "1 MB/s"},
+		{1500, 1, 30_000, 200 * 10 / 30. * 100, "invocations"},
+		{1500, 100, 300, 200 * 1e6 / 150_101 * 100, "1 MB/s"},
+	} {
+		l := usual()
+		l.EventBytes, l.PerMessage, l.Milliseconds, l.BatchFill = c.bytes, c.perMessage, c.milliseconds, 100*c.perMessage
+		l.BatchFill = math.Min(l.BatchFill, 4000)
+		if got := l.Provisioned(DefaultPollers); math.Abs(got.Events/c.events-1) > 1e-9 || !strings.Contains(got.Limit, c.limit) {
+			t.Errorf("%+v: %+v", c, got)
+		}
+	}
+}
+
+func TestWhatCostsMore(t *testing.T) {
 	base := Of(usual())
 	for name, change := range map[string]func(*Load){
-		"large events count as several requests": func(l *Load) { l.EventBytes = 65537; l.Compression = 1000 },
-		"events enqueued one at a time":          func(l *Load) { l.SendBatch = 1 },
-		"batches hardly filled":                  func(l *Load) { l.BatchFill = 1 },
-		"a slow SIEM":                            func(l *Load) { l.Milliseconds = 3000 },
-		"a second connector":                     func(l *Load) { l.Connectors = 2 },
-		"no compression":                         func(l *Load) { l.Compression = 1 },
-		"events that are refused":                func(l *Load) { l.DeadLetters = .1 },
+		"large events are billed as several requests": func(l *Load) { l.EventBytes = 65537; l.Compression = 1000 },
+		"events enqueued one at a time":               func(l *Load) { l.SendBatch = 1 },
+		"batches of one event":                        func(l *Load) { l.BatchFill = 1 },
+		"a slow SIEM":                                 func(l *Load) { l.Milliseconds = 3000 },
+		"a second connector":                          func(l *Load) { l.Connectors = 2 },
+		"no compression":                              func(l *Load) { l.Compression = 1 },
+		"events that are rejected":                    func(l *Load) { l.DeadLetters = .1 },
 	} {
 		l := usual()
 		change(&l)
-		if e := Of(l); e.MillionDollars <= base.MillionDollars {
-			t.Errorf("%s: %v is not more than %v", name, e.MillionDollars, base.MillionDollars)
+		if e := Of(l).Single; e.MillionDollars <= base.Single.MillionDollars {
+			t.Errorf("%s: %v is not more than %v", name, e.MillionDollars, base.Single.MillionDollars)
 		}
 	}
 	l := usual()
@@ -65,7 +127,7 @@ func TestWhatMakesItDearer(t *testing.T) {
 	}
 }
 
-// TestLarge: what does not fit into a request or a payload goes in more of them.
+// TestLarge: large events take more requests and payloads.
 func TestLarge(t *testing.T) {
 	l := usual()
 	l.EventBytes = 900_000
@@ -82,7 +144,7 @@ func TestLarge(t *testing.T) {
 	}
 }
 
-// TestBusy: a function that is busy in more than one instance reads its secret in each.
+// TestBusy: each busy instance reads the secret.
 func TestBusy(t *testing.T) {
 	l := usual()
 	l.Events = 100 * 730 * 3600 / .3 * 2.5 // batches of 100 that take 300 ms, two and a half at a time
@@ -96,7 +158,7 @@ func TestCheck(t *testing.T) {
 	if problems := l.Check(); problems != nil {
 		t.Errorf("%v", problems)
 	}
-	l.EventBytes, l.BatchFill, l.Compression = 0, 101, math.NaN()
+	l.EventBytes, l.BatchFill, l.Compression = 0, 4001, math.NaN()
 	problems := strings.Join(l.Check(), "\n")
 	for _, flag := range []string{"--bytes", "--batch", "--compression"} {
 		if !strings.Contains(problems, flag) {
@@ -105,7 +167,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestAlarms: the template's alarms read as many metrics as the model counts.
+// TestAlarms compares the number of metrics that the alarms read with the model.
 func TestAlarms(t *testing.T) {
 	for file, want := range map[string]int{"alarms.yaml": alarmsEach, "template.yaml": alarmsShared} {
 		text, err := os.ReadFile("../../../../" + file)
@@ -118,14 +180,14 @@ func TestAlarms(t *testing.T) {
 	}
 }
 
-// TestTemplate: what the model takes for granted is what the template deploys.
+// TestTemplate compares the model's settings with the template's.
 func TestTemplate(t *testing.T) {
 	text, err := os.ReadFile("../../../../template.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for setting, want := range map[string]string{
-		`(?m)^ +BatchSize: (.+)$`:                                     fmt.Sprint(batchMost),
+		`(?m)^ +BatchSize: (.+)$`:                                     fmt.Sprint(batchMessages),
 		`(?m)^ +MaximumBatchingWindowInSeconds: (.+)$`:                fmt.Sprint(window.Seconds()),
 		`(?m)^  MaximumConcurrency:(?:\n    .+)*\n    Default: (.+)$`: fmt.Sprint(maximumConcurrency),
 		`(?m)^  MemoryMegabytes:(?:\n    .+)*\n    Default: (.+)$`:    fmt.Sprint(memoryMB),

@@ -20,12 +20,12 @@ var fills = []int{1, 10, 50, 100}
 
 // inBatches is a scenario in which batches have so many events.
 func inBatches(fill int) scenario {
-	return scenario{events: runEvents, fill: fill, send: min(atOnceMost, fill)}
+	return scenario{events: runEvents, fill: fill, send: min(maxSend, fill)}
 }
 
 // load is what the model is told of a run.
 func (c *counts) load(sc scenario) Load {
-	l := Load{Events: million, EventBytes: c.eventBytes / c.events, SendBatch: float64(sc.send), BatchFill: float64(sc.fill),
+	l := Load{Events: million, EventBytes: c.eventBytes / c.events, PerMessage: 1, SendBatch: float64(sc.send), BatchFill: float64(sc.fill),
 		Connectors: 1, MemoryMB: memoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Region: "us-east-1"}
 	if sc.refuse > 0 {
 		l.DeadLetters = 100 / float64(sc.refuse)
@@ -37,13 +37,13 @@ func (c *counts) load(sc scenario) Load {
 func (c *counts) items() []Item {
 	each := million / c.events
 	return []Item{
-		item("SQS send", c.send*each, "requests", sqsRequest),
-		item("SQS receive", c.receive*each, "requests", sqsRequest),
-		item("SQS delete", c.remove*each, "requests", sqsRequest),
-		item("Lambda requests", c.invocations*each, "invocations", lambdaRequest),
-		item("Lambda duration", c.busy.Seconds()*each*memoryMB/1024, "GB-seconds", lambdaGBSecond),
-		item("logs and metrics", (c.logs+c.invocations*logLambda)*each/1e9, "GB", logGigabyte), // Lambda's own lines are not there to be counted
-		item("transfer to the SIEM", c.wire*each/1e9, "GB", transferGigabyte),
+		item("SQS send", c.send*each, "requests", table().sqsRequest),
+		item("SQS receive", c.receive*each, "requests", table().sqsRequest),
+		item("SQS delete", c.remove*each, "requests", table().sqsRequest),
+		item("Lambda requests", c.invocations*each, "invocations", table().lambdaRequest),
+		item("Lambda duration", c.busy.Seconds()*each*memoryMB/1024, "GB-seconds", table().lambdaSecond),
+		item("logs and metrics", (c.logs+c.invocations*logLambda)*each/1e9, "GB", table().logs), // Lambda's own lines are not there to be counted
+		item("transfer to the SIEM", c.wire*each/1e9, "GB", table().transfer),
 	}
 }
 

@@ -1,15 +1,19 @@
 package cost
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
 	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
 	xsiam "github.com/arbitex/siem-connectors/functions/xsiam/connector"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
@@ -28,11 +32,9 @@ const (
 	// inFlight is how many messages of a queue may be received and not deleted.
 	// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html
 	inFlight = 120_000
-	// A poller of the provisioned mode takes so many bytes a second and makes so many invocations at once; by default there
-	// are at most so many pollers, and the mode has so many invocations at once.
-	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html
+	// provisionedAtOnce is the largest number of concurrent invocations in provisioned mode.
 	// https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity
-	pollerBytes, pollerAtOnce, pollersDefault, provisionedAtOnce = 1_000_000, 10, 200, 20_000
+	provisionedAtOnce = 20_000
 )
 
 // The template's settings, which TestTemplate compares, and how many connectors there are.
@@ -43,7 +45,6 @@ const (
 	attempts                   = 5
 	backoffInitial, backoffMax = time.Second, 300 * time.Second
 	requestTimeout             = 10 * time.Second
-	connectorsAll              = 7
 )
 
 // The limits that SIEMs give a number for.
@@ -54,15 +55,15 @@ const (
 	xsiamRequests, xsiamEvents = 400., 80_000.
 )
 
-// atRate is the load of so many events a second that come evenly: the platform enqueues those of a second together, ten at
-// most, and a function gets those of one window.
+// atRate is the load of a constant rate of events. The platform sends the events of a second together, at most ten, and an
+// invocation gets the events of one batching window.
 func atRate(perSecond float64, connectors int) Load {
-	send := math.Max(1, math.Min(atOnceMost, perSecond))
-	return Load{Events: perSecond * hoursMonth * 3600, EventBytes: 1500, SendBatch: send, BatchFill: math.Max(send, math.Min(batchMost, perSecond*window.Seconds())),
+	send := math.Max(1, math.Min(maxSend, perSecond))
+	return Load{Events: perSecond * hoursMonth * 3600, EventBytes: 1500, PerMessage: 1, SendBatch: send, BatchFill: math.Max(send, math.Min(batchMessages, perSecond*window.Seconds())),
 		Connectors: connectors, MemoryMB: memoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Alarms: true, Region: "us-east-1"}
 }
 
-// TestGrowth keeps the computed tables of docs/growth.md true.
+// TestGrowth compares the computed tables of docs/growth.md with the model.
 func TestGrowth(t *testing.T) {
 	document(t, "growth.md", "month", monthTable())
 	document(t, "growth.md", "sizes", sizesTable())
@@ -70,39 +71,39 @@ func TestGrowth(t *testing.T) {
 	document(t, "growth.md", "siems", siemsTable(t))
 }
 
-// monthTable is what a month costs.
+// monthTable states the price of a month.
 func monthTable() string {
 	var b strings.Builder
-	b.WriteString("| events a day | a batch | 1 connector | 2 | 4 | 7 | a million events and connector |\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	b.WriteString("| events per day | per batch | 1 connector | 2 | 4 | 7 | per million events and connector |\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, day := range []float64{1, 1000, 10_000, 100_000, 1e6, 10e6, 100e6} {
 		l := atRate(day/86400, 1)
 		fmt.Fprintf(&b, "| %s | %.0f |", short(day), l.BatchFill)
-		for _, connectors := range []int{1, 2, 4, connectorsAll} {
-			fmt.Fprintf(&b, " $%s |", dollars(Of(atRate(day/86400, connectors)).TotalDollars))
+		for _, connectors := range []int{1, 2, 4, len(connectors.Names())} {
+			fmt.Fprintf(&b, " $%s |", dollars(Of(atRate(day/86400, connectors)).Single.TotalDollars))
 		}
-		fmt.Fprintf(&b, " $%s |\n", dollars(Of(l).MillionDollars))
+		fmt.Fprintf(&b, " $%s |\n", dollars(Of(l).Single.MillionDollars))
 	}
 	return b.String()
 }
 
-// sizesTable is what a million events cost by their size and the fill of batches.
+// sizesTable states the price of a million events by their size and the fill of batches.
 func sizesTable() string {
 	var b strings.Builder
-	b.WriteString("| an event | 1 a batch | 10 | 50 | 100 | of that SQS, at the most a batch |\n| ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	b.WriteString("| event size | 1 per batch | 10 | 50 | 100 | share of SQS in the last |\n| ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, size := range []float64{200, 1000, 10_000, 100_000, 900_000} {
 		l := atRate(100, 1)
 		l.EventBytes = size
 		fmt.Fprintf(&b, "| %s B |", short(size))
 		before := 0.
 		for _, fill := range fills {
-			l.SendBatch, l.BatchFill = math.Min(atOnceMost, float64(fill)), float64(fill)
+			l.SendBatch, l.BatchFill = math.Min(maxSend, float64(fill)), float64(fill)
 			switch n := l.fill(); {
 			case n == before:
 				b.WriteString(" – |")
 			case n < l.BatchFill:
-				fmt.Fprintf(&b, " %.0f a batch: $%s |", n, dollars(Of(l).MillionDollars))
+				fmt.Fprintf(&b, " %.0f per batch: $%s |", n, dollars(Of(l).Single.MillionDollars))
 			default:
-				fmt.Fprintf(&b, " $%s |", dollars(Of(l).MillionDollars))
+				fmt.Fprintf(&b, " $%s |", dollars(Of(l).Single.MillionDollars))
 			}
 			before = l.fill()
 		}
@@ -120,10 +121,10 @@ func dollars(x float64) string {
 	return short(x)
 }
 
-// events is how many events a second so many batches of a hundred at once are.
-func events(atOnce float64) float64 { return atOnce * batchMost / latency.Seconds() }
+// events is the number of events per second for a number of concurrent full batches.
+func events(atOnce float64) float64 { return atOnce * batchMessages / latency.Seconds() }
 
-// hidden is how long an event is in flight until it is given up, by the waits alone.
+// hidden is how long an event is in flight until its attempts are used up, without the requests themselves.
 func hidden() (all time.Duration) {
 	backoff := sqsbatch.Backoff{Attempts: attempts, Initial: backoffInitial, Max: backoffMax}
 	for attempt := 1; !backoff.Exhausted(attempt); attempt++ {
@@ -132,62 +133,80 @@ func hidden() (all time.Duration) {
 	return all
 }
 
-// limitsTable is at how many events a second which limit of AWS is met.
+// limitRow is a line of the table of limits.
+type limitRow struct {
+	rate       float64
+	what, then string
+}
+
+// several is the load of full messages of several events.
+func several() Load {
+	l := atRate(1000, 1)
+	l.PerMessage, l.BatchFill = DefaultPerMessage(l.EventBytes), 4000
+	return l
+}
+
+// provisionedRow is what the default number of pollers delivers in provisioned mode.
+func provisionedRow(l Load) limitRow {
+	t := l.Provisioned(DefaultPollers)
+	return limitRow{
+		t.Events,
+		fmt.Sprintf("provisioned mode with %d pollers (the default) and %s in a message: [%s](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)", t.Pollers, term.Count(int64(l.perMessage()), "event"), t.Limit),
+		"more pollers; [AWS states both 2,000 and 10,000](https://docs.aws.amazon.com/lambda/latest/api/API_ProvisionedPollerConfig.html) as the maximum",
+	}
+}
+
+// limitsTable states at how many events per second each limit of AWS applies.
 func limitsTable() string {
-	const size = 1500
 	var b strings.Builder
-	b.WriteString("| events a second | what is met | then |\n| ---: | --- | --- |\n")
-	for _, r := range []struct {
-		rate       float64
-		what, then string
-	}{
+	b.WriteString("| events per second | limit | then |\n| ---: | --- | --- |\n")
+	rows := []limitRow{
 		{
-			maximumConcurrency * batchMost / requestTimeout.Seconds() / attempts,
-			fmt.Sprintf("a SIEM hangs: %d batches of %d wait %.0f s for the time-out, and an event has %d attempts", maximumConcurrency, batchMost, requestTimeout.Seconds(), attempts),
-			"the rest waits in the queue, for up to 4 days",
+			maximumConcurrency * batchMessages / requestTimeout.Seconds() / attempts,
+			fmt.Sprintf("the SIEM does not respond: %d batches of %d wait %.0f s for the timeout, and an event has %d attempts", maximumConcurrency, batchMessages, requestTimeout.Seconds(), attempts),
+			"further events wait in the queue, for up to 4 days",
 		},
 		{
 			inFlight / hidden().Seconds(),
-			fmt.Sprintf("a SIEM refuses at once, for long: events wait %.0f s in flight before they are given up, and [%s may be in flight](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html) of a queue", hidden().Seconds(), short(inFlight)),
-			"the queue gives no more until some come back; nothing is lost",
+			fmt.Sprintf("the SIEM refuses every request for a long time: events are in flight for %.0f s until their attempts are used up, and [%s messages may be in flight](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html) per queue", hidden().Seconds(), short(inFlight)),
+			"SQS returns no further messages until some are available again; nothing is lost",
 		},
 		{
 			events(maximumConcurrency), fmt.Sprintf("`MaximumConcurrency` %d", maximumConcurrency),
-			"set it to events a second × seconds a batch / 100",
+			"set it to events per second × seconds per batch / 100",
 		},
 		{
-			events(lambdaAtOnce / connectorsAll),
-			fmt.Sprintf("[%s invocations at once](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html) of account and region, shared by %d connectors", short(lambdaAtOnce), connectorsAll),
-			"ask for a larger quota; tens of thousands can be had",
+			events(lambdaAtOnce / float64(len(connectors.Names()))),
+			fmt.Sprintf("[%s concurrent invocations](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html) per account and region, shared by %d connectors", short(lambdaAtOnce), len(connectors.Names())),
+			"request a larger quota",
 		},
+		provisionedRow(atRate(1000, 1)),
+		provisionedRow(several()),
 		{
-			pollersDefault * pollerBytes / size,
-			fmt.Sprintf("provisioned mode, if it is chosen: [1 MB a second a poller](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html), %d pollers by default", pollersDefault),
-			"more pollers, up to 2,000",
-		},
-		{
-			events(mappingAtOnce), fmt.Sprintf("[`MaximumConcurrency` ends at %s](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)", short(mappingAtOnce)),
+			events(mappingAtOnce), fmt.Sprintf("[the largest `MaximumConcurrency`, %s](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)", short(mappingAtOnce)),
 			"provisioned mode, or a second queue",
 		},
 		{
-			inFlight / latency.Seconds(), fmt.Sprintf("%s in flight, of a SIEM that answers in %d ms", short(inFlight), latency.Milliseconds()),
-			"a second queue; the quota can be raised",
+			inFlight / latency.Seconds(), fmt.Sprintf("%s messages in flight, with a SIEM that responds in %d ms", short(inFlight), latency.Milliseconds()),
+			"a second queue, or a larger quota",
 		},
 		{
-			events(provisionedAtOnce), fmt.Sprintf("[%s invocations at once](https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity) of provisioned mode", short(provisionedAtOnce)),
+			events(provisionedAtOnce), fmt.Sprintf("[%s concurrent invocations](https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity) in provisioned mode", short(provisionedAtOnce)),
 			"a second queue",
 		},
-	} {
+	}
+	slices.SortStableFunc(rows, func(a, b limitRow) int { return cmp.Compare(a.rate, b.rate) })
+	for _, r := range rows {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", short(r.rate), r.what, r.then)
 	}
 	return b.String()
 }
 
-// siemsTable is at how many events a second the SIEMs that give a number stop taking.
+// siemsTable states how many events per second the SIEMs with a documented limit accept.
 func siemsTable(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("| SIEM | limit | of our events, a second | `MaximumConcurrency` for that |\n| --- | --- | ---: | ---: |\n")
+	b.WriteString("| SIEM | limit | our events per second | `MaximumConcurrency` for this rate |\n| --- | --- | ---: | ---: |\n")
 	row := func(name, limit string, rate float64, perRequest float64) {
 		fmt.Fprintf(&b, "| %s | %s | %s | %.0f |\n", name, limit, short(rate), math.Ceil(rate/perRequest*latency.Seconds()))
 	}
@@ -203,13 +222,13 @@ func siemsTable(t *testing.T) string {
 	return b.String()
 }
 
-// encoded is what events are in a connector's format, on average.
+// encoded is the average size of events in a connector's format.
 type encoded struct {
 	bytes      float64 // a record with its separator
 	perRequest float64 // of a full batch
 }
 
-// encode has a connector encode events of usual size, and packs them by its limits.
+// encode encodes events of usual size and packs them by the connector's limits.
 func encode(t *testing.T, open lambdahost.Opener, env map[string]string) encoded {
 	t.Helper()
 	s := settings.New(func(name string) string { return env[name] }, nil)
@@ -237,19 +256,19 @@ func encode(t *testing.T, open lambdahost.Opener, env map[string]string) encoded
 	return encoded{all / n, perRequest(c.Format(), all/n)}
 }
 
-// perRequest is how many of a full batch's records, on average, go in one request.
+// perRequest is how many of a full batch's records a request contains on average.
 func perRequest(f deliver.Format, bytes float64) float64 {
 	requests := 1.
 	if f.MaxBytes > 0 {
-		requests = math.Ceil(batchMost * bytes / float64(f.MaxBytes))
+		requests = math.Ceil(batchMessages * bytes / float64(f.MaxBytes))
 	}
 	if f.MaxRecords > 0 {
-		requests = math.Max(requests, math.Ceil(batchMost/float64(f.MaxRecords)))
+		requests = math.Max(requests, math.Ceil(batchMessages/float64(f.MaxRecords)))
 	}
-	return batchMost / requests
+	return batchMessages / requests
 }
 
-// TestGrowthByHand holds what the tables rest on against numbers worked out on paper.
+// TestGrowthByHand compares the inputs of the tables with numbers that were calculated by hand.
 func TestGrowthByHand(t *testing.T) {
 	for name, got := range map[string][2]float64{
 		"events of five batches at once": {events(5), 5000 / 3.},

@@ -72,8 +72,8 @@ func (a *account) add(to *float64, n float64) {
 	*to += n
 }
 
-// chunks is how many requests the bill counts for one with so many bytes.
-func chunks(bytes int) float64 { return max(1, float64((bytes+sqsChunk-1)/sqsChunk)) }
+// billed is how many requests the bill counts for one with so many bytes.
+func billed(bytes int) float64 { return max(1, float64((bytes+sqsChunk-1)/sqsChunk)) }
 
 // SendMessageBatch is the platform's, the connector's and the replay's.
 func (a *account) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
@@ -84,7 +84,7 @@ func (a *account) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatch
 			to = &a.letters
 		}
 	}
-	a.add(to, chunks(bytes))
+	a.add(to, billed(bytes))
 	return a.sqs.SendMessageBatch(ctx, in)
 }
 
@@ -126,9 +126,9 @@ func (q queue) Receive(ctx context.Context, limit int, wait time.Duration) ([]ev
 	case len(all) == 0:
 		q.add(&q.empty, 1)
 	case q.url == queueURL:
-		q.add(&q.receive, chunks(bytes))
+		q.add(&q.receive, billed(bytes))
 	default:
-		q.add(&q.letters, chunks(bytes))
+		q.add(&q.letters, billed(bytes))
 	}
 	return all, nil
 }
@@ -318,7 +318,7 @@ func (a *account) drained(f invoke) invoke {
 // poll starts an event source mapping as the template has it.
 func (a *account) poll(ctx context.Context, t *testing.T, q queue, arn string, concurrency int, f invoke) *eventsource.Poller {
 	return eventsource.Start(ctx, eventsource.Config{
-		QueueARN: arn, Region: "eu-central-1", BatchSize: batchMost, Window: window, MaximumConcurrency: concurrency,
+		QueueARN: arn, Region: "eu-central-1", BatchSize: batchMessages, Window: window, MaximumConcurrency: concurrency,
 		ReportBatchItemFailures: true, Enabled: true, Queue: q, Invoke: f,
 		Problem: func(err error) { t.Error(err) },
 	})
