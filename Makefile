@@ -100,10 +100,10 @@ fmt-check:
 tidy-check:
 	@set -e; for m in . $(MODULES); do (cd "$$m" && $(GO) mod tidy -diff); done
 
-template: $(TOOLS)/.made ## sam validate --lint, cfn-lint, and a deployment into moto's CloudFormation
+template: $(TOOLS)/.made ## sam validate --lint, cfn-lint, and SAM's translator with and without a canary
 	$(TOOLS)/bin/sam validate --lint --template template.yaml
 	$(TOOLS)/bin/cfn-lint template.yaml alarms.yaml
-	$(TOOLS)/bin/python -B -W ignore deploy/check.py
+	$(TOOLS)/bin/python -B -W ignore deploy/canary_test.py
 
 scan: $(SCANNER)/.made ## checkov on template.yaml and alarms.yaml; all switched on; exceptions say why, there or in .checkov.yaml
 	@rm -rf build/scanned && mkdir -p build/scanned && cp alarms.yaml build/scanned

@@ -1,10 +1,9 @@
-"""Makes a built template shift traffic to a new version bit by bit: `make deploy CANARY=Canary10Percent5Minutes`.
+"""Makes a built template shift traffic to a new version in steps: `make deploy CANARY=Canary10Percent5Minutes`.
 
-It gives each connector an alias, which its event source mapping then calls, and a CodeDeploy deployment that the
-connector's own alarms stop and roll back. It is no parameter of template.yaml, because SAM makes a new version only when
-the text of a function changes: with a plain alias a changed parameter (a URL, an index) would stay without effect until
-the next change of code. Here what the version depends on is made part of it: the functions' binaries and SETTINGS,
-the text that the parameters come from.
+Each connector gets an alias, which its event source mapping calls, and a CodeDeploy deployment that the connector's alarms
+stop and roll back. This is not a parameter of template.yaml, because SAM publishes a version only if the text of a function
+changes: with a plain alias, a changed parameter (a URL, an index) would have no effect until the code changes. Therefore
+the version depends on a digest of the function's binary and of SETTINGS, the text that the parameters come from.
 
 usage: canary.py TEMPLATE TYPE SETTINGS...    (rewrites TEMPLATE; SETTINGS are files, or the text itself)
 """
@@ -15,18 +14,23 @@ import sys
 
 from samcli.yamlhelper import yaml_dump, yaml_parse
 
-CONNECTORS = ("Splunk", "Sentinel", "Elastic", "Datadog", "Sumo", "QRadar", "XSIAM")
 TYPES = (
     "Canary10Percent5Minutes", "Canary10Percent10Minutes", "Canary10Percent15Minutes",
     "Canary10Percent30Minutes", "Linear10PercentEvery1Minute", "Linear10PercentEvery2Minutes",
     "Linear10PercentEvery3Minutes", "Linear10PercentEvery10Minutes",
 )
-# What says that a new version is worse than the old one, and not that the SIEM is down.
+# These alarms mean that the new version is worse than the old one, and not that the SIEM is down.
 ALARMS = ("ErrorsAlarm", "DeliveryFailingAlarm", "HeldAlarm")
 
 
+def connectors(template):
+    """Returns the logical ids of the connectors: functions with a parameter that enables them."""
+    return [name.removeprefix("Enable") for name in template["Parameters"]
+            if name.startswith("Enable") and name.removeprefix("Enable") + "Function" in template["Resources"]]
+
+
 def digest(parts):
-    """A SHA-256 over files, folders and texts, in the order given."""
+    """Returns a SHA-256 over files, folders and texts, in the order given."""
     h = hashlib.sha256()
     for part in parts:
         if os.path.isdir(part):
@@ -45,10 +49,10 @@ def digest(parts):
 
 
 def add_canary(template, kind, base, settings):
-    """Changes a parsed template in place. base is the folder that its CodeUri are relative to."""
+    """Changes a parsed template in place. CodeUri is relative to the folder base."""
     if kind not in TYPES:
-        raise SystemExit(f"CANARY: want one of {', '.join(TYPES)}, have {kind!r}")
-    for name in CONNECTORS:
+        raise SystemExit(f"CANARY: expected one of {', '.join(TYPES)}, found {kind!r}")
+    for name in connectors(template):
         properties = template["Resources"][f"{name}Function"]["Properties"]
         code = os.path.join(base, str(properties.get("CodeUri", ".")))
         properties["AutoPublishAlias"] = "live"
