@@ -21,7 +21,7 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
-var update = flag.Bool("update", false, "write the table of README.md anew")
+var update = flag.Bool("update", false, "update the table of README.md")
 
 // broken is one setting that is wrong.
 type broken struct {
@@ -234,7 +234,7 @@ func TestCheckNamesTheSetting(t *testing.T) {
 		}
 	}
 	var table strings.Builder
-	table.WriteString("| connector | setting | is | shows at | what `siemctl check` says to do |\n|---|---|---|---|---|\n")
+	table.WriteString("| connector | setting | is | step | fix in the output of `siemctl check` |\n|---|---|---|---|---|\n")
 	for _, c := range breakages() {
 		b := newBench(t, c.connector, other)
 		c.with(b)

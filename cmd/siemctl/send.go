@@ -17,7 +17,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/event"
 )
 
-// senders is how many batches are on their way at once.
+// senders is the number of concurrent requests to SQS.
 const senders = 4
 
 type sendOptions struct {
@@ -31,21 +31,22 @@ type sendOptions struct {
 func (a *app) sendCommand() *cobra.Command {
 	var o sendOptions
 	c := &cobra.Command{
-		Use: "send", Short: "Enqueue events, from a file or generated ones", Args: cobra.NoArgs,
-		Long: `Enqueue events for one connector or several: those of a file, one JSON object a line, or generated ones that are valid
-OCSF 1.1 and awkward on purpose. A file is read and checked whole before anything is sent.
+		Use: "send", Short: "Send events of a file or generated events to connectors", Args: cobra.NoArgs,
+		Long: `Send events to the queues of one or several connectors: the events of a file, one JSON object per line, or generated
+events. Generated events are valid OCSF 1.1 and contain unusual values. A file is read and checked completely before
+anything is sent.
 
-Interrupted, it says how many events were enqueued; what was enqueued is delivered.`,
-		Example: "  siemctl send --to splunk --generate 100\n  siemctl send --file events.jsonl            # for every connector deployed\n" +
+If you interrupt the command, it prints how many events were enqueued. These events are delivered.`,
+		Example: "  siemctl send --to splunk --generate 100\n  siemctl send --file events.jsonl            # to every deployed connector\n" +
 			"  zcat audit.jsonl.gz | siemctl send --to elastic --file -",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.send(cmd.Context(), o) },
 	}
 	f := c.Flags()
-	f.StringSliceVar(&o.to, "to", nil, "`connector`s to send to; default all that are deployed")
-	f.StringVar(&o.file, "file", "", "`file` of events, one a line; - is standard input")
-	f.IntVar(&o.generate, "generate", 0, "how many `events` to generate")
-	f.Uint64Var(&o.seed, "seed", 0, "`number` the generated events and their ids depend on; default another one each time")
-	f.BoolVar(&o.force, "force", false, "send also what is no event: it becomes a dead letter")
+	f.StringSliceVar(&o.to, "to", nil, "`connector`s to send to; default all deployed connectors")
+	f.StringVar(&o.file, "file", "", "`file` of events, one per line; - is standard input")
+	f.IntVar(&o.generate, "generate", 0, "generate this many `events`")
+	f.Uint64Var(&o.seed, "seed", 0, "`number` that determines the generated events and their ids; default a new one each time")
+	f.BoolVar(&o.force, "force", false, "also send lines that are not valid events; they become dead letters")
 	_ = c.RegisterFlagCompletionFunc("to", completeConnectors)
 	c.MarkFlagsMutuallyExclusive("file", "generate")
 	c.MarkFlagsOneRequired("file", "generate")
@@ -111,11 +112,11 @@ func (a *app) showSent(results []sent) error {
 	return nil
 }
 
-// eventsToSend makes or reads the events. Unless it is forced, everything has to be one.
+// eventsToSend generates or reads the events. Without --force, every line must be a valid event.
 func (a *app) eventsToSend(o sendOptions) ([]string, error) {
 	var bodies []string
 	if o.file == "" {
-		if o.seed == 0 { // or Elasticsearch would take them for the last ones
+		if o.seed == 0 { // the same seed makes the same ids, and Elasticsearch would replace the documents
 			o.seed = uint64(a.now().UnixNano())
 		}
 		g := ocsfgen.New(o.seed)
@@ -139,20 +140,21 @@ func (a *app) eventsToSend(o sendOptions) ([]string, error) {
 	case err != nil:
 		return nil, err
 	case len(bodies) == 0:
-		return nil, usage("--file: expected events, one a line, %s has none", o.file)
+		return nil, usage("--file: expected events, one per line, found none in %s", o.file)
 	case bad != nil && !o.force:
-		return nil, usage("--file %s: not an event (--force sends it all the same, to become a dead letter): %s", o.file, strings.Join(bad, "; "))
+		return nil, usage("--file %s: not a valid event (--force sends it anyway; it becomes a dead letter): %s", o.file, strings.Join(bad, "; "))
 	}
 	return bodies, nil
 }
 
-// maxBad is how many lines that are no events are named.
+// maxBad is how many invalid lines are named.
 const maxBad = 5
 
-// maxLineBytes lets a line be longer than an event may be, so that the error says so.
+// maxLineBytes is larger than the largest event, so that the error can state the event's size.
 const maxLineBytes = 8 << 20
 
-// eachEvent calls take for each line of a file that is not empty; "-" is standard input. A line is good until it returns.
+// eachEvent calls take for each line of a file that is not empty; "-" is standard input. The line is valid until take
+// returns.
 func (a *app) eachEvent(flag, name string, take func(line int, body []byte)) error {
 	from := a.in.Reader()
 	if name != "-" {
@@ -176,7 +178,7 @@ func (a *app) eachEvent(flag, name string, take func(line int, body []byte)) err
 	return nil
 }
 
-// sendAll enqueues bodies, several batches at once, and counts in r. tell is called after each batch.
+// sendAll sends bodies with several concurrent requests, and counts in r. It calls tell after each request.
 func sendAll(ctx context.Context, s *deployed.Stack, queue string, bodies []string, r *sent, tell func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -212,7 +214,7 @@ func sendAll(ctx context.Context, s *deployed.Stack, queue string, bodies []stri
 	return context.Cause(ctx)
 }
 
-// batches cuts bodies into what one request takes.
+// batches splits bodies by the limits of one request.
 func batches(bodies []string) [][]string {
 	var list [][]string
 	start, size := 0, 0

@@ -71,10 +71,10 @@ notes name what to do elsewhere.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.settings, "settings", "", "`file` of settings: NAME=value lines or a JSON object")
-	f.StringVar(&o.template, "template", "", "the `template`, template.yaml")
-	f.StringVar(&o.parameters, "parameters", "", "`file` of its parameters: Name=value lines or a JSON object")
+	f.StringVar(&o.template, "template", "", "`file` of the template")
+	f.StringVar(&o.parameters, "parameters", "", "`file` of template parameters: Name=value lines or a JSON object")
 	f.StringArrayVar(&o.parameter, "parameter", nil, "one parameter, `Name=value`")
-	f.StringVar(&o.events, "events", "", "`file` of events, one a line; - is standard input")
+	f.StringVar(&o.events, "events", "", "`file` of events, one per line; - is standard input")
 	return c
 }
 
@@ -84,7 +84,7 @@ func (a *app) validate(args []string, o validateOptions) (*validation, error) {
 		return nil, err
 	}
 	if o.template == "" && (o.parameters != "" || o.parameter != nil) {
-		return nil, usage("--template: expected the template that the parameters are for, is not set")
+		return nil, usage("--template: required with --parameters and --parameter")
 	}
 	source, err := a.settingsFrom(o.settings)
 	if err != nil {

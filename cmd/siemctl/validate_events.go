@@ -16,20 +16,20 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// fit is how the events fit one SIEM.
+// fit is the result of encoding the events for one SIEM.
 type fit struct {
 	Connector string         `json:"connector"`
 	Encoded   int            `json:"encoded"`
-	Truncated int            `json:"truncated"` // of those, the ones that do not arrive whole
-	Rejected  int            `json:"rejected"`  // would be dead letters
+	Truncated int            `json:"truncated"` // of the encoded: arrive truncated
+	Rejected  int            `json:"rejected"`  // would become dead letters
 	Largest   int            `json:"largest_bytes"`
-	Limit     int            `json:"limit_bytes"` // of one record; 0 is none
+	Limit     int            `json:"limit_bytes"` // of one record; 0 means no limit
 	Empty     map[string]int `json:"empty_columns"`
 
 	encoder deliver.Connector
 }
 
-// fits opens the connectors to encode with: by the settings where they are good, else by the example.
+// fits opens the connectors with the given settings, or with the example if the settings are not valid.
 func fits(list []connector, env settings.Lookup) []fit {
 	var all []fit
 	for _, c := range list {
@@ -49,7 +49,7 @@ func fits(list []connector, env settings.Lookup) []fit {
 	return all
 }
 
-// take encodes an event, and returns why it would be a dead letter, "" when it would not.
+// take encodes an event, and returns why it would become a dead letter, or "".
 func (f *fit) take(e *event.Event) string {
 	record, truncated, err := f.encoder.Append(nil, e)
 	switch {
@@ -58,7 +58,7 @@ func (f *fit) take(e *event.Event) string {
 		return err.Error()
 	case f.Limit > 0 && len(record) > f.Limit:
 		f.Rejected++
-		return fmt.Sprintf("the record has %d bytes, the SIEM takes at most %d", len(record), f.Limit)
+		return fmt.Sprintf("the record has %d bytes, the SIEM accepts at most %d", len(record), f.Limit)
 	}
 	f.Encoded++
 	f.Largest = max(f.Largest, len(record))
@@ -66,7 +66,7 @@ func (f *fit) take(e *event.Event) string {
 		f.Truncated++
 	}
 	var columns map[string]json.RawMessage
-	// A record that is the event itself, or is no one object, has no columns of ours.
+	// A record that is the event itself, or not one JSON object, has no columns.
 	if !bytes.Equal(record, e.AppendCompact(nil)) && json.Unmarshal(record, &columns) == nil {
 		for name, value := range columns {
 			if bytes.Equal(value, []byte("null")) {
@@ -77,13 +77,13 @@ func (f *fit) take(e *event.Event) string {
 	return ""
 }
 
-// repeated counts findings that are alike, so that a thousand events with one mistake are one finding.
+// repeated counts identical findings, so that one mistake in a thousand events is one finding.
 type repeated struct {
 	finding
 	first, count int
 }
 
-// most findings of events that are shown.
+// maxEventFindings limits the findings of events that are shown.
 const maxEventFindings = 200
 
 func (a *app) validateEvents(v *validation, list []connector, env settings.Lookup, o validateOptions) error {
@@ -109,7 +109,7 @@ func (a *app) validateEvents(v *validation, list []connector, env settings.Looku
 		var e event.Event
 		parser.Reset()
 		if parser.Parse(body, &e) != nil {
-			return // it has been said
+			return // ocsf.Check reported it
 		}
 		for i := range v.Events {
 			if problem := v.Events[i].take(&e); problem != "" {
@@ -121,7 +121,7 @@ func (a *app) validateEvents(v *validation, list []connector, env settings.Looku
 		return err
 	}
 	if total == 0 {
-		return usage("--events: expected events, one a line, %s has none", o.events)
+		return usage("--events: expected events, one per line, found none in %s", o.events)
 	}
 	v.addRepeated(slices.Collect(maps.Values(seen)))
 	return nil
@@ -133,7 +133,7 @@ func (v *validation) addRepeated(list []*repeated) {
 	})
 	for i, r := range list {
 		if i == maxEventFindings {
-			v.add(isNote, "event", "and %s more", term.Count(int64(len(list)-i), "finding"))
+			v.add(isNote, "event", "%s", term.Count(int64(len(list)-i), "more finding"))
 			return
 		}
 		where := fmt.Sprintf("line %d", r.first)
@@ -166,5 +166,5 @@ func (a *app) showFits(list []fit) {
 			term.Text(orElse(strings.Join(empty, ", "), "-")),
 		})
 	}
-	a.out.Table([]string{"CONNECTOR", "FIT", "SHORTENED", "REJECTED", "LARGEST", "LIMIT", "EMPTY COLUMNS"}, rows)
+	a.out.Table([]string{"CONNECTOR", "FIT", "TRUNCATED", "REJECTED", "LARGEST", "LIMIT", "EMPTY COLUMNS"}, rows)
 }

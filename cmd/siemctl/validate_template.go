@@ -9,7 +9,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// offline stands for what AWS would make of the template's resources: a name that tells which it is.
+// offline returns placeholders for the attributes that AWS assigns to resources.
 type offline struct{}
 
 // Attribute implements samtemplate.Attributes.
@@ -20,8 +20,8 @@ func (offline) Attribute(id, name string) (string, error) {
 	return "arn:aws:made-by-aws:" + id + ":" + name, nil
 }
 
-// validateTemplate loads the template with its parameters, and opens each connector that it deploys with what its function
-// would get.
+// validateTemplate loads the template with its parameters, and opens each deployed connector with the environment of its
+// function.
 func (a *app) validateTemplate(v *validation, list []connector, secret settings.Lookup, o validateOptions) error {
 	parameters, err := a.parametersOf(o)
 	if err != nil {
@@ -30,12 +30,12 @@ func (a *app) validateTemplate(v *validation, list []connector, secret settings.
 	region := orElse(a.options.Region, "us-east-1")
 	t, err := samtemplate.Load(o.template, samtemplate.Options{Parameters: parameters, Region: region, AccountID: "123456789012", StackName: a.options.Stack})
 	if err != nil {
-		for _, problem := range apart(err) {
+		for _, problem := range splitErrors(err) {
 			v.add(isError, "template", "%s", problem)
 		}
 		return nil
 	}
-	v.add(isNote, "template", "the parameters are good")
+	v.add(isNote, "template", "the parameters are valid")
 	deployed := 0
 	for _, c := range list {
 		if _, err := t.Type(c.ID + "Function"); err != nil {
@@ -50,12 +50,13 @@ func (a *app) validateTemplate(v *validation, list []connector, secret settings.
 		c.validateFunction(v, f.Environment, secret)
 	}
 	if deployed == 0 {
-		v.add(isWarning, "template", "deploys none of the connectors: set one of the parameters Enable… to true")
+		v.add(isWarning, "template", "no connector is enabled: set a parameter Enable… to true")
 	}
 	return nil
 }
 
-// validateFunction looks at what a function's settings would be. What is not set has to stand in the secret.
+// validateFunction checks a function's settings. Required settings that are not in its environment must be keys of the
+// secret.
 func (c connector) validateFunction(v *validation, env map[string]string, secret settings.Lookup) {
 	values := map[string]string{}
 	for _, s := range c.settings() {
@@ -66,16 +67,16 @@ func (c connector) validateFunction(v *validation, env map[string]string, secret
 	for _, p := range c.problems(func(name string) string { return env[name] }, values) {
 		l := isError
 		if strings.Contains(p, "is not set") {
-			l, p = isNote, p+": it has to be a key of the connector's secret"
+			l, p = isNote, p+"; it must be a key of the connector's secret"
 		}
 		v.add(l, c.Name, "%s", p)
 	}
 	if env["SIEM_QUEUE_URL"] == "" || env["SIEM_DEAD_LETTER_QUEUE_URL"] == "" || env["SIEM_SECRET_ID"] == "" {
-		v.add(isError, c.Name, "the template gives the function no SIEM_QUEUE_URL, SIEM_DEAD_LETTER_QUEUE_URL or SIEM_SECRET_ID")
+		v.add(isError, c.Name, "the template does not set SIEM_QUEUE_URL, SIEM_DEAD_LETTER_QUEUE_URL or SIEM_SECRET_ID")
 	}
 }
 
-// parametersOf reads the parameters of the file and of the flags, which win.
+// parametersOf reads the parameters of the file and of the flags. Flags take precedence.
 func (a *app) parametersOf(o validateOptions) (map[string]string, error) {
 	parameters := map[string]string{}
 	if o.parameters != "" {
@@ -99,8 +100,8 @@ func (a *app) parametersOf(o validateOptions) (map[string]string, error) {
 	return parameters, nil
 }
 
-// apart splits an error that lists several.
-func apart(err error) []string {
+// splitErrors returns the errors that an error joins.
+func splitErrors(err error) []string {
 	if many, ok := errors.AsType[interface {
 		error
 		Unwrap() []error

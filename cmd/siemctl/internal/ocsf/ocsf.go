@@ -1,6 +1,6 @@
-// Package ocsf holds an event against the rules of OCSF 1.1 that matter to whoever reads it in a SIEM. What makes an event
-// undeliverable is an error; what merely makes it hard to find or to understand there is a warning. It knows the four
-// classes that the platform sends, and what all classes have in common.
+// Package ocsf checks an event against the rules of OCSF 1.1 that matter in a SIEM. Errors make an event undeliverable.
+// Warnings make it hard to find or to understand. The package knows the four classes that the platform sends, and the
+// attributes that all classes share.
 //
 // Schema: https://schema.ocsf.io/1.1.0/
 package ocsf
@@ -17,13 +17,13 @@ import (
 	"github.com/arbitex/siem-connectors/shared/event"
 )
 
-// Problem is one thing that is wrong with an event.
+// Problem is one violation of the rules.
 type Problem struct {
-	Error bool   `json:"error"` // it will be a dead letter
-	Text  string `json:"text"`  // names the attribute, what was seen and what is expected
+	Error bool   `json:"error"` // the event becomes a dead letter
+	Text  string `json:"text"`  // names the attribute, the value and what is expected
 }
 
-// class is what the schema says of a class.
+// class is a class of the schema.
 type class struct {
 	name       string
 	required   []string
@@ -41,7 +41,7 @@ var classes = map[int64]class{
 	3004: {"Entity Management", []string{"entity"}, []int64{0, 1, 2, 3, 4, 99}},
 }
 
-// Check returns what is wrong with an event, errors first.
+// Check returns the problems of an event, errors first.
 func Check(body []byte, now time.Time) []Problem {
 	var e event.Event
 	if err := new(event.Parser).Parse(body, &e); err != nil {
@@ -50,7 +50,7 @@ func Check(body []byte, now time.Time) []Problem {
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
 	var top map[string]any
-	if err := decoder.Decode(&top); err != nil { // what the parser took, this one takes
+	if err := decoder.Decode(&top); err != nil { // the parser accepts nothing that this decoder rejects
 		return []Problem{{true, "body: expected a JSON object"}}
 	}
 	c := &check{top: top}
@@ -86,7 +86,7 @@ func (c *check) at(path string) any {
 func (c *check) present(paths []string) {
 	for _, path := range paths {
 		if c.at(path) == nil {
-			c.warn("%s: is required, and absent", path)
+			c.warn("%s: required by OCSF, not present", path)
 		}
 	}
 }
@@ -119,7 +119,7 @@ func (c *check) integer(path string) (n int64, ok bool) {
 	return n, true
 }
 
-// class looks at the class and at what follows from it.
+// class checks the class and the attributes that depend on it.
 func (c *check) class() {
 	uid, ok := c.integer("class_uid")
 	if !ok {
@@ -129,20 +129,20 @@ func (c *check) class() {
 	if isKnown {
 		c.present(known.required)
 	} else {
-		c.warn("class_uid: expected 6003, 2001, 3002 or 3004, found %d: it is delivered, and its attributes are not checked", uid)
+		c.warn("class_uid: expected 6003, 2001, 3002 or 3004, found %d; the event is delivered, its attributes are not checked", uid)
 	}
 	if category, ok := c.integer("category_uid"); ok && category != uid/1000 {
-		c.warn("category_uid: expected %d, as class_uid is %d, found %d", uid/1000, uid, category)
+		c.warn("category_uid: expected %d for class_uid %d, found %d", uid/1000, uid, category)
 	}
 	activity, ok := c.integer("activity_id")
 	if !ok {
 		return
 	}
 	if isKnown && !slices.Contains(known.activities, activity) {
-		c.warn("activity_id: expected one of %s's, found %d", known.name, activity)
+		c.warn("activity_id: expected an activity of %s, found %d", known.name, activity)
 	}
 	if kind, ok := c.integer("type_uid"); ok && kind != uid*100+activity {
-		c.warn("type_uid: expected %d, class_uid and activity_id together, found %d", uid*100+activity, kind)
+		c.warn("type_uid: expected %d (class_uid × 100 + activity_id), found %d", uid*100+activity, kind)
 	}
 }
 
@@ -154,7 +154,7 @@ func (c *check) severity() {
 
 func (c *check) metadata() {
 	if uid, ok := c.at("metadata.uid").(string); !ok || uid == "" {
-		c.warn("metadata.uid: is absent: events that are alike to the last byte become one document in Elasticsearch")
+		c.warn("metadata.uid: not present; identical events become one document in Elasticsearch")
 	}
 	if version, ok := c.at("metadata.version").(string); ok && !strings.HasPrefix(version, "1.") {
 		c.warn("metadata.version: expected 1.1.0, found %q", version)
@@ -166,7 +166,7 @@ func kind(v any) string {
 	case string:
 		return "a string"
 	case json.Number:
-		return "a number that is none"
+		return "a number that is not an integer"
 	case bool:
 		return "a boolean"
 	case []any:

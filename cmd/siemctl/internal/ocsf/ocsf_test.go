@@ -34,12 +34,12 @@ func TestProblems(t *testing.T) {
 		{`"class_uid":6003`, `"class_uid":4001`, "class_uid: expected 6003"},
 		{`"category_uid":6`, `"category_uid":3`, "category_uid: expected 6"},
 		{`600301`, `600302`, "type_uid: expected 600301"},
-		{`"activity_id":1`, `"activity_id":77`, "activity_id: expected one of API Activity's"},
+		{`"activity_id":1`, `"activity_id":77`, "activity_id: expected an activity of API Activity"},
 		{`"severity_id":1`, `"severity_id":7`, "severity_id: expected 0 to 6 or 99, found 7"},
-		{`"uid":"a"`, `"uid":""`, "metadata.uid: is absent"},
+		{`"uid":"a"`, `"uid":""`, "metadata.uid: not present"},
 		{`"1.1.0"`, `"0.9"`, "metadata.version: expected 1.1.0"},
-		{`"operation":"o"`, `"x":1`, "api.operation: is required"},
-		{`"severity_id":1,`, ``, "severity_id: is required"},
+		{`"operation":"o"`, `"x":1`, "api.operation: required by OCSF"},
+		{`"severity_id":1,`, ``, "severity_id: required by OCSF"},
 	} {
 		problems := Check([]byte(strings.Replace(good, c.old, c.new, 1)), now)
 		found := false
