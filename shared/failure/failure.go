@@ -120,6 +120,18 @@ func sep(b *strings.Builder, s string) {
 // Unwrap returns the cause.
 func (f *Error) Unwrap() error { return f.Err }
 
+// Redact passes all texts of the failure through redact, which removes secrets, and returns the failure. The cause keeps
+// its type if there was nothing to remove.
+func (f *Error) Redact(redact func(string) string) *Error {
+	f.Code, f.Detail, f.Hint = redact(f.Code), redact(f.Detail), redact(f.Hint)
+	if f.Err != nil {
+		if text := f.Err.Error(); redact(text) != text {
+			f.Err = errors.New(redact(text))
+		}
+	}
+	return f
+}
+
 // Brief returns the text for logs: kind, step, status and code, without any text of the SIEM.
 func (f *Error) Brief() string {
 	s := f.Kind.String()

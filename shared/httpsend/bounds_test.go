@@ -78,21 +78,68 @@ func TestAnswerHeaderIsBounded(t *testing.T) {
 	}
 }
 
-// TestAnswerIsNotInflated: compressed bytes that nobody asked for stay as they are, and few.
-func TestAnswerIsNotInflated(t *testing.T) {
-	var bomb bytes.Buffer
-	z := gzip.NewWriter(&bomb)
-	_, _ = z.Write(make([]byte, 10<<20))
-	_ = z.Close()
-	var asked string
-	srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
-		asked = r.Header.Get("Accept-Encoding")
-		w.Header().Set("Content-Encoding", "gzip")
-		_, _ = w.Write(bomb.Bytes())
+// TestGzipResponse: the client asks for uncompressed responses, and reads a compressed one within the bound.
+func TestGzipResponse(t *testing.T) {
+	zip := func(text []byte) []byte {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		_, _ = z.Write(text)
+		_ = z.Close()
+		return b.Bytes()
+	}
+	success := []byte(`{"text":"Success","code":0}`)
+	for name, test := range map[string]struct {
+		encoding   string
+		sent, want []byte
+		broken     bool
+	}{
+		"gzip":     {"gzip", zip(success), success, false},
+		"x-gzip":   {" X-GZIP", zip(success), success, false},
+		"a bomb":   {"gzip", zip(make([]byte, 10<<20)), make([]byte, defaultMaxAnswer), true},
+		"cut off":  {"gzip", zip(success)[:len(zip(success))-4], success, true},
+		"not gzip": {"gzip", success, success, true},
+		"other":    {"br", zip(success), zip(success), false},
+		"unmarked": {"", zip(success), zip(success), false},
+		"no body":  {"gzip", nil, nil, false},
+		"too long": {"gzip", zip(noise(200 << 10)), noise(200 << 10)[:defaultMaxAnswer], true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked string
+			srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
+				asked = r.Header.Get("Accept-Encoding")
+				if w.Header().Set("Content-Encoding", test.encoding); test.encoding == "" {
+					w.Header().Del("Content-Encoding")
+				}
+				_, _ = w.Write(test.sent)
+			})
+			before := allocated()
+			a, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, srv.URL)})
+			if err != nil || !bytes.HasPrefix(test.want, a.Body) || len(a.Body) < min(len(test.want), 60<<10) || (a.BodyErr != nil) != test.broken || asked != "identity" {
+				t.Errorf("%v, %d bytes, want %d, %v, Accept-Encoding %q", err, len(a.Body), len(test.want), a.BodyErr, asked)
+			}
+			if n := allocated() - before; n > 8<<20 {
+				t.Errorf("%d bytes were allocated for it", n)
+			}
+		})
+	}
+}
+
+// TestLongReasonIsBounded: a response of megabytes of escapes costs no more than what is quoted of it.
+func TestLongReasonIsBounded(t *testing.T) {
+	body := strings.Repeat(`\\u005c&amp;%2525\"&#38;`, 4<<20/24)
+	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, body)
 	})
-	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
-	if err != nil || !bytes.Equal(a.Body, bomb.Bytes()) || asked != "" {
-		t.Errorf("%v, %d bytes of %d, Accept-Encoding %q", err, len(a.Body), bomb.Len(), asked)
+	c := New(Config{Timeout: 5 * time.Second, MaxAnswer: 5 << 20, Redactor: secret.NewRedactor(secret.New("feather-and-tar"))})
+	a, err := c.Do(t.Context(), Request{URL: mustParse(t, srv.URL)})
+	if err != nil || len(a.Body) != len(body) {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	f, quoted := a.Fault(failure.Rejected, "", ""), a.Quote(string(a.Body))
+	if took := time.Since(start); took > 50*time.Millisecond || len(f.Error()) > 4*failure.MaxQuote || len(quoted) > 4*failure.MaxQuote {
+		t.Errorf("%v for %d and %d bytes", took, len(f.Error()), len(quoted))
 	}
 }
 
@@ -185,6 +232,9 @@ func TestOwnSecretIsCut(t *testing.T) {
 		Header: http.Header{"Authorization": {"Bearer only-once"}}, Secret: secret.New("only-once")})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if f := a.Fault(failure.Rejected, "only-once", "ask for only-once"); strings.Contains(f.Error()+f.Brief(), "only-once") {
+		t.Errorf("a code or a hint that holds the secret: %v", f)
 	}
 	if text := a.Fault(failure.Rejected, "", "").Error(); strings.Contains(text, "only-once") || !strings.Contains(text, "Bearer [redacted]") {
 		t.Errorf("fault: %s", text)

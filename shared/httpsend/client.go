@@ -8,16 +8,17 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -36,6 +37,7 @@ type Config struct {
 	CASetting  string           // the variable for a CA bundle, for hints; "" where there is none
 	Now        func() time.Time // nil means time.Now
 	Dial       settings.Dial    // nil means the network
+	Proxy      *settings.Proxy  // nil means none
 }
 
 // Configure reads the settings common to all HTTP connectors. compression is the default: "gzip" or "none".
@@ -45,6 +47,7 @@ func Configure(s *settings.Settings, compression string) Config {
 		Timeout: time.Duration(s.Int("SIEM_REQUEST_TIMEOUT_SECONDS", 10, 1, 300)) * time.Second,
 		Gzip:    s.OneOf("SIEM_COMPRESSION", compression, other) == "gzip",
 		Dial:    s.Dial,
+		Proxy:   s.Proxy(),
 	}
 }
 
@@ -68,10 +71,10 @@ const (
 // Client sends requests. It is safe for concurrent use.
 type Client struct {
 	cfg       Config
+	redactor  *secret.Redactor
+	known     atomic.Pointer[ownRedactor] // of the last request with a secret of its own
 	transport *http.Transport
 	used      atomic.Int64 // wall clock of the last request, Unix ms
-
-	agent, gzip []string // values of headers, read only
 }
 
 // New makes a client. It opens no connection.
@@ -82,29 +85,25 @@ func New(cfg Config) *Client {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := &dialer{
-		// Half the time for each step, so that the step that hangs is the one that is blamed.
-		net:  net.Dialer{Timeout: cfg.Timeout / 2, KeepAlive: 15 * time.Second},
-		with: cfg.Dial,
-		tls: &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			RootCAs:            cfg.RootCAs,
-			InsecureSkipVerify: cfg.Insecure, //nolint:gosec // obeyed and warned about, as the operator's settings say
-			ClientSessionCache: tls.NewLRUClientSessionCache(0),
-		},
-	}
-	return &Client{cfg: cfg, agent: []string{userAgent}, gzip: []string{"gzip"}, transport: &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            d.dial,
+	d := newDialer(cfg)
+	return &Client{cfg: cfg, redactor: cfg.redactor(), transport: &http.Transport{
+		DialContext:            d.dial, // no Proxy: the dialer opens the tunnels
 		DialTLSContext:         d.dialTLS,
-		TLSClientConfig:        d.tls, // behind a proxy
-		TLSHandshakeTimeout:    cfg.Timeout / 2,
-		DisableCompression:     true, // an answer shall have the size it shows
+		DisableCompression:     true, // read decodes a response, within the bound
 		MaxIdleConnsPerHost:    maxIdle,
 		WriteBufferSize:        writeBuffer,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}}
+}
+
+// redactor knows the proxy's password, too.
+func (cfg *Config) redactor() *secret.Redactor {
+	if cfg.Proxy == nil || cfg.Proxy.URL.User == nil {
+		return cfg.Redactor
+	}
+	password, _ := cfg.Proxy.URL.User.Password()
+	return cfg.Redactor.With(secret.New(password))
 }
 
 // Request is one request to make.
@@ -131,6 +130,13 @@ type Response struct {
 
 // userAgent tells a SIEM's operators who is calling.
 const userAgent = "ArbitexSIEM/1.0"
+
+// Values of headers; read only, since all requests share them.
+var (
+	agentHeader    = [...]string{userAgent}
+	gzipHeader     = [...]string{"gzip"}
+	identityHeader = [...]string{"identity"}
+)
 
 // Do makes one request. Its error is a *failure.Error: no response arrived. Any response, whatever its status, is none.
 // If a kept connection turns out to have been closed while it was idle, Do sends the request once more on a new one.
@@ -172,12 +178,13 @@ func (c *Client) roundTrip(ctx context.Context, r Request, body *pooledBody, zip
 }
 
 func (c *Client) newRequest(ctx context.Context, r Request, body *pooledBody, zip bool) *http.Request {
-	header := make(http.Header, len(r.Header)+2)
+	header := make(http.Header, len(r.Header)+3)
 	maps.Copy(header, r.Header)
 	if zip {
-		header["Content-Encoding"] = c.gzip
+		header["Content-Encoding"] = gzipHeader[:]
 	}
-	header["User-Agent"] = c.agent
+	header["User-Agent"] = agentHeader[:]
+	header["Accept-Encoding"] = identityHeader[:]
 	req := (&http.Request{
 		Method: cmp.Or(r.Method, http.MethodPost), URL: r.URL, Host: r.URL.Host, Header: header, Body: body.reader(),
 		ContentLength: int64(body.buf.Len()), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -188,14 +195,28 @@ func (c *Client) newRequest(ctx context.Context, r Request, body *pooledBody, zi
 	return req
 }
 
-// read reads an answer's body up to the bound. Only a body read to its end leaves its connection to the next request.
-func (c *Client) read(resp *http.Response) (body []byte, broken error) {
+// read reads a response's body up to the bound, and decodes it if it is gzip. Only a body read to its end leaves its
+// connection to the next request.
+func (c *Client) read(resp *http.Response) (body []byte, err error) {
 	defer resp.Body.Close()
 	if n := resp.ContentLength; n > 0 && n <= int64(c.cfg.MaxAnswer) {
 		body = make([]byte, 0, n+bytes.MinRead)
 	}
-	buf := bytes.NewBuffer(body)
-	n, err := buf.ReadFrom(io.LimitReader(resp.Body, int64(c.cfg.MaxAnswer)+1))
+	body, err = c.readBounded(body, resp.Body)
+	if len(body) == 0 || !isGzip(resp.Header.Get("Content-Encoding")) {
+		return body, err
+	}
+	z, formatErr := gzip.NewReader(bytes.NewReader(body))
+	if formatErr != nil {
+		return body, cmp.Or(err, formatErr)
+	}
+	plain, decodeErr := c.readBounded(nil, z)
+	return plain, cmp.Or(err, decodeErr)
+}
+
+func (c *Client) readBounded(dst []byte, r io.Reader) ([]byte, error) {
+	buf := bytes.NewBuffer(dst)
+	n, err := buf.ReadFrom(io.LimitReader(r, int64(c.cfg.MaxAnswer)+1))
 	if err != nil {
 		return buf.Bytes(), err
 	}
@@ -203,6 +224,11 @@ func (c *Client) read(resp *http.Response) (body []byte, broken error) {
 		return buf.Bytes()[:c.cfg.MaxAnswer], errTooLong
 	}
 	return buf.Bytes(), nil
+}
+
+func isGzip(encoding string) bool {
+	encoding = strings.TrimSpace(encoding)
+	return strings.EqualFold(encoding, "gzip") || strings.EqualFold(encoding, "x-gzip")
 }
 
 // dropStale closes kept connections after a pause in which the process may have been frozen. Go's own idle timer stands

@@ -127,6 +127,9 @@ func certificate(t *testing.T, name string, notAfter time.Time) tls.Certificate 
 	if ip := net.ParseIP(name); ip != nil {
 		template.DNSNames, template.IPAddresses = nil, []net.IP{ip}
 	}
+	if name == "" {
+		template.DNSNames, template.Subject.CommonName = nil, "127.0.0.1"
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +161,10 @@ func TestNetworkFaults(t *testing.T) {
 	old, oldPool := withCert(certificate(t, "127.0.0.1", time.Now().Add(-time.Hour)), nil)
 	mutual, mutualPool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) { c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12 })
 	tls11, tls11Pool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+	rsaOnly, rsaOnlyPool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) {
+		c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
+	})
+	nameless, namelessPool := withCert(certificate(t, "", tomorrow), nil)
 	plain := serve(t, false, func(http.ResponseWriter, *http.Request) {})
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -182,8 +189,10 @@ func TestNetworkFaults(t *testing.T) {
 		"wrong name":     {other.URL, otherPool, failure.TLS, failure.Misconfigured, "another name"},
 		"expired":        {old.URL, oldPool, failure.TLS, failure.Misconfigured, "expired"},
 		"wants client":   {mutual.URL, mutualPool, failure.TLS, failure.Misconfigured, "client certificate"},
+		"no SANs":        {nameless.URL, namelessPool, failure.TLS, failure.Misconfigured, "no subject alternative names"},
+		"RSA only":       {rsaOnly.URL, rsaOnlyPool, failure.TLS, failure.Misconfigured, "cipher suites"},
 		"old TLS":        {tls11.URL, tls11Pool, failure.TLS, failure.Misconfigured, "versions"},
-		"no TLS there":   {strings.Replace(plain.URL, "http:", "https:", 1), goodPool, failure.TLS, failure.Misconfigured, "does not speak TLS"},
+		"no TLS there":   {strings.Replace(plain.URL, "http:", "https:", 1), goodPool, failure.TLS, failure.Misconfigured, "does not use TLS"},
 		"silent":         {"https://" + silent.Addr().String(), nil, failure.TLS, failure.Transient, "handshake"},
 		"silent, no TLS": {"http://" + silent.Addr().String(), nil, failure.Request, failure.Transient, ""},
 	} {
@@ -262,8 +271,11 @@ func TestSecretsAreCut(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for in, want := range map[string]time.Duration{
-		"": 0, "0": 0, " 17 ": 17 * time.Second, "-5": 0, "1.5": 0, "soon": 0, "99999999999999999999": 0, "9999999999": 1 << 31 * time.Second,
+		"": 0, "0": 0, " 17 ": 17 * time.Second, "1.5": 2 * time.Second, "299.997": 300 * time.Second, "0.001": time.Second, "900": 900 * time.Second,
+		"-5": 0, "+5": 0, "soon": 0, "1e3": 0, "1.5.1": 0, "inf": 0, ".": 0, "5s": 0, "901": 900 * time.Second,
+		"9999999999": 900 * time.Second, "99999999999999999999": 900 * time.Second, strings.Repeat("9", 400): 900 * time.Second,
 		"Sun, 01 Mar 2026 12:01:40 GMT": 100 * time.Second, "Sun, 01 Mar 2026 11:00:00 GMT": 0, "Sunday, 01-Mar-26 12:00:05 GMT": 5 * time.Second,
+		"Sun, 01 Mar 2099 11:00:00 GMT": 900 * time.Second,
 	} {
 		if got := RetryAfter(in, now); got != want {
 			t.Errorf("%q: %v, want %v", in, got, want)

@@ -63,7 +63,7 @@ func (c *Codes) Classify(a *Response) *failure.Error {
 // Explain returns what a reply with that status means. It also applies to one item of a response.
 func (c *Codes) Explain(status int, r Reply) (kind failure.Kind, hint string) {
 	kind = KindOf(status)
-	text := strings.ToLower(r.Text[:min(len(r.Text), maxSearched)])
+	text := strings.ToLower(r.Text[:min(len(r.Text), maxQuoted)])
 	for _, row := range c.Rows {
 		if row.matches(status, r, text) {
 			kind, hint = row.Kind, row.Hint
@@ -111,14 +111,14 @@ func (a *Response) failure(kind failure.Kind, r Reply, hint string) *failure.Err
 
 // Quote bounds and quotes a message of the SIEM, without secrets.
 func (a *Response) Quote(text string) string {
-	return failure.Quote(a.client.cut(text[:min(len(text), maxSearched)], a.secret))
+	return failure.Quote(a.redact(text))
 }
 
 // Word returns a code that is fit for a log: one short word that holds no secret, "" for any other text.
 func (a *Response) Word(code string) string {
 	const most = 64
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-"
-	if len(code) > most || strings.Trim(code, letters) != "" || a.client.cut(code, a.secret) != code {
+	if len(code) > most || strings.Trim(code, letters) != "" || a.redact(code) != code {
 		return ""
 	}
 	return code

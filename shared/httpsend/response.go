@@ -1,8 +1,10 @@
 package httpsend
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -44,10 +46,6 @@ func KindOf(status int) failure.Kind {
 	return failure.Transient
 }
 
-// maxSearched is how much of an answer is searched for secrets, many times what is quoted of it: an answer may be as long as
-// memory allows, and to undo its escapes takes several times as much.
-const maxSearched = 32 << 10
-
 // Fault makes the answer a failure: its status, code and the time it asks to wait, and its body quoted (bounded, secrets
 // cut out). A redirect names the host it leads to, in the hint.
 func (a *Response) Fault(kind failure.Kind, code, hint string) *failure.Error {
@@ -58,70 +56,92 @@ func (a *Response) Fault(kind failure.Kind, code, hint string) *failure.Error {
 	if kind == failure.Unauthorized {
 		f.Step = failure.Auth
 	}
-	if body := strings.TrimSpace(string(a.Body[:min(len(a.Body), maxSearched)])); body != "" {
-		f.Detail = failure.Quote(a.client.cut(body, a.secret))
+	if body := bytes.TrimSpace(a.Body); len(body) > 0 {
+		f.Detail = a.Quote(string(body[:min(len(body), maxQuoted)]))
 	}
-	if a.BodyErr != nil {
-		f.Err = a.client.clean(a.BodyErr, a.secret)
-	}
+	f.Err = a.BodyErr
 	if hint == "" && a.Status/100 == 3 {
-		f.Hint = a.client.redirectHint(a.Header.Get("Location"), a.secret)
+		f.Hint = a.client.redirectHint(a.Header.Get("Location"))
 	}
-	return f
+	return f.Redact(a.redact)
+}
+
+// maxQuoted is much more than is quoted of a response: what follows cannot matter.
+const maxQuoted = 32 << 10
+
+// redact removes secrets from a text, and bounds it.
+func (a *Response) redact(text string) string {
+	return a.client.redactorFor(a.secret).Redact(text, maxText)
 }
 
 // redirectHint names the host of a redirect and nothing else of it: the path may be a credential.
-func (c *Client) redirectHint(location string, own secret.Value) string {
+func (c *Client) redirectHint(location string) string {
 	hint := "redirects are not followed: " + c.cfg.URLSetting + " must name the final address"
 	if u, err := url.Parse(location); err == nil && u.Host != "" {
-		hint += ", which is at " + strconv.Quote(c.cut(u.Host, own))
+		hint += ", which is at " + strconv.Quote(u.Host)
 	}
 	return hint
 }
 
-// RetryAfter reads a Retry-After header: seconds or an HTTP date (RFC 9110, section 10.2.3). It is 0 when there is none,
-// when it cannot be read, and when the date has passed.
+// maxRetryAfter is the longest wait that we grant a SIEM.
+const maxRetryAfter = 900 * time.Second
+
+// RetryAfter reads a Retry-After header: seconds, rounded up, or an HTTP date (RFC 9110, section 10.2.3). It is at most 15
+// minutes, and 0 for any other value and for a date in the past.
 func RetryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
-	const most = 1 << 31 // seconds; a longer wait is not a wait
-	if n, err := strconv.ParseUint(value, 10, 64); err == nil {
-		return time.Duration(min(n, most)) * time.Second
+	if digits := strings.Replace(value, ".", "", 1); digits != "" && strings.Trim(digits, "0123456789") == "" {
+		seconds, err := strconv.ParseFloat(value, 64)
+		if err != nil || seconds > maxRetryAfter.Seconds() {
+			return maxRetryAfter
+		}
+		return time.Duration(math.Ceil(seconds)) * time.Second
 	}
 	at, err := http.ParseTime(value)
 	if err != nil || !at.After(now) {
 		return 0
 	}
-	return min(at.Sub(now).Round(time.Second), most*time.Second)
+	wait := at.Sub(now).Round(time.Millisecond)
+	return min((wait + time.Second - 1).Truncate(time.Second), maxRetryAfter)
 }
 
-// cut cuts secrets out of a text: those the client knows, and one of a request's own.
-func (c *Client) cut(text string, own secret.Value) string {
-	text = c.cfg.Redactor.Cut(text)
+// maxText bounds a text of a failure: an error, a hint.
+const maxText = 1024
+
+// redactorFor returns a redactor that also knows what one request alone must not leak. Requests in sequence usually have
+// the same secret.
+func (c *Client) redactorFor(own secret.Value) *secret.Redactor {
 	if own.Empty() {
-		return text
+		return c.redactor
 	}
-	return secret.NewRedactor(own).Cut(text)
+	if known := c.known.Load(); known != nil && known.own == own {
+		return known.redactor
+	}
+	made := &ownRedactor{own, c.redactor.With(own)}
+	c.known.Store(made)
+	return made.redactor
 }
 
-// clean cuts secrets out of an error's text. The chain is kept where there was nothing to cut.
-func (c *Client) clean(err error, own secret.Value) error {
-	text := err.Error()
-	if cut := c.cut(text, own); cut != text {
-		return errors.New(cut)
-	}
-	return err
+type ownRedactor struct {
+	own      secret.Value
+	redactor *secret.Redactor
 }
 
-// networkFault tells what it means that no answer came.
+// networkFault classifies the error of a request that got no response.
 func (c *Client) networkFault(ctx context.Context, err error, r Request) *failure.Error {
-	f := &failure.Error{Step: failure.Request, Err: c.clean(err, r.Secret)}
+	f := &failure.Error{Err: err}
+	var proxy *failure.ProxyError
+	if errors.As(err, &proxy) {
+		f.Code, f.RetryAfter = proxy.Code(), proxy.RetryAfter
+	}
 	if f.Step, f.Kind, f.Hint = failure.Explain(err, c.cfg.URLSetting, c.cfg.CASetting); f.Step == failure.Request {
 		var network net.Error
 		timeout := errors.As(err, &network) && network.Timeout()
 		f.Disconnected = !timeout && ctx.Err() == nil
 		if errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
-			f.Detail = "no answer from " + c.cut(r.URL.Host, r.Secret) + " in time"
+			f.Detail = "no response from " + r.URL.Host + " in time"
 		}
 	}
-	return f
+	redactor := c.redactorFor(r.Secret)
+	return f.Redact(func(text string) string { return redactor.Redact(text, maxText) })
 }

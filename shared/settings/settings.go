@@ -110,18 +110,23 @@ func bound(s string) string {
 
 // hidden tells whether a variable's value must not be shown: it is a secret, or came from one.
 func (s *Settings) hidden(name string) bool {
-	if strings.TrimSpace(s.env(name)) == "" {
+	if trim(s.env(name)) == "" {
 		return true
 	}
 	return slices.ContainsFunc(s.asked, func(a Setting) bool { return a.Name == name && a.Secret })
 }
 
 func (s *Settings) raw(name string) string {
-	if v := strings.TrimSpace(s.env(name)); v != "" {
+	if v := trim(s.env(name)); v != "" {
 		return v
 	}
-	return strings.TrimSpace(s.secret[name])
+	return trim(s.secret[name])
 }
+
+// bom is the byte order mark that some editors and shells put before a text.
+const bom = "\uFEFF"
+
+func trim(v string) string { return strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(v), bom)) }
 
 func (s *Settings) ask(a Setting) string {
 	if !slices.ContainsFunc(s.asked, func(b Setting) bool { return a.Name == b.Name }) {

@@ -55,6 +55,14 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
+// TestByteOrderMark: a mark that an editor put before a value does not belong to it.
+func TestByteOrderMark(t *testing.T) {
+	s := with(map[string]string{"NUMBER": "\uFEFF7"}, map[string]string{"NAME": "\uFEFF x "})
+	if n, name := s.Int("NUMBER", 1, 1, 9), s.Required("NAME", "a name"); n != 7 || name != "x" || s.Err() != nil {
+		t.Errorf("%d, %q, %v", n, name, s.Err())
+	}
+}
+
 func TestPrecedence(t *testing.T) {
 	s := with(map[string]string{"NAME": " env ", "OPTION": "  "}, map[string]string{"NAME": "secret", "OPTION": " from secret "})
 	if got := s.Required("NAME", ""); got != "env" {

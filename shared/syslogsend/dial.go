@@ -89,8 +89,8 @@ func (s *Sender) tlsConfig(asked *bool) *tls.Config {
 	}
 }
 
-// askedError is the end of a connection whose peer had just asked for our certificate. Some peers refuse one without an
-// alert, and others close so fast that the alert is lost.
+// askedError is the end of a connection whose peer had just asked for our certificate. Some peers refuse a certificate
+// without an alert, others close so fast that the alert is lost, and TLS 1.2 has no alert for a missing one.
 type askedError struct{ err error }
 
 func (e *askedError) Error() string { return e.err.Error() }
@@ -101,7 +101,7 @@ func onceAsked(asked bool, err error) error {
 	if !asked || err == nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	if isAlert(err, handshakeFailure) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		return &askedError{err}
 	}
 	return err

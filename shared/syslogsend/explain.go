@@ -8,15 +8,19 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// refusals are the TLS alerts by which a peer refuses a client certificate, or the lack of one. handshake_failure is how
-// TLS 1.2 says the latter. https://www.rfc-editor.org/rfc/rfc8446#section-6.2
+// handshakeFailure is the alert by which a TLS 1.2 peer refuses a missing client certificate, after it has asked for one,
+// and cipher suites, before that.
+const handshakeFailure = tls.AlertError(40)
+
+// refusals are the TLS alerts by which a peer refuses a client certificate, or the lack of one.
+// https://www.rfc-editor.org/rfc/rfc8446#section-6.2
 var refusals = [...]tls.AlertError{
-	40,  // handshake_failure
 	42,  // bad_certificate
 	43,  // unsupported_certificate
 	44,  // certificate_revoked
@@ -27,24 +31,18 @@ var refusals = [...]tls.AlertError{
 	116, // certificate_required
 }
 
-// refusesCertificate tells whether err is one of these alerts, sent by the peer. crypto/tls has no exported type for an
-// alert that came over TCP, but gives it the words of its exported twin, which are compared here.
-func refusesCertificate(err error) bool {
+// isAlert reports whether err is one of the alerts, sent by the peer. crypto/tls has no exported type for an alert that
+// came over TCP; its text is that of the exported one.
+func isAlert(err error, alerts ...tls.AlertError) bool {
 	var op *net.OpError
 	if !errors.As(err, &op) || op.Op != "remote error" || op.Err == nil {
 		return false
 	}
-	for _, alert := range refusals {
-		if op.Err.Error() == alert.Error() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(alerts, func(a tls.AlertError) bool { return op.Err.Error() == a.Error() })
 }
 
-// explain makes err a fault. Where either side refuses the other's certificate it is Denied and not Held: our certificate
-// and the CA bundle may both stand in the secret, so that reading it again may mend it, and where it does not, Denied
-// comes to the same as Held.
+// explain makes err a failure. If either side refuses the other's certificate, its kind is Unauthorized and not
+// Misconfigured: our certificate and the CA bundle may both be in the secret, which is then read again.
 func (s *Sender) explain(err error) *failure.Error {
 	f := &failure.Error{Err: err}
 	f.Step, f.Kind, f.Hint = failure.Explain(err, s.cfg.Settings.Host, s.cfg.Settings.CABundle)
@@ -60,9 +58,9 @@ func (s *Sender) explain(err error) *failure.Error {
 		if errors.As(err, &name) {
 			f.Hint += ": " + s.cfg.Settings.ServerName + " sets the name to verify"
 		}
-	case refusesCertificate(err), errors.As(err, &asked):
+	case isAlert(err, refusals[:]...), errors.As(err, &asked):
 		f.Step, f.Kind, f.Hint = failure.TLS, failure.Unauthorized, s.certificateHint()
-	case f.Step == failure.TLS && !errors.As(err, &shake): // an alert on a connection that stood
+	case f.Step == failure.TLS && !errors.As(err, &shake): // an alert on an established connection
 		f.Step, f.Kind, f.Hint = failure.Request, failure.Transient, ""
 	case errors.Is(err, syscall.EMSGSIZE):
 		f.Kind = failure.TooLarge
@@ -76,7 +74,7 @@ func (s *Sender) explain(err error) *failure.Error {
 	return f
 }
 
-// detail says what was being done.
+// detail returns what failed.
 func (s *Sender) detail(step failure.Step, err error) string {
 	at := string(s.cfg.Network) + " " + s.cfg.Address
 	switch {

@@ -64,8 +64,8 @@ const (
 	// seen our certificate, so a refusal shows only on a read: RFC 8446, section 4.4.2.4 and appendix A.
 	grace = 250 * time.Millisecond
 
-	// maxIdle is how many connections are kept: concurrent invocations in one process are few.
-	maxIdle = 4
+	// maxIdle bounds the idle connections: as many as one process has concurrent invocations, with a margin.
+	maxIdle = 64
 )
 
 // Sender sends batches. It keeps connections between them, and is safe for concurrent use: each batch has a connection to

@@ -20,6 +20,7 @@ func TestTLSPeer(t *testing.T) {
 		return func(c *tls.Config) { c.MinVersion, c.MaxVersion = v, v }
 	}
 	wantsCertificate := func(c *tls.Config) { c.ClientAuth = tls.RequireAndVerifyClientCert }
+	rsaOnly := func(c *tls.Config) { c.CipherSuites = []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256} }
 	for name, c := range map[string]struct {
 		server []func(*tls.Config)
 		client func(*Config)
@@ -35,6 +36,7 @@ func TestTLSPeer(t *testing.T) {
 		"unknown CA":      {client: func(c *Config) { c.RootCAs = other.pool() }, kind: failure.Unauthorized, hint: "X_CA"},
 		"system's CAs":    {client: func(c *Config) { c.RootCAs = nil }, kind: failure.Unauthorized, hint: "X_CA"},
 		"1.1 only":        {server: []func(*tls.Config){version(tls.VersionTLS11)}, kind: failure.Misconfigured, hint: "versions"},
+		"1.2, RSA only":   {server: []func(*tls.Config){version(tls.VersionTLS12), rsaOnly}, kind: failure.Misconfigured, hint: "cipher suites"},
 		"1.3, missing":    {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, kind: failure.Unauthorized, hint: "set X_CERT"},
 		"1.2, missing":    {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, kind: failure.Unauthorized, hint: "set X_CERT"},
 		"1.3, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(other), kind: failure.Unauthorized, hint: "certificate of X_CERT"},

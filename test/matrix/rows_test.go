@@ -70,7 +70,7 @@ func wayRows() []row {
 		{name: "certificate for another name", way: wrongName, want: held, says: "another name"},
 		{name: "certificate of an unknown CA", way: unknownCA, want: held, says: "another CA"},
 		{name: "TLS 1.1 and no later", way: oldTLS, want: held, says: "TLS"},
-		{name: "no TLS at all", way: noTLS, syslog: greet, want: held, says: "does not speak TLS"},
+		{name: "no TLS at all", way: noTLS, syslog: greet, want: held, says: "does not use TLS"},
 		{name: "a client certificate is wanted (TLS 1.2)", way: clientCertificate12, want: held, says: "client certificate"},
 		{name: "a client certificate is wanted (TLS 1.3)", way: clientCertificate, but: syslogOnly(held), says: "client certificate"},
 		{name: "the TLS handshake is never answered", way: silentHandshake, slow: true, want: again, says: "handshake"},

@@ -2,7 +2,6 @@ package connector
 
 import (
 	"net/url"
-	"path"
 	"strings"
 
 	"github.com/arbitex/siem-connectors/shared/httpsend"
@@ -42,20 +41,22 @@ func readConfig(s *settings.Settings) config {
 	return cfg
 }
 
-// credentials are the parts of the URL by which it can be told: whole, the path, the code at its end, each as it was
-// written and decoded. Whoever echoes the request shows one of them. A code that ends in "=" is known without, since that
-// sign has many ways to be written.
+// credentials are the parts of the URL's path that identify the source: the code at its end, and any other part that may
+// be one, as written and decoded. The rest of the URL is not secret: if it were treated so, no host of Sumo Logic could be
+// named.
 func credentials(u *url.URL) []secret.Value {
-	whole, full := u.String(), strings.Trim(u.EscapedPath(), "/")
+	const word = 16 // bytes; a shorter part, such as "receiver", is not a code
+	parts := strings.Split(strings.Trim(u.EscapedPath(), "/"), "/")
 	var all []secret.Value
-	for _, written := range [...]string{whole, full, path.Base(full)} {
+	for i, written := range parts {
+		if i < len(parts)-1 && len(written) < word {
+			continue
+		}
 		decoded, err := url.PathUnescape(written)
 		if err != nil {
 			decoded = written
 		}
-		for _, form := range [...]string{written, decoded} {
-			all = append(all, secret.New(form), secret.New(strings.TrimRight(form, "=")))
-		}
+		all = append(all, secret.New(written), secret.New(decoded))
 	}
 	return all
 }
