@@ -1,0 +1,292 @@
+package contrib
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
+	"github.com/arbitex/siem-connectors/internal/testkit/products"
+)
+
+// stream is the data stream of the templates, ELASTIC_INDEX's default.
+const stream = "arbitex-audit"
+
+// cluster is a server that a test started.
+type cluster struct {
+	t   *testing.T
+	url string
+}
+
+// call makes a request and returns the decoded response; a status other than 2xx fails the test.
+func (c cluster) call(method, path, body string) object {
+	c.t.Helper()
+	status, response := c.try(method, path, body)
+	if status/100 != 2 {
+		c.t.Fatalf("%s %s: status %d: %.2000s", method, path, status, response)
+	}
+	var decoded object
+	decode(c.t, response, &decoded)
+	return decoded
+}
+
+func (c cluster) try(method, path, body string) (int, []byte) {
+	c.t.Helper()
+	request, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return response.StatusCode, data
+}
+
+// bulk sends events as the connector does, 100 a request, and returns how many are in the index and why the others are not.
+// Events that the connector itself rejects are left out.
+func (c cluster) bulk(events []string) (stored int, refused []string) {
+	c.t.Helper()
+	settings := []string{"ELASTIC_URL", "https://e", "ELASTIC_API_KEY", "k:k", "ELASTIC_INDEX", stream, "ELASTIC_OP_TYPE", "create"}
+	for len(events) > 0 {
+		batch := events[:min(100, len(events))]
+		events = events[len(batch):]
+		var body bytes.Buffer
+		sent := 0
+		for _, e := range batch {
+			lines, err := appendEvent(c.t, elastic.Open, e, settings...)
+			if err != nil {
+				continue
+			}
+			sent++
+			body.Write(bytes.TrimSuffix(lines, []byte("\n")))
+			body.WriteByte('\n')
+		}
+		status, response := c.try(http.MethodPost, "/_bulk", body.String())
+		var result struct {
+			Items []map[string]struct {
+				Status int
+				Error  json.RawMessage
+			}
+		}
+		decode(c.t, response, &result)
+		if status != http.StatusOK || len(result.Items) != sent {
+			c.t.Fatalf("bulk: status %d, %d items for %d events: %.500s", status, len(result.Items), sent, response)
+		}
+		for _, item := range result.Items {
+			switch it := item["create"]; it.Status {
+			case http.StatusCreated, http.StatusConflict: // a conflict: an event with that _id is there already
+				stored++
+			default:
+				refused = append(refused, string(it.Error))
+			}
+		}
+	}
+	c.call(http.MethodPost, "/"+stream+"/_refresh", "")
+	return stored, refused
+}
+
+// search returns the number of hits and the first document's _source.
+func (c cluster) search(query any) (hits int, source object) {
+	c.t.Helper()
+	response := c.call(http.MethodPost, "/"+stream+"/_search", asJSON(c.t, object{"query": query, "size": 1, "track_total_hits": true}))
+	total, _ := dig(response, "hits", "total")["value"].(float64)
+	if list, _ := dig(response, "hits")["hits"].([]any); len(list) > 0 {
+		first, _ := list[0].(object)
+		source = dig(first, "_source")
+	}
+	return int(total), source
+}
+
+func lucene(query string) object { return object{"query_string": object{"query": query}} }
+
+func TestPackOnOpenSearch(t *testing.T) {
+	c := cluster{t, products.OpenSearch(t)}
+	// Without the template the server refuses the second of two events that differ in the type of a json_t attribute.
+	if stored, refused := c.bulk(varied()); len(refused) == 0 {
+		t.Errorf("an index without the template stored all %d events", stored)
+	}
+	c.call(http.MethodDelete, "/"+stream, "")
+	c.call(http.MethodPut, "/_ingest/pipeline/"+stream, read(t, openSearchPipeline))
+	c.call(http.MethodPut, "/_index_template/"+stream, read(t, openSearchTemplate))
+	all := events(t, 1000)
+	stored, refused := c.bulk(all)
+	t.Logf("%d of %d events are stored", stored, len(all))
+	if len(refused) > 0 || stored < 1000+len(varied()) {
+		t.Fatalf("%d events stored, %d refused, the first: %s", stored, len(refused), refused[:min(1, len(refused))])
+	}
+	if n, source := c.search(object{"exists": object{"field": "error.message"}}); n > 0 {
+		t.Errorf("the pipeline failed for %d events: %s", n, asJSON(t, source["error"]))
+	}
+	t.Run("fields", func(t *testing.T) { cluster{t, c.url}.everyFieldIsSearchable(openSearchTemplate) })
+	t.Run("values", func(t *testing.T) { cluster{t, c.url}.pipelineMakesTheFields() })
+	t.Run("dashboard", func(t *testing.T) { cluster{t, c.url}.dashboardShowsData() })
+	t.Run("detections", func(t *testing.T) { cluster{t, c.url}.rulesFindEvents() })
+	t.Run("first event", func(t *testing.T) {
+		c := cluster{t, c.url}
+		found, _ := c.search(lucene("event.dataset:arbitex.audit"))
+		if every, _ := c.search(object{"match_all": object{}}); found == 0 || found != every {
+			t.Errorf("the README's query finds %d of %d events", found, every)
+		}
+	})
+}
+
+func TestTemplateOnElasticsearch(t *testing.T) {
+	c := cluster{t, products.Elasticsearch(t)}
+	for _, path := range []string{elasticTemplate, elastic7Template} {
+		t.Run(path, func(t *testing.T) {
+			c := cluster{t, c.url}
+			var template object
+			readJSON(t, path, &template)
+			// Maven Central has no Painless for this version, so this node has no pipeline.
+			delete(dig(template, "template", "settings", "index"), "default_pipeline")
+			c.call(http.MethodPut, "/_index_template/"+stream, asJSON(t, template))
+			defer c.call(http.MethodPost, "/"+stream+"/_rollover", "") // the next template's own backing index
+			all := events(t, 1000)
+			stored, refused := c.bulk(all)
+			t.Logf("%d of %d events are stored", stored, len(all))
+			if len(refused) > 0 || stored < 1000 {
+				t.Fatalf("%d events stored, %d refused, the first: %s", stored, len(refused), refused[:min(1, len(refused))])
+			}
+			for _, f := range fields() {
+				if n, _ := c.search(object{"exists": object{"field": f.paths[0]}}); n == 0 && f.paths[0] != "actor.user.groups" {
+					t.Errorf("no event is found by %s", f.paths[0])
+				}
+			}
+		})
+	}
+}
+
+func TestElasticESQLQueriesParse(t *testing.T) {
+	rules, _ := elasticRules(t)
+	for _, r := range rules {
+		if r.Language == "esql" {
+			if problems := products.ParseESQL(t, r.Query); problems != "" {
+				t.Errorf("%s: %s", r.Name, problems)
+			}
+		}
+	}
+}
+
+// everyFieldIsSearchable finds an event by each mapped field: by a value that a stored document has in it.
+func (c cluster) everyFieldIsSearchable(template string) {
+	c.t.Helper()
+	var decoded struct{ Template struct{ Mappings object } }
+	readJSON(c.t, template, &decoded)
+	for path, kind := range leaves("", decoded.Template.Mappings) {
+		if path == "error.message" { // set when the pipeline fails
+			continue
+		}
+		n, source := c.search(object{"exists": object{"field": path}})
+		value := valueAt(source, path)
+		if n == 0 || value == nil {
+			c.t.Errorf("%s: %d documents, value %v", path, n, value)
+			continue
+		}
+		if found, _ := c.search(object{"term": object{path: object{"value": value}}}); found == 0 {
+			c.t.Errorf("%s, of type %s: no document is found by the value %v", path, kind, value)
+		}
+	}
+}
+
+// pipelineMakesTheFields compares the fields of the stored full event, and of one with the attributes of OCSF 1.8.
+func (c cluster) pipelineMakesTheFields() {
+	c.t.Helper()
+	for id, want := range map[string]string{
+		"evt-1": `event.id=evt-1 event.action=chat_completion event.severity=4 event.outcome=success event.kind=event user.id=user=abc ` +
+			`user.email=alice@example.com source.ip=198.51.100.7 source.geo.country_iso_code=DE gen_ai.request.model=gpt-4o ` +
+			`gen_ai.usage.input_tokens=512 gen_ai.usage.output_tokens=256 arbitex.policy_action=redact arbitex.dlp_labels=pii ` +
+			`arbitex.group_ids=g1 arbitex.request_id=req_xyz event.category=api related.ip=198.51.100.7`,
+		"ai": `gen_ai.request.model=model-of-1.8 gen_ai.usage.input_tokens=1234 gen_ai.usage.output_tokens=4321 event.outcome=failure`,
+		"ip": `user.id=only@example.com user.email=only@example.com source.ip=012.000.22.33`,
+	} {
+		n, source := c.search(object{"term": object{"metadata.uid": id}})
+		if n != 1 {
+			c.t.Fatalf("%d documents have the id %s", n, id)
+		}
+		for pair := range strings.FieldsSeq(want) {
+			path, value, _ := strings.Cut(pair, "=")
+			if got := fmt.Sprint(valueAt(source, path)); got != value {
+				c.t.Errorf("%s: %s is %q, want %q", id, path, got, value)
+			}
+		}
+	}
+}
+
+// dashboardShowsData runs the aggregations of each panel, and the search of each saved search.
+func (c cluster) dashboardShowsData() {
+	c.t.Helper()
+	for _, o := range readLines[savedObject](c.t, elasticDashboard) {
+		if o.Attributes.Meta.SearchSourceJSON == "" || o.Type == "dashboard" {
+			continue
+		}
+		var search struct {
+			Query struct{ Query, Language string }
+		}
+		decode(c.t, []byte(o.Attributes.Meta.SearchSourceJSON), &search)
+		if n, _ := c.search(lucene(search.Query.Query)); n == 0 {
+			c.t.Errorf("%s: no event matches %q", o.ID, search.Query.Query)
+		}
+		for _, column := range o.Attributes.Columns {
+			if n, _ := c.search(object{"exists": object{"field": column}}); n == 0 {
+				c.t.Errorf("%s: no event has the column %s", o.ID, column)
+			}
+		}
+		if o.Attributes.VisState == "" {
+			continue
+		}
+		var vis struct {
+			Aggs []struct {
+				ID, Type string
+				Params   struct{ Field string }
+			}
+		}
+		decode(c.t, []byte(o.Attributes.VisState), &vis)
+		for _, a := range vis.Aggs {
+			if a.Type == "count" {
+				continue
+			}
+			body := object{a.Type: object{"field": a.Params.Field}}
+			if a.Type == "date_histogram" {
+				body = object{a.Type: object{"field": a.Params.Field, "fixed_interval": "1h", "min_doc_count": 1}}
+			}
+			response := c.call(http.MethodPost, "/"+stream+"/_search?size=0", asJSON(c.t, object{"query": lucene(search.Query.Query), "aggs": object{"a": body}}))
+			result := dig(response, "aggregations", "a")
+			buckets, _ := result["buckets"].([]any)
+			value, _ := result["value"].(float64)
+			if len(buckets) == 0 && value == 0 {
+				c.t.Errorf("%s: %s of %s is empty", o.ID, a.Type, a.Params.Field)
+			}
+		}
+	}
+}
+
+// rulesFindEvents runs the rules' Lucene queries. EQL and ES|QL need Elasticsearch's own modules, which are not available.
+func (c cluster) rulesFindEvents() {
+	c.t.Helper()
+	rules, _ := elasticRules(c.t)
+	outside := strings.Replace(full, `"country":"DE"`, `"country":"BR"`, 1)
+	if stored, refused := c.bulk([]string{strings.Replace(outside, "evt-1", "evt-br", 1)}); stored != 1 {
+		c.t.Fatal(refused)
+	}
+	for _, r := range rules {
+		if r.Language != "lucene" {
+			continue
+		}
+		n, _ := c.search(lucene(r.Query))
+		total, _ := c.search(object{"match_all": object{}})
+		if n == 0 || n == total {
+			c.t.Errorf("%s: the query finds %d of %d events", r.Name, n, total)
+		}
+	}
+}
