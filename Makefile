@@ -26,6 +26,7 @@ MODULES := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
 
 TOOLS    := build/tools
 SCANNER  := build/scan
+CONTENT  := build/content
 GOLANGCI := build/bin/golangci-lint-$(GOLANGCI_VERSION)
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(CURDIR)/build/bin:$(PATH)
@@ -34,7 +35,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo test vet unit test-all race e2e interop peers build lint fmt fmt-check tidy-check template scan sam-build deploy \
-	bench bench-peers growth guards fuzz simulate replay-many mutants matrix soak vuln cover sizes syslog-daemons siemctl clean
+	bench bench-peers growth guards fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -178,6 +179,26 @@ sizes: $(ARM64) ## size of each function's arm64 binary, plain and compressed
 	@for f in $(FUNCTIONS); do \
 		printf '%-12s %9d bytes, %9d compressed\n' $$f $$(wc -c < build/arm64/$$f/bootstrap) $$(gzip -9c build/arm64/$$f/bootstrap | wc -c); \
 	done
+
+content: $(CONTENT)/.made ## the packs in contrib/: vendors' checkers, format tests, a real OpenSearch and Elasticsearch; CONTENT_EVENTS=file.jsonl adds events
+	$(CONTENT)/venv/bin/python -B contrib/checks/splunk.py $(CONTENT)
+	node contrib/checks/dashboard_studio.js $(CONTENT)/node/node_modules
+	node contrib/checks/kql.js $(CONTENT)/node/node_modules
+	$(CONTENT)/venv/bin/python -B contrib/checks/elastic.py $(CONTENT)/node/node_modules
+	$(CONTENT)/venv/bin/python -B contrib/checks/datadog.py
+	@echo "starting OpenSearch and Elasticsearch; the first time they are downloaded, 140 MB"
+	FETCH_PRODUCTS=1 $(GO) test -count=1 ./contrib
+
+$(CONTENT)/.made: .ci/requirements-content.txt .ci/content/package.json .ci/content/package-lock.json
+	@for tool in node npm java mvn; do \
+		command -v $$tool >/dev/null || { echo "make content needs $$tool (Debian: nodejs npm default-jdk-headless maven)"; exit 1; }; \
+	done
+	@echo "installing the vendors' checkers in $(CONTENT)"
+	$(PYTHON) -m venv --clear $(CONTENT)/venv
+	$(CONTENT)/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement .ci/requirements-content.txt
+	rm -rf $(CONTENT)/node && mkdir -p $(CONTENT)/node && cp .ci/content/package.json .ci/content/package-lock.json $(CONTENT)/node
+	cd $(CONTENT)/node && npm ci --ignore-scripts --legacy-peer-deps --no-audit --no-fund --loglevel=error
+	touch $@
 
 syslog-daemons: build/syslog/.made ## Debian's rsyslogd and syslog-ng into build/ for the QRadar tests; installs nothing
 
