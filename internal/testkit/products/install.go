@@ -32,6 +32,7 @@ func install(t testing.TB, p product) string {
 	if err := os.MkdirAll(filepath.Dir(cache), 0o750); err != nil {
 		t.Fatal(err)
 	}
+	//nolint:usetesting // a rename needs the file system of build/
 	staging, err := os.MkdirTemp(filepath.Dir(cache), p.name+"-*.part")
 	if err != nil {
 		t.Fatal(err)
