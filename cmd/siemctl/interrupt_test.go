@@ -19,7 +19,7 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	binary, err := os.Executable()
 	ts.Check(err)
-	cmd := exec.Command(binary, args[2:]...) //nolint:noctx // it ends with the signal, or the test's timeout shows that it does not
+	cmd := exec.Command(binary, args[2:]...)
 	cmd.Args[0] = args[1]
 	for _, name := range []string{"AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "SIEMCTL_STACK", "COLUMNS"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))

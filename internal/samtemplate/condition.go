@@ -5,28 +5,28 @@ import (
 	"slices"
 )
 
-// condition says whether a condition of the template holds. The names in busy are those being settled already: one that
-// comes back to itself is an error.
+// condition evaluates a condition of the template. busy contains the conditions that are being evaluated: a condition that
+// depends on itself is an error.
 func (t *Template) condition(name string, busy []string) (bool, error) {
 	definition, ok := t.conditions[name]
 	if !ok {
-		return false, fmt.Errorf("%q is no condition of the template", name)
+		return false, fmt.Errorf("%q is not a condition of the template", name)
 	}
 	path := "Conditions." + name
 	if slices.Contains(busy, name) {
-		return false, fmt.Errorf("%s: it depends on itself", path)
+		return false, fmt.Errorf("%s: the condition depends on itself", path)
 	}
 	return t.holds(definition, path, append(busy, name))
 }
 
-// holds settles one condition function.
+// holds evaluates one condition function.
 func (t *Template) holds(v any, path string, busy []string) (bool, error) {
 	if m, ok := v.(map[string]any); ok && len(m) == 1 && m["Condition"] != nil {
 		v = call{"Condition", m["Condition"]} // the long form; elsewhere "Condition" is an ordinary key
 	}
 	c, ok := v.(call)
 	if !ok {
-		return false, fmt.Errorf("%s: want a condition function, have %s", path, describe(v))
+		return false, fmt.Errorf("%s: expected a condition function, found %s", path, describe(v))
 	}
 	path += "." + c.name
 	switch c.name {
@@ -41,7 +41,7 @@ func (t *Template) holds(v any, path string, busy []string) (bool, error) {
 	case "Fn::Not", "Fn::And", "Fn::Or":
 		return t.combine(c, path, busy)
 	}
-	return false, fmt.Errorf("%s: this condition function is not known here", path)
+	return false, fmt.Errorf("%s: condition function not supported", path)
 }
 
 func (t *Template) equals(arg any, path string) (bool, error) {
@@ -57,7 +57,7 @@ func (t *Template) equals(arg any, path string) (bool, error) {
 	return left == right, err
 }
 
-// combine settles Not, And and Or over all their operands, so that an error in any is found.
+// combine evaluates all operands of Not, And and Or, so that an error in any of them is found.
 func (t *Template) combine(c call, path string, busy []string) (bool, error) {
 	operands, ok := c.arg.([]any)
 	least, most := 2, 10
@@ -65,7 +65,7 @@ func (t *Template) combine(c call, path string, busy []string) (bool, error) {
 		least, most = 1, 1
 	}
 	if !ok || len(operands) < least || len(operands) > most {
-		return false, fmt.Errorf("%s: want a list of %d to %d conditions, have %s", path, least, most, describe(c.arg))
+		return false, fmt.Errorf("%s: expected a list of %d to %d conditions, found %s", path, least, most, describe(c.arg))
 	}
 	all, some := true, false
 	for i, operand := range operands {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// absent stands for what Ref AWS::NoValue gives: the property or list item is as if it were not there.
+// absent is the value of Ref AWS::NoValue: the property or list item is removed.
 type absent struct{}
 
 // resolver resolves the values of one resource.
@@ -53,7 +53,7 @@ func (r resolver) list(v []any, path string) (any, error) {
 	return out, nil
 }
 
-// call gives the result of one intrinsic function.
+// call returns the result of one intrinsic function.
 func (r resolver) call(c call, path string) (any, error) {
 	path += "." + c.name
 	switch c.name {
@@ -74,15 +74,15 @@ func (r resolver) call(c call, path string) (any, error) {
 	case "Fn::FindInMap":
 		return r.findInMap(c.arg, path)
 	case "Fn::Equals", "Fn::Not", "Fn::And", "Fn::Or", "Condition":
-		return nil, fmt.Errorf("%s: it stands only in Conditions", path)
+		return nil, fmt.Errorf("%s: only valid in Conditions", path)
 	}
-	return nil, fmt.Errorf("%s: this intrinsic function is not known here", path)
+	return nil, fmt.Errorf("%s: intrinsic function not supported", path)
 }
 
 func (r resolver) ref(arg any, path string) (any, error) {
 	name, ok := arg.(string)
 	if !ok {
-		return nil, fmt.Errorf("%s: want a name, have %s", path, describe(arg))
+		return nil, fmt.Errorf("%s: expected a name, found %s", path, describe(arg))
 	}
 	if name == "AWS::NoValue" {
 		return absent{}, nil
@@ -93,10 +93,10 @@ func (r resolver) ref(arg any, path string) (any, error) {
 	return r.attribute(name, "", path)
 }
 
-// attribute asks for what AWS made of a resource.
+// attribute returns an attribute that AWS assigns to a resource.
 func (r resolver) attribute(id, name, path string) (any, error) {
 	if r.attributes == nil {
-		return nil, fmt.Errorf("%s: %q is no parameter of the template", path, id)
+		return nil, fmt.Errorf("%s: %q is not a parameter of the template", path, id)
 	}
 	if _, err := r.Type(id); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -122,24 +122,24 @@ func (r resolver) getAtt(arg any, path string) (any, error) {
 		return nil, err
 	}
 	if name == "" {
-		return nil, fmt.Errorf("%s: want Resource.Attribute, have only %q", path, id)
+		return nil, fmt.Errorf("%s: expected Resource.Attribute, found %q", path, id)
 	}
 	return r.attribute(id, name, path)
 }
 
-// sub fills in the ${…} of a text: names of the second argument's, parameters, resources, and Resource.Attribute.
+// sub replaces each ${…} in a string: variables of the second argument, parameters, resources, and Resource.Attribute.
 func (r resolver) sub(arg any, path string) (any, error) {
 	own := map[string]any{}
 	if args, ok := arg.([]any); ok {
 		if len(args) != 2 {
-			return nil, fmt.Errorf("%s: want a text and its variables, have a list of %d", path, len(args))
+			return nil, fmt.Errorf("%s: expected a string and its variables, found a list of %d", path, len(args))
 		}
 		vars, err := r.resolve(args[1], path)
 		if err != nil {
 			return nil, err
 		}
 		if own, ok = vars.(map[string]any); !ok {
-			return nil, fmt.Errorf("%s: want a mapping of variables, have %s", path, describe(vars))
+			return nil, fmt.Errorf("%s: expected a mapping of variables, found %s", path, describe(vars))
 		}
 		arg = args[0]
 	}
@@ -156,7 +156,7 @@ func (r resolver) sub(arg any, path string) (any, error) {
 		}
 		name, tail, closed := strings.Cut(after, "}")
 		if !closed {
-			return nil, fmt.Errorf("%s: a ${ without its }", path)
+			return nil, fmt.Errorf("%s: ${ without }", path)
 		}
 		filled, err := r.variable(name, own, path)
 		if err != nil {
@@ -167,7 +167,7 @@ func (r resolver) sub(arg any, path string) (any, error) {
 	}
 }
 
-// variable gives what stands for one ${name} of a Fn::Sub; ${!name} is a literal ${name}.
+// variable returns the value of one ${name} in Fn::Sub; ${!name} is a literal ${name}.
 func (r resolver) variable(name string, own map[string]any, path string) (string, error) {
 	if literal, ok := strings.CutPrefix(name, "!"); ok {
 		return "${" + literal + "}", nil
@@ -191,7 +191,7 @@ func (r resolver) variable(name string, own map[string]any, path string) (string
 func (r resolver) choose(arg any, path string) (any, error) {
 	args, ok := arg.([]any)
 	if !ok || len(args) != 3 {
-		return nil, fmt.Errorf("%s: want a condition and two values, have %s", path, describe(arg))
+		return nil, fmt.Errorf("%s: expected a condition and two values, found %s", path, describe(arg))
 	}
 	name, err := text(args[0], path)
 	if err != nil {
@@ -254,11 +254,11 @@ func (r resolver) selectItem(arg any, path string) (any, error) {
 	}
 	items, ok := args[1].([]any)
 	if !ok {
-		return nil, fmt.Errorf("%s: want a list, have %s", path, describe(args[1]))
+		return nil, fmt.Errorf("%s: expected a list, found %s", path, describe(args[1]))
 	}
 	i, err := strconv.Atoi(index)
 	if err != nil || i < 0 || i >= len(items) {
-		return nil, fmt.Errorf("%s: the list of %d has no item %q", path, len(items), index)
+		return nil, fmt.Errorf("%s: a list of %d items has no item %q", path, len(items), index)
 	}
 	return items[i], nil
 }
@@ -276,13 +276,13 @@ func (r resolver) findInMap(arg any, path string) (any, error) {
 		}
 		level, _ := found.(map[string]any)
 		if found = level[name]; found == nil {
-			return nil, fmt.Errorf("%s: Mappings has no %v", path, args)
+			return nil, fmt.Errorf("%s: Mappings does not contain %v", path, args)
 		}
 	}
 	return found, nil
 }
 
-// arguments resolves the arguments of a function that takes exactly n.
+// arguments resolves the arguments of a function with exactly n arguments.
 func (r resolver) arguments(arg any, path string, n int) ([]any, error) {
 	v, err := r.resolve(arg, path)
 	if err != nil {
@@ -290,7 +290,7 @@ func (r resolver) arguments(arg any, path string, n int) ([]any, error) {
 	}
 	args, ok := v.([]any)
 	if !ok || len(args) != n {
-		return nil, fmt.Errorf("%s: want %d arguments, have %s", path, n, describe(v))
+		return nil, fmt.Errorf("%s: expected %d arguments, found %s", path, n, describe(v))
 	}
 	return args, nil
 }
@@ -298,7 +298,7 @@ func (r resolver) arguments(arg any, path string, n int) ([]any, error) {
 func text(v any, path string) (string, error) {
 	s, ok := v.(string)
 	if !ok {
-		return "", fmt.Errorf("%s: want a text, have %s", path, describe(v))
+		return "", fmt.Errorf("%s: expected a string, found %s", path, describe(v))
 	}
 	return s, nil
 }
@@ -306,7 +306,7 @@ func text(v any, path string) (string, error) {
 func texts(v any, path string) ([]string, error) {
 	list, ok := v.([]any)
 	if !ok {
-		return nil, fmt.Errorf("%s: want a list, have %s", path, describe(v))
+		return nil, fmt.Errorf("%s: expected a list, found %s", path, describe(v))
 	}
 	out := make([]string, len(list))
 	for i, item := range list {

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// parameters returns what a Ref to each parameter, and to each pseudo parameter, gives.
+// parameters returns the value of a Ref to each parameter and pseudo parameter.
 func parameters(declared map[string]any, o Options) (map[string]any, error) {
 	values := map[string]any{
 		"AWS::Region":    o.Region,
@@ -23,7 +23,7 @@ func parameters(declared map[string]any, o Options) (map[string]any, error) {
 	var problems []error
 	for _, name := range slices.Sorted(maps.Keys(o.Parameters)) {
 		if _, ok := declared[name]; !ok {
-			problems = append(problems, fmt.Errorf("parameter %s: the template has none of that name", name))
+			problems = append(problems, fmt.Errorf("parameter %s: not a parameter of the template", name))
 		}
 	}
 	for _, name := range sortedKeys(declared) {
@@ -41,12 +41,12 @@ func parameters(declared map[string]any, o Options) (map[string]any, error) {
 func parameter(declaration any, name string, overrides map[string]string) (any, error) {
 	d, ok := declaration.(map[string]any)
 	if !ok {
-		return nil, fmt.Errorf("want a declaration, have %s", describe(declaration))
+		return nil, fmt.Errorf("expected a declaration, found %s", describe(declaration))
 	}
 	value, given := overrides[name]
 	if !given {
 		if value, given = d["Default"].(string); !given {
-			return nil, errors.New("it has no default and was given no value")
+			return nil, errors.New("it has no default value and is not set")
 		}
 	}
 	kind, _ := d["Type"].(string)
@@ -59,7 +59,7 @@ func parameter(declaration any, name string, overrides map[string]string) (any, 
 			items = strings.Split(value, ",")
 		}
 	default:
-		return nil, fmt.Errorf("its type %q is not known here", kind)
+		return nil, fmt.Errorf("type %q is not supported", kind)
 	}
 	list := make([]any, len(items))
 	for i, item := range items {
@@ -72,10 +72,10 @@ func parameter(declaration any, name string, overrides map[string]string) (any, 
 	return list, nil
 }
 
-// check holds a value against its declaration's constraints.
+// check checks a value against the constraints of its declaration.
 func check(d map[string]any, kind, value string) error {
 	if allowed, ok := d["AllowedValues"].([]any); ok && !slices.Contains(allowed, any(value)) {
-		return fmt.Errorf("%q is none of the allowed values %v", value, allowed)
+		return fmt.Errorf("%q is not one of the allowed values %v", value, allowed)
 	}
 	if pattern, ok := d["AllowedPattern"].(string); ok {
 		whole, err := regexp.Compile(`^(?:` + pattern + `)$`)
@@ -89,14 +89,14 @@ func check(d map[string]any, kind, value string) error {
 	if kind == "Number" {
 		number, err := strconv.ParseFloat(value, 64)
 		if err != nil {
-			return fmt.Errorf("%q is no number", value)
+			return fmt.Errorf("%q is not a number", value)
 		}
 		return within(d, "MinValue", "MaxValue", number, "")
 	}
 	return within(d, "MinLength", "MaxLength", float64(len(value)), "length ")
 }
 
-// within holds a number against the bounds of a declaration, each of which may be absent.
+// within checks a number against the limits of a declaration. Each limit is optional.
 func within(d map[string]any, low, high string, n float64, what string) error {
 	for _, bound := range []string{low, high} {
 		text, ok := d[bound].(string)
@@ -105,10 +105,10 @@ func within(d map[string]any, low, high string, n float64, what string) error {
 		}
 		limit, err := strconv.ParseFloat(text, 64)
 		if err != nil {
-			return fmt.Errorf("%s: %q is no number", bound, text)
+			return fmt.Errorf("%s: %q is not a number", bound, text)
 		}
 		if bound == low && n < limit || bound == high && n > limit {
-			return fmt.Errorf("%s%v is beyond its %s of %v", what, n, bound, limit)
+			return fmt.Errorf("%s%v is outside %s %v", what, n, bound, limit)
 		}
 	}
 	return nil

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// properties reads the resolved properties of a resource. It notes every problem instead of stopping at the first.
+// properties reads the resolved properties of a resource. It collects all problems.
 type properties struct {
 	values   map[string]any
 	path     string
@@ -20,12 +20,12 @@ func (p properties) fail(name string, format string, args ...any) {
 	*p.problems = append(*p.problems, fmt.Errorf("%s.%s: "+format, append([]any{p.path, name}, args...)...))
 }
 
-// only notes every property that is none of the given names. What is called what: "SQS event", "queue".
+// only rejects every property that is not one of the names. what describes the resource in errors.
 func (p properties) only(what string, names ...string) {
 	known := "," + strings.Join(names, ",") + ","
 	for _, name := range sortedKeys(p.values) {
 		if !strings.Contains(known, ","+name+",") {
-			p.fail(name, "this property of a %s is not run locally", what)
+			p.fail(name, "this property of a %s is not supported", what)
 		}
 	}
 }
@@ -39,7 +39,7 @@ func (p properties) text(name, otherwise string) string {
 	}
 	s, ok := v.(string)
 	if !ok {
-		p.fail(name, "want a text, have %s", describe(v))
+		p.fail(name, "expected a string, found %s", describe(v))
 	}
 	return s
 }
@@ -50,7 +50,7 @@ func (p properties) number(name string, otherwise int) int {
 	}
 	n, err := strconv.Atoi(p.text(name, ""))
 	if err != nil {
-		p.fail(name, "want a whole number, have %s", describe(p.values[name]))
+		p.fail(name, "expected an integer, found %s", describe(p.values[name]))
 	}
 	return n
 }
@@ -62,12 +62,12 @@ func (p properties) flag(name string, otherwise bool) bool {
 	case "false":
 		return false
 	default:
-		p.fail(name, "want true or false, have %q", s)
+		p.fail(name, "expected true or false, found %q", s)
 		return false
 	}
 }
 
-// under returns the properties of a nested mapping; without it they are empty.
+// under returns the properties of a nested mapping, empty if it is missing.
 func (p properties) under(name string) properties {
 	nested := properties{path: p.path + "." + name, problems: p.problems}
 	v, ok := p.values[name]
@@ -75,12 +75,12 @@ func (p properties) under(name string) properties {
 		return nested
 	}
 	if nested.values, ok = v.(map[string]any); !ok {
-		p.fail(name, "want a mapping, have %s", describe(v))
+		p.fail(name, "expected a mapping, found %s", describe(v))
 	}
 	return nested
 }
 
-// json returns a property as SQS takes it among a queue's attributes: a text as it is, all else as JSON.
+// json returns a property as an attribute of an SQS queue: a string unchanged, anything else as JSON.
 func (p properties) json(name string) string {
 	if s, ok := p.values[name].(string); ok {
 		return s
@@ -92,18 +92,18 @@ func (p properties) json(name string) string {
 	return string(data)
 }
 
-// read resolves a resource's properties (of which only the named ones, if any are named) and has f take what it wants.
+// read resolves a resource's properties and passes them to f. If names are given, it resolves only these.
 func (t *Template) read(id, kind string, a Attributes, names []string, f func(properties)) error {
 	actual, err := t.Type(id)
 	if err != nil {
 		return err
 	}
 	if actual != kind {
-		return fmt.Errorf("%s: want a resource of type %s, have %s", id, kind, actual)
+		return fmt.Errorf("%s: expected a resource of type %s, found %s", id, kind, actual)
 	}
 	own, ok := t.resources[id].properties.(map[string]any)
 	if !ok && t.resources[id].properties != nil {
-		return fmt.Errorf("%s.Properties: want a mapping, have %s", id, describe(t.resources[id].properties))
+		return fmt.Errorf("%s.Properties: expected a mapping, found %s", id, describe(t.resources[id].properties))
 	}
 	if kind == TypeFunction {
 		own = merge(t.globals, own)
@@ -122,7 +122,7 @@ func (t *Template) read(id, kind string, a Attributes, names []string, f func(pr
 	return errors.Join(problems...)
 }
 
-// pick returns m with the named keys only, so that what has no part here is not resolved either.
+// pick returns m with the named keys only.
 func pick(m map[string]any, names []string) map[string]any {
 	out := map[string]any{}
 	for _, name := range names {
@@ -133,7 +133,7 @@ func pick(m map[string]any, names []string) map[string]any {
 	return out
 }
 
-// merge lays a resource's own properties over the Globals, as SAM does: mappings key by key, lists one after the other.
+// merge combines the Globals with a resource's own properties as SAM does: mappings by key, lists by concatenation.
 // https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/sam-specification-template-anatomy-globals.html
 func merge(global, own map[string]any) map[string]any {
 	out := make(map[string]any, len(global)+len(own))

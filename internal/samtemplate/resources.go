@@ -15,7 +15,7 @@ const (
 	maxEnvironmentBytes   = 4096 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 )
 
-// unsupported says whether resources of a type would carry messages, but are not in the model.
+// unsupported reports whether resources of a type move messages but are not part of the model.
 func unsupported(kind string) bool {
 	return kind != TypeFunction &&
 		(strings.HasPrefix(kind, "AWS::Serverless::") || strings.HasPrefix(kind, "AWS::Lambda::EventSource") ||
@@ -50,7 +50,7 @@ func queueAttributes() []string {
 	}
 }
 
-// Bucket returns a bucket of the template. Its access, encryption and lifecycle have no part in moving an object.
+// Bucket returns a bucket of the template. Access, encryption and lifecycle are not part of the model.
 func (t *Template) Bucket(id string, a Attributes) (Bucket, error) {
 	b := Bucket{ID: id}
 	err := t.read(id, TypeBucket, a, []string{"BucketName", "VersioningConfiguration"}, func(p properties) {
@@ -93,7 +93,7 @@ func (t *Template) Function(id string, a Attributes) (Function, error) {
 	return f, err
 }
 
-// environment reads a function's variables and holds them to the size that Lambda allows.
+// environment reads a function's variables and checks their total size.
 func environment(p properties) map[string]string {
 	env := make(map[string]string, len(p.values))
 	size := 0
@@ -102,7 +102,7 @@ func environment(p properties) map[string]string {
 		size += len(name) + len(env[name])
 	}
 	if size > maxEnvironmentBytes {
-		*p.problems = append(*p.problems, fmt.Errorf("%s: %d bytes, Lambda allows %d", p.path, size, maxEnvironmentBytes))
+		*p.problems = append(*p.problems, fmt.Errorf("%s: %d bytes, Lambda accepts at most %d", p.path, size, maxEnvironmentBytes))
 	}
 	return env
 }
@@ -111,13 +111,13 @@ func environment(p properties) map[string]string {
 func mappingOf(function, event string, p properties) Mapping {
 	m := Mapping{ID: function + event, FunctionID: function}
 	if kind := p.text("Type", ""); kind != "SQS" {
-		p.fail("Type", "want SQS, have %q: other events are not run locally", kind)
+		p.fail("Type", "expected SQS, found %q: other events are not supported", kind)
 	}
 	p = p.under("Properties")
 	p.only("SQS event", "Queue", "BatchSize", "MaximumBatchingWindowInSeconds", "FunctionResponseTypes", "ScalingConfig",
 		"Enabled", "MetricsConfig", "Tags")
 	if m.QueueARN = p.text("Queue", ""); m.QueueARN == "" {
-		p.fail("Queue", "want the queue's ARN, have nothing")
+		p.fail("Queue", "expected the queue's ARN, found nothing")
 	}
 	m.BatchSize = p.number("BatchSize", defaultBatchSize)
 	m.Window = time.Duration(p.number("MaximumBatchingWindowInSeconds", 0)) * time.Second
@@ -131,7 +131,7 @@ func mappingOf(function, event string, p properties) Mapping {
 		m.ReportBatchItemFailures = slices.Contains(types, "ReportBatchItemFailures")
 	}
 	if m.BatchSize > defaultBatchSize && m.Window < time.Second {
-		p.fail("BatchSize", "%d is more than 10, which needs a batching window of 1 s or more", m.BatchSize)
+		p.fail("BatchSize", "%d is more than 10, which requires a batching window of at least 1 s", m.BatchSize)
 	}
 	return m
 }

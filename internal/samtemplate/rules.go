@@ -4,7 +4,7 @@ import (
 	"fmt"
 )
 
-// checkRules holds the parameters to the template's Rules, which CloudFormation does before it makes anything.
+// checkRules checks the parameters against the template's Rules, as CloudFormation does before it creates resources.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/rules-section-structure.html
 func (t *Template) checkRules(rules map[string]any) []error {
 	var problems []error
@@ -22,7 +22,7 @@ func (t *Template) checkRules(rules map[string]any) []error {
 		}
 		assertions, ok := rule["Assertions"].([]any)
 		if !ok {
-			problems = append(problems, fmt.Errorf("%s: want a list of Assertions, have %s", path, describe(rule["Assertions"])))
+			problems = append(problems, fmt.Errorf("%s: expected a list of Assertions, found %s", path, describe(rule["Assertions"])))
 		}
 		for i, a := range assertions {
 			if err := t.checkAssertion(a, fmt.Sprintf("%s.Assertions[%d]", path, i)); err != nil {

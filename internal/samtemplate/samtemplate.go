@@ -1,8 +1,8 @@
-// Package stack reads a SAM template as CloudFormation would deploy it: it takes the parameters, settles the conditions,
-// and resolves the intrinsic functions into a plain model of what the local system runs. Nothing of the template is
-// repeated in Go, so what runs locally is what is deployed. What it does not understand is an error naming the resource
-// and the property, never skipped: a function, an event or a mapping's setting that is not run must not pass unseen.
-// Resource types that have no part in moving a message (roles, policies, alarms, log groups) are left out.
+// Package samtemplate reads a SAM template as CloudFormation deploys it. It applies the parameters, evaluates the
+// conditions, and resolves the intrinsic functions into a model of the queues, buckets, secrets and functions. The emulator
+// runs this model and siemctl validates it, so neither repeats the template. An unsupported resource type, property or
+// function is an error that names its place, because ignoring it could make the model differ from the deployment.
+// Resource types that do not move messages (roles, policies, alarms, log groups) are not part of the model.
 //
 // Intrinsics: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
 package samtemplate
@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Options say in which place the template is deployed.
+// Options are the parameters and the place of the deployment.
 type Options struct {
 	Parameters map[string]string // overrides of the parameters' defaults
 	Region     string            // AWS::Region
@@ -23,13 +23,13 @@ type Options struct {
 	StackName  string            // AWS::StackName
 }
 
-// Attributes tells what AWS made of a resource: Ref for the attribute "", Fn::GetAtt for any other. It is asked only for
-// resources that exist under the conditions, and may create them when asked.
+// Attributes returns the attributes that AWS assigns to a resource: the result of Ref for the attribute "", of Fn::GetAtt
+// for any other. It is called only for resources that exist under the conditions, and may create them.
 type Attributes interface {
 	Attribute(logicalID, name string) (string, error)
 }
 
-// The resource types that the model holds.
+// The resource types of the model.
 const (
 	TypeQueue    = "AWS::SQS::Queue"
 	TypeBucket   = "AWS::S3::Bucket"
@@ -37,12 +37,12 @@ const (
 	TypeFunction = "AWS::Serverless::Function"
 )
 
-// Queue is an AWS::SQS::Queue. Attributes are those of SQS's CreateQueue, the redrive policy left out.
+// Queue is an AWS::SQS::Queue. Attributes are those of SQS's CreateQueue without the redrive policy.
 type Queue struct {
 	ID         string
-	Name       string // "" when the template leaves it to AWS
+	Name       string // empty if AWS chooses it
 	Attributes map[string]string
-	Redrive    *Redrive // nil when the queue has none
+	Redrive    *Redrive // nil if the queue has none
 }
 
 // Redrive is a queue's redrive policy.
@@ -54,49 +54,49 @@ type Redrive struct {
 // Bucket is an AWS::S3::Bucket.
 type Bucket struct {
 	ID        string
-	Name      string // "" when the template leaves it to AWS
+	Name      string // empty if AWS chooses it
 	Versioned bool
 }
 
 // Secret is an AWS::SecretsManager::Secret.
 type Secret struct {
 	ID    string
-	Name  string // "" when the template leaves it to AWS
+	Name  string // empty if AWS chooses it
 	Value string
 }
 
-// Function is an AWS::Serverless::Function, the template's Globals included.
+// Function is an AWS::Serverless::Function, with the template's Globals.
 type Function struct {
 	ID          string
-	Name        string // "" when the template leaves it to AWS
+	Name        string // empty if AWS chooses it
 	Environment map[string]string
 	Timeout     time.Duration
 	MemoryMB    int
-	Reserved    int  // ReservedConcurrentExecutions; 0 when not set
+	Reserved    int  // ReservedConcurrentExecutions; 0 if not set
 	URL         bool // has a function URL
 	Mappings    []Mapping
 }
 
 // Mapping is an SQS event source mapping.
 type Mapping struct {
-	ID                      string // as SAM names the resource: the function's id, then the event's name
+	ID                      string // SAM's name of the resource: the function's id, then the event's name
 	FunctionID              string
 	QueueARN                string
 	BatchSize               int
 	Window                  time.Duration
-	MaximumConcurrency      int // 0 when not set
+	MaximumConcurrency      int // 0 if not set
 	ReportBatchItemFailures bool
 	Enabled                 bool
 }
 
-// Template is a template with its parameters set.
+// Template is a template with its parameters applied.
 type Template struct {
 	resources  map[string]resource
-	order      []string // the ids of resources, as the file has them
+	order      []string // logical ids in the order of the file
 	globals    map[string]any
 	mappings   map[string]any
 	conditions map[string]any
-	parameters map[string]any // what a Ref to each gives: a string, or a list of strings
+	parameters map[string]any // the value of a Ref to each: a string, or a list of strings
 }
 
 type resource struct {
@@ -105,7 +105,7 @@ type resource struct {
 	properties any
 }
 
-// Load reads the template at path. Its error names every parameter that is wrong.
+// Load reads the template at path. Its error names every invalid parameter.
 func Load(path string, o Options) (*Template, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -118,7 +118,7 @@ func Load(path string, o Options) (*Template, error) {
 	return t, nil
 }
 
-// parse makes a Template of its YAML text.
+// parse makes a Template from YAML.
 func parse(data []byte, o Options) (*Template, error) {
 	root, err := decode(data)
 	if err != nil {
@@ -133,7 +133,7 @@ func parse(data []byte, o Options) (*Template, error) {
 		return nil, err
 	}
 	if len(t.order) == 0 {
-		return nil, errors.New("it has no Resources")
+		return nil, errors.New("no Resources")
 	}
 	for id, r := range sections("Resources") {
 		if t.resources[id], err = newResource(r); err != nil {
@@ -146,22 +146,22 @@ func parse(data []byte, o Options) (*Template, error) {
 func newResource(v any) (resource, error) {
 	fields, ok := v.(map[string]any)
 	if !ok {
-		return resource{}, fmt.Errorf("want a resource, have %s", describe(v))
+		return resource{}, fmt.Errorf("expected a resource, found %s", describe(v))
 	}
 	r := resource{properties: fields["Properties"]}
 	if r.kind, ok = fields["Type"].(string); !ok {
-		return resource{}, fmt.Errorf("its Type: want a resource type, have %s", describe(fields["Type"]))
+		return resource{}, fmt.Errorf("Type: expected a resource type, found %s", describe(fields["Type"]))
 	}
 	if c, found := fields["Condition"]; found {
 		if r.condition, ok = c.(string); !ok {
-			return resource{}, fmt.Errorf("its Condition: want a condition's name, have %s", describe(c))
+			return resource{}, fmt.Errorf("Condition: expected the name of a condition, found %s", describe(c))
 		}
 	}
 	return r, nil
 }
 
-// checkConditions settles every condition once, so that a broken one is found whether it is used or not, and refuses
-// resources of the kinds that carry messages but that the model does not know.
+// checkConditions evaluates every condition once, so that an invalid one is found even if it is not used. It rejects
+// resources that move messages but are not part of the model.
 func (t *Template) checkConditions() []error {
 	var problems []error
 	for name := range t.conditions {
@@ -173,18 +173,18 @@ func (t *Template) checkConditions() []error {
 		r := t.resources[id]
 		if r.condition != "" {
 			if _, known := t.conditions[r.condition]; !known {
-				problems = append(problems, fmt.Errorf("%s.Condition: %q is no condition of the template", id, r.condition))
+				problems = append(problems, fmt.Errorf("%s.Condition: %q is not a condition of the template", id, r.condition))
 			}
 		}
 		if unsupported(r.kind) {
-			problems = append(problems, fmt.Errorf("%s: resources of type %s are not run locally", id, r.kind))
+			problems = append(problems, fmt.Errorf("%s: resources of type %s are not supported", id, r.kind))
 		}
 	}
 	slices.SortFunc(problems, byText)
 	return problems
 }
 
-// IDs lists the logical ids of the resources of a type that exist under the conditions, in the template's order.
+// IDs lists the logical ids of the resources of a type that exist under the conditions, in the order of the file.
 func (t *Template) IDs(kind string) []string {
 	var ids []string
 	for _, id := range t.order {
@@ -200,14 +200,14 @@ func (t *Template) Type(id string) (string, error) {
 	r, ok := t.resources[id]
 	switch {
 	case !ok:
-		return "", fmt.Errorf("%q is no resource of the template", id)
+		return "", fmt.Errorf("%q is not a resource of the template", id)
 	case !t.exists(id):
-		return "", fmt.Errorf("%s is not created: its condition %s does not hold", id, r.condition)
+		return "", fmt.Errorf("%s is not created: its condition %s is false", id, r.condition)
 	}
 	return r.kind, nil
 }
 
-// exists says whether a resource's condition holds. Conditions were all settled when the template was read.
+// exists reports whether a resource exists under the conditions, which were all evaluated when the template was read.
 func (t *Template) exists(id string) bool {
 	r := t.resources[id]
 	if r.condition == "" {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// named answers every question with the question.
+// named returns the name of each attribute as its value.
 type named struct{}
 
 func (named) Attribute(id, name string) (string, error) { return "<" + id + ":" + name + ">", nil }
@@ -54,13 +54,13 @@ func TestFunctionIsResolved(t *testing.T) {
 	}
 }
 
-func TestConditionsDecideWhatExists(t *testing.T) {
+func TestConditions(t *testing.T) {
 	off := load(t, "testdata/all.yaml", options())
 	if got := off.IDs(TypeQueue); !slices.Equal(got, []string{"Dead"}) {
 		t.Errorf("queues = %v, want the dead-letter queue alone", got)
 	}
 	if _, err := off.Function("SplunkFunction", named{}); err == nil ||
-		!strings.Contains(err.Error(), "condition On does not hold") {
+		!strings.Contains(err.Error(), "condition On is false") {
 		t.Errorf("error = %v", err)
 	}
 	on := load(t, "testdata/all.yaml", options("Enable", "true"))
@@ -107,19 +107,19 @@ func TestBucketAndSecretAreResolved(t *testing.T) {
 	if s, err := tpl.Secret("Secret", named{}); err != nil || s != (Secret{ID: "Secret", Value: "{}"}) {
 		t.Errorf("secret = %+v, %v", s, err)
 	}
-	if _, err := tpl.Secret("Bucket", named{}); err == nil || !strings.Contains(err.Error(), "have AWS::S3::Bucket") {
+	if _, err := tpl.Secret("Bucket", named{}); err == nil || !strings.Contains(err.Error(), "found AWS::S3::Bucket") {
 		t.Errorf("error = %v", err)
 	}
 }
 
-func TestAllWrongParametersAreNamed(t *testing.T) {
+func TestInvalidParameters(t *testing.T) {
 	_, err := Load("testdata/all.yaml", options("Enable", "yes", "Attempts", "1", "Level", "warning", "Nowhere", "x"))
 	if err == nil {
-		t.Fatal("wrong parameters were taken")
+		t.Fatal("invalid parameters were accepted")
 	}
 	for _, want := range []string{
-		"parameter Enable: \"yes\" is none of the allowed values", "parameter Attempts: 1 is beyond its MinValue of 2",
-		"parameter Level: \"warning\" does not match the pattern", "parameter Nowhere: the template has none of that name",
+		"parameter Enable: \"yes\" is not one of the allowed values", "parameter Attempts: 1 is outside MinValue 2",
+		"parameter Level: \"warning\" does not match the pattern", "parameter Nowhere: not a parameter of the template",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("error does not say %q: %v", want, err)
@@ -127,7 +127,7 @@ func TestAllWrongParametersAreNamed(t *testing.T) {
 	}
 }
 
-func TestRulesAreHeld(t *testing.T) {
+func TestRules(t *testing.T) {
 	load(t, "testdata/all.yaml", options("Attempts", "99"))
 	_, err := Load("testdata/all.yaml", options("Attempts", "99", "Enable", "true"))
 	if err == nil || !strings.Contains(err.Error(), "LargeNeedsAttempts.Assertions[0]: 99 attempts are for no one") {
@@ -140,22 +140,22 @@ func function(properties string) string {
 	return "Resources:\n  F:\n    Type: AWS::Serverless::Function\n    Properties: " + properties
 }
 
-func TestWhatIsNotUnderstoodIsNamed(t *testing.T) {
+func TestUnsupportedIsAnError(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
-		{"intrinsic", function(`{MemorySize: !Length [1]}`), "F.Properties.MemorySize.Fn::Length: this intrinsic function is not known here"},
-		{"unknown ref", function(`{Environment: {Variables: {A: !Ref Nobody}}}`), `F.Properties.Environment.Variables.A.Ref: "Nobody" is no resource`},
-		{"text wanted", function(`{FunctionName: [a]}`), "F.Properties.FunctionName: want a text, have a list of 1"},
-		{"number wanted", function(`{Timeout: soon}`), `F.Properties.Timeout: want a whole number, have "soon"`},
-		{"event type", function(`{Events: {Tick: {Type: Schedule}}}`), `F.Properties.Events.Tick.Type: want SQS, have "Schedule"`},
-		{"filter", function(`{Events: {Q: {Type: SQS, Properties: {Queue: q, FilterCriteria: {}}}}}`), "Events.Q.Properties.FilterCriteria: this property of a SQS event is not run locally"},
-		{"window", function(`{Events: {Q: {Type: SQS, Properties: {Queue: q, BatchSize: 11}}}}`), "needs a batching window"},
-		{"streaming", function(`{FunctionUrlConfig: {InvokeMode: RESPONSE_STREAM}}`), "FunctionUrlConfig.InvokeMode: this property of a function URL is not run"},
-		{"if", function(`{Timeout: !If [Nope, 1, 2]}`), `F.Properties.Timeout.Fn::If: "Nope" is no condition`},
-		{"sub", function(`{FunctionName: !Sub "${"}`), "F.Properties.FunctionName.Fn::Sub: a ${ without its }"},
-		{"select", function(`{FunctionName: !Select [2, [a]]}`), `the list of 1 has no item "2"`},
-		{"find in map", function(`{FunctionName: !FindInMap [a, b, c]}`), "Mappings has no [a b c]"},
-		{"condition elsewhere", function(`{Timeout: !Equals [1, 1]}`), "it stands only in Conditions"},
-		{"environment size", function(`{Environment: {Variables: {A: "` + strings.Repeat("x", 4096) + `"}}}`), "4097 bytes, Lambda allows 4096"},
+		{"intrinsic", function(`{MemorySize: !Length [1]}`), "F.Properties.MemorySize.Fn::Length: intrinsic function not supported"},
+		{"unknown ref", function(`{Environment: {Variables: {A: !Ref Nobody}}}`), `F.Properties.Environment.Variables.A.Ref: "Nobody" is not a resource`},
+		{"not a string", function(`{FunctionName: [a]}`), "F.Properties.FunctionName: expected a string, found a list of 1"},
+		{"not an integer", function(`{Timeout: soon}`), `F.Properties.Timeout: expected an integer, found "soon"`},
+		{"event type", function(`{Events: {Tick: {Type: Schedule}}}`), `F.Properties.Events.Tick.Type: expected SQS, found "Schedule"`},
+		{"filter", function(`{Events: {Q: {Type: SQS, Properties: {Queue: q, FilterCriteria: {}}}}}`), "Events.Q.Properties.FilterCriteria: this property of a SQS event is not supported"},
+		{"window", function(`{Events: {Q: {Type: SQS, Properties: {Queue: q, BatchSize: 11}}}}`), "requires a batching window"},
+		{"streaming", function(`{FunctionUrlConfig: {InvokeMode: RESPONSE_STREAM}}`), "FunctionUrlConfig.InvokeMode: this property of a function URL is not supported"},
+		{"if", function(`{Timeout: !If [Nope, 1, 2]}`), `F.Properties.Timeout.Fn::If: "Nope" is not a condition`},
+		{"sub", function(`{FunctionName: !Sub "${"}`), "F.Properties.FunctionName.Fn::Sub: ${ without }"},
+		{"select", function(`{FunctionName: !Select [2, [a]]}`), `a list of 1 items has no item "2"`},
+		{"find in map", function(`{FunctionName: !FindInMap [a, b, c]}`), "Mappings does not contain [a b c]"},
+		{"condition elsewhere", function(`{Timeout: !Equals [1, 1]}`), "only valid in Conditions"},
+		{"environment size", function(`{Environment: {Variables: {A: "` + strings.Repeat("x", 4096) + `"}}}`), "4097 bytes, Lambda accepts at most 4096"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tpl, err := parse([]byte(c.yaml), options())
@@ -169,23 +169,23 @@ func TestWhatIsNotUnderstoodIsNamed(t *testing.T) {
 	}
 }
 
-func TestBrokenTemplatesAreRefused(t *testing.T) {
+func TestInvalidTemplates(t *testing.T) {
 	queue := "\nResources: {Q: {Type: AWS::SQS::Queue}}"
 	for _, c := range []struct{ name, yaml, want string }{
-		{"no mapping", "[1]", "want a mapping of sections"},
+		{"no mapping", "[1]", "expected a mapping of sections"},
 		{"no resources", "Outputs: {}", "no Resources"},
-		{"twice", "Resources: {Q: {Type: a}, Q: {Type: b}}", `line 1: the key "Q" stands twice`},
-		{"merge key", "Resources: {Q: {<<: {Type: a}}}", "no YAML merge keys"},
-		{"alias", "Outputs: &a [*a]" + queue, "line 1: CloudFormation takes no YAML aliases"},
-		{"no type", "Resources: {Q: {Properties: {}}}", "Q: its Type: want a resource type, have nothing"},
-		{"lambda", "Resources: {L: {Type: AWS::Lambda::Function}}", "L: resources of type AWS::Lambda::Function are not run locally"},
-		{"condition unknown", "Resources: {Q: {Type: AWS::SQS::Queue, Condition: X}}", `Q.Condition: "X" is no condition`},
-		{"circle", "Conditions: {A: !Condition B, B: !Condition A}" + queue, "it depends on itself"},
-		{"condition function", "Conditions: {A: !Contains [1]}" + queue, "Conditions.A.Fn::Contains: this condition function is not known"},
-		{"condition on a resource", "Conditions: {A: !Equals [!Ref Q, 1]}" + queue, `"Q" is no parameter`},
-		{"not of two", "Conditions: {A: !Not [!Equals [1, 1], !Equals [1, 1]]}" + queue, "want a list of 1 to 1 conditions"},
+		{"twice", "Resources: {Q: {Type: a}, Q: {Type: b}}", `line 1: duplicate key "Q"`},
+		{"merge key", "Resources: {Q: {<<: {Type: a}}}", "does not support YAML merge keys"},
+		{"alias", "Outputs: &a [*a]" + queue, "line 1: CloudFormation does not support YAML aliases"},
+		{"no type", "Resources: {Q: {Properties: {}}}", "Q: Type: expected a resource type, found nothing"},
+		{"lambda", "Resources: {L: {Type: AWS::Lambda::Function}}", "L: resources of type AWS::Lambda::Function are not supported"},
+		{"condition unknown", "Resources: {Q: {Type: AWS::SQS::Queue, Condition: X}}", `Q.Condition: "X" is not a condition`},
+		{"circle", "Conditions: {A: !Condition B, B: !Condition A}" + queue, "the condition depends on itself"},
+		{"condition function", "Conditions: {A: !Contains [1]}" + queue, "Conditions.A.Fn::Contains: condition function not supported"},
+		{"condition on a resource", "Conditions: {A: !Equals [!Ref Q, 1]}" + queue, `"Q" is not a parameter`},
+		{"not of two", "Conditions: {A: !Not [!Equals [1, 1], !Equals [1, 1]]}" + queue, "expected a list of 1 to 1 conditions"},
 		{"parameter without value", "Parameters: {P: {Type: String}}" + queue, "parameter P: it has no default"},
-		{"parameter type", "Parameters: {P: {Type: Colour, Default: 1}}" + queue, `its type "Colour" is not known`},
+		{"parameter type", "Parameters: {P: {Type: Colour, Default: 1}}" + queue, `type "Colour" is not supported`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := parse([]byte(c.yaml), options()); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A template's values are nil, strings (every scalar, as it is written: CloudFormation knows no other), []any,
+// A template's values are nil, strings (every scalar as it is written, because CloudFormation has no other scalars), []any,
 // map[string]any, and calls.
 
 // call is an intrinsic function with its argument.
@@ -30,7 +30,7 @@ func decode(data []byte) (document, error) {
 		return document{}, err
 	}
 	if n.Kind != yaml.DocumentNode || n.Content[0].Kind != yaml.MappingNode {
-		return document{}, fmt.Errorf("want a mapping of sections (Parameters, Resources, …)")
+		return document{}, fmt.Errorf("expected a mapping of sections (Parameters, Resources, …)")
 	}
 	v, err := value(n.Content[0])
 	if err != nil {
@@ -38,18 +38,18 @@ func decode(data []byte) (document, error) {
 	}
 	fields, ok := v.(map[string]any)
 	if !ok {
-		return document{}, fmt.Errorf("want a mapping of sections, have %s", describe(v))
+		return document{}, fmt.Errorf("expected a mapping of sections, found %s", describe(v))
 	}
 	return document{fields, n.Content[0]}, nil
 }
 
-// section returns a section of the document; one that is absent is empty.
+// section returns a section of the document, empty if it is missing.
 func (d document) section(name string) map[string]any {
 	m, _ := d.fields[name].(map[string]any)
 	return m
 }
 
-// keys returns the keys of a section as the file orders them.
+// keys returns the keys of a section in the order of the file.
 func (d document) keys(section string) []string {
 	var keys []string
 	for i := 0; i < len(d.node.Content); i += 2 {
@@ -66,7 +66,7 @@ func (d document) keys(section string) []string {
 // value turns a YAML node into a value.
 func value(n *yaml.Node) (any, error) {
 	if n.Kind == yaml.AliasNode {
-		return nil, fmt.Errorf("line %d: CloudFormation takes no YAML aliases", n.Line)
+		return nil, fmt.Errorf("line %d: CloudFormation does not support YAML aliases", n.Line)
 	}
 	plain, err := plainValue(n)
 	if err != nil {
@@ -100,16 +100,16 @@ func plainValue(n *yaml.Node) (any, error) {
 	}
 }
 
-// mapping turns a YAML mapping into a map, or into the call that it writes in the long form.
+// mapping turns a YAML mapping into a map, or into a call if it is the long form of one.
 func mapping(n *yaml.Node) (any, error) {
 	m := make(map[string]any, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		if _, twice := m[key.Value]; twice {
-			return nil, fmt.Errorf("line %d: the key %q stands twice", key.Line, key.Value)
+			return nil, fmt.Errorf("line %d: duplicate key %q", key.Line, key.Value)
 		}
 		if key.Value == "<<" {
-			return nil, fmt.Errorf("line %d: CloudFormation takes no YAML merge keys", key.Line)
+			return nil, fmt.Errorf("line %d: CloudFormation does not support YAML merge keys", key.Line)
 		}
 		v, err := value(n.Content[i+1])
 		if err != nil {
@@ -127,7 +127,7 @@ func mapping(n *yaml.Node) (any, error) {
 	return m, nil
 }
 
-// shortCall is the call that a tag such as !Sub writes.
+// shortCall is the call for a tag such as !Sub.
 func shortCall(tag string, arg any) call {
 	switch tag {
 	case "Ref", "Condition":
@@ -141,7 +141,7 @@ func shortCall(tag string, arg any) call {
 	return call{"Fn::" + tag, arg}
 }
 
-// describe says in an error what was found in place of what was expected.
+// describe describes a value in an error.
 func describe(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -159,7 +159,7 @@ func describe(v any) string {
 	}
 }
 
-// sortedKeys makes what is done with a map the same at every run.
+// sortedKeys returns the keys of a map in a fixed order.
 func sortedKeys(m map[string]any) []string {
 	keys := make([]string, 0, len(m))
 	for k := range m {

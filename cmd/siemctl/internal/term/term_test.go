@@ -82,7 +82,7 @@ func TestWidth(t *testing.T) {
 	o := New(&out, &out, func(name string) string { return map[string]string{"COLUMNS": "40"}[name] })
 	rows := [][]Cell{{Text("splunk"), Text(strings.Repeat("long ", 20))}}
 	o.Table([]string{"CONNECTOR", "ERROR"}, rows)
-	for _, line := range strings.Split(out.String(), "\n") {
+	for line := range strings.SplitSeq(out.String(), "\n") {
 		if n := utf8.RuneCountInString(line); n > 40 {
 			t.Errorf("%d columns: %q", n, line)
 		}
