@@ -3,8 +3,10 @@ package simulation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -50,10 +52,9 @@ func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.C
 // SendMessageBatch implements the request of that name.
 func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (out *sqs.SendMessageBatchOutput, err error) {
 	const op = "SendMessageBatch"
-	sent := map[string]bool{}
-	var inv *invocation
-	err = c.effect(ctx, op, aws.ToString(in.Entries[0].MessageBody), func(current *invocation, n int) error {
-		inv = current
+	var sure []func() // what the function knows once it has the response
+	var bodies []string
+	err = c.effect(ctx, op, aws.ToString(in.Entries[0].MessageBody), func(inv *invocation, n int) error {
 		if c.inject(sendFails, inv, op, n) {
 			return fakeaws.Error("InternalError")
 		}
@@ -70,12 +71,10 @@ func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBa
 			}
 		}
 		for _, ok := range out.Successful {
-			sent[aws.ToString(ok.Id)] = true
-		}
-		for i := range asked.Entries {
-			if e := &asked.Entries[i]; sent[aws.ToString(e.Id)] {
-				c.sent(inv, aws.ToString(in.QueueUrl), e)
-			}
+			i := slices.IndexFunc(asked.Entries, func(e types.SendMessageBatchRequestEntry) bool { return *e.Id == *ok.Id })
+			c.sentBy(roleID(c.role)+":function", *ok.MessageId)
+			bodies = append(bodies, aws.ToString(asked.Entries[i].MessageBody))
+			sure = append(sure, c.sent(inv, aws.ToString(in.QueueUrl), &asked.Entries[i]))
 		}
 		out.Failed = append(out.Failed, failed...)
 		if c.inject(sendLost, inv, op, n) {
@@ -83,63 +82,103 @@ func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBa
 		}
 		return nil
 	})
-	if err == nil {
-		c.sure(inv, in.Entries, sent)
-	} else if len(sent) > 0 {
-		c.doubtful(in.Entries, sent)
+	if err != nil {
+		c.excuse("the answer of SendMessageBatch was lost", bodies...)
+		return out, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, note := range sure {
+		note()
 	}
 	return out, err
 }
 
 var errLost = errors.New("the answer is lost")
 
-// sent notes what a function has put into a queue: a dead letter, or an event that is put back.
-func (p *process) sent(inv *invocation, queue string, entry *types.SendMessageBatchRequestEntry) {
-	e := p.byBody[aws.ToString(entry.MessageBody)]
-	if e == nil {
+// sent records a message that a function has sent: a dead letter, the remainder of a message, or a replayed event. The
+// function that it returns records that the function knows it; the world is then locked.
+func (p *process) sent(inv *invocation, queue string, entry *types.SendMessageBatchRequestEntry) func() {
+	events := p.eventsIn(aws.ToString(entry.MessageBody))
+	switch {
+	case len(events) == 0:
 		p.broken("nothing is made up", "%s sends a message whose body was never enqueued: %.200q", inv, aws.ToString(entry.MessageBody))
-		return
+		return func() {}
+	case queue == deadLetterQueue:
+		return p.sentLetter(inv, events[0], entry)
+	case p.pipeline != nil:
+		return p.sentRemainder(inv, queue, events, entry)
 	}
-	if queue == deadLetterQueue {
-		p.tell("%s sends %s to the dead-letter queue: %s", inv, e, attribute(entry, "error"))
-		p.mu.Lock()
-		e.dead++
-		p.counts["dead letters"]++
-		p.mu.Unlock()
-		p.checkLetter(inv, e, entry)
-		return
-	}
-	p.tell("%s puts %s back", inv, e)
+	return p.sentReplay(inv, queue, events[0])
+}
+
+func (p *process) sentLetter(inv *invocation, e *event, entry *types.SendMessageBatchRequestEntry) func() {
+	p.tell("%s sends %s to the dead-letter queue: %s", inv, e, attribute(entry, "error"))
+	p.mu.Lock()
+	e.dead++
+	p.counts["dead letters"]++
+	p.mu.Unlock()
+	p.checkLetter(inv, e, entry)
+	return func() { inv.dead[attribute(entry, "message_id")] = true }
+}
+
+func (p *process) sentReplay(inv *invocation, queue string, e *event) func() {
+	p.tell("%s replays %s", inv, e)
 	if queue != e.pipeline.queueURL {
-		p.broken("to the queue it came from", "%s puts %s back to %s", inv, e, queue)
+		p.broken("to the queue it came from", "%s replays %s to %s", inv, e, queue)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e.putBack++
-	p.counts["events put back"]++
+	e.queued++
+	p.counts["events replayed"]++
 	inv.putBack = append(inv.putBack, e)
+	return func() {}
 }
 
-// sure notes the dead letters that the function knows to be sent.
-func (p *process) sure(inv *invocation, entries []types.SendMessageBatchRequestEntry, sent map[string]bool) {
+// sentRemainder records the events of a message that are to be retried, which the connector sends to its own queue.
+func (p *process) sentRemainder(inv *invocation, queue string, events []*event, entry *types.SendMessageBatchRequestEntry) func() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := range entries {
-		if sent[aws.ToString(entries[i].Id)] {
-			inv.dead[attribute(&entries[i], "message_id")] = true
+	r, ids := inv.remainder(events)
+	for _, e := range events {
+		e.queued++
+	}
+	p.counts["remainders sent"]++
+	p.mu.Unlock()
+	p.tell("%s sends a remainder of %d events of %s, in %d s", inv, len(events), short(r.id), entry.DelaySeconds)
+	switch attempts := attribute(entry, "attempts"); {
+	case ids == nil || queue != p.pipeline.queueURL:
+		p.broken("nothing is made up", "%s sends %v to %s, which is not a part of a message", inv, events, queue)
+		return func() {}
+	case attempts != fmt.Sprint(r.attempt) || r.attempt >= maxAttempts:
+		p.broken("five attempts and no more", "%s sends a remainder with attempts %q after attempt %d", inv, attempts, r.attempt)
+	case attribute(entry, "replays") != r.replays:
+		p.broken("replays are counted", "%s sends a remainder with replays %q instead of %q", inv, attribute(entry, "replays"), r.replays)
+	default:
+		p.checkDelay(inv, r, events, int(entry.DelaySeconds))
+	}
+	return func() {
+		for _, id := range ids {
+			inv.resent[id] = true
 		}
 	}
 }
 
-// doubtful excuses the events that are in a queue although the function does not know.
-func (p *process) doubtful(entries []types.SendMessageBatchRequestEntry, sent map[string]bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := range entries {
-		if e := p.byBody[aws.ToString(entries[i].MessageBody)]; e != nil && sent[aws.ToString(entries[i].Id)] {
-			e.excuse("the answer of SendMessageBatch was lost")
+// remainder returns the array of the batch that contains the events in their order, and the ids of these events. The world is
+// locked.
+func (i *invocation) remainder(events []*event) (r received, ids []string) {
+	for _, r = range i.batch {
+		ids = nil
+		for n, e := range r.events {
+			if id := r.letterID(n); len(ids) < len(events) && e == events[len(ids)] && !i.resent[id] {
+				ids = append(ids, id)
+			}
+		}
+		if r.array && len(ids) == len(events) {
+			return r, ids
 		}
 	}
+	return received{}, nil
 }
 
 func attribute(e *types.SendMessageBatchRequestEntry, name string) string {

@@ -62,13 +62,14 @@ func NewBurst(events int, down time.Duration) Plan {
 	return p
 }
 
-// burst is the platform, too, when it has much to say.
+// burst sends the events of the plan's burst.
 func (l *pipeline) burst(ctx context.Context) {
-	events := l.events[l.plan.Events:]
-	if len(events) == 0 || !wait(ctx, l.plan.Burst.At-l.since()) {
+	if l.name != l.plan.Burst.Connector || !wait(ctx, l.plan.Burst.At-l.since()) {
 		return
 	}
-	for _, e := range events {
-		l.put(e)
+	for n, e := range l.events {
+		if e.burst {
+			l.put(e.body, n)
+		}
 	}
 }

@@ -31,16 +31,27 @@ type invocation struct {
 	said    map[*event][]answer
 	unnamed []answer // about no event: to requests for a token, or for a connection
 	last    answer
-	waits   []int // seconds that answers have asked for
-	dead    map[string]bool
+	waits   []int           // seconds that answers have asked for
+	dead    map[string]bool // by letterID: the dead letters that the function knows to be sent
+	resent  map[string]bool // likewise: the events that were sent in a new message
 	putBack []*event
 }
 
 // received is a message in a batch.
 type received struct {
 	id, receipt string
-	receives    int
-	event       *event
+	attempt     int    // receives, and the attempts before the message
+	replays     string // attribute, if a function has set it
+	events      []*event
+	array       bool
+}
+
+// letterID returns the message_id of the dead letter of an event.
+func (r received) letterID(i int) string {
+	if r.array {
+		return fmt.Sprintf("%s/%d", r.id, i)
+	}
+	return r.id
 }
 
 // answer is the last response of a SIEM, or that there was none.
@@ -60,12 +71,10 @@ func (i *invocation) String() string { return fmt.Sprintf("%s.%d", i.process.nam
 func (p *process) begin(number int, batch []eventsource.Message) *invocation {
 	i := &invocation{
 		process: p, number: number, done: map[string]int{}, struck: map[Kind]bool{}, took: map[*event]int{}, open: map[*event]int{}, acked: map[*event]int{},
-		said: map[*event][]answer{}, dead: map[string]bool{}, last: answer{network: true}, // nobody has said anything
+		said: map[*event][]answer{}, dead: map[string]bool{}, resent: map[string]bool{}, last: answer{network: true}, // nobody has said anything
 	}
 	for _, m := range batch {
-		r := received{id: m.ID, receipt: m.ReceiptHandle, event: p.byBody[m.Body]}
-		_, _ = fmt.Sscan(m.Attributes["ApproximateReceiveCount"], &r.receives) // the model's own number
-		i.batch = append(i.batch, r)
+		i.batch = append(i.batch, p.receive(m))
 	}
 	if f, ok := p.fault(crash, p.role, "planned", p.name, number); ok {
 		p.count("fault: "+string(crash), -1) // counted when it comes to it
@@ -83,6 +92,26 @@ func (p *process) begin(number int, batch []eventsource.Message) *invocation {
 	return i
 }
 
+// receive returns a message as the function has to understand it.
+func (p *process) receive(m eventsource.Message) received {
+	r := received{id: m.ID, receipt: m.ReceiptHandle, events: p.eventsIn(m.Body), array: isArray(m.Body)}
+	_, _ = fmt.Sscan(m.Attributes["ApproximateReceiveCount"], &r.attempt) // the mapping's own number
+	sender := m.Attributes["SenderId"]
+	own := p.pipeline != nil && strings.HasPrefix(sender, roleID(p.pipeline.name)+":")
+	if a, ok := m.MessageAttributes["attempts"]; ok && own {
+		before := 0
+		_, _ = fmt.Sscan(*a.StringValue, &before) // checked when it was sent
+		r.attempt += before
+	}
+	if a, ok := m.MessageAttributes["replays"]; ok && (own || strings.HasPrefix(sender, roleID("replay")+":")) {
+		r.replays = *a.StringValue
+	}
+	return r
+}
+
+// roleID returns the id of a function's role.
+func roleID(role string) string { return "AROA" + strings.ToUpper(role) }
+
 // result is how an invocation ended for the one who invoked it.
 type result struct {
 	response []byte
@@ -93,7 +122,7 @@ type result struct {
 // invoke calls the function, and waits until it answers, dies, or is out of time.
 func (p *process) invoke(i *invocation, payload []byte) result {
 	most := timeLimit
-	if p.role == "replay" {
+	if p.role == "replay" && p.plan.Old < manyOld { // with many, a call of the function URL's client
 		most = replayLimit
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), most)
@@ -163,8 +192,10 @@ func (i *invocation) lastSaid(e *event) (answer, bool) {
 func (i *invocation) decisive(e *event) []answer {
 	said, copies := i.said[e], 0
 	for _, r := range i.batch {
-		if r.event == e {
-			copies++
+		for _, other := range r.events {
+			if other == e {
+				copies++
+			}
 		}
 	}
 	if copies <= 1 && len(said) > 0 {

@@ -108,25 +108,58 @@ func (w *world) settle(ctx context.Context) {
 		}
 		l.mu.Unlock()
 	}
-	w.tell("the faults are over, and what was refused for its content would be taken now")
-	const rounds = 6
+	w.tell("the faults are over, and the SIEM accepts what it has refused for its content")
+	if w.plan.Old > 0 {
+		w.replayAll(ctx, 1000, fromStart)
+		w.checkReplayed()
+	}
+	w.replayAll(ctx, 2000, `{"force":true}`)
+}
+
+// fromStart asks for the dead letters of the run, without the old ones.
+const fromStart = `{"from":"2000-01-01T00:00:00Z","force":true}`
+
+// replayAll calls the replay until there is nothing to replay.
+func (w *world) replayAll(ctx context.Context, first int, body string) {
+	const rounds = 20
+	failed := 0
 	for n := range rounds {
-		a, ok := w.replay(ctx, 1000+n, `{"force":true}`)
-		if !ok && a.status != 409 { // 409: one that died still has the lease
+		a, ok := w.replay(ctx, first+n, body)
+		switch {
+		case !ok && a.status != 409: // 409: a replay that died has the lease
 			w.broken("liveness", "a replay after the faults does not work: status %d", a.status)
 			return
-		}
-		if !w.rest(ctx) {
+		case !ok && failed == 6:
 			return
-		}
-		if ok && a.Replayed == 0 && a.Remaining == 0 || ok && n >= 3 {
-			return
-		}
-		if ok {
-			wait(ctx, time.Minute)
-		} else {
+		case !ok:
+			failed++
 			wait(ctx, leaseWait)
+			continue
+		case a.Replayed == 0 && a.Remaining > 0:
+			w.broken("each call makes progress", "a replay of %s replays nothing of %d", body, a.Remaining)
+			return
 		}
+		if !w.rest(ctx) || a.Replayed == 0 {
+			return
+		}
+		wait(ctx, time.Minute)
+	}
+}
+
+// checkReplayed checks that only old dead letters are pending.
+func (w *world) checkReplayed() {
+	w.mu.Lock()
+	var left []*event
+	for _, events := range w.pending {
+		for _, e := range events {
+			if !e.old && e.sort != malformed && e.putBack == 0 {
+				left = append(left, e)
+			}
+		}
+	}
+	w.mu.Unlock()
+	for _, e := range left {
+		w.broken("each call makes progress", "%s is not replayed", e)
 	}
 }
 

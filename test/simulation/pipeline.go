@@ -1,13 +1,13 @@
 package simulation
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
@@ -98,91 +98,11 @@ func (l *pipeline) publish() {
 	l.secrets[l.name] = string(text)
 }
 
-// sort is what kind of a message it is.
-type sort uint8
-
-const (
-	good      sort = iota
-	poisonous      // the SIEM refuses it
-	blocked        // an intermediary refuses requests that contain it
-	malformed      // it is no event
-)
-
-// event is one message's content, and all that has become of it.
-type event struct {
-	pipeline *pipeline
-	uid      string
-	body     string
-	compact  string
-	sort     sort
-
-	enqueuedAt time.Duration
-	acceptedAt time.Duration // first
-
-	taken   int             // times the SIEM has accepted it and kept it
-	lied    int             // times the SIEM has said so and did not
-	excuses int             // times it may be sent again although it was accepted
-	causes  []string        // of the excuses
-	letters map[string]bool // ids of its messages that are dead letters in S3
-	dead    int             // messages of it that were sent to the dead-letter queue
-	putBack int             // messages of it that a replay has sent
-}
-
-func (e *event) String() string { return fmt.Sprintf("event %s of %s", e.uid, e.pipeline.name) }
-
-// arrived tells whether the SIEM has it, or says so.
-func (e *event) arrived() bool { return e.taken > 0 || e.lied > 0 }
-
-// excuse allows one more acceptance. The world is locked.
-func (e *event) excuse(cause string) {
-	e.excuses++
-	e.causes = append(e.causes, cause)
-}
-
-func (l *pipeline) makeEvents(i uint64) {
+// newGenerator returns a source of valid events.
+func newGenerator(l *pipeline, i uint64) func() string {
 	g := ocsfgen.New(l.plan.Seed*8 + i)
 	g.Now = time.Now
-	count := l.plan.Events
-	if l.name == l.plan.Burst.Connector {
-		count += l.plan.Burst.Events
-	}
-	for n := range count {
-		body := string(g.Next())
-		e := &event{pipeline: l, body: body, compact: body, letters: map[string]bool{}}
-		e.uid = uidOf(body)
-		switch {
-		case l.rng.chance(l.plan.Malformed, "malformed", l.name, n):
-			e.sort = malformed
-			e.body = l.misshapen(n, e.uid)
-		case l.rng.chance(l.plan.Poison, "poison", l.name, n):
-			e.sort = poisonous
-		case l.rng.chance(l.plan.Blocked, "blocked", l.name, n) && l.name != "qradar":
-			e.sort = blocked
-		case n%7 == 3: // as an editor would leave it
-			var spaced bytes.Buffer
-			if json.Indent(&spaced, []byte(body), "", "  ") == nil {
-				e.body = spaced.String()
-			}
-		}
-		l.events = append(l.events, e)
-		l.byBody[e.body] = e
-		if e.sort != malformed {
-			l.byBody[e.compact] = e // as a replay puts it back
-		}
-		l.byUID[e.uid] = e
-	}
-}
-
-func (l *pipeline) misshapen(n int, uid string) string {
-	switch l.rng.below(4, "misshapen", l.name, n) {
-	case 0:
-		return "no JSON " + uid
-	case 1:
-		return `["` + uid + `"]`
-	case 2:
-		return `{"time":"yesterday","metadata":{"uid":"` + uid + `"}}`
-	}
-	return `{"metadata":{"uid":"` + uid + `"}`
+	return func() string { return string(g.Next()) }
 }
 
 func uidOf(body string) string {
@@ -197,28 +117,62 @@ func uidOf(body string) string {
 	return e.Metadata.UID
 }
 
-// enqueue is the platform: it sends the events within the plan's span.
+// enqueue sends the plan's events at times within its span.
 func (l *pipeline) enqueue(ctx context.Context) {
-	at := make([]time.Duration, l.plan.Events)
+	bodies := l.messages(l.events[:l.plan.Events])
+	at := make([]time.Duration, len(bodies))
 	for n := range at {
 		at[n] = l.rng.between(0, l.plan.Span, "enqueue", l.name, n)
 	}
 	slices.Sort(at)
-	for n, e := range l.events[:len(at)] {
+	for n, body := range bodies {
 		if !wait(ctx, at[n]-l.since()) {
 			return
 		}
-		l.put(e)
+		l.put(body, n)
 	}
 }
 
-func (l *pipeline) put(e *event) {
+// producer is the SenderId of the platform's messages.
+const producer = "AIDAPRODUCER"
+
+// put enqueues a message. Some producers use attributes with the names of the functions' own attributes.
+func (l *pipeline) put(body string, n int) {
+	events := l.eventsIn(body)
 	l.mu.Lock()
-	e.enqueuedAt = l.since()
+	for _, e := range events {
+		e.enqueuedAt = l.since()
+		e.queued++
+	}
 	l.mu.Unlock()
-	id := l.sqs.Put(l.queueURL, e.body, nil)
-	l.count("events", 1)
-	l.tell("%s is enqueued as %s", e, short(id))
+	var attributes map[string]types.MessageAttributeValue
+	if l.rng.chance(l.plan.Forged, "forged", l.name, n) {
+		attributes = l.forged(n)
+		l.count("fault: a producer uses the functions' attributes", 1)
+	}
+	id := l.sqs.Put(l.queueURL, body, attributes)
+	l.sentBy(producer, id)
+	l.count("events", len(events))
+	if len(events) > 1 {
+		l.count("messages of several events", 1)
+	}
+	l.tell("%v is enqueued as %s", events, short(id))
+}
+
+// forged returns attributes that only functions may set.
+func (l *pipeline) forged(n int) map[string]types.MessageAttributeValue {
+	other := l.pipelines[l.rng.below(len(l.pipelines), "forged", l.name, n)].name
+	forged := map[string]types.MessageAttributeValue{}
+	for name, value := range map[string]string{
+		"connector": other, "error": "forged", "message_id": "conversation-7", "failed_at": "2999-01-01T00:00:00.000Z", "attempts": "4", "replays": "3",
+	} {
+		kind := "String"
+		if name == "attempts" || name == "replays" {
+			kind = "Number"
+		}
+		forged[name] = types.MessageAttributeValue{DataType: &kind, StringValue: &value}
+	}
+	return forged
 }
 
 // rotate revokes the credential and publishes its successor, as often as the plan says.
@@ -238,9 +192,12 @@ func (l *pipeline) rotate(ctx context.Context) {
 	}
 }
 
+// uuidLength is the length of an event's metadata.uid.
+const uuidLength = 36
+
 // find returns the events that stand in the text of a request, each once.
 func (l *pipeline) find(text string) []*event {
-	const size = 36 // of a UUID
+	const size = uuidLength
 	var found []*event
 	seen := map[*event]bool{}
 	for i := 0; i+size <= len(text); i++ {

@@ -21,6 +21,9 @@ type Plan struct {
 	Gzip       bool
 	Poison     float64 // of events that the SIEM refuses until the faults end
 	Blocked    float64 // of events, whose requests an intermediary refuses until the faults end
+	Arrays     float64 // of messages that hold several events
+	Forged     float64 // of messages with attributes that only functions may set
+	Old        int     // dead letters from before the run
 	Malformed  float64 // of messages that are no event
 	Faults     []Fault
 	Rotations  []Rotation
@@ -74,6 +77,12 @@ func NewPlan(seed uint64) Plan {
 	if r.IntN(2) == 0 {
 		p.Malformed = 0.03
 	}
+	switch n := r.IntN(60); {
+	case n == 0:
+		p.Old = manyOld
+	case n < 6:
+		p.Old = 30
+	}
 	for id := range r.IntN(9) {
 		p.Faults = append(p.Faults, newFault(r, id, p))
 	}
@@ -84,7 +93,7 @@ func NewPlan(seed uint64) Plan {
 	}
 	for range r.IntN(4) {
 		at := span(r, 2*p.Span+10*time.Minute)
-		body := []string{"", `{"limit":3}`, `{"force":true}`, `{"dry_run":true}`, `{"connector":"` + p.Connectors[0] + `"}`}[r.IntN(5)]
+		body := []string{"", `{"limit":3}`, `{"force":true}`, `{"dry_run":true}`, `{"connector":"` + p.Connectors[0] + `"}`, fromStart}[r.IntN(6)]
 		p.Replays = append(p.Replays, Replay{at, body})
 		if r.IntN(3) == 0 { // somebody is impatient
 			p.Replays = append(p.Replays, Replay{at + span(r, 300*time.Millisecond), body})
@@ -92,6 +101,9 @@ func NewPlan(seed uint64) Plan {
 	}
 	return p
 }
+
+// manyOld is more dead letters than a replay can open in replayShort.
+const manyOld = 1000
 
 func pickConnectors(r *rand.Rand) []string {
 	all := Connectors()
@@ -146,6 +158,17 @@ func (p Plan) end() time.Duration {
 	return end
 }
 
+// rate is the probability of a kind of event or message.
+type rate struct {
+	name  string
+	value *float64
+}
+
+// rates returns the plan's rates, each of which can be set to 0.
+func (p *Plan) rates() []rate {
+	return []rate{{"poison", &p.Poison}, {"blocked", &p.Blocked}, {"malformed", &p.Malformed}, {"arrays", &p.Arrays}, {"forged", &p.Forged}}
+}
+
 // String is how a plan is asked for again: its seed, and what is left of it where something has been taken out.
 func (p Plan) String() string {
 	whole := NewPlan(p.Seed)
@@ -169,14 +192,14 @@ func (p Plan) String() string {
 	if len(p.Replays) != len(whole.Replays) {
 		parts = append(parts, "replays=0")
 	}
-	if p.Poison != whole.Poison {
-		parts = append(parts, "poison=0")
+	all := whole.rates()
+	for i, r := range p.rates() {
+		if *r.value != *all[i].value {
+			parts = append(parts, r.name+"=0")
+		}
 	}
-	if p.Blocked != whole.Blocked {
-		parts = append(parts, "blocked=0")
-	}
-	if p.Malformed != whole.Malformed {
-		parts = append(parts, "malformed=0")
+	if p.Old != whole.Old {
+		parts = append(parts, "old=0")
 	}
 	if p.Slots != whole.Slots {
 		parts = append(parts, "slots=1")
@@ -228,16 +251,17 @@ func (p *Plan) keep(key, value string) (err error) {
 		p.Rotations = nil
 	case "replays":
 		p.Replays = nil
-	case "poison":
-		p.Poison = 0
-	case "blocked":
-		p.Blocked = 0
-	case "malformed":
-		p.Malformed = 0
+	case "old":
+		p.Old = 0
 	case "burst":
 		p.Burst, err = parseBurst(value)
 	default:
-		return fmt.Errorf("%q is nothing that can be taken out", key)
+		rates := p.rates()
+		i := slices.IndexFunc(rates, func(r rate) bool { return r.name == key })
+		if i < 0 {
+			return fmt.Errorf("a plan has no part %q", key)
+		}
+		*rates[i].value = 0
 	}
 	return err
 }
@@ -246,6 +270,14 @@ func (p *Plan) keep(key, value string) (err error) {
 func (p Plan) Describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d events for each of %s within %s; batches of %d, %d at a time\n", p.Events, strings.Join(p.Connectors, ", "), p.Span, p.BatchSize, p.Slots)
+	for _, r := range p.rates() {
+		if *r.value > 0 {
+			fmt.Fprintf(&b, "  %s: %g\n", r.name, *r.value)
+		}
+	}
+	if p.Old > 0 {
+		fmt.Fprintf(&b, "  %d old dead letters of %s\n", p.Old, p.Connectors[0])
+	}
 	if p.Burst.Events > 0 {
 		fmt.Fprintf(&b, "  %d more for %s at %s\n", p.Burst.Events, p.Burst.Connector, p.Burst.At)
 	}

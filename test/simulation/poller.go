@@ -44,7 +44,15 @@ func (p *poller) poll(ctx context.Context) {
 	<-eventsource.Start(ctx, eventsource.Config{
 		QueueARN: p.arn, Region: "eu-west-1", BatchSize: p.plan.BatchSize, Window: window, LongPoll: longPoll, MaximumConcurrency: 1,
 		ReportBatchItemFailures: true, Enabled: true, Queue: p, Invoke: p.invoke, Rand: p.nextBatch,
+		Attributes: p.system,
 	}).Done()
+}
+
+// system returns the system attributes that the queue in memory does not have.
+func (p *poller) system(m eventsource.Message) map[string]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return map[string]string{"SenderId": p.senders[m.ID]}
 }
 
 // nextBatch numbers the batch, and draws the length of its window.
@@ -77,7 +85,7 @@ func (p *poller) Delete(ctx context.Context, messages []eventsource.Message) ([]
 	}
 	if p.injects(deleteLost, p.role(), p.role(), p.slot, p.number, first) {
 		p.kept = first
-		p.excuse(messages, "it was done and not deleted")
+		p.excuse("it was done and not deleted", bodiesOf(messages)...)
 		p.tell("%s: %d messages are not deleted", p.role(), len(messages))
 		return messages, nil
 	}
@@ -94,7 +102,7 @@ func (p *poller) invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		return nil, errThrottled
 	}
 	if p.injects(late, role, key...) {
-		p.excuse(batch, "its visibility timeout had ended before the invocation")
+		p.excuse("its visibility timeout had ended before the invocation", bodiesOf(batch)...)
 		p.tell("%s: an invocation begins %s late", role, visibility)
 		if !wait(ctx, visibility+p.between(time.Second, 2*time.Second, "late")) {
 			return nil, ctx.Err()
@@ -125,7 +133,7 @@ func list(inv *invocation) string {
 	}
 	var b strings.Builder
 	for _, r := range inv.batch {
-		fmt.Fprintf(&b, " %s(%d)", strings.TrimPrefix(short(r.id), "message "), r.receives)
+		fmt.Fprintf(&b, " %s(%d)", strings.TrimPrefix(short(r.id), "message "), r.attempt)
 	}
 	return b.String()
 }
@@ -163,15 +171,12 @@ func (p *poller) finish(inv *invocation, r result, batch []eventsource.Message, 
 	return nil
 }
 
-// excuse allows one more delivery of the messages.
-func (p *poller) excuse(batch []eventsource.Message, cause string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i := range batch {
-		if e := p.byBody[batch[i].Body]; e != nil {
-			e.excuse(cause)
-		}
+func bodiesOf(messages []eventsource.Message) []string {
+	bodies := make([]string, len(messages))
+	for i := range messages {
+		bodies[i] = messages[i].Body
 	}
+	return bodies
 }
 
 // decode returns the messages of an invocation's payload.

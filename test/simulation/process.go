@@ -67,14 +67,24 @@ func (p *process) env(name string) string {
 		if name == "SIEM_DEAD_LETTER_PATH" {
 			return deadLetterPath
 		}
+		if name == "SIEM_REPLAY_ROLE_ID" {
+			return roleID("replay")
+		}
 		for _, l := range p.pipelines {
-			if name == upper(l.name)+"_QUEUE_URL" {
+			switch name {
+			case upper(l.name) + "_QUEUE_URL":
 				return l.queueURL
+			case upper(l.name) + "_ROLE_ID":
+				return roleID(l.name)
 			}
 		}
 		return ""
 	}
 	switch name {
+	case "SIEM_ROLE_ID":
+		return roleID(p.role)
+	case "SIEM_REPLAY_ROLE_ID":
+		return roleID("replay")
 	case "SIEM_QUEUE_URL":
 		return p.pipeline.queueURL
 	case "SIEM_DEAD_LETTER_QUEUE_URL":

@@ -74,14 +74,13 @@ func candidates(p Plan) []Plan {
 	if len(p.Replays) > 0 {
 		add(func(s *Plan) { s.Replays = nil })
 	}
-	if p.Poison > 0 {
-		add(func(s *Plan) { s.Poison = 0 })
+	for i, r := range p.rates() {
+		if *r.value > 0 {
+			add(func(s *Plan) { *s.rates()[i].value = 0 })
+		}
 	}
-	if p.Blocked > 0 {
-		add(func(s *Plan) { s.Blocked = 0 })
-	}
-	if p.Malformed > 0 {
-		add(func(s *Plan) { s.Malformed = 0 })
+	if p.Old > 0 {
+		add(func(s *Plan) { s.Old = 0 })
 	}
 	if p.Slots > 1 {
 		add(func(s *Plan) { s.Slots = 1 })

@@ -75,6 +75,7 @@ type world struct {
 	byBody     map[string]*event
 	byUID      map[string]*event
 	secrets    map[string]string
+	senders    map[string]string   // SenderId, by message id
 	pending    map[string][]*event // objects in S3 below pending/, by key
 	processes  []*process
 	numbers    map[string]int // how many there are of a kind, for names
@@ -91,7 +92,7 @@ func newWorld(plan Plan) *world {
 	w := &world{
 		plan: plan, rng: rng(plan.Seed), start: time.Now(), sqs: &fakeaws.SQS{}, s3: &deadlettertest.S3{},
 		counts: map[string]int{}, byBody: map[string]*event{}, byUID: map[string]*event{},
-		secrets: map[string]string{}, pending: map[string][]*event{}, numbers: map[string]int{},
+		secrets: map[string]string{}, senders: map[string]string{}, pending: map[string][]*event{}, numbers: map[string]int{},
 	}
 	dead := fakeaws.Queue{URL: deadLetterQueue, ARN: "arn:aws:sqs:eu-west-1:1:dead", Visibility: visibility}
 	if plan.Burst.Connector != "" {
@@ -115,11 +116,7 @@ func (w *world) twice(m fakeaws.Message) bool {
 	if !w.injects(duplicateDelivery, "", "twice", m.ID, m.Receives) {
 		return false
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if e := w.byBody[m.Body]; e != nil {
-		e.excuse("SQS delivered it twice")
-	}
+	w.excuse("SQS delivered it twice", m.Body)
 	return true
 }
 
@@ -149,13 +146,20 @@ func (w *world) fates() []Fate {
 	defer w.mu.Unlock()
 	var all []Fate
 	for _, l := range w.pipelines {
-		for n, e := range l.events {
+		for _, e := range l.events {
 			all = append(all, Fate{
-				Connector: l.name, ID: e.uid, Burst: n >= w.plan.Events, Enqueued: e.enqueuedAt, Accepted: e.acceptedAt, Dead: len(e.letters) > 0,
+				Connector: l.name, ID: e.uid, Burst: e.burst, Enqueued: e.enqueuedAt, Accepted: e.acceptedAt, Dead: len(e.letters) > 0,
 			})
 		}
 	}
 	return all
+}
+
+// sentBy records who has sent a message.
+func (w *world) sentBy(sender, id string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.senders[id] = sender
 }
 
 // spawn starts a part of the world.
