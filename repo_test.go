@@ -101,32 +101,6 @@ func TestReadmesListTheSettingsThatTheCodeReads(t *testing.T) {
 	}
 }
 
-func TestSettingsCanBeSetInTheTemplate(t *testing.T) {
-	tmpl := readTemplate(t)
-	for _, c := range connectors.All() {
-		t.Run(c.Name, func(t *testing.T) {
-			names := documentedSettings(t, c)
-			if len(names) == 0 {
-				t.Errorf("functions/%s/README.md: no settings table", c.Name)
-			}
-			environment := tmpl.environment(c.ID + "Function")
-			secret := tmpl.properties(c.ID + "Secret").text("Description")
-			for _, name := range names {
-				_, plain := environment[name]
-				hidden := slices.Contains(variables.FindAllString(secret, -1), name)
-				if plain == hidden {
-					t.Errorf("%s: want it in the environment of %[2]sFunction or named by %[2]sSecret's description, and not in both", name, c.ID)
-				}
-			}
-			for name := range environment {
-				if strings.HasPrefix(name, c.Variable("")) && !slices.Contains(names, name) {
-					t.Errorf("%s: in the template, and not in the README's settings table", name)
-				}
-			}
-		})
-	}
-}
-
 func TestCommittedFilesNameNoMachine(t *testing.T) {
 	// Put together from parts, or this file would find itself.
 	absolute := regexp.MustCompile(`(?m)(^|[\s"'` + "`" + `(=:])/(` + strings.Join([]string{"work", "root", "home", "Users", "farm"}, "|") + `)/\w`)

@@ -1,8 +1,6 @@
 package repo
 
 import (
-	"encoding/json"
-	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -12,81 +10,89 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestAlarmsLinkToTheRunbook: each alarm's description ends with a link to a section that exists, and each section of the
-// runbook that is about an alarm is linked to.
-func TestAlarmsLinkToTheRunbook(t *testing.T) {
-	runbook, err := os.ReadFile("docs/runbook.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var sections []string
-	for _, m := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(string(runbook), -1) {
-		sections = append(sections, strings.ReplaceAll(strings.ToLower(m[1]), " ", "-"))
-	}
+// TestAlarms checks every alarm: it links to its section of the runbook, notifies the topic of both changes, and treats
+// missing data as good, because there are no metrics without events. Every section of the runbook belongs to an alarm.
+func TestAlarms(t *testing.T) {
+	sections := headings(t, "docs/runbook.md")
+	general := []string{"first-steps", "without-an-alarm"}
 	var linked []string
-	for _, file := range []string{"template.yaml", "alarms.yaml"} {
-		for id, resource := range readTemplateFile(t, file).resources.pairs() {
-			if resource.text("Type") != "AWS::CloudWatch::Alarm" {
-				continue
-			}
-			_, anchor, found := strings.Cut(resource.get("Properties").text("AlarmDescription"), " ${RunbookUrl}#")
-			if !found || !slices.Contains(sections, anchor) {
-				t.Errorf("%s: %s: its description links to no section of docs/runbook.md: %q", file, id, anchor)
+	for _, r := range readTemplate(t).resources() {
+		if r.text("Type") != "AWS::CloudWatch::Alarm" {
+			continue
+		}
+		properties := r.get("Properties")
+		for _, anchor := range anchors(properties.get("AlarmDescription").source()) {
+			if !slices.Contains(sections, anchor) {
+				t.Errorf("%s: docs/runbook.md has no section %q", r.id, anchor)
 			}
 			linked = append(linked, anchor)
-			checkActions(t, file, id, resource)
+		}
+		if !strings.HasPrefix(properties.text("AlarmName"), "${AWS::StackName}-") {
+			t.Errorf("%s: AlarmName does not begin with the stack's name", r.id)
+		}
+		for _, name := range []string{"AlarmActions", "OKActions"} {
+			const want = "!If [HasAlarmTopic, [!Ref AlarmTopicArn], !Ref 'AWS::NoValue']"
+			if have := properties.get(name).source(); have != want && r.id != "${C}DownAlarm" { // the guard acts on that one
+				t.Errorf("%s: %s: want %s, have %q", r.id, name, want, have)
+			}
+		}
+		if properties.text("TreatMissingData") != "notBreaching" {
+			t.Errorf("%s: want TreatMissingData notBreaching", r.id)
 		}
 	}
 	for _, section := range sections {
-		if !slices.Contains(linked, section) && !slices.Contains([]string{"first-steps", "without-an-alarm"}, section) {
+		if !slices.Contains(linked, section) && !slices.Contains(general, section) {
 			t.Errorf("docs/runbook.md: no alarm links to #%s", section)
 		}
 	}
+	if len(linked) < 7 {
+		t.Errorf("only %d links: %v", len(linked), linked)
+	}
 }
 
-// checkActions holds an alarm to telling the topic, when there is one, of its beginning and its end.
-func checkActions(t *testing.T, file, id string, alarm *value) {
+// anchors returns the section that a description links to, or those of a loop over ages.
+func anchors(description string) []string {
+	m := regexp.MustCompile(`\$\{RunbookUrl\}#([a-z-]+|\$\{A\})`).FindStringSubmatch(description)
+	switch {
+	case m == nil:
+		return []string{"(no link)"}
+	case m[1] == "${A}":
+		return []string{"backlog", "expiring"}
+	}
+	return m[1:]
+}
+
+// headings returns the anchors of a document's second-level headings.
+func headings(t *testing.T, file string) []string {
 	t.Helper()
-	for _, name := range []string{"AlarmActions", "OKActions"} {
-		const want = `!If [HasAlarmTopic, [!Ref AlarmTopicArn], !Ref "AWS::NoValue"]`
-		if have := alarm.get("Properties").get(name).source(); have != want {
-			t.Errorf("%s: %s: %s: want %s, have %q", file, id, name, want, have)
-		}
+	var sections []string
+	for _, m := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(readText(t, file), -1) {
+		sections = append(sections, strings.ReplaceAll(strings.ToLower(m[1]), " ", "-"))
 	}
-	if alarm.get("Properties").text("TreatMissingData") != "notBreaching" {
-		t.Errorf("%s: %s: without events there are no metrics, and that is no alarm", file, id)
-	}
+	return sections
 }
 
-// TestWatchedMetricsAreWritten: an alarm or a widget on a metric that nobody writes never shows anything.
+// TestWatchedMetricsAreWritten: every metric in an alarm or in the dashboard is written with these dimensions.
 func TestWatchedMetricsAreWritten(t *testing.T) {
 	written := writtenMetrics(t)
-	for _, r := range []struct {
-		file    string
-		metrics *regexp.Regexp
-	}{
-		{"template.yaml", regexp.MustCompile(`\{ArbitexSIEM,Connector\} MetricName=\\"(\w+)\\"`)},
-		{"template.yaml", regexp.MustCompile(`Namespace: ArbitexSIEM\n\s+MetricName: (\w+)\n`)},
-		{"alarms.yaml", regexp.MustCompile(`Namespace: ArbitexSIEM\n\s+MetricName: (\w+)\n`)},
-		{"alarms.yaml", regexp.MustCompile(`Namespace: ArbitexSIEM, MetricName: (\w+),`)},
+	text := readText(t, "template.yaml")
+	for _, r := range []*regexp.Regexp{
+		regexp.MustCompile(`\{ArbitexSIEM,Connector,Stack\} Stack=\\"\$\{AWS::StackName\}\\" MetricName=\\"(\w+)\\"`),
+		regexp.MustCompile(`Namespace: ArbitexSIEM,? *\n? *MetricName: (\w+)`),
 	} {
-		data, err := os.ReadFile(r.file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := r.metrics.FindAllStringSubmatch(string(data), -1)
+		found := r.FindAllStringSubmatch(text, -1)
 		if len(found) == 0 {
-			t.Errorf("%s: nothing matches %s", r.file, r.metrics)
+			t.Errorf("nothing matches %s", r)
 		}
 		for _, m := range found {
-			if !slices.Contains(written, m[1]) {
-				t.Errorf("%s: nothing writes the metric %s, only %v", r.file, m[1], written)
+			if !slices.Contains(append(written, "Filtered", "GuardHeld", "GuardResumed"), m[1]) {
+				t.Errorf("no function writes the metric %s, only %v", m[1], written)
 			}
 		}
 	}
 }
 
-// writtenMetrics lists the names of metrics that stand in the sources of shared/.
+// writtenMetrics returns the names of metrics in the sources of shared/.
 func writtenMetrics(t *testing.T) []string {
 	t.Helper()
 	name := regexp.MustCompile(`(?:count\(|Name: )"([A-Z]\w+)"`)
@@ -106,44 +112,8 @@ func writtenMetrics(t *testing.T) []string {
 	return names
 }
 
-func TestDashboardIsJSONOfWidgetsThatDoNotOverlap(t *testing.T) {
-	body := readTemplate(t).properties("Dashboard").get("DashboardBody").node.Content[0].Value
-	body = strings.NewReplacer("${Failures}", "", "${Costs}", "", "${!", "${").Replace(body)
-	var dashboard struct {
-		Widgets []struct {
-			X, Y, Width, Height int
-			Type                string
-			Properties          map[string]any
-		}
-	}
-	if err := json.Unmarshal([]byte(body), &dashboard); err != nil {
-		t.Fatalf("DashboardBody: %v", err)
-	}
-	taken := map[string]int{}
-	for i, w := range dashboard.Widgets {
-		if w.X+w.Width > 24 {
-			t.Errorf("widget %d: wider than the 24 columns of a dashboard", i)
-		}
-		for x := w.X; x < w.X+w.Width; x++ {
-			for y := w.Y; y < w.Y+w.Height; y++ {
-				cell := fmt.Sprint(x, ",", y)
-				if other, ok := taken[cell]; ok {
-					t.Fatalf("widget %d lies over widget %d", i, other)
-				}
-				taken[cell] = i
-			}
-		}
-		if w.Type == "metric" && w.Properties["title"] == "" {
-			t.Errorf("widget %d: has no title", i)
-		}
-	}
-	if len(dashboard.Widgets) < 10 {
-		t.Errorf("want a widget for each of what the operator asks, have %d", len(dashboard.Widgets))
-	}
-}
-
-// TestRolesNameOnlyWhatTheCodeCalls: each action of a function's role is one that its code calls, one that Lambda makes in
-// its name (taking messages, writing logs), or one that a service makes with the customer's key.
+// TestRolesNameOnlyWhatTheCodeCalls: each action of a role is one that the code calls or one that Lambda performs with the
+// role: it receives messages and writes logs.
 func TestRolesNameOnlyWhatTheCodeCalls(t *testing.T) {
 	calls := map[string]string{ // action to what the code of shared/ says when it calls it
 		"sqs:ChangeMessageVisibility": "ChangeMessageVisibilityBatch(", "sqs:SendMessage": "SendMessageBatch(",
@@ -152,25 +122,25 @@ func TestRolesNameOnlyWhatTheCodeCalls(t *testing.T) {
 	}
 	byLambda := []string{
 		"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "logs:CreateLogStream", "logs:PutLogEvents",
-		"kms:Decrypt", "kms:GenerateDataKey", "sts:AssumeRole",
+		"sts:AssumeRole", "sts:GetWebIdentityToken",
 	}
 	code := sharedCode(t)
 	tmpl := readTemplate(t)
 	roles := 0
-	for id, resource := range tmpl.resources.pairs() {
-		if resource.text("Type") != "AWS::IAM::Role" {
+	for _, r := range tmpl.resources() {
+		if kind := r.text("Type"); kind != "AWS::IAM::Role" && kind != "AWS::IAM::RolePolicy" || strings.HasPrefix(r.id, "Guard") || r.id == "${C}GuardPolicy" {
 			continue
 		}
 		roles++
-		for _, action := range actions(resource) {
+		for _, action := range actions(r.value) {
 			call, known := calls[action]
 			if !slices.Contains(byLambda, action) && (!known || !strings.Contains(code, call)) {
-				t.Errorf("%s: nothing calls %s", id, action)
+				t.Errorf("%s: nothing calls %s", r.id, action)
 			}
 		}
 	}
-	if roles != 9 {
-		t.Errorf("want a role for each of nine functions, have %d", roles)
+	if roles < 5 {
+		t.Errorf("found only %d roles and policies", roles)
 	}
 }
 

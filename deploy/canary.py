@@ -1,11 +1,12 @@
-"""Makes a built template shift traffic to a new version in steps: `make deploy CANARY=Canary10Percent5Minutes`.
+"""Changes a built template so that a deployment shifts traffic to the new version step by step.
 
-Each connector gets an alias, which its event source mapping calls, and a CodeDeploy deployment that the connector's alarms
-stop and roll back. This is not a parameter of template.yaml, because SAM publishes a version only if the text of a function
-changes: with a plain alias, a changed parameter (a URL, an index) would have no effect until the code changes. Therefore
-the version depends on a digest of the function's binary and of SETTINGS, the text that the parameters come from.
+    make deploy CANARY=Canary10Percent5Minutes
 
-usage: canary.py TEMPLATE TYPE SETTINGS...    (rewrites TEMPLATE; SETTINGS are files, or the text itself)
+Each connector gets an alias, which its event source mapping invokes, and a CodeDeploy deployment that the connector's
+errors alarm rolls back. This is not a stack parameter, because SAM creates a new version only if the function's text
+changes. The digest of the binaries and of SETTINGS makes every deployment a new version.
+
+usage: canary.py TEMPLATE TYPE SETTINGS...    (rewrites TEMPLATE; SETTINGS are files or texts)
 """
 
 import hashlib
@@ -19,18 +20,10 @@ TYPES = (
     "Canary10Percent30Minutes", "Linear10PercentEvery1Minute", "Linear10PercentEvery2Minutes",
     "Linear10PercentEvery3Minutes", "Linear10PercentEvery10Minutes",
 )
-# These alarms mean that the new version is worse than the old one, and not that the SIEM is down.
-ALARMS = ("ErrorsAlarm", "DeliveryFailingAlarm", "HeldAlarm")
-
-
-def connectors(template):
-    """Returns the logical ids of the connectors: functions with a parameter that enables them."""
-    return [name.removeprefix("Enable") for name in template["Parameters"]
-            if name.startswith("Enable") and name.removeprefix("Enable") + "Function" in template["Resources"]]
 
 
 def digest(parts):
-    """Returns a SHA-256 over files, folders and texts, in the order given."""
+    """A SHA-256 over files, folders and texts, in the order given."""
     h = hashlib.sha256()
     for part in parts:
         if os.path.isdir(part):
@@ -49,18 +42,18 @@ def digest(parts):
 
 
 def add_canary(template, kind, base, settings):
-    """Changes a parsed template in place. CodeUri is relative to the folder base."""
+    """Changes a parsed template in place. base is the folder that its CodeUri values are relative to."""
     if kind not in TYPES:
         raise SystemExit(f"CANARY: expected one of {', '.join(TYPES)}, found {kind!r}")
-    for name in connectors(template):
-        properties = template["Resources"][f"{name}Function"]["Properties"]
-        code = os.path.join(base, str(properties.get("CodeUri", ".")))
-        properties["AutoPublishAlias"] = "live"
-        properties["AutoPublishAliasAllProperties"] = True
-        properties["AutoPublishCodeSha256"] = digest([code if code != os.path.join(base, ".") else "", *settings])
-        watched = {"Fn::If": ["AlarmsEnabled", [{"Fn::GetAtt": [f"{name}Alarms", f"Outputs.{a}Name"]} for a in ALARMS],
-                              [{"Ref": "AWS::NoValue"}]]}
-        properties["DeploymentPreference"] = {"Type": kind, "PassthroughCondition": True, "Alarms": watched}
+    connector = template["Resources"]["Fn::ForEach::Connector"][2]["${C}Function"]["Properties"]
+    connector["AutoPublishAlias"] = "live"
+    connector["AutoPublishAliasAllProperties"] = True
+    connector["AutoPublishCodeSha256"] = digest([base, *settings])
+    # Rolls back on errors of the new version; a SIEM that is down does not cause them.
+    connector["DeploymentPreference"] = {
+        "Type": kind,
+        "Alarms": {"Fn::If": ["AlarmsEnabled", [{"Ref": {"Fn::Sub": "${C}ErrorsAlarm"}}], {"Ref": "AWS::NoValue"}]},
+    }
 
 
 def main():

@@ -84,10 +84,10 @@ func (a *app) countAges(ctx context.Context, s *deployed.Stack, filter letters.F
 	var counts []ageCount
 	index := map[string]int{}
 	for _, c := range allConnectors() {
-		if !s.Has(c.ID) || filter.Connector != "" && filter.Connector != c.Name {
+		if !s.Has(c.Name) || filter.Connector != "" && filter.Connector != c.Name {
 			continue
 		}
-		env, err := s.Environment(ctx, c.ID)
+		env, err := s.Environment(ctx, c.Name)
 		if err != nil {
 			return nil, err
 		}

@@ -110,7 +110,7 @@ func each[T, R any](list []T, do func(T) (R, error)) ([]R, error) {
 var checkPayload = []byte(`{"check":true}`)
 
 func checkDeployed(ctx context.Context, s *deployed.Stack, c connector) (checked, error) {
-	answer, err := s.Invoke(ctx, c.ID, checkPayload)
+	answer, err := s.Invoke(ctx, c.Name, checkPayload)
 	if err != nil {
 		return checked{}, err
 	}

@@ -95,7 +95,7 @@ func (c connector) rejectUnknown(flag string, list []string) error {
 
 // storedSecret reads the secret's object without changing its values.
 func storedSecret(ctx context.Context, s *deployed.Stack, c connector) (map[string]json.RawMessage, error) {
-	text, err := s.Secret(ctx, c.ID)
+	text, err := s.Secret(ctx, c.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +198,7 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object 
 		}
 		return nil
 	}
-	env, err := s.Environment(ctx, c.ID)
+	env, err := s.Environment(ctx, c.Name)
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object 
 	if err != nil {
 		return fmt.Errorf("writing the secret: %w", err)
 	}
-	if err := s.PutSecret(ctx, c.ID, string(text)); err != nil {
+	if err := s.PutSecret(ctx, c.Name, string(text)); err != nil {
 		return err
 	}
 	return a.showConfigured(configured{Connector: c.Name, Stored: slices.Sorted(maps.Keys(given)), Removed: o.unset, Problems: after})

@@ -56,14 +56,14 @@ func (a *app) connect(ctx context.Context, wanted []string) (*deployed.Stack, []
 	}
 	var here []connector
 	for _, c := range list {
-		if s.Has(c.ID) {
+		if s.Has(c.Name) {
 			here = append(here, c)
 		} else if len(wanted) > 0 {
-			return nil, nil, usage("connector: %s is not deployed in the stack %q (parameter Enable%s is not true)", c.Name, s.Name, c.ID)
+			return nil, nil, usage("connector: %s is not deployed in the stack %q (parameter Connectors)", c.Name, s.Name)
 		}
 	}
 	if len(here) == 0 {
-		return nil, nil, usage("the stack %q has no connector deployed: set a parameter Enable… to true", s.Name)
+		return nil, nil, usage("the stack %q has no connector deployed: set the parameter Connectors", s.Name)
 	}
 	return s, here, nil
 }

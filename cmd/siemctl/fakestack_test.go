@@ -119,14 +119,13 @@ func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 		return
 	}
 	physical := map[string]string{
-		"ReplayFunction": stack + "-replay", "ReplayLogGroup": "/aws/lambda/replay", "DeadLetterQueue": f.server.URL + "/1/dlq", "DrainStuckAlarm": stack + "-DrainStuckAlarm-1",
+		"ReplayFunction": stack + "-replay", "ReplayLogGroup": "/aws/lambda/replay", "DeadLetterQueue": f.server.URL + "/1/dlq", "DeadLetterErrorsAlarm": stack + "-DeadLetter-errors",
 	}
-	for _, id := range []string{"Splunk", "Sumo"} {
+	for _, id := range []string{"splunk", "sumo"} {
 		name := strings.ToLower(id)
 		maps.Copy(physical, map[string]string{
 			id + "Function": stack + "-" + name, id + "FunctionQueue": "mapping-" + name, id + "Queue": f.server.URL + "/1/" + name,
 			id + "Secret": "arn:" + name, id + "LogGroup": "/aws/lambda/" + name,
-			id + "Alarms": "arn:aws:cloudformation:us-east-1:1:stack/" + stack + "-" + id + "Alarms-AB12/uuid",
 		})
 	}
 	var members strings.Builder
@@ -195,7 +194,7 @@ func (f *fakeStack) metrics(w http.ResponseWriter, path string, body []byte) {
 	now := &cbor.Tag{ID: 1, Value: cbor.Float64(float64(f.start.Unix()))}
 	if strings.HasSuffix(path, "/DescribeAlarms") {
 		var alarms cbor.List
-		for _, name := range []string{"siem-SplunkAlarms-AB12-HeldAlarm-9Z", "siem-DrainStuckAlarm-1", "siem-other-Alarm"} {
+		for _, name := range []string{"siem-splunk-down", "siem-DeadLetter-errors", "siem-other-errors"} {
 			alarms = append(alarms, cbor.Map{"AlarmName": cbor.String(name), "StateUpdatedTimestamp": now})
 		}
 		_, _ = w.Write(cbor.Encode(cbor.Map{"MetricAlarms": alarms}))

@@ -84,7 +84,7 @@ type logTarget struct{ name, id string }
 func logTargets(s *deployed.Stack, args []string) ([]logTarget, error) {
 	var all []logTarget
 	for _, c := range connectors.All() {
-		all = append(all, logTarget{c.Name, c.ID})
+		all = append(all, logTarget{c.Name, c.Name})
 	}
 	shared := sharedFunctions()
 	for _, name := range slices.Sorted(maps.Keys(shared)) {

@@ -144,7 +144,7 @@ func progress(line string) (done, total int, ok bool) {
 // receiveAll takes everything off the connector's queue, and counts the bodies.
 func (w *world) receiveAll(t *testing.T, n int) map[string]int {
 	t.Helper()
-	client, queue := sqs.NewFromConfig(w.cloud.AWSConfig()), w.cloud.Queue("ElasticQueue")
+	client, queue := sqs.NewFromConfig(w.cloud.AWSConfig()), w.cloud.Queue("elasticQueue")
 	seen := make(map[string]int, n)
 	var mu sync.Mutex
 	var wait sync.WaitGroup

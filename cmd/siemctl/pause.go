@@ -56,7 +56,7 @@ func (a *app) switchTo(ctx context.Context, args []string, on bool) error {
 		return err
 	}
 	for _, c := range here {
-		if err := s.SetMapping(ctx, c.ID, on); err != nil {
+		if err := s.SetMapping(ctx, c.Name, on); err != nil {
 			return err
 		}
 	}
@@ -87,12 +87,12 @@ func (a *app) awaitSwitch(ctx context.Context, s *deployed.Stack, c connector, o
 		want = "Enabled"
 	}
 	for range maxPauses {
-		m, err := s.Mapping(ctx, c.ID)
+		m, err := s.Mapping(ctx, c.Name)
 		if err != nil {
 			return switched{}, err
 		}
 		if m.State == want {
-			depth, err := s.Depth(ctx, s.Queue(c.ID))
+			depth, err := s.Depth(ctx, s.Queue(c.Name))
 			return switched{c.Name, stateWord(m.State), depth.Visible + depth.Delayed, depth.InFlight}, err
 		}
 		if err := pause(ctx, switchPause); err != nil {

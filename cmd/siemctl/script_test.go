@@ -122,9 +122,10 @@ func deploy(t *testing.T, wanted ...string) *world {
 	}
 	o := cloud.Options{
 		Template: filepath.Join(repository(), "template.yaml"), Venv: filepath.Join(repository(), "build", "venv"), Builds: dir,
-		Parameters: map[string]string{"BackoffInitialSeconds": "1", "BackoffMaxSeconds": "1", "PauseElastic": "true"}, Environment: map[string]map[string]string{},
+		Parameters: map[string]string{}, Environment: map[string]map[string]string{},
 	}
 	link(t, dir, append([]string{"deadletter", "replay"}, wanted...))
+	var deployed []catalog.SIEM
 	for _, entry := range catalog.List() {
 		if !slices.Contains(wanted, entry.Name) {
 			continue
@@ -135,11 +136,18 @@ func deploy(t *testing.T, wanted ...string) *world {
 		}
 		t.Cleanup(func() { s.Close() })
 		w.simulators[entry.Name] = s
-		parameters, environment := entry.Deploy(s.Settings())
-		maps.Copy(o.Parameters, parameters)
-		o.Environment[entry.Function()] = environment
+		deployed = append(deployed, entry)
+		variables := maps.Clone(s.Settings())
+		variables["SIEM_BACKOFF_INITIAL_SECONDS"], variables["SIEM_BACKOFF_MAX_SECONDS"] = "1", "1"
+		o.Environment[entry.Function()] = variables
 	}
+	o.Parameters = catalog.Parameters(deployed)
 	w.start(t, o)
+	if slices.Contains(wanted, "elastic") { // paused, so that its events stay in the queue
+		if err := w.cloud.SetEnabled("elasticFunctionQueue", false); err != nil {
+			t.Fatal(err)
+		}
+	}
 	return w
 }
 

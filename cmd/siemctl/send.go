@@ -78,7 +78,7 @@ func (a *app) send(ctx context.Context, o sendOptions) error {
 	done := 0
 	for _, c := range here {
 		r := sent{Connector: c.Name}
-		err = sendAll(ctx, s, s.Queue(c.ID), bodies, &r, func() { progress.Set(int64(done + r.Enqueued + r.Refused)) })
+		err = sendAll(ctx, s, s.Queue(c.Name), bodies, &r, func() { progress.Set(int64(done + r.Enqueued + r.Refused)) })
 		results = append(results, r)
 		if err != nil {
 			break

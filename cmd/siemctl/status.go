@@ -136,11 +136,11 @@ func (a *app) status(ctx context.Context, s *deployed.Stack, here []connector, r
 }
 
 func connectorState(ctx context.Context, s *deployed.Stack, c connector) (connectorStatus, error) {
-	m, err := s.Mapping(ctx, c.ID)
+	m, err := s.Mapping(ctx, c.Name)
 	if err != nil {
 		return connectorStatus{}, err
 	}
-	depth, err := s.Depth(ctx, s.Queue(c.ID))
+	depth, err := s.Depth(ctx, s.Queue(c.Name))
 	return connectorStatus{Connector: c.Name, State: stateWord(m.State), Queued: depth.Visible + depth.Delayed, InFlight: depth.InFlight}, err
 }
 

@@ -58,7 +58,7 @@ func (a *app) validateCommand() *cobra.Command {
 
 A name in --settings that no connector reads is an error. Errors prevent the connector from working; warnings do not;
 notes name what to do elsewhere.`,
-		Example: "  siemctl validate splunk --settings splunk.env\n  siemctl validate --template template.yaml --parameter EnableSplunk=true --parameter SplunkHecUrl=https://…\n" +
+		Example: "  siemctl validate splunk --settings splunk.env\n  siemctl validate --template template.yaml --parameter Connectors=splunk\n" +
 			"  siemctl validate --events sample.jsonl",
 		ValidArgsFunction: completeConnectors,
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -36,21 +36,16 @@ func (a *app) validateTemplate(v *validation, list []connector, secret settings.
 		return nil
 	}
 	v.add(isNote, "template", "the parameters are valid")
-	deployed := 0
 	for _, c := range list {
-		if _, err := t.Type(c.ID + "Function"); err != nil {
+		if _, err := t.Type(c.Name + "Function"); err != nil {
 			continue
 		}
-		deployed++
-		f, err := t.Function(c.ID+"Function", offline{})
+		f, err := t.Function(c.Name+"Function", offline{})
 		if err != nil {
 			v.add(isError, c.Name, "%s", err)
 			continue
 		}
 		c.validateFunction(v, f.Environment, secret)
-	}
-	if deployed == 0 {
-		v.add(isWarning, "template", "no connector is enabled: set a parameter Enable… to true")
 	}
 	return nil
 }

@@ -329,12 +329,12 @@ func TestStartNamesWhatIsWrong(t *testing.T) {
 func TestProjectTemplateDeploys(t *testing.T) {
 	c, _ := deploy(t, Options{
 		Template: "../../template.yaml", Builds: builds(t, "splunk", "deadletter", "replay"),
-		Parameters: map[string]string{"EnableSplunk": "true", "SplunkHecUrl": "https://127.0.0.1:8088"},
+		Parameters: map[string]string{"Connectors": "splunk", "EnableGuard": "false"},
 		Environment: map[string]map[string]string{
-			"SplunkFunction": {"HELPER": "environment", "SIEM_MAX_ATTEMPTS": "3"}, "DeadLetterFunction": {"HELPER": "environment"},
+			"splunkFunction": {"HELPER": "environment", "SIEM_MAX_ATTEMPTS": "3", "SPLUNK_HEC_URL": "https://127.0.0.1:8088"}, "DeadLetterFunction": {"HELPER": "environment"},
 		},
 	})
-	r, err := c.Invoke(t.Context(), "SplunkFunction", []byte("{}"))
+	r, err := c.Invoke(t.Context(), "splunkFunction", []byte("{}"))
 	if err != nil || r.Error != nil {
 		t.Fatal(err, r.Error)
 	}
@@ -343,15 +343,15 @@ func TestProjectTemplateDeploys(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"SIEM_QUEUE_URL=" + c.Queue("SplunkQueue"), "SIEM_DEAD_LETTER_QUEUE_URL=" + c.Queue("DeadLetterQueue"),
-		"SIEM_SECRET_ID=" + c.made.secrets["SplunkSecret"], "SPLUNK_HEC_URL=https://127.0.0.1:8088", "SIEM_MAX_ATTEMPTS=3",
+		"SIEM_QUEUE_URL=" + c.Queue("splunkQueue"), "SIEM_DEAD_LETTER_QUEUE_URL=" + c.Queue("DeadLetterQueue"),
+		"SIEM_SECRET_ID=" + c.made.secrets["splunkSecret"], "SPLUNK_HEC_URL=https://127.0.0.1:8088", "SIEM_MAX_ATTEMPTS=3",
 		"AWS_ENDPOINT_URL=" + c.Endpoint(),
 	} {
 		if !slices.Contains(env, want) || strings.HasSuffix(want, "=") {
 			t.Errorf("the environment has no %s: %q", want, env)
 		}
 	}
-	if c.URL("ReplayFunction") == "" || c.URL("SplunkFunction") != "" || c.Queue("ElasticQueue") != "" {
-		t.Error("the URL is the replay function's alone, and a connector that is not enabled has no queue")
+	if c.URL("ReplayFunction") == "" || c.URL("splunkFunction") != "" || c.Queue("elasticQueue") != "" {
+		t.Error("the URL is the replay function's alone, and a connector that is not deployed has no queue")
 	}
 }

@@ -86,6 +86,10 @@ func (r *resources) Attribute(id, name string) (string, error) {
 		attributes = map[string]string{"": arn, "Id": arn}
 	case samtemplate.TypeFunction:
 		attributes = map[string]string{"": functionName(id), "Arn": functionARN(id)}
+	case samtemplate.TypeMapping:
+		attributes = map[string]string{"": id}
+	case samtemplate.TypeRole:
+		attributes = map[string]string{"RoleId": ""} // moto has no senders: the functions then do not check them
 	}
 	value, ok := attributes[name]
 	if !ok {

@@ -200,18 +200,18 @@ func (d *demo) logFile() (io.Writer, error) {
 	return file, nil // open as long as the process, which is as long as the functions write to it
 }
 
-// deployment is what `sam deploy` would be told, and what the functions get besides.
+// deployment returns the template's parameters and the variables that the functions get in addition.
 func (d *demo) deployment() (parameters map[string]string, environment map[string]map[string]string) {
-	parameters = map[string]string{
-		"BackoffInitialSeconds": strconv.Itoa(backoffInitial), "BackoffMaxSeconds": strconv.Itoa(backoffMax),
-	}
 	environment = map[string]map[string]string{}
-	for _, a := range d.actors {
-		own, besides := a.Deploy(a.simulator.Settings())
-		maps.Copy(parameters, own)
-		environment[a.Function()] = besides
+	list := make([]catalog.SIEM, len(d.actors))
+	for i, a := range d.actors {
+		list[i] = a.SIEM
+		variables := maps.Clone(a.simulator.Settings())
+		variables["SIEM_BACKOFF_INITIAL_SECONDS"] = strconv.Itoa(backoffInitial)
+		variables["SIEM_BACKOFF_MAX_SECONDS"] = strconv.Itoa(backoffMax)
+		environment[a.Function()] = variables
 	}
-	return parameters, environment
+	return catalog.Parameters(list), environment
 }
 
 // stop takes everything down and leaves the screen tidy.

@@ -80,6 +80,10 @@ func (r resolver) call(c call, path string) (any, error) {
 }
 
 func (r resolver) ref(arg any, path string) (any, error) {
+	arg, err := r.resolve(arg, path)
+	if err != nil {
+		return nil, err
+	}
 	name, ok := arg.(string)
 	if !ok {
 		return nil, fmt.Errorf("%s: expected a name, found %s", path, describe(arg))

@@ -19,7 +19,7 @@ const (
 func unsupported(kind string) bool {
 	return kind != TypeFunction &&
 		(strings.HasPrefix(kind, "AWS::Serverless::") || strings.HasPrefix(kind, "AWS::Lambda::EventSource") ||
-			slices.Contains([]string{"AWS::Lambda::Function", "AWS::Lambda::Url", "AWS::Pipes::Pipe"}, kind))
+			slices.Contains([]string{"AWS::Lambda::Function", "AWS::Pipes::Pipe"}, kind))
 }
 
 // Queue returns a queue of the template.
@@ -82,7 +82,7 @@ func (t *Template) Function(id string, a Attributes) (Function, error) {
 		f.Timeout = time.Duration(p.number("Timeout", defaultTimeoutSeconds)) * time.Second
 		f.MemoryMB = p.number("MemorySize", defaultMemoryMB)
 		f.Reserved = p.number("ReservedConcurrentExecutions", 0)
-		f.URL = p.has("FunctionUrlConfig")
+		f.URL = p.has("FunctionUrlConfig") || t.hasURL(id)
 		p.under("FunctionUrlConfig").only("function URL", "AuthType", "Cors")
 		f.Environment = environment(p.under("Environment").under("Variables"))
 		events := p.under("Events")
@@ -91,6 +91,16 @@ func (t *Template) Function(id string, a Attributes) (Function, error) {
 		}
 	})
 	return f, err
+}
+
+// hasURL reports whether an AWS::Lambda::Url of the template targets the function.
+func (t *Template) hasURL(function string) bool {
+	return slices.ContainsFunc(t.IDs("AWS::Lambda::Url"), func(id string) bool {
+		properties, _ := t.resources[id].properties.(map[string]any)
+		target, _ := properties["TargetFunctionArn"].(call)
+		arg, _ := target.arg.([]any)
+		return target.arg == any(function) || len(arg) > 0 && arg[0] == any(function)
+	})
 }
 
 // environment reads a function's variables and checks their total size.
@@ -115,7 +125,7 @@ func mappingOf(function, event string, p properties) Mapping {
 	}
 	p = p.under("Properties")
 	p.only("SQS event", "Queue", "BatchSize", "MaximumBatchingWindowInSeconds", "FunctionResponseTypes", "ScalingConfig",
-		"Enabled", "MetricsConfig", "Tags")
+		"Enabled", "MetricsConfig", "ProvisionedPollerConfig", "Tags")
 	if m.QueueARN = p.text("Queue", ""); m.QueueARN == "" {
 		p.fail("Queue", "expected the queue's ARN, found nothing")
 	}

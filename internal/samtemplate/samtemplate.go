@@ -1,8 +1,8 @@
-// Package samtemplate reads a SAM template as CloudFormation deploys it. It applies the parameters, evaluates the
-// conditions, and resolves the intrinsic functions into a model of the queues, buckets, secrets and functions. The emulator
-// runs this model and siemctl validates it, so neither repeats the template. An unsupported resource type, property or
-// function is an error that names its place, because ignoring it could make the model differ from the deployment.
-// Resource types that do not move messages (roles, policies, alarms, log groups) are not part of the model.
+// Package samtemplate reads a SAM template as CloudFormation deploys it: it applies the parameters, expands the
+// Fn::ForEach loops, evaluates the conditions and resolves the intrinsic functions. The result is a plain model of
+// queues, buckets, secrets, functions and event source mappings. A property that the model does not support is an error
+// that names the resource and the property. Resource types that do not move messages (roles, policies, alarms, log
+// groups) are left out.
 //
 // Intrinsics: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
 package samtemplate
@@ -10,8 +10,10 @@ package samtemplate
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -35,6 +37,8 @@ const (
 	TypeBucket   = "AWS::S3::Bucket"
 	TypeSecret   = "AWS::SecretsManager::Secret"
 	TypeFunction = "AWS::Serverless::Function"
+	TypeRole     = "AWS::IAM::Role"                  // only its attributes
+	TypeMapping  = "AWS::Lambda::EventSourceMapping" // of a function's event; only its attributes
 )
 
 // Queue is an AWS::SQS::Queue. Attributes are those of SQS's CreateQueue without the redrive policy.
@@ -124,23 +128,52 @@ func parse(data []byte, o Options) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Template{resources: map[string]resource{}, order: root.keys("Resources")}
+	t := &Template{resources: map[string]resource{}}
 	sections := root.section
-	t.mappings, t.conditions = sections("Mappings"), sections("Conditions")
+	t.mappings = sections("Mappings")
 	t.globals, _ = sections("Globals")["Function"].(map[string]any)
 	t.parameters, err = parameters(sections("Parameters"), o)
 	if err != nil {
 		return nil, err
 	}
-	if len(t.order) == 0 {
+	if t.conditions, err = t.expanded("Conditions", sections("Conditions")); err != nil {
+		return nil, err
+	}
+	resources, err := t.expanded("Resources", sections("Resources"))
+	if err != nil {
+		return nil, err
+	}
+	if len(resources) == 0 {
 		return nil, errors.New("no Resources")
 	}
-	for id, r := range sections("Resources") {
+	for id, r := range resources {
 		if t.resources[id], err = newResource(r); err != nil {
 			return nil, fmt.Errorf("%s: %w", id, err)
 		}
 	}
+	t.order = order(root.keys("Resources"), t.resources)
 	return t, errors.Join(append(t.checkConditions(), t.checkRules(sections("Rules"))...)...)
+}
+
+// expanded returns a section with its loops expanded.
+func (t *Template) expanded(name string, section map[string]any) (map[string]any, error) {
+	v, err := expandMapping(section, t.parameters, name)
+	if err != nil {
+		return nil, err
+	}
+	m, _ := v.(map[string]any)
+	return m, nil
+}
+
+// order returns the ids of the resources: first those that the file names, in its order, then those that loops create.
+func order(keys []string, resources map[string]resource) []string {
+	ids := slices.DeleteFunc(keys, func(key string) bool { _, ok := resources[key]; return !ok })
+	for _, id := range slices.Sorted(maps.Keys(resources)) {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func newResource(v any) (resource, error) {
@@ -199,12 +232,24 @@ func (t *Template) IDs(kind string) []string {
 func (t *Template) Type(id string) (string, error) {
 	r, ok := t.resources[id]
 	switch {
+	case !ok && t.isMapping(id):
+		return TypeMapping, nil
 	case !ok:
 		return "", fmt.Errorf("%q is not a resource of the template", id)
 	case !t.exists(id):
 		return "", fmt.Errorf("%s is not created: its condition %s is false", id, r.condition)
 	}
 	return r.kind, nil
+}
+
+// isMapping reports whether SAM creates an event source mapping with that id: the function's id, then the event's name.
+func (t *Template) isMapping(id string) bool {
+	return slices.ContainsFunc(t.IDs(TypeFunction), func(function string) bool {
+		properties, _ := t.resources[function].properties.(map[string]any)
+		events, _ := properties["Events"].(map[string]any)
+		event, ok := strings.CutPrefix(id, function)
+		return ok && events[event] != nil
+	})
 }
 
 // exists reports whether a resource exists under the conditions, which were all evaluated when the template was read.

@@ -119,7 +119,7 @@ func mapping(n *yaml.Node) (any, error) {
 	}
 	if len(m) == 1 {
 		for name, arg := range m {
-			if name == "Ref" || strings.HasPrefix(name, "Fn::") {
+			if name == "Ref" || strings.HasPrefix(name, "Fn::") && !strings.HasPrefix(name, loopPrefix) {
 				return call{name, arg}, nil
 			}
 		}

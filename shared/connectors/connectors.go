@@ -12,11 +12,10 @@ const Unknown = "unknown"
 
 // Connector is one entry of the list.
 type Connector struct {
-	Name  string // folder in functions/, name in dead letters, metrics and commands
-	ID    string // prefix of its logical ids in template.yaml
+	Name  string // folder in functions/, prefix of logical ids, name in dead letters, metrics and commands
 	Title string // the product's name in documents
-	// RotatesWithSecret names the settings that rotate with the credential. siemctl stores them in the connector's secret although
-	// they are not secret themselves.
+	// RotatesWithSecret names settings that are not secret but rotate with the credential. siemctl configure asks for
+	// them together.
 	RotatesWithSecret []string
 }
 
@@ -26,13 +25,13 @@ func (c Connector) Variable(suffix string) string { return strings.ToUpper(c.Nam
 // All returns the connectors in the order of the documentation.
 func All() []Connector {
 	return []Connector{
-		{Name: "splunk", ID: "Splunk", Title: "Splunk"},
-		{Name: "sentinel", ID: "Sentinel", Title: "Microsoft Sentinel"},
-		{Name: "elastic", ID: "Elastic", Title: "Elastic"},
-		{Name: "datadog", ID: "Datadog", Title: "Datadog"},
-		{Name: "sumo", ID: "Sumo", Title: "Sumo Logic"},
-		{Name: "qradar", ID: "QRadar", Title: "IBM QRadar", RotatesWithSecret: []string{"QRADAR_TLS_CLIENT_CERT"}},
-		{Name: "xsiam", ID: "XSIAM", Title: "Cortex XSIAM", RotatesWithSecret: []string{"XSIAM_API_KEY_ID"}},
+		{Name: "splunk", Title: "Splunk"},
+		{Name: "sentinel", Title: "Microsoft Sentinel"},
+		{Name: "elastic", Title: "Elastic"},
+		{Name: "datadog", Title: "Datadog"},
+		{Name: "sumo", Title: "Sumo Logic"},
+		{Name: "qradar", Title: "IBM QRadar", RotatesWithSecret: []string{"QRADAR_TLS_CLIENT_CERT"}},
+		{Name: "xsiam", Title: "Cortex XSIAM", RotatesWithSecret: []string{"XSIAM_API_KEY_ID"}},
 	}
 }
 

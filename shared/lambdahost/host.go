@@ -45,8 +45,9 @@ type World struct {
 
 // System is the real World. It reads and connects nothing before it is needed, so that a function starts fast.
 func System() World {
-	clients := &clients{env: os.Getenv}
-	return World{Env: os.Getenv, Out: os.Stdout, Now: time.Now, SQS: lazySQS{clients}, Secrets: lazySecrets{clients}}
+	env := environment()
+	clients := &clients{env: env}
+	return World{Env: env, Out: os.Stdout, Now: time.Now, SQS: lazySQS{clients}, Secrets: lazySecrets{clients}}
 }
 
 // Logger makes the log: JSON lines, from LOG_LEVEL on.

@@ -108,16 +108,18 @@ func (w *world) start(ctx context.Context) error {
 	if err := w.openSIEMs(); err != nil {
 		return err
 	}
-	parameters := map[string]string{
-		"MaxAttempts": fmt.Sprint(maxAttempts), "BackoffInitialSeconds": fmt.Sprint(backoffInitial),
-		"BackoffMaxSeconds": fmt.Sprint(backoffMax), "RequestTimeoutSeconds": "15",
-	}
 	environment := map[string]map[string]string{}
-	for _, a := range w.order {
-		own, besides := a.Deploy(a.Settings())
-		maps.Copy(parameters, own)
-		environment[a.Function()] = besides
+	list := make([]catalog.SIEM, len(w.order))
+	for i, a := range w.order {
+		list[i] = a.SIEM
+		environment[a.Function()] = maps.Clone(a.Settings())
+		maps.Copy(environment[a.Function()], map[string]string{
+			"SIEM_BACKOFF_INITIAL_SECONDS": fmt.Sprint(backoffInitial), "SIEM_BACKOFF_MAX_SECONDS": fmt.Sprint(backoffMax),
+			"SIEM_REQUEST_TIMEOUT_SECONDS": "15",
+		})
 	}
+	parameters := catalog.Parameters(list)
+	parameters["MaxAttempts"] = fmt.Sprint(maxAttempts)
 	for id, name := range functions() {
 		if environment[id] == nil {
 			environment[id] = map[string]string{}

@@ -173,19 +173,20 @@ func (s *soak) openSIEMs(folder string) error {
 	return nil
 }
 
-// deployment is what `sam deploy` would be told, what the functions get besides, and how the queues differ.
+// deployment returns the template's parameters, the variables that the functions get in addition, and the attributes in
+// which the queues differ from the template.
 func (s *soak) deployment() (parameters map[string]string, environment, queues map[string]map[string]string) {
-	parameters = map[string]string{
-		"BackoffInitialSeconds": strconv.Itoa(backoffInitial), "BackoffMaxSeconds": strconv.Itoa(backoffMax),
-	}
+	list := make([]catalog.SIEM, len(s.lanes))
 	environment, queues = map[string]map[string]string{}, map[string]map[string]string{}
-	for _, l := range s.lanes {
-		own, besides := l.Deploy(l.simulator.Settings())
-		maps.Copy(parameters, own)
-		environment[l.Function()] = besides
+	for i, l := range s.lanes {
+		list[i] = l.SIEM
+		variables := maps.Clone(l.simulator.Settings())
+		variables["SIEM_BACKOFF_INITIAL_SECONDS"] = strconv.Itoa(backoffInitial)
+		variables["SIEM_BACKOFF_MAX_SECONDS"] = strconv.Itoa(backoffMax)
+		environment[l.Function()] = variables
 		queues[l.Queue()] = map[string]string{"VisibilityTimeout": strconv.Itoa(visibility)}
 	}
-	return parameters, environment, queues
+	return catalog.Parameters(list), environment, queues
 }
 
 // stop takes everything down.

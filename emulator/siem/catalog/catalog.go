@@ -31,35 +31,23 @@ type SIEM struct {
 	Script []Act
 }
 
-// Parameter returns the template's parameter that deploys the connector.
-func (s SIEM) Parameter() string { return "Enable" + s.ID }
-
 // Function returns the logical id of the connector's function.
-func (s SIEM) Function() string { return s.ID + "Function" }
+func (s SIEM) Function() string { return s.Name + "Function" }
 
 // Queue returns the logical id of its queue.
-func (s SIEM) Queue() string { return s.ID + "Queue" }
+func (s SIEM) Queue() string { return s.Name + "Queue" }
 
 // Secret returns the logical id of its secret.
-func (s SIEM) Secret() string { return s.ID + "Secret" }
+func (s SIEM) Secret() string { return s.Name + "Secret" }
 
-// Deploy splits a simulator's settings into parameters of the template and variables of the function's environment. A
-// connector's variable has a parameter with its name in the template's spelling: SPLUNK_HEC_URL is SplunkHecUrl.
-func (s SIEM) Deploy(settings map[string]string) (parameters, environment map[string]string) {
-	parameters, environment = map[string]string{s.Parameter(): "true"}, map[string]string{}
-	for variable, value := range settings {
-		words, ok := strings.CutPrefix(variable, strings.ToUpper(s.ID)+"_")
-		if !ok {
-			environment[variable] = value
-			continue
-		}
-		parts := strings.Split(words, "_")
-		for i, word := range parts {
-			parts[i] = word[:1] + strings.ToLower(word[1:])
-		}
-		parameters[s.ID+strings.Join(parts, "")] = value
+// Parameters returns the template's parameters that deploy the connectors of these SIEMs. The emulator has no alarms, and
+// so no guard.
+func Parameters(list []SIEM) map[string]string {
+	names := make([]string, len(list))
+	for i, s := range list {
+		names[i] = s.Name
 	}
-	return parameters, environment
+	return map[string]string{"Connectors": strings.Join(names, ","), "EnableGuard": "false"}
 }
 
 // List returns the SIEMs in the order of connectors.All.

@@ -5,7 +5,6 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 // TestList: every connector has a simulator with its name, settings, a credential, and a script in order of time that ends every
@@ -13,10 +12,10 @@ import (
 func TestList(t *testing.T) {
 	seen := map[string]bool{}
 	for _, entry := range catalog.List() {
-		if seen[entry.Name] || seen[entry.ID] || entry.Title == "" {
-			t.Errorf("%+v: a name or id occurs twice, or there is no title", entry)
+		if seen[entry.Name] || entry.Title == "" {
+			t.Errorf("%+v: the name occurs twice, or there is no title", entry)
 		}
-		seen[entry.Name], seen[entry.ID] = true, true
+		seen[entry.Name] = true
 		if entry.New == nil {
 			t.Errorf("the connector %s has no simulator", entry.Name)
 			continue
@@ -53,13 +52,9 @@ func play(t *testing.T, entry catalog.SIEM) {
 	}
 }
 
-func TestDeploy(t *testing.T) {
-	entry := catalog.SIEM{Connector: connectors.Connector{ID: "QRadar"}}
-	parameters, environment := entry.Deploy(map[string]string{"QRADAR_TLS_CA_BUNDLE": "pem", "SSL_CERT_FILE": "f"})
-	if len(parameters) != 2 || parameters["EnableQRadar"] != "true" || parameters["QRadarTlsCaBundle"] != "pem" {
+func TestParameters(t *testing.T) {
+	parameters := catalog.Parameters(catalog.List()[:2])
+	if len(parameters) != 2 || parameters["Connectors"] != "splunk,sentinel" {
 		t.Errorf("parameters = %v", parameters)
-	}
-	if len(environment) != 1 || environment["SSL_CERT_FILE"] != "f" {
-		t.Errorf("environment = %v", environment)
 	}
 }

@@ -38,9 +38,9 @@ const (
 	// metricsEach is the number of custom metrics of a connector: nine of its batches, one of held batches, three of its dead
 	// letters.
 	metricsEach = 13
-	// alarmsEach and alarmsShared are the numbers of metrics that the alarms of alarms.yaml and template.yaml read. An alarm
+	// alarmsEach and alarmsShared are the numbers of metrics that the alarms of a connector and of the stack read. An alarm
 	// on an expression is billed for each metric in it.
-	alarmsEach, alarmsShared = 12, 4
+	alarmsEach, alarmsShared = 8, 4
 	// secretReadsHour is how often a busy instance reads its secret: every five minutes.
 	secretReadsHour = 12
 	// drainMost and ledgerMost are the most dead letters in one object, and in one entry of the replay's ledger.

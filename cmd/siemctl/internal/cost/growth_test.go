@@ -40,7 +40,7 @@ const (
 // The template's settings, which TestTemplate compares, and how many connectors there are.
 const (
 	maximumConcurrency         = 5
-	memoryMB                   = 256
+	memoryMB                   = 128
 	window                     = 5 * time.Second
 	attempts                   = 5
 	backoffInitial, backoffMax = time.Second, 300 * time.Second

@@ -76,9 +76,9 @@ func (s *Stack) Activity(ctx context.Context, list []connectors.Connector, now t
 func (s *Stack) series(c connectors.Connector, i int, now time.Time) []series {
 	own := func(name string, add func(*Activity, types.MetricDataResult)) series {
 		id := fmt.Sprintf("%s%d", strings.ToLower(name), i)
-		return series{id, query(id, "Sum", telemetry.Namespace, name, "Connector", c.Name), add}
+		return series{id, query(id, "Sum", telemetry.Namespace, name, dimension("Stack", s.Name), dimension("Connector", c.Name)), add}
 	}
-	queueURL := s.Queue(c.ID)
+	queueURL := s.Queue(c.Name)
 	oldest := fmt.Sprintf("oldest%d", i)
 	return []series{
 		own("Delivered", func(a *Activity, r types.MetricDataResult) {
@@ -91,7 +91,8 @@ func (s *Stack) series(c connectors.Connector, i int, now time.Time) []series {
 		own("DeadLettered", func(a *Activity, r types.MetricDataResult) { a.DeadLettered += recent(r, now) }),
 		// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 		{
-			oldest, query(oldest, "Maximum", "AWS/SQS", "ApproximateAgeOfOldestMessage", "QueueName", queueURL[strings.LastIndexByte(queueURL, '/')+1:]),
+			oldest, query(oldest, "Maximum", "AWS/SQS", "ApproximateAgeOfOldestMessage",
+				dimension("QueueName", queueURL[strings.LastIndexByte(queueURL, '/')+1:])),
 			func(a *Activity, r types.MetricDataResult) {
 				for i, at := range r.Timestamps { // the latest first, also across pages
 					if a.Oldest < 0 && i < len(r.Values) && now.Sub(at) < oldestWithin {
@@ -103,12 +104,16 @@ func (s *Stack) series(c connectors.Connector, i int, now time.Time) []series {
 	}
 }
 
-func query(id, statistic, namespace, metric, dimension, value string) types.MetricDataQuery {
+func dimension(name, value string) types.Dimension {
+	return types.Dimension{Name: &name, Value: &value}
+}
+
+func query(id, statistic, namespace, metric string, dimensions ...types.Dimension) types.MetricDataQuery {
 	return types.MetricDataQuery{Id: &id, MetricStat: &types.MetricStat{
 		Stat: &statistic, Period: aws.Int32(metricPeriod),
 		Metric: &types.Metric{
 			Namespace: &namespace, MetricName: &metric,
-			Dimensions: []types.Dimension{{Name: &dimension, Value: &value}},
+			Dimensions: dimensions,
 		},
 	}}
 }
@@ -136,30 +141,18 @@ func latest(r types.MetricDataResult) (last time.Time) {
 // Alarm is an alarm of the stack that is in the state ALARM.
 type Alarm struct {
 	Connector string    `json:"connector,omitempty"` // empty for an alarm that all connectors share
-	Name      string    `json:"name"`                // logical id, for example HeldAlarm
+	Name      string    `json:"name"`                // for example down
 	Since     time.Time `json:"since"`
 }
 
-// Alarms returns the alarms that are in the state ALARM. A connector's alarms belong to a nested stack, whose name is a
-// prefix of their names.
+// Alarms returns the alarms that are in the state ALARM. The template names them <stack>-<alarm> and
+// <stack>-<connector>-<alarm>.
 func (s *Stack) Alarms(ctx context.Context, list []connectors.Connector) ([]Alarm, error) {
-	nested := map[string]string{}
-	for _, c := range list {
-		// arn:aws:cloudformation:<region>:<account>:stack/<name>/<id>
-		if parts := strings.Split(s.physical[c.ID+"Alarms"], "/"); len(parts) == 3 {
-			nested[parts[1]+"-"] = c.Name
-		}
-	}
-	own := map[string]string{}
-	for id, name := range s.physical {
-		if strings.HasSuffix(id, "Alarm") {
-			own[name] = id
-		}
-	}
 	var alarms []Alarm
+	prefix := s.Name + "-"
 	pages := cloudwatch.NewDescribeAlarmsPaginator(s.watch, &cloudwatch.DescribeAlarmsInput{
-		AlarmNamePrefix: aws.String(s.Name + "-"), StateValue: types.StateValueAlarm,
-		AlarmTypes: []types.AlarmType{types.AlarmTypeMetricAlarm, types.AlarmTypeCompositeAlarm},
+		AlarmNamePrefix: &prefix, StateValue: types.StateValueAlarm,
+		AlarmTypes: []types.AlarmType{types.AlarmTypeMetricAlarm},
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -167,17 +160,26 @@ func (s *Stack) Alarms(ctx context.Context, list []connectors.Connector) ([]Alar
 			return nil, failed("reading the alarms", err)
 		}
 		for _, m := range page.MetricAlarms {
-			name, since := aws.ToString(m.AlarmName), aws.ToTime(m.StateUpdatedTimestamp)
-			if id := own[name]; id != "" {
-				alarms = append(alarms, Alarm{Name: id, Since: since})
-			}
-			for prefix, connector := range nested {
-				if rest, ok := strings.CutPrefix(name, prefix); ok {
-					logical, _, _ := strings.Cut(rest, "-")
-					alarms = append(alarms, Alarm{Connector: connector, Name: logical, Since: since})
-				}
+			if a, ok := s.alarm(strings.TrimPrefix(aws.ToString(m.AlarmName), prefix), list); ok {
+				a.Since = aws.ToTime(m.StateUpdatedTimestamp)
+				alarms = append(alarms, a)
 			}
 		}
 	}
 	return alarms, nil
+}
+
+// alarm splits the rest of an alarm's name. It reports false for the alarm of another stack with the same prefix.
+func (s *Stack) alarm(rest string, list []connectors.Connector) (Alarm, bool) {
+	for _, c := range list {
+		if name, ok := strings.CutPrefix(rest, c.Name+"-"); ok {
+			return Alarm{Connector: c.Name, Name: name}, true
+		}
+	}
+	for _, physical := range s.physical {
+		if physical == s.Name+"-"+rest {
+			return Alarm{Name: rest}, true
+		}
+	}
+	return Alarm{}, false
 }
