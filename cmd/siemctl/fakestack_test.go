@@ -20,7 +20,7 @@ import (
 
 // fakeStack is a deployed stack named siem with the connectors splunk and sumo, at one endpoint for all services. It has
 // no functions: what they would answer is fixed. The caller of the stack named denied has no permission to read metrics,
-// alarms and dead letters.
+// alarms and dead letters. The replay function of the stack named nourl has no URL.
 type fakeStack struct {
 	mu     sync.Mutex
 	secret string
@@ -92,6 +92,17 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"State":%q}`, state)
 	case strings.HasSuffix(r.URL.Path, "/configuration"):
 		_, _ = io.WriteString(w, `{"Environment":{"Variables":{"SPLUNK_HEC_URL":"https://splunk.example.com:8088","SIEM_DEAD_LETTER_PATH":"s3://bucket/dead"}}}`)
+	case strings.HasSuffix(r.URL.Path, "/nourl-replay/url"):
+		w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `{"Message":"The resource you requested does not exist."}`)
+	case strings.HasSuffix(r.URL.Path, "/invocations"):
+		var call struct {
+			RawPath        string
+			RequestContext struct{ HTTP struct{ Method string } }
+		}
+		_ = json.Unmarshal(body, &call) // the response shows what was read
+		_ = json.NewEncoder(w).Encode(map[string]any{"statusCode": 200, "body": fmt.Sprintf(`{"pending":{"unknown":%d}}`, len(call.RequestContext.HTTP.Method+call.RawPath))})
 	case strings.HasSuffix(r.URL.Path, "/url"):
 		fmt.Fprintf(w, `{"FunctionUrl":"%s/"}`, f.server.URL)
 	case strings.HasSuffix(target, ".GetQueueAttributes"):
@@ -113,7 +124,7 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 	form, _ := url.ParseQuery(string(body))
 	stack := form.Get("StackName")
-	if stack != "siem" && stack != "denied" {
+	if stack != "siem" && stack != "denied" && stack != "nourl" {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id %s does not exist</Message></Error></ErrorResponse>`, stack)
 		return

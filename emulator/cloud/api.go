@@ -64,6 +64,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.cloudFormation(w, r)
 	case "monitoring":
 		a.metrics(w, r)
+	case "logs":
+		a.logEvents(w, r)
 	default:
 		a.moto.ServeHTTP(w, r)
 	}
@@ -146,6 +148,7 @@ func (c *Cloud) resources() []resource {
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.functions)) {
 		add("AWS::Lambda::Function", id, functionName(id))
+		add("AWS::Logs::LogGroup", strings.TrimSuffix(id, "Function")+"LogGroup", logGroup(id))
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.pollers)) {
 		add("AWS::Lambda::EventSourceMapping", id, id) // its UUID

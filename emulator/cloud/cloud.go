@@ -64,6 +64,7 @@ type Cloud struct {
 	secrets  *secretsmanager.Client
 	made     *resources
 	logs     *lines
+	history  history
 	sources  *sources
 
 	functions map[string]*runtimeapi.Function

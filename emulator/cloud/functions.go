@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
@@ -62,7 +63,10 @@ func (c *Cloud) startFunction(ctx context.Context, id string) error {
 	fn := runtimeapi.New(runtimeapi.Config{
 		Name: cmp.Or(f.Name, functionName(id)), ARN: functionARN(id), Bootstrap: c.binary(id), Region: Region,
 		Environment: env, Timeout: f.Timeout, MemoryMB: f.MemoryMB, MaxInstances: maxInstances(f),
-		Output: func(line string) { c.logs.print(shortName(id), line) },
+		Output: func(line string) {
+			c.history.add(id, line, time.Now())
+			c.logs.print(shortName(id), line)
+		},
 	})
 	c.functions[id] = fn
 	if f.URL {

@@ -85,10 +85,14 @@ func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
 	w.Header().Set("Content-Type", "application/cbor")
+	if strings.HasSuffix(r.URL.Path, "/operation/DescribeAlarms") { // there are no alarms here
+		_, _ = w.Write(cbor.Encode(cbor.Map{"MetricAlarms": cbor.List{}}))
+		return
+	}
 	root, err := cbor.Decode(body)
 	if err != nil || !strings.HasSuffix(r.URL.Path, "/operation/GetMetricData") {
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write(cbor.Encode(cbor.Map{"__type": cbor.String("InvalidParameterValue"), "message": cbor.String("only GetMetricData is answered here")}))
+		_, _ = w.Write(cbor.Encode(cbor.Map{"__type": cbor.String("InvalidParameterValue"), "message": cbor.String("only GetMetricData and DescribeAlarms are supported")}))
 		return
 	}
 	from, to := seconds(member(root, "StartTime")), seconds(member(root, "EndTime"))

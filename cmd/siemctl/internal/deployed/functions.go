@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 )
 
 // Invoke invokes a connector's function and returns the response.
@@ -99,15 +100,52 @@ const replayTimeout = 16 * time.Minute
 // maxReplayAnswer limits how much of a response is read.
 const maxReplayAnswer = 1 << 20
 
-// Replay sends a signed request to the replay function's URL, and returns the status and the body of the response.
+// Replay sends a request to the replay function, and returns the status and the body of the response. It sends a signed
+// request to the function's URL; if the function has no URL, it invokes the function with the payload of one.
 func (s *Stack) Replay(ctx context.Context, method string, body []byte) (status int, answer []byte, err error) {
-	base, err := s.replayURL(ctx)
-	if err != nil {
-		return 0, nil, err
+	name := s.physical[replayFunction]
+	if name == "" {
+		return 0, nil, &Error{Doing: "looking for the replay function", Err: fmt.Errorf("the stack %q has none", s.Name)}
 	}
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+replayPath, bytes.NewReader(body))
+	out, err := s.lambda.GetFunctionUrlConfig(ctx, &lambda.GetFunctionUrlConfigInput{FunctionName: &name})
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+		return s.invokeReplay(ctx, method, body)
+	}
+	if err != nil {
+		return 0, nil, failed("reading the replay function's URL", err)
+	}
+	return s.requestReplay(ctx, strings.TrimSuffix(aws.ToString(out.FunctionUrl), "/")+replayPath, method, body)
+}
+
+// invokeReplay is for regions without function URLs.
+// https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
+func (s *Stack) invokeReplay(ctx context.Context, method string, body []byte) (status int, answer []byte, err error) {
+	payload, err := json.Marshal(map[string]any{
+		"version": "2.0", "rawPath": replayPath, "headers": map[string]string{"content-type": "application/json"}, "body": string(body),
+		"requestContext": map[string]any{"http": map[string]string{"method": method, "path": replayPath}},
+	})
+	if err != nil {
+		return 0, nil, fmt.Errorf("writing the request: %w", err)
+	}
+	text, err := s.Invoke(ctx, "Replay", payload)
+	if err != nil {
+		return 0, nil, err
+	}
+	var response struct {
+		StatusCode int    `json:"statusCode"`
+		Body       string `json:"body"`
+	}
+	if err := json.Unmarshal(text, &response); err != nil || response.StatusCode == 0 {
+		return 0, nil, &Error{Doing: "invoking the replay function", Err: fmt.Errorf("expected a response with a status code, found %.200q", text)}
+	}
+	return response.StatusCode, []byte(response.Body), nil
+}
+
+// requestReplay sends a signed request to the replay function's URL.
+func (s *Stack) requestReplay(ctx context.Context, url, method string, body []byte) (status int, answer []byte, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, &Error{Doing: "calling the replay function", Err: err}
 	}
@@ -130,18 +168,6 @@ func (s *Stack) Replay(ctx context.Context, method string, body []byte) (status 
 			Hint: "the caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction; the policy in the stack's output ReplayCallerPolicyArn grants them"}
 	}
 	return resp.StatusCode, answer, nil
-}
-
-func (s *Stack) replayURL(ctx context.Context) (string, error) {
-	name := s.physical[replayFunction]
-	if name == "" {
-		return "", &Error{Doing: "looking for the replay function", Err: fmt.Errorf("the stack %q has none", s.Name)}
-	}
-	out, err := s.lambda.GetFunctionUrlConfig(ctx, &lambda.GetFunctionUrlConfigInput{FunctionName: &name})
-	if err != nil {
-		return "", failed("reading the replay function's URL", err)
-	}
-	return aws.ToString(out.FunctionUrl), nil
 }
 
 // sign signs a request for the service lambda: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
