@@ -166,7 +166,7 @@ func (a *app) root() *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		a.checkCommand(), a.statusCommand(), a.logsCommand(), a.sendCommand(), a.lettersCommand(), a.replayCommand(),
-		a.pauseCommand(), a.resumeCommand(), a.configureCommand(), a.validateCommand(), a.estimateCommand(),
+		a.pauseCommand(), a.resumeCommand(), a.configureCommand(), a.validateCommand(), a.estimateCommand(), a.docsCommand(),
 	)
 	for _, c := range root.Commands() {
 		a.prepareBefore(c)

@@ -60,6 +60,7 @@ func (a *app) switchTo(ctx context.Context, args []string, on bool) error {
 			return err
 		}
 	}
+	a.out.Note("waiting until AWS has changed the event source mapping, up to a minute")
 	results, err := each(here, func(c connector) (switched, error) { return a.awaitSwitch(ctx, s, c, on) })
 	if err != nil {
 		return err
