@@ -61,6 +61,12 @@ type PendingError struct{ ID int64 }
 // Error implements error.
 func (p *PendingError) Error() string { return "the SIEM has not confirmed the request yet" }
 
+// Noter is a Checker that has something to say about a connection that works. Note is called after a successful Check; ""
+// is nothing.
+type Noter interface {
+	Note(ctx context.Context) string
+}
+
 // Format is the shape of a request body, and the SIEM's limits. Limits count uncompressed bytes.
 type Format struct {
 	Open, Separator, Close string // around and between records; a body is Open, records joined by Separator, Close
@@ -106,6 +112,7 @@ type Batch struct {
 	Meter  *telemetry.Meter // the sender counts requests and bytes here
 
 	spans    []span // of the records in Body
+	first    []bool // of the events
 	warnings []string
 }
 
@@ -126,6 +133,9 @@ func (b *Batch) Len() int { return len(b.Events) }
 
 // Record returns the bytes of record i, a view into Body.
 func (b *Batch) Record(i int) []byte { return b.Body[b.spans[i].start:b.spans[i].end:b.spans[i].end] }
+
+// First reports whether this is the first attempt of event i, so that the SIEM cannot have it yet.
+func (b *Batch) First(i int) bool { return i < len(b.first) && b.first[i] }
 
 // NewBatch returns a batch of the given records, for tests and checks.
 func NewBatch(f Format, records [][]byte, events []*event.Event) *Batch {

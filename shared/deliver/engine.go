@@ -38,6 +38,7 @@ type Outcome struct {
 // Item is one event to deliver.
 type Item struct {
 	Event *event.Event
+	First bool // this is the event's first attempt, and it is not replayed
 	Last  bool // this is the event's last attempt
 }
 
@@ -128,7 +129,7 @@ func (d *delivery) release() {
 	d.plan.start(nil, nil)
 	*d = delivery{
 		plan:  d.plan,
-		batch: Batch{Body: d.batch.Body[:0], Events: d.batch.Events[:0], spans: d.batch.spans[:0]},
+		batch: Batch{Body: d.batch.Body[:0], Events: d.batch.Events[:0], spans: d.batch.spans[:0], first: d.batch.first[:0]},
 	}
 	deliveries.Put(d)
 }
@@ -141,7 +142,7 @@ func (d *delivery) use(c Connector) { d.connector, d.format = c, c.Format() }
 func (d *delivery) pack(events []int) (sent []int) {
 	b, f := &d.batch, d.format
 	b.Body = append(b.Body[:0], f.Open...)
-	b.Events, b.spans = b.Events[:0], b.spans[:0]
+	b.Events, b.spans, b.first = b.Events[:0], b.spans[:0], b.first[:0]
 	b.Meter = &d.meter
 	most, n := f.recordsLimit(), 0
 	for sent = events[:0]; n < len(events) && (most == 0 || len(sent) < most); n++ {
@@ -164,6 +165,7 @@ func (d *delivery) pack(events []int) (sent []int) {
 		}
 		b.spans = append(b.spans, span{start, len(b.Body)})
 		b.Events = append(b.Events, d.plan.items[i].Event)
+		b.first = append(b.first, d.plan.items[i].First)
 		sent = append(sent, i)
 	}
 	b.Body = append(b.Body, f.Close...)

@@ -11,7 +11,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// CheckResult is the answer to the connection check. Step, Detail and Hint tell what failed.
+// CheckResult is the answer to the connection check. Step, Detail and Hint tell what failed. Hint alone is a note.
 type CheckResult struct {
 	Connector    string       `json:"connector"`
 	OK           bool         `json:"ok"`
@@ -25,7 +25,8 @@ type CheckResult struct {
 func (c *Connector) check(ctx context.Context) []byte {
 	start := c.world.Now()
 	result := CheckResult{Connector: c.name, OK: true}
-	if f := c.tryConnection(ctx); f != nil {
+	note, f := c.tryConnection(ctx)
+	if result.Hint = note; f != nil {
 		result.OK, result.Step, result.Hint = false, f.Step, f.Hint
 		if result.Step == "" {
 			result.Step = failure.Request
@@ -39,9 +40,9 @@ func (c *Connector) check(ctx context.Context) []byte {
 	return answer
 }
 
-// tryConnection returns what stands in the way, nil when nothing does. The secret is always read again, so that a check
+// tryConnection returns the failure of the connection, nil if it works, and then a note. The secret is always read again, so that a check
 // shows what has just been mended.
-func (c *Connector) tryConnection(ctx context.Context) (f *failure.Error) {
+func (c *Connector) tryConnection(ctx context.Context) (note string, f *failure.Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			f = &failure.Error{Step: failure.Request, Detail: fmt.Sprintf("the check panicked: %T", p)}
@@ -51,13 +52,17 @@ func (c *Connector) tryConnection(ctx context.Context) (f *failure.Error) {
 	var wrong *settings.Error
 	switch {
 	case errors.As(err, &wrong):
-		return &failure.Error{Step: failure.Config, Detail: wrong.Error(), Hint: "set each variable named, in the function's environment or as a key of its secret"}
+		return "", &failure.Error{Step: failure.Config, Detail: wrong.Error(), Hint: "set each variable named, in the function's environment or as a key of its secret"}
 	case err != nil:
-		return failure.Of(err)
+		return "", failure.Of(err)
 	}
 	checker, ok := opened.connector.(deliver.Checker)
 	if !ok {
-		return &failure.Error{Step: failure.Request, Detail: "this connector has no check"}
+		return "", &failure.Error{Step: failure.Request, Detail: "this connector has no check"}
 	}
-	return failure.Of(checker.Check(ctx))
+	f = failure.Of(checker.Check(ctx))
+	if noter, ok := checker.(deliver.Noter); ok && f == nil {
+		note = noter.Note(ctx)
+	}
+	return note, f
 }
