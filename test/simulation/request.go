@@ -374,7 +374,7 @@ func (x *request) alreadyThere(rec *httptest.ResponseRecorder, accepted []*event
 	for _, e := range accepted {
 		isNew[e]++
 	}
-	ids := actionIDs(x.text)
+	ids := actionUIDs(x.text)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for n, item := range reply.Items {
@@ -394,8 +394,8 @@ func (x *request) alreadyThere(rec *httptest.ResponseRecorder, accepted []*event
 	}
 }
 
-// actionIDs are the ids in a bulk request, by position.
-func actionIDs(body []byte) []string {
+// actionUIDs are the ids of the events in a bulk request, by position: an _id without the hash at its end.
+func actionUIDs(body []byte) []string {
 	var ids []string
 	n := 0
 	for line := range bytes.Lines(body) {
@@ -407,7 +407,11 @@ func actionIDs(body []byte) []string {
 		}
 		_ = json.Unmarshal(line, &action) // the simulator judges it
 		for _, a := range action {
-			ids = append(ids, a.ID)
+			uid := a.ID
+			if end := strings.LastIndexByte(uid, '-'); end >= 0 && end == len(uid)-len("-0123456789abcdef") {
+				uid = uid[:end]
+			}
+			ids = append(ids, uid)
 		}
 	}
 	return ids

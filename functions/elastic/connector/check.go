@@ -4,12 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 )
 
-// Check implements deliver.Checker with two requests that write nothing: whether the key is known, and whether it may
+// Check implements deliver.Checker. Two requests that write nothing show whether the key is known, and whether it may
 // write to the index.
 // https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-security-has-privileges
 func (c *connector) Check(ctx context.Context) error {
@@ -19,6 +20,31 @@ func (c *connector) Check(ctx context.Context) error {
 		return err
 	}
 	return c.checkPrivileges(ctx)
+}
+
+// Note implements deliver.Noter. With synthetic _source, Elasticsearch rebuilds a document from its fields, so what it
+// returns differs from the event's bytes. Without the privilege view_index_metadata, nothing is known.
+// https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/mapping-source-field#synthetic-source
+func (c *connector) Note(ctx context.Context) string {
+	var indices map[string]struct {
+		Settings struct {
+			Index struct {
+				Mode    string
+				Mapping struct{ Source struct{ Mode string } }
+			}
+		}
+	}
+	const filter = "filter_path=*.settings.index.mode,*.settings.index.mapping.source.mode"
+	if c.ask(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint(c.cfg.index+"/_settings", filter)}, &indices) != nil {
+		return ""
+	}
+	for name, i := range indices {
+		mode, index := i.Settings.Index.Mapping.Source.Mode, i.Settings.Index.Mode
+		if mode == "synthetic" || mode == "" && (index == "logsdb" || index == "time_series") {
+			return strconv.Quote(name) + " has synthetic _source (with a subscription): Elasticsearch stores fields, not the bytes of an event"
+		}
+	}
+	return ""
 }
 
 // privileges are those that let a key write, the weaker before the stronger: create_doc allows the action create,

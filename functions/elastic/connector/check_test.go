@@ -118,3 +118,29 @@ func TestCheckNamesTheStep(t *testing.T) {
 		t.Errorf("nobody listens: %+v", f)
 	}
 }
+
+func TestNote(t *testing.T) {
+	for _, test := range []struct {
+		status     int
+		body, want string
+	}{
+		{200, `{".ds-arbitex-audit-2026.03.13-000001":{"settings":{"index":{"mode":"logsdb"}}}}`, "synthetic"},
+		{200, `{"a":{"settings":{"index":{"mapping":{"source":{"mode":"synthetic"}}}}}}`, "synthetic"},
+		{200, `{"a":{"settings":{"index":{"mode":"logsdb","mapping":{"source":{"mode":"stored"}}}}}}`, ""},
+		{200, `{"a":{"settings":{"index":{}}}}`, ""},
+		{200, `{}`, ""},
+		{403, `{"error":{"type":"security_exception","reason":"r"},"status":403}`, ""},
+		{404, `<html>`, ""},
+	} {
+		rec := record(t, func(w http.ResponseWriter, r *http.Request, _ string) {
+			if r.Method != http.MethodGet || r.URL.Path != "/arbitex-audit/_settings" {
+				t.Errorf("%s %s", r.Method, r.URL)
+			}
+			w.WriteHeader(test.status)
+			io.WriteString(w, test.body)
+		})
+		if note := open(t, rec.env(nil)).Note(t.Context()); (note == "") != (test.want == "") || !strings.Contains(note, test.want) {
+			t.Errorf("%d %s: %q, want %q", test.status, test.body, note, test.want)
+		}
+	}
+}

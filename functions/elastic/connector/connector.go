@@ -1,6 +1,6 @@
 // Package connector delivers events to Elasticsearch's bulk API: for each event an action line and the event itself, with
-// "@timestamp" added, in one POST. A document's _id is the event's id, so that what is sent twice is stored once. A data
-// stream takes only the action "create"; the connector learns that from the answer, and changes over by itself.
+// "@timestamp" added, in one POST. A document's _id is the event id and a hash of the event, so that an event that is
+// sent twice is stored once. The connector detects a data stream, which accepts only the action create, by its response.
 // https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
 package connector
 
@@ -9,6 +9,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync/atomic"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
@@ -21,6 +22,7 @@ import (
 var (
 	_ deliver.Connector = (*connector)(nil)
 	_ deliver.Checker   = (*connector)(nil)
+	_ deliver.Noter     = (*connector)(nil)
 )
 
 const (
@@ -130,21 +132,22 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated
 	return dst, false, nil
 }
 
-// appendID appends the event's id as a JSON string that Elasticsearch takes for an _id: an id that is too long gives way
-// to the one the event would have without it. An id with escapes is written anew, since an escape may stand for half a
-// character, of which a document's id cannot be made.
+// appendID appends the _id as a JSON string: metadata.uid and a hash of the content, so that two events with one uid are
+// two documents; or the event id alone, which is a hash, if there is no uid or it is too long. An escape may stand for half
+// a character, of which Elasticsearch makes no _id, so an id with escapes is encoded again.
 func appendID(dst []byte, e *event.Event) []byte {
 	start := len(dst)
-	dst = e.AppendIDJSON(dst)
-	id := dst[start+1 : len(dst)-1]
-	if bytes.IndexByte(id, '\\') >= 0 {
-		id = e.AppendID(nil)
-		dst = jsonscan.AppendQuoted(dst[:start], id)
+	if e.HasUID() {
+		dst = e.AppendIDJSON(dst)
+		if bytes.IndexByte(dst[start:], '\\') >= 0 {
+			dst = jsonscan.AppendQuoted(dst[:start], e.AppendID(nil))
+		}
+		dst = e.AppendContentHash(append(dst[:len(dst)-1], '-'))
+		if len(dst)-start-1 <= maxIDBytes {
+			return append(dst, '"')
+		}
 	}
-	if len(id) > maxIDBytes {
-		dst = append(e.AppendHashID(append(dst[:start], '"')), '"')
-	}
-	return dst
+	return append(e.AppendHashID(append(dst[:start], '"')), '"')
 }
 
 // bulk returns the URL of the next request. include_source_on_error=false keeps text of events out of reasons.
@@ -179,6 +182,9 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	}
 	if r.failureStored {
 		b.Warn("Elasticsearch put events into the failure store of its data stream, because they do not fit its mapping or pipeline")
+	}
+	if slices.ContainsFunc(r.replaced, b.First) {
+		b.Warn("events replaced a document on their first attempt: they were enqueued twice")
 	}
 	return r.err
 }

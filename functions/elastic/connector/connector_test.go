@@ -3,6 +3,8 @@ package connector
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"flag"
@@ -172,19 +174,25 @@ func TestRequest(t *testing.T) {
 }
 
 func TestAppend(t *testing.T) {
-	long := strings.Repeat("ä", 256) // 512 bytes
+	const longest = 495 // bytes of a uid, with 17 for the hash
+	long := strings.Repeat("ä", longest/2) + "a"
+	hashed := func(uid, event string) string { return `"` + uid + `-` + contentHash(event) + `"` }
+	hash := func(event string) string { return `"` + string(connectortest.Parse(t, event).AppendHashID(nil)) + `"` }
 	const time = `"@timestamp":"2025-03-13T00:00:00.123Z",`
+	const escapes, escaped = `{"time":1741824000123,"metadata":{"uid":"\u0061\n\"\ud800"}}`, `"a\n\"` + "\ufffd"
+	manyEscapes := `{"time":1741824000123,"metadata":{"uid":"` + strings.Repeat(`\u00e4`, longest/2) + `a"}}`
 	for _, test := range []struct{ name, event, id, source string }{
-		{"an id", `{"time":1741824000123,"metadata":{"uid":"a"}}`, `"a"`, `{` + time + `"time":1741824000123,"metadata":{"uid":"a"}}`},
+		{"an id", named("a"), `"a-625f3e759e502d65"`, `{` + time + `"time":1741824000123,"metadata":{"uid":"a"}}`},
 		{"no id", `{"time":1741824000123}`, `"6ec96b708e0ece988b6622aafa30e55e"`, `{` + time + `"time":1741824000123}`},
-		{"white space", " {\n \"time\" : 1741824000123, \"metadata\":{\"uid\":\"a\"} }\n", `"a"`, `{` + time + `"time":1741824000123,"metadata":{"uid":"a"}}`},
-		{"a timestamp", `{"time":1741824000123,"@timestamp":null,"metadata":{"uid":"a"}}`, `"a"`, `{"time":1741824000123,"@timestamp":null,"metadata":{"uid":"a"}}`},
-		{"a timestamp below", `{"time":1741824000123,"metadata":{"uid":"a","@timestamp":1}}`, `"a"`, `{` + time + `"time":1741824000123,"metadata":{"uid":"a","@timestamp":1}}`},
-		{"an id with escapes", `{"time":1741824000123,"metadata":{"uid":"\u0061\n\"\ud800"}}`, `"a\n\"` + "\ufffd" + `"`, `{` + time + `"time":1741824000123,"metadata":{"uid":"\u0061\n\"\ud800"}}`},
-		{"the longest id", named(long), `"` + long + `"`, `{` + time + named(long)[1:]},
-		{"the longest id, escaped", `{"time":1741824000123,"metadata":{"uid":"` + strings.Repeat(`\u00e4`, 256) + `"}}`, `"` + long + `"`, ``},
-		{"too long an id", named(long + "a"), `"` + string(connectortest.Parse(t, named(long+"a")).AppendHashID(nil)) + `"`, `{` + time + named(long + "a")[1:]},
-		{"too long an id, escaped", `{"time":1741824000123,"metadata":{"uid":"` + strings.Repeat(`\u00e4`, 256) + `a"}}`, ``, ``},
+		{"an empty id", named(""), hash(named("")), ``},
+		{"white space", " {\n \"time\" : 1741824000123, \"metadata\":{\"uid\":\"a\"} }\n", `"a-625f3e759e502d65"`, `{` + time + `"time":1741824000123,"metadata":{"uid":"a"}}`},
+		{"another event of that id", `{"time":1741824000124,"metadata":{"uid":"a"}}`, hashed("a", `{"time":1741824000124,"metadata":{"uid":"a"}}`), ``},
+		{"a timestamp", `{"time":1741824000123,"@timestamp":null,"metadata":{"uid":"a"}}`, ``, `{"time":1741824000123,"@timestamp":null,"metadata":{"uid":"a"}}`},
+		{"a timestamp below", `{"time":1741824000123,"metadata":{"uid":"a","@timestamp":1}}`, ``, `{` + time + `"time":1741824000123,"metadata":{"uid":"a","@timestamp":1}}`},
+		{"an id with escapes", escapes, escaped + "-" + contentHash(escapes) + `"`, `{` + time + escapes[1:]},
+		{"the longest id", named(long), hashed(long, named(long)), `{` + time + named(long)[1:]},
+		{"the longest id, escaped", manyEscapes, hashed(long, manyEscapes), ``},
+		{"too long an id", named(long + "a"), hash(named(long + "a")), `{` + time + named(long + "a")[1:]},
 	} {
 		c := open(t, map[string]string{"ELASTIC_URL": "https://h", "ELASTIC_API_KEY": "k", "ELASTIC_INDEX": "logs-ä"})
 		for _, op := range []string{"index", "create"} {
@@ -205,6 +213,12 @@ func TestAppend(t *testing.T) {
 			c.stream.Store(true)
 		}
 	}
+}
+
+// contentHash is the first 16 hex digits of the SHA-256 of a compact event.
+func contentHash(event string) string {
+	sum := sha256.Sum256([]byte(event))
+	return hex.EncodeToString(sum[:8])
 }
 
 // actionID returns the _id of an action line, which must be nothing but one action.

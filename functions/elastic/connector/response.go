@@ -62,7 +62,7 @@ type result struct {
 	err           error // Send's
 	wantsCreate   bool  // the index is a data stream: use the action create from now on
 	failureStored bool  // some accepted records went into the data stream's failure store
-	replaced      bool  // a record replaced a document of the same id
+	replaced      []int // the records that replaced a document
 }
 
 // classify turns Elasticsearch's response to a request of n records into results, one by one, by position.
@@ -109,7 +109,9 @@ func (p *panel) add(t *item) bool {
 	switch {
 	case t.status/100 == 2 && !t.failed:
 		p.failureStored = p.failureStored || string(t.failureStore) == `"used"`
-		p.replaced = p.replaced || string(t.result) == `"updated"`
+		if string(t.result) == `"updated"` {
+			p.replaced = append(p.replaced, i)
+		}
 	case t.status == http.StatusConflict && t.create: // the document exists: an earlier attempt succeeded
 		p.conflicts++
 	default:

@@ -269,6 +269,21 @@ func TestSecretIsCutOut(t *testing.T) {
 	}
 }
 
+// TestReplaced: an event that replaces a document on its first attempt was enqueued twice.
+func TestReplaced(t *testing.T) {
+	rec := record(t, func(w http.ResponseWriter, _ *http.Request, _ string) {
+		fmt.Fprint(w, `{"errors":false,"items":[{"index":{"status":201,"result":"created"}},{"index":{"status":200,"result":"updated"}}]}`)
+	})
+	for first, want := range map[bool]int{true: 1, false: 0} {
+		items := []deliver.Item{{Event: events(t, named("a"))[0], First: !first}, {Event: events(t, named("b"))[0], First: first}}
+		outcomes := make([]deliver.Outcome, 2)
+		report := deliver.Deliver(t.Context(), source{open(t, rec.env(nil))}, items, outcomes)
+		if len(report.Warnings) != want || outcomes[1].State != deliver.Delivered {
+			t.Errorf("first attempt %t: warnings %q, %v", first, report.Warnings, outcomes[1].Fault)
+		}
+	}
+}
+
 // isStream answers as a data stream does: to index with the refusal of each item, to create by accepting.
 func isStream(w http.ResponseWriter, _ *http.Request, body string) {
 	lines := strings.Split(strings.TrimSuffix(body, "\n"), "\n")

@@ -5,6 +5,8 @@ package elastic
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"mime"
@@ -117,7 +119,8 @@ func documents(t *testing.T, bodies []string) []item {
 		if err != nil {
 			t.Fatal(err)
 		}
-		items[i] = item{event.Metadata.UID, `{"@timestamp":"` + time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") + `",` + body[1:]}
+		hash := sha256.Sum256([]byte(body))
+		items[i] = item{event.Metadata.UID + "-" + hex.EncodeToString(hash[:8]), `{"@timestamp":"` + time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") + `",` + body[1:]}
 	}
 	return items
 }
