@@ -119,6 +119,26 @@ func TestPackOnOpenSearch(t *testing.T) {
 	c.call(http.MethodDelete, "/"+stream, "")
 	c.call(http.MethodPut, "/_ingest/pipeline/"+stream, read(t, openSearchPipeline))
 	c.call(http.MethodPut, "/_index_template/"+stream, read(t, openSearchTemplate))
+	c.packWorks(openSearchTemplate)
+}
+
+// Elasticsearch 7.10 without x-pack has neither data streams nor the type flattened: here the template is without them.
+func TestPackOnElasticsearch7(t *testing.T) {
+	c := cluster{t, products.Elasticsearch7(t)}
+	c.call(http.MethodPut, "/_ingest/pipeline/"+stream, read(t, openSearchPipeline))
+	var template, open object
+	readJSON(t, elastic7Template, &template)
+	readJSON(t, openSearchTemplate, &open)
+	delete(template, "data_stream")
+	dig(template, "template", "mappings", "properties")["unmapped"] = dig(open, "template", "mappings", "properties", "unmapped")
+	c.call(http.MethodPut, "/_index_template/"+stream, asJSON(t, template))
+	c.packWorks(openSearchTemplate)
+}
+
+// packWorks sends events and searches them, on a cluster that has the pipeline and a template with the fields of this one.
+func (c cluster) packWorks(template string) {
+	t := c.t
+	t.Helper()
 	all := events(t, 1000)
 	stored, refused := c.bulk(all)
 	t.Logf("%d of %d events are stored", stored, len(all))
@@ -128,7 +148,7 @@ func TestPackOnOpenSearch(t *testing.T) {
 	if n, source := c.search(object{"exists": object{"field": "error.message"}}); n > 0 {
 		t.Errorf("the pipeline failed for %d events: %s", n, asJSON(t, source["error"]))
 	}
-	t.Run("fields", func(t *testing.T) { cluster{t, c.url}.everyFieldIsSearchable(openSearchTemplate) })
+	t.Run("fields", func(t *testing.T) { cluster{t, c.url}.everyFieldIsSearchable(template) })
 	t.Run("values", func(t *testing.T) { cluster{t, c.url}.pipelineMakesTheFields() })
 	t.Run("dashboard", func(t *testing.T) { cluster{t, c.url}.dashboardShowsData() })
 	t.Run("detections", func(t *testing.T) { cluster{t, c.url}.rulesFindEvents() })

@@ -25,7 +25,7 @@ import (
 // startTimeout bounds the start of a node, which takes about 10 s on two cores.
 const startTimeout = 3 * time.Minute
 
-//go:embed opensearch elasticsearch esql
+//go:embed opensearch elasticsearch elasticsearch7 esql
 var sources embed.FS
 
 // product is a server that a Java main class of this package runs.
@@ -52,6 +52,13 @@ func Elasticsearch(t testing.TB) string {
 		name: "elasticsearch", version: "8.19.0", folder: "elasticsearch", mainClass: "ElasticsearchNode.java",
 		module: "transport-netty4", moduleJars: []string{"transport-netty4-", "netty-"},
 	})
+}
+
+// Elasticsearch7 starts Elasticsearch 7.10.2 of the Apache-2.0 distribution, with the modules lang-painless, lang-mustache,
+// ingest-common and mapper-extras, and returns its base URL. It has no x-pack: no security, no data streams and no type flattened.
+func Elasticsearch7(t testing.TB) string {
+	t.Helper()
+	return start(t, product{name: "elasticsearch7", version: "7.10.2", folder: "elasticsearch7", mainClass: "Elasticsearch7Node.java"})
 }
 
 // start runs the product until the test ends. Its log is deleted when the test passes.

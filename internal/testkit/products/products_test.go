@@ -9,7 +9,9 @@ import (
 )
 
 func TestProductsStart(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) string{"2.19.6": products.OpenSearch, "8.19.0": products.Elasticsearch} {
+	for name, start := range map[string]func(testing.TB) string{
+		"2.19.6": products.OpenSearch, "8.19.0": products.Elasticsearch, "7.10.2": products.Elasticsearch7,
+	} {
 		t.Run(name, func(t *testing.T) {
 			base := start(t)
 			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/_nodes?filter_path=nodes.*.version", nil)
