@@ -39,9 +39,24 @@ func checkIDs(ids []string) error {
 
 // SendMessageBatch implements the request of that name.
 func (s *SQS) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	const op = "SendMessageBatch"
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
+	if err := s.Hook.call(op, aws.ToString(in.QueueUrl), false); err != nil {
+		return nil, err
+	}
+	out, err := s.sendBatch(in)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Hook.call(op, aws.ToString(in.QueueUrl), true); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (s *SQS) sendBatch(in *sqs.SendMessageBatchInput) (*sqs.SendMessageBatchOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q, err := s.find(in.QueueUrl)
@@ -65,6 +80,14 @@ func (s *SQS) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInpu
 		if aws.ToString(e.MessageBody) == "" || e.DelaySeconds < 0 || e.DelaySeconds > maxDelay {
 			out.Failed = append(out.Failed, refusal(e.Id, "InvalidParameterValue", "an empty body, or a delay out of range"))
 			continue
+		}
+		if s.Refuse != nil {
+			if code, sender := s.Refuse(q.URL, *e.MessageBody); code != "" {
+				failed := refusal(e.Id, code, "made up")
+				failed.SenderFault = sender
+				out.Failed = append(out.Failed, failed)
+				continue
+			}
 		}
 		id := s.put(q, *e.MessageBody, e.MessageAttributes, time.Duration(e.DelaySeconds)*time.Second)
 		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id, MessageId: aws.String(id)})

@@ -1,9 +1,12 @@
-// Package awstest has an SQS in memory whose clock may be a simulated one: visibility, receipts, receive counts, redrive
-// to a dead-letter queue, the limits of batch requests, long polling. It is held to what a server of SQS's protocol does
-// by one conformance suite that runs against both. What standard queues do to their readers (another order, a message
-// twice) is done on demand.
+// Package fakeaws has SQS and S3 in memory for tests. They answer in the SDK's types and keep the rules that the code
+// under test depends on.
 //
-// It answers in the SDK's types, so that the code under test cannot tell. It knows no faults: a wrapper has them.
+// SQS has visibility timeouts, receipts, receive counts, delays, redrive to a dead-letter queue, the limits of batch
+// requests and long polling. Its clock is the time package's, which may be simulated. A conformance suite runs against
+// it and against a server of SQS's protocol. S3 has conditional requests, ETags, ranges, pages of a thousand keys, and
+// decodes copy sources as S3 does.
+//
+// A Hook at every request lets a test fail it, before or after its effect.
 package fakeaws
 
 import (
@@ -23,6 +26,18 @@ import (
 
 // Error makes an error of AWS.
 func Error(code string) error { return &smithy.GenericAPIError{Code: code, Message: "made up"} }
+
+// Hook is called at every request, before and after its effect, with the operation and the key or the queue's URL. An
+// error before means that the request has no effect; an error after means that the response is lost.
+type Hook func(op, name string, after bool) error
+
+// call calls the hook, if there is one.
+func (h Hook) call(op, name string, after bool) error {
+	if h == nil {
+		return nil
+	}
+	return h(op, name, after)
+}
 
 // Queue is what a queue is made of.
 type Queue struct {
@@ -48,6 +63,10 @@ type Message struct {
 
 // SQS is a set of queues. The zero value has none.
 type SQS struct {
+	Hook Hook // of SendMessageBatch
+	// Refuse, when not nil, returns the error code of an entry of SendMessageBatch that fails, and whether the sender is at
+	// fault; "" when it does not fail.
+	Refuse func(queue, body string) (code string, sender bool)
 	// Order, when not nil, returns the place of a message among those that can be received: the lowest come first. It is
 	// asked once for each time that a message becomes visible.
 	Order func(m Message) uint64
@@ -96,6 +115,11 @@ func (s *SQS) Create(q Queue) {
 	s.queues[q.URL] = &queue{
 		Queue: q, messages: make(map[string]*message), ready: &heap{before: byPlace}, waiting: &heap{before: byTime}, changed: make(chan struct{}),
 	}
+}
+
+// Value returns the value of a message attribute, "" when there is none.
+func (m *Message) Value(attribute string) string {
+	return aws.ToString(m.Attributes[attribute].StringValue)
 }
 
 // Messages returns what is in a queue, hidden or not, in the order of sending.

@@ -1,0 +1,217 @@
+package fakeaws
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+)
+
+// S3 is one bucket with conditional requests, ETags, ranges and pages of a thousand keys. Its zero value is empty.
+type S3 struct {
+	Hook Hook
+	Now  func() time.Time // for LastModified; nil is time.Now
+
+	mu      sync.Mutex
+	objects map[string]stored
+}
+
+type stored struct {
+	body     []byte
+	etag     string
+	modified time.Time
+}
+
+// maxKeys is the number of keys in a page of a listing.
+const maxKeys = 1000
+
+func (s *S3) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
+}
+
+// Put stores an object as another writer would, without the hook.
+func (s *S3) Put(key string, body []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.store(key, bytes.Clone(body))
+}
+
+func (s *S3) store(key string, body []byte) string {
+	if s.objects == nil {
+		s.objects = make(map[string]stored)
+	}
+	sum := sha256.Sum256(body)
+	etag := `"` + hex.EncodeToString(sum[:16]) + `"`
+	s.objects[key] = stored{body: body, etag: etag, modified: s.now()}
+	return etag
+}
+
+// Body returns an object, nil when there is none.
+func (s *S3) Body(key string) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.objects[key].body
+}
+
+// Keys returns the keys that begin with prefix, sorted.
+func (s *S3) Keys(prefix string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keys(prefix)
+}
+
+func (s *S3) keys(prefix string) []string {
+	var keys []string
+	for key := range s.objects {
+		if strings.HasPrefix(key, prefix) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// do calls the hook before and after the effect of a request.
+func do[T any](s *S3, ctx context.Context, op, key string, effect func() (*T, error)) (*T, error) { //nolint:revive // the receiver comes first; a method has no type parameters
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := s.Hook.call(op, key, false); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	out, err := effect()
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Hook.call(op, key, true); err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// PutObject implements the request of that name with If-Match and If-None-Match.
+func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	body, err := io.ReadAll(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	return do(s, ctx, "PutObject", *in.Key, func() (*s3.PutObjectOutput, error) {
+		old, ok := s.objects[*in.Key]
+		switch {
+		case in.IfNoneMatch != nil && ok:
+			return nil, Error("PreconditionFailed")
+		case in.IfMatch != nil && !ok:
+			return nil, &types.NoSuchKey{}
+		case in.IfMatch != nil && *in.IfMatch != old.etag:
+			return nil, Error("PreconditionFailed")
+		}
+		return &s3.PutObjectOutput{ETag: aws.String(s.store(*in.Key, body))}, nil
+	})
+}
+
+// GetObject implements the request of that name with If-Match and Range.
+func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+	return do(s, ctx, "GetObject", *in.Key, func() (*s3.GetObjectOutput, error) {
+		o, ok := s.objects[*in.Key]
+		if !ok {
+			return nil, &types.NoSuchKey{}
+		}
+		if in.IfMatch != nil && *in.IfMatch != o.etag {
+			return nil, Error("PreconditionFailed")
+		}
+		body := o.body
+		if in.Range != nil {
+			var from, to int
+			if n, err := fmt.Sscanf(*in.Range, "bytes=%d-%d", &from, &to); n != 2 || err != nil || from >= len(body) || to < from {
+				return nil, Error("InvalidRange")
+			}
+			body = body[from:min(to+1, len(body))]
+		}
+		return &s3.GetObjectOutput{Body: io.NopCloser(bytes.NewReader(body)), ETag: aws.String(o.etag),
+			ContentLength: aws.Int64(int64(len(body))), LastModified: aws.Time(o.modified)}, nil
+	})
+}
+
+// CopyObject implements the request of that name with x-amz-copy-source-if-match.
+func (s *S3) CopyObject(ctx context.Context, in *s3.CopyObjectInput, _ ...func(*s3.Options)) (*s3.CopyObjectOutput, error) {
+	return do(s, ctx, "CopyObject", *in.Key, func() (*s3.CopyObjectOutput, error) {
+		source, err := url.QueryUnescape(*in.CopySource) // S3 decodes a plus sign to a space here
+		if err != nil {
+			return nil, Error("InvalidArgument")
+		}
+		_, key, _ := strings.Cut(source, "/")
+		o, ok := s.objects[key]
+		if !ok {
+			return nil, &types.NoSuchKey{}
+		}
+		if in.CopySourceIfMatch != nil && *in.CopySourceIfMatch != o.etag {
+			return nil, Error("PreconditionFailed")
+		}
+		return &s3.CopyObjectOutput{CopyObjectResult: &types.CopyObjectResult{ETag: aws.String(s.store(*in.Key, o.body))}}, nil
+	})
+}
+
+// DeleteObject implements the request of that name. It succeeds for a missing key, as S3 does.
+func (s *S3) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
+	return do(s, ctx, "DeleteObject", *in.Key, func() (*s3.DeleteObjectOutput, error) {
+		delete(s.objects, *in.Key)
+		return &s3.DeleteObjectOutput{}, nil
+	})
+}
+
+// ListObjectsV2 implements the request of that name with Prefix, StartAfter, MaxKeys, EncodingType and ContinuationToken,
+// which is a key.
+func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+	return do(s, ctx, "ListObjectsV2", aws.ToString(in.Prefix), func() (*s3.ListObjectsV2Output, error) {
+		after := max(aws.ToString(in.StartAfter), aws.ToString(in.ContinuationToken))
+		most := maxKeys
+		if in.MaxKeys != nil {
+			most = min(maxKeys, int(*in.MaxKeys))
+		}
+		out := &s3.ListObjectsV2Output{IsTruncated: aws.Bool(false), EncodingType: in.EncodingType}
+		last := ""
+		for _, key := range s.keys(aws.ToString(in.Prefix)) {
+			if key <= after {
+				continue
+			}
+			if len(out.Contents) == most {
+				out.IsTruncated = aws.Bool(true)
+				out.NextContinuationToken = aws.String(last)
+				break
+			}
+			o := s.objects[key]
+			shown := key
+			if in.EncodingType == types.EncodingTypeUrl {
+				shown = strings.ReplaceAll(url.QueryEscape(key), "%2F", "/")
+			}
+			last = key
+			out.Contents = append(out.Contents, types.Object{Key: aws.String(shown), ETag: aws.String(o.etag),
+				Size: aws.Int64(int64(len(o.body))), LastModified: aws.Time(o.modified)})
+		}
+		out.KeyCount = aws.Int32(int32(len(out.Contents))) //nolint:gosec // at most maxKeys
+		return out, nil
+	})
+}
+
+// Delete deletes an object as another client would, without the hook.
+func (s *S3) Delete(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.objects, key)
+}
