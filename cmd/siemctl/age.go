@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
-	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/letters"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 	"github.com/arbitex/siem-connectors/shared/event"
 )
 
@@ -80,7 +80,7 @@ func (c *ageCount) add(eventTime, now time.Time) {
 }
 
 // countAges reads the dead letters that a replay would send, and counts them by how their SIEM dates them.
-func (a *app) countAges(ctx context.Context, s *deployed.Stack, filter letters.Filter, total int) ([]ageCount, error) {
+func (a *app) countAges(ctx context.Context, s *deployed.Stack, filter deadletter.Filter, total int) ([]ageCount, error) {
 	var counts []ageCount
 	index := map[string]int{}
 	for _, c := range allConnectors() {
@@ -95,7 +95,7 @@ func (a *app) countAges(ctx context.Context, s *deployed.Stack, filter letters.F
 		index[c.Name] = len(counts)
 		counts = append(counts, ageCount{Connector: c.Name, rule: rule, Rule: rule.text})
 	}
-	box, err := openBox(ctx, s)
+	reader, err := openReader(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +103,7 @@ func (a *app) countAges(ctx context.Context, s *deployed.Stack, filter letters.F
 	defer progress.Done()
 	var parser event.Parser
 	now, done := a.now(), int64(0)
-	_, err = box.Each(ctx, filter, func(l *letters.Letter) error {
+	_, err = reader.Each(ctx, filter, func(l *deadletter.Letter) error {
 		if i, ok := index[l.Connector]; ok {
 			done++
 			progress.Grow(done)

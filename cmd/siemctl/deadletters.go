@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/letters"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
 	"github.com/arbitex/siem-connectors/shared/connectors"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 // filterFlags are the flags that select dead letters.
@@ -43,8 +43,8 @@ func (f *filterFlags) isSet() bool {
 }
 
 // read makes a filter of the flags. Its error names every invalid flag.
-func (f *filterFlags) read(now time.Time) (letters.Filter, error) {
-	filter := letters.Filter{Connector: f.connector, Reason: f.reason, MessageIDs: f.ids}
+func (f *filterFlags) read(now time.Time) (deadletter.Filter, error) {
+	filter := deadletter.Filter{Connector: f.connector, Reason: f.reason, MessageIDs: f.ids}
 	var problems []string
 	known := append(connectors.Names(), connectors.Unknown)
 	if f.connector != "" && !slices.Contains(known, f.connector) {
@@ -131,13 +131,13 @@ func (a *app) listCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) list(ctx context.Context, filter letters.Filter, limit int) error {
-	box, err := a.box(ctx)
+func (a *app) list(ctx context.Context, filter deadletter.Filter, limit int) error {
+	reader, err := a.reader(ctx)
 	if err != nil {
 		return err
 	}
 	var all []listed
-	broken, err := box.Each(ctx, filter, func(l *letters.Letter) error {
+	broken, err := reader.Each(ctx, filter, func(l *deadletter.Letter) error {
 		all = append(all, listed{l.Time, l.Connector, l.Attempts, l.Replays, l.MessageID, l.Error})
 		return nil
 	})
@@ -187,12 +187,12 @@ func (a *app) noteBroken(broken int) {
 	}
 }
 
-func (a *app) box(ctx context.Context) (*letters.Box, error) {
+func (a *app) reader(ctx context.Context) (*deadletter.Reader, error) {
 	s, _, err := a.connect(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	return openBox(ctx, s)
+	return openReader(ctx, s)
 }
 
 func (a *app) showCommand() *cobra.Command {
@@ -200,15 +200,15 @@ func (a *app) showCommand() *cobra.Command {
 		Use: "show <message-id>", Short: "Show one dead letter with its event", Args: cobra.ExactArgs(1),
 		Example: "  siemctl dead-letters show 9f6f4f57-0d5c-4b1c-8c61-3f1c3a9d2b11",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			box, err := a.box(cmd.Context())
+			reader, err := a.reader(cmd.Context())
 			if err != nil {
 				return err
 			}
 			var line []byte
 			var key string
-			_, err = box.Each(cmd.Context(), letters.Filter{MessageIDs: args}, func(l *letters.Letter) error {
+			_, err = reader.Each(cmd.Context(), deadletter.Filter{MessageIDs: args}, func(l *deadletter.Letter) error {
 				line, key = bytes.Clone(l.Line), l.Key
-				return letters.ErrEnough
+				return deadletter.SkipAll
 			})
 			if err != nil {
 				return err
@@ -255,8 +255,8 @@ func (a *app) exportCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) export(ctx context.Context, filter letters.Filter, name string, events bool) (err error) {
-	box, err := a.box(ctx)
+func (a *app) export(ctx context.Context, filter deadletter.Filter, name string, events bool) (err error) {
+	reader, err := a.reader(ctx)
 	if err != nil {
 		return err
 	}
@@ -274,7 +274,7 @@ func (a *app) export(ctx context.Context, filter letters.Filter, name string, ev
 		}()
 		to, safe = file, func(line []byte) []byte { return line }
 	}
-	count, broken, err := exportTo(ctx, box, filter, to, events, safe)
+	count, broken, err := exportTo(ctx, reader, filter, to, events, safe)
 	if err != nil {
 		return err
 	}
@@ -284,9 +284,9 @@ func (a *app) export(ctx context.Context, filter letters.Filter, name string, ev
 }
 
 // exportTo writes the lines, or only the events of lines that have a valid one.
-func exportTo(ctx context.Context, box *letters.Box, filter letters.Filter, to io.Writer, events bool, safe func([]byte) []byte) (count, broken int, err error) {
+func exportTo(ctx context.Context, reader *deadletter.Reader, filter deadletter.Filter, to io.Writer, events bool, safe func([]byte) []byte) (count, broken int, err error) {
 	w := bufio.NewWriter(to)
-	broken, err = box.Each(ctx, filter, func(l *letters.Letter) error {
+	broken, err = reader.Each(ctx, filter, func(l *deadletter.Letter) error {
 		line := l.Line
 		if events {
 			if line = l.Body; !l.Object {

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/letters"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
 	"github.com/arbitex/siem-connectors/shared/connectors"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 type replayOptions struct {
@@ -101,7 +101,7 @@ func (a *app) runReplay(ctx context.Context, o replayOptions) error {
 }
 
 // request makes the request and the equivalent filter from the flags.
-func (o *replayOptions) request(now time.Time) (replayRequest, letters.Filter, error) {
+func (o *replayOptions) request(now time.Time) (replayRequest, deadletter.Filter, error) {
 	filter, err := o.read(now)
 	if err != nil {
 		return replayRequest{}, filter, err

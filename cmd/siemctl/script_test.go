@@ -23,8 +23,9 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
-	"github.com/arbitex/siem-connectors/shared/deadletterhost"
+	"github.com/arbitex/siem-connectors/shared/drain"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
+	replayfunction "github.com/arbitex/siem-connectors/shared/replay"
 )
 
 // TestMain lets this binary be siemctl in the scripts, and the functions' bootstrap in the local AWS: the folder it is linked
@@ -40,9 +41,9 @@ func TestMain(m *testing.M) {
 func bootstrap(function string) {
 	switch function {
 	case "deadletter":
-		deadletterhost.RunDrain()
+		lambdahost.Start(drain.NewFunction(lambdahost.System(), nil))
 	case "replay":
-		deadletterhost.RunReplay()
+		lambdahost.Start(replayfunction.NewFunction(lambdahost.System(), nil))
 	}
 	for _, c := range allConnectors() {
 		if c.Name == function {

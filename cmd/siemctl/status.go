@@ -9,9 +9,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
-	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/letters"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
 	"github.com/arbitex/siem-connectors/shared/connectors"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 // connectorStatus is the state of one connector. Its JSON keys are the headings of the table.
@@ -33,7 +33,7 @@ type status struct {
 	Alarms          []deployed.Alarm  `json:"alarms"`                // null if they could not be read
 	DeadLetterQueue int64             `json:"dead_letters_in_queue"` // not stored yet
 	OldestPending   *time.Time        `json:"oldest_dead_letter"`
-	Groups          []letters.Group   `json:"dead_letter_groups"`
+	Groups          []deadLetterGroup `json:"dead_letter_groups"`
 	Read            int               `json:"dead_letters_read"` // for the groups
 	Notes           []string          `json:"notes,omitempty"`
 }
@@ -104,7 +104,7 @@ func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 }
 
 func (a *app) status(ctx context.Context, s *deployed.Stack, here []connector, read int) (*status, error) {
-	st := &status{Stack: s.Name, Groups: []letters.Group{}}
+	st := &status{Stack: s.Name, Groups: []deadLetterGroup{}}
 	var err error
 	if st.Connectors, err = each(here, func(c connector) (connectorStatus, error) { return connectorState(ctx, s, c) }); err != nil {
 		return nil, err
@@ -216,19 +216,19 @@ func addGroups(ctx context.Context, s *deployed.Stack, st *status, most int) err
 	if most == 0 {
 		return nil
 	}
-	box, err := openBox(ctx, s)
+	reader, err := openReader(ctx, s)
 	if err != nil {
 		return err
 	}
-	var groups letters.Groups
-	broken, err := box.Each(ctx, letters.Filter{}, func(l *letters.Letter) error {
-		groups.Add(l)
-		if groups.Total() >= most {
-			return letters.ErrEnough
+	var groups deadLetterGroups
+	broken, err := reader.Each(ctx, deadletter.Filter{}, func(l *deadletter.Letter) error {
+		groups.add(l)
+		if groups.total() >= most {
+			return deadletter.SkipAll
 		}
 		return nil
 	})
-	st.Groups, st.Read = groups.List(), groups.Total()
+	st.Groups, st.Read = groups.list(), groups.total()
 	if broken > 0 {
 		st.Notes = append(st.Notes, fmt.Sprintf("%s could not be read as a dead letter", term.Count(int64(broken), "line")))
 	}
@@ -238,12 +238,12 @@ func addGroups(ctx context.Context, s *deployed.Stack, st *status, most int) err
 	return err
 }
 
-func openBox(ctx context.Context, s *deployed.Stack) (*letters.Box, error) {
+func openReader(ctx context.Context, s *deployed.Stack) (*deadletter.Reader, error) {
 	client, path, err := s.DeadLetters(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return letters.Open(client, path)
+	return deadletter.NewReader(client, path)
 }
 
 func (a *app) showStatus(st *status) error {

@@ -152,7 +152,9 @@ func (d *demo) start(ctx context.Context) error {
 		return fmt.Errorf("starting the cloud: %w", err)
 	}
 	d.aws = newServices(d.cloud.AWSConfig())
-	d.letters = newLetters(d.aws.s3, d.cloud.Bucket(deadLetterBucket))
+	if d.letters, err = newLetters(d.aws.s3, d.cloud.Bucket(deadLetterBucket)); err != nil {
+		return err
+	}
 	for _, a := range d.actors {
 		if err := d.cloud.PutSecret(ctx, a.Secret(), a.simulator.Secret()); err != nil {
 			return fmt.Errorf("putting the secret of %s: %w", a.Name, err)

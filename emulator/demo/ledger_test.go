@@ -1,9 +1,11 @@
 package demo
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 func took(l *ledger, events ...string) {
@@ -12,13 +14,15 @@ func took(l *ledger, events ...string) {
 	}
 }
 
-func letter(t *testing.T, line string) deadLetter {
+// letter reads a dead letter from the rest of a record.
+func letter(t *testing.T, rest string) deadLetter {
 	t.Helper()
-	l, err := parseLetter([]byte(line))
-	if err != nil {
+	var r deadletter.Record
+	line := `{"timestamp":"2026-03-13T00:00:00Z","connector":"splunk",` + strings.TrimPrefix(rest, "{")
+	if err := deadletter.ParseLine([]byte(line), &r); err != nil {
 		t.Fatal(err)
 	}
-	return l
+	return newDeadLetter(&r)
 }
 
 const (

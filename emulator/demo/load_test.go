@@ -1,8 +1,6 @@
 package demo
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -65,31 +63,6 @@ func TestPoisonHasAnIDOfItsOwn(t *testing.T) {
 	}
 	if distinct(messages) || !distinct(messages[:2]) || !distinct([]message{{}, {}}) {
 		t.Error("distinct")
-	}
-}
-
-func TestByConnectorLeavesOutWhatWasPutBack(t *testing.T) {
-	found := []deadLetter{{Connector: "a", MessageID: "1"}, {Connector: "a", MessageID: "2"}, {Connector: "a", MessageID: "1"}, {Connector: "b", MessageID: "3"}}
-	sum := sha256.Sum256([]byte("id\x002"))
-	ids, err := parseIdents(bytes.NewReader(append(make([]byte, 16), sum[:16]...)))
-	if err != nil || len(ids) != 2 {
-		t.Fatalf("%v, %v", ids, err)
-	}
-	got := byConnector(found, map[ident]bool{ids[0]: true, ids[1]: true})
-	if len(got["a"]) != 1 || got["a"][0].MessageID != "1" || len(got["b"]) != 1 {
-		t.Errorf("%+v", got)
-	}
-}
-
-func TestParseLetters(t *testing.T) {
-	got, err := parseLetters(strings.NewReader(`{"connector":"splunk","error":"e","event":{"a":1},"attempts":5,"message_id":"m","replays":1}` + "\n" + `{"event":"{\"a\": 1}"}`))
-	if err != nil || len(got) != 2 || got[0].body != `{"a":1}` || got[0].Attempts != 5 || got[1].body != `{"a":1}` {
-		t.Errorf("%+v, %v", got, err)
-	}
-	for _, text := range []string{"x", `{"event_base64":"?"}`, `{"attempts":"five"}`} {
-		if _, err := parseLetters(strings.NewReader("{}\n" + text)); err == nil || !strings.Contains(err.Error(), "line 2") {
-			t.Errorf("%s: %v", text, err)
-		}
 	}
 }
 

@@ -2,13 +2,11 @@ package demo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
@@ -72,9 +70,4 @@ func (s *services) depth(ctx context.Context, queue string) (waiting, inFlight i
 	}
 	waiting, inFlight = number(visible)+number(delayed), number(hidden)
 	return waiting, inFlight, err
-}
-
-func isNoSuchKey(err error) bool {
-	var gone *s3types.NoSuchKey
-	return errors.As(err, &gone)
 }

@@ -1,74 +1,80 @@
-// Package deadletter keeps what could not be delivered, and puts it back. The drain writes the messages of the
-// dead-letter queue as JSONL objects to S3; the replay reads them and sends their events to the queues they came from.
+// Package deadletter is the only reader and writer of stored dead letters: the record, the names of objects, the store,
+// and the progress of replays.
 //
-// Below SIEM_DEAD_LETTER_PATH stand
+// Below SIEM_DEAD_LETTER_PATH are these keys:
 //
-//	pending/connector=<c>/date=<d>/<batch>.jsonl   dead letters that wait
-//	replayed/…the same…                            objects whose every line has been put back
-//	ledger/connector=<c>/date=<d>/<call>-<n>.ids   the message ids that have been put back, 16 bytes each
-//	partial/…as pending…/<lines>                   how many lines of a pending object have been put back, for counting
-//	replay.lock                                    the lease of the replay that is running
+//	pending/connector=<c>/date=<d>/<batch>.jsonl   dead letters that wait, one record a line
+//	replayed/…, discarded/…                        lines that a replay or a discard moved there; nothing reads them
+//	progress/connector=<c>/<n>.ids                 ids of replayed records, 16 bytes each
+//	progress/cursor-<request>.json                 where the next call with the same request continues
+//	replay.lock                                    the lease of the running replay
 //
-// The ledger alone decides whether a line has been put back. It is written after each chunk of sent messages and before
-// an object is moved, so a crash at any point loses nothing and repeats at most one chunk.
+// A pending object contains exactly the lines that wait: a call that replays some lines of an object rewrites it without
+// them. The ids bridge the time between sending a message and rewriting its object, and identify records that were
+// written twice. Nothing reads them later than 30 days after the replay.
 package deadletter
 
 import (
-	"io"
-	"log/slog"
+	"fmt"
 	"net/url"
 	"path"
 	"regexp"
+	"runtime"
+	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// unknown is the connector of a dead letter whose origin cannot be determined.
-const unknown = connectors.Unknown
+// Unknown is the connector of a dead letter whose origin cannot be determined.
+const Unknown = connectors.Unknown
 
-// Options is what the functions run with besides their settings. All of them are needed.
-type Options struct {
-	Now     func() time.Time
-	Log     *slog.Logger
-	Metrics io.Writer // embedded metrics, a line each
-}
-
-// location is where dead letters are kept.
-type location struct {
-	bucket string
-	prefix string // of all keys: "", or with a slash at its end
+// Location is the place of dead letters in S3.
+type Location struct {
+	Bucket string
+	Prefix string // of all keys: empty, or with a slash at its end
 }
 
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
-// maxPrefix leaves room in a key for what stands behind the prefix.
+// maxPrefix leaves room in a key for the names below the prefix.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 const maxPrefix = 512
 
-func readLocation(s *settings.Settings) location {
-	const name, expected = "SIEM_DEAD_LETTER_PATH", "s3://bucket/prefix, where dead letters are kept"
-	value := s.Required(name, expected)
-	if value == "" {
-		return location{}
-	}
+const pathForm = "s3://bucket/prefix, where dead letters are kept"
+
+// ParseLocation reads a path of the form s3://bucket/prefix.
+func ParseLocation(value string) (Location, error) {
 	rest, ok := strings.CutPrefix(value, "s3://")
 	bucket, prefix, _ := strings.Cut(rest, "/")
 	prefix = strings.TrimRight(prefix, "/")
 	if !ok || !bucketName.MatchString(bucket) || prefix != "" && path.Clean("/"+prefix) != "/"+prefix || len(prefix) > maxPrefix {
-		s.Problem(name, value, expected)
-		return location{}
+		return Location{}, fmt.Errorf("SIEM_DEAD_LETTER_PATH: expected %s, found %q", pathForm, value)
 	}
 	if prefix != "" {
 		prefix += "/"
 	}
-	return location{bucket: bucket, prefix: prefix}
+	return Location{Bucket: bucket, Prefix: prefix}, nil
 }
 
-// readQueues reads the URL of each connector's queue. A connector without one is not deployed.
-func readQueues(s *settings.Settings) map[string]string {
+// ReadLocation reads SIEM_DEAD_LETTER_PATH.
+func ReadLocation(s *settings.Settings) Location {
+	const name = "SIEM_DEAD_LETTER_PATH"
+	value := s.Required(name, pathForm)
+	if value == "" {
+		return Location{}
+	}
+	l, err := ParseLocation(value)
+	if err != nil {
+		s.Problem(name, value, pathForm)
+	}
+	return l
+}
+
+// ReadQueues reads <CONNECTOR>_QUEUE_URL of each connector and returns the URLs by connector. A connector without a queue
+// is not deployed.
+func ReadQueues(s *settings.Settings) map[string]string {
 	queues := make(map[string]string)
 	for _, c := range connectors.All() {
 		name := c.Variable("QUEUE_URL")
@@ -77,7 +83,7 @@ func readQueues(s *settings.Settings) map[string]string {
 			continue
 		}
 		u, err := url.Parse(value)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || queueName(value) == "" {
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || QueueName(value) == "" {
 			s.Problem(name, value, "the URL of the connector's SQS queue")
 			continue
 		}
@@ -86,13 +92,33 @@ func readQueues(s *settings.Settings) map[string]string {
 	return queues
 }
 
-// queueName is the last part of a queue's URL.
-func queueName(queueURL string) string { return queueURL[strings.LastIndexByte(queueURL, '/')+1:] }
+// QueueName returns the last part of a queue's URL.
+func QueueName(queueURL string) string { return queueURL[strings.LastIndexByte(queueURL, '/')+1:] }
 
-// bound cuts foreign text to so many bytes, and makes it UTF-8.
-func bound(text string, most int) string {
+// Bound cuts text to at most so many bytes and replaces invalid UTF-8.
+func Bound(text string, most int) string {
 	if len(text) > most {
 		text = text[:most]
 	}
 	return strings.ToValidUTF8(text, "\uFFFD")
+}
+
+// PanicError is a recovered panic. Text is safe to show; Stack is for the log.
+type PanicError struct{ Text, Stack string }
+
+func (e *PanicError) Error() string { return "panic: " + e.Text }
+
+// Guard calls do and returns a panic as a [PanicError]. A panic in a goroutine would otherwise end the process and print
+// its value, which may be an event, to standard error.
+func Guard(do func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			e := &PanicError{Text: fmt.Sprintf("%T", p), Stack: string(debug.Stack())}
+			if own, ok := p.(runtime.Error); ok {
+				e.Text = own.Error()
+			}
+			err = e
+		}
+	}()
+	return do()
 }

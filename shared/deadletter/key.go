@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/arbitex/siem-connectors/shared/connectors"
@@ -15,84 +15,76 @@ import (
 
 // The folders below the prefix.
 const (
-	pendingFolder  = "pending/"
-	replayedFolder = "replayed/"
-	ledgerFolder   = "ledger/"
-	partialFolder  = "partial/"
-	lockName       = "replay.lock"
+	PendingFolder   = "pending/"
+	ReplayedFolder  = "replayed/"
+	DiscardedFolder = "discarded/"
+	ProgressFolder  = "progress/"
+	LockName        = "replay.lock"
 )
 
-const dateLayout = time.DateOnly
-
-// object is one object of dead letters.
-type object struct {
-	tail      string // its key without prefix and folder
-	connector string
-	day       int64 // of its oldest record, days since 1970
-	size      int64
-	etag      string
-	lines     int   // by its name, -1 when the name does not tell
-	oldest    int64 // timestamp of its oldest record by its name, Unix ms; the day's begin when the name does not tell
-	done      int   // lines of it that have been put back, as far as is noted
+// Object is one pending object.
+type Object struct {
+	RelKey    string // its key without prefix and folder
+	Connector string
+	Size      int64 // bytes
+	ETag      string
+	Modified  time.Time
+	Lines     int   // as its name says; -1 when the name does not say, or the object was rewritten
+	Oldest    int64 // lower bound of its records' timestamps, Unix ms
+	Newest    int64 // upper bound
 }
 
-// dayOf returns the days since 1970 of a time in Unix milliseconds.
-func dayOf(ms int64) int64 {
-	const day = 24 * 60 * 60 * 1000
-	return (ms - ((ms%day)+day)%day) / day
-}
-
-func dayStart(day int64) time.Time { return time.Unix(day*24*60*60, 0).UTC() }
-
-// batchTail names the object that keeps a batch. The name is a function of the messages: their ids, how many they are,
-// and the timestamp of the oldest, so that dead letters can be counted without opening an object.
-func batchTail(connector string, ids []string, oldest time.Time) string {
+// ObjectName returns the relative key of the object that holds a batch: a function of the message ids, and of the number,
+// bytes and timestamps of its lines, so that dead letters can be counted and skipped without opening an object.
+func ObjectName(connector string, ids []string, bytes int, oldest, newest time.Time) string {
 	ids = slices.Clone(ids)
 	slices.Sort(ids)
 	h := sha256.New()
 	for _, id := range ids {
 		fmt.Fprintf(h, "%d:%s", len(id), id)
 	}
-	return fmt.Sprintf("connector=%s/date=%s/%s-n%d-t%d.jsonl", connector, oldest.UTC().Format(dateLayout),
-		hex.EncodeToString(h.Sum(nil)[:16]), len(ids), oldest.UnixMilli())
+	return fmt.Sprintf("connector=%s/date=%s/%s-n%d-b%d-t%d-%d.jsonl", connector, oldest.UTC().Format(time.DateOnly),
+		hex.EncodeToString(h.Sum(nil)[:16]), len(ids), bytes, oldest.UnixMilli(), newest.UnixMilli())
 }
 
 var (
-	objectTail  = regexp.MustCompile(`^connector=([a-z]+)/date=([0-9]{4}-[0-9]{2}-[0-9]{2})/([^/]+)\.jsonl$`)
-	batchName   = regexp.MustCompile(`^[0-9a-f]{32}-n([1-9][0-9]{0,6})-t([0-9]{1,15})$`)
-	segmentTail = regexp.MustCompile(`^connector=[a-z]+/date=([0-9]{4}-[0-9]{2}-[0-9]{2})/[^/]+\.ids$`)
+	objectKey = regexp.MustCompile(`(?s)^connector=([a-z]+)/date=([0-9]{4}-[0-9]{2}-[0-9]{2})/([^/]+)\.jsonl$`)
+	batchName = regexp.MustCompile(`^[0-9a-f]{32}-n([1-9][0-9]{0,6})-b([1-9][0-9]{0,10})-t([0-9]{1,15})-([0-9]{1,15})$`)
 )
 
-// parseTail reads an object's key without prefix and folder. It is false for what the drain did not name and an
-// operator did not name alike. A name is trusted to count lines only when it has exactly the drain's form.
-func parseTail(tail string) (object, bool) {
-	m := objectTail.FindStringSubmatch(tail)
-	if m == nil || m[1] != unknown && !connectors.Known(m[1]) {
-		return object{}, false
+// parseObject reads the relative key of an object with its size. It reports false for a key that neither the drain nor an
+// operator who follows its form writes. The name counts the lines only if the size shows that the object is unchanged.
+func parseObject(relKey string, size int64) (Object, bool) {
+	m := objectKey.FindStringSubmatch(relKey)
+	if m == nil || m[1] != Unknown && !connectors.Known(m[1]) {
+		return Object{}, false
 	}
-	date, err := time.Parse(dateLayout, m[2])
+	date, err := time.Parse(time.DateOnly, m[2])
 	if err != nil {
-		return object{}, false
+		return Object{}, false
 	}
-	o := object{tail: tail, connector: m[1], day: dayOf(date.UnixMilli()), lines: -1, oldest: date.UnixMilli()}
+	o := Object{RelKey: relKey, Connector: m[1], Size: size, Lines: -1, Oldest: date.UnixMilli(), Newest: math.MaxInt64}
 	if name := batchName.FindStringSubmatch(m[3]); name != nil {
-		lines, _ := strconv.Atoi(name[1])
-		oldest, _ := strconv.ParseInt(name[2], 10, 64)
-		if dayOf(oldest) == o.day {
-			o.lines, o.oldest = lines, oldest
+		var n [4]int64 // lines, bytes, oldest, newest; the expression excludes overflow
+		for i := range n {
+			n[i], _ = strconv.ParseInt(name[i+1], 10, 64)
+		}
+		if n[1] == size && time.UnixMilli(n[2]).UTC().Format(time.DateOnly) == m[2] && n[2] <= n[3] {
+			o.Lines, o.Oldest, o.Newest = int(n[0]), n[2], n[3]
 		}
 	}
 	return o, true
 }
 
-// parsePartial reads the key, without prefix and folder, that notes how many lines of an object have been put back.
-func parsePartial(key string) (tail string, done int, ok bool) {
-	i := strings.LastIndexByte(key, '/')
-	if i < 0 {
-		return "", 0, false
+// LinesAtMost returns the number of lines of the object if its name tells it. Otherwise it estimates the number from the
+// length in bytes of the shortest line of other objects, if that is known.
+func (o *Object) LinesAtMost(shortest int64) int {
+	const typical = 400
+	if o.Lines >= 0 {
+		return o.Lines
 	}
-	n, err := strconv.ParseUint(key[i+1:], 10, 31)
-	return key[:i], int(n), err == nil
+	if shortest == math.MaxInt64 {
+		shortest = typical
+	}
+	return int(max(1, o.Size/shortest))
 }
-
-func partialTail(tail string, done int) string { return tail + "/" + strconv.Itoa(done) }

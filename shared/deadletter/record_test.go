@@ -12,6 +12,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 )
 
+var day0 = time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
+
 func goldenRecords() []Record {
 	at := time.Date(2026, 3, 13, 0, 0, 0, 0, time.UTC)
 	return []Record{
@@ -79,10 +81,57 @@ func TestParseLineRefuses(t *testing.T) {
 		strings.Replace(good, `"replays":1`, `"replays":-1`, 1):      "replays: expected an integer",
 		strings.Replace(good, `"replays":1`, `"replays":"1"`, 1):     "replays: expected an integer",
 		strings.Replace(good, `"replays":1`, `"attempts":1.5`, 1):    "attempts: expected an integer",
+		strings.Replace(good, `:{}`, ":null", 1):                     "event: expected a string",
+		strings.Replace(good, `"replays":1`, `"attempts":1e300`, 1):  "attempts: expected an integer",
+		`{"timestamp":null,"connector":"splunk","event":{}}`:         "timestamp: expected a string",
 	} {
 		if err := ParseLine([]byte(line), &r); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", line, err, want)
 		}
+	}
+}
+
+// TestParseLineAccepts: what other tools and operators write.
+func TestParseLineAccepts(t *testing.T) {
+	for line, want := range map[string]Record{
+		`{"timestamp":"2026-03-13T10:00:00Z","connector":"splunk","event":{"a":1},"attempts":5.0,"error":null,"message_id":"m","replays":1e0}`:  {Attempts: 5, MessageID: "m", Replays: 1},
+		"\uFEFF" + `{"timestamp":"2026-03-13T10:00:00Z","connector":"splunk","event":{"a":1},"attempts":null,"replays":null,"message_id":null}`: {},
+		` { "event" : {"a":1} , "x": [null], "connector":"splunk","event_base64":null,"timestamp":"2026-03-13T11:00:00+01:00" } `:               {},
+	} {
+		want.Time, want.Connector, want.Object, want.Body = day0, "splunk", true, []byte(`{"a":1}`)
+		var got Record
+		if err := ParseLine([]byte(line), &got); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v, want %+v", line, got, err, want)
+		}
+	}
+}
+
+// TestDepth: the record's own level does not count, so that every event that is accepted can be read back.
+func TestDepth(t *testing.T) {
+	for depth, object := range map[int]bool{jsonscan.MaxDepth: true, jsonscan.MaxDepth + 1: false} {
+		body := `{"a":` + strings.Repeat("[", depth-1) + strings.Repeat("]", depth-1) + `}`
+		r := Record{Time: day0, Connector: "splunk", Body: []byte(body)}
+		var got Record
+		if err := ParseLine(r.AppendLine(nil), &got); err != nil || got.Object != object || string(got.Body) != body {
+			t.Errorf("depth %d: an object is %v, %v", depth, got.Object, err)
+		}
+	}
+}
+
+func TestIDs(t *testing.T) {
+	id := func(r Record, place string) ID { return r.ID(place) }
+	a := Record{MessageID: "a", Object: true, Body: []byte(`{"x":1}`)}
+	spaced, other := a, a
+	spaced.Body, other.Body = []byte(`{ "x" : 1 }`), []byte(`{"x":2}`)
+	if id(a, "1") != id(spaced, "2") || id(a, "1") == id(other, "1") {
+		t.Error("ids with a message id")
+	}
+	a.MessageID = ""
+	if id(a, "1") != id(a, "1") || id(a, "1") == id(a, "2") {
+		t.Error("ids without a message id")
+	}
+	if NewID([]byte("ab"), []byte("c")) == NewID([]byte("a"), []byte("bc")) {
+		t.Error("the borders of parts do not count")
 	}
 }
 
@@ -123,15 +172,15 @@ func FuzzRecord(f *testing.F) {
 		f.Add(r.Body, r.Error, r.MessageID)
 	}
 	f.Fuzz(func(t *testing.T, body []byte, reason, id string) {
-		r := Record{Time: day0, Connector: "splunk", Body: body, Error: bound(reason, maxError), MessageID: bound(id, 100)}
+		r := Record{Time: day0, Connector: "splunk", Body: body, Error: Bound(reason, 4096), MessageID: Bound(id, 100)}
 		var got Record
 		line := r.AppendLine(nil)
 		if err := ParseLine(line, &got); err != nil {
 			t.Fatalf("%q: %v", line, err)
 		}
 		want := body
-		if isObject(body) {
-			want = jsonscan.AppendCompact(nil, body)
+		if text := bytes.TrimPrefix(body, byteOrderMark); isObject(text) {
+			want = jsonscan.AppendCompact(nil, text)
 		}
 		if !bytes.Equal(got.Body, want) || got.Error != r.Error || got.MessageID != r.MessageID {
 			t.Fatalf("%+v became %+v", r, got)

@@ -2,11 +2,13 @@ package deadletter
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,52 +16,59 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
+
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// Putter is what the drain needs of S3. *s3.Client is one.
-type Putter interface {
-	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
-}
-
-// Store is what the replay needs of S3. *s3.Client is one.
+// Store is the part of S3 in use. *s3.Client implements it. The drain calls PutObject only.
 type Store interface {
-	Putter
+	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
 	CopyObject(context.Context, *s3.CopyObjectInput, ...func(*s3.Options)) (*s3.CopyObjectOutput, error)
 	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
 	ListObjectsV2(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
 }
 
-// The errors of S3 that mean something to us. The SDK tries again what may recover; these are answers.
+// OpenS3 makes the client of S3 from a function's environment.
+func OpenS3(env settings.Lookup) (*s3.Client, error) {
+	cfg, err := lambdahost.AWSConfig(env, "S3")
+	if err != nil {
+		return nil, err
+	}
+	return s3.NewFromConfig(cfg), nil
+}
+
+// The errors of S3 that decide something. The SDK retries what may recover.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
 var (
-	errExists  = errors.New("the object exists, or has changed") // 412
-	errMissing = errors.New("the object does not exist")         // 404
+	ErrChanged = errors.New("the object exists or has changed") // 412
+	ErrMissing = errors.New("the object does not exist")        // 404
 )
 
-// errorCode returns the code of an AWS error, "" when it is none.
-func errorCode(err error) string {
+// ErrorCode returns the code of an AWS error, "" for another error.
+func ErrorCode(err error) string {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode()
 	}
 	return ""
 }
 
-// known turns an answer of S3 that means something to us into its error.
 func known(err error) error {
-	switch errorCode(err) {
+	switch ErrorCode(err) {
 	case "PreconditionFailed":
-		return errExists
+		return ErrChanged
 	case "NoSuchKey", "NotFound":
-		return errMissing
+		return ErrMissing
 	}
 	return err
 }
 
-// pauseFunc waits, and returns early with the context's error.
-type pauseFunc func(context.Context, time.Duration) error
+// Pause waits. It returns early with the context's error.
+type Pause func(context.Context, time.Duration) error
 
-func pause(ctx context.Context, d time.Duration) error {
+// Sleep is the Pause of the functions.
+func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -70,118 +79,233 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// tries is how often something is tried that another writer, a broken stream or a busy queue got in the way of.
-const tries = 4
+// Tries is how often a request is made that a concurrent writer, a broken stream or a busy queue interrupts.
+const Tries = 4
 
-// wait is the pause before try n, counted from 1.
-func wait(n int) time.Duration { return 50 * time.Millisecond << n }
+// Wait returns the pause after try n, counted from 1.
+func Wait(n int) time.Duration { return 50 * time.Millisecond << n }
 
-// Conditions of a write.
+// Conditions of a write. Any other condition is the ETag that the object must still have.
 const (
-	whenAbsent = "*"
-	always     = ""
+	IfAbsent = "*"
+	Always   = ""
 )
 
-// put writes an object. condition is always, whenAbsent, or the ETag the object must still have; errExists says that it
-// was not met. It returns the new ETag.
-func put(ctx context.Context, s Putter, p pauseFunc, bucket, key, condition, contentType string, body []byte) (etag string, err error) {
-	in := &s3.PutObjectInput{Bucket: &bucket, Key: &key, ContentType: &contentType, ContentLength: aws.Int64(int64(len(body)))}
+// Bucket is the location of dead letters with the client to reach it.
+type Bucket struct {
+	Location
+	Store Store
+	Pause Pause
+}
+
+// Put writes an object and returns its ETag. The error is ErrChanged if the condition is not met.
+func (b *Bucket) Put(ctx context.Context, key, condition, contentType string, body []byte) (etag string, err error) {
+	in := &s3.PutObjectInput{
+		Bucket: &b.Bucket, Key: aws.String(b.Prefix + key), ContentType: &contentType, ContentLength: aws.Int64(int64(len(body))),
+	}
 	switch condition {
-	case always:
-	case whenAbsent:
+	case Always:
+	case IfAbsent:
 		in.IfNoneMatch = aws.String(condition)
 	default:
 		in.IfMatch = &condition
 	}
 	for n := 1; ; n++ {
 		in.Body = bytes.NewReader(body)
-		out, err := s.PutObject(ctx, in)
+		out, err := b.Store.PutObject(ctx, in)
 		if err == nil {
 			return aws.ToString(out.ETag), nil
 		}
-		// Another conditional write of the key was under way, and S3 asks to try again.
-		if errorCode(err) != "ConditionalRequestConflict" || n == tries || p(ctx, wait(n)) != nil {
+		// A concurrent conditional write of the key: S3 asks to retry.
+		if ErrorCode(err) != "ConditionalRequestConflict" || n == Tries || b.Pause(ctx, Wait(n)) != nil {
 			return "", known(err)
 		}
 	}
 }
 
-// bucket is a place in S3 with its prefix.
-type bucket struct {
-	store Store
-	location
-	pause pauseFunc
-}
+// PieceBytes is how much of an object is read at a time. The drain's objects are smaller: Lambda passes it at most 6 MB.
+const PieceBytes = 16 << 20
 
-func (b *bucket) put(ctx context.Context, key, condition, contentType string, body []byte) (etag string, err error) {
-	return put(ctx, b.store, b.pause, b.bucket, b.prefix+key, condition, contentType, body)
-}
-
-// get reads n bytes from offset into dst, which has room for them. etag, when not empty, must still be the object's. A
-// stream that breaks is begun again.
-func (b *bucket) get(ctx context.Context, key, etag string, offset int64, dst []byte) error {
-	in := &s3.GetObjectInput{Bucket: &b.bucket, Key: aws.String(b.prefix + key), IfMatch: &etag}
-	in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(dst))-1))
+// read returns up to PieceBytes of an object from an offset. It repeats a read that breaks.
+func (b *Bucket) read(ctx context.Context, o *Object, offset int64) ([]byte, error) {
+	data := make([]byte, min(PieceBytes, o.Size-offset))
+	if len(data) == 0 {
+		return nil, nil
+	}
+	in := &s3.GetObjectInput{Bucket: &b.Bucket, Key: aws.String(b.Prefix + PendingFolder + o.RelKey), IfMatch: &o.ETag}
+	in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(data))-1))
 	for n := 1; ; n++ {
-		out, err := b.store.GetObject(ctx, in)
+		out, err := b.Store.GetObject(ctx, in)
 		if err != nil {
-			return known(err)
+			return nil, known(err)
 		}
-		_, err = io.ReadFull(out.Body, dst)
+		_, err = io.ReadFull(out.Body, data)
 		out.Body.Close()
 		if err == nil {
+			return data, nil
+		}
+		if n == Tries || b.Pause(ctx, Wait(n)) != nil {
+			return nil, fmt.Errorf("reading %d bytes from byte %d on: %w", len(data), offset, err)
+		}
+	}
+}
+
+// ErrLongLine is the error of a line that is longer than 16 MiB.
+var ErrLongLine = errors.New("line: expected at most 16 MiB")
+
+// Pieces calls take for each piece of a pending object: the whole object, or whole lines of at most 16 MiB together. The
+// memory in use does not depend on the object's size.
+func (b *Bucket) Pieces(ctx context.Context, o *Object, take func(piece []byte) error) error {
+	for offset := int64(0); ; {
+		piece, err := b.read(ctx, o, offset)
+		if err != nil {
+			return err
+		}
+		if offset+int64(len(piece)) < o.Size {
+			end := bytes.LastIndexByte(piece, '\n')
+			if end < 0 {
+				return ErrLongLine
+			}
+			piece = piece[:end+1]
+		}
+		if err := take(piece); err != nil {
+			return err
+		}
+		if offset += int64(len(piece)); offset >= o.Size {
 			return nil
 		}
-		if n == tries || b.pause(ctx, wait(n)) != nil {
-			return fmt.Errorf("reading %d bytes from byte %d on: %w", len(dst), offset, err)
+	}
+}
+
+// Get reads a whole object that is expected to be small, at most so many bytes of it.
+func (b *Bucket) Get(ctx context.Context, key string, most int64) (body []byte, etag string, modified time.Time, err error) {
+	for n := 1; ; n++ {
+		out, err := b.Store.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.Bucket, Key: aws.String(b.Prefix + key)})
+		if err != nil {
+			return nil, "", time.Time{}, known(err)
+		}
+		body, err = io.ReadAll(io.LimitReader(out.Body, most))
+		out.Body.Close()
+		if err == nil || n == Tries || b.Pause(ctx, Wait(n)) != nil {
+			return body, aws.ToString(out.ETag), aws.ToTime(out.LastModified), err
 		}
 	}
 }
 
-// small reads a whole object that ought to be small.
-func (b *bucket) small(ctx context.Context, key string, most int64) (body []byte, etag string, modified time.Time, err error) {
-	out, err := b.store.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.bucket, Key: aws.String(b.prefix + key)})
-	if err != nil {
-		return nil, "", time.Time{}, known(err)
-	}
-	defer out.Body.Close()
-	body, err = io.ReadAll(io.LimitReader(out.Body, most))
-	return body, aws.ToString(out.ETag), aws.ToTime(out.LastModified), err
-}
-
-func (b *bucket) delete(ctx context.Context, key string) error {
-	_, err := b.store.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.bucket, Key: aws.String(b.prefix + key)})
+// Delete deletes an object.
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	_, err := b.Store.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.Bucket, Key: aws.String(b.Prefix + key)})
 	return known(err)
 }
 
-// copy copies an object within the bucket, if it still has the ETag. Without tags: reading those takes another right.
-func (b *bucket) copy(ctx context.Context, from, to, etag string) error {
-	source := strings.Split(b.bucket+"/"+b.prefix+from, "/")
-	for i := range source {
-		source[i] = url.PathEscape(source[i])
-	}
-	_, err := b.store.CopyObject(ctx, &s3.CopyObjectInput{
-		Bucket: &b.bucket, Key: aws.String(b.prefix + to),
-		CopySource: aws.String(strings.Join(source, "/")), CopySourceIfMatch: &etag,
-		TaggingDirective: types.TaggingDirectiveReplace,
+// Move moves a pending object to another folder if it still has its ETag. Repeated, it has the same effect.
+func (b *Bucket) Move(ctx context.Context, o *Object, folder string) error {
+	// S3 decodes the source once, and reads a plus sign as a space.
+	source := strings.ReplaceAll(url.QueryEscape(b.Bucket+"/"+b.Prefix+PendingFolder+o.RelKey), "+", "%20")
+	_, err := b.Store.CopyObject(ctx, &s3.CopyObjectInput{
+		Bucket: &b.Bucket, Key: aws.String(b.Prefix + folder + o.RelKey),
+		CopySource: aws.String(strings.ReplaceAll(source, "%2F", "/")), CopySourceIfMatch: &o.ETag,
+		TaggingDirective: types.TaggingDirectiveReplace, // to copy tags takes another permission
 	})
-	return known(err)
+	if err != nil {
+		return known(err)
+	}
+	return b.Delete(ctx, PendingFolder+o.RelKey)
 }
 
-// list calls each for every object below a folder, with the key behind it. S3 gives a thousand at a time.
-func (b *bucket) list(ctx context.Context, folder string, each func(tail string, o *types.Object)) error {
-	in := &s3.ListObjectsV2Input{Bucket: &b.bucket, Prefix: aws.String(b.prefix + folder)}
+const ndjson = "application/x-ndjson"
+
+// PartName is the relative key of the lines that are split off a pending object.
+func PartName(relKey string, lines []byte) string {
+	id := NewID(lines)
+	return fmt.Sprintf("%s-%x.jsonl", strings.TrimSuffix(relKey, ".jsonl"), id[:8])
+}
+
+// Split moves some lines of a pending object to another folder and leaves the rest. The object is rewritten only if it
+// still has its ETag. Repeated after a failure, it has the same effect.
+func (b *Bucket) Split(ctx context.Context, o *Object, folder string, lines, rest []byte) error {
+	if _, err := b.Put(ctx, folder+PartName(o.RelKey, lines), Always, ndjson, lines); err != nil {
+		return err
+	}
+	_, err := b.Put(ctx, PendingFolder+o.RelKey, o.ETag, ndjson, rest)
+	return err
+}
+
+// Break replaces a pending object that is larger than PieceBytes by objects of a piece each. Repeated after a failure, it
+// has the same effect.
+func (b *Bucket) Break(ctx context.Context, o *Object) error {
+	err := b.Pieces(ctx, o, func(piece []byte) error { return b.PutPending(ctx, PartName(o.RelKey, piece), piece) })
+	if err != nil {
+		return err
+	}
+	return b.Delete(ctx, PendingFolder+o.RelKey)
+}
+
+// PutPending writes a new pending object. An object of that name is left as it is: it holds the same batch.
+func (b *Bucket) PutPending(ctx context.Context, relKey string, lines []byte) error {
+	_, err := b.Put(ctx, PendingFolder+relKey, IfAbsent, ndjson, lines)
+	if errors.Is(err, ErrChanged) {
+		return nil
+	}
+	return err
+}
+
+// list calls take for every object below a folder, with the key that follows the prefix.
+func (b *Bucket) list(ctx context.Context, folder string, take func(key string, o *types.Object)) error {
+	in := &s3.ListObjectsV2Input{
+		Bucket: &b.Bucket, Prefix: aws.String(b.Prefix + folder),
+		EncodingType: types.EncodingTypeUrl, // XML cannot represent every character of a key
+	}
 	for {
-		out, err := b.store.ListObjectsV2(ctx, in)
+		out, err := b.Store.ListObjectsV2(ctx, in)
 		if err != nil {
 			return fmt.Errorf("listing %s: %w", folder, err)
 		}
 		for i := range out.Contents {
-			each(strings.TrimPrefix(aws.ToString(out.Contents[i].Key), *in.Prefix), &out.Contents[i])
+			key := aws.ToString(out.Contents[i].Key)
+			if out.EncodingType == types.EncodingTypeUrl {
+				if key, err = url.QueryUnescape(key); err != nil {
+					return fmt.Errorf("listing %s: %w", folder, err)
+				}
+			}
+			take(strings.TrimPrefix(key, b.Prefix), &out.Contents[i])
 		}
 		if !aws.ToBool(out.IsTruncated) || aws.ToString(out.NextContinuationToken) == "" {
 			return nil
 		}
 		in.ContinuationToken = out.NextContinuationToken
 	}
+}
+
+// Exists reports whether an object exists. It lists, because a GET of a missing key needs permission to list the bucket.
+func (b *Bucket) Exists(ctx context.Context, key string) (found bool, err error) {
+	err = b.list(ctx, key, func(k string, _ *types.Object) { found = found || k == key })
+	return found, err
+}
+
+// Pending lists the pending objects of a connector, or of all for "", sorted by Compare; and the keys, without the
+// prefix, of objects below pending/ that are not dead-letter objects.
+func (b *Bucket) Pending(ctx context.Context, connector string) (objects []Object, others []string, err error) {
+	folder := PendingFolder
+	if connector != "" {
+		folder += "connector=" + connector + "/"
+	}
+	err = b.list(ctx, folder, func(key string, listed *types.Object) {
+		size := aws.ToInt64(listed.Size)
+		o, ok := parseObject(strings.TrimPrefix(key, PendingFolder), size)
+		switch {
+		case ok:
+			o.ETag, o.Modified = aws.ToString(listed.ETag), aws.ToTime(listed.LastModified)
+			objects = append(objects, o)
+		case size > 0 || !strings.HasSuffix(key, "/"): // the S3 console makes empty objects for folders
+			others = append(others, key)
+		}
+	})
+	slices.SortFunc(objects, func(x, y Object) int { return Compare(&x, &y) })
+	return objects, others, err
+}
+
+// Compare orders objects by their oldest record, so that no connector waits for another.
+func Compare(x, y *Object) int {
+	return cmp.Or(cmp.Compare(x.Oldest, y.Oldest), cmp.Compare(x.RelKey, y.RelKey))
 }

@@ -255,7 +255,7 @@ func describeS3(r *http.Request) string {
 	if r.URL.Query().Has("list-type") {
 		folder = "/" + r.URL.Query().Get("prefix")
 	}
-	for _, known := range []string{"pending", "replayed", "ledger", "partial", "replay.lock"} {
+	for _, known := range []string{"pending", "replayed", "progress", "replay.lock"} {
 		if strings.Contains(folder, "/"+known) {
 			folder = known
 		}

@@ -11,8 +11,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/deadletterhost"
+	"github.com/arbitex/siem-connectors/shared/drain"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
+	"github.com/arbitex/siem-connectors/shared/replay"
 )
 
 // process is one execution environment of a function. It dies at any step of the outside world; what its code does after
@@ -49,9 +50,9 @@ func (w *world) newProcess(role string, l *pipeline) *process {
 	}
 	switch role {
 	case "deadletter":
-		p.call = deadletterhost.NewDrain(outside, storeClient{p}).Invoke
+		p.call = drain.NewFunction(outside, storeClient{p}).Invoke
 	case "replay":
-		p.call = deadletterhost.NewReplay(outside, storeClient{p}).Invoke
+		p.call = replay.NewFunction(outside, storeClient{p}).Invoke
 	default:
 		p.call = lambdahost.NewConnector(role, l.open, outside).Invoke
 	}

@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
-	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
 )
 
 // Result is what a run has shown.
@@ -65,7 +64,7 @@ type world struct {
 	rng       rng
 	start     time.Time
 	sqs       *fakeaws.SQS
-	s3        *deadlettertest.S3
+	s3        *fakeaws.S3
 	pipelines []*pipeline
 
 	mu         sync.Mutex
@@ -90,7 +89,7 @@ const (
 
 func newWorld(plan Plan) *world {
 	w := &world{
-		plan: plan, rng: rng(plan.Seed), start: time.Now(), sqs: &fakeaws.SQS{}, s3: &deadlettertest.S3{},
+		plan: plan, rng: rng(plan.Seed), start: time.Now(), sqs: &fakeaws.SQS{}, s3: &fakeaws.S3{},
 		counts: map[string]int{}, byBody: map[string]*event{}, byUID: map[string]*event{},
 		secrets: map[string]string{}, senders: map[string]string{}, pending: map[string][]*event{}, numbers: map[string]int{},
 	}

@@ -24,9 +24,9 @@ import (
 	splunk "github.com/arbitex/siem-connectors/functions/splunk/connector"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
-	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
-	"github.com/arbitex/siem-connectors/shared/deadletterhost"
+	"github.com/arbitex/siem-connectors/shared/drain"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
+	"github.com/arbitex/siem-connectors/shared/replay"
 )
 
 const (
@@ -59,7 +59,7 @@ type counts struct {
 // account is AWS, which counts.
 type account struct {
 	sqs fakeaws.SQS
-	s3  deadlettertest.S3
+	s3  fakeaws.S3
 
 	mu sync.Mutex
 	counts
@@ -255,7 +255,7 @@ func run(t *testing.T, sc scenario) (c counts) {
 		w.Out = io.Discard // only the connector's log is counted
 		pollers := []*eventsource.Poller{
 			a.poll(ctx, t, queue{a, queueURL}, queueARN, maximumConcurrency, a.timed(connector.Invoke)),
-			a.poll(ctx, t, queue{a, lettersURL}, lettersARN, 2, a.drained(deadletterhost.NewDrain(w, &a.s3).Invoke)),
+			a.poll(ctx, t, queue{a, lettersURL}, lettersARN, 2, a.drained(drain.NewFunction(w, &a.s3).Invoke)),
 		}
 		start := time.Now()
 		a.platform(ctx, t, sc)
@@ -363,7 +363,7 @@ func (a *account) settle(t *testing.T) {
 func (a *account) replay(ctx context.Context, t *testing.T, w lambdahost.World) {
 	const path = "/api/admin/siem/replay-dead-letter"
 	payload := `{"rawPath":"` + path + `","requestContext":{"http":{"method":"POST","path":"` + path + `"}}}`
-	answer, err := deadletterhost.NewReplay(w, &a.s3).Invoke(ctx, []byte(payload))
+	answer, err := replay.NewFunction(w, &a.s3).Invoke(ctx, []byte(payload))
 	if err != nil || !strings.Contains(string(answer), `\"remaining\":0`) {
 		t.Errorf("%s, %v, want everything put back", answer, err)
 	}

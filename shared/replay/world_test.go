@@ -1,31 +1,32 @@
-package deadletter
+package replay
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
+	"github.com/arbitex/siem-connectors/shared/drain"
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// world is what a function under test has around it. Its clock stands still unless a test moves it.
+// world is the environment of the functions under test. Its clock stands still unless a test moves it.
 type world struct {
-	t       *testing.T
-	s3      *deadlettertest.S3
-	sqs     *deadlettertest.SQS
-	env     map[string]string
-	mu      sync.Mutex
-	clock   time.Time
-	chunk   int        // events of a chunk, 0 is the default
-	out     safeBuffer // log
-	metrics safeBuffer
+	t     *testing.T
+	s3    *fakeaws.S3
+	sqs   *fakeaws.SQS
+	env   map[string]string
+	mu    sync.Mutex
+	clock time.Time
+	chunk int        // events of a chunk, 0 is the default
+	out   safeBuffer // log and metrics
 }
 
 type safeBuffer struct {
@@ -48,12 +49,37 @@ func (b *safeBuffer) String() string {
 const testBucket, testPrefix = "s3://letters/dead", "dead/"
 
 func newWorld(t *testing.T) *world {
-	return &world{t: t, s3: &deadlettertest.S3{}, sqs: &deadlettertest.SQS{}, clock: time.Now(), env: map[string]string{
+	w := &world{t: t, s3: &fakeaws.S3{}, sqs: &fakeaws.SQS{}, clock: time.Now(), env: map[string]string{
 		"SIEM_DEAD_LETTER_PATH": testBucket,
 		"SPLUNK_QUEUE_URL":      "https://sqs.test/123456789012/splunk-queue",
 		"ELASTIC_QUEUE_URL":     "https://sqs.test/123456789012/elastic-queue",
 	}}
+	w.s3.Now = w.now
+	for _, url := range []string{w.env["SPLUNK_QUEUE_URL"], w.env["ELASTIC_QUEUE_URL"], sumoQueue} {
+		w.sqs.Create(fakeaws.Queue{URL: url})
+	}
+	return w
 }
+
+const sumoQueue = "https://sqs.test/1/sumo"
+
+// message is a message that has been sent.
+type message struct {
+	queue string
+	fakeaws.Message
+}
+
+// messages returns all messages that have been sent.
+func (w *world) messages() (all []message) {
+	for _, url := range []string{"https://sqs.test/123456789012/splunk-queue", "https://sqs.test/123456789012/elastic-queue", sumoQueue} {
+		for _, m := range w.sqs.Messages(url) {
+			all = append(all, message{url, m})
+		}
+	}
+	return all
+}
+
+func (w *world) count() int { return len(w.messages()) }
 
 func (w *world) now() time.Time {
 	w.mu.Lock()
@@ -67,8 +93,9 @@ func (w *world) pass(d time.Duration) {
 	w.clock = w.clock.Add(d)
 }
 
-func (w *world) options() Options {
-	return Options{Now: w.now, Log: slog.New(slog.NewJSONHandler(&w.out, nil)), Metrics: &w.metrics}
+// deps are the functions' dependencies.
+func (w *world) deps() lambdahost.World {
+	return lambdahost.World{Env: func(name string) string { return w.env[name] }, Out: &w.out, Now: w.now, SQS: w.sqs}
 }
 
 func (w *world) settings() *settings.Settings {
@@ -79,25 +106,15 @@ func noPause(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 
 func (w *world) replayer() *Replay {
 	w.t.Helper()
-	r, err := NewReplay(w.settings(), w.s3, w.sqs, w.options())
+	r, err := New(w.settings(), w.deps(), w.s3)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r.bucket.pause = noPause
+	r.bucket.Pause = noPause
 	if w.chunk > 0 {
 		r.chunk = w.chunk
 	}
 	return r
-}
-
-func (w *world) drainer() *Drain {
-	w.t.Helper()
-	d, err := NewDrain(w.settings(), w.s3, w.options())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	d.pause = noPause
-	return d
 }
 
 // ask calls the replay function's URL and returns status, headers and body.
@@ -131,18 +148,18 @@ func (w *world) invoke(ctx context.Context, payload []byte) (int, map[string]str
 }
 
 // replay posts a request and wants a 200.
-func (w *world) replay(body string) answer {
+func (w *world) replay(body string) result {
 	w.t.Helper()
 	return w.replayCtx(w.t.Context(), body)
 }
 
-func (w *world) replayCtx(ctx context.Context, body string) answer {
+func (w *world) replayCtx(ctx context.Context, body string) result {
 	w.t.Helper()
-	status, _, text := w.ask(ctx, "POST", replayPath, body, nil)
+	status, _, text := w.ask(ctx, "POST", Path, body, nil)
 	if status != 200 {
 		w.t.Fatalf("status %d: %s", status, text)
 	}
-	var a answer
+	var a result
 	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		w.t.Fatal(err)
 	}
@@ -150,13 +167,13 @@ func (w *world) replayCtx(ctx context.Context, body string) answer {
 }
 
 // waiting asks for the pending counts.
-func (w *world) waiting() counts {
+func (w *world) waiting() pending {
 	w.t.Helper()
-	status, _, text := w.ask(w.t.Context(), "GET", replayPath, "", nil)
+	status, _, text := w.ask(w.t.Context(), "GET", Path, "", nil)
 	if status != 200 {
 		w.t.Fatalf("status %d: %s", status, text)
 	}
-	var c counts
+	var c pending
 	if err := json.Unmarshal([]byte(text), &c); err != nil {
 		w.t.Fatal(err)
 	}
@@ -175,7 +192,7 @@ type letter struct {
 // sent is the letter a connector has sent.
 func sentLetter(connector, id string, failed time.Time) letter {
 	return letter{id: "dlq-" + id, body: fmt.Sprintf(`{"time":%d,"metadata":{"uid":%q}}`, failed.UnixMilli(), id), attributes: map[string]string{
-		"connector": connector, "error": "status 503: busy", "attempts": "5", "message_id": id, "failed_at": failed.UTC().Format(timeLayout),
+		"connector": connector, "error": "status 503: busy", "attempts": "5", "message_id": id, "failed_at": failed.UTC().Format(deadletter.TimeLayout),
 	}}
 }
 
@@ -209,7 +226,11 @@ func (w *world) drain(letters ...letter) []string {
 
 func (w *world) drainPayload(payload []byte) []string {
 	w.t.Helper()
-	out, err := w.drainer().Handle(w.t.Context(), payload)
+	d, err := drain.New(w.settings(), w.deps(), w.s3)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	out, err := d.Handle(w.t.Context(), payload)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -240,7 +261,7 @@ func letters(connector, name string, n int, from time.Time) []letter {
 // bodies counts how often each body has been sent.
 func (w *world) bodies() map[string]int {
 	n := make(map[string]int)
-	for _, m := range w.sqs.Messages() {
+	for _, m := range w.messages() {
 		n[m.Body]++
 	}
 	return n
@@ -253,4 +274,36 @@ func (w *world) wantKeys(prefix string, n int) []string {
 		w.t.Fatalf("%d objects below %s, want %d: %s", len(keys), prefix, n, strings.Join(keys, "\n"))
 	}
 	return keys
+}
+
+// below returns the content of all objects below a folder.
+func (w *world) below(folder string) string {
+	var all strings.Builder
+	for _, key := range w.s3.Keys(testPrefix + folder) {
+		all.Write(w.s3.Body(key))
+	}
+	return all.String()
+}
+
+// lines are records of a connector as lines of an object, a second apart.
+func lines(connector, name string, n int, from time.Time) []byte {
+	var all []byte
+	for i := range n {
+		id := fmt.Sprintf("%s-%03d", name, i)
+		r := deadletter.Record{Time: from.Add(time.Duration(i) * time.Second), Connector: connector, Error: "status 503: busy",
+			Body: fmt.Appendf(nil, `{"time":1,"metadata":{"uid":%q}}`, id), Attempts: 5, MessageID: id}
+		all = r.AppendLine(all)
+	}
+	return all
+}
+
+// pendingKey is the key of a pending object of splunk.
+func pendingKey(date, name string) string {
+	return testPrefix + "pending/connector=splunk/date=" + date + "/" + name
+}
+
+// contextUntil has a deadline by the world's clock.
+func contextUntil(t *testing.T, deadline time.Time) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithDeadline(t.Context(), deadline)
 }

@@ -1,4 +1,4 @@
-package deadletter
+package replay
 
 import (
 	"context"
@@ -10,7 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/deadletter/deadlettertest"
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 func TestReplayPutsBack(t *testing.T) {
@@ -19,30 +20,29 @@ func TestReplayPutsBack(t *testing.T) {
 	if c := w.waiting(); c.Pending["splunk"] != 25 || c.Pending["elastic"] != 3 || c.Oldest == nil || *c.Oldest != "2026-03-13T10:00:00.000Z" {
 		t.Errorf("pending %+v", c)
 	}
-	status, _, body := w.ask(t.Context(), "POST", replayPath, "", nil)
+	status, _, body := w.ask(t.Context(), "POST", Path, "", nil)
 	if want := `{"replayed":28,"skipped":0,"by_connector":{"elastic":3,"splunk":25},"remaining":0,"dry_run":false,"errors":[]}`; status != 200 || body != want {
 		t.Errorf("answer %d %s, want %s", status, body, want)
 	}
-	for _, m := range w.sqs.Messages() {
+	for _, m := range w.messages() {
 		queue := w.env["SPLUNK_QUEUE_URL"]
 		if strings.Contains(m.Body, `"b-`) {
 			queue = w.env["ELASTIC_QUEUE_URL"]
 		}
-		if m.Queue != queue || m.Attributes["replays"] != "1" {
+		if m.queue != queue || m.Value("replays") != "1" {
 			t.Fatalf("message %+v", m)
 		}
 	}
 	w.wantKeys("pending/", 0)
 	w.wantKeys("replayed/", 2)
 	w.wantKeys("replay.lock", 0)
-	w.wantKeys("partial/", 0)
 	if a := w.replay("{}"); a.Replayed != 0 || a.Remaining != 0 || len(a.Errors) != 0 {
 		t.Errorf("the second answer is %+v", a)
 	}
 	if c := w.waiting(); c.Pending["splunk"] != 0 || c.Oldest != nil {
 		t.Errorf("pending %+v", c)
 	}
-	if m := w.metrics.String(); !strings.Contains(m, `"Replayed":25,"Skipped":0`) {
+	if m := w.out.String(); !strings.Contains(m, `"Connector":"splunk","Replayed":25}`) {
 		t.Errorf("metrics %s", m)
 	}
 	if strings.Contains(w.out.String(), `"uid"`) {
@@ -62,11 +62,13 @@ func TestReplayGoesOnWhereTheLimitWas(t *testing.T) {
 			t.Errorf("pending %+v, want %+v", c, want)
 		}
 	}
-	if n := len(w.bodies()); n != 60 || w.sqs.Count() != 60 {
-		t.Errorf("%d messages, %d different", w.sqs.Count(), n)
+	if n := len(w.bodies()); n != 60 || w.count() != 60 {
+		t.Errorf("%d messages, %d different", w.count(), n)
 	}
-	w.wantKeys("partial/", 0)
-	w.wantKeys("replayed/", 2)
+	w.wantKeys("pending/", 0)
+	if n := strings.Count(w.below("replayed/"), "\n"); n != 60 {
+		t.Errorf("%d lines in replayed/, want 60", n)
+	}
 }
 
 func TestReplayDryRunChangesNothing(t *testing.T) {
@@ -76,7 +78,7 @@ func TestReplayDryRunChangesNothing(t *testing.T) {
 	if a := w.replay(`{"dry_run":true,"limit":20}`); a.Replayed != 20 || a.Remaining != 10 || !a.DryRun || a.ByConnector["splunk"] != 20 {
 		t.Errorf("answer %+v", a)
 	}
-	if w.sqs.Count() != 0 || !slices.Equal(before, w.s3.Keys("")) {
+	if w.count() != 0 || !slices.Equal(before, w.s3.Keys("")) {
 		t.Error("something has changed")
 	}
 }
@@ -124,8 +126,8 @@ func TestReplaySkips(t *testing.T) {
 	if a.Replayed != 2 || a.Skipped != 2+1+1+4+1+2 || a.Remaining != 0 {
 		t.Errorf("answer %+v", a)
 	}
-	for _, want := range []string{"2 skipped (splunk): their body", "1 skipped (splunk): they have been put back three times", "1 skipped (unknown): their connector cannot be told",
-		"5 skipped (qradar, sumo): their connector is not deployed", "2 skipped (splunk): their line"} {
+	for _, want := range []string{"2 skipped (splunk): their body is not a JSON object; the first is pending/connector=splunk/date=2026-03-13/", "1 skipped (splunk): they have been replayed three times", "1 skipped (unknown): their connector is unknown",
+		"5 skipped (qradar, sumo): their connector is not deployed", "2 skipped (splunk): their line is not a dead letter of its folder's connector; the first is pending/connector=splunk/date=2026-03-13/by-hand.jsonl line 1: line: expected one JSON object"} {
 		if !slices.ContainsFunc(a.Errors, func(e string) bool { return strings.HasPrefix(e, want) }) {
 			t.Errorf("errors lack %q: %q", want, a.Errors)
 		}
@@ -139,10 +141,10 @@ func TestReplaySkips(t *testing.T) {
 	if a := w.replay(`{"force":true}`); a.Replayed != 1 || a.Skipped != 10 {
 		t.Errorf("forced answer %+v", a)
 	}
-	if m := w.sqs.Messages(); m[len(m)-1].Attributes["replays"] != "4" {
+	if m := w.messages(); m[len(m)-1].Value("replays") != "4" {
 		t.Errorf("forced message %+v", m[len(m)-1])
 	}
-	w.env["SUMO_QUEUE_URL"] = "https://sqs.test/1/sumo"
+	w.env["SUMO_QUEUE_URL"] = sumoQueue
 	if a := w.replay(`{"connector":"sumo"}`); a.Replayed != 4 || len(a.Errors) != 0 {
 		t.Errorf("answer after deployment %+v", a)
 	}
@@ -205,7 +207,6 @@ func TestReplayStopsBeforeTheDeadline(t *testing.T) {
 		}
 		return nil
 	}
-	w.s3.Now = w.now
 	a := w.replayCtx(ctx, "")
 	if a.Replayed != 0 || a.Remaining != 120 || len(a.Errors) != 0 {
 		t.Errorf("answer %+v", a)
@@ -222,14 +223,14 @@ func TestReplayRefusedEntries(t *testing.T) {
 	w.drain(letters("splunk", "a", 12, day0)...)
 	w.drain(letters("elastic", "b", 3, day0)...)
 	throttled := 0
-	w.sqs.Refuse = func(m deadlettertest.Message) (string, bool) {
+	w.sqs.Refuse = func(_, body string) (string, bool) {
 		switch {
-		case strings.Contains(m.Body, "a-003"):
+		case strings.Contains(body, "a-003"):
 			return "InvalidMessageContents", true
-		case strings.Contains(m.Body, "a-005") && throttled < 2:
+		case strings.Contains(body, "a-005") && throttled < 2:
 			throttled++
 			return "RequestThrottled", false
-		case strings.Contains(m.Body, "a-007"):
+		case strings.Contains(body, "a-007"):
 			return "ServiceUnavailable", false
 		}
 		return "", false
@@ -245,7 +246,7 @@ func TestReplayRefusedEntries(t *testing.T) {
 		t.Errorf("pending %+v", c)
 	}
 	w.sqs.Refuse = nil
-	if a := w.replay(""); a.Replayed != 2 || w.sqs.Count() != 15 {
+	if a := w.replay(""); a.Replayed != 2 || w.count() != 15 {
 		t.Errorf("next answer %+v", a)
 	}
 	w.wantKeys("pending/", 0)
@@ -258,7 +259,7 @@ func TestReplayOfOneQueueDoesNotHoldUpAnother(t *testing.T) {
 	w.drain(letters("elastic", "b", 3, day0.Add(time.Hour))...)
 	w.sqs.Hook = func(_, queue string, _ bool) error {
 		if strings.Contains(queue, "splunk") {
-			return deadlettertest.Error("AWS.SimpleQueueService.NonExistentQueue")
+			return fakeaws.Error("AWS.SimpleQueueService.NonExistentQueue")
 		}
 		return nil
 	}
@@ -276,7 +277,7 @@ func TestReplayOfTheLargestEvent(t *testing.T) {
 		t.Fatal(len(l.body))
 	}
 	w.drain(l)
-	if a := w.replay(""); a.Replayed != 1 || w.sqs.Messages()[0].Body != l.body {
+	if a := w.replay(""); a.Replayed != 1 || w.messages()[0].Body != l.body {
 		t.Errorf("answer %+v", a)
 	}
 }
@@ -290,7 +291,7 @@ func TestReplayAtOnceIsRefused(t *testing.T) {
 	var asked atomic.Bool
 	w.sqs.Hook = func(string, string, bool) error {
 		if !asked.Swap(true) {
-			status, headers, body = w.ask(t.Context(), "POST", replayPath, "", nil)
+			status, headers, body = w.ask(t.Context(), "POST", Path, "", nil)
 			if a := w.replay(`{"dry_run":true}`); a.Replayed != 12 {
 				t.Errorf("a dry run meanwhile says %+v", a)
 			}
@@ -299,11 +300,11 @@ func TestReplayAtOnceIsRefused(t *testing.T) {
 	}
 	w.env["ELASTIC_QUEUE_URL"] = ""
 	w.replay("")
-	if status != 409 || !strings.Contains(body, "another replay is running") || headers["retry-after"] != "35" {
+	if status != 409 || !strings.Contains(body, "another replay is running") || headers["retry-after"] != "30" {
 		t.Errorf("answer %d %s %v", status, body, headers)
 	}
-	if w.sqs.Count() != 12 {
-		t.Errorf("%d messages", w.sqs.Count())
+	if w.count() != 12 {
+		t.Errorf("%d messages", w.count())
 	}
 }
 
@@ -311,13 +312,12 @@ func TestLeaseOfADeadReplay(t *testing.T) {
 	w := newWorld(t)
 	w.drain(letters("splunk", "a", 2, day0)...)
 	for _, lock := range []string{`{"owner":"dead","expires":"` + w.now().Add(20*time.Second).UTC().Format(time.RFC3339) + `"}`, "nonsense"} {
-		w.s3.Now = w.now
-		w.s3.Put(testPrefix+lockName, []byte(lock))
-		if status, _, _ := w.ask(t.Context(), "POST", replayPath, "", nil); status != 409 {
+		w.s3.Put(testPrefix+deadletter.LockName, []byte(lock))
+		if status, _, _ := w.ask(t.Context(), "POST", Path, "", nil); status != 409 {
 			t.Errorf("%s: answered %d before it is stale", lock, status)
 		}
 		w.pass(leaseTime + leaseSkew + time.Second)
-		if status, _, body := w.ask(t.Context(), "POST", replayPath, "", nil); status != 200 {
+		if status, _, body := w.ask(t.Context(), "POST", Path, "", nil); status != 200 {
 			t.Errorf("%s: answered %d %s when it is stale", lock, status, body)
 		}
 	}
@@ -330,7 +330,7 @@ func TestLeaseWhoseAnswerWasLost(t *testing.T) {
 	lost := true
 	w.s3.Hook = func(op, _ string, after bool) error {
 		if op == "PutObject" && after && lost { // as if the SDK had tried again: the first try took effect
-			return deadlettertest.Error("PreconditionFailed")
+			return fakeaws.Error("PreconditionFailed")
 		}
 		return nil
 	}
@@ -353,7 +353,7 @@ func TestLeaseWhoseAnswerWasLost(t *testing.T) {
 	if err := l.renew(t.Context()); err != errLeaseLost { //nolint:errorlint // returned as it is
 		t.Fatal(err)
 	}
-	if err := l.release(t.Context()); err != errLeaseLost || len(w.s3.Keys(testPrefix+lockName)) != 1 { //nolint:errorlint // returned as it is
+	if err := l.release(t.Context()); err != errLeaseLost || len(w.s3.Keys(testPrefix+deadletter.LockName)) != 1 { //nolint:errorlint // returned as it is
 		t.Fatal("released another's lease", err)
 	}
 }
@@ -368,7 +368,7 @@ func TestReplayStopsWhenAnotherTakesOver(t *testing.T) {
 		w.sqs.Hook = func(_, _ string, after bool) error {
 			if after {
 				once.Do(func() {
-					w.s3.Put(testPrefix+lockName, []byte(`{"owner":"other","expires":"2199-01-01T00:00:00Z"}`))
+					w.s3.Put(testPrefix+deadletter.LockName, fmt.Appendf(nil, `{"owner":"other","expires":%q}`, w.now().Add(passed+leaseTime).Format(time.RFC3339)))
 					w.pass(passed)
 				})
 			}
@@ -378,7 +378,7 @@ func TestReplayStopsWhenAnotherTakesOver(t *testing.T) {
 		if a.Remaining+a.Replayed != 600 || a.Replayed > maxChunk || len(a.Errors) == 0 {
 			t.Errorf("taken over after %v: answer %+v", passed, a)
 		}
-		if len(w.s3.Keys(testPrefix+lockName)) != 1 {
+		if len(w.s3.Keys(testPrefix+deadletter.LockName)) != 1 {
 			t.Errorf("taken over after %v: the other's lease was released", passed)
 		}
 	}
@@ -424,7 +424,7 @@ func TestReplayOfChangedAndUnreadableObjects(t *testing.T) {
 			w.s3.Put(first, []byte("changed"))
 		}
 		if op == "GetObject" && key == second {
-			return deadlettertest.Error("AccessDenied")
+			return fakeaws.Error("AccessDenied")
 		}
 		return nil
 	}
@@ -439,9 +439,9 @@ func TestReplayOfChangedAndUnreadableObjects(t *testing.T) {
 
 func TestReplayWhenS3IsNotThere(t *testing.T) {
 	w := newWorld(t)
-	w.s3.Hook = func(string, string, bool) error { return deadlettertest.Error("AccessDenied") }
+	w.s3.Hook = func(string, string, bool) error { return fakeaws.Error("AccessDenied") }
 	for _, method := range []string{"GET", "POST"} {
-		status, _, body := w.ask(t.Context(), method, replayPath, "", nil)
+		status, _, body := w.ask(t.Context(), method, Path, "", nil)
 		if status != 500 || !strings.Contains(body, "AccessDenied") {
 			t.Errorf("%s is answered %d %s", method, status, body)
 		}
@@ -458,7 +458,7 @@ func TestReplaysAtOnce(t *testing.T) {
 	var done atomic.Int32
 	for range 8 {
 		wg.Go(func() {
-			switch status, _, body := w.ask(t.Context(), "POST", replayPath, `{"limit":60}`, nil); status {
+			switch status, _, body := w.ask(t.Context(), "POST", Path, `{"limit":60}`, nil); status {
 			case 200:
 				done.Add(1)
 			case 409:
@@ -474,8 +474,8 @@ func TestReplaysAtOnce(t *testing.T) {
 	for range 4 {
 		w.replay("")
 	}
-	if n := len(w.bodies()); n != 200 || w.sqs.Count() != 200 {
-		t.Errorf("%d messages, %d events", w.sqs.Count(), n)
+	if n := len(w.bodies()); n != 200 || w.count() != 200 {
+		t.Errorf("%d messages, %d events", w.count(), n)
 	}
 }
 
@@ -503,7 +503,7 @@ func TestRecordsOfOneMessageFarApart(t *testing.T) {
 	w.drain(own)
 	w.replay("")
 	w.drain(letter{id: "m", body: own.body, sent: day0.Add(-4 * 24 * time.Hour), movedFrom: "arn:aws:sqs:x:1:splunk-queue"})
-	if a := w.replay(""); a.Replayed != 0 || w.sqs.Count() != 1 {
+	if a := w.replay(""); a.Replayed != 0 || w.count() != 1 {
 		t.Errorf("answer %+v", a)
 	}
 	w.wantKeys("pending/", 0)
@@ -515,28 +515,14 @@ func TestReplayThatCannotNoteMovesNothing(t *testing.T) {
 	w.drain(letters("splunk", "a", 2, day0)...)
 	w.drain(letters("splunk", "b", 4, day0.Add(time.Hour))...)
 	w.s3.Hook = func(op, key string, _ bool) error {
-		if op == "PutObject" && strings.Contains(key, ledgerFolder) {
-			return deadlettertest.Error("AccessDenied")
+		if op == "PutObject" && strings.Contains(key, deadletter.ProgressFolder) {
+			return fakeaws.Error("AccessDenied")
 		}
 		return nil
 	}
 	a := w.replay("")
-	if a.Replayed != 2 || a.Remaining != 4 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "up to 2 events of splunk back again: AccessDenied") {
+	if a.Replayed != 2 || a.Remaining != 4 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "up to 2 events of splunk again: AccessDenied") {
 		t.Errorf("answer %+v", a)
 	}
 	w.wantKeys("pending/", 2)
-}
-
-func TestOfTwoNotesTheLaterCounts(t *testing.T) {
-	w := newWorld(t)
-	w.drain(letters("splunk", "a", 5, day0)...)
-	tail := strings.TrimPrefix(w.wantKeys("pending/", 1)[0], testPrefix+pendingFolder)
-	for _, n := range []int{2, 4, 3} {
-		w.s3.Put(testPrefix+partialFolder+partialTail(tail, n), nil)
-	}
-	if c := w.waiting(); c.Pending["splunk"] != 1 {
-		t.Errorf("pending %+v", c)
-	}
-	w.replay("")
-	w.wantKeys("partial/", 0)
 }

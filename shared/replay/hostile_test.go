@@ -1,42 +1,19 @@
-package deadletter
+package replay
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
-)
 
-// TestDrainNamesOnlyItsOwnKeys: nothing a message says chooses where in the bucket it is written.
-func TestDrainNamesOnlyItsOwnKeys(t *testing.T) {
-	w := newWorld(t)
-	hostile := []string{"../../other", "splunk/../../x", "SPLUNK", "splunk\x00", "splunk/date=1999-01-01/x.jsonl", "..", "/", "connector=splunk", strings.Repeat("a", 5000)}
-	var all []letter
-	for i, name := range hostile {
-		l := sentLetter(name, fmt.Sprint("../../", i), day0)
-		l.id = "../../../" + l.id + "\n"
-		l.attributes["failed_at"] = "2026-03-13T00:00:00Z/../.."
-		all = append(all, l)
-	}
-	if failed := w.drain(all...); len(failed) > 0 {
-		t.Fatalf("given back: %q", failed)
-	}
-	for _, key := range w.s3.Keys("") {
-		if !strings.HasPrefix(key, testPrefix+"pending/connector=unknown/date=") || strings.Contains(key, "..") {
-			t.Errorf("written to %q", key)
-		}
-	}
-	if got := strings.Count(string(w.s3.Body(w.wantKeys("pending/", 1)[0])), "\n"); got != len(hostile) {
-		t.Errorf("%d lines, want %d", got, len(hostile))
-	}
-}
+	"github.com/arbitex/siem-connectors/shared/deadletter"
+)
 
 // TestReplayTouchesOnlyItsOwnKeys: what stands beside the dead letters, or among them under another name, is not read, not
 // sent, not moved, not deleted.
 func TestReplayTouchesOnlyItsOwnKeys(t *testing.T) {
 	w := newWorld(t)
-	record := Record{Time: day0, Connector: "splunk", Error: "x", Body: []byte(`{"time":1}`), MessageID: "m"}
+	record := deadletter.Record{Time: day0, Connector: "splunk", Error: "x", Body: []byte(`{"time":1}`), MessageID: "m"}
 	line := record.AppendLine(nil)
 	foreign := []string{
 		"deadly/pending/connector=splunk/date=2026-03-13/a.jsonl", // a prefix that begins alike
@@ -55,10 +32,15 @@ func TestReplayTouchesOnlyItsOwnKeys(t *testing.T) {
 		w.s3.Put(key, line)
 	}
 	w.drain(letters("splunk", "a", 2, day0)...)
-	if a := w.replay(""); a.Replayed != 2 || a.Remaining != 0 || a.Skipped != 0 {
-		t.Errorf("answer %+v, want the two of its own put back", a)
+	inPending := len(foreign) - 2
+	a := w.replay("")
+	if a.Replayed != 2 || a.Remaining != 0 || a.Skipped != inPending {
+		t.Errorf("answer %+v, want two replayed and %d skipped", a, inPending)
 	}
-	if n := w.sqs.Count(); n != 2 {
+	if len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "the first is pending/") {
+		t.Errorf("errors %q, want one that names an object", a.Errors)
+	}
+	if n := w.count(); n != 2 {
 		t.Errorf("%d events were sent, want 2", n)
 	}
 	for _, key := range foreign {
@@ -67,7 +49,7 @@ func TestReplayTouchesOnlyItsOwnKeys(t *testing.T) {
 		}
 	}
 	for _, key := range w.s3.Keys("") {
-		own := strings.HasPrefix(key, testPrefix+"replayed/connector=splunk/") || strings.HasPrefix(key, testPrefix+"ledger/connector=splunk/")
+		own := strings.HasPrefix(key, testPrefix+"replayed/connector=splunk/") || strings.HasPrefix(key, testPrefix+"progress/connector=splunk/")
 		if !own && !slices.Contains(foreign, key) {
 			t.Errorf("%q was written", key)
 		}
@@ -80,8 +62,8 @@ func TestReplayOfHostileRequests(t *testing.T) {
 	w.drain(letters("splunk", "a", 2, day0)...)
 	before := w.s3.Keys("")
 	paths := []string{
-		replayPath + "/", replayPath + "/..", replayPath + "/../../x", "/api/admin/../admin/siem/replay-dead-letter", "//api/admin/siem/replay-dead-letter",
-		"/api/admin/siem/replay-dead-letter%2f..", "/API/admin/siem/replay-dead-letter", replayPath + "\x00", replayPath + ";x", "", strings.Repeat("/a", 100_000),
+		Path + "/", Path + "/..", Path + "/../../x", "/api/admin/../admin/siem/replay-dead-letter", "//api/admin/siem/replay-dead-letter",
+		"/api/admin/siem/replay-dead-letter%2f..", "/API/admin/siem/replay-dead-letter", Path + "\x00", Path + ";x", "", strings.Repeat("/a", 100_000),
 	}
 	for _, path := range paths {
 		if status, _, body := w.ask(t.Context(), "POST", path, "", nil); status != 404 || len(body) > 1000 {
@@ -92,17 +74,18 @@ func TestReplayOfHostileRequests(t *testing.T) {
 	bodies := []string{
 		`{"connector":"../../other"}`, `{"connector":"splunk/../x"}`, `{"connector":"*"}`, `{"connector":["splunk"]}`, `{"connector":"splunk\u0000"}`,
 		`{"prefix":"s3://other/"}`, `{"path":"../"}`, `{"force":"true"}`, `{"limit":1e9}`, `{"limit":-1}`, `{"from":"0000-00-00T00:00:00Z"}`,
+		`{"reason":""}`, `{"message_ids":[]}`, `{"message_ids":[""]}`, `{"message_ids":"a"}`, `{"discard":null}`, `{"connector":"unknown"}`,
 		deep, `{"limit":` + deep + `}`, `{"limit":` + strings.Repeat("9", 60_000) + `}`, `{"a":"` + strings.Repeat("x", 5<<20) + `"}`,
 		strings.Repeat(`{"limit":1,`, 5000), "\xff\xfe{", "\ufeff{}",
 	}
 	for _, body := range bodies {
-		status, _, answer := w.ask(t.Context(), "POST", replayPath, body, map[string]string{"content-type": "application/json"})
+		status, _, answer := w.ask(t.Context(), "POST", Path, body, map[string]string{"content-type": "application/json"})
 		var f failure
 		if status != 400 && status != 415 || json.Unmarshal([]byte(answer), &f) != nil || f.Error == "" || len(answer) > 4000 {
 			t.Errorf("body %.60q: %d %.200s", body, status, answer)
 		}
 	}
-	if after := w.s3.Keys(""); !slices.Equal(before, after) || w.sqs.Count() != 0 {
-		t.Errorf("a refused request has changed something: %d objects, then %d; %d events sent", len(before), len(after), w.sqs.Count())
+	if after := w.s3.Keys(""); !slices.Equal(before, after) || w.count() != 0 {
+		t.Errorf("a refused request has changed something: %d objects, then %d; %d events sent", len(before), len(after), w.count())
 	}
 }

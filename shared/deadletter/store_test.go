@@ -1,0 +1,347 @@
+package deadletter
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
+)
+
+const testKey = "connector=splunk/date=2026-03-13/o.jsonl"
+
+func newBucket() (*Bucket, *fakeaws.S3) {
+	store := &fakeaws.S3{}
+	noPause := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+	return &Bucket{Location: Location{"letters", "dead/"}, Store: store, Pause: noPause}, store
+}
+
+// put stores a pending object and returns it as it is listed.
+func put(t *testing.T, b *Bucket, store *fakeaws.S3, body string) *Object {
+	t.Helper()
+	store.Put(b.Prefix+PendingFolder+testKey, []byte(body))
+	objects, _, err := b.Pending(t.Context(), "")
+	if err != nil || len(objects) != 1 {
+		t.Fatal(objects, err)
+	}
+	return &objects[0]
+}
+
+func pieces(t *testing.T, b *Bucket, o *Object) (all []string, err error) {
+	t.Helper()
+	err = b.Pieces(t.Context(), o, func(piece []byte) error {
+		all = append(all, string(piece))
+		return nil
+	})
+	return all, err
+}
+
+// TestPieces: a piece is whole lines, and the pieces together are the object.
+func TestPieces(t *testing.T) {
+	long := strings.Repeat("x", PieceBytes-3)
+	for _, c := range []struct {
+		body string
+		want []string
+		err  error
+	}{
+		{"", []string{""}, nil},
+		{"a\nb", []string{"a\nb"}, nil},
+		{"a\n" + long + "\n", []string{"a\n" + long + "\n"}, nil},
+		{"a\n" + long + "\nb\nc\n", []string{"a\n" + long + "\n", "b\nc\n"}, nil},
+		{"ab\n" + long + "\nb\n", []string{"ab\n", long + "\nb\n"}, nil},
+		{"a\n" + long + long, []string{"a\n"}, ErrLongLine},
+	} {
+		b, store := newBucket()
+		got, err := pieces(t, b, put(t, b, store, c.body))
+		if !slices.Equal(got, c.want) || !errors.Is(err, c.err) {
+			t.Errorf("%d bytes: %d pieces, %v", len(c.body), len(got), err)
+		}
+	}
+}
+
+// TestBreak: an interrupted break is repeated with the same effect.
+func TestBreak(t *testing.T) {
+	body := "a\n" + strings.Repeat("x", PieceBytes-3) + "\nb\nc"
+	for at := 1; ; at++ {
+		b, store := newBucket()
+		o := put(t, b, store, body)
+		step := 0
+		store.Hook = func(string, string, bool) error {
+			if step++; step == at {
+				return fakeaws.Error("InternalError")
+			}
+			return nil
+		}
+		err := b.Break(t.Context(), o)
+		store.Hook = nil
+		if err != nil && store.Body(b.Prefix+PendingFolder+testKey) != nil {
+			if err := b.Break(t.Context(), o); err != nil {
+				t.Fatal(err)
+			}
+		}
+		keys := store.Keys(b.Prefix)
+		size := 0
+		for _, key := range keys {
+			if o, ok := parseObject(strings.TrimPrefix(key, b.Prefix+PendingFolder), 0); !ok || o.Connector != "splunk" {
+				t.Errorf("key %q", key)
+			}
+			size += len(store.Body(key))
+		}
+		if len(keys) != 2 || size != len(body) {
+			t.Fatalf("failed at step %d: %d objects of %d bytes, want 2 of %d", at, len(keys), size, len(body))
+		}
+		if err == nil {
+			break
+		}
+	}
+}
+
+// TestPiecesOfOneVersion: an object that changes between two pieces is not read further.
+func TestPiecesOfOneVersion(t *testing.T) {
+	b, store := newBucket()
+	body := "a\n" + strings.Repeat("x", PieceBytes) + "\n"
+	o := put(t, b, store, body)
+	err := b.Pieces(t.Context(), o, func([]byte) error {
+		store.Put(b.Prefix+PendingFolder+testKey, []byte(strings.ToUpper(body)))
+		return nil
+	})
+	if !errors.Is(err, ErrChanged) {
+		t.Errorf("a piece of another version is read: %v", err)
+	}
+}
+
+// breaking is an S3 whose streams end early, a few times.
+type breaking struct {
+	Store
+	times int
+}
+
+func (s *breaking) GetObject(ctx context.Context, in *s3.GetObjectInput, o ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+	out, err := s.Store.GetObject(ctx, in, o...)
+	if s.times--; err == nil && s.times >= 0 {
+		out.Body = io.NopCloser(io.MultiReader(io.LimitReader(out.Body, 3), &failing{}))
+	}
+	return out, err
+}
+
+type failing struct{}
+
+func (*failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// TestBrokenStreams: a read that breaks is repeated a few times.
+func TestBrokenStreams(t *testing.T) {
+	for times, whole := range map[int]bool{1: true, Tries - 1: true, Tries: false} {
+		b, store := newBucket()
+		o := put(t, b, store, "first\nsecond\n")
+		b.Store = &breaking{Store: store, times: times}
+		got, err := pieces(t, b, o)
+		if (err == nil && strings.Join(got, "") == "first\nsecond\n") != whole {
+			t.Errorf("a stream that breaks %d times: %q, %v", times, got, err)
+		}
+		b.Store = &breaking{Store: store, times: times}
+		body, _, _, err := b.Get(t.Context(), PendingFolder+testKey, 100)
+		if (err == nil && string(body) == "first\nsecond\n") != whole {
+			t.Errorf("a small object whose stream breaks %d times: %q, %v", times, body, err)
+		}
+	}
+}
+
+// TestConditions: a write under a condition that is not met changes nothing.
+func TestConditions(t *testing.T) {
+	b, store := newBucket()
+	write := func(condition, body string) error {
+		_, err := b.Put(t.Context(), "x", condition, "text/plain", []byte(body))
+		return err
+	}
+	if err := write(IfAbsent, "first"); err != nil {
+		t.Fatal(err)
+	}
+	_, etag, _, _ := b.Get(t.Context(), "x", 10)
+	for condition, want := range map[string]error{IfAbsent: ErrChanged, `"other"`: ErrChanged} {
+		if err := write(condition, "second"); !errors.Is(err, want) || string(store.Body("dead/x")) != "first" {
+			t.Errorf("%s: %v", condition, err)
+		}
+	}
+	if err := write(etag, "second"); err != nil || string(store.Body("dead/x")) != "second" {
+		t.Error(err)
+	}
+	n := 0
+	store.Hook = func(_, _ string, after bool) error {
+		if n++; !after && n < Tries {
+			return fakeaws.Error("ConditionalRequestConflict")
+		}
+		return nil
+	}
+	if err := write(Always, "third"); err != nil {
+		t.Errorf("a conflict that passes: %v", err)
+	}
+	store.Hook = func(string, string, bool) error { return fakeaws.Error("ConditionalRequestConflict") }
+	if err := write(Always, "fourth"); ErrorCode(err) != "ConditionalRequestConflict" {
+		t.Errorf("a conflict that stays: %v", err)
+	}
+}
+
+// TestMovesOnlyWhatWasRead: a changed object is neither moved nor split.
+func TestMovesOnlyWhatWasRead(t *testing.T) {
+	b, store := newBucket()
+	o := put(t, b, store, "first\nsecond\n")
+	store.Put(b.Prefix+PendingFolder+testKey, []byte("changed\n"))
+	if err := b.Move(t.Context(), o, ReplayedFolder); !errors.Is(err, ErrChanged) {
+		t.Error(err)
+	}
+	if err := b.Split(t.Context(), o, ReplayedFolder, []byte("first\n"), []byte("second\n")); !errors.Is(err, ErrChanged) {
+		t.Error(err)
+	}
+	if got := string(store.Body(b.Prefix + PendingFolder + testKey)); got != "changed\n" {
+		t.Errorf("the object is now %q", got)
+	}
+}
+
+// TestMoveOfEveryName: S3 decodes the source of a copy, and reads a plus sign as a space.
+func TestMoveOfEveryName(t *testing.T) {
+	for _, name := range []string{"mended+1", "a b", "a%2Bb", "ü", "a&b=c?d#e", "line\nbreak"} {
+		b, store := newBucket()
+		key := "connector=splunk/date=2026-03-13/" + name + ".jsonl"
+		if err := b.PutPending(t.Context(), key, []byte("first\n")); err != nil {
+			t.Fatal(err)
+		}
+		objects, others, err := b.Pending(t.Context(), "")
+		if err != nil || len(objects) != 1 {
+			t.Fatal(objects, others, err)
+		}
+		if err := b.Move(t.Context(), &objects[0], ReplayedFolder); err != nil || string(store.Body("dead/replayed/"+key)) != "first\n" {
+			t.Errorf("%q: %v", name, err)
+		}
+		if left := store.Keys("dead/pending/"); len(left) > 0 {
+			t.Errorf("%q is still pending: %q", name, left)
+		}
+	}
+}
+
+// TestPutPendingKeepsWhatExists: the object holds the same batch, of which a replay may have moved lines.
+func TestPutPendingKeepsWhatExists(t *testing.T) {
+	b, store := newBucket()
+	for _, body := range []string{"first\n", "second\n"} {
+		if err := b.PutPending(t.Context(), testKey, []byte(body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := string(store.Body("dead/pending/" + testKey)); got != "first\n" {
+		t.Errorf("the object is now %q", got)
+	}
+}
+
+func TestPendingListsMoreThanAPage(t *testing.T) {
+	b, store := newBucket()
+	for i := range 1203 {
+		store.Put(fmt.Sprintf("dead/pending/connector=splunk/date=2026-03-13/+%04d.jsonl", i), []byte("x"))
+	}
+	objects, others, err := b.Pending(t.Context(), "splunk")
+	if len(objects) != 1203 || len(others) != 0 || err != nil || objects[7].RelKey != "connector=splunk/date=2026-03-13/+0007.jsonl" {
+		t.Errorf("%d objects, %q, %v", len(objects), others, err)
+	}
+	if found, err := b.Exists(t.Context(), "pending/connector=splunk/date=2026-03-13/+0007"); found || err != nil {
+		t.Error("a part of a key exists", err)
+	}
+}
+
+func TestProgress(t *testing.T) {
+	b, store := newBucket()
+	id := func(n int) ID { return NewID([]byte(fmt.Sprint(n))) }
+	total := 0
+	for range 3 {
+		p, err := LoadProgress(t.Context(), b, "splunk")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			for range maxIDs / 4 {
+				p.Add(id(total))
+				p.Add(id(0)) // once is enough
+				total++
+			}
+			if err := p.Save(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	size := 0
+	keys := store.Keys("dead/progress/connector=splunk/")
+	for _, key := range keys {
+		size += len(store.Body(key))
+	}
+	if len(keys) != 3 || size != total*len(ID{}) {
+		t.Errorf("%d objects of %d bytes, want 3 of %d", len(keys), size, total*len(ID{}))
+	}
+	p, err := LoadProgress(t.Context(), b, "splunk")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range total {
+		if !p.Has(id(n)) {
+			t.Fatal(n)
+		}
+	}
+	if p.Has(id(total)) {
+		t.Error("an id that was never added")
+	}
+	if other, err := LoadProgress(t.Context(), b, "elastic"); err != nil || other.Has(id(0)) {
+		t.Error("connectors share their progress", err)
+	}
+	p.Add(id(total))
+	store.Put(keys[2], bytes.Repeat([]byte("x"), 32))
+	if err := p.Save(t.Context()); !errors.Is(err, ErrChanged) {
+		t.Errorf("another replay's progress is overwritten: %v", err)
+	}
+	store.Put(keys[1], []byte("short"))
+	if _, err := LoadProgress(t.Context(), b, "splunk"); err == nil {
+		t.Error("a broken object was read")
+	}
+}
+
+func TestCursor(t *testing.T) {
+	b, _ := newBucket()
+	if c, err := LoadCursor(t.Context(), b, "request"); c != nil || err != nil {
+		t.Fatal(c, err)
+	}
+	saved := &Cursor{At: day0, Oldest: 5, RelKey: "b"}
+	if err := saved.Save(t.Context(), b, "request"); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := LoadCursor(t.Context(), b, "another"); c != nil || err != nil {
+		t.Error(c, err)
+	}
+	c, err := LoadCursor(t.Context(), b, "request")
+	if err != nil || c == nil || *c != *saved {
+		t.Fatal(c, err)
+	}
+	for _, o := range []struct {
+		Object
+		passed bool
+	}{
+		{Object{Oldest: 5, RelKey: "b", Modified: day0}, true},
+		{Object{Oldest: 5, RelKey: "a", Modified: day0}, true},
+		{Object{Oldest: 5, RelKey: "c", Modified: day0}, false},
+		{Object{Oldest: 4, RelKey: "c", Modified: day0}, true},
+		{Object{Oldest: 4, RelKey: "c", Modified: day0.Add(time.Second)}, false},
+	} {
+		if c.Passed(&o.Object) != o.passed {
+			t.Errorf("%+v", o)
+		}
+	}
+	c = nil
+	if err := c.Save(t.Context(), b, "request"); err != nil || c.Passed(&Object{}) {
+		t.Error(err)
+	}
+	if c, err := LoadCursor(t.Context(), b, "request"); c != nil || err != nil {
+		t.Error(c, err)
+	}
+}

@@ -1,0 +1,269 @@
+package drain
+
+import (
+	"bytes"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
+)
+
+func TestDrainGroupsByConnector(t *testing.T) {
+	w := newWorld(t)
+	batch := append(letters("splunk", "a", 3, day0.Add(-time.Hour)), letters("elastic", "b", 2, day0)...)
+	batch = append(batch, sentLetter("../../etc", "c", day0))
+	if failed := w.drain(batch...); failed != nil {
+		t.Fatalf("gave back %v", failed)
+	}
+	keys := w.wantKeys("", 3)
+	form := regexp.MustCompile(`^dead/pending/connector=(splunk|elastic|unknown)/date=2026-03-13/[0-9a-f]{32}-n[0-9]-b[0-9]+-t[0-9]+-[0-9]+\.jsonl$`)
+	for _, key := range keys {
+		if !form.MatchString(key) {
+			t.Errorf("key %s", key)
+		}
+	}
+	splunk := string(w.s3.Body(keys[1]))
+	want := `{"timestamp":"2026-03-13T09:00:00.000Z","connector":"splunk","error":"status 503: busy","event":{"time":1773392400000,"metadata":{"uid":"a-000"}},"attempts":5,"message_id":"a-000","replays":0}` + "\n"
+	if !strings.HasPrefix(splunk, want) || strings.Count(splunk, "\n") != 3 {
+		t.Errorf("object is\n%swant it to begin\n%s", splunk, want)
+	}
+	for _, want := range []string{`"Drained":3`, `"Connector":"splunk"`, `"Drained":2`, `"Connector":"unknown"`} {
+		if !strings.Contains(w.out.String(), want) {
+			t.Errorf("metrics lack %s: %s", want, w.out.String())
+		}
+	}
+	if log := w.out.String(); strings.Count(log, "\n") != 4 || strings.Contains(log, "a-000") {
+		t.Errorf("log is %s", log)
+	}
+}
+
+func TestDrainRepeatedBatchWritesNothingNew(t *testing.T) {
+	w := newWorld(t)
+	batch := letters("splunk", "a", 5, day0)
+	w.drain(batch...)
+	before := w.wantKeys("", 1)[0]
+	content := w.s3.Body(before)
+	slices.Reverse(batch)
+	batch = append(batch, batch[0]) // twice in one event
+	if failed := w.drain(batch...); failed != nil {
+		t.Fatalf("gave back %v", failed)
+	}
+	if after := w.wantKeys("", 1)[0]; after != before || !bytes.Equal(w.s3.Body(after), content) {
+		t.Errorf("object %s became %s", before, after)
+	}
+	w.s3.Put(before, []byte("an operator's"))
+	if failed := w.drain(batch...); failed != nil || string(w.s3.Body(before)) != "an operator's" {
+		t.Errorf("an object was written over, gave back %v", failed)
+	}
+}
+
+func TestDrainKeepsEveryBody(t *testing.T) {
+	w := newWorld(t)
+	l := sentLetter("splunk", "a", day0)
+	l.body = "BODY"
+	payload := bytes.Replace(payloadOf(t, l), []byte("BODY"), []byte("\xff\xfe not utf-8"), 1)
+	if failed := w.drainPayload(payload); failed != nil {
+		t.Fatal(failed)
+	}
+	var r deadletter.Record
+	if err := deadletter.ParseLine(w.s3.Body(w.wantKeys("", 1)[0]), &r); err != nil || string(r.Body) != "\xff\xfe not utf-8" {
+		t.Errorf("body is %q, %v", r.Body, err)
+	}
+}
+
+func TestDrainGivesBackWhatS3DidNotConfirm(t *testing.T) {
+	w := newWorld(t)
+	for _, after := range []bool{false, true} {
+		w.s3.Hook = func(_, key string, now bool) error {
+			if now == after && strings.Contains(key, "elastic") {
+				return fakeaws.Error("SlowDown")
+			}
+			return nil
+		}
+		failed := w.drain(append(letters("splunk", "a", 2, day0), letters("elastic", "b", 2, day0)...)...)
+		if want := []string{"dlq-b-000", "dlq-b-001"}; !slices.Equal(failed, want) {
+			t.Errorf("gave back %v, want %v", failed, want)
+		}
+	}
+	w.s3.Hook = func(string, string, bool) error { panic("made up") }
+	if failed := w.drain(letters("sumo", "c", 2, day0)...); len(failed) != 2 {
+		t.Errorf("after a panic gave back %v", failed)
+	}
+}
+
+func TestDrainTriesAgainOnConflict(t *testing.T) {
+	w := newWorld(t)
+	var n atomic.Int32
+	w.s3.Hook = func(_, _ string, after bool) error {
+		if !after && n.Add(1) < 3 {
+			return fakeaws.Error("ConditionalRequestConflict")
+		}
+		return nil
+	}
+	if failed := w.drain(letters("splunk", "a", 2, day0)...); failed != nil {
+		t.Errorf("gave back %v", failed)
+	}
+	w.s3.Hook = func(string, string, bool) error { return fakeaws.Error("ConditionalRequestConflict") }
+	if failed := w.drain(letters("splunk", "b", 2, day0)...); len(failed) != 2 {
+		t.Errorf("gave back %v", failed)
+	}
+}
+
+func TestDrainRefusesWhatIsNoEvent(t *testing.T) {
+	w := newWorld(t)
+	for _, payload := range []string{`x`, `{}`, `{"Records":[{"body":"{}"}]}`} {
+		if out, err := w.drainer().Handle(t.Context(), []byte(payload)); err == nil {
+			t.Errorf("%s: answered %s", payload, out)
+		}
+	}
+	if out, err := w.drainer().Handle(t.Context(), []byte(`{"Records":[]}`)); err != nil || string(out) != `{"batchItemFailures":[]}` {
+		t.Errorf("no records: %s, %v", out, err)
+	}
+}
+
+// TestDrainNamesOnlyItsOwnKeys: nothing a message says chooses where in the bucket it is written.
+func TestDrainNamesOnlyItsOwnKeys(t *testing.T) {
+	w := newWorld(t)
+	hostile := []string{"../../other", "splunk/../../x", "SPLUNK", "splunk\x00", "splunk/date=1999-01-01/x.jsonl", "..", "/", "connector=splunk", strings.Repeat("a", 5000)}
+	var all []letter
+	for i, name := range hostile {
+		l := sentLetter(name, fmt.Sprint("../../", i), day0)
+		l.id = "../../../" + l.id + "\n"
+		l.attributes["failed_at"] = "2026-03-13T00:00:00Z/../.."
+		all = append(all, l)
+	}
+	if failed := w.drain(all...); len(failed) > 0 {
+		t.Fatalf("given back: %q", failed)
+	}
+	for _, key := range w.s3.Keys("") {
+		if !strings.HasPrefix(key, testPrefix+"pending/connector=unknown/date=") || strings.Contains(key, "..") {
+			t.Errorf("written to %q", key)
+		}
+	}
+	if got := strings.Count(string(w.s3.Body(w.wantKeys("pending/", 1)[0])), "\n"); got != len(hostile) {
+		t.Errorf("%d lines, want %d", got, len(hostile))
+	}
+}
+
+const (
+	splunkARN  = "arn:aws:sqs:eu-west-1:123456789012:splunk-queue"
+	elasticARN = "arn:aws:sqs:eu-west-1:123456789012:elastic-queue"
+)
+
+// TestMovedBySQS: the queue names the connector, and the attributes of the sender do not count.
+func TestMovedBySQS(t *testing.T) {
+	w := newWorld(t)
+	w.env["SIEM_MAX_ATTEMPTS"] = "7"
+	forged := map[string]string{"connector": "splunk", "error": "forged", "attempts": "1", "message_id": "conversation-7", "replays": "3", "failed_at": "1999-01-01T00:00:00Z"}
+	w.drain(letter{id: "first", body: `{"time":1}`, sent: day0, movedFrom: elasticARN, attributes: forged},
+		letter{id: "second", body: `{"time":2}`, sent: day0, movedFrom: elasticARN, attributes: forged},
+		letter{id: "third", body: `{"time":3}`, sent: day0, movedFrom: "arn:aws:sqs:eu-west-1:123456789012:another"})
+	for i, r := range w.records() {
+		id, connector := []string{"first", "second", "third"}[i], []string{"elastic", "elastic", "unknown"}[i]
+		if r.Connector != connector || r.Attempts != 7 || r.MessageID != id || !r.Time.Equal(day0) || r.Replays != 0 ||
+			!strings.HasPrefix(r.Error, "SQS stopped retrying the message after 7 receives") {
+			t.Errorf("record is %+v", r)
+		}
+	}
+	if n := len(w.records()); n != 3 {
+		t.Errorf("%d records", n)
+	}
+}
+
+// TestMovedArrays: each event of an array is a dead letter; another body is one.
+func TestMovedArrays(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letter{id: "a", body: "[{\"time\":1},\n {\"time\" : 2}, 3]", sent: day0, movedFrom: splunkARN})
+	records := w.records()
+	for i, want := range []string{`{"time":1}`, `{"time":2}`, `3`} {
+		if len(records) != 3 || string(records[i].Body) != want || records[i].MessageID != fmt.Sprintf("a/%d", i) || records[i].Object != (want != "3") {
+			t.Fatalf("records are %+v", records)
+		}
+	}
+	for _, body := range []string{"[]", "[{},", "[{}]x", "[\xff]", "[1] [2]", "[" + strings.Repeat("1,", maxEvents) + "1]"} {
+		w := newWorld(t)
+		payload := bytes.Replace(payloadOf(t, letter{id: "a", body: "BODY", sent: day0, movedFrom: splunkARN}), []byte("BODY"), []byte(body), 1)
+		if failed := w.drainPayload(payload); failed != nil {
+			t.Fatal(failed)
+		}
+		if r := w.records(); len(r) != 1 || string(r[0].Body) != body || r[0].MessageID != "a" {
+			t.Errorf("%.20q: %d records", body, len(r))
+		}
+	}
+	w = newWorld(t) // a connector's dead letter holds one event
+	l := sentLetter("splunk", "a", day0)
+	l.body = `[{"time":1}]`
+	w.drain(l)
+	if r := w.records(); len(r) != 1 || string(r[0].Body) != l.body {
+		t.Errorf("records are %+v", r)
+	}
+}
+
+// TestSenders: attributes count only from the role that writes them, where its id is known.
+func TestSenders(t *testing.T) {
+	for _, c := range []struct {
+		name, sender, connector, id string
+	}{
+		{"its role", "AROASPLUNK:function", "splunk", "original"},
+		{"another connector's role", "AROAELASTIC:function", "unknown", "dlq"},
+		{"nobody", "", "unknown", "dlq"},
+	} {
+		w := newWorld(t)
+		w.env["SPLUNK_ROLE_ID"], w.env["ELASTIC_ROLE_ID"] = "AROASPLUNK", "AROAELASTIC"
+		l := sentLetter("splunk", "original", day0)
+		l.id, l.sender, l.attributes["replays"] = "dlq", c.sender, "3"
+		w.drain(l)
+		r := w.records()[0]
+		if trusted := c.connector == "splunk"; r.Connector != c.connector || r.MessageID != c.id || (r.Replays == 3) != trusted || (r.Attempts == 5) != trusted {
+			t.Errorf("%s: %+v", c.name, r)
+		}
+	}
+	for sender, replays := range map[string]int{"AROAREPLAY:function": 2, "AROAPLATFORM:x": 0} {
+		w := newWorld(t)
+		w.env["SIEM_REPLAY_ROLE_ID"] = "AROAREPLAY"
+		w.drain(letter{id: "a", body: `{"time":1}`, sent: day0, movedFrom: splunkARN, sender: sender, attributes: map[string]string{"replays": "2"}})
+		if r := w.records()[0]; r.Replays != replays {
+			t.Errorf("%s: %+v", sender, r)
+		}
+	}
+	w := newWorld(t) // without the role's id, its sender is not checked
+	l := sentLetter("splunk", "original", day0)
+	l.sender = "AROAANY:x"
+	if w.drain(l); w.records()[0].Connector != "splunk" {
+		t.Errorf("%+v", w.records())
+	}
+}
+
+// TestDrainFailed: a failed write makes a metric, by connector.
+func TestDrainFailed(t *testing.T) {
+	w := newWorld(t)
+	w.s3.Hook = func(_, key string, _ bool) error {
+		if strings.Contains(key, "elastic") {
+			return fakeaws.Error("AccessDenied")
+		}
+		return nil
+	}
+	w.drain(append(letters("splunk", "a", 2, day0), letters("elastic", "b", 3, day0)...)...)
+	log := w.out.String()
+	if !strings.Contains(log, `"Connector":"elastic","DrainFailed":3}`) || !strings.Contains(log, `"Connector":"splunk","Drained":2}`) || strings.Contains(log, `"Connector":"elastic","Drained"`) {
+		t.Errorf("metrics are %s", log)
+	}
+}
+
+// TestMisconfigured: the error names every wrong setting.
+func TestMisconfigured(t *testing.T) {
+	w := newWorld(t)
+	w.env = map[string]string{"SPLUNK_QUEUE_URL": "splunk-queue", "SIEM_MAX_ATTEMPTS": "many"}
+	_, err := w.open()
+	for _, name := range []string{"SIEM_DEAD_LETTER_PATH", "SPLUNK_QUEUE_URL", "SIEM_MAX_ATTEMPTS"} {
+		if err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v does not name %s", err, name)
+		}
+	}
+}

@@ -1,0 +1,332 @@
+package replay
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
+)
+
+// gets counts the GETs of pending objects.
+func (w *world) gets() *atomic.Int32 {
+	n := new(atomic.Int32)
+	w.s3.Hook = func(op, key string, after bool) error {
+		if !after && op == "GetObject" && strings.Contains(key, "/pending/") {
+			n.Add(1)
+		}
+		return nil
+	}
+	return n
+}
+
+// TestEachCallMakesProgress: 3,000 objects that do not match precede one that does, and a call has time to open about a
+// thousand. Names do not tell the times of their records. The fourth call at the latest replays.
+func TestEachCallMakesProgress(t *testing.T) {
+	for _, request := range []string{`{"from":"2026-03-14T00:00:00Z"}`, `{"reason":"needle"}`, `{"message_ids":["wanted-000"]}`} {
+		w := newWorld(t)
+		for i := range 3000 {
+			w.s3.Put(pendingKey("2026-03-01", fmt.Sprintf("old-%04d.jsonl", i)), lines("splunk", fmt.Sprintf("old-%04d", i), 1, time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)))
+		}
+		wanted := strings.ReplaceAll(string(lines("splunk", "wanted", 1, time.Date(2026, 3, 14, 0, 0, 0, 0, time.UTC))), "busy", "needle")
+		w.s3.Put(pendingKey("2026-03-14", "wanted.jsonl"), []byte(wanted))
+		w.s3.Hook = func(op, key string, after bool) error {
+			if after && op == "GetObject" && strings.Contains(key, "/pending/") {
+				w.pass(20 * time.Millisecond)
+			}
+			return nil
+		}
+		replayed, last := 0, 0
+		for call := range 5 {
+			ctx, cancel := contextUntil(t, w.now().Add(25*time.Second))
+			a := w.replayCtx(ctx, request)
+			cancel()
+			if replayed += a.Replayed; len(a.Errors) > 0 || replayed == 0 && a.Remaining == 0 {
+				t.Fatalf("%s: call %d: %+v", request, call, a)
+			}
+			if last = a.Remaining; last == 0 {
+				break
+			}
+		}
+		if replayed != 1 || last != 0 || w.count() != 1 {
+			t.Errorf("%s: %d replayed, %d remaining", request, replayed, last)
+		}
+		// A new request starts from the beginning.
+		w.s3.Hook = nil
+		if a := w.replay(""); a.Replayed != 3000 {
+			t.Errorf("%s: then everything: %+v", request, a)
+		}
+		w.wantKeys("progress/cursor", 0)
+	}
+}
+
+// TestNamesOfTheDrainAreNotOpened: the names of the drain's objects tell the times of their records.
+func TestNamesOfTheDrainAreNotOpened(t *testing.T) {
+	w := newWorld(t)
+	for i := range 50 {
+		w.drain(sentLetter("splunk", fmt.Sprint("old", i), day0.Add(time.Duration(i)*time.Minute)))
+	}
+	w.drain(sentLetter("splunk", "new", day0.Add(48*time.Hour)))
+	n := w.gets()
+	if a := w.replay(`{"from":"2026-03-15T00:00:00Z"}`); a.Replayed != 1 || a.Remaining != 0 || n.Load() != 1 {
+		t.Errorf("%+v after %d GETs, want 1 replayed after 1", a, n.Load())
+	}
+	if a := w.replay(`{"to":"2026-03-13T10:00:30Z"}`); a.Replayed != 1 || n.Load() != 2 {
+		t.Errorf("%+v after %d GETs, want 1 more replayed after 1 more", a, n.Load())
+	}
+}
+
+func TestSmallLimitOpensFewObjects(t *testing.T) {
+	w := newWorld(t)
+	for i := range 1500 {
+		w.s3.Put(pendingKey("2026-03-13", fmt.Sprintf("%04d.jsonl", i)), lines("splunk", fmt.Sprintf("m%04d", i), 1, day0))
+	}
+	n := w.gets()
+	if a := w.replay(`{"limit":1}`); a.Replayed != 1 || a.Remaining != 1499 || n.Load() > 2*minGroup {
+		t.Errorf("%+v after %d GETs", a, n.Load())
+	}
+}
+
+// TestNamesWithEveryCharacter: an object is replayed and moved whatever its name is.
+func TestNamesWithEveryCharacter(t *testing.T) {
+	w := newWorld(t)
+	w.env["SIEM_DEAD_LETTER_PATH"] = "s3://letters/de+ad %2B"
+	names := []string{"mended+1", "a b", "a%2Bb", "ü", "a&b=c", "q?x#y", "(1)'!*~$,;:@", "line\nbreak", "bell\a", "<>\"\\^`{}|[]"}
+	for i, name := range names {
+		w.s3.Put("de+ad %2B/pending/connector=splunk/date=2026-03-13/"+name+".jsonl", lines("splunk", fmt.Sprint(i), 1, day0))
+	}
+	if a := w.replay(""); a.Replayed != len(names) || len(a.Errors) != 0 || a.Remaining != 0 {
+		t.Errorf("%+v", a)
+	}
+	for _, name := range names {
+		if w.s3.Body("de+ad %2B/replayed/connector=splunk/date=2026-03-13/"+name+".jsonl") == nil {
+			t.Errorf("%q was not moved", name)
+		}
+	}
+	if left := w.s3.Keys("de+ad %2B/pending/"); len(left) > 0 {
+		t.Errorf("still pending: %q", left)
+	}
+}
+
+// TestAMissingSourceIsAnError: under the lease, no other replay can have moved the object.
+func TestAMissingSourceIsAnError(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 2, day0)...)
+	w.s3.Hook = func(op, _ string, after bool) error {
+		if op == "CopyObject" && !after {
+			return fakeaws.Error("NoSuchKey")
+		}
+		return nil
+	}
+	if a := w.replay(""); a.Replayed != 2 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "could not be moved") {
+		t.Errorf("%+v", a)
+	}
+	w.wantKeys("pending/", 1)
+}
+
+func TestOtherObjectsAreReported(t *testing.T) {
+	w := newWorld(t)
+	for _, name := range []string{"a.json", "a.jsonl.gz", "a.ndjson", "sub/a.jsonl", "a.JSONL"} {
+		w.s3.Put(pendingKey("2026-03-13", name), lines("splunk", "a", 1, day0))
+	}
+	w.s3.Put(pendingKey("2026-03-13", ""), nil) // the S3 console's folder
+	a := w.replay("")
+	if a.Replayed != 0 || a.Skipped != 5 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "the first is pending/connector=splunk/date=2026-03-13/a.JSONL") {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestMovedBackObjectsAreReplayed: an operator moves objects from replayed/ to pending/, twice, whole and in parts.
+func TestMovedBackObjectsAreReplayed(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 3, day0)...)
+	w.drain(letters("splunk", "b", 3, day0.Add(time.Hour))...)
+	w.replay(`{"limit":2}`) // splits the first object
+	w.replay("")
+	w.wantKeys("pending/", 0)
+	for round := range 2 {
+		w.pass(time.Hour)
+		for _, key := range w.s3.Keys(testPrefix + "replayed/") {
+			body := w.s3.Body(key)
+			w.s3.Delete(key)
+			w.s3.Put(strings.Replace(key, "/replayed/", "/pending/", 1), body)
+		}
+		if round == 1 {
+			w.chunk = 1
+			if a := w.replay(`{"limit":1}`); a.Replayed != 1 || a.Remaining != 5 {
+				t.Errorf("moved back, limit 1: %+v", a)
+			}
+		}
+		a := w.replay("")
+		if a.Replayed != 6-round || len(a.Errors) != 0 || w.count() != 6*(round+2) {
+			t.Errorf("moved back, round %d: %+v, %d messages", round, a, w.count())
+		}
+		w.wantKeys("pending/", 0)
+	}
+}
+
+// TestCopiedBackObjectsAreReported: the drain writes a repeated batch after a replay in the same way.
+func TestCopiedBackObjectsAreReported(t *testing.T) {
+	w := newWorld(t)
+	batch := letters("splunk", "a", 3, day0)
+	w.drain(batch...)
+	w.replay("")
+	w.drain(batch...)
+	if a := w.replay(""); a.Replayed != 0 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "in replayed/ already") {
+		t.Errorf("%+v", a)
+	}
+	w.wantKeys("pending/", 0)
+	w.wantKeys("replayed/", 1)
+}
+
+func TestReasonAndMessageIDs(t *testing.T) {
+	w := newWorld(t)
+	all := letters("splunk", "a", 6, day0)
+	all[2].attributes["error"], all[4].attributes["error"] = "status 400, code 6", "status 403"
+	w.drain(all...)
+	if a := w.replay(`{"reason":"status 400"}`); a.Replayed != 1 || a.Remaining != 0 || a.Skipped != 0 {
+		t.Errorf("reason: %+v", a)
+	}
+	if a := w.replay(`{"message_ids":["a-001","a-004","a-002","none"]}`); a.Replayed != 2 || a.Remaining != 0 {
+		t.Errorf("message ids: %+v", a)
+	}
+	if c := w.waiting(); c.Pending["splunk"] != 3 {
+		t.Errorf("pending %+v", c)
+	}
+	for _, m := range w.messages() {
+		if !strings.Contains(m.Body, "a-001") && !strings.Contains(m.Body, "a-002") && !strings.Contains(m.Body, "a-004") {
+			t.Errorf("replayed %s", m.Body)
+		}
+	}
+}
+
+// TestDiscard: matching dead letters are moved, also those that cannot be replayed; nothing is sent.
+func TestDiscard(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 4, day0)...)
+	bad := letters("splunk", "bad", 2, day0.Add(time.Minute))
+	bad[0].body, bad[1].attributes["connector"] = "not json", "nobody"
+	w.drain(bad...)
+	before := w.below("pending/")
+	_, _, body := w.ask(t.Context(), "POST", Path, `{"discard":true,"message_ids":["a-001","bad-000","bad-001"],"dry_run":true}`, nil)
+	if want := `{"replayed":0,"discarded":3,"skipped":0,"by_connector":{"splunk":2,"unknown":1},"remaining":0,"dry_run":true,"errors":[]}`; body != want {
+		t.Errorf("dry run: %s, want %s", body, want)
+	}
+	if w.below("pending/") != before {
+		t.Error("a dry run has changed something")
+	}
+	a := w.replay(`{"discard":true,"message_ids":["a-001","bad-000","bad-001"],"limit":2}`)
+	if a.Discarded == nil || *a.Discarded != 2 || a.Replayed != 0 || a.Remaining != 1 {
+		t.Errorf("%+v", a)
+	}
+	a = w.replay(`{"discard":true,"message_ids":["a-001","bad-000","bad-001"]}`)
+	if *a.Discarded != 1 || a.Remaining != 0 || w.count() != 0 {
+		t.Errorf("%+v, %d messages", a, w.count())
+	}
+	if c := w.waiting(); c.Pending["splunk"] != 3 || c.Pending["unknown"] != 0 {
+		t.Errorf("pending %+v", c)
+	}
+	if got := w.below("discarded/"); strings.Count(got, "\n") != 3 || !strings.Contains(got, `"a-001"`) || !strings.Contains(got, "not json") {
+		t.Errorf("discarded/ has %s", got)
+	}
+	if strings.Contains(w.below("pending/"), "a-001") {
+		t.Error("a discarded dead letter is pending")
+	}
+	if a := w.replay(""); a.Replayed != 3 || a.Discarded != nil {
+		t.Errorf("then %+v", a)
+	}
+	if !strings.Contains(w.out.String(), `"Connector":"unknown","Discarded":1}`) {
+		t.Errorf("no metric of discarded events: %s", w.out.String())
+	}
+}
+
+// TestDiscardDiesAtEveryStep: a repeated call discards the rest; no line is lost.
+func TestDiscardDiesAtEveryStep(t *testing.T) {
+	for at, more := 1, true; more; at++ {
+		w := newWorld(t)
+		w.drain(letters("splunk", "a", 4, day0)...)
+		w.drain(letters("splunk", "b", 2, day0.Add(time.Hour))...)
+		d := &death{at: at}
+		w.s3.Hook = d.hook
+		const request = `{"discard":true,"message_ids":["a-000","a-003","b-000","b-001"]}`
+		w.ask(t.Context(), "POST", Path, request, nil)
+		w.s3.Hook = nil
+		w.pass(time.Minute)
+		more = d.dead
+		w.replay(request)
+		gone, left := w.below("discarded/"), w.below("pending/")
+		for _, id := range []string{"a-000", "a-001", "a-002", "a-003", "b-000", "b-001"} {
+			wanted := strings.Contains(request, id)
+			if strings.Contains(gone, id) != wanted || strings.Contains(left, id) == wanted {
+				t.Errorf("dead at step %d: %s: discarded %v, pending %v", at, id, strings.Contains(gone, id), strings.Contains(left, id))
+			}
+		}
+	}
+}
+
+// TestCorrectionsWithTheSameMessageID: records of one message with different events are different dead letters.
+func TestCorrectionsWithTheSameMessageID(t *testing.T) {
+	w := newWorld(t)
+	first := letters("splunk", "a", 1, day0)
+	w.drain(first...)
+	key := w.wantKeys("pending/", 1)[0]
+	line := w.s3.Body(key)
+	spaced := strings.Replace(string(line), `{"time"`, `{ "time"`, 1)
+	corrected := strings.Replace(string(line), `{"time"`, `{"corrected":true,"time"`, 1)
+	w.s3.Put(key, []byte(string(line)+spaced+"\uFEFF"+corrected))
+	if a := w.replay(""); a.Replayed != 2 || a.Skipped != 0 || w.count() != 2 {
+		t.Errorf("%+v, want the record and its correction", a)
+	}
+	w.wantKeys("pending/", 0)
+}
+
+// TestRecordsOfOneMessageInSeveralCalls: the limit separates the two records.
+func TestRecordsOfOneMessageInSeveralCalls(t *testing.T) {
+	w := newWorld(t)
+	all := letters("splunk", "a", 3, day0)
+	w.drain(all[:2]...)
+	w.drain(all[1:]...)
+	for range 5 {
+		w.replay(`{"limit":1}`)
+	}
+	if w.count() != 3 || len(w.bodies()) != 3 {
+		t.Errorf("%d messages, want 3", w.count())
+	}
+	w.wantKeys("pending/", 0)
+}
+
+// TestLocksInTheFuture: a lock that is dated more than 30 s ahead does not count.
+func TestLocksInTheFuture(t *testing.T) {
+	w := newWorld(t)
+	for ahead, want := range map[time.Duration]int{-6 * time.Second: 200, 20 * time.Second: 409, 29 * time.Second: 409, 32 * time.Second: 200, 24 * 365 * time.Hour: 200} {
+		w.s3.Put(testPrefix+deadletter.LockName, fmt.Appendf(nil, `{"owner":"forged","expires":%q}`, w.now().Add(ahead).UTC().Format(time.RFC3339)))
+		if status, _, body := w.ask(t.Context(), "POST", Path, "", nil); status != want {
+			t.Errorf("a lock dated %v ahead: %d %s, want %d", ahead, status, body, want)
+		}
+	}
+}
+
+// TestDeepestEvent: what the drain writes can be replayed, at the limit of nesting.
+func TestDeepestEvent(t *testing.T) {
+	w := newWorld(t)
+	l := sentLetter("splunk", "deep", day0)
+	l.body = `{"time":1,"a":` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) + `}`
+	w.drain(l)
+	if a := w.replay(""); a.Replayed != 1 || w.messages()[0].Body != l.body {
+		t.Errorf("%+v", a)
+	}
+}
+
+// TestTooLargeForSQS: an event that an operator wrote and that no queue takes does not stop the others.
+func TestTooLargeForSQS(t *testing.T) {
+	w := newWorld(t)
+	body := lines("splunk", "a", 2, day0)
+	large := deadletter.Record{Time: day0, Connector: "splunk", Body: fmt.Appendf(nil, `{"time":1,"x":%q}`, strings.Repeat("x", 1<<20)), MessageID: "large"}
+	w.s3.Put(pendingKey("2026-03-13", "large.jsonl"), large.AppendLine(body))
+	if a := w.replay(""); a.Replayed != 2 || a.Skipped != 1 || !strings.Contains(a.Errors[0], "SQS refuses them; the first is pending/connector=splunk/date=2026-03-13/large.jsonl line 3") {
+		t.Errorf("%+v", a)
+	}
+}

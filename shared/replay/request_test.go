@@ -1,0 +1,129 @@
+package replay
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func TestReplayAnswersEveryBadRequest(t *testing.T) {
+	w := newWorld(t)
+	w.drain(letters("splunk", "a", 1, day0)...)
+	for _, c := range []struct {
+		name, method, path, body, kind string
+		status                         int
+		text                           string
+	}{
+		{"other path", "POST", "/", "", "", 404, "path"},
+		{"slash at the end", "POST", Path + "/", "", "", 404, "path"},
+		{"head", "HEAD", Path, "", "", 405, "method"},
+		{"options", "OPTIONS", Path, "", "", 405, "method"},
+		{"delete", "DELETE", Path, "", "", 405, "method"},
+		{"no method", "", Path, "", "", 405, "method"},
+		{"text", "POST", Path, "{}", "text/plain", 415, "content-type"},
+		{"broken content type", "POST", Path, "{}", ";;", 415, "content-type"},
+		{"no JSON", "POST", Path, "connector=splunk", "", 415, "not JSON"},
+		{"two values", "POST", Path, "{}{}", "", 415, "not JSON"},
+		{"array", "POST", Path, "[]", "application/json", 400, "body: expected a JSON object"},
+		{"null", "POST", Path, "null", "", 400, "body: expected a JSON object"},
+		{"unknown key", "POST", Path, `{"connectr":"splunk"}`, "", 400, `"connectr": is not known`},
+		{"another case", "POST", Path, `{"Limit":1}`, "", 400, `"Limit": is not known`},
+		{"twice", "POST", Path, `{"limit":1,"limit":2}`, "", 400, "twice"},
+		{"unknown connector", "POST", Path, `{"connector":"foo"}`, "", 400, `connector: expected one of splunk`},
+		{"connector's type", "POST", Path, `{"connector":1}`, "", 400, "connector: expected"},
+		{"null connector", "POST", Path, `{"connector":null}`, "", 400, "connector: expected"},
+		{"from", "POST", Path, `{"from":"yesterday"}`, "", 400, `from: expected an RFC 3339 time such as "2026-03-13T00:00:00Z", found "yesterday"`},
+		{"from's type", "POST", Path, `{"from":1}`, "", 400, "from: expected"},
+		{"to", "POST", Path, `{"to":"2026-03-13"}`, "", 400, "to: expected"},
+		{"to before from", "POST", Path, `{"from":"2026-03-13T00:00:00Z","to":"2026-03-13T00:00:00Z"}`, "", 400, "to: expected a time after from"},
+		{"limit 0", "POST", Path, `{"limit":0}`, "", 400, "limit: expected"},
+		{"limit's type", "POST", Path, `{"limit":"5"}`, "", 400, "limit: expected"},
+		{"limit's fraction", "POST", Path, `{"limit":5.5}`, "", 400, "limit: expected"},
+		{"dry_run", "POST", Path, `{"dry_run":"yes"}`, "", 400, "dry_run: expected true or false"},
+		{"force", "POST", Path, `{"force":1}`, "", 400, "force: expected true or false"},
+		{"empty reason", "POST", Path, `{"reason":""}`, "", 400, "reason: expected"},
+		{"reason's type", "POST", Path, `{"reason":["busy"]}`, "", 400, "reason: expected"},
+		{"no message ids", "POST", Path, `{"message_ids":[]}`, "", 400, "message_ids: expected"},
+		{"message ids' type", "POST", Path, `{"message_ids":[1]}`, "", 400, "message_ids: expected"},
+		{"null message id", "POST", Path, `{"message_ids":["a",null]}`, "", 400, "message_ids: expected"},
+		{"too many message ids", "POST", Path, `{"message_ids":["a"` + strings.Repeat(`,"a"`, maxMessageIDs) + `]}`, "", 400, "message_ids: expected"},
+		{"discard", "POST", Path, `{"discard":"yes"}`, "", 400, "discard: expected true or false"},
+		{"unknown connector's replay", "POST", Path, `{"connector":"unknown"}`, "", 400, "connector: dead letters of an unknown connector"},
+		{"two at once", "POST", Path, `{"force":1,"limit":-1}`, "", 400, "limit: expected"},
+		{"too long", "POST", Path, strings.Repeat(" ", maxRequest) + "{}", "", 400, "body: expected at most"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			headers := map[string]string{}
+			if c.kind != "" {
+				headers["content-type"] = c.kind
+			}
+			status, got, body := w.ask(t.Context(), c.method, c.path, c.body, headers)
+			var f failure
+			if err := json.Unmarshal([]byte(body), &f); err != nil || status != c.status || !strings.Contains(f.Error, c.text) {
+				t.Errorf("answer %d %s, want %d %q", status, body, c.status, c.text)
+			}
+			if status == 405 && got["allow"] != "GET, POST" {
+				t.Errorf("allow is %q", got["allow"])
+			}
+		})
+	}
+	status, _, _ := w.ask(t.Context(), "POST", Path, `{"dry_run":true}`, map[string]string{"Content-Type": "application/json; charset=utf-8"})
+	if status != 200 {
+		t.Errorf("a good request is answered %d", status)
+	}
+	if w.count() != 0 {
+		t.Error("a bad request has put something back")
+	}
+}
+
+func TestReplayReadsEveryEvent(t *testing.T) {
+	w := newWorld(t)
+	for payload, want := range map[string]int{
+		`x`:    400,
+		`null`: 404,
+		`{}`:   404,
+		`{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}},"body":"!","isBase64Encoded":true}`:                        400,
+		`{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}},"body":"eyJkcnlfcnVuIjp0cnVlfQ==","isBase64Encoded":true}`: 200,
+		`{"version":"2.0","requestContext":{"http":{"method":"POST","path":"` + Path + `"}},"body":"{\"dry_run\":true}"}`:                 200,
+		`{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}},"body":null}`:                                              200,
+		`{"rawPath":"` + Path + `","rawQueryString":"dry_run=true","requestContext":{"http":{"method":"POST"}}}`:                          400,
+	} {
+		if status, _, body := w.invoke(t.Context(), []byte(payload)); status != want {
+			t.Errorf("%s: %d %s, want %d", payload, status, body, want)
+		}
+	}
+}
+
+func TestPanicIsAnsweredWithoutDetails(t *testing.T) {
+	w := newWorld(t)
+	w.s3.Hook = func(string, string, bool) error { panic("secret-canary") }
+	status, _, body := w.ask(t.Context(), "GET", Path, "", nil)
+	if status != http.StatusInternalServerError || body != `{"error":"internal"}` {
+		t.Errorf("answer %d %s", status, body)
+	}
+	if strings.Contains(w.out.String(), "secret-canary") || !strings.Contains(w.out.String(), "stack") {
+		t.Errorf("log is %s", w.out.String())
+	}
+}
+
+// FuzzRequest: whatever the body, there is a request within its bounds or a refusal that says why.
+func FuzzRequest(f *testing.F) {
+	for _, s := range []string{``, `{}`, `{"connector":"splunk","from":"2026-03-13T00:00:00Z","to":"2026-03-14T00:00:00+01:00","limit":5,"dry_run":true,"force":false}`, `{"limit":1e3}`, `[{}]`, `{"a":{"b":[1]}}`} {
+		f.Add(s, "application/json", false)
+	}
+	f.Add("e30=", "", true)
+	f.Fuzz(func(t *testing.T, body, kind string, encoded bool) {
+		c := call{Body: body, Base64: encoded, Headers: map[string]string{"content-type": kind}}
+		r, refused := c.request()
+		if refused != nil {
+			if refused.status != 400 && refused.status != 415 || refused.text == "" || len(refused.text) > 3000 {
+				t.Fatalf("refusal %+v", refused)
+			}
+			return
+		}
+		if r.limit < 1 || r.limit > maxLimit || len(r.MessageIDs) > maxMessageIDs || !r.To.IsZero() && !r.From.Before(r.To) {
+			t.Fatalf("request %+v", r)
+		}
+	})
+}
