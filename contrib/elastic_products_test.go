@@ -53,11 +53,13 @@ func (c cluster) try(method, path, body string) (int, []byte) {
 	return response.StatusCode, data
 }
 
-// bulk sends events as the connector does, 100 a request, and returns how many are in the index and why the others are not.
-// Events that the connector itself rejects are left out.
+// bulk sends events as the connector does, 100 a request, and returns how many are in the index and why the others
+// are not. Events that the connector itself rejects are left out.
 func (c cluster) bulk(events []string) (stored int, refused []string) {
 	c.t.Helper()
-	settings := []string{"ELASTIC_URL", "https://e", "ELASTIC_API_KEY", "k:k", "ELASTIC_INDEX", stream, "ELASTIC_OP_TYPE", "create"}
+	settings := []string{
+		"ELASTIC_URL", "https://e", "ELASTIC_API_KEY", "k:k", "ELASTIC_INDEX", stream, "ELASTIC_OP_TYPE", "create",
+	}
 	for len(events) > 0 {
 		batch := events[:min(100, len(events))]
 		events = events[len(batch):]
@@ -99,7 +101,8 @@ func (c cluster) bulk(events []string) (stored int, refused []string) {
 // search returns the number of hits and the first document's _source.
 func (c cluster) search(query any) (hits int, source object) {
 	c.t.Helper()
-	response := c.call(http.MethodPost, "/"+stream+"/_search", asJSON(c.t, object{"query": query, "size": 1, "track_total_hits": true}))
+	body := asJSON(c.t, object{"query": query, "size": 1, "track_total_hits": true})
+	response := c.call(http.MethodPost, "/"+stream+"/_search", body)
 	total, _ := dig(response, "hits", "total")["value"].(float64)
 	if list, _ := dig(response, "hits")["hits"].([]any); len(list) > 0 {
 		first, _ := list[0].(object)
@@ -122,7 +125,8 @@ func TestPackOnOpenSearch(t *testing.T) {
 	c.packWorks(openSearchTemplate)
 }
 
-// Elasticsearch 7.10 without x-pack has neither data streams nor the type flattened: here the template is without them.
+// Elasticsearch 7.10 without x-pack has neither data streams nor the type flattened: here the template is without
+// them.
 func TestPackOnElasticsearch7(t *testing.T) {
 	c := cluster{t, products.Elasticsearch7(t)}
 	c.call(http.MethodPut, "/_ingest/pipeline/"+stream, read(t, openSearchPipeline))
@@ -130,12 +134,14 @@ func TestPackOnElasticsearch7(t *testing.T) {
 	readJSON(t, elastic7Template, &template)
 	readJSON(t, openSearchTemplate, &open)
 	delete(template, "data_stream")
-	dig(template, "template", "mappings", "properties")["unmapped"] = dig(open, "template", "mappings", "properties", "unmapped")
+	properties := dig(template, "template", "mappings", "properties")
+	properties["unmapped"] = dig(open, "template", "mappings", "properties", "unmapped")
 	c.call(http.MethodPut, "/_index_template/"+stream, asJSON(t, template))
 	c.packWorks(openSearchTemplate)
 }
 
-// packWorks sends events and searches them, on a cluster that has the pipeline and a template with the fields of this one.
+// packWorks sends events and searches them, on a cluster that has the pipeline and a template with the fields of
+// this one.
 func (c cluster) packWorks(template string) {
 	t := c.t
 	t.Helper()
@@ -280,7 +286,8 @@ func (c cluster) dashboardShowsData() {
 			if a.Type == "date_histogram" {
 				body = object{a.Type: object{"field": a.Params.Field, "fixed_interval": "1h", "min_doc_count": 1}}
 			}
-			response := c.call(http.MethodPost, "/"+stream+"/_search?size=0", asJSON(c.t, object{"query": lucene(search.Query.Query), "aggs": object{"a": body}}))
+			request := asJSON(c.t, object{"query": lucene(search.Query.Query), "aggs": object{"a": body}})
+			response := c.call(http.MethodPost, "/"+stream+"/_search?size=0", request)
 			result := dig(response, "aggregations", "a")
 			buckets, _ := result["buckets"].([]any)
 			value, _ := result["value"].(float64)
@@ -291,7 +298,8 @@ func (c cluster) dashboardShowsData() {
 	}
 }
 
-// rulesFindEvents runs the rules' Lucene queries. EQL and ES|QL need Elasticsearch's own modules, which are not available.
+// rulesFindEvents runs the rules' Lucene queries. EQL and ES|QL need Elasticsearch's own modules, which are not
+// available.
 func (c cluster) rulesFindEvents() {
 	c.t.Helper()
 	rules, _ := elasticRules(c.t)

@@ -60,7 +60,8 @@ func TestElasticVariantsDifferInWhatTheirServersLack(t *testing.T) {
 	if !reflect.DeepEqual(main, seven) {
 		t.Error("elasticsearch-7.10: differs in more than lifecycle and ignore_dynamic_beyond_limit")
 	}
-	dig(main, "template", "mappings", "properties")["unmapped"] = dig(open, "template", "mappings", "properties", "unmapped")
+	properties := dig(main, "template", "mappings", "properties")
+	properties["unmapped"] = dig(open, "template", "mappings", "properties", "unmapped")
 	if !reflect.DeepEqual(main, open) {
 		t.Error("opensearch: differs from elasticsearch-7.10 in more than the type of unmapped")
 	}
@@ -111,7 +112,7 @@ func TestElasticRulesFollowTheExportFormat(t *testing.T) {
 		if !slices.Contains([]string{"low", "medium", "high", "critical"}, r.Severity) || r.Risk < 1 || r.Risk > 100 {
 			t.Errorf("%s: severity %q, risk score %d", r.Name, r.Severity, r.Risk)
 		}
-		if !regexp.MustCompile(`^now-\d+[smhd]$`).MatchString(r.From) || r.To != "now" || !regexp.MustCompile(`^\d+[smhd]$`).MatchString(r.Interval) {
+		if !regexp.MustCompile(`^now-\d+[smhd] now \d+[smhd]$`).MatchString(r.From + " " + r.To + " " + r.Interval) {
 			t.Errorf("%s: from %q to %q every %q", r.Name, r.From, r.To, r.Interval)
 		}
 		if (r.Type == "esql") != (r.Index == nil) {
@@ -130,7 +131,8 @@ func TestElasticRulesFollowTheExportFormat(t *testing.T) {
 	readJSON(t, elasticTemplate, &template)
 	mapped := leaves("", template.Template.Mappings)
 	for _, r := range rules {
-		for _, name := range regexp.MustCompile(elasticFieldPattern).FindAllString(r.Query+" "+strings.Join(r.NewTerms, " "), -1) {
+		text := r.Query + " " + strings.Join(r.NewTerms, " ")
+		for _, name := range regexp.MustCompile(elasticFieldPattern).FindAllString(text, -1) {
 			if mapped[name] == "" {
 				t.Errorf("%s: the template does not map %s", r.Name, name)
 			}
@@ -198,7 +200,8 @@ func dig(o object, keys ...string) object {
 	return o
 }
 
-// leaves are the typed fields of a mapping. One of type flattened stands for the paths of the table of fields below it.
+// leaves are the typed fields of a mapping. One of type flattened stands for the paths of the table of fields below
+// it.
 func leaves(prefix string, mapping object) map[string]string {
 	found := map[string]string{}
 	for name, p := range dig(mapping, "properties") {

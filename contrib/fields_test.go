@@ -13,8 +13,8 @@ type field struct {
 	splunk, elastic, datadog, sumo, sentinel, xsiam, cef string
 }
 
-// fields is the one table of those names. Sentinel's are the columns of the parser function, QRadar's the CEF keys of
-// QRADAR_CEF_KEYS=standard.
+// fields is the one table of those names. Sentinel's are the columns of the parser function, QRadar's the CEF keys
+// of QRADAR_CEF_KEYS=standard.
 func fields() []field {
 	return []field{
 		{[]string{"src_endpoint.ip"}, "src", "source.ip", "network.client.ip", "src_ip", "SrcIpAddr", "xdm.source.ipv4", "src"},
@@ -51,7 +51,8 @@ func TestFieldsAreThoseOfTheConnectors(t *testing.T) {
 	for _, f := range fields() {
 		named = append(named, f.paths...)
 	}
-	for _, m := range regexp.MustCompile(`\{field\w+, "([@a-z_.\[\]]+)"\}`).FindAllStringSubmatch(read(t, "../shared/event/fields.go"), -1) {
+	rows := regexp.MustCompile(`\{field\w+, "([@a-z_.\[\]]+)"\}`)
+	for _, m := range rows.FindAllStringSubmatch(read(t, "../shared/event/fields.go"), -1) {
 		path := strings.ReplaceAll(m[1], "[]", "")
 		if !slices.Contains(named, path) && !slices.Contains(elsewhere, path) {
 			t.Errorf("connectors read %s, which the table of fields does not name", path)

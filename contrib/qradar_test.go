@@ -15,8 +15,8 @@ const forging = `{"class_uid":6003,"time":1741824000123,"severity_id":4,"actor":
 	`"groups":[{"uid":"g1"},{"uid":"g2"}]}},"api":{"request":{"uid":"x"},"operation":"o suser=root act=allow src=9.9.9.9 cs2=none cn1=9 tokenIn=9 rt=1"},` +
 	`"metadata":{"uid":"evt-1"},"src_endpoint":{"ip":"198.51.100.7"},"unmapped":{"model_id":"gpt-4o","policy_action":"redact","dlp_labels":["pii","pci"],"tokens_input":512,"tokens_output":256}}`
 
-// messages returns the CEF messages of an event by the value of QRADAR_CEF_KEYS, with src= also from a connector that does
-// not send it.
+// messages returns the CEF messages of an event by the value of QRADAR_CEF_KEYS, with src= also from a connector
+// that does not send it.
 func messages(t *testing.T, event string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

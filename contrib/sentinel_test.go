@@ -80,7 +80,8 @@ func TestSentinelParserMakesTheFields(t *testing.T) {
 	var c content
 	readJSON(t, "sentinel/content.json", &c)
 	first := c.Resources[0]
-	if !strings.HasSuffix(first.Type, "savedSearches") || first.Properties.FunctionAlias != "ArbitexAudit" || first.Properties.Query != parser {
+	function := first.Properties
+	if !strings.HasSuffix(first.Type, "savedSearches") || function.FunctionAlias != "ArbitexAudit" || function.Query != parser {
 		t.Error("content.json: its first resource is not the function ArbitexAudit with the text of parser.kql")
 	}
 }
@@ -97,11 +98,14 @@ func TestSentinelRulesFollowTheFormat(t *testing.T) {
 		}
 		p := r.Properties
 		names = append(names, p.DisplayName)
-		if r.Kind != "Scheduled" || len(r.DependsOn) != 1 || r.Scope == "" || !regexp.MustCompile(`^[0-9a-f-]{36}$`).MatchString(r.Name) {
+		guid := regexp.MustCompile(`^[0-9a-f-]{36}$`)
+		if r.Kind != "Scheduled" || len(r.DependsOn) != 1 || r.Scope == "" || !guid.MatchString(r.Name) {
 			t.Errorf("%s: kind %q, name %q, depends on %v", p.DisplayName, r.Kind, r.Name, r.DependsOn)
 		}
-		if !duration.MatchString(p.QueryFrequency) || !duration.MatchString(p.QueryPeriod) || !duration.MatchString(p.SuppressionDuration) {
-			t.Errorf("%s: every %q over %q", p.DisplayName, p.QueryFrequency, p.QueryPeriod)
+		for _, d := range []string{p.QueryFrequency, p.QueryPeriod, p.SuppressionDuration} {
+			if !duration.MatchString(d) {
+				t.Errorf("%s: the duration %q", p.DisplayName, d)
+			}
 		}
 		// Sentinel's limit: a period of two days or more runs once an hour at most.
 		if strings.HasSuffix(p.QueryPeriod, "D") && strings.HasSuffix(p.QueryFrequency, "M") {

@@ -142,7 +142,8 @@ func TestSplunkSearchesUseWhatTheAppDefines(t *testing.T) {
 				t.Errorf("%s: transforms.conf does not define the lookup %s", name, m[1])
 			}
 		}
-		if strings.Count(search, "`")%2 != 0 || strings.Count(search, "(") != strings.Count(search, ")") || strings.Count(search, `"`)%2 != 0 {
+		count := func(text string) int { return strings.Count(search, text) }
+		if count("`")%2 != 0 || count("(") != count(")") || count(`"`)%2 != 0 {
 			t.Errorf("%s: unbalanced in %s", name, search)
 		}
 		if strings.Contains(search, "event.metadata") {
@@ -166,7 +167,8 @@ func TestSplunkAppIsVisibleEverywhere(t *testing.T) {
 		t.Error("default.meta does not export the app's fields")
 	}
 	app := stanzas(t, splunkApp+"default/app.conf")
-	if app["id"]["name"] != "arbitex_audit" || app["package"]["id"] != "arbitex_audit" || app["id"]["version"] != app["launcher"]["version"] {
+	id := app["id"]
+	if id["name"] != "arbitex_audit" || app["package"]["id"] != id["name"] || id["version"] != app["launcher"]["version"] {
 		t.Errorf("app.conf: %v", app)
 	}
 }

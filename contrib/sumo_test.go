@@ -81,8 +81,10 @@ func TestSumoContentFollowsTheFormat(t *testing.T) {
 		case "SavedSearchWithScheduleSyncDefinition":
 			names, queries = append(names, c.Name), append(queries, c.Search.QueryText)
 			s := c.SearchSchedule
-			if !regexp.MustCompile(`^0 0(/15)? \* \* \* \? \*$`).MatchString(s.CronExpression) || s.Notification.TaskType == "" ||
-				!slices.Contains([]string{"gt", "eq"}, s.Threshold.Operator) || !slices.Contains([]string{"group", "message"}, s.Threshold.ThresholdType) {
+			cron := regexp.MustCompile(`^0 0(/15)? \* \* \* \? \*$`)
+			threshold := s.Threshold.ThresholdType + " " + s.Threshold.Operator
+			if !cron.MatchString(s.CronExpression) || s.Notification.TaskType == "" ||
+				!slices.Contains([]string{"group gt", "message eq"}, threshold) {
 				t.Errorf("%s: schedule %+v", c.Name, s)
 			}
 		case "DashboardV2SyncDefinition":
@@ -110,7 +112,8 @@ func TestSumoContentFollowsTheFormat(t *testing.T) {
 			t.Errorf("not a search of %s: %s", source, q)
 		}
 		// Fields that the search expression or a where reads, before the query names its own.
-		for _, m := range regexp.MustCompile(`(?:^| |\()([a-z_]+)(?:=| in | != | matches )`).FindAllStringSubmatch(strings.TrimPrefix(q, source), -1) {
+		reads := regexp.MustCompile(`(?:^| |\()([a-z_]+)(?:=| in | != | matches )`)
+		for _, m := range reads.FindAllStringSubmatch(strings.TrimPrefix(q, source), -1) {
 			own := regexp.MustCompile(`as ` + m[1] + `\b|parse regex field=`).MatchString(q)
 			if !own && !slices.Contains(known, m[1]) {
 				t.Errorf("no field %s: %s", m[1], q)

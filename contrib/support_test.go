@@ -21,8 +21,8 @@ const full = `{"class_uid":6003,"activity_id":1,"activity_name":"Create","time":
 	`"src_endpoint":{"ip":"198.51.100.7","location":{"country":"DE"}},"unmapped":{"model_id":"gpt-4o","policy_action":"redact",` +
 	`"dlp_labels":["pii","pci"],"tokens_input":512,"tokens_output":256,"group_ids":["g3"]}}`
 
-// varied are events that are hard on a SIEM: attributes of type json_t as a string and as an object, the AI attributes of
-// OCSF 1.8, a malformed address, nulls, and text where OCSF wants a number.
+// varied are events that are hard on a SIEM: attributes of type json_t as a string and as an object, the AI
+// attributes of OCSF 1.8, a malformed address, nulls, and text where OCSF wants a number.
 func varied() []string {
 	head := func(id string) string {
 		return `{"class_uid":6003,"activity_id":1,"time":1773360000000,"severity_id":4,"status_id":2,"metadata":{"uid":"` + id + `","version":"1.8.0"},`

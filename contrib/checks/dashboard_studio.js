@@ -1,5 +1,5 @@
-// Checks the Dashboard Studio dashboard of the Splunk app with Splunk's own schemas: of the definition, and of the options of
-// each visualization.
+// Checks the Dashboard Studio dashboard of the Splunk app with Splunk's own schemas: of the definition, and of the
+// options of each visualization.
 "use strict";
 const fs = require("fs");
 const path = require("path");

@@ -1,5 +1,6 @@
-// Checks the KQL of contrib/sentinel with Microsoft's parser, against the columns of the table that azuredeploy.json
-// creates and the function that parser.kql defines. It prints every diagnostic and fails on any.
+// Checks the KQL of contrib/sentinel and of the project's documents with Microsoft's parser, against the columns of
+// the table that azuredeploy.json creates and the function that parser.kql defines. It prints every diagnostic and
+// fails on any.
 "use strict";
 const fs = require("fs");
 const path = require("path");
@@ -48,9 +49,32 @@ function queries() {
   return found;
 }
 
+// Returns the queries of the project's Markdown files: fenced blocks of KQL, and code spans that are a query or a
+// part of one.
+function documented() {
+  const root = path.resolve(__dirname, "../..");
+  const found = [];
+  for (const folder of ["docs", "functions", "contrib"]) {
+    for (const entry of fs.readdirSync(path.join(root, folder), { recursive: true })) {
+      if (!entry.endsWith(".md")) continue;
+      const text = fs.readFileSync(path.join(root, folder, entry), "utf8");
+      const name = path.join(folder, entry);
+      for (const [, query] of text.matchAll(/```(?:kusto|kql)\n([\s\S]*?)```/g)) found.push([name, query]);
+      for (const [, span] of text.replaceAll(/```[\s\S]*?```/g, "").matchAll(/`([^`]+)`/g)) {
+        if (/^ArbitexAudit(_CL)?\s*\|/.test(span)) found.push([name, span]);
+        else if (/^(\| )?(extend|summarize|where|project) .*(RawOCSF|EventHash)/s.test(span)) {
+          found.push([name, `ArbitexAudit\n| ${span.replace(/^\| /, "")}`]);
+        }
+      }
+    }
+  }
+  if (found.length < 5) throw new Error(`only ${found.length} queries in the Markdown files`);
+  return found;
+}
+
 const state = globals();
 let problems = 0;
-const all = queries();
+const all = [...queries(), ...documented()];
 for (const [name, query] of all) {
   for (const diagnostic of list(KustoCode.ParseAndAnalyze(query, state).GetDiagnostics())) {
     problems++;

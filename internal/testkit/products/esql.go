@@ -9,8 +9,8 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 )
 
-// ParseESQL returns the syntax errors that the ES|QL grammar of Elasticsearch 8.19.0 finds in the query, "" for none. It
-// does not know functions and fields.
+// ParseESQL returns the syntax errors that the ES|QL grammar of Elasticsearch 8.19.0 finds in the query, "" for
+// none. It does not know functions and fields.
 func ParseESQL(t testing.TB, query string) string {
 	t.Helper()
 	java, err := exec.LookPath("java")
@@ -23,7 +23,8 @@ func ParseESQL(t testing.TB, query string) string {
 		t.Fatal(err)
 	}
 	//nolint:gosec // java and the cache are ours
-	cmd := exec.CommandContext(t.Context(), java, "-cp", filepath.Join(cache, "lib", "*"), filepath.Join(cache, "EsqlCheck.java"), file)
+	cmd := exec.CommandContext(t.Context(), java, "-cp", filepath.Join(cache, "lib", "*"),
+		filepath.Join(cache, "EsqlCheck.java"), file)
 	output, err := cmd.CombinedOutput()
 	if err != nil && len(output) == 0 {
 		t.Fatal(err)

@@ -70,8 +70,8 @@ func writeSources(t testing.TB, p product, folder string) {
 	}
 }
 
-// arrangeModule moves the module's jars out of the class path and writes the descriptor that the server reads. It drops
-// the line modulename: the server's own Java modules are on the class path here.
+// arrangeModule moves the module's jars out of the class path and writes the descriptor that the server reads. It
+// drops the line modulename: the server's own Java modules are on the class path here.
 func arrangeModule(t testing.TB, p product, folder string) {
 	t.Helper()
 	module := filepath.Join(folder, "modules", p.module)

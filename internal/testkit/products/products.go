@@ -1,10 +1,10 @@
-// Package products starts third-party products for tests: the real server, on a random loopback port, for the duration of
-// one test. It never uses a server that it did not start.
+// Package products starts third-party products for tests: the real server, on a random loopback port, for the
+// duration of one test. It never uses a server that it did not start.
 //
-// The jars come from Maven Central at pinned versions and are cached in build/products, outside the repository. A test is
-// skipped, with a message, when a product is neither cached nor to be fetched; it fails instead when REQUIRE_TOOLS is set.
-// FETCH_PRODUCTS or REQUIRE_TOOLS allows the download. OpenSearch is Apache-2.0. Elasticsearch is under the Elastic
-// License or SSPL: it is used here and not redistributed.
+// The jars come from Maven Central at pinned versions and are cached in build/products, outside the repository. A
+// test is skipped, with a message, when a product is neither cached nor to be fetched; it fails instead when
+// REQUIRE_TOOLS is set. FETCH_PRODUCTS or REQUIRE_TOOLS allows the download. OpenSearch is Apache-2.0.
+// Elasticsearch is under the Elastic License or SSPL: it is used here and not redistributed.
 package products
 
 import (
@@ -44,8 +44,8 @@ func OpenSearch(t testing.TB) string {
 	return start(t, product{name: "opensearch", version: "2.19.6", folder: "opensearch", mainClass: "OpenSearchNode.java"})
 }
 
-// Elasticsearch starts Elasticsearch 8.19.0 and returns its base URL. Maven Central has no x-pack security, Painless or
-// ingest processors: every request is permitted, data streams work, and no ingest pipeline does.
+// Elasticsearch starts Elasticsearch 8.19.0 and returns its base URL. Maven Central has no x-pack security,
+// Painless or ingest processors: every request is permitted, data streams work, and no ingest pipeline does.
 func Elasticsearch(t testing.TB) string {
 	t.Helper()
 	return start(t, product{
@@ -54,11 +54,14 @@ func Elasticsearch(t testing.TB) string {
 	})
 }
 
-// Elasticsearch7 starts Elasticsearch 7.10.2 of the Apache-2.0 distribution, with the modules lang-painless, lang-mustache,
-// ingest-common and mapper-extras, and returns its base URL. It has no x-pack: no security, no data streams and no type flattened.
+// Elasticsearch7 starts Elasticsearch 7.10.2 of the Apache-2.0 distribution, with the modules lang-painless,
+// lang-mustache, ingest-common and mapper-extras, and returns its base URL. It has no x-pack: no security, no data
+// streams and no type flattened.
 func Elasticsearch7(t testing.TB) string {
 	t.Helper()
-	return start(t, product{name: "elasticsearch7", version: "7.10.2", folder: "elasticsearch7", mainClass: "Elasticsearch7Node.java"})
+	return start(t, product{
+		name: "elasticsearch7", version: "7.10.2", folder: "elasticsearch7", mainClass: "Elasticsearch7Node.java",
+	})
 }
 
 // start runs the product until the test ends. Its log is deleted when the test passes.
@@ -80,8 +83,8 @@ func start(t testing.TB, p product) string {
 	}
 	log := createLog(t, p)
 	//nolint:gosec,noctx // the test's cleanup ends the process
-	cmd := exec.Command(java, "-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.disable.jmx=true",
-		"-Dorg.apache.logging.log4j.level=INFO", "-cp", filepath.Join(cache, "lib", "*"),
+	cmd := exec.Command(java, "-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+		"-Dlog4j2.disable.jmx=true", "-Dorg.apache.logging.log4j.level=INFO", "-cp", filepath.Join(cache, "lib", "*"),
 		filepath.Join(cache, p.mainClass), home)
 	cmd.Stderr = log
 	stdout, err := cmd.StdoutPipe()
@@ -114,7 +117,8 @@ func start(t testing.TB, p product) string {
 	return ""
 }
 
-// watch sends the address of the line "READY <address>", or "" when the output ends without one, and reads to the end.
+// watch sends the address of the line "READY <address>", or "" when the output ends without one, and reads to the
+// end.
 func watch(output io.Reader, ready chan<- string) {
 	sent := false
 	lines := bufio.NewScanner(output)

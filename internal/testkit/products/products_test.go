@@ -14,7 +14,8 @@ func TestProductsStart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := start(t)
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/_nodes?filter_path=nodes.*.version", nil)
+			url := base + "/_nodes?filter_path=nodes.*.version"
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
