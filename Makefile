@@ -136,8 +136,8 @@ bench-peers: build syslog-daemons ## compare with other deliverers, update docs/
 	cd test/peers && $(BUILD) -o ../../build/bench/ ./collector ./elastic
 	build/bench/bench -page docs/performance.md $(BENCH)
 
-growth: build ## measure one process by event and batch size, update docs/growth.md: BENCH="-rounds 3"
-	$(GO) run ./test/bench -growth docs/growth.md $(BENCH)
+growth: build ## measure one process by event and batch size, update docs/costs.md: BENCH="-rounds 3"
+	$(GO) run ./test/bench -growth docs/costs.md $(BENCH)
 
 guards: ## limits on allocations, requests and sizes (1 minute); without -race, which empties pools
 	$(GO) test -count=1 ./test/bench

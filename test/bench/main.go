@@ -42,7 +42,7 @@ func main() {
 	flag.IntVar(&p.size, "size", 907, "bytes an event")
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds")
 	flag.StringVar(&p.page, "page", "", "page whose tables to update, for example docs/performance.md")
-	flag.StringVar(&p.growth, "growth", "", "page whose table of sizes and batches to renew, e.g. docs/growth.md; nothing else is measured")
+	flag.StringVar(&p.growth, "growth", "", "page whose table of sizes and batches to renew, e.g. docs/costs.md; nothing else is measured")
 	flag.Parse()
 	for field := range strings.SplitSeq(*batches, ",") {
 		n, err := strconv.Atoi(field)

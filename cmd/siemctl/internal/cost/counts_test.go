@@ -11,7 +11,7 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/operations.md and docs/growth.md anew")
+var update = flag.Bool("update", false, "write the tables of docs/costs.md anew")
 
 const runEvents = 2000
 
@@ -97,7 +97,7 @@ func TestModel(t *testing.T) {
 			t.Errorf("%d a batch: counted %g dollars, the model says %g", x.fill, sum(x.counted), sum(x.model))
 		}
 	}
-	document(t, "operations.md", "counted", costTable(all)+"\n"+lettersTable(t, all[2]))
+	document(t, "costs.md", "counted", costTable(all)+"\n"+lettersTable(t, all[2]))
 }
 
 func costTable(all []comparison) string {

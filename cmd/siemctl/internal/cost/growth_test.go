@@ -63,12 +63,12 @@ func atRate(perSecond float64, connectors int) Load {
 		Connectors: connectors, MemoryMB: memoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Alarms: true, Region: "us-east-1"}
 }
 
-// TestGrowth compares the computed tables of docs/growth.md with the model.
+// TestGrowth compares the computed tables of docs/costs.md with the model.
 func TestGrowth(t *testing.T) {
-	document(t, "growth.md", "month", monthTable())
-	document(t, "growth.md", "sizes", sizesTable())
-	document(t, "growth.md", "limits", limitsTable())
-	document(t, "growth.md", "siems", siemsTable(t))
+	document(t, "costs.md", "month", monthTable())
+	document(t, "costs.md", "sizes", sizesTable())
+	document(t, "costs.md", "limits", limitsTable())
+	document(t, "costs.md", "siems", siemsTable(t))
 }
 
 // monthTable states the price of a month.
