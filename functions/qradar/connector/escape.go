@@ -2,6 +2,7 @@ package connector
 
 import (
 	"bytes"
+	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/shared/event"
 )
@@ -99,13 +100,14 @@ const (
 	maxMessageID = 32
 )
 
-// appendOrigin appends HOSTNAME, APP-NAME and PROCID with the blanks around them.
+// appendOrigin appends HOSTNAME, APP-NAME and PROCID with the spaces around them. Receivers look for the first "CEF:" of a
+// line, so neither of the settings may contain it.
 func appendOrigin(dst []byte, host, product string) []byte {
 	dst = append(dst, ' ')
 	dst = headerTail(append(dst, host...), len(dst), maxHostname)
 	dst = append(dst, ' ')
 	dst = headerTail(append(dst, product...), len(dst), maxAppName)
-	return append(dst, " - "...)
+	return append(bytes.ReplaceAll(dst, []byte("CEF:"), []byte("CEF-")), " - "...)
 }
 
 // appendDevice appends the structured data, which is none, and CEF's header up to the event class.
@@ -119,33 +121,31 @@ func appendDevice(dst []byte, vendor, product, version string) []byte {
 	return dst
 }
 
-// appendMessageID appends a request id as MSGID. A UUID is longer than that by just its hyphens.
+// appendMessageID appends a request id as MSGID. A UUID is longer than MSGID may be only by its hyphens.
 func appendMessageID(dst []byte, id event.Text) []byte {
 	start := len(dst)
-	dst = printableTail(id.Append(dst), start)
+	dst = keepTail(id.Append(dst), start, inMessageID)
 	if len(dst)-start > maxMessageID {
-		kept := start
-		for _, b := range dst[start:] {
-			if b != '-' {
-				dst[kept] = b
-				kept++
-			}
-		}
-		dst = dst[:kept]
+		dst = keepTail(dst, start, func(b byte) bool { return b != '-' })
 	}
 	return nilTail(dst, start, maxMessageID)
 }
 
-// headerTail makes the text dst[start:] fit for a field of the syslog header.
-func headerTail(dst []byte, start, most int) []byte {
-	return nilTail(printableTail(dst, start), start, most)
+// inMessageID reports whether MSGID keeps a character. With a colon, an event could forge the "CEF:" that receivers look for.
+func inMessageID(b byte) bool {
+	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || b == '.' || b == '_' || b == '-'
 }
 
-// printableTail drops from dst[start:] what is not printable ASCII; a blank would end the field.
-func printableTail(dst []byte, start int) []byte {
+// headerTail makes the text dst[start:] fit for a field of the syslog header: printable ASCII without spaces.
+func headerTail(dst []byte, start, most int) []byte {
+	return nilTail(keepTail(dst, start, func(b byte) bool { return '!' <= b && b <= '~' }), start, most)
+}
+
+// keepTail removes the bytes of dst[start:] that keep does not report.
+func keepTail(dst []byte, start int, keep func(byte) bool) []byte {
 	kept := start
 	for _, b := range dst[start:] {
-		if '!' <= b && b <= '~' {
+		if keep(b) {
 			dst[kept] = b
 			kept++
 		}
@@ -153,10 +153,25 @@ func printableTail(dst []byte, start int) []byte {
 	return dst[:kept]
 }
 
-// nilTail cuts dst[start:] to most bytes, and writes the header's nil value where nothing is left.
+// nilTail cuts dst[start:] to most bytes, and writes the header's nil value if nothing is left.
 func nilTail(dst []byte, start, most int) []byte {
 	if len(dst) == start {
 		return append(dst, '-')
 	}
 	return dst[:min(len(dst), start+most)]
+}
+
+// cutTail cuts the escaped text dst[start:] to at most most bytes, between two characters and not in an escape.
+func cutTail(dst []byte, start, most int) []byte {
+	end := start + most
+	if len(dst) <= end {
+		return dst
+	}
+	for end > start && !utf8.RuneStart(dst[end]) {
+		end--
+	}
+	if slashes := end - start - len(bytes.TrimRight(dst[start:end], `\`)); slashes%2 == 1 {
+		end--
+	}
+	return dst[:end]
 }

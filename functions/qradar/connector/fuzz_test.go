@@ -29,6 +29,8 @@ func tame(text, keep string) string {
 
 func value(text string) string { return tame(text, "\r\n") }
 
+func item(text string) string { return strings.ReplaceAll(value(text), ",", " ") }
+
 // texts are the fields of an event that a fuzzer may fill.
 type texts struct{ user, mail, action, model, label, group, operation, request, id string }
 
@@ -78,8 +80,8 @@ func (x texts) extension(standard bool) (fields []simulated.Field) {
 	}
 	return append(fields,
 		simulated.Field{Key: "cs1Label", Value: "PolicyAction"}, simulated.Field{Key: "cs1", Value: value(x.action)},
-		simulated.Field{Key: "cs2Label", Value: "DlpLabels"}, simulated.Field{Key: "cs2", Value: value(x.label) + ",pii"},
-		simulated.Field{Key: "cs3Label", Value: "GroupIds"}, simulated.Field{Key: "cs3", Value: value(x.group)})
+		simulated.Field{Key: "cs2Label", Value: "DlpLabels"}, simulated.Field{Key: "cs2", Value: item(x.label) + ",pii"},
+		simulated.Field{Key: "cs3Label", Value: "GroupIds"}, simulated.Field{Key: "cs3", Value: item(x.group)})
 }
 
 // FuzzInjection puts texts of an event and of the settings where a message has fields, and has a strict parser find just

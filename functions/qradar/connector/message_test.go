@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	simulated "github.com/arbitex/siem-connectors/emulator/siem/qradar"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
@@ -62,6 +63,8 @@ func TestSyslogHeader(t *testing.T) {
 	for id, want := range map[string]string{
 		"":                                     "-",
 		"req 1\u00e4\n":                        "req1",
+		"CEF:0|Arbitex|P|1|1|ok|0|msg=x":       "CEF0ArbitexP11ok0msgx",
+		"a.b_c-D9":                             "a.b_c-D9",
 		"\u00e4 ":                              "-",
 		"0123456789-0123456789-0123456789":     "0123456789-0123456789-0123456789", // 32
 		"0123456789-0123456789-0123456789x":    "012345678901234567890123456789x",
@@ -80,6 +83,10 @@ func TestSyslogHeader(t *testing.T) {
 	want := "<134>1 1970-01-01T00:00:00.001Z ab" + strings.Repeat("c", 253) + ` Prod\uct|` + strings.Repeat("p", 39) +
 		` - - - CEF:0|a\|b\\c=d|Prod\\uct \| ` + strings.Repeat("é", 10) + strings.Repeat("p", 60) + `|\\|0|`
 	if !strings.HasPrefix(got, want) {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	got, _ = encode(t, open(t, env("SIEM_HOST", "CEF::0|x", "QRADAR_CEF_DEVICE_PRODUCT", "CEF:0")), `{"time":1}`)
+	if want := "<134>1 1970-01-01T00:00:00.001Z CEF-:0|x CEF-0 - - - CEF:0|Arbitex|CEF:0|"; !strings.HasPrefix(got, want) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
@@ -156,8 +163,43 @@ func TestLimit(t *testing.T) {
 		}
 		below = len(want) - 1
 	}
-	if _, _, err := limited(below).Append(nil, connectortest.Parse(t, body)); err == nil || !strings.Contains(err.Error(), "QRADAR_MAX_MESSAGE_BYTES is "+strconv.Itoa(below)) {
-		t.Errorf("limit %d: %v, want an error that names the setting", below, err)
+}
+
+// TestCutValues: without items to remove, the longest values are cut, each between two characters and not in an escape.
+func TestCutValues(t *testing.T) {
+	long := func(n int) string { return strings.Repeat(`é=\\`, n) } // 6 bytes escaped: é \= and two backslashes
+	body := fmt.Sprintf(`{"time":1,"class_uid":6003,"api":{"operation":%[1]q},"src_endpoint":{"ip":"192.0.2.1"},`+
+		`"actor":{"user":{"uid":"short","email_addr":"%[2]s","groups":[{"uid":"g"}]}},"unmapped":{"model_id":"%[2]s","dlp_labels":["l"]}}`, strings.Repeat("o", 300), long(100))
+	whole, _ := encode(t, open(t, env("QRADAR_MAX_MESSAGE_BYTES", "4096")), body)
+	for limit := 4096; limit > 100; limit-- {
+		c := open(t, env("QRADAR_MAX_MESSAGE_BYTES", strconv.Itoa(limit)))
+		record, truncated, err := c.Append(nil, connectortest.Parse(t, body))
+		if err != nil {
+			if !strings.Contains(err.Error(), "QRADAR_MAX_MESSAGE_BYTES is "+strconv.Itoa(limit)) {
+				t.Errorf("limit %d: %v, want an error that names the setting", limit, err)
+			}
+			if limit > 280 {
+				t.Errorf("limit %d: %v", limit, err)
+			}
+			continue
+		}
+		message := string(record)
+		if truncated != (limit < len(whole)) || truncated != strings.HasSuffix(message, " src=192.0.2.1 truncated=1") && limit > 280 {
+			t.Errorf("limit %d of %d: truncated %t: %s", limit, len(whole), truncated, message)
+		}
+		m, err := simulated.Parse(record)
+		if err != nil || len(message) > limit {
+			t.Fatalf("limit %d: %d bytes, %v: %s", limit, len(message), err, message)
+		}
+		if truncated && limit > 330 && len(message) < limit-16 {
+			t.Errorf("limit %d: only %d bytes: more is cut than needed", limit, len(message))
+		}
+		user, _ := m.Value("duid")
+		mail, _ := m.Value("suser")
+		model, _ := m.Value("model")
+		if limit > 300 && user != "short" || !strings.HasPrefix(long(100), strings.ReplaceAll(mail, `\`, `\\`)) || mail != model || mail == "" {
+			t.Errorf("limit %d: duid %q, suser %q, model %q", limit, user, mail, model)
+		}
 	}
 }
 
@@ -168,10 +210,21 @@ func TestLimitDefaults(t *testing.T) {
 		for _, over := range []int{0, 1} {
 			size := limit + over - len(`<134>1 1970-01-01T00:00:00.001Z platform.arbitex.ai ArbitexPlatform - - - CEF:0|Arbitex|ArbitexPlatform|1.0|0|`) -
 				len(`|0|rt=1 cs1Label=PolicyAction cs1= cs2Label=DlpLabels cs2= cs3Label=GroupIds cs3=`)
-			_, _, err := c.Append(nil, connectortest.Parse(t, fmt.Sprintf(`{"time":1,"activity_name":%q}`, strings.Repeat("n", size))))
-			if (err != nil) != (over > 0) {
-				t.Errorf("%s, %d bytes: %v", protocol, limit+over, err)
+			record, truncated := encode(t, c, fmt.Sprintf(`{"time":1,"activity_name":%q}`, strings.Repeat("n", size)))
+			if truncated != (over > 0) || len(record) != limit {
+				t.Errorf("%s, %d bytes: %d bytes, truncated %t", protocol, limit+over, len(record), truncated)
 			}
+		}
+	}
+}
+
+// TestSource: the source address follows the page's keys, and precedes truncated.
+func TestSource(t *testing.T) {
+	const body = `{"time":1,"src_endpoint":{"ip":"2001:db8::1"},"actor":{"user":{"groups":[{"uid":"a,b"},{"uid":"c"}]}},"unmapped":{"dlp_labels":["x,y,z",","]}}`
+	for _, keys := range []string{"page", "standard"} {
+		got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", keys)), body)
+		if want := " cs2Label=DlpLabels cs2=x y z,  cs3Label=GroupIds cs3=a b,c src=2001:db8::1"; !strings.HasSuffix(got, want) {
+			t.Errorf("got  %s\nwant …%s", got, want)
 		}
 	}
 }

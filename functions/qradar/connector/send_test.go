@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -268,18 +269,18 @@ func TestOneDatagramARecord(t *testing.T) {
 	}
 }
 
-// TestTooLongIsRejectedAlone has one event over the limit among others.
-func TestTooLongIsRejectedAlone(t *testing.T) {
+// TestTooLongIsCut has one event over the limit among others.
+func TestTooLongIsCut(t *testing.T) {
 	sim := simulate(t, simulated.Source{Protocol: "tcp"})
 	c := open(t, sim.Settings())
 	events, ids := generated(3)
-	long := fmt.Sprintf(`{"time":1,"activity_name":%q}`, strings.Repeat("n", 5000))
+	long := fmt.Sprintf(`{"time":1,"activity_name":%q,"api":{"request":{"uid":"long-1"}},"metadata":{"uid":"long-1"}}`, strings.Repeat("n", 5000))
 	outcomes := connectortest.Deliver(t, c, events[0], events[1], long, events[2])
-	if o := outcomes[2]; o.State != deliver.Rejected || !strings.Contains(o.Fault.Error(), "QRADAR_MAX_MESSAGE_BYTES is 4096") {
-		t.Errorf("an event over the limit: %+v, want it rejected with the reason", o)
+	delivered(t, outcomes)
+	if !outcomes[2].Truncated || outcomes[1].Truncated {
+		t.Errorf("an event over the limit: %+v, want it truncated", outcomes[2])
 	}
-	delivered(t, append(outcomes[:2], outcomes[3]))
-	arrived(t, sim, ids)
+	arrived(t, sim, slices.Insert(ids, 2, "long-1"))
 }
 
 // TestNoSecretShows looks for the client's key in all that a refused connection leaves behind.
