@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -35,6 +36,9 @@ type Outcome struct {
 	Truncated bool           // delivered with less than the whole event
 }
 
+// ErrTimeOver is the reason of an event that was not sent, or not sent alone, because the context ended.
+var ErrTimeOver = errors.New("the time for this batch is over")
+
 // Item is one event to deliver.
 type Item struct {
 	Event *event.Event
@@ -55,11 +59,7 @@ func Deliver(ctx context.Context, source Source, items []Item, outcomes []Outcom
 	defer d.release()
 	d.plan.start(items, outcomes)
 	d.use(source.Current())
-	for events := d.plan.next(0); events != nil; events = d.plan.next(max(d.sends, d.meter.Requests)) {
-		if err := ctx.Err(); err != nil {
-			d.plan.stopped = &failure.Error{Detail: "not delivered: the time for this batch is over", Err: err}
-			break
-		}
+	for events := d.plan.next(0); events != nil && ctx.Err() == nil; events = d.plan.next(max(d.sends, d.meter.Requests)) {
 		sent := d.pack(events)
 		if len(sent) == 0 {
 			continue
@@ -74,6 +74,9 @@ func Deliver(ctx context.Context, source Source, items []Item, outcomes []Outcom
 			d.confirm(ctx) // by the connector that sent the requests
 			d.use(source.Renew(ctx))
 		}
+	}
+	if ctx.Err() != nil {
+		d.plan.stopped = &failure.Error{Detail: "not delivered", Err: ErrTimeOver}
 	}
 	d.confirm(ctx)
 	d.plan.finish()

@@ -30,6 +30,7 @@ type Drain struct {
 	roles      map[string]string // role id by connector, where it is known
 	replayRole string            // role id, "" when it is not known
 	attempts   int               // after which SQS moves a message
+	stack      string            // dimension of the metrics
 }
 
 // NewFunction makes the Lambda handler. A nil store is S3.
@@ -37,13 +38,14 @@ func NewFunction(w lambdahost.World, store deadletter.Store) *lambdahost.Functio
 	return lambdahost.NewFunction(w, func(s *settings.Settings) (lambdahost.Handler, error) { return New(s, w, store) })
 }
 
-// New reads the settings SIEM_DEAD_LETTER_PATH, SIEM_MAX_ATTEMPTS, <CONNECTOR>_QUEUE_URL, <CONNECTOR>_ROLE_ID and
-// SIEM_REPLAY_ROLE_ID. The error names every wrong setting. A nil store is S3.
+// New reads the settings SIEM_DEAD_LETTER_PATH, SIEM_MAX_ATTEMPTS, <CONNECTOR>_QUEUE_URL, <CONNECTOR>_ROLE_ID,
+// SIEM_REPLAY_ROLE_ID and SIEM_STACK. The error names every wrong setting. A nil store is S3.
 func New(s *settings.Settings, w lambdahost.World, store deadletter.Store) (*Drain, error) {
 	d := &Drain{
 		world: w, log: w.Logger(s), connectors: make(map[string]string), roles: make(map[string]string),
 		bucket:     deadletter.Bucket{Location: deadletter.ReadLocation(s), Store: store, Pause: deadletter.Sleep},
 		replayRole: s.String("SIEM_REPLAY_ROLE_ID", ""), attempts: sqsbatch.ReadBackoff(s).Attempts,
+		stack: s.String("SIEM_STACK", "local"),
 	}
 	for connector, url := range deadletter.ReadQueues(s) {
 		d.connectors[deadletter.QueueName(url)] = connector
@@ -175,7 +177,7 @@ func (d *Drain) report(ctx context.Context, batches []*batch, received int, took
 		} else {
 			objects, drained = objects+1, drained+len(b.records)
 		}
-		if err := telemetry.Write(d.world.Out, d.world.Now(), b.connector, value); err != nil {
+		if err := telemetry.Write(d.world.Out, d.world.Now(), d.stack, b.connector, value); err != nil {
 			failures = append(failures, err.Error())
 		}
 	}

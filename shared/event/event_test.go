@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -317,12 +318,16 @@ func TestSplit(t *testing.T) {
 		{`[{},]`, true, nil, "byte 4 of 5 is invalid"},
 		{"[{},\"\xff\"]", true, nil, "expected UTF-8, byte 5 is invalid"},
 		{"[" + strings.Repeat("0,", event.MaxEvents-1) + "0]", true, slices.Repeat([]string{"0"}, event.MaxEvents), ""},
-		{"[" + strings.Repeat("0,", event.MaxEvents) + "0]", true, nil, "at most 100000 events"},
+		{"[" + strings.Repeat("0,", event.MaxEvents) + "0]", true, nil, "at most 50000 events"},
 		{"[" + strings.Repeat(" ", event.MaxBytes) + "]", true, nil, "at most 1048576 bytes"},
 	} {
 		got, array, err := event.Split([][]byte{[]byte("before")}, []byte(c.body))
 		if array != c.array || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%.60q: array %v, error %v, want %v, %q", c.body, array, err, c.array, c.err)
+		}
+		entries := new(event.Parser).ParseMessage(make([]event.Entry, 1), []byte(c.body))[1:]
+		if c.err != "" && (len(entries) != 1 || entries[0].Err == nil || entries[0].Err.Error() != err.Error() || entries[0].Index != event.Whole) {
+			t.Errorf("%.60q: %d entries, the first with the error %v, want the error %v", c.body, len(entries), entries[0].Err, err)
 		}
 		texts := make([]string, len(got))
 		for i := range got {
@@ -332,6 +337,30 @@ func TestSplit(t *testing.T) {
 			t.Errorf("%.60q: %d events %.60q, want %.60q", c.body, len(texts)-1, texts, c.want)
 		}
 	}
+}
+
+func TestParseMessage(t *testing.T) {
+	body := ` [ {"time":1,"metadata":{"uid":"a"}} ,5,{ "time": 2,"actor":{"user":{"groups":[{"uid":"g"}]}}},{"time":"x"},[{"time":3}],{"time":4}]`
+	entries := new(event.Parser).ParseMessage(nil, []byte(body))
+	want := []string{`{"time":1,"metadata":{"uid":"a"}}`, "5", `{ "time": 2,"actor":{"user":{"groups":[{"uid":"g"}]}}}`, `{"time":"x"}`, `[{"time":3}]`, `{"time":4}`}
+	if len(entries) != len(want) {
+		t.Fatalf("%d entries, want %d", len(entries), len(want))
+	}
+	for i := range entries {
+		entry := &entries[i]
+		alone := parseOnly(want[i])
+		if string(entry.Event.Body) != want[i] || entry.Index != i || fmt.Sprint(entry.Err) != fmt.Sprint(alone.Err) ||
+			string(entry.Event.AppendCompact(nil)) != string(alone.Event.AppendCompact(nil)) || entry.Event.Time != alone.Event.Time ||
+			string(event.AppendTexts(nil, entry.Event.Groups)) != string(event.AppendTexts(nil, alone.Event.Groups)) {
+			t.Errorf("entry %d: %+v\nwant %+v", i, entry, alone)
+		}
+	}
+}
+
+// parseOnly parses a body that is not an array of events.
+func parseOnly(body string) (e event.Entry) {
+	e.Err = new(event.Parser).Parse([]byte(body), &e.Event)
+	return e
 }
 
 // FuzzSplit compares with encoding/json: what is an array of values, and which bytes belong to each.
@@ -353,7 +382,16 @@ func FuzzSplit(f *testing.F) {
 		if valid != (err == nil) || len(events) != len(want) && valid || err != nil && events != nil {
 			t.Fatalf("%q: %d events, %v, encoding/json finds %d", body, len(events), err, len(want))
 		}
+		entries := new(event.Parser).ParseMessage(nil, body)
+		if err != nil && (len(entries) != 1 || fmt.Sprint(entries[0].Err) != err.Error()) || err == nil && len(entries) != len(events) {
+			t.Fatalf("%q: %d entries, Split finds %d events (%v)", body, len(entries), len(events), err)
+		}
 		for i := range events {
+			alone := parseOnly(string(events[i]))
+			if got := &entries[i]; fmt.Sprint(got.Err) != fmt.Sprint(alone.Err) || !bytes.Equal(got.Event.Body, events[i]) || got.Event.Time != alone.Event.Time ||
+				!bytes.Equal(got.Event.AppendCompact(nil), alone.Event.AppendCompact(nil)) {
+				t.Fatalf("%q: entry %d is %+v, want %+v", body, i, got, alone)
+			}
 			if !bytes.Equal(events[i], want[i]) {
 				t.Fatalf("%q: event %d is %q, want %q", body, i, events[i], want[i])
 			}

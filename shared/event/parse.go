@@ -37,54 +37,113 @@ func (p *Parser) Reset() { p.texts = p.texts[:0] }
 // body. Errors quote no content.
 func (p *Parser) Parse(body []byte, e *Event) error {
 	*e = Event{Body: body}
-	if len(body) > MaxBytes {
-		return fmt.Errorf("body: expected at most %d bytes, has %d", MaxBytes, len(body))
+	text, err := check(body)
+	if err != nil {
+		return err
 	}
-	if !utf8.Valid(body) {
-		return fmt.Errorf("body: expected UTF-8, byte %d is invalid", invalidUTF8(body))
+	p.r = jsonscan.NewReader(text, 0)
+	if p.r.Peek() == 0 && p.r.Pos() == len(text) {
+		return errors.New("body: expected a JSON object, is empty")
 	}
-	text := trimBOM(body)
-	e.Body = text
-	p.r, p.e, p.timeErr = jsonscan.NewReader(text, 0), e, "absent"
-	p.fallback.activity, p.fallback.modelName, p.fallback.groupIDs = nil, nil, nil
-	p.fallback.prompt, p.fallback.completion = Integer{}, Integer{}
-	err := p.document(text)
-	p.r, p.e = jsonscan.Reader{}, nil
+	if err = p.readEvent(e); !p.r.End() {
+		err = fmt.Errorf("body: expected a JSON object, byte %d of %d is invalid", p.r.Pos(), len(text))
+	}
+	e.Body, e.spaced = text, p.r.Spaced()
 	if err != nil {
 		*e = Event{Body: body}
 	}
 	return err
 }
 
+// Entry is one event of a message.
+type Entry struct {
+	Event Event
+	Index int   // in the array that the message's body is, or Whole
+	Err   error // why the event can never be delivered; Event then holds only the body
+}
+
+// Whole is the index of an event that is the whole body of its message.
+const Whole = -1
+
+// ParseMessage appends the events of a message body to dst: those of a JSON array, or else the body itself, as Parse
+// reads it. An element of the array that is not an event has an entry with an error of its own. An array that is
+// invalid as a whole has one entry, with its error; see Split.
+func (p *Parser) ParseMessage(dst []Entry, body []byte) []Entry {
+	first := len(dst)
+	if !isArray(body) {
+		dst = append(dst, Entry{Index: Whole})
+		dst[first].Err = p.Parse(body, &dst[first].Event)
+		return dst
+	}
+	text, err := check(body)
+	if err == nil {
+		p.r = jsonscan.NewReader(text, 1)
+		dst = p.elements(dst)
+		err = arrayError(&p.r, len(dst)-first, len(text))
+	}
+	if err != nil {
+		clear(dst[first:])
+		dst = append(dst[:first], Entry{Event: Event{Body: body}, Index: Whole, Err: err})
+	}
+	return dst
+}
+
+// elements appends the elements of the array at the reader's position, at most one more than MaxEvents.
+func (p *Parser) elements(dst []Entry) []Entry {
+	first := len(dst)
+	for p.r.Array(); p.r.Element() && len(dst)-first <= MaxEvents; {
+		dst = append(dst, Entry{Index: len(dst) - first})
+		entry := &dst[len(dst)-1]
+		start := p.r.Pos()
+		p.r.ClearSpaced()
+		entry.Err = p.readEvent(&entry.Event)
+		if p.r.Err() != nil {
+			return dst
+		}
+		body := p.r.Since(start)
+		if entry.Event.Body, entry.Event.spaced = body, p.r.Spaced(); entry.Err != nil {
+			entry.Event = Event{Body: body}
+		}
+	}
+	return dst
+}
+
+// check checks what can be checked of a body as a whole, and returns it without a byte order mark.
+func check(body []byte) (text []byte, err error) {
+	if len(body) > MaxBytes {
+		return nil, fmt.Errorf("body: expected at most %d bytes, has %d", MaxBytes, len(body))
+	}
+	if !utf8.Valid(body) {
+		return nil, fmt.Errorf("body: expected UTF-8, byte %d is invalid", invalidUTF8(body))
+	}
+	return trimBOM(body), nil
+}
+
 // trimBOM returns text without a byte order mark before it.
 func trimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) }
 
-func (p *Parser) document(text []byte) error {
-	switch c := p.r.Peek(); c {
-	case '{':
-		p.object(root)
-	case 0:
-		if p.r.Pos() == len(text) {
-			return errors.New("body: expected a JSON object, is empty")
-		}
-		fallthrough
-	default:
-		if p.r.Skip(); p.r.Err() == nil {
-			return fmt.Errorf("body: expected a JSON object, found %s", kindOf(c))
-		}
+// readEvent reads the next value into e. Its error is about this value; the error of the reader means that the text is not
+// JSON.
+func (p *Parser) readEvent(e *Event) error {
+	p.e, p.timeErr = e, "absent"
+	p.fallback.activity, p.fallback.modelName, p.fallback.groupIDs = nil, nil, nil
+	p.fallback.prompt, p.fallback.completion = Integer{}, Integer{}
+	start, c := p.r.Pos(), p.r.Peek()
+	if c != '{' {
+		p.r.Skip()
+		return errors.New("body: expected a JSON object, found " + kindOf(c))
 	}
-	if !p.r.End() {
-		return fmt.Errorf("body: expected a JSON object, byte %d of %d is invalid", p.r.Pos(), len(text))
+	p.object(root)
+	if p.timeErr == "" {
+		p.fallBack()
+		return nil
 	}
-	if p.timeErr != "" {
-		if advice := envelopeAdvice(text); advice != "" {
+	if p.r.Err() == nil {
+		if advice := envelopeAdvice(p.r.Since(start)); advice != "" {
 			return errors.New("body: " + advice)
 		}
-		return errors.New("time: expected an integer (Unix milliseconds), " + p.timeErr)
 	}
-	p.fallBack()
-	p.e.spaced = p.r.Spaced()
-	return nil
+	return errors.New("time: expected an integer (Unix milliseconds), " + p.timeErr)
 }
 
 // fallBack fills the absent fields that have a second path.

@@ -3,45 +3,55 @@ package event
 import (
 	"errors"
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 )
 
-// MaxEvents bounds the events of one message. A message of MaxBytes cannot hold so many valid events: the shortest one
-// takes 11 bytes with its comma.
-const MaxEvents = 100_000
+// MaxEvents bounds the events of one message, and with them the memory that a message can take. A message of MaxBytes
+// holds as many only if they have 20 bytes each, which is too short for an event with a time of this century.
+const MaxEvents = 50_000
 
 // Split appends the events of a message body to dst: the elements of a JSON array, as views into body, or else the body
-// itself. It does not check whether an element is an event; Parse does. array reports whether the body is an array.
-// A byte order mark before the array is ignored. An error means that the array as a whole is invalid: it is empty, not
-// JSON, not UTF-8, larger than MaxBytes, or has more than MaxEvents elements. Errors quote no content.
+// itself. It does not check whether an element is an event; ParseMessage does. array reports whether the body is an
+// array. A byte order mark before the array is ignored. An error means that the array as a whole is invalid: it is
+// empty, not JSON, not UTF-8, larger than MaxBytes, or has more than MaxEvents elements. Errors quote no content.
 func Split(dst [][]byte, body []byte) (events [][]byte, array bool, err error) {
-	text := trimBOM(body)
-	if i := jsonscan.Space(text, 0); i == len(text) || text[i] != '[' {
+	if !isArray(body) {
 		return append(dst, body), false, nil
 	}
-	if len(body) > MaxBytes {
-		return dst, true, fmt.Errorf("body: expected at most %d bytes, has %d", MaxBytes, len(body))
-	}
-	if !utf8.Valid(text) {
-		return dst, true, fmt.Errorf("body: expected UTF-8, byte %d is invalid", invalidUTF8(body))
+	text, err := check(body)
+	if err != nil {
+		return dst, true, err
 	}
 	r := jsonscan.NewReader(text, 1)
 	events = dst
-	for r.Array(); r.Element(); {
-		if len(events)-len(dst) == MaxEvents {
-			return dst, true, fmt.Errorf("body: expected at most %d events", MaxEvents)
-		}
+	for r.Array(); r.Element() && len(events)-len(dst) <= MaxEvents; {
 		events = append(events, r.Value())
 	}
-	if !r.End() {
-		return dst, true, fmt.Errorf("body: expected a JSON array, byte %d of %d is invalid", r.Pos(), len(text))
-	}
-	if len(events) == len(dst) {
-		return dst, true, errors.New("body: expected an event or an array of events, found an empty array")
+	if err := arrayError(&r, len(events)-len(dst), len(text)); err != nil {
+		return dst, true, err
 	}
 	return events, true, nil
+}
+
+// isArray reports whether a body begins like a JSON array.
+func isArray(body []byte) bool {
+	text := trimBOM(body)
+	i := jsonscan.Space(text, 0)
+	return i < len(text) && text[i] == '['
+}
+
+// arrayError returns what is wrong with an array of n elements, size bytes long, after r has read it.
+func arrayError(r *jsonscan.Reader, n, size int) error {
+	switch {
+	case n > MaxEvents:
+		return fmt.Errorf("body: expected at most %d events", MaxEvents)
+	case !r.End():
+		return fmt.Errorf("body: expected a JSON array, byte %d of %d is invalid", r.Pos(), size)
+	case n == 0:
+		return errors.New("body: expected an event or an array of events, found an empty array")
+	}
+	return nil
 }
 
 // envelopeAdvice returns what to change if body is not an event but an envelope that an AWS service wrapped around one;

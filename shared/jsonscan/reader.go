@@ -27,6 +27,7 @@ import (
 type Reader struct {
 	b      []byte
 	i      int
+	end    int  // of the last token before i
 	depth  int  // arrays and objects around the current position
 	first  bool // the position is right after an opening brace or bracket
 	spaced bool
@@ -64,8 +65,15 @@ func (r *Reader) Err() error {
 // Pos returns the current position in bytes. After an error it is the position of the error.
 func (r *Reader) Pos() int { return r.i }
 
-// Spaced reports whether white space was read between tokens, before the first one or after the last one.
+// Since returns the text from position start to the end of the last token read.
+func (r *Reader) Since(start int) []byte { return r.b[start:r.end:r.end] }
+
+// Spaced reports whether white space was read between tokens, before the first one or after the last one. It counts
+// from the beginning of the text, or from the last call of ClearSpaced.
 func (r *Reader) Spaced() bool { return r.spaced }
+
+// ClearSpaced forgets the white space read so far.
+func (r *Reader) ClearSpaced() { r.spaced = false }
 
 // fail records that the text does not continue as expected at the current position.
 func (r *Reader) fail(expected string) { r.failAt(r.i, expected) }
@@ -93,9 +101,9 @@ func (r *Reader) Peek() byte {
 	return 0
 }
 
-// advance moves to the first token at or after i.
+// advance moves to the first token at or after i, the end of a token.
 func (r *Reader) advance(i int) {
-	r.i = i
+	r.i, r.end = i, i
 	if i < len(r.b) && r.b[i] <= ' ' {
 		r.space()
 	}

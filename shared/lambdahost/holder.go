@@ -22,7 +22,7 @@ const (
 // opened is a connector with the settings it was opened from. It does not change.
 type opened struct {
 	connector deliver.Connector
-	intake    sqsbatch.Intake
+	intake    sqsbatch.Handler
 }
 
 // holder keeps the connector between invocations, and opens a new one when the secret has changed.
@@ -79,11 +79,15 @@ func (h *holder) reopen(ctx context.Context) error {
 func (h *holder) openWith(ctx context.Context, text string, values map[string]string) error {
 	s := settings.New(h.world.Env, values)
 	s.Dial = h.world.Dial
-	o := &opened{intake: sqsbatch.Intake{
-		Connector: h.name, Queue: h.world.SQS, Metrics: h.world.Out, Now: h.world.Now,
+	o := &opened{intake: sqsbatch.Handler{
+		Connector: h.name, Queue: h.world.SQS, Out: h.world.Out, Now: h.world.Now,
+		Stack:           s.String("SIEM_STACK", "local"),
 		QueueURL:        s.Required("SIEM_QUEUE_URL", "the URL of the connector's own queue"),
 		DeadLetterQueue: s.Required("SIEM_DEAD_LETTER_QUEUE_URL", "the URL of the dead-letter queue"),
 		Backoff:         sqsbatch.ReadBackoff(s),
+		Filter:          sqsbatch.ReadFilter(s),
+		Roles:           sqsbatch.ReadRoles(s),
+		Receipts:        s.Bool("SIEM_RECEIPTS", false),
 		Log:             h.world.Logger(s),
 	}}
 	o.connector = h.open(s)

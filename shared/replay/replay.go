@@ -9,7 +9,6 @@ import (
 	"maps"
 	"math"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +28,7 @@ type Replay struct {
 	bucket deadletter.Bucket
 	queues map[string]string // URL by connector
 	chunk  int               // most events sent before the progress is saved
+	stack  string            // dimension of the metrics
 }
 
 // NewFunction makes the Lambda handler. A nil store is S3.
@@ -36,11 +36,12 @@ func NewFunction(w lambdahost.World, store deadletter.Store) *lambdahost.Functio
 	return lambdahost.NewFunction(w, func(s *settings.Settings) (lambdahost.Handler, error) { return New(s, w, store) })
 }
 
-// New reads the settings SIEM_DEAD_LETTER_PATH and <CONNECTOR>_QUEUE_URL. The error names every wrong setting. A nil store
-// is S3.
+// New reads the settings SIEM_DEAD_LETTER_PATH, <CONNECTOR>_QUEUE_URL and SIEM_STACK. The error names every wrong setting.
+// A nil store is S3.
 func New(s *settings.Settings, w lambdahost.World, store deadletter.Store) (*Replay, error) {
 	r := &Replay{
 		world: w, log: w.Logger(s), queues: deadletter.ReadQueues(s), chunk: maxChunk,
+		stack:  s.String("SIEM_STACK", "local"),
 		bucket: deadletter.Bucket{Location: deadletter.ReadLocation(s), Store: store, Pause: deadletter.Sleep},
 	}
 	err := s.Err()
@@ -228,8 +229,7 @@ func (r *Replay) report(ctx context.Context, s *session, caller string, took tim
 			done = telemetry.Value{Name: "Discarded", Unit: telemetry.Count, Number: done.Number}
 		}
 		values := []telemetry.Value{done, {Name: "Skipped", Unit: telemetry.Count, Number: float64(s.skips.total(c))}}
-		values = slices.DeleteFunc(values, func(v telemetry.Value) bool { return v.Number == 0 })
-		if err := telemetry.Write(r.world.Out, r.world.Now(), c, values...); err != nil {
+		if err := telemetry.Write(r.world.Out, r.world.Now(), r.stack, c, values...); err != nil {
 			r.log.LogAttrs(ctx, slog.LevelError, "metrics", slog.String("error", err.Error()))
 		}
 	}

@@ -4,121 +4,133 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-
-	"github.com/arbitex/siem-connectors/shared/deliver"
+	"golang.org/x/sync/errgroup"
 )
 
-// Queue is what the intake needs of SQS. *sqs.Client is one.
+// Queue is the part of SQS that this package needs. *sqs.Client implements it.
 type Queue interface {
-	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
-	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
+	ChangeMessageVisibilityBatch(
+		context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options),
+	) (*sqs.ChangeMessageVisibilityBatchOutput, error)
+	SendMessageBatch(
+		context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options),
+	) (*sqs.SendMessageBatchOutput, error)
 }
 
-// The limits of a batch request of SQS.
+// The limits of SQS.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 const (
-	maxEntries    = 10
-	maxBatchBytes = 1 << 20
+	maxEntries    = 10                         // of a batch request
+	maxBatchBytes = 1 << 20                    // of a batch request, and of a message
+	maxVisibility = 43_200                     // seconds: 12 hours from the receipt of a message
+	maxDelay      = 900                        // seconds
+	maxConcurrent = 10                         // our own: batch requests at a time
+	timeLayout    = "2006-01-02T15:04:05.000Z" // RFC 3339 with milliseconds, UTC
 )
 
-// answering is what is kept of the time to answer in; a short-lived function keeps a tenth of what is left. A batch that is
-// not answered comes again as a whole, with all that has been delivered of it.
-const answering = 500 * time.Millisecond
+// responseMargin is reserved before the Lambda deadline for the response. A function with a short time limit reserves a
+// tenth. SQS delivers a batch without a response again as a whole, including the events that the SIEM accepted.
+const responseMargin = 500 * time.Millisecond
 
-// apply sends dead letters and sets the waiting times. Dead letters go first: one that could not be stored is listed
-// and waits as any retry does, until SQS's own redrive takes it.
+// apply sends dead letters and remainders, and sets visibility timeouts. The visibility timeouts of messages that need
+// nothing else do not wait for the other requests; each of the other steps has its own share of the time.
 func (b *batch) apply(ctx context.Context) {
-	if !slices.ContainsFunc(b.fates, func(f fate) bool { return f.listed }) {
-		return // everything was delivered
+	var waiting, others []int
+	for i := range b.messages {
+		m := &b.messages[i]
+		unsafe, pending := b.left(m)
+		m.retained = unsafe > 0
+		switch {
+		case unsafe == 0:
+		case unsafe == m.end-m.first && pending == 0:
+			waiting = append(waiting, i)
+		default:
+			others = append(others, i)
+		}
+	}
+	if len(waiting)+len(others) == 0 {
+		return
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(answering, max(0, time.Until(deadline)/10))))
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(responseMargin, max(0, time.Until(deadline)/10))))
 		defer cancel()
 	}
-	b.sendDeadLetters(ctx)
-	b.setWaits(ctx)
-}
-
-// group is a batch request in the making: the messages in it, by index.
-type group struct {
-	messages []int
-	bytes    int
-}
-
-// groups packs messages into as few batch requests as the limits allow. size 0 means that bytes do not count.
-func (b *batch) groups(want func(i int) bool, size func(i int) int) []group {
-	var all []group
-	for i := range b.messages {
-		if !want(i) {
-			continue
-		}
-		n := size(i)
-		last := len(all) - 1
-		if last < 0 || len(all[last].messages) == maxEntries || all[last].bytes+n > maxBatchBytes {
-			all = append(all, group{})
-			last++
-		}
-		all[last].messages = append(all[last].messages, i)
-		all[last].bytes += n
-	}
-	return all
-}
-
-// concurrently calls do for every group at the same time: a hundred messages make ten requests, and each waits for the
-// network alone.
-func concurrently(groups []group, do func(group)) {
-	if len(groups) == 1 {
-		do(groups[0])
-		return
-	}
-	var wg sync.WaitGroup
-	for _, g := range groups {
-		wg.Go(func() { do(g) })
-	}
-	wg.Wait()
-}
-
-// setWaits hides the listed messages for as long as their back-off says. Where that fails, the queue's own visibility
-// time-out decides, and nothing is lost.
-func (b *batch) setWaits(ctx context.Context) {
-	groups := b.groups(func(i int) bool { return b.fates[i].listed }, func(int) int { return 0 })
-	var mu sync.Mutex
-	concurrently(groups, func(g group) {
-		failed, err := b.setWait(ctx, g)
-		if err != nil {
-			mu.Lock()
-			b.report.queueErrors = append(b.report.queueErrors, fmt.Errorf("setting the visibility time-out of %d messages: %w", failed, err))
-			mu.Unlock()
-		}
+	var steps errgroup.Group
+	steps.Go(func() error {
+		b.hide(ctx, waiting)
+		return nil
 	})
+	steps.Go(func() error {
+		b.sendDeadLetters(ctx)
+		b.hide(ctx, b.resend(ctx, others))
+		return nil
+	})
+	_ = steps.Wait() // the steps report their errors themselves
 }
 
-func (b *batch) setWait(ctx context.Context, g group) (failed int, err error) {
+// half returns a context for a step that others follow: it ends when the step has used half of the time that is left.
+func half(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, max(0, time.Until(deadline)/2))
+}
+
+// queueError records an error of SQS for the log.
+func (b *batch) queueError(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.report.queueErrors = append(b.report.queueErrors, err)
+}
+
+// hide sets the visibility timeouts of messages to their back-off. If that fails, the queue's own visibility timeout
+// applies, and nothing is lost.
+func (b *batch) hide(ctx context.Context, messages []int) {
+	var requests errgroup.Group
+	requests.SetLimit(maxConcurrent)
+	for len(messages) > 0 {
+		n := min(maxEntries, len(messages))
+		some := messages[:n]
+		messages = messages[n:]
+		requests.Go(func() error {
+			if failed, err := b.hideSome(ctx, some); err != nil {
+				b.queueError(fmt.Errorf("setting the visibility timeout of %d messages: %w", failed, err))
+			}
+			return nil
+		})
+	}
+	_ = requests.Wait() // the requests report their errors themselves
+}
+
+func (b *batch) hideSome(ctx context.Context, messages []int) (failed int, err error) {
 	in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &b.QueueURL}
-	for _, i := range g.messages {
+	for _, i := range messages {
 		m := &b.messages[i]
-		wait := b.Backoff.Wait(m.Receives, b.fates[i].fault)
 		in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{
 			Id:                aws.String(strconv.Itoa(i)),
 			ReceiptHandle:     aws.String(string(m.Receipt)),
-			VisibilityTimeout: int32(min(wait, maxVisibility*time.Second) / time.Second), //nolint:gosec // at most 43,200
+			VisibilityTimeout: seconds(b.wait(m), maxVisibility),
 		})
 	}
 	out, err := b.Queue.ChangeMessageVisibilityBatch(ctx, in)
 	if err != nil {
-		return len(g.messages), err
+		return len(messages), err
 	}
 	return len(out.Failed), entryErrors(out.Failed)
+}
+
+// seconds returns d in whole seconds, rounded up, at most limit.
+func seconds(d time.Duration, limit int32) int32 {
+	return int32(min((d+time.Second-1)/time.Second, time.Duration(limit))) //nolint:gosec // at most limit
 }
 
 func entryErrors(failed []types.BatchResultErrorEntry) error {
@@ -128,108 +140,101 @@ func entryErrors(failed []types.BatchResultErrorEntry) error {
 	return errors.New(aws.ToString(failed[0].Code) + " " + strconv.Quote(aws.ToString(failed[0].Message)))
 }
 
-// sendDeadLetters sends the rejected and exhausted messages. One is no longer listed when the dead-letter queue has
-// confirmed it by its entry's id, and not before.
-func (b *batch) sendDeadLetters(ctx context.Context) {
-	attributes := make(map[int]map[string]types.MessageAttributeValue)
-	size := func(i int) int {
-		if attributes[i] == nil {
-			attributes[i] = b.deadLetterAttributes(i)
-		}
-		return len(b.messages[i].Body) + attributesBytes(attributes[i])
+// sender packs messages into batch requests within the limits of SQS, and sends them concurrently.
+type sender struct {
+	batch     *batch
+	ctx       context.Context //nolint:containedctx // a sender is one step
+	queue     string          // URL
+	what      string          // the kind of message, for errors
+	confirmed func(i int)     // SQS confirmed message number i; called concurrently for different messages
+
+	requests errgroup.Group
+	entries  []types.SendMessageBatchRequestEntry
+	bytes    int
+}
+
+func (b *batch) newSender(ctx context.Context, queue, what string, confirmed func(i int)) *sender {
+	s := &sender{batch: b, ctx: ctx, queue: queue, what: what, confirmed: confirmed}
+	s.requests.SetLimit(maxConcurrent)
+	return s
+}
+
+// add sends message number i, now or together with those that follow.
+func (s *sender) add(i int, body []byte, delay int32, attributes map[string]types.MessageAttributeValue) {
+	size := len(body) + attributesBytes(attributes)
+	if size > maxBatchBytes {
+		s.batch.queueError(fmt.Errorf("not sending one of the %s: it takes %d bytes with its attributes, and SQS accepts %d",
+			s.what, size, maxBatchBytes))
+		return
 	}
-	groups := b.groups(func(i int) bool { return b.fates[i].state == deliver.Rejected }, size)
-	var mu sync.Mutex
-	concurrently(groups, func(g group) {
-		sent, err := b.sendGroup(ctx, g, attributes)
-		mu.Lock()
-		defer mu.Unlock()
-		for _, i := range sent {
-			b.fates[i].listed = false
+	if len(s.entries) == maxEntries || s.bytes+size > maxBatchBytes {
+		s.flush()
+	}
+	s.entries = append(s.entries, types.SendMessageBatchRequestEntry{
+		Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(sendable(body)), DelaySeconds: delay, MessageAttributes: attributes,
+	})
+	s.bytes += size
+}
+
+func (s *sender) flush() {
+	entries := s.entries
+	s.entries, s.bytes = nil, 0
+	if len(entries) == 0 {
+		return
+	}
+	s.requests.Go(func() error {
+		if sent, err := s.send(entries); err != nil {
+			s.batch.queueError(fmt.Errorf("sending %d of %d %s: %w", len(entries)-sent, len(entries), s.what, err))
 		}
-		if err != nil {
-			b.report.queueErrors = append(b.report.queueErrors, fmt.Errorf("sending %d of %d dead letters: %w", len(g.messages)-len(sent), len(g.messages), err))
-		}
+		return nil
 	})
 }
 
-func (b *batch) sendGroup(ctx context.Context, g group, attributes map[int]map[string]types.MessageAttributeValue) (sent []int, err error) {
-	if g.bytes > maxBatchBytes {
-		return nil, fmt.Errorf("it would take %d bytes with its reason, and SQS takes %d: its own redrive will keep it", g.bytes, maxBatchBytes)
-	}
-	in := &sqs.SendMessageBatchInput{QueueUrl: &b.DeadLetterQueue}
-	for _, i := range g.messages {
-		in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{
-			Id:                aws.String(strconv.Itoa(i)),
-			MessageBody:       aws.String(sendable(b.messages[i].Body)),
-			MessageAttributes: attributes[i],
-		})
-	}
-	out, err := b.Queue.SendMessageBatch(ctx, in)
+// wait sends the rest, and returns when every request has ended.
+func (s *sender) wait() {
+	s.flush()
+	_ = s.requests.Wait() // the requests report their errors themselves
+}
+
+// send makes one request, and returns the number of messages that SQS confirmed by their ids.
+func (s *sender) send(entries []types.SendMessageBatchRequestEntry) (sent int, err error) {
+	out, err := s.batch.Queue.SendMessageBatch(s.ctx, &sqs.SendMessageBatchInput{QueueUrl: &s.queue, Entries: entries})
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	for _, ok := range out.Successful {
-		for _, i := range g.messages {
-			if aws.ToString(ok.Id) == strconv.Itoa(i) {
-				sent = append(sent, i)
+	for _, e := range entries {
+		for _, ok := range out.Successful {
+			if aws.ToString(ok.Id) == *e.Id {
+				i, _ := strconv.Atoi(*e.Id)
+				s.confirmed(i)
+				sent++
+				break
 			}
 		}
 	}
-	return sent, entryErrors(out.Failed)
+	if err := entryErrors(out.Failed); err != nil || sent == len(entries) {
+		return sent, err
+	}
+	return sent, errors.New("SQS confirmed only some of them")
 }
 
-// sendable is a body as SQS can carry it. Bytes that are not UTF-8 never come from SQS, but by a direct invocation; the SDK
-// would replace them without a word, find another checksum than it expected, and fail the whole request for that.
+// sendable returns a body that SQS can carry. Bytes that are not UTF-8 never come from SQS, but from a direct
+// invocation. The SDK would replace them, find another checksum than it expects, and fail the whole request.
 func sendable(body []byte) string { return strings.ToValidUTF8(string(body), "\uFFFD") }
-
-// timeLayout is RFC 3339 with milliseconds; times are UTC.
-const timeLayout = "2006-01-02T15:04:05.000Z"
-
-// maxReason bounds a dead letter's reason: what an operator reads, and far less than a message may carry.
-const maxReason = 1024
-
-func (b *batch) deadLetterAttributes(i int) map[string]types.MessageAttributeValue {
-	m := &b.messages[i]
-	text := func(v string) types.MessageAttributeValue {
-		return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &v}
-	}
-	attributes := map[string]types.MessageAttributeValue{
-		"connector":  text(b.Connector),
-		"error":      text(b.fates[i].reason(m.Receives)),
-		"attempts":   text(strconv.Itoa(m.Receives)),
-		"message_id": text(string(m.ID)),
-		"failed_at":  text(b.report.ended.UTC().Format(timeLayout)),
-	}
-	if n, err := strconv.ParseUint(string(m.Attribute("replays")), 10, 31); err == nil && n > 0 {
-		replays := text(strconv.FormatUint(n, 10))
-		replays.DataType = aws.String("Number")
-		attributes["replays"] = replays
-	}
-	return attributes
-}
-
-// reason is the dead letter's error, fit for an SQS attribute: bounded, and none of the characters SQS refuses.
-func (f *fate) reason(attempts int) string {
-	text := f.fault.Error()
-	if f.exhausted {
-		text = "given up after " + strconv.Itoa(attempts) + " attempts, the last of which: " + text
-	}
-	text = strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || r == 0xFFFE || r == 0xFFFF {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "�"))
-	if len(text) > maxReason {
-		text = strings.ToValidUTF8(text[:maxReason-len("…")], "") + "…"
-	}
-	return text
-}
 
 func attributesBytes(attributes map[string]types.MessageAttributeValue) (n int) {
 	for name, v := range attributes {
 		n += len(name) + len(*v.DataType) + len(*v.StringValue)
 	}
 	return n
+}
+
+// text returns a message attribute of type String.
+func text(v string) types.MessageAttributeValue {
+	return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &v}
+}
+
+// number returns a message attribute of type Number.
+func number(n int) types.MessageAttributeValue {
+	return types.MessageAttributeValue{DataType: aws.String("Number"), StringValue: aws.String(strconv.Itoa(n))}
 }

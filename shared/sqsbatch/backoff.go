@@ -10,15 +10,12 @@ import (
 
 // Backoff is the schedule of attempts.
 type Backoff struct {
-	Attempts     int           // an event gets so many attempts, and is a dead letter after the last
-	Initial, Max time.Duration // the wait after the first attempt, and after the last but one
+	Attempts     int           // an event becomes a dead letter after so many failed attempts
+	Initial, Max time.Duration // the waits after the first and after the last but one attempt
 }
 
-// maxRetryAfter is how long a SIEM may make us wait.
+// maxRetryAfter bounds the wait that a SIEM asks for.
 const maxRetryAfter = 900 * time.Second
-
-// maxVisibility is the longest time SQS hides a message: 12 hours from its receipt.
-const maxVisibility = 43_200
 
 // ReadBackoff reads the schedule's settings.
 func ReadBackoff(s *settings.Settings) Backoff {
@@ -28,17 +25,18 @@ func ReadBackoff(s *settings.Settings) Backoff {
 		Max:      time.Duration(s.Int("SIEM_BACKOFF_MAX_SECONDS", 300, 1, maxVisibility/2)) * time.Second,
 	}
 	if b.Max < b.Initial {
-		s.Problem("SIEM_BACKOFF_MAX_SECONDS", b.Max.String(), "at least SIEM_BACKOFF_INITIAL_SECONDS, which is "+b.Initial.String())
+		s.Problem("SIEM_BACKOFF_MAX_SECONDS", b.Max.String(),
+			"at least SIEM_BACKOFF_INITIAL_SECONDS, which is "+b.Initial.String())
 	}
 	return b
 }
 
-// Exhausted tells whether attempt was the last.
+// Exhausted reports whether attempt is the last one.
 func (b Backoff) Exhausted(attempt int) bool { return attempt >= b.Attempts }
 
-// Wait is how long to wait after the failed attempt (1 is the first), in whole seconds: it grows geometrically from
-// Initial to Max over the waits there are, is Max at once when the set-up is at fault, and is never shorter than what
-// the SIEM asked for.
+// Wait returns the back-off after a failed attempt (1 is the first), in whole seconds. It grows geometrically from
+// Initial to Max over the waits between the attempts. It is Max at once if the setup is at fault, and at least what the
+// SIEM asked for.
 func (b Backoff) Wait(attempt int, f *failure.Error) time.Duration {
 	wait := b.grow(attempt)
 	if f == nil {

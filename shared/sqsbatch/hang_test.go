@@ -34,8 +34,8 @@ func TestHangingQueueIsAnsweredInTime(t *testing.T) {
 		const limit = 30 * time.Second
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		in := &sqsbatch.Intake{
-			Connector: "splunk", Queue: hangingQueue{}, QueueURL: "q", DeadLetterQueue: "d", Now: time.Now, Metrics: io.Discard,
+		in := &sqsbatch.Handler{
+			Connector: "splunk", Queue: hangingQueue{}, QueueURL: "q", DeadLetterQueue: "d", Now: time.Now, Out: io.Discard,
 			Backoff: sqsbatch.Backoff{Attempts: 5, Initial: time.Second, Max: 300 * time.Second}, Log: slog.New(slog.DiscardHandler),
 		}
 		begun := time.Now()

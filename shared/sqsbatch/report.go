@@ -3,6 +3,8 @@ package sqsbatch
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
@@ -11,105 +13,208 @@ import (
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-// report is what a batch says of itself.
+// The bounds of a log line. They keep it far below the 256 KB of a CloudWatch Logs event.
+const (
+	maxNamed = 20   // ids, failures, warnings or errors in a line
+	maxText  = 1024 // bytes of one of them
+	maxID    = 64   // bytes of an event id; a longer one may be text, and is replaced by the event's hash
+)
+
+// report collects what the batch writes about itself.
 type report struct {
 	deliver.Report
 	took  time.Duration // of the delivery
 	ended time.Time     // of the delivery
 
-	oldest      int64    // time of the delivered event that took longest; 0 when none was
-	truncated   []string // ids of events that arrived with less than the whole
-	failures    map[string]int
-	held        int // events whose set-up is at fault
-	queueErrors []error
+	oldest       time.Time // time of the oldest delivered event; zero while none is
+	truncated    int
+	truncatedIDs []string
+	converted    int // events whose time is in another unit
+	placeholder  int // events whose time is 0 or in the year 9999
+	receipts     []byte
+	receiptEnds  []int // the end of each receipt in receipts
+	queueErrors  []error
 }
 
-func (r *report) delivered(e *event.Event, truncated bool) {
-	if r.oldest == 0 || e.Time < r.oldest {
-		r.oldest = e.Time
-	}
-	if truncated {
-		r.truncated = append(r.truncated, string(e.AppendID(nil)))
-	}
-}
-
-func (r *report) failed(f *failure.Error) {
-	if f == nil {
-		return
-	}
-	if r.failures == nil {
-		r.failures = map[string]int{}
-	}
-	r.failures[f.Brief()]++
-	if f.Kind == failure.Misconfigured || f.Kind == failure.Unauthorized {
-		r.held++
-	}
-}
-
-// counts are the three ends a message can have; their sum is the number received.
-func (b *batch) counts() (delivered, retried, deadLettered int) {
-	for _, f := range b.fates {
-		switch {
-		case f.listed:
-			retried++
-		case f.state == deliver.Delivered:
-			delivered++
-		default:
-			deadLettered++
+// add adds the report of a delivery.
+func (r *report) add(d deliver.Report) {
+	r.Requests += d.Requests
+	r.Bytes += d.Bytes
+	for _, w := range d.Warnings {
+		if !slices.Contains(r.Warnings, w) {
+			r.Warnings = append(r.Warnings, w)
 		}
 	}
-	return delivered, retried, deadLettered
 }
 
-// write writes the batch's one log line and its one line of metrics. A line that cannot be written is given up: standard
-// output is all there is to complain to.
-func (b *batch) write(ctx context.Context) {
-	delivered, retried, deadLettered := b.counts()
-	r := &b.report
-	values := append(make([]telemetry.Value, 0, 10),
-		count("Received", len(b.messages)), count("Delivered", delivered), count("Retried", retried),
-		count("DeadLettered", deadLettered), count("Held", r.held), count("Truncated", len(r.truncated)), count("Requests", r.Requests),
-		telemetry.Value{Name: "BytesSent", Unit: telemetry.Bytes, Number: float64(r.Bytes)},
-		telemetry.Value{Name: "DeliveryMilliseconds", Unit: telemetry.Milliseconds, Number: float64(r.took.Milliseconds())},
-	)
-	if delivered > 0 {
-		delay := max(0, r.ended.UnixMilli()-r.oldest)
-		values = append(values, telemetry.Value{Name: "EndToEndMilliseconds", Unit: telemetry.Milliseconds, Number: float64(delay)})
+// sent notes an event that is to be sent.
+func (r *report) sent(e *event.Event) {
+	if e.TimeConverted {
+		r.converted++
 	}
-	_ = telemetry.Write(b.Metrics, r.ended, b.Connector, values...)
-	b.log(ctx, delivered, retried, deadLettered)
+	if e.TimePlaceholder() {
+		r.placeholder++
+	}
+}
+
+// delivered notes a delivered event.
+func (b *batch) delivered(e *event.Event, truncated bool) {
+	r := &b.report
+	if at := time.UnixMilli(e.Time); r.oldest.IsZero() || at.Before(r.oldest) {
+		r.oldest = at
+	}
+	if truncated {
+		r.truncated++
+		if len(r.truncatedIDs) < maxNamed {
+			r.truncatedIDs = append(r.truncatedIDs, string(appendLogID(nil, e)))
+		}
+	}
+	if b.Receipts {
+		r.receipts = appendReceipt(r.receipts, e)
+		r.receiptEnds = append(r.receiptEnds, len(r.receipts))
+	}
+}
+
+// appendLogID appends the id of an event for a log line.
+func appendLogID(dst []byte, e *event.Event) []byte {
+	start := len(dst)
+	if dst = e.AppendID(dst); len(dst)-start > maxID {
+		dst = e.AppendHashID(dst[:start])
+	}
+	return dst
+}
+
+// counts holds the number of events by outcome. received is the sum of delivered, retried, deadLettered and filtered;
+// held is part of retried.
+type counts struct {
+	received, delivered, retried, deadLettered, filtered, held int
+
+	failures map[string]int // by kind, status and code
+}
+
+func (b *batch) count() counts {
+	c := counts{received: len(b.records)}
+	var causes map[*failure.Error]int
+	for i := range b.records {
+		r := &b.records[i]
+		switch r.disposition {
+		case delivered:
+			c.delivered++
+		case filtered:
+			c.filtered++
+		case deadLettered:
+			c.deadLettered++
+		case retry, deadLetter:
+			c.retried++
+			if r.fault.Kind == failure.Misconfigured || r.fault.Kind == failure.Unauthorized {
+				c.held++
+			}
+		}
+		if r.fault != nil {
+			if causes == nil {
+				causes = make(map[*failure.Error]int)
+			}
+			causes[r.fault]++
+		}
+	}
+	c.failures = briefs(causes)
+	return c
+}
+
+// briefs counts failures by their brief description.
+func briefs(causes map[*failure.Error]int) map[string]int {
+	if len(causes) == 0 {
+		return nil
+	}
+	failures := make(map[string]int)
+	for f, n := range causes {
+		key := bounded(f.Brief())
+		if _, known := failures[key]; !known && len(failures) >= maxNamed-1 {
+			key = "other"
+		}
+		failures[key] += n
+	}
+	return failures
+}
+
+func bounded(s string) string { return s[:min(len(s), maxText)] }
+
+// write writes the metrics and the log line. An error of standard output cannot be reported anywhere.
+func (b *batch) write(ctx context.Context) {
+	c, r := b.count(), &b.report
+	values := append(make([]telemetry.Value, 0, 11),
+		count("Received", c.received), count("Delivered", c.delivered), count("Retried", c.retried),
+		count("DeadLettered", c.deadLettered), count("Filtered", c.filtered), count("Held", c.held),
+		count("Truncated", r.truncated), count("Requests", r.Requests),
+		telemetry.Value{Name: "BytesSent", Unit: telemetry.Bytes, Number: float64(r.Bytes)},
+		telemetry.Value{Name: "DeliveryMilliseconds", Unit: telemetry.Milliseconds, Number: milliseconds(r.took)},
+	)
+	if !r.oldest.IsZero() {
+		delay := milliseconds(max(0, r.ended.Sub(r.oldest)))
+		values = append(values, telemetry.Value{Name: "EndToEndMilliseconds", Unit: telemetry.Milliseconds, Number: delay})
+	}
+	_ = telemetry.Write(b.Out, r.ended, b.Stack, b.Connector, values...)
+	b.log(ctx, &c)
 }
 
 func count(name string, n int) telemetry.Value {
 	return telemetry.Value{Name: name, Unit: telemetry.Count, Number: float64(n)}
 }
 
-func (b *batch) log(ctx context.Context, delivered, retried, deadLettered int) {
+func milliseconds(d time.Duration) float64 { return float64(d.Milliseconds()) }
+
+func (b *batch) log(ctx context.Context, c *counts) {
 	r := &b.report
 	level := slog.LevelInfo
-	attrs := append(make([]slog.Attr, 0, 12),
-		slog.String("connector", b.Connector), slog.Int("received", len(b.messages)), slog.Int("delivered", delivered),
-		slog.Int("retried", retried), slog.Int("dead_lettered", deadLettered), slog.Int("requests", r.Requests),
+	attrs := append(make([]slog.Attr, 0, 14),
+		slog.String("connector", b.Connector), slog.Int("received", c.received), slog.Int("delivered", c.delivered),
+		slog.Int("retried", c.retried), slog.Int("dead_lettered", c.deadLettered), slog.Int("requests", r.Requests),
 		slog.Int64("bytes_sent", r.Bytes), slog.Int64("milliseconds", r.took.Milliseconds()),
 	)
-	if len(r.failures) > 0 {
-		level = slog.LevelWarn
-		attrs = append(attrs, slog.Any("failures", r.failures))
+	if c.filtered > 0 {
+		attrs = append(attrs, slog.Int("filtered", c.filtered))
 	}
-	if len(r.truncated) > 0 {
-		attrs = append(attrs, slog.Any("truncated", r.truncated))
-	}
-	if len(r.Warnings) > 0 {
+	if len(c.failures) > 0 {
 		level = slog.LevelWarn
-		attrs = append(attrs, slog.Any("warnings", r.Warnings))
+		attrs = append(attrs, slog.Any("failures", c.failures))
+	}
+	if len(r.truncatedIDs) > 0 {
+		attrs = append(attrs, slog.Any("truncated", r.truncatedIDs))
+	}
+	if warnings := r.warnings(); len(warnings) > 0 {
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.Any("warnings", warnings))
 	}
 	if len(r.queueErrors) > 0 {
 		level = slog.LevelError
-		texts := make([]string, len(r.queueErrors))
-		for i, err := range r.queueErrors {
-			texts[i] = err.Error()
-		}
-		attrs = append(attrs, slog.Any("queue_errors", texts))
+		attrs = append(attrs, slog.Any("queue_errors", r.errorTexts()))
 	}
 	b.Log.LogAttrs(ctx, level, "batch", attrs...)
+}
+
+// warnings returns the warnings of the batch: those of the SIEM, and those about the events' times.
+func (r *report) warnings() (texts []string) {
+	if r.converted > 0 {
+		texts = append(texts, "time: expected Unix milliseconds, converted from another unit in "+strconv.Itoa(r.converted)+" events")
+	}
+	if r.placeholder > 0 {
+		texts = append(texts, "time: is 0 or in the year 9999 in "+strconv.Itoa(r.placeholder)+" events")
+	}
+	for _, w := range r.Warnings {
+		if len(texts) == maxNamed {
+			break
+		}
+		texts = append(texts, bounded(w))
+	}
+	return texts
+}
+
+func (r *report) errorTexts() (texts []string) {
+	for _, err := range r.queueErrors {
+		if len(texts) == maxNamed-1 && len(r.queueErrors) > maxNamed {
+			return append(texts, strconv.Itoa(len(r.queueErrors)-len(texts))+" more errors")
+		}
+		texts = append(texts, bounded(err.Error()))
+	}
+	return texts
 }

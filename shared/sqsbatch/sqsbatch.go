@@ -1,8 +1,9 @@
-// Package intake takes a batch of SQS messages through the delivery, and tells SQS what is to become of each: deleted,
-// brought back after a while, or kept as a dead letter that says why. It knows nothing of the Lambda runtime.
+// Package sqsbatch takes a batch of SQS messages through one attempt of delivery. It determines the outcome of every
+// event in the messages, and tells SQS what to do with each message: delete it, deliver it again after the back-off, or
+// replace it by a message with the events that are left. Events that can never be delivered go to the dead-letter queue.
 //
-// A message is deleted by leaving its id out of the response, so the response lists every message until there is proof
-// that it may go: the SIEM has the event, or the dead-letter queue has it.
+// SQS deletes a message that the response does not list. The response therefore lists every message until each of its
+// events is safe: accepted by the SIEM, excluded by the operator's filter, or confirmed by an SQS queue.
 package sqsbatch
 
 import (
@@ -21,46 +22,46 @@ import (
 	"github.com/arbitex/siem-connectors/shared/sqsevent"
 )
 
-// Intake takes batches for one connector. It is safe for concurrent use.
-type Intake struct {
+// Handler handles the batches of one connector. It is safe for concurrent use.
+type Handler struct {
 	Connector       string // its name
+	Stack           string // name of the stack, for metrics and receipts
 	Queue           Queue
 	QueueURL        string // the connector's own queue
 	DeadLetterQueue string // URL
 	Backoff         Backoff
+	Filter          Filter
+	Roles           Roles
+	Receipts        bool // write a receipt for every delivered event
 	Log             *slog.Logger
-	Metrics         io.Writer
+	Out             io.Writer // metrics and receipts
 	Now             func() time.Time
 }
 
-// batch is one invocation's work. Messages and events are kept apart: message tells which one an event came in.
+// batch is the work of one invocation.
 type batch struct {
-	*Intake
-	messages []sqsevent.Message
-	events   []event.Event
-	parser   event.Parser
+	*Handler
+	messages []message
+	records  []record // the events of all messages, in order
+	report   report
 
+	// Storage of one round.
+	parser   event.Parser
+	entries  []event.Entry // of the last len(entries) records
 	items    []deliver.Item
 	outcomes []deliver.Outcome
-	message  []int // of an item
+	numbers  []int // the record of an item
 
-	fates  []fate // of messages
-	report report
-}
-
-// fate is what becomes of a message.
-type fate struct {
-	listed    bool           // SQS shall keep it
-	state     deliver.State  // Retry, Delivered; Rejected means dead letter
-	exhausted bool           // it would be tried again, had it not had all its attempts
-	fault     *failure.Error // why it is not delivered
+	mu sync.Mutex // guards report.queueErrors
 }
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// Handle takes the messages through one attempt and returns the response of the invocation, which lists the messages to
-// keep. An error means that nothing was done, and SQS keeps them all. It ends before ctx does.
-func (in *Intake) Handle(ctx context.Context, source deliver.Source, messages []sqsevent.Message) ([]byte, error) {
+// Handle takes the messages through one attempt, before ctx ends, and returns the response of the invocation: the list
+// of messages that SQS is to deliver again. An error means that nothing was done, and that SQS delivers all of them
+// again. The request id for receipts is that of the Lambda context.
+// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+func (h *Handler) Handle(ctx context.Context, source deliver.Source, messages []sqsevent.Message) ([]byte, error) {
 	for i := range messages {
 		if len(messages[i].ID) == 0 {
 			return nil, fmt.Errorf("Records[%d].messageId: expected the id of an SQS message, is empty", i)
@@ -68,41 +69,105 @@ func (in *Intake) Handle(ctx context.Context, source deliver.Source, messages []
 	}
 	b := batches.Get().(*batch)
 	defer b.release()
-	b.Intake, b.messages = in, messages
-	b.prepare()
-	b.deliver(ctx, source)
-	b.decide()
+	b.Handler = h
+	b.deliver(ctx, source, messages)
 	b.apply(ctx)
 	b.write(ctx)
 	return b.response(), nil
 }
 
 func (b *batch) release() {
-	clear(b.events)
+	clear(b.messages)
+	clear(b.records)
+	clear(b.entries)
 	clear(b.items)
 	clear(b.outcomes)
-	clear(b.fates)
-	b.Intake, b.messages, b.report = nil, nil, report{}
+	b.Handler, b.report = nil, report{}
+	b.messages, b.records = b.messages[:0], b.records[:0]
+	if cap(b.records) > maxRound {
+		b.records, b.entries = nil, nil // an unusual batch must not occupy memory for good
+	}
 	batches.Put(b)
 }
 
-// prepare parses every message. One that is no event is rejected here, and has no item.
-func (b *batch) prepare() {
-	n := len(b.messages)
-	b.events = resize(b.events, n)
-	b.fates = resize(b.fates, n)
-	b.items, b.message = b.items[:0], b.message[:0]
+// deliveryMargin is reserved before the Lambda deadline for requests to SQS. A function with a short time limit reserves
+// a fifth.
+const deliveryMargin = 4 * time.Second
+
+// maxRound bounds the events that are parsed at a time, and with them the memory. The payload of an invocation, 6 MB,
+// holds more only if they are much smaller than OCSF events are.
+const maxRound = 4096
+
+// deliver sends the events of the messages to the SIEM.
+func (b *batch) deliver(ctx context.Context, source deliver.Source, messages []sqsevent.Message) {
+	start := b.Now()
+	if deadline, ok := ctx.Deadline(); ok {
+		left := deadline.Sub(start)
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(deliveryMargin, left/5)))
+		defer cancel()
+	}
+	for len(messages) > 0 {
+		messages = messages[b.read(messages):]
+		b.round(ctx, source)
+	}
+	b.report.ended = b.Now()
+	b.report.took = b.report.ended.Sub(start)
+}
+
+// read reads the events of messages until there are enough for a round, and returns the number of messages read.
+func (b *batch) read(messages []sqsevent.Message) (n int) {
 	b.parser.Reset()
-	for i := range b.messages {
-		m, e := &b.messages[i], &b.events[i]
-		if err := b.parser.Parse(m.Body, e); err != nil {
-			b.fates[i] = fate{state: deliver.Rejected, fault: &failure.Error{Kind: failure.Rejected, Code: "invalid event", Err: err}}
-			continue
+	b.entries = b.entries[:0]
+	for ; n < len(messages) && len(b.entries) < maxRound; n++ {
+		m := message{Message: &messages[n], first: len(b.records)}
+		m.resent, m.replays = b.Roles.counts(m.Message)
+		m.attempts = m.Receives + m.resent
+		known := len(b.entries)
+		b.entries = b.parser.ParseMessage(b.entries, m.Body)
+		for i := range b.entries[known:] {
+			entry := &b.entries[known+i]
+			r := record{message: len(b.messages), index: entry.Index, body: entry.Event.Body}
+			if entry.Index == event.Whole {
+				r.body = m.Body // with a byte order mark
+			}
+			if entry.Err != nil {
+				r.disposition = deadLetter
+				r.fault = &failure.Error{Kind: failure.Rejected, Code: "invalid event", Err: entry.Err}
+			}
+			b.records = append(b.records, r)
 		}
-		b.items = append(b.items, deliver.Item{Event: e, Last: b.Backoff.Exhausted(m.Receives)})
-		b.message = append(b.message, i)
+		m.end = len(b.records)
+		b.messages = append(b.messages, m)
+	}
+	return n
+}
+
+// round sends the events just read.
+func (b *batch) round(ctx context.Context, source deliver.Source) {
+	first := len(b.records) - len(b.entries)
+	b.items, b.numbers = b.items[:0], b.numbers[:0]
+	for i := range b.entries {
+		r, e := &b.records[first+i], &b.entries[i].Event
+		switch {
+		case r.fault != nil:
+		case b.Filter.excludes(e):
+			r.disposition = filtered
+		default:
+			b.report.sent(e)
+			b.items = append(b.items, deliver.Item{Event: e, Last: b.Backoff.Exhausted(b.messages[r.message].attempts)})
+			b.numbers = append(b.numbers, first+i)
+		}
+	}
+	if len(b.items) == 0 {
+		return
 	}
 	b.outcomes = resize(b.outcomes, len(b.items))
+	b.report.add(deliver.Deliver(ctx, source, b.items, b.outcomes))
+	for n := range b.items {
+		b.decide(&b.records[b.numbers[n]], b.items[n].Event, b.outcomes[n])
+	}
+	b.writeReceipts(ctx)
 }
 
 func resize[T any](s []T, n int) []T {
@@ -114,58 +179,37 @@ func resize[T any](s []T, n int) []T {
 	return s
 }
 
-// reserve is what is kept of the time for visibility changes and dead letters; a short-lived function keeps a fifth.
-const reserve = 4 * time.Second
-
-// deliver sends the events, leaving time for what comes after.
-func (b *batch) deliver(ctx context.Context, source deliver.Source) {
-	start := b.Now()
-	if deadline, ok := ctx.Deadline(); ok {
-		left := deadline.Sub(start)
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(reserve, left/5)))
-		defer cancel()
-	}
-	if len(b.items) > 0 {
-		b.report.Report = deliver.Deliver(ctx, source, b.items, b.outcomes)
-	}
-	b.report.ended = b.Now()
-	b.report.took = b.report.ended.Sub(start)
-}
-
-// errUndecided is the reason of an event about which nobody has said anything.
+// errUndecided is the reason of an event that has no reason of its own.
 var errUndecided = errors.New("not sent")
 
-// decide turns the outcomes of events into fates of messages: a message is delivered when all its events are.
-func (b *batch) decide() {
-	for n, o := range b.outcomes {
-		i := b.message[n]
-		f := &b.fates[i]
-		f.state, f.fault = o.State, o.Fault
-		if o.State == deliver.Delivered {
-			b.report.delivered(&b.events[i], o.Truncated)
-			continue
-		}
-		if f.fault == nil {
-			f.fault = failure.Of(errUndecided)
-		}
-		if o.State == deliver.Retry && b.Backoff.Exhausted(b.messages[i].Receives) {
-			f.state, f.exhausted = deliver.Rejected, true
-		}
+// decide sets the disposition of an event from the outcome of its delivery.
+func (b *batch) decide(r *record, e *event.Event, o deliver.Outcome) {
+	if o.State == deliver.Delivered {
+		r.disposition = delivered
+		b.delivered(e, o.Truncated)
+		return
 	}
-	for i := range b.fates {
-		b.fates[i].listed = b.fates[i].state != deliver.Delivered
-		b.report.failed(b.fates[i].fault)
+	if r.fault = o.Fault; r.fault == nil {
+		r.fault = failure.Of(errUndecided)
+	}
+	if o.State == deliver.Rejected {
+		r.disposition = deadLetter
+		return
+	}
+	m := &b.messages[r.message]
+	unsent := errors.Is(r.fault, deliver.ErrTimeOver)
+	m.unsent = m.unsent || unsent
+	if b.Backoff.Exhausted(m.attempts) && (!unsent || m.Receives > 1) {
+		r.disposition, r.exhausted = deadLetter, true
 	}
 }
 
-// response lists the messages that SQS shall keep.
-// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+// response lists the messages that SQS is to deliver again.
 func (b *batch) response() []byte {
 	r := append(make([]byte, 0, 64), `{"batchItemFailures":[`...)
 	first := true
-	for i := range b.fates {
-		if !b.fates[i].listed {
+	for i := range b.messages {
+		if !b.messages[i].retained {
 			continue
 		}
 		if !first {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -76,7 +77,10 @@ type queue struct {
 	calls  []int // entries per call
 	err    error
 	refuse string // receipts and bodies with this text fail
-	forget bool   // answers without naming anything
+	forget bool   // responds without naming anything
+
+	refuseAt string   // the queue that refuses; "" for any
+	urls     []string // of the queues of sent
 }
 
 func (q *queue) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
@@ -110,14 +114,14 @@ func (q *queue) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInpu
 	}
 	out := &sqs.SendMessageBatchOutput{}
 	for _, e := range in.Entries {
-		if q.refuse != "" && strings.Contains(*e.MessageBody, q.refuse) {
+		if q.refuse != "" && strings.Contains(*e.MessageBody, q.refuse) && (q.refuseAt == "" || q.refuseAt == *in.QueueUrl) {
 			out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: e.Id, Code: aws.String("InternalError")})
 			continue
 		}
 		if q.forget {
 			continue
 		}
-		q.sent = append(q.sent, e)
+		q.sent, q.urls = append(q.sent, e), append(q.urls, *in.QueueUrl)
 		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id})
 	}
 	return out, nil
@@ -134,6 +138,9 @@ func (siem) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
 func (siem) Send(_ context.Context, b *deliver.Batch) error {
 	b.Meter.Add(len(b.Body))
 	switch id := string(b.Events[0].AppendID(nil)); {
+	case strings.HasPrefix(id, "later-"):
+		seconds, _ := strconv.ParseFloat(id[len("later-"):], 64)
+		return &failure.Error{Status: 500, RetryAfter: time.Duration(seconds * float64(time.Second))}
 	case strings.HasPrefix(id, "retry"):
 		return &failure.Error{Status: 500, Detail: `"a SIEM's words"`}
 	case strings.HasPrefix(id, "reject"):
@@ -152,16 +159,20 @@ func message(id string, receives int) sqsevent.Message {
 		Body: fmt.Appendf(nil, `{"time":1741824000000,"metadata":{"uid":%q}}`, id)}
 }
 
+func handler(q sqsbatch.Queue, out io.Writer) *sqsbatch.Handler {
+	return &sqsbatch.Handler{
+		Connector: "splunk", Stack: "test", Queue: q, QueueURL: ownQueue, DeadLetterQueue: deadQueue,
+		Backoff: sqsbatch.Backoff{Attempts: 5, Initial: time.Second, Max: 300 * time.Second},
+		Log:     slog.New(slog.NewJSONHandler(out, nil)), Out: out,
+		Now: func() time.Time { return time.UnixMilli(1741824005000) },
+	}
+}
+
 // handle takes messages through one attempt, and returns the ids that SQS shall keep and what was printed.
 func handle(t *testing.T, q *queue, messages ...sqsevent.Message) (kept []string, printed string) {
 	t.Helper()
 	var out bytes.Buffer
-	in := &sqsbatch.Intake{
-		Connector: "splunk", Queue: q, QueueURL: "https://sqs/own", DeadLetterQueue: "https://sqs/dead",
-		Backoff: sqsbatch.Backoff{Attempts: 5, Initial: time.Second, Max: 300 * time.Second},
-		Log:     slog.New(slog.NewJSONHandler(&out, nil)), Metrics: &out,
-		Now: func() time.Time { return time.UnixMilli(1741824005000) },
-	}
+	in := handler(q, &out)
 	answer, err := in.Handle(context.Background(), fixedSource{siem{}}, messages)
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +194,7 @@ func TestHandle(t *testing.T) {
 	bad := message("x", 1)
 	bad.Body = []byte("no JSON")
 	replayed := message("reject-1", 2)
-	replayed.Attributes = []sqsevent.Attribute{{Name: []byte("replays"), Value: []byte("2")}}
+	replayed.Attributes = []sqsevent.Attribute{{Name: []byte("replays"), Type: []byte("Number"), Value: []byte("2")}}
 	kept, printed := handle(t, q, message("ok-1", 1), message("retry-1", 1), message("retry-5", 5), replayed, bad, message("short", 1), message("retry-3", 3))
 	if want := []string{"retry-1", "retry-3"}; !slices.Equal(kept, want) {
 		t.Errorf("kept %v, want %v", kept, want)
@@ -208,7 +219,7 @@ func TestHandle(t *testing.T) {
 	if body := *q.sent[2].MessageBody; body != "no JSON" {
 		t.Errorf("a dead letter's body is %q, want the original", body)
 	}
-	for _, want := range []string{`"Received":7,"Delivered":2,"Retried":2,"DeadLettered":3,"Held":0,"Truncated":1,"Requests":6`, `"EndToEndMilliseconds":5000`,
+	for _, want := range []string{`"Stack":"test","Connector":"splunk","Received":7,"Delivered":2,"Retried":2,"DeadLettered":3,"Truncated":1,"Requests":6`, `"EndToEndMilliseconds":5000`,
 		`"truncated":["short"]`, `"received":7`, `"transient status=500":3`} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("printed %s\nwant %s", printed, want)
@@ -230,7 +241,7 @@ func TestHandleWhenSQSFails(t *testing.T) {
 		return all
 	}
 	kept, printed := handle(t, &queue{err: errors.New("no SQS")}, append(many("reject", 2), append(many("retry", 11), many("ok", 3)...)...)...)
-	if len(kept) != 13 || !strings.Contains(printed, `"Received":16,"Delivered":3,"Retried":13,"DeadLettered":0`) {
+	if len(kept) != 13 || !strings.Contains(printed, `"Received":16,"Delivered":3,"Retried":13,"Requests":16`) {
 		t.Errorf("without SQS: kept %d, printed %s", len(kept), printed)
 	}
 	kept, _ = handle(t, &queue{refuse: "reject-1"}, append(many("reject", 3), many("ok", 1)...)...)
@@ -276,7 +287,7 @@ func TestHandleLeavesTime(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		end, _ := ctx.Deadline()
 		var given time.Time
-		in := &sqsbatch.Intake{Queue: &queue{}, Backoff: sqsbatch.Backoff{Attempts: 5}, Log: slog.New(slog.DiscardHandler), Metrics: io.Discard, Now: time.Now}
+		in := &sqsbatch.Handler{Queue: &queue{}, Backoff: sqsbatch.Backoff{Attempts: 5}, Log: slog.New(slog.DiscardHandler), Out: io.Discard, Now: time.Now}
 		if _, err := in.Handle(ctx, fixedSource{clockless{deadline: &given}}, []sqsevent.Message{message("a", 1)}); err != nil {
 			t.Error(err)
 		}
@@ -298,18 +309,27 @@ func TestHandleGroups(t *testing.T) {
 	if !slices.Equal(q.calls, []int{5, 10, 10}) {
 		t.Errorf("25 visibility changes in calls of %v, want 5, 10, 10", q.calls)
 	}
+	q, all = &queue{}, []sqsevent.Message{message("ok", 1), message("retry", 1)}
+	for i := range 25 {
+		all = append(all, message(fmt.Sprintf("reject-%d", i), 1))
+	}
+	handle(t, q, all...)
+	slices.Sort(q.calls)
+	if !slices.Equal(q.calls, []int{1, 5, 10, 10}) {
+		t.Errorf("25 dead letters and a visibility change in calls of %v, want 1, 5, 10, 10", q.calls)
+	}
 	q = &queue{}
 	big := strings.Repeat("x", 600_000)
 	a, b, c := message("a", 1), message("b", 1), message("c", 1)
 	a.Body, b.Body, c.Body = []byte(big), []byte(big), []byte(strings.Repeat("y", 1<<20))
 	kept, printed := handle(t, q, a, b, c)
-	if len(q.calls) != 3 || len(q.sent) != 2 || !slices.Equal(kept, []string{"c"}) || !strings.Contains(printed, "its own redrive") {
+	if len(q.calls) != 3 || len(q.sent) != 2 || !slices.Equal(kept, []string{"c"}) || !strings.Contains(printed, "SQS accepts 1048576") {
 		t.Errorf("large dead letters: calls %v, sent %d, kept %v", q.calls, len(q.sent), kept)
 	}
 }
 
 func TestHandleWithoutID(t *testing.T) {
-	in := &sqsbatch.Intake{Now: time.Now}
+	in := &sqsbatch.Handler{Now: time.Now}
 	if _, err := in.Handle(context.Background(), fixedSource{siem{}}, []sqsevent.Message{message("a", 1), {Body: []byte("{}")}}); err == nil || !strings.Contains(err.Error(), "Records[1].messageId") {
 		t.Errorf("a message without an id: %v, want an error that names it", err)
 	}
@@ -333,9 +353,9 @@ func (s breaks) Send(_ context.Context, b *deliver.Batch) error {
 // TestHandleLastAttempt: an event that breaks the SIEM is given up alone, and the queue takes what is said of it.
 func TestHandleLastAttempt(t *testing.T) {
 	q := &queue{}
-	in := &sqsbatch.Intake{
+	in := &sqsbatch.Handler{
 		Queue: q, Backoff: sqsbatch.Backoff{Attempts: 5, Initial: time.Second, Max: time.Minute},
-		Log: slog.New(slog.DiscardHandler), Metrics: io.Discard, Now: time.Now,
+		Log: slog.New(slog.DiscardHandler), Out: io.Discard, Now: time.Now,
 	}
 	answer, err := in.Handle(context.Background(), fixedSource{breaks{id: "bad"}}, []sqsevent.Message{message("a", 5), message("bad", 5), message("c", 5), message("d", 5)})
 	if err != nil || string(answer) != `{"batchItemFailures":[]}` {

@@ -1,5 +1,5 @@
-// Package metrics writes CloudWatch metrics in the embedded metric format: one JSON line on standard output, which
-// CloudWatch Logs turns into metrics without a call of ours.
+// Package telemetry counts and reports what the functions do. It writes metrics in the CloudWatch embedded metric
+// format: one JSON line on standard output, which CloudWatch Logs turns into metrics without a request of ours.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 package telemetry
 
@@ -12,33 +12,45 @@ import (
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 )
 
-// Namespace holds all our metrics.
+// Namespace is the namespace of all metrics.
 const Namespace = "ArbitexSIEM"
 
-// The units in use.
+// The units of the metrics.
 const (
 	Count        = "Count"
 	Bytes        = "Bytes"
 	Milliseconds = "Milliseconds"
 )
 
-// Value is one metric's value.
+// Value is the value of one metric.
 type Value struct {
 	Name   string
 	Unit   string
 	Number float64
 }
 
-// Write writes values with the dimension Connector as one line, in one call of w. Without values it writes nothing.
-func Write(w io.Writer, now time.Time, connector string, values ...Value) error {
-	if len(values) == 0 {
-		return nil
+// Always reports whether a metric is written even when its value is zero. The alarms that compare metrics need these in
+// every line. CloudWatch bills each metric written, so the others are omitted when they are zero.
+func Always(name string) bool {
+	switch name {
+	case "Received", "Delivered", "Requests", "BytesSent", "DeliveryMilliseconds":
+		return true
 	}
+	return false
+}
+
+// Write writes values with the dimensions Stack and Connector as one line, in one call of w.Write. It omits values that
+// are zero, except those that Always names, and writes no line if no value is left.
+func Write(w io.Writer, now time.Time, stack, connector string, values ...Value) error {
 	line := append(make([]byte, 0, 1024), `{"_aws":{"Timestamp":`...)
 	line = strconv.AppendInt(line, now.UnixMilli(), 10)
-	line = append(line, `,"CloudWatchMetrics":[{"Namespace":"`+Namespace+`","Dimensions":[["Connector"]],"Metrics":[`...)
-	for i, v := range values {
-		if i > 0 {
+	line = append(line, `,"CloudWatchMetrics":[{"Namespace":"`+Namespace+`","Dimensions":[["Stack","Connector"]],"Metrics":[`...)
+	written := 0
+	for _, v := range values {
+		if !v.written() {
+			continue
+		}
+		if written++; written > 1 {
 			line = append(line, ',')
 		}
 		line = append(line, `{"Name":"`...)
@@ -47,9 +59,17 @@ func Write(w io.Writer, now time.Time, connector string, values ...Value) error 
 		line = append(line, v.Unit...)
 		line = append(line, `"}`...)
 	}
-	line = append(line, `]}]},"Connector":`...)
+	if written == 0 {
+		return nil
+	}
+	line = append(line, `]}]},"Stack":`...)
+	line = jsonscan.AppendQuoted(line, stack)
+	line = append(line, `,"Connector":`...)
 	line = jsonscan.AppendQuoted(line, connector)
 	for _, v := range values {
+		if !v.written() {
+			continue
+		}
 		line = append(line, ',', '"')
 		line = append(line, v.Name...)
 		line = append(line, '"', ':')
@@ -60,3 +80,5 @@ func Write(w io.Writer, now time.Time, connector string, values ...Value) error 
 	}
 	return nil
 }
+
+func (v Value) written() bool { return v.Number != 0 || Always(v.Name) }

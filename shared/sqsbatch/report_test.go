@@ -1,0 +1,291 @@
+package sqsbatch_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/sqsbatch"
+	"github.com/arbitex/siem-connectors/shared/sqsevent"
+)
+
+// withBody returns a message with that body.
+func withBody(id, text string) sqsevent.Message {
+	m := message(id, 1)
+	m.Body = []byte(text)
+	return m
+}
+
+// lines decodes the lines of an output.
+func lines(t *testing.T, printed string) (all []map[string]any) {
+	t.Helper()
+	for line := range strings.Lines(printed) {
+		if len(line) > 256<<10 {
+			t.Errorf("a line has %d bytes, want at most 256 KB", len(line))
+		}
+		var v map[string]any
+		if err := json.Unmarshal([]byte(line), &v); err != nil {
+			t.Fatalf("%.200q: %v", line, err)
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+func TestReadFilter(t *testing.T) {
+	read := func(severity, classes string) (sqsbatch.Filter, error) {
+		s := settings.New(func(name string) string {
+			return map[string]string{"SIEM_MIN_SEVERITY": severity, "SIEM_CLASSES": classes}[name]
+		}, nil)
+		f := sqsbatch.ReadFilter(s)
+		return f, s.Err()
+	}
+	if f, err := read("", ""); err != nil || f.MinSeverity != 0 || f.Classes != nil {
+		t.Errorf("no settings: %+v, %v", f, err)
+	}
+	if f, err := read("4", " 6003 , 2001"); err != nil || f.MinSeverity != 4 || fmt.Sprint(f.Classes) != "[6003 2001]" {
+		t.Errorf("settings: %+v, %v", f, err)
+	}
+	for _, bad := range [][2]string{{"7", ""}, {"-1", ""}, {"high", ""}, {"", "6003,"}, {"", "x"}, {"", "-1"}, {"", "6003;2001"}} {
+		if _, err := read(bad[0], bad[1]); err == nil || !strings.Contains(err.Error(), "SIEM_") {
+			t.Errorf("%q: %v, want an error that names the setting", bad, err)
+		}
+	}
+}
+
+func TestFilter(t *testing.T) {
+	const sent, left = true, false
+	for _, c := range []struct {
+		filter sqsbatch.Filter
+		event  string
+		want   bool
+	}{
+		{sqsbatch.Filter{}, `"severity_id":0,"class_uid":1`, sent},
+		{sqsbatch.Filter{MinSeverity: 3}, `"severity_id":3`, sent},
+		{sqsbatch.Filter{MinSeverity: 3}, `"severity_id":2`, left},
+		{sqsbatch.Filter{MinSeverity: 3}, `"severity_id":0`, left},
+		{sqsbatch.Filter{MinSeverity: 6}, `"severity_id":99`, sent},
+		{sqsbatch.Filter{MinSeverity: 6}, `"x":1`, sent},
+		{sqsbatch.Filter{MinSeverity: 6}, `"severity_id":"low"`, sent},
+		{sqsbatch.Filter{Classes: []int64{6003, 2001}}, `"class_uid":2001`, sent},
+		{sqsbatch.Filter{Classes: []int64{6003, 2001}}, `"class_uid":3002`, left},
+		{sqsbatch.Filter{Classes: []int64{6003, 2001}}, `"x":1`, left},
+		{sqsbatch.Filter{Classes: []int64{0}}, `"x":1`, sent},
+		{sqsbatch.Filter{MinSeverity: 3, Classes: []int64{6003}}, `"class_uid":6003,"severity_id":2`, left},
+	} {
+		var out bytes.Buffer
+		h := handler(&queue{}, &out)
+		h.Filter = c.filter
+		response, err := h.Handle(t.Context(), fixedSource{siem{}}, []sqsevent.Message{withBody("m", `{"time":1741824000000,`+c.event+`}`)})
+		want := `"Received":1,"Delivered":1,"Requests":1`
+		if c.want == left {
+			want = `"Received":1,"Delivered":0,"Filtered":1,"Requests":0`
+		}
+		if err != nil || string(response) != `{"batchItemFailures":[]}` || !strings.Contains(out.String(), want) {
+			t.Errorf("%+v, %s: response %s, %v, printed %s\nwant %s", c.filter, c.event, response, err, out.String(), want)
+		}
+	}
+}
+
+// TestFilteredBesidesOthers: a filter does not excuse an invalid event, and a filtered event is not sent again.
+func TestFilteredBesidesOthers(t *testing.T) {
+	var out bytes.Buffer
+	q := &queue{}
+	h := handler(q, &out)
+	h.Filter = sqsbatch.Filter{MinSeverity: 3}
+	m := withBody("m", `[{"time":1741824000000,"severity_id":1},`+body("retry-1")+`,{"severity_id":1},`+body("ok-1")+`]`)
+	response, err := h.Handle(t.Context(), fixedSource{siem{}}, []sqsevent.Message{m})
+	if own := q.to(ownQueue); err != nil || string(response) != `{"batchItemFailures":[]}` || len(own) != 1 || !strings.HasPrefix(own[0], "["+body("retry-1")+"] ") {
+		t.Errorf("response %s, %v, resent %q", response, err, own)
+	}
+	if want := `"Received":4,"Delivered":1,"Retried":1,"DeadLettered":1,"Filtered":1`; !strings.Contains(out.String(), want) || !strings.Contains(out.String(), `"filtered":1`) {
+		t.Errorf("printed %s\nwant %s", out.String(), want)
+	}
+}
+
+func TestReceipts(t *testing.T) {
+	var out bytes.Buffer
+	h := handler(&queue{}, &out)
+	h.Receipts = true
+	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "request-1"})
+	long := strings.Repeat("secret text ", 6)
+	noID := "{ \"time\": 1741824000000 }"
+	messages := []sqsevent.Message{array("m", 1, "ok-1", "retry-1", `q"1`), withBody("n", body(long)), withBody("o", noID), message("reject-1", 1)}
+	if _, err := h.Handle(ctx, fixedSource{siem{}}, messages); err != nil {
+		t.Fatal(err)
+	}
+	hash := func(text string, digits int) string {
+		sum := sha256.Sum256([]byte(text))
+		return hex.EncodeToString(sum[:])[:digits]
+	}
+	compact := strings.ReplaceAll(noID, " ", "")
+	want := map[string]any{"receipt": map[string]any{
+		"stack": "test", "connector": "splunk", "at": "2025-03-13T00:00:05.000Z", "request": "request-1",
+		"delivered": []any{
+			[]any{"ok-1", hash(body("ok-1"), 16)}, []any{`q"1`, hash(body(`q"1`), 16)},
+			[]any{hash(body(long), 32), hash(body(long), 16)}, []any{hash(compact, 32), hash(compact, 16)},
+		},
+	}}
+	all := lines(t, out.String())
+	if fmt.Sprint(all[0]) != fmt.Sprint(want) || len(all) != 3 {
+		t.Errorf("%d lines, the first is\n%v\nwant\n%v", len(all), all[0], want)
+	}
+	if strings.Contains(out.String(), "secret text") {
+		t.Errorf("printed event text: %s", out.String())
+	}
+}
+
+// TestReceiptsAreBounded: receipts take as many lines as they need, and name every delivered event once.
+func TestReceiptsAreBounded(t *testing.T) {
+	var out bytes.Buffer
+	h := handler(&queue{}, &out)
+	h.Receipts = true
+	const n = 6000
+	texts := make([]string, n)
+	for i := range texts {
+		texts[i] = fmt.Sprintf(`{"time":1,"metadata":{"uid":"%s%05d"}}`, strings.Repeat("\\u0001", 50), i)
+	}
+	var messages []sqsevent.Message
+	for i := 0; i < n; i += 1000 {
+		messages = append(messages, withBody(fmt.Sprint(i), "["+strings.Join(texts[i:i+1000], ",")+"]"))
+	}
+	if _, err := h.Handle(t.Context(), fixedSource{siem{}}, messages); err != nil {
+		t.Fatal(err)
+	}
+	seen, receipts := map[string]bool{}, 0
+	for _, line := range lines(t, out.String()) {
+		if r, ok := line["receipt"].(map[string]any); ok {
+			receipts++
+			for _, pair := range r["delivered"].([]any) {
+				seen[pair.([]any)[0].(string)] = true
+			}
+		}
+	}
+	if len(seen) != n || receipts < 8 || receipts > 12 {
+		t.Errorf("%d events in %d lines, want %d", len(seen), receipts, n)
+	}
+}
+
+// TestLogIsBounded: a line of the log names a few ids, none of which is event text, however many events and errors there
+// are.
+func TestLogIsBounded(t *testing.T) {
+	var messages []sqsevent.Message
+	for i := range 40 {
+		messages = append(messages, message(fmt.Sprintf("short-%d-%s", i, strings.Repeat("secret text ", 5000)), 1), message(fmt.Sprintf("short-%d", i), 1))
+	}
+	var out bytes.Buffer
+	if _, err := handler(&queue{}, &out).Handle(t.Context(), fixedSource{siem{}}, messages); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(out.String(), "secret text") {
+		t.Errorf("printed event text: %.300s", out.String())
+	}
+	for _, line := range lines(t, out.String()) {
+		if ids, ok := line["truncated"].([]any); ok {
+			if len(ids) != 20 || ids[1] != "short-0" || len(ids[0].(string)) != 32 {
+				t.Errorf("%d ids %v, want 20: a long one as a hash", len(ids), ids)
+			}
+		} else if line["Truncated"] != 80.0 {
+			t.Errorf("metrics %v, want 80 truncated", line)
+		}
+	}
+}
+
+// varied is a SIEM with a different failure and warning for each event.
+type varied struct{ siem }
+
+func (varied) Send(_ context.Context, b *deliver.Batch) error {
+	id := string(b.Events[0].AppendID(nil))
+	b.Warn(id + strings.Repeat("w", 5000))
+	return &failure.Error{Status: 500, Code: id + strings.Repeat("c", 20000)}
+}
+
+// TestLogOfManyErrors: different failures, warnings and errors of SQS do not make a line longer than CloudWatch keeps.
+func TestLogOfManyErrors(t *testing.T) {
+	var messages []sqsevent.Message
+	for i := range 400 {
+		messages = append(messages, message(fmt.Sprintf("e-%d", i), 1))
+	}
+	var out bytes.Buffer
+	if _, err := handler(&queue{err: errors.New(strings.Repeat("no SQS ", 1000))}, &out).Handle(t.Context(), fixedSource{varied{}}, messages); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range lines(t, out.String()) {
+		if failures, ok := line["failures"].(map[string]any); ok {
+			sum := 0.0
+			for _, n := range failures {
+				sum += n.(float64)
+			}
+			if len(failures) != 20 || sum != 400 || len(line["queue_errors"].([]any)) != 20 || len(line["warnings"].([]any)) != 20 {
+				t.Errorf("%d failures of %v events, %d errors of SQS, %d warnings", len(failures), sum, len(line["queue_errors"].([]any)), len(line["warnings"].([]any)))
+			}
+			if last := line["queue_errors"].([]any)[19]; last != "21 more errors" {
+				t.Errorf("the last error of SQS is %v, want how many there are more", last)
+			}
+		}
+	}
+}
+
+// TestTimes: the delay is measured from the event's own time, whatever it is, and odd times are warned about once.
+func TestTimes(t *testing.T) {
+	for name, c := range map[string]struct {
+		times    []string
+		want     string // of the metrics
+		warnings string
+	}{
+		"milliseconds":   {[]string{"1741824004000", "1741824002000"}, `,"EndToEndMilliseconds":3000}`, "<nil>"},
+		"in the future":  {[]string{"1741824006000"}, `"DeliveryMilliseconds":0}`, "<nil>"},
+		"zero":           {[]string{"0"}, `,"EndToEndMilliseconds":1741824005000}`, "[time: is 0 or in the year 9999 in 1 events]"},
+		"year 9999":      {[]string{"253402300799999", "0"}, `,"EndToEndMilliseconds":1741824005000}`, "[time: is 0 or in the year 9999 in 2 events]"},
+		"seconds":        {[]string{"1741824000", "1741824001.0"}, `,"EndToEndMilliseconds":5000}`, "[time: expected Unix milliseconds, converted from another unit in 2 events]"},
+		"other units":    {[]string{"1741824004000000", "1741824004000000000", "1741824004000"}, `,"EndToEndMilliseconds":1000}`, "[time: expected Unix milliseconds, converted from another unit in 2 events]"},
+		"none delivered": {nil, `"DeliveryMilliseconds":0}`, "<nil>"},
+	} {
+		var messages []sqsevent.Message
+		for i, at := range c.times {
+			messages = append(messages, withBody(fmt.Sprint(i), `{"time":`+at+`}`))
+		}
+		var out bytes.Buffer
+		if _, err := handler(&queue{}, &out).Handle(t.Context(), fixedSource{siem{}}, messages); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), c.want) {
+			t.Errorf("%s: printed %s\nwant %s", name, out.String(), c.want)
+		}
+		for _, line := range lines(t, out.String()) {
+			if line["msg"] == "batch" && fmt.Sprint(line["warnings"]) != c.warnings {
+				t.Errorf("%s: warnings %v, want %s", name, line["warnings"], c.warnings)
+			}
+		}
+	}
+}
+
+// TestHeld: events that wait for an operator are part of those to be retried; an exhausted one does not wait.
+func TestHeld(t *testing.T) {
+	var out bytes.Buffer
+	q := &queue{}
+	if _, err := handler(q, &out).Handle(t.Context(), fixedSource{closed{}}, []sqsevent.Message{message("a", 1), array("b", 5, "b-1", "b-2")}); err != nil {
+		t.Fatal(err)
+	}
+	if want := `"Received":3,"Delivered":0,"Retried":1,"DeadLettered":2,"Held":1,"Requests"`; !strings.Contains(out.String(), want) || q.waits["receipt-a"] != 300 {
+		t.Errorf("printed %s\nwant %s; waits %v", out.String(), want, q.waits)
+	}
+}
+
+// closed is a SIEM with a wrong setup.
+type closed struct{ siem }
+
+func (closed) Send(context.Context, *deliver.Batch) error {
+	return &failure.Error{Kind: failure.Misconfigured, Status: 404}
+}
