@@ -313,6 +313,34 @@ func TestRedrivenDeadLetter(t *testing.T) {
 	}
 }
 
+// firsts is a SIEM that notes which events are on their first attempt.
+type firsts struct {
+	siem
+	ids *[]string
+}
+
+func (f firsts) Send(_ context.Context, b *deliver.Batch) error {
+	if b.First(0) {
+		*f.ids = append(*f.ids, string(b.Events[0].AppendID(nil)))
+	}
+	return nil
+}
+
+// TestFirstAttempt: an event is on its first attempt if it was neither received, resent nor replayed before.
+func TestFirstAttempt(t *testing.T) {
+	var ids []string
+	resent, replayed := array("c", 1, "c"), message("d", 1)
+	resent.Attributes = []sqsevent.Attribute{attribute("attempts", "1")}
+	replayed.Attributes = []sqsevent.Attribute{attribute("replays", "1")}
+	h := handler(&queue{}, io.Discard)
+	if _, err := h.Handle(t.Context(), fixedSource{firsts{ids: &ids}}, []sqsevent.Message{message("a", 1), message("b", 2), resent, replayed}); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(ids, []string{"a"}) {
+		t.Errorf("events %v are on their first attempt, want only a", ids)
+	}
+}
+
 // slow is a SIEM that needs a minute for each event.
 type slow struct{ siem }
 

@@ -155,7 +155,10 @@ func (b *batch) round(ctx context.Context, source deliver.Source) {
 			r.disposition = filtered
 		default:
 			b.report.sent(e)
-			b.items = append(b.items, deliver.Item{Event: e, Last: b.Backoff.Exhausted(b.messages[r.message].attempts)})
+			m := &b.messages[r.message]
+			b.items = append(b.items, deliver.Item{
+				Event: e, First: m.attempts == 1 && m.replays == 0, Last: b.Backoff.Exhausted(m.attempts),
+			})
 			b.numbers = append(b.numbers, first+i)
 		}
 	}
