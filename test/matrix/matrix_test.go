@@ -83,7 +83,7 @@ func TestMatrix(t *testing.T) {
 	})
 	t.Logf("%d cells, at most %d MiB each", len(seen.fates), w.largest.Load()>>20)
 	if !t.Failed() {
-		compare(t, render(sections(), seen))
+		compare(t, sections(), seen)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"reflect"
 	"strconv"
@@ -136,14 +137,15 @@ func TestDocument(t *testing.T) {
 	all := loaded(t)
 	count := map[string]int{}
 	for _, m := range all {
-		count[m.file]++
+		count[path.Dir(m.file)]++
 	}
 	for _, m := range all {
-		if n := count[m.file]; n > 0 {
-			fmt.Fprintf(&rows, "| `%s` | %d | %s |\n", m.file, n, m.effect)
-			delete(count, m.file)
+		dir := path.Dir(m.file)
+		if n := count[dir]; n > 0 {
+			fmt.Fprintf(&rows, "| `%s` | %d | %s |\n", dir, n, m.effect)
+			delete(count, dir)
 		}
 	}
-	text := fmt.Sprintf("%d defects, all killed:\n\n| file | defects | example |\n| --- | --- | --- |\n%s", len(all), rows.String())
+	text := fmt.Sprintf("%d defects, all killed:\n\n| package | defects | example |\n| --- | ---: | --- |\n%s", len(all), rows.String())
 	docgen.Check(t, filepath.Join(root, "docs", "reliability.md"), "mutants", text, *update)
 }

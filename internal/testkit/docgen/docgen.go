@@ -1,5 +1,5 @@
-// Package page keeps the parts of the documents that runs have written. Such a part stands between two marks, of which the
-// first says how it is renewed:
+// Package docgen updates the generated parts of documents and compares them with what the code does. A generated part is
+// between two marks; the first one names the command that updates it:
 //
 //	<!-- begin name: make what -->
 //	<!-- end name -->
@@ -15,12 +15,13 @@ import (
 // Replace returns the page with text between the marks of name.
 func Replace(page, name, text string) (string, error) {
 	head, rest, found := strings.Cut(page, "<!-- begin "+name+": ")
-	how, rest, opened := strings.Cut(rest, " -->\n")
+	command, rest, opened := strings.Cut(rest, " -->\n")
 	_, tail, closed := strings.Cut(rest, "<!-- end "+name+" -->")
 	if !found || !opened || !closed {
 		return "", fmt.Errorf("expected the marks <!-- begin %s: … --> and <!-- end %[1]s -->", name)
 	}
-	return head + "<!-- begin " + name + ": " + how + " -->\n\n" + strings.TrimSpace(text) + "\n\n<!-- end " + name + " -->" + tail, nil
+	return head + "<!-- begin " + name + ": " + command + " -->\n\n" + strings.TrimSpace(text) +
+		"\n\n<!-- end " + name + " -->" + tail, nil
 }
 
 // Update writes text between the marks of name in the file.
@@ -29,20 +30,20 @@ func Update(path, name, text string) error {
 	if err != nil {
 		return fmt.Errorf("reading the page: %w", err)
 	}
-	renewed, err := Replace(string(old), name, text)
+	page, err := Replace(string(old), name, text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	if renewed == string(old) {
+	if page == string(old) {
 		return nil
 	}
-	if err := os.WriteFile(path, []byte(renewed), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(page), 0o644); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	return nil
 }
 
-// Check is for tests: the file must have text between the marks of name, and gets it when update says so.
+// Check fails the test unless the file has text between the marks of name. With update, it writes the text instead.
 func Check(t *testing.T, path, name, text string, update bool) {
 	t.Helper()
 	if update {
@@ -55,16 +56,17 @@ func Check(t *testing.T, path, name, text string, update bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	switch renewed, err := Replace(string(old), name, text); {
+	switch page, err := Replace(string(old), name, text); {
 	case err != nil:
 		t.Fatalf("%s: %v", path, err)
-	case renewed != string(old):
-		t.Errorf("%s says otherwise than this run; look at the difference, then -update writes the part %q:\n%s", path, name, difference(string(old), renewed))
+	case page != string(old):
+		t.Errorf("%s, part %q, differs from this run; check the difference, then use -update:\n%s",
+			path, name, Diff(string(old), page))
 	}
 }
 
-// difference lists the lines that are in one text alone.
-func difference(a, b string) string {
+// Diff returns the lines that are in only one of the texts.
+func Diff(a, b string) string {
 	var out []string
 	for _, pair := range [...]struct{ mark, text, other string }{{"-", a, b}, {"+", b, a}} {
 		there := map[string]bool{}

@@ -1,5 +1,5 @@
-// Package need is for tests that need a tool of the machine. Where it is missing they are skipped, and say so; where
-// REQUIRE_TOOLS is set, as .ci/run does, they fail: it has installed the tools.
+// Package testenv is for tests that need a program of the machine. Without it they are skipped with a visible message; if
+// REQUIRE_TOOLS is set, as in .ci/run, they fail.
 package testenv
 
 import (
@@ -8,18 +8,18 @@ import (
 	"testing"
 )
 
-// Python needs python3, for moto.
+// Python requires python3, which runs moto.
 func Python(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {
-		Missing(t, "the local AWS needs python3, which is not installed")
+		Missing(t, "python3 is not installed, and moto needs it")
 	}
 }
 
-// Missing ends a test for which something is not there.
+// Missing ends a test that needs something that is missing.
 func Missing(t testing.TB, what string) {
 	t.Helper()
-	if os.Getenv("REQUIRE_TOOLS") != "" { //nolint:forbidigo // tests are run by people and CI, who say it there
+	if os.Getenv("REQUIRE_TOOLS") != "" { //nolint:forbidigo // a setting of the test run, not of a function
 		t.Fatalf("REQUIRE_TOOLS is set, and %s", what)
 	}
 	t.Skip("NOT TESTED: " + what)
