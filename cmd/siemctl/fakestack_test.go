@@ -22,10 +22,19 @@ import (
 // no functions: what they would answer is fixed. The caller of the stack named denied has no permission to read metrics,
 // alarms and dead letters. The replay function of the stack named nourl has no URL.
 type fakeStack struct {
-	mu     sync.Mutex
-	secret string
-	server *httptest.Server
-	start  time.Time
+	mu      sync.Mutex
+	secret  string
+	server  *httptest.Server
+	changes int // calls of the replay function that are not dry runs
+	start   time.Time
+}
+
+func newFakeStack(t *testing.T) *fakeStack {
+	t.Helper()
+	f := &fakeStack{secret: `{"SPLUNK_HEC_TOKEN":"stored-token"}`, start: time.Now()}
+	f.server = httptest.NewServer(f)
+	t.Cleanup(f.server.Close)
+	return f
 }
 
 // TestStack runs the scripts that need a stack but no functions.
@@ -34,9 +43,7 @@ func TestStack(t *testing.T) {
 		Dir: "testdata/stack", RequireExplicitExec: true, RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "interrupt": interrupt, "columns": columns, "secret": secretIs},
 		Setup: func(env *testscript.Env) error {
-			f := &fakeStack{secret: `{"SPLUNK_HEC_TOKEN":"stored-token"}`, start: time.Now()}
-			f.server = httptest.NewServer(f)
-			env.Defer(f.server.Close)
+			f := newFakeStack(t)
 			env.Setenv("SECRET_URL", f.server.URL+"/secret")
 			return setup(f.server.URL)(env)
 		},
@@ -82,6 +89,8 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		_, _ = io.WriteString(w, f.secret)
+	case strings.HasSuffix(r.URL.Path, "/api/admin/siem/replay-dead-letter") && r.Method == http.MethodPost:
+		f.replay(w, body)
 	case strings.HasSuffix(r.URL.Path, "/api/admin/siem/replay-dead-letter"):
 		_, _ = io.WriteString(w, `{"pending":{"splunk":1234,"unknown":3},"oldest":"2026-03-13T00:00:00Z"}`)
 	case strings.Contains(r.URL.Path, "/event-source-mappings/"):
@@ -118,6 +127,29 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		f.resources(w, body)
 	}
+}
+
+// replay answers as if two dead letters of Splunk matched.
+func (f *fakeStack) replay(w http.ResponseWriter, body []byte) {
+	var request replayRequest
+	_ = json.Unmarshal(body, &request) // siemctl writes JSON
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !request.DryRun {
+		f.changes++
+	}
+	what := "replayed"
+	if request.Discard {
+		what = "discarded"
+	}
+	fmt.Fprintf(w, `{"%s":2,"skipped":0,"by_connector":{"splunk":2},"remaining":0,"dry_run":%v,"errors":[]}`, what, request.DryRun)
+}
+
+// changed is the number of calls of the replay function that were not dry runs.
+func (f *fakeStack) changed() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changes
 }
 
 // resources answers ListStackResources.
