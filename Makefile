@@ -185,7 +185,7 @@ content: $(CONTENT)/.made ## the packs in contrib/: vendors' checkers, format te
 	$(CONTENT)/venv/bin/python -B contrib/checks/elastic.py $(CONTENT)/node/node_modules
 	$(CONTENT)/venv/bin/python -B contrib/checks/datadog.py
 	@echo "starting OpenSearch and Elasticsearch; the first time they are downloaded, 140 MB"
-	FETCH_PRODUCTS=1 $(GO) test -count=1 ./contrib
+	FETCH_PRODUCTS=1 $(GO) test -count=1 -v ./contrib
 
 $(CONTENT)/.made: .ci/requirements-content.txt .ci/content/package.json .ci/content/package-lock.json
 	@for tool in node npm java mvn; do \
