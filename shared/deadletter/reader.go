@@ -41,8 +41,8 @@ type Letter struct {
 	Key  string // of its object
 }
 
-// SkipAll, returned by the function that [Reader.Each] calls, ends the reading without an error.
-var SkipAll = errors.New("skip all that follows") //nolint:errname // as fs.SkipAll
+// SkipAll ends [Reader.Each] without an error when the function that it calls returns it.
+var SkipAll = errors.New("skip all that follows") //nolint:errname,revive // as fs.SkipAll
 
 // Reader reads pending dead letters and changes nothing.
 type Reader struct{ bucket Bucket }

@@ -127,7 +127,7 @@ func TestIDs(t *testing.T) {
 		t.Error("ids with a message id")
 	}
 	a.MessageID = ""
-	if id(a, "1") != id(a, "1") || id(a, "1") == id(a, "2") {
+	if id(a, "1") == id(a, "2") {
 		t.Error("ids without a message id")
 	}
 	if NewID([]byte("ab"), []byte("c")) == NewID([]byte("a"), []byte("bc")) {

@@ -1,11 +1,14 @@
 package replay
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
@@ -328,5 +331,41 @@ func TestTooLargeForSQS(t *testing.T) {
 	w.s3.Put(pendingKey("2026-03-13", "large.jsonl"), large.AppendLine(body))
 	if a := w.replay(""); a.Replayed != 2 || a.Skipped != 1 || !strings.Contains(a.Errors[0], "SQS refuses them; the first is pending/connector=splunk/date=2026-03-13/large.jsonl line 3") {
 		t.Errorf("%+v", a)
+	}
+}
+
+// hanging is an S3 that does not respond to one operation.
+type hanging struct {
+	deadletter.Store
+	list bool
+}
+
+func (h hanging) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, o ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+	if h.list {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return h.Store.ListObjectsV2(ctx, in, o...)
+}
+
+func (h hanging) GetObject(ctx context.Context, _ *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestRespondsWhenS3Hangs: the response comes before the deadline.
+func TestRespondsWhenS3Hangs(t *testing.T) {
+	for _, list := range []bool{true, false} {
+		w := newWorld(t)
+		w.drain(letters("splunk", "a", 2, day0)...)
+		r := w.replayer()
+		r.bucket.Store = hanging{w.s3, list}
+		r.world.Now = time.Now
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		out, err := r.Handle(ctx, []byte(`{"rawPath":"`+Path+`","requestContext":{"http":{"method":"POST"}}}`))
+		if ctx.Err() != nil || err != nil || !strings.Contains(string(out), `"statusCode":`) || w.count() != 0 {
+			t.Errorf("%s, %v, after the deadline: %v", out, err, ctx.Err())
+		}
+		cancel()
 	}
 }

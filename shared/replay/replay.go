@@ -84,12 +84,20 @@ type failure struct {
 	Error string `json:"error"`
 }
 
+// reserve is the time kept for the response; a function with a short timeout keeps a tenth.
+const reserve = time.Second
+
 // Handle serves one request of the function URL: POST replays, GET counts. Every request gets a response with a JSON body
 // before ctx's deadline; the error is always nil.
 func (r *Replay) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	var c call
 	if err := json.Unmarshal(payload, &c); err != nil { // its error may quote the request
 		return respond(http.StatusBadRequest, nil, failure{"event: expected the payload of a Lambda function URL"}), nil //nolint:nilerr // the response is the error
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(reserve, deadline.Sub(r.world.Now())/10)))
+		defer cancel()
 	}
 	var body any
 	err := deadletter.Guard(func() (err error) {

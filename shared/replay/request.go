@@ -159,7 +159,8 @@ func parseRequest(body []byte) (request, *refusal) {
 
 // set reads one key of the request.
 func (r *request) set(key string, value json.RawMessage) error {
-	ok, expected := true, "true or false"
+	var ok bool
+	expected := "true or false"
 	decode := func(into any) bool { return string(value) != "null" && json.Unmarshal(value, into) == nil }
 	switch key {
 	case "connector":
