@@ -78,7 +78,7 @@ func (h *holder) reopen(ctx context.Context) error {
 
 func (h *holder) openWith(ctx context.Context, text string, values map[string]string) error {
 	s := settings.New(h.world.Env, values)
-	s.Dial = h.world.Dial
+	s.Dial, s.Identity = h.world.Dial, h.world.Identity
 	o := &opened{intake: sqsbatch.Handler{
 		Connector: h.name, Queue: h.world.SQS, Out: h.world.Out, Now: h.world.Now,
 		Stack:           s.String("SIEM_STACK", "local"),

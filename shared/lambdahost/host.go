@@ -35,19 +35,20 @@ func Start(h lambda.Handler) {
 
 // World is what a function has around it. Tests put their own in its place.
 type World struct {
-	Env     settings.Lookup
-	Out     io.Writer // log and metrics, a line each
-	Now     func() time.Time
-	SQS     SQS
-	Secrets Secrets
-	Dial    settings.Dial // the way to the SIEM; nil is the network
+	Env      settings.Lookup
+	Out      io.Writer // log and metrics, a line each
+	Now      func() time.Time
+	SQS      SQS
+	Secrets  Secrets
+	Dial     settings.Dial     // the way to the SIEM; nil is the network
+	Identity settings.Identity // the identity of the function's role; nil if it has none
 }
 
 // System is the real World. It reads and connects nothing before it is needed, so that a function starts fast.
 func System() World {
 	env := environment()
 	clients := &clients{env: env}
-	return World{Env: env, Out: os.Stdout, Now: time.Now, SQS: lazySQS{clients}, Secrets: lazySecrets{clients}}
+	return World{Env: env, Out: os.Stdout, Now: time.Now, SQS: lazySQS{clients}, Secrets: lazySecrets{clients}, Identity: Identity(env, time.Now)}
 }
 
 // Logger makes the log: JSON lines, from LOG_LEVEL on.

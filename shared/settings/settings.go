@@ -21,6 +21,9 @@ type Lookup func(name string) string
 // Dial opens a connection, as a net.Dialer's DialContext does.
 type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
+// Identity gets a signed token that proves the function's own identity to audience.
+type Identity func(ctx context.Context, audience string) (secret.Value, error)
+
 // Setting is one variable that has been asked for, as a README's table lists it.
 type Setting struct {
 	Name     string
@@ -33,7 +36,8 @@ type Setting struct {
 // space around values is trimmed. Every accessor returns a usable value (the default, or the zero value) also when it
 // notes a problem, so that a caller reads everything first and asks Err once.
 type Settings struct {
-	Dial Dial // how connections are opened; nil, as it is outside of tests, is the system's way
+	Dial     Dial     // how connections are opened; nil, as it is outside of tests, is the system's way
+	Identity Identity // nil where the function has no identity
 
 	env      Lookup
 	secret   map[string]string

@@ -79,10 +79,12 @@ func readGrant(a *httpsend.Response) httpsend.Reply {
 }
 
 const (
-	hintTenant = "Microsoft Entra ID knows no tenant SENTINEL_TENANT_ID in this cloud"
-	hintScope  = "SENTINEL_SCOPE must be the Azure Monitor of the cloud, followed by /.default"
-	hintToken  = "Microsoft Entra ID grants no token: check SENTINEL_TENANT_ID, SENTINEL_CLIENT_ID, SENTINEL_CLIENT_SECRET (expired?) and SENTINEL_SCOPE"
-	hintOAuth  = "SENTINEL_AUTHORITY_HOST does not lead to a token endpoint"
+	hintTenant    = "Microsoft Entra ID knows no tenant SENTINEL_TENANT_ID in this cloud"
+	hintScope     = "SENTINEL_SCOPE must be the Azure Monitor of the cloud, followed by /.default"
+	hintFederated = "no federated credential of the application SENTINEL_CLIENT_ID matches: compare its issuer, subject and audience with the AWS account's issuer, " +
+		"the function's role and " + audience
+	hintToken = "Microsoft Entra ID grants no token: check SENTINEL_TENANT_ID, SENTINEL_CLIENT_ID, SENTINEL_CLIENT_SECRET (expired?) and SENTINEL_SCOPE"
+	hintOAuth = "SENTINEL_AUTHORITY_HOST does not lead to a token endpoint"
 )
 
 // tokenCodes are the responses of the token endpoint. Microsoft may change its codes, so they only give hints.
@@ -100,6 +102,10 @@ var tokenCodes = &httpsend.Codes{SIEM: "Microsoft Entra ID", Read: readGrant, Ro
 	{Code: "AADSTS70011", Kind: failure.Unauthorized, Hint: hintScope},
 	{Code: "AADSTS500011", Kind: failure.Unauthorized, Hint: hintScope},
 	{Code: "AADSTS1002012", Kind: failure.Unauthorized, Hint: hintScope},
+	{Code: "AADSTS70021", Kind: failure.Unauthorized, Hint: hintFederated},
+	{Code: "AADSTS700211", Kind: failure.Unauthorized, Hint: hintFederated},
+	{Code: "AADSTS700212", Kind: failure.Unauthorized, Hint: hintFederated},
+	{Code: "AADSTS700213", Kind: failure.Unauthorized, Hint: hintFederated},
 	{Status: 400, Code: httpsend.Any, Kind: failure.Unauthorized, Hint: hintToken},
 	{Status: 401, Kind: failure.Unauthorized, Hint: hintToken},
 	{Status: 403, Kind: failure.Unauthorized, Hint: hintToken},

@@ -3,7 +3,6 @@ package connector
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 
@@ -49,9 +48,8 @@ func newToken(text secret.Value, from time.Time, life time.Duration) *token {
 // answer.
 type tokens struct {
 	client *httpsend.Client
-	url    *url.URL
+	cfg    config
 	header http.Header
-	form   secret.Value
 
 	mu      sync.Mutex
 	current *token  // nil when there is none
@@ -70,7 +68,7 @@ func newTokens(cfg config) *tokens {
 	http := cfg.http
 	http.URLSetting = "SENTINEL_AUTHORITY_HOST"
 	return &tokens{
-		client: httpsend.New(http), url: cfg.authority, form: secret.New(cfg.form()),
+		client: httpsend.New(http), cfg: cfg,
 		header: map[string][]string{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
 	}
 }
@@ -136,11 +134,15 @@ func (ts *tokens) fly(ctx context.Context, f *flight, m *telemetry.Meter) {
 	f.abandoned = err != nil && ctx.Err() != nil
 }
 
-// request asks for a token. The time it lives counts from the question, not from the answer.
+// request requests a token. Its lifetime counts from the request, not from the response.
 func (ts *tokens) request(ctx context.Context, m *telemetry.Meter) (*token, error) {
 	from := ts.client.Now()
+	form, proof, err := ts.cfg.form(ctx)
+	if err != nil {
+		return nil, err
+	}
 	a, err := ts.client.Do(ctx, httpsend.Request{
-		URL: ts.url, Header: ts.header, Body: []byte(ts.form.Reveal()), Plain: true, Meter: m,
+		URL: ts.cfg.authority, Header: ts.header, Body: []byte(form), Plain: true, Meter: m, Secret: proof,
 	})
 	if err != nil {
 		return nil, err
