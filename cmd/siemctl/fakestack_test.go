@@ -32,7 +32,8 @@ type fakeStack struct {
 func newFakeStack(t *testing.T) *fakeStack {
 	t.Helper()
 	f := &fakeStack{secret: `{"SPLUNK_HEC_TOKEN":"stored-token"}`, start: time.Now()}
-	f.server = httptest.NewServer(f)
+	f.server = httptest.NewUnstartedServer(f) // a request reads f.server
+	f.server.Start()
 	t.Cleanup(f.server.Close)
 	return f
 }
@@ -259,15 +260,19 @@ func (f *fakeStack) metrics(w http.ResponseWriter, path string, body []byte) {
 
 // bucket holds one object with two dead letters. The error of one has control characters and is long.
 func (f *fakeStack) bucket(w http.ResponseWriter, r *http.Request) {
-	const key = "dead/pending/connector=splunk/date=2026-03-13/00000000000000000000000000000000-n2-t1773360000000.jsonl"
-	if r.URL.Query().Get("list-type") != "" {
-		contents := ""
-		if strings.HasPrefix(key, r.URL.Query().Get("prefix")) {
-			contents = "<Contents><Key>" + key + "</Key></Contents>"
-		}
-		fmt.Fprintf(w, `<ListBucketResult><IsTruncated>false</IsTruncated>%s</ListBucketResult>`, contents)
+	const key, etag = "dead/pending/connector=splunk/date=2026-03-13/a.jsonl", `"1"`
+	text := fmt.Sprintf(`{"timestamp":"2026-03-13T00:00:00.000Z","connector":"splunk","error":"status 400, code 6: \"%s\"","event":{"time":1773360000000,"x":"a`+
+		"\u009b\u0085\u007f\u202e"+`b"},"attempts":1,"message_id":"m-1","replays":0}`+"\n", strings.Repeat("long ", 40)) +
+		fmt.Sprintf(`{"timestamp":"2026-03-13T00:00:00.000Z","connector":"splunk","error":"%s","event":{"time":1773360000000},"attempts":5,"message_id":"m-2","replays":0}`+
+			"\n", strings.Repeat("given up after 5 attempts ", 8)+"\u009b")
+	if r.URL.Query().Get("list-type") == "" {
+		w.Header().Set("ETag", etag)
+		http.ServeContent(w, r, "", f.start, strings.NewReader(text))
 		return
 	}
-	fmt.Fprintf(w, `{"timestamp":"2026-03-13T00:00:00.000Z","connector":"splunk","error":"status 400, code 6: \"%s\"","event":{"time":1773360000000,"x":"a`+"\u009b\u0085\u007f\u202e"+`b"},"attempts":1,"message_id":"m-1","replays":0}`+"\n", strings.Repeat("long ", 40))
-	fmt.Fprintf(w, `{"timestamp":"2026-03-13T00:00:00.000Z","connector":"splunk","error":"%s","event":{"time":1773360000000},"attempts":5,"message_id":"m-2","replays":0}`+"\n", strings.Repeat("given up after 5 attempts ", 8)+"\u009b")
+	contents := ""
+	if strings.HasPrefix(key, r.URL.Query().Get("prefix")) {
+		contents = fmt.Sprintf("<Contents><Key>%s</Key><Size>%d</Size><ETag>%s</ETag></Contents>", key, len(text), etag)
+	}
+	fmt.Fprintf(w, `<ListBucketResult><IsTruncated>false</IsTruncated>%s</ListBucketResult>`, contents)
 }
