@@ -127,7 +127,7 @@ func (a *app) checkHere(ctx context.Context, c connector, env func(string) strin
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	var log bytes.Buffer
-	world := lambdahost.World{Out: &log, Now: a.now, Secrets: lazySecrets{a}, Env: func(name string) string {
+	world := lambdahost.Deps{Out: &log, Now: a.now, Secrets: lazySecrets{a}, Env: func(name string) string {
 		value := env(name)
 		if value == "" && (name == "SIEM_QUEUE_URL" || name == "SIEM_DEAD_LETTER_QUEUE_URL") {
 			return "https://sqs.example.com/queue"

@@ -77,7 +77,7 @@ func completeConnectors(*cobra.Command, []string, string) ([]string, cobra.Shell
 func (c connector) settings() []settings.Setting {
 	s := settings.New(func(string) string { return "" }, nil)
 	c.Open(s)
-	return s.Asked()
+	return s.Declared()
 }
 
 // reads reports whether the connector reads a setting.

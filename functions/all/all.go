@@ -18,7 +18,7 @@ import (
 type Connector struct {
 	connectors.Connector
 
-	Open lambdahost.Opener
+	Open lambdahost.OpenFunc
 	// Example is the smallest valid configuration. Tools encode events with it when nothing is configured.
 	Example map[string]string
 }

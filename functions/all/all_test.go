@@ -19,7 +19,7 @@ func TestConnectors(t *testing.T) {
 			t.Errorf("functions/all/all.go: the example of %s: %v", c.Name, err)
 		}
 		read := map[string]bool{}
-		for _, setting := range s.Asked() {
+		for _, setting := range s.Declared() {
 			read[setting.Name] = true
 		}
 		for name := range c.Example {

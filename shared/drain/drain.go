@@ -23,7 +23,7 @@ import (
 
 // Drain is the function's handler. It is safe for concurrent use.
 type Drain struct {
-	world      lambdahost.World
+	world      lambdahost.Deps
 	log        *slog.Logger
 	bucket     deadletter.Bucket
 	connectors map[string]string // by the name of their queue
@@ -34,13 +34,13 @@ type Drain struct {
 }
 
 // NewFunction makes the Lambda handler. A nil store is S3.
-func NewFunction(w lambdahost.World, store deadletter.Store) *lambdahost.Function {
+func NewFunction(w lambdahost.Deps, store deadletter.Store) *lambdahost.Function {
 	return lambdahost.NewFunction(w, func(s *settings.Settings) (lambdahost.Handler, error) { return New(s, w, store) })
 }
 
 // New reads the settings SIEM_DEAD_LETTER_PATH, SIEM_MAX_ATTEMPTS, <CONNECTOR>_QUEUE_URL, <CONNECTOR>_ROLE_ID,
 // SIEM_REPLAY_ROLE_ID and SIEM_STACK. The error names every wrong setting. A nil store is S3.
-func New(s *settings.Settings, w lambdahost.World, store deadletter.Store) (*Drain, error) {
+func New(s *settings.Settings, w lambdahost.Deps, store deadletter.Store) (*Drain, error) {
 	d := &Drain{
 		world: w, log: w.Logger(s), connectors: make(map[string]string), roles: make(map[string]string),
 		bucket:     deadletter.Bucket{Location: deadletter.ReadLocation(s), Store: store, Pause: deadletter.Sleep},

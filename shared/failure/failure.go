@@ -120,16 +120,17 @@ func sep(b *strings.Builder, s string) {
 // Unwrap returns the cause.
 func (f *Error) Unwrap() error { return f.Err }
 
-// Redact passes all texts of the failure through redact, which removes secrets, and returns the failure. The cause keeps
-// its type if there was nothing to remove.
+// Redact returns a copy of the failure of which redact has changed all texts, to remove secrets. The cause keeps its type
+// if there was nothing to remove.
 func (f *Error) Redact(redact func(string) string) *Error {
-	f.Code, f.Detail, f.Hint = redact(f.Code), redact(f.Detail), redact(f.Hint)
+	r := *f
+	r.Code, r.Detail, r.Hint = redact(f.Code), redact(f.Detail), redact(f.Hint)
 	if f.Err != nil {
 		if text := f.Err.Error(); redact(text) != text {
-			f.Err = errors.New(redact(text))
+			r.Err = errors.New(redact(text))
 		}
 	}
-	return f
+	return &r
 }
 
 // Brief returns the text for logs: kind, step, status and code, without any text of the SIEM.

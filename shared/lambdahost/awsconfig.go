@@ -1,12 +1,15 @@
 package lambdahost
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strconv"
 	"strings"
@@ -17,10 +20,9 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// AWSConfig is what the SDK's config package makes of a function's environment, for one service (its name as in
-// AWS_ENDPOINT_URL_SQS). That package itself
-// brings four more services along, for profiles and single sign-on, which no function can use: it would be a fifth of the
-// binary. The variables mean what they mean to the SDK.
+// AWSConfig returns what the SDK's config package makes of a function's environment, for one service (its name as in
+// AWS_ENDPOINT_URL_SQS). That package contains four more services, for profiles and single sign-on, which no function can
+// use: a fifth of the binary. The variables have the SDK's meaning.
 // https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
 func AWSConfig(env settings.Lookup, service string) (aws.Config, error) {
 	cfg := aws.Config{Region: env("AWS_REGION")}
@@ -44,10 +46,12 @@ func AWSConfig(env settings.Lookup, service string) (aws.Config, error) {
 	if err := retries(&cfg, env); err != nil {
 		return cfg, err
 	}
-	return cfg, trust(&cfg, env("AWS_CA_BUNDLE"))
+	var err error
+	cfg.HTTPClient, err = httpClient(env)
+	return cfg, err
 }
 
-// endpoint is the address to use instead of the service's own: its own variable goes before the one for all.
+// endpoint returns the address to use instead of the service's own. The service's variable takes precedence.
 func endpoint(env settings.Lookup, service string) string {
 	if url := env("AWS_ENDPOINT_URL_" + service); url != "" {
 		return url
@@ -69,26 +73,48 @@ func retries(cfg *aws.Config, env settings.Lookup) (err error) {
 	return nil
 }
 
-// trust adds the certificates of AWS_CA_BUNDLE to those the AWS endpoints are verified with.
-func trust(cfg *aws.Config, file string) error {
-	if file == "" {
-		return nil
+// httpClient makes the client of the AWS services: through the proxy of the environment, which has the same meaning as for
+// the SIEM, and with the certificates of AWS_CA_BUNDLE.
+func httpClient(env settings.Lookup) (aws.HTTPClient, error) {
+	s := settings.New(env, nil)
+	proxy := s.Proxy()
+	if err := s.Err(); err != nil {
+		return nil, err
 	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return fmt.Errorf("AWS_CA_BUNDLE: %w", err)
-	}
-	cas := x509.NewCertPool()
-	if !cas.AppendCertsFromPEM(pem) {
-		return fmt.Errorf("AWS_CA_BUNDLE: expected PEM certificates, found none in %q", file)
-	}
-	cfg.HTTPClient = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { //nolint:forbidigo // the SDK's, to AWS
-		if t.TLSClientConfig == nil {
-			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	var cas *x509.CertPool
+	if file := env("AWS_CA_BUNDLE"); file != "" {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("AWS_CA_BUNDLE: %w", err)
 		}
-		t.TLSClientConfig.RootCAs = cas
-	})
-	return nil
+		if cas, err = settings.ParseCABundle(string(pem)); err != nil {
+			return nil, fmt.Errorf("AWS_CA_BUNDLE: expected a file of PEM certificates (%w)", err)
+		}
+	}
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { //nolint:forbidigo // the SDK's, to AWS
+		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cas}
+		t.Proxy = func(r *http.Request) (*url.URL, error) { //nolint:unparam // as Transport wants it
+			if r.URL.Scheme != "https" || proxy.Bypasses(net.JoinHostPort(r.URL.Hostname(), cmp.Or(r.URL.Port(), "443"))) {
+				return nil, nil
+			}
+			return proxy.URL, nil
+		}
+		if proxy != nil && proxy.URL.Scheme == "https" {
+			t.DialTLSContext = dialTLS(t, proxy)
+		}
+	}), nil
+}
+
+// dialTLS returns a function that verifies the proxy with the proxy's CAs, and everything else with those for AWS.
+func dialTLS(t *http.Transport, proxy *settings.Proxy) settings.Dial { //nolint:forbidigo // the SDK's, to AWS
+	toAWS, toProxy := t.TLSClientConfig, &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: proxy.RootCAs}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		d := tls.Dialer{Config: toAWS}
+		if address == proxy.URL.Host {
+			d.Config = toProxy
+		}
+		return d.DialContext(ctx, network, address)
+	}
 }
 
 // variants tells the SDK which variants of its endpoints to use.

@@ -3,11 +3,14 @@ package lambdahost
 import (
 	"context"
 	"encoding/pem"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -54,6 +57,7 @@ func TestAWSConfig(t *testing.T) {
 		"AWS_ACCESS_KEY_ID": {"AWS_REGION": "x"}, "AWS_REGION": {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
 		"AWS_MAX_ATTEMPTS": lambdaEnv("AWS_MAX_ATTEMPTS", "x"), "AWS_RETRY_MODE": lambdaEnv("AWS_RETRY_MODE", "x"),
 		"AWS_CA_BUNDLE": lambdaEnv("AWS_CA_BUNDLE", "/no/such/file"),
+		"HTTPS_PROXY":   lambdaEnv("HTTPS_PROXY", "http://svc:50%off@host:3128"), "NO_PROXY": lambdaEnv("NO_PROXY", "10.0.0.0/99"),
 	} {
 		if _, err := AWSConfig(lookup(env), "SQS"); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v, want %s named", err, name)
@@ -110,5 +114,36 @@ func TestAWSCABundle(t *testing.T) {
 	_, err = secretsmanager.NewFromConfig(cfg).GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("x")})
 	if err == nil || !asked {
 		t.Errorf("the endpoint was not reached: %v", err)
+	}
+}
+
+// TestAWSProxy: requests to AWS use the proxy of the environment, verified with its own CA, unless NO_PROXY names the host.
+func TestAWSProxy(t *testing.T) {
+	var asked atomic.Value
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Store(r.Method + " " + r.Host)
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	defer srv.Close()
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}))
+	for _, test := range []struct {
+		env  []string
+		want string
+	}{
+		{[]string{"HTTPS_PROXY", srv.URL + "\n", "SIEM_PROXY_CA_BUNDLE", ca}, "CONNECT sqs.invalid:443"},
+		{[]string{"HTTPS_PROXY", srv.URL, "SIEM_PROXY_CA_BUNDLE", ca, "NO_PROXY", ".invalid"}, ""},
+		{[]string{"HTTPS_PROXY", srv.URL}, ""}, // not signed by a public CA
+	} {
+		asked.Store("")
+		cfg, err := AWSConfig(lookup(lambdaEnv(append(test.env, "AWS_MAX_ATTEMPTS", "1", "AWS_ENDPOINT_URL", "https://sqs.invalid")...)), "SQS")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = sqs.NewFromConfig(cfg).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String("x")})
+		if err == nil || asked.Load() != test.want {
+			t.Errorf("%q: the proxy was asked %q, want %q; %v", test.env[0], asked.Load(), test.want, err)
+		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// CheckResult is the answer to the connection check. Step, Detail and Hint tell what failed. Hint alone is a note.
+// CheckResult is the response to the connection check. Step, Detail and Hint describe the failure. Hint alone is a note.
 type CheckResult struct {
 	Connector    string       `json:"connector"`
 	OK           bool         `json:"ok"`
@@ -21,9 +21,9 @@ type CheckResult struct {
 	Milliseconds int64        `json:"milliseconds"`
 }
 
-// check tries the way to the SIEM. Whatever is wrong is in the answer, never an invocation error.
+// check checks the connection to the SIEM. A failure is part of the response, never an invocation error.
 func (c *Connector) check(ctx context.Context) []byte {
-	start := c.world.Now()
+	start := c.deps.Now()
 	result := CheckResult{Connector: c.name, OK: true}
 	note, f := c.tryConnection(ctx)
 	if result.Hint = note; f != nil {
@@ -35,34 +35,37 @@ func (c *Connector) check(ctx context.Context) []byte {
 		told.Hint = ""
 		result.Detail = told.Error()
 	}
-	result.Milliseconds = c.world.Now().Sub(start).Milliseconds()
+	result.Milliseconds = c.deps.Now().Sub(start).Milliseconds()
 	answer, _ := json.Marshal(result) // strings and numbers always marshal
 	return answer
 }
 
-// tryConnection returns the failure of the connection, nil if it works, and then a note. The secret is always read again, so that a check
-// shows what has just been mended.
+// tryConnection returns the failure of the connection; if it works, nil and a note. It always reads the secret again, so
+// that a check shows the effect of a correction at once.
 func (c *Connector) tryConnection(ctx context.Context) (note string, f *failure.Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			f = &failure.Error{Step: failure.Request, Detail: fmt.Sprintf("the check panicked: %T", p)}
 		}
 	}()
-	opened, err := c.holder.renew(ctx)
+	used, _ := c.cache.cache.Current()
+	instance, err := c.cache.cache.Renew(ctx, used, c.cache.cache.Loads(), c.cache.load)
 	var wrong *settings.Error
 	switch {
-	case errors.As(err, &wrong):
+	case err != nil && !errors.As(err, &f) && errors.As(err, &wrong):
 		return "", &failure.Error{Step: failure.Config, Detail: wrong.Error(), Hint: "set each variable named, in the function's environment or as a key of its secret"}
 	case err != nil:
 		return "", failure.Of(err)
 	}
-	checker, ok := opened.connector.(deliver.Checker)
+	checker, ok := instance.connector.(deliver.Checker)
 	if !ok {
 		return "", &failure.Error{Step: failure.Request, Detail: "this connector has no check"}
 	}
-	f = failure.Of(checker.Check(ctx))
-	if noter, ok := checker.(deliver.Noter); ok && f == nil {
+	if err := checker.Check(ctx); err != nil {
+		return "", failure.Of(redacting{redactor: instance.redactor}.redact(err))
+	}
+	if noter, ok := checker.(deliver.Noter); ok {
 		note = noter.Note(ctx)
 	}
-	return note, f
+	return note, nil
 }

@@ -9,24 +9,24 @@ import (
 
 // Connector is the Lambda handler of a connector's function. It is safe for concurrent invocations.
 type Connector struct {
-	world  World
-	name   string
-	holder *holder
+	deps  Deps
+	name  string
+	cache *connectorCache
 }
 
-// NewConnector makes the handler. It reads and connects nothing: a misconfigured function starts, and says what is wrong
-// in the answer to its first invocation.
-func NewConnector(name string, open Opener, w World) *Connector {
-	return &Connector{world: w, name: name, holder: &holder{world: w, open: open, name: name}}
+// NewConnector makes the handler. It reads no settings and opens no connection: a misconfigured function starts, and
+// returns an error that names all problems from each invocation.
+func NewConnector(name string, open OpenFunc, d Deps) *Connector {
+	return &Connector{deps: d, name: name, cache: newConnectorCache(name, open, d)}
 }
 
 var payloads = sync.Pool{New: func() any { return new(sqsevent.Payload) }}
 
-// Invoke takes one payload: a batch of messages, or the connection check.
+// Invoke handles one payload: a batch of messages, or the connection check.
 func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			response, err = nil, Recovered(ctx, c.world.Out, p)
+			response, err = nil, Recovered(ctx, c.deps.Out, p)
 		}
 	}()
 	p := payloads.Get().(*sqsevent.Payload)
@@ -37,9 +37,11 @@ func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte
 	if p.Check {
 		return c.check(ctx), nil
 	}
-	opened, err := c.holder.ready(ctx)
+	known := c.cache.cache.Loads()
+	instance, err := c.cache.ready(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return opened.intake.Handle(ctx, &source{holder: c.holder, opened: opened}, p.Messages)
+	known = max(known, 1) // the read that made the first instance is no news to this invocation
+	return instance.batches.Handle(ctx, &source{cache: c.cache, instance: instance, known: known}, p.Messages)
 }

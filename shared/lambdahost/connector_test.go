@@ -105,7 +105,7 @@ func newWorld() *world {
 
 func (w *world) function() *Connector {
 	return NewConnector("test", func(s *settings.Settings) deliver.Connector { return w.open(s) },
-		World{Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return w.now }, SQS: noQueue{}, Secrets: w})
+		Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return w.now }, SQS: noQueue{}, Secrets: w})
 }
 
 const oneMessage = `{"Records":[{"messageId":"m-1","receiptHandle":"r","body":"{\"time\":1741824000123}"}]}`
@@ -135,7 +135,7 @@ func TestMisconfigured(t *testing.T) {
 		s.Secret("TEST_TOKEN", true, "a token")
 		s.URL("TEST_URL", "", "an endpoint")
 		return nil
-	}, World{Env: func(n string) string { return w.env[n] }, Out: w, Now: time.Now, SQS: noQueue{}, Secrets: w})
+	}, Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: time.Now, SQS: noQueue{}, Secrets: w})
 	for range 2 { // every invocation, not the first alone
 		_, err := f.Invoke(context.Background(), []byte(oneMessage))
 		for _, name := range []string{"SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "TEST_TOKEN", "TEST_URL", "SIEM_MAX_ATTEMPTS", "LOG_LEVEL"} {
@@ -161,8 +161,8 @@ func TestConfigurationIsFoundMended(t *testing.T) {
 
 func TestBadSecrets(t *testing.T) {
 	for text, want := range map[string]string{
-		``: "is empty", ` `: "is empty", `hunter2`: "is not JSON", `"hunter2"`: "no object", `["hunter2"]`: "no object", `null`: "no object",
-		`{"TEST_TOKEN":{"a":"hunter2"},"B":[1]}`: "no strings: B, TEST_TOKEN", `{"TEST_TOKEN":"hunter2"`: "is not JSON",
+		``: "is empty", ` `: "is empty", `hunter2`: "is not JSON", `"hunter2"`: "not an object", `["hunter2"]`: "not an object", `null`: "not an object",
+		`{"TEST_TOKEN":{"a":"hunter2"},"B":[1]}`: "not strings: B, TEST_TOKEN", `{"TEST_TOKEN":"hunter2"`: "is not JSON",
 	} {
 		w := newWorld()
 		w.secret = text

@@ -14,21 +14,21 @@ type Handler interface {
 
 // Function is the Lambda handler of a function that is not a connector.
 type Function struct {
-	world World
-	open  func() (Handler, error)
+	deps Deps
+	open func() (Handler, error)
 }
 
 // NewFunction makes the handler. It calls open at the first invocation: a misconfigured function starts, and responds to
 // each invocation with the error of open.
-func NewFunction(w World, open func(*settings.Settings) (Handler, error)) *Function {
-	return &Function{world: w, open: sync.OnceValues(func() (Handler, error) { return open(settings.New(w.Env, nil)) })}
+func NewFunction(d Deps, open func(*settings.Settings) (Handler, error)) *Function {
+	return &Function{deps: d, open: sync.OnceValues(func() (Handler, error) { return open(settings.New(d.Env, nil)) })}
 }
 
 // Invoke handles one payload.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			response, err = nil, Recovered(ctx, f.world.Out, p)
+			response, err = nil, Recovered(ctx, f.deps.Out, p)
 		}
 	}()
 	h, err := f.open()

@@ -1,5 +1,5 @@
-// Package lambdahost is the glue between the functions and where they run: the environment, the AWS clients, the log, the
-// Lambda runtime. Nothing else reads the environment, and nothing here decides what becomes of an event.
+// Package lambdahost connects the functions to where they run: the environment, the AWS clients, the log and the Lambda
+// runtime. No other package reads the environment. This one decides no event's outcome.
 package lambdahost
 
 import (
@@ -19,44 +19,61 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// Opener makes a connector from settings. It notes problems in the settings, and makes no connection.
-type Opener func(*settings.Settings) deliver.Connector
+// OpenFunc makes a connector from settings. It notes problems in the settings, and opens no connection.
+type OpenFunc func(*settings.Settings) deliver.Connector
 
 // RunConnector serves the invocations of a connector's function. It does not return.
-func RunConnector(name string, open Opener) {
+func RunConnector(name string, open OpenFunc) {
 	Start(NewConnector(name, open, System()))
 }
 
-// Start serves invocations with a handler. It does not return.
+// Start serves invocations with a handler. It does not return. Nothing is written to standard error: libraries may quote a
+// request there, with its credential and events.
 func Start(h lambda.Handler) {
 	fitMachine()
-	lambda.Start(h)
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // also the output of package log, which net/http uses
+	lambda.Start(&logging{h, os.Stdout})
 }
 
-// World is what a function has around it. Tests put their own in its place.
-type World struct {
+// logging writes the error of an invocation to the log, too.
+type logging struct {
+	lambda.Handler
+	out io.Writer
+}
+
+// Invoke implements lambda.Handler.
+func (l *logging) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	response, err := l.Handler.Invoke(ctx, payload)
+	if err != nil {
+		slog.New(slog.NewJSONHandler(l.out, nil)).LogAttrs(ctx, slog.LevelError, "invocation failed", slog.String("error", err.Error()))
+	}
+	return response, err
+}
+
+// Deps is what a function uses of its surroundings. Tests replace it.
+type Deps struct {
 	Env      settings.Lookup
 	Out      io.Writer // log and metrics, a line each
 	Now      func() time.Time
 	SQS      SQS
 	Secrets  Secrets
-	Dial     settings.Dial     // the way to the SIEM; nil is the network
-	Identity settings.Identity // the identity of the function's role; nil if it has none
+	Dial     settings.Dial     // to the SIEM; nil means the network
+	Identity settings.Identity // of the function's role; nil if it has none
 }
 
-// System is the real World. It reads and connects nothing before it is needed, so that a function starts fast.
-func System() World {
+// System returns the Deps in Lambda. Nothing is read or connected before it is needed, so that a function starts fast.
+func System() Deps {
 	env := environment()
 	clients := &clients{env: env}
-	return World{Env: env, Out: os.Stdout, Now: time.Now, SQS: lazySQS{clients}, Secrets: lazySecrets{clients}, Identity: Identity(env, time.Now)}
+	return Deps{Env: env, Out: os.Stdout, Now: time.Now, SQS: lazySQS{clients}, Secrets: lazySecrets{clients}, Identity: Identity(env, time.Now)}
 }
 
-// Logger makes the log: JSON lines, from LOG_LEVEL on.
-func (w World) Logger(s *settings.Settings) *slog.Logger {
+// Logger returns the log: JSON lines of LOG_LEVEL and above.
+func (d Deps) Logger(s *settings.Settings) *slog.Logger {
 	level := map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	}[s.OneOf("LOG_LEVEL", "info", "debug", "warn", "error")]
-	return slog.New(slog.NewJSONHandler(w.Out, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewJSONHandler(d.Out, &slog.HandlerOptions{Level: level}))
 }
 
 const (
@@ -84,8 +101,8 @@ func fitMachine() {
 	}
 }
 
-// Recovered turns a panic into the error of one invocation, so that SQS brings its batch back. What a panic says may hold
-// anything, a secret too: only the runtime's own words are passed on.
+// Recovered makes a panic the error of one invocation, so that SQS delivers its batch again. The value of a panic may hold
+// anything, even a secret: only that of the runtime is quoted.
 func Recovered(ctx context.Context, out io.Writer, p any) error {
 	text := fmt.Sprintf("%T", p)
 	if err, ok := p.(runtime.Error); ok {

@@ -16,10 +16,10 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// secretSetting names the secret that holds what must not stand in the environment.
+// secretSetting names the secret, which holds what must not be in the environment.
 const secretSetting = "SIEM_SECRET_ID"
 
-// secretTimeout bounds the reading of a secret: a delivery waits for it.
+// secretTimeout bounds a read of the secret, for which a delivery waits.
 const secretTimeout = 5 * time.Second
 
 // Secrets is what a function needs of Secrets Manager. *secretsmanager.Client is one.
@@ -27,16 +27,16 @@ type Secrets interface {
 	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
 }
 
-// readSecret reads the secret that SIEM_SECRET_ID names: its text, and the settings in it. Without one there is nothing.
-// Errors hold nothing of the secret but names of its keys.
-func readSecret(ctx context.Context, w World) (text string, values map[string]string, err error) {
-	id := strings.TrimSpace(w.Env(secretSetting))
+// readSecret reads the secret that SIEM_SECRET_ID names: its text, and the settings in it; both are empty if there is no
+// secret. Errors contain nothing of the secret except names of its keys.
+func readSecret(ctx context.Context, d Deps) (text string, values map[string]string, err error) {
+	id := strings.TrimSpace(d.Env(secretSetting))
 	if id == "" {
 		return "", nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, secretTimeout)
 	defer cancel()
-	out, err := w.Secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
+	out, err := d.Secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
 	if err != nil {
 		return "", nil, &failure.Error{Step: failure.Secret, Detail: fmt.Sprintf("reading the secret that %s names, %q", secretSetting, id), Err: err,
 			Hint: "the function's role needs secretsmanager:GetSecretValue on it, and kms:Decrypt where it has a key of its own"}
@@ -53,9 +53,9 @@ func readSecret(ctx context.Context, w World) (text string, values map[string]st
 	return text, values, nil
 }
 
-// parseSecret reads the secret's JSON object. Numbers and booleans are taken as they are written; null is no value.
+// parseSecret reads the secret's JSON object. Numbers and booleans are used as they are written; null is no value.
 func parseSecret(text string) (map[string]string, error) {
-	trimmed := strings.TrimSpace(text)
+	trimmed := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "\uFEFF")) // without a byte order mark
 	if trimmed == "" {
 		return nil, errors.New("is empty")
 	}
@@ -64,7 +64,7 @@ func parseSecret(text string) (map[string]string, error) {
 		if !json.Valid([]byte(trimmed)) {
 			return nil, errors.New("is not JSON")
 		}
-		return nil, errors.New("is JSON, but no object")
+		return nil, errors.New("is JSON, but not an object")
 	}
 	values := make(map[string]string, len(object))
 	var wrong []string
@@ -85,7 +85,7 @@ func parseSecret(text string) (map[string]string, error) {
 	}
 	if len(wrong) > 0 {
 		slices.Sort(wrong)
-		return nil, fmt.Errorf("has keys whose values are no strings: %s", strings.Join(wrong, ", "))
+		return nil, fmt.Errorf("has keys whose values are not strings: %s", strings.Join(wrong, ", "))
 	}
 	return values, nil
 }

@@ -23,7 +23,7 @@ import (
 // Replay is the function's handler. It is safe for concurrent use: of two replays at once, in one process or in several,
 // one is refused.
 type Replay struct {
-	world  lambdahost.World
+	world  lambdahost.Deps
 	log    *slog.Logger
 	bucket deadletter.Bucket
 	queues map[string]string // URL by connector
@@ -32,13 +32,13 @@ type Replay struct {
 }
 
 // NewFunction makes the Lambda handler. A nil store is S3.
-func NewFunction(w lambdahost.World, store deadletter.Store) *lambdahost.Function {
+func NewFunction(w lambdahost.Deps, store deadletter.Store) *lambdahost.Function {
 	return lambdahost.NewFunction(w, func(s *settings.Settings) (lambdahost.Handler, error) { return New(s, w, store) })
 }
 
 // New reads the settings SIEM_DEAD_LETTER_PATH, <CONNECTOR>_QUEUE_URL and SIEM_STACK. The error names every wrong setting.
 // A nil store is S3.
-func New(s *settings.Settings, w lambdahost.World, store deadletter.Store) (*Replay, error) {
+func New(s *settings.Settings, w lambdahost.Deps, store deadletter.Store) (*Replay, error) {
 	r := &Replay{
 		world: w, log: w.Logger(s), queues: deadletter.ReadQueues(s), chunk: maxChunk,
 		stack:  s.String("SIEM_STACK", "local"),

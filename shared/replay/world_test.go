@@ -94,8 +94,8 @@ func (w *world) pass(d time.Duration) {
 }
 
 // deps are the functions' dependencies.
-func (w *world) deps() lambdahost.World {
-	return lambdahost.World{Env: func(name string) string { return w.env[name] }, Out: &w.out, Now: w.now, SQS: w.sqs}
+func (w *world) deps() lambdahost.Deps {
+	return lambdahost.Deps{Env: func(name string) string { return w.env[name] }, Out: &w.out, Now: w.now, SQS: w.sqs}
 }
 
 func (w *world) settings() *settings.Settings {

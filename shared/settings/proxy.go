@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/arbitex/siem-connectors/shared/secret"
 )
 
 // Proxy is an HTTP proxy that opens tunnels (CONNECT) to https addresses.
@@ -51,6 +53,9 @@ func (s *Settings) Proxy() *Proxy {
 		}
 		s.Problem("HTTPS_PROXY", text, expectedProxy)
 		return nil
+	}
+	if password, ok := p.URL.User.Password(); ok {
+		s.secrets = append(s.secrets, secret.New(password))
 	}
 	return p
 }

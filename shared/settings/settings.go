@@ -1,5 +1,5 @@
-// Package settings reads typed settings from the environment and from the secret that stands in for it, and reports
-// every problem at once: which variable, what was seen, what is expected. It refuses to print what came from a secret.
+// Package settings reads typed settings from the environment and from the secret, and reports all problems at once: the
+// variable, the value found, and the value expected. It never prints a value that came from the secret.
 package settings
 
 import (
@@ -24,7 +24,7 @@ type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 // Identity gets a signed token that proves the function's own identity to audience.
 type Identity func(ctx context.Context, audience string) (secret.Value, error)
 
-// Setting is one variable that has been asked for, as a README's table lists it.
+// Setting is one variable that has been read, as a README's table lists it.
 type Setting struct {
 	Name     string
 	Required bool
@@ -32,18 +32,20 @@ type Setting struct {
 	Default  string // "" when there is none
 }
 
-// Settings reads variables. A non-empty one of the environment wins over the secret's key of the same name; white
-// space around values is trimmed. Every accessor returns a usable value (the default, or the zero value) also when it
-// notes a problem, so that a caller reads everything first and asks Err once.
+// Settings reads variables. A non-empty one of the environment takes precedence over the secret's key of the same name.
+// White space around values is trimmed. Every method returns a usable value (the default, or the zero value) even if it
+// notes a problem, so that a caller reads everything and then calls Err once.
 type Settings struct {
-	Dial     Dial     // how connections are opened; nil, as it is outside of tests, is the system's way
-	Identity Identity // nil where the function has no identity
+	Dial       Dial     // opens connections; nil, as it is outside of tests, means the network
+	Identity   Identity // nil if the function has no identity
+	Incomplete bool     // the secret could not be read, and problems say so
 
 	env      Lookup
 	secret   map[string]string
 	problems []string
 	warnings []string
-	asked    []Setting
+	declared []Setting
+	secrets  []secret.Value
 	allowed  bool // plain http URLs
 }
 
@@ -62,17 +64,17 @@ func (s *Settings) Err() error {
 	return &Error{Problems: slices.Clone(s.problems)}
 }
 
-// Warn notes what an operator has set and should know the price of. It is logged at every start, and stops nothing.
+// Warn notes the risk of a setting. It is logged at every start.
 func (s *Settings) Warn(text string) { s.warnings = append(s.warnings, text) }
 
 // Warnings lists what Warn has noted.
 func (s *Settings) Warnings() []string { return slices.Clone(s.warnings) }
 
-// TLSVerify reads whether the peer's certificate is to be verified, true unless set otherwise, and warns when it is not.
+// TLSVerify reports whether the peer's certificate is verified. The default is true; false is a warning.
 func (s *Settings) TLSVerify(name string) bool {
 	verify := s.Bool(name, true)
 	if !verify {
-		s.Warn(name + "=false: whoever stands between the function and the SIEM can read and change all events")
+		s.Warn(name + "=false: anyone between the function and the SIEM can read and change all events")
 	}
 	return verify
 }
@@ -82,11 +84,11 @@ type Error struct{ Problems []string }
 
 // Error gives all problems on one line.
 func (e *Error) Error() string {
-	return fmt.Sprintf("configuration (%d to mend): %s", len(e.Problems), strings.Join(e.Problems, "; "))
+	return fmt.Sprintf("configuration (%d problems): %s", len(e.Problems), strings.Join(e.Problems, "; "))
 }
 
-// Asked lists the variables read so far, in the order of the asking, each once.
-func (s *Settings) Asked() []Setting { return slices.Clone(s.asked) }
+// Declared lists the variables read so far, in the order of the first read.
+func (s *Settings) Declared() []Setting { return slices.Clone(s.declared) }
 
 // Problem notes what is wrong with a variable. seen is quoted unless it came from the secret or is empty.
 func (s *Settings) Problem(name, seen, expected string) {
@@ -94,6 +96,9 @@ func (s *Settings) Problem(name, seen, expected string) {
 	switch {
 	case seen == "":
 		text += ", is not set"
+		if s.Incomplete {
+			text += " in the environment, and the secret could not be read"
+		}
 	case s.hidden(name):
 		text += ", found something else (hidden)"
 	default:
@@ -112,12 +117,12 @@ func bound(s string) string {
 	return s
 }
 
-// hidden tells whether a variable's value must not be shown: it is a secret, or came from one.
+// hidden reports whether a variable's value must not be shown: it is a secret, or came from one.
 func (s *Settings) hidden(name string) bool {
 	if trim(s.env(name)) == "" {
 		return true
 	}
-	return slices.ContainsFunc(s.asked, func(a Setting) bool { return a.Name == name && a.Secret })
+	return slices.ContainsFunc(s.declared, func(a Setting) bool { return a.Name == name && a.Secret })
 }
 
 func (s *Settings) raw(name string) string {
@@ -133,13 +138,13 @@ const bom = "\uFEFF"
 func trim(v string) string { return strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(v), bom)) }
 
 func (s *Settings) ask(a Setting) string {
-	if !slices.ContainsFunc(s.asked, func(b Setting) bool { return a.Name == b.Name }) {
-		s.asked = append(s.asked, a)
+	if !slices.ContainsFunc(s.declared, func(b Setting) bool { return a.Name == b.Name }) {
+		s.declared = append(s.declared, a)
 	}
 	return s.raw(a.Name)
 }
 
-// line reads a value that has to fit on a line: control characters would end a header or a message early.
+// line reads a value without control characters, which would end a header or a message early.
 func (s *Settings) line(a Setting) string {
 	v := s.ask(a)
 	if strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
@@ -149,7 +154,7 @@ func (s *Settings) line(a Setting) string {
 	return v
 }
 
-// Set tells whether a variable has a value.
+// Set reports whether a variable has a value.
 func (s *Settings) Set(name string) bool { return s.raw(name) != "" }
 
 // String reads an optional text.
@@ -175,8 +180,13 @@ func (s *Settings) Secret(name string, required bool, expected string) secret.Va
 	if v == "" && required && !s.Set(name) {
 		s.Problem(name, "", expected+" (a key of the secret SIEM_SECRET_ID)")
 	}
-	return secret.New(v)
+	value := secret.New(v)
+	s.secrets = append(s.secrets, value)
+	return value
 }
+
+// Redactor knows the credentials read so far: those of Secret, and the proxy's password.
+func (s *Settings) Redactor() *secret.Redactor { return secret.NewRedactor(s.secrets...) }
 
 // Bool reads true or false.
 func (s *Settings) Bool(name string, def bool) bool {

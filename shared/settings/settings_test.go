@@ -150,7 +150,7 @@ func TestAsked(t *testing.T) {
 	everything(s)
 	everything(s)
 	names := map[string]settings.Setting{}
-	for _, a := range s.Asked() {
+	for _, a := range s.Declared() {
 		if _, twice := names[a.Name]; twice {
 			t.Errorf("%s is listed twice", a.Name)
 		}

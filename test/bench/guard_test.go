@@ -27,7 +27,7 @@ import (
 
 // guards is what of each connector's cost does not depend on the machine.
 var guards = map[string]struct {
-	open     lambdahost.Opener
+	open     lambdahost.OpenFunc
 	perBatch float64 // most allocations of a batch of 100 events, of which net/http makes about forty and the contexts sixteen
 	requests [2]int  // of a batch of 100 events: of 907 bytes; of 20,000 bytes
 }{
@@ -72,7 +72,7 @@ func handler(t testing.TB, name, compression string) (*lambdahost.Connector, *me
 			maps.Copy(env, c.env(s))
 		}
 	}
-	w := lambdahost.World{Env: func(n string) string { return env[n] }, Out: io.Discard, Now: time.Now, SQS: noAWS{}, Secrets: noAWS{}}
+	w := lambdahost.Deps{Env: func(n string) string { return env[n] }, Out: io.Discard, Now: time.Now, SQS: noAWS{}, Secrets: noAWS{}}
 	if name != "qradar" {
 		w.Dial = m.dial
 	}

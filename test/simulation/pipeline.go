@@ -34,8 +34,8 @@ const (
 	pendingPath  = "pending/"
 )
 
-func openers() map[string]lambdahost.Opener {
-	return map[string]lambdahost.Opener{
+func openers() map[string]lambdahost.OpenFunc {
+	return map[string]lambdahost.OpenFunc{
 		"splunk": splunk.Open, "sentinel": sentinel.Open, "elastic": elastic.Open, "datadog": datadog.Open,
 		"sumo": sumo.Open, "qradar": qradar.Open, "xsiam": xsiam.Open,
 	}
@@ -47,7 +47,7 @@ type pipeline struct {
 	name     string
 	queueURL string
 	queueARN string
-	open     lambdahost.Opener
+	open     lambdahost.OpenFunc
 	siem     destination
 	events   []*event
 }

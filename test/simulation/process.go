@@ -45,7 +45,7 @@ var (
 func (w *world) newProcess(role string, l *pipeline) *process {
 	p := &process{world: w, pipeline: l, role: role, dying: make(chan struct{})}
 	p.name = fmt.Sprintf("%s#%d", role, w.number("process "+role))
-	outside := lambdahost.World{
+	outside := lambdahost.Deps{
 		Env: p.env, Out: p, Now: p.now, SQS: queueClient{p}, Secrets: secretsClient{p}, Dial: p.dial,
 	}
 	switch role {

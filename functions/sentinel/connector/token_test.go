@@ -353,7 +353,7 @@ func FuzzTokenAnswer(f *testing.F) {
 		a.grant = connectortest.Status(code, string(body))
 		got, err := c.tokens.request(t.Context(), nil)
 		if err == nil {
-			if code/100 != 2 || !sendable(strings.TrimPrefix(got.header.Get("Authorization"), "Bearer ")) || got.renewAt >= got.expires {
+			if code/100 != 2 || !sendable(strings.TrimPrefix(got.header.Get("Authorization"), "Bearer ")) || got.life.Renew.UnixMilli() >= got.life.Expire.UnixMilli() {
 				t.Fatalf("a token of %d %q", code, body)
 			}
 			return

@@ -21,7 +21,7 @@ func SettingsTable(t *testing.T, open func(*settings.Settings) deliver.Connector
 	for _, row := range table(t, readme, "| variable |") {
 		documented[code(row[0])] = row
 	}
-	for _, a := range set.Asked() {
+	for _, a := range set.Declared() {
 		row, ok := documented[a.Name]
 		if !ok {
 			t.Errorf("%s: %s is asked for and not in the settings table", readme, a.Name)

@@ -399,7 +399,7 @@ func badSettings(t *testing.T, open func(*settings.Settings) deliver.Connector) 
 	set := settings.New(func(string) string { return "" }, nil)
 	open(set)
 	err := set.Err()
-	for _, a := range set.Asked() {
+	for _, a := range set.Declared() {
 		if a.Required && (err == nil || !strings.Contains(err.Error(), a.Name)) {
 			t.Errorf("without any setting: %v, want %s named", err, a.Name)
 		}

@@ -229,7 +229,7 @@ type encoded struct {
 }
 
 // encode encodes events of usual size and packs them by the connector's limits.
-func encode(t *testing.T, open lambdahost.Opener, env map[string]string) encoded {
+func encode(t *testing.T, open lambdahost.OpenFunc, env map[string]string) encoded {
 	t.Helper()
 	s := settings.New(func(name string) string { return env[name] }, nil)
 	c := open(s)

@@ -284,12 +284,12 @@ func run(t *testing.T, sc scenario) (c counts) {
 func pass(d time.Duration) { <-time.After(d) }
 
 // world is what the functions have around them.
-func (a *account) world(siem *collector) lambdahost.World {
+func (a *account) world(siem *collector) lambdahost.Deps {
 	env := map[string]string{
 		"SIEM_QUEUE_URL": queueURL, "SIEM_DEAD_LETTER_QUEUE_URL": lettersURL, "SIEM_SECRET_ID": "splunk", "SIEM_ALLOW_HTTP": "true",
 		"SPLUNK_HEC_URL": "http://siem.test", "SIEM_DEAD_LETTER_PATH": "s3://letters/dead", "SPLUNK_QUEUE_URL": queueURL,
 	}
-	return lambdahost.World{Env: func(name string) string { return env[name] }, Out: a, Now: time.Now, SQS: a, Secrets: a, Dial: siem.dial}
+	return lambdahost.Deps{Env: func(name string) string { return env[name] }, Out: a, Now: time.Now, SQS: a, Secrets: a, Dial: siem.dial}
 }
 
 type invoke func(context.Context, []byte) ([]byte, error)
@@ -360,7 +360,7 @@ func (a *account) settle(t *testing.T) {
 }
 
 // replay puts everything back, in one call.
-func (a *account) replay(ctx context.Context, t *testing.T, w lambdahost.World) {
+func (a *account) replay(ctx context.Context, t *testing.T, w lambdahost.Deps) {
 	const path = "/api/admin/siem/replay-dead-letter"
 	payload := `{"rawPath":"` + path + `","requestContext":{"http":{"method":"POST","path":"` + path + `"}}}`
 	answer, err := replay.NewFunction(w, &a.s3).Invoke(ctx, []byte(payload))

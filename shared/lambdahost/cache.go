@@ -1,0 +1,172 @@
+package lambdahost
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/refresh"
+	"github.com/arbitex/siem-connectors/shared/secret"
+	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/sqsbatch"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
+)
+
+const (
+	// secretAge is the age at which a secret is read again.
+	secretAge = 5 * time.Minute
+
+	// secretPause is the time after a failed read in which the secret is not read again because of its age.
+	secretPause = 30 * time.Second
+)
+
+// instance is a connector with the settings from which it was opened. It does not change.
+type instance struct {
+	connector deliver.Connector
+	redactor  *secret.Redactor
+	batches   sqsbatch.Handler
+	secret    string // the text of the secret
+}
+
+// connectorCache keeps the connector between invocations, and opens a new one if the secret has changed.
+type connectorCache struct {
+	deps  Deps
+	open  OpenFunc
+	name  string
+	cache *refresh.Cache[*instance]
+}
+
+func newConnectorCache(name string, open OpenFunc, d Deps) *connectorCache {
+	always := func(error) bool { return true } // a connector that works is better than none
+	return &connectorCache{deps: d, open: open, name: name, cache: refresh.New[*instance](d.Now, secretPause, always)}
+}
+
+// ready returns the connector for an invocation. An error names everything that is wrong with the configuration. It is
+// checked again at the next invocation.
+func (c *connectorCache) ready(ctx context.Context) (*instance, error) {
+	return c.cache.Get(ctx, c.load)
+}
+
+// load reads the secret, and opens a connector if there is none or the secret has changed.
+func (c *connectorCache) load(ctx context.Context) (*instance, refresh.Life, error) {
+	life := refresh.Life{Renew: c.deps.Now().Add(secretAge)}
+	if c.deps.Env(secretSetting) == "" {
+		life.Renew = life.Renew.AddDate(100, 0, 0)
+	}
+	used, exists := c.cache.Current()
+	text, values, err := readSecret(ctx, c.deps)
+	next := used
+	if !exists || err == nil && text != used.secret {
+		next, err = c.openWith(ctx, text, values, err)
+	}
+	if err != nil && exists {
+		used.batches.Log.LogAttrs(ctx, slog.LevelError, "keeping the configuration in use", slog.String("error", err.Error()))
+	}
+	return next, life, err
+}
+
+// openWith opens a connector. If the secret could not be read, it returns that error and everything else that is wrong.
+func (c *connectorCache) openWith(ctx context.Context, text string, values map[string]string, secretErr error) (*instance, error) {
+	s := settings.New(c.deps.Env, values)
+	s.Incomplete = secretErr != nil
+	s.Dial, s.Identity = c.deps.Dial, c.deps.Identity
+	o := &instance{secret: text, batches: sqsbatch.Handler{
+		Connector: c.name, Queue: c.deps.SQS, Out: c.deps.Out, Now: c.deps.Now,
+		Stack:           s.String("SIEM_STACK", "local"),
+		QueueURL:        s.Required("SIEM_QUEUE_URL", "the URL of the connector's own queue"),
+		DeadLetterQueue: s.Required("SIEM_DEAD_LETTER_QUEUE_URL", "the URL of the dead-letter queue"),
+		Backoff:         sqsbatch.ReadBackoff(s),
+		Filter:          sqsbatch.ReadFilter(s),
+		Roles:           sqsbatch.ReadRoles(s),
+		Receipts:        s.Bool("SIEM_RECEIPTS", false),
+		Log:             c.deps.Logger(s),
+	}}
+	o.connector = c.open(s)
+	o.redactor = s.Redactor()
+	if err := cmp.Or(alsoWrong(secretErr, s.Err()), s.Err()); err != nil {
+		return nil, err
+	}
+	for _, warning := range s.Warnings() {
+		o.batches.Log.LogAttrs(ctx, slog.LevelWarn, "setting", slog.String("connector", c.name), slog.String("warning", warning))
+	}
+	return o, nil
+}
+
+// alsoWrong adds the problems of the settings to the error of the secret.
+func alsoWrong(secretErr, settingsErr error) error {
+	if f := failure.Of(secretErr); f != nil && settingsErr != nil {
+		f.Err = fmt.Errorf("%w; also: %w", f.Err, settingsErr)
+	}
+	return secretErr
+}
+
+// source is the connector of one invocation.
+type source struct {
+	cache    *connectorCache
+	instance *instance
+	known    uint64 // reads of the secret when the invocation began
+}
+
+// Current implements deliver.Source.
+func (s *source) Current() deliver.Connector {
+	return redacting{s.instance.connector, s.instance.redactor}
+}
+
+// Renew implements deliver.Source.
+func (s *source) Renew(ctx context.Context) deliver.Connector {
+	renewed, _ := s.cache.cache.Renew(ctx, s.instance, s.known, s.cache.load) // load logs the error
+	if renewed != nil {
+		s.instance = renewed
+	}
+	return s.Current()
+}
+
+// redacting removes the secrets of the settings from all failures, whatever the connector does.
+type redacting struct {
+	deliver.Connector
+	redactor *secret.Redactor
+}
+
+// Send implements deliver.Connector.
+func (r redacting) Send(ctx context.Context, b *deliver.Batch) error {
+	err := r.Connector.Send(ctx, b)
+	if p, ok := err.(*deliver.PartialError); ok { //nolint:errorlint // a PartialError is never wrapped
+		r.redactAll(p.Results)
+		return err
+	}
+	return r.redact(err)
+}
+
+// Confirm implements deliver.Confirmer for a connector that does.
+func (r redacting) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter) []error {
+	results := r.Connector.(deliver.Confirmer).Confirm(ctx, ids, m) //nolint:errcheck // the engine calls it for no other
+	r.redactAll(results)
+	return results
+}
+
+func (r redacting) redactAll(results []error) {
+	for i, err := range results {
+		results[i] = r.redact(err)
+	}
+}
+
+// redact returns err without secrets. An error that is not a failure is the same if there was nothing to remove.
+func (r redacting) redact(err error) error {
+	const maxBytes = 1024 // of a text
+	remove := func(text string) string { return r.redactor.Redact(text, maxBytes) }
+	var f *failure.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &f):
+		return f.Redact(remove)
+	case remove(err.Error()) != err.Error():
+		return errors.New(remove(err.Error()))
+	}
+	return err
+}

@@ -1,0 +1,168 @@
+// Package refresh keeps a value that takes a request to obtain and becomes stale: a secret, an access token.
+package refresh
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Cache keeps one value. At most one load is in flight. Callers that have a usable value do not wait for it, the others
+// wait as long as their context allows. A Cache is safe for concurrent use.
+type Cache[T comparable] struct {
+	now   func() time.Time
+	pause time.Duration
+	keep  func(error) bool
+
+	mu      sync.Mutex
+	current *entry[T] // nil if there is no value
+	flight  *flight[T]
+	loads   uint64 // that have succeeded
+	loaded  int64  // when the last one did
+}
+
+// Load obtains the value. It should obey ctx, which is that of one of the callers.
+type Load[T comparable] func(ctx context.Context) (T, Life, error)
+
+// Life tells how long a value is used.
+type Life struct {
+	Renew  time.Time // when the next caller loads a new one
+	Expire time.Time // from when on it cannot be used; zero is never
+}
+
+// entry is a value and its life as wall clock, Unix milliseconds. The monotonic clock stands still while Lambda freezes the
+// process.
+type entry[T comparable] struct {
+	value         T
+	renew, expire int64
+}
+
+// flight is a load in progress. Its results may be read when done is closed.
+type flight[T comparable] struct {
+	done      chan struct{}
+	value     T
+	err       error
+	kept      bool // value is the one before, since the load failed
+	abandoned bool // the context of the caller that loads has ended, which does not concern the others
+}
+
+// New makes a Cache. If a load fails, a value that has not expired is used, and not loaded again for pause; unless keep
+// reports false for the error.
+func New[T comparable](now func() time.Time, pause time.Duration, keep func(error) bool) *Cache[T] {
+	return &Cache[T]{now: now, pause: pause, keep: keep}
+}
+
+// Get returns a value to use now. It loads one if there is none or it is time to renew it. The error is that of the load,
+// or of ctx.
+func (c *Cache[T]) Get(ctx context.Context, load Load[T]) (T, error) {
+	value, kept, err := c.get(ctx, load, func() bool {
+		return c.current != nil && c.usable() && (c.time() < c.current.renew || c.flight != nil)
+	})
+	if kept {
+		err = nil
+	}
+	return value, err
+}
+
+// recent is how old a load may be that answers a refusal of the value before it.
+const recent = 2 * time.Second
+
+// Renew returns the value to use instead of one that was refused. It loads a new one, unless another caller has done so:
+// the value is not the refused one, or a load since the one that the caller knows (Loads) confirmed it just now. If the load
+// fails and the value is still usable, Renew returns both the value and the error.
+func (c *Cache[T]) Renew(ctx context.Context, refused T, known uint64, load Load[T]) (T, error) {
+	value, _, err := c.get(ctx, load, func() bool {
+		if c.current == nil {
+			return false
+		}
+		age := c.time() - c.loaded
+		return c.current.value != refused || c.loads > known && 0 <= age && age <= recent.Milliseconds()
+	})
+	return value, err
+}
+
+// get returns the current value if fresh says so; fresh is called with the lock held. Else it loads, or waits for a load.
+func (c *Cache[T]) get(ctx context.Context, load Load[T], fresh func() bool) (value T, kept bool, err error) {
+	for {
+		c.mu.Lock()
+		if fresh() {
+			defer c.mu.Unlock()
+			return c.current.value, false, nil
+		}
+		f := c.flight
+		if f == nil {
+			f = &flight[T]{done: make(chan struct{}), abandoned: true}
+			c.flight = f
+			c.mu.Unlock()
+			c.fly(ctx, f, load)
+			return f.value, f.kept, f.err
+		}
+		c.mu.Unlock()
+		select {
+		case <-f.done:
+			if !f.abandoned {
+				return f.value, f.kept, f.err
+			}
+		case <-ctx.Done():
+			return value, false, fmt.Errorf("waiting for another request: %w", ctx.Err())
+		}
+	}
+}
+
+// fly loads. Nobody is left waiting, even if load panics.
+func (c *Cache[T]) fly(ctx context.Context, f *flight[T], load Load[T]) {
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.flight = nil
+		close(f.done)
+	}()
+	value, life, err := load(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err == nil:
+		c.current = &entry[T]{value: value, renew: life.Renew.UnixMilli()}
+		if !life.Expire.IsZero() {
+			c.current.expire = life.Expire.UnixMilli()
+		}
+		c.loads, c.loaded = c.loads+1, c.time()
+	case c.current != nil && c.usable() && c.keep(err):
+		c.current.renew = c.time() + c.pause.Milliseconds()
+		value, f.kept = c.current.value, true
+	}
+	f.value, f.err = value, err
+	f.abandoned = err != nil && !f.kept && ctx.Err() != nil
+}
+
+func (c *Cache[T]) time() int64 { return c.now().UnixMilli() }
+
+// usable reports whether the current value has not expired.
+func (c *Cache[T]) usable() bool { return c.current.expire == 0 || c.time() < c.current.expire }
+
+// Loads counts the loads that have succeeded.
+func (c *Cache[T]) Loads() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.loads
+}
+
+// Current returns the value, even one that has expired; ok is false if there is none.
+func (c *Cache[T]) Current() (value T, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current == nil {
+		return value, false
+	}
+	return c.current.value, true
+}
+
+// Drop forgets value, unless it has been replaced.
+func (c *Cache[T]) Drop(value T) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current != nil && c.current.value == value {
+		c.current = nil
+	}
+}
