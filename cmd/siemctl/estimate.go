@@ -62,7 +62,7 @@ receives. The command makes no request: the model and its prices are part of the
 	f.Float64Var(&o.SendBatch, "send-batch", 10, "`messages` that the platform sends in one request, 1 to 10")
 	f.Float64Var(&o.BatchFill, "batch", 100, "`events` in an invocation, 1 to 4000; fewer if events are rare")
 	f.IntVar(&o.Connectors, "connectors", 1, "how `many` SIEMs each event goes to")
-	f.Float64Var(&o.MemoryMB, "memory", 256, "`megabytes` of a function")
+	f.Float64Var(&o.MemoryMB, "memory", cost.DefaultMemoryMB, "`megabytes` of a function")
 	f.Float64Var(&o.Milliseconds, "milliseconds", 300, "`time` of a request to the SIEM")
 	f.Float64Var(&o.Compression, "compression", cost.UsualCompression, "gzip's `ratio` for all but a request's first event; 1 without gzip (XSIAM by default, and QRadar)")
 	f.Float64Var(&o.DeadLetters, "dead-letters", 0, "`percentage` of events that the SIEM rejects and that are replayed once")
@@ -155,7 +155,7 @@ func (a *app) showEstimate(e *estimated, o *estimateOptions) {
 	}
 	a.out.Table([]string{"  ITEM", "UNIT", "1 PER MESSAGE", "USD", several, "USD"}, rows)
 
-	a.heading("A month without events, " + term.Count(int64(o.Connectors), "connector"))
+	a.heading("A month, in addition, " + term.Count(int64(o.Connectors), "connector"))
 	rows = nil
 	for _, i := range e.Monthly {
 		rows = append(rows, []term.Cell{term.Text("  " + i.Name), term.Text(i.Unit), quantity(i.Quantity), dollars(i.Dollars)})
@@ -165,7 +165,7 @@ func (a *app) showEstimate(e *estimated, o *estimateOptions) {
 	a.out.Line("")
 	a.out.Table([]string{"TOTAL, USD IN " + strings.ToUpper(o.Region), "1 PER MESSAGE", several}, [][]term.Cell{
 		total("a million events, "+term.Count(int64(o.Connectors), "connector"), e.UpTo, e.Single.MillionDollars, e.Several.MillionDollars),
-		total("a month without events", e.UpTo, e.MonthlyDollars, e.MonthlyDollars),
+		total("a month, in addition", e.UpTo, e.MonthlyDollars, e.MonthlyDollars),
 		total("a month with "+term.Count(int64(math.Round(o.Events)), "event"), e.UpTo, e.Single.TotalDollars, e.Several.TotalDollars),
 	})
 	a.showVolumes(e, o)

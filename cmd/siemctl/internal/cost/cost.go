@@ -29,15 +29,15 @@ const (
 
 	// logOwn is what a connector writes for a batch: a log line and a line of metrics. logLambda is START, END and REPORT, and
 	// what CloudWatch adds to each line.
-	logOwn, logLambda = 900, 500
+	logOwn, logLambda = 640, 500
 	logBatch          = logOwn + logLambda
 	// requestHead is the request line and the headers of a request to the SIEM.
 	requestHead = 400
 	// firstRatio is the compression ratio of the first event of a request, which shares nothing with an earlier one.
 	firstRatio = 2
-	// metricsEach is the number of custom metrics of a connector: nine of its batches, one of held batches, three of its dead
-	// letters.
-	metricsEach = 13
+	// metricsEach is the number of custom metrics that a connector writes with each batch that is delivered. They are billed
+	// for the hours in which they are written.
+	metricsEach = 6
 	// alarmsEach and alarmsShared are the numbers of metrics that the alarms of a connector and of the stack read. An alarm
 	// on an expression is billed for each metric in it.
 	alarmsEach, alarmsShared = 8, 4
@@ -54,6 +54,9 @@ const (
 const otherRegions = 1.25
 
 var baseRegions = [...]string{"us-east-1", "us-east-2", "us-west-2"}
+
+// DefaultMemoryMB is the template's MemoryMegabytes.
+const DefaultMemoryMB = 128
 
 // UsualCompression is the ratio that the connectors reach with generated events. It was counted in a run.
 const UsualCompression = 7
@@ -95,7 +98,7 @@ type Form struct {
 type Estimate struct {
 	Single         Form     `json:"one_event_per_message"`
 	Several        Form     `json:"several_events_per_message"`
-	Monthly        []Item   `json:"monthly"` // of all connectors, independent of the number of events
+	Monthly        []Item   `json:"monthly"` // of all connectors, in addition to the price per event
 	MonthlyDollars float64  `json:"monthly_dollars"`
 	FilterDollars  float64  `json:"filter_saves_dollars"` // a month, with several events per message
 	UpTo           float64  `json:"up_to"`
@@ -264,20 +267,26 @@ func deadLetters(l Load) []Item {
 	}
 }
 
+// invocations is the number of invocations of one connector in a month.
+func (l *Load) invocations() float64 { return l.Events / l.fill() }
+
 // instances is how many instances of a function are busy on average, at least one.
 func (l *Load) instances() float64 {
 	const month = hoursMonth * 3600
-	return math.Max(1, math.Ceil(l.Events/l.fill()*math.Max(1, l.requests())*l.Milliseconds/1000/month))
+	return math.Max(1, math.Ceil(l.invocations()*math.Max(1, l.requests())*l.Milliseconds/1000/month))
 }
 
-// monthly is what deployed connectors cost without events.
+// monthly is what the connectors cost in a month in addition to the price per event. Metrics and secret reads depend on
+// whether there are events at all.
 func monthly(l Load) []Item {
 	p, n := table(), float64(l.Connectors)
+	hours := math.Min(hoursMonth, l.invocations())
+	reads := math.Min(l.instances()*secretReadsHour*hoursMonth, l.invocations())
 	items := []Item{
 		item("SQS polling", (n+1)*idlePollers*pollsMinute*60*hoursMonth, "requests", p.sqsRequest), // and the dead-letter queue
 		item("secrets", n, "secrets", p.secret),
-		item("reading secrets", n*l.instances()*secretReadsHour*hoursMonth, "calls", p.secretCall),
-		item("custom metrics", n*metricsEach, "metrics", p.metric),
+		item("reading secrets", n*reads, "calls", p.secretCall),
+		item("custom metrics", n*metricsEach*hours/hoursMonth, "metrics", p.metric),
 	}
 	if l.Alarms {
 		items = append(items, item("alarms", n*alarmsEach+alarmsShared, "metrics", p.alarm))
@@ -296,7 +305,7 @@ func assumptions(l Load) []string {
 		fmt.Sprintf("%d bytes of logs and metrics per invocation", logBatch),
 		"each event is delivered at the first attempt; a further attempt costs a receive, a visibility change, Lambda and transfer",
 		"the data that a SIEM receives is that of generated events, as the connector encodes them, scaled to the size",
-		"Lambda polls the queues all the time; custom metrics are counted for the whole month",
+		"Lambda polls the queues all the time; batches come evenly over the month; custom metrics are billed by the hour",
 	}
 	if l.DeadLetters > 0 {
 		list = append(list, fmt.Sprintf("the SIEM rejects %g %% of the events; each is stored in S3 and replayed once; the storage is not counted", l.DeadLetters))

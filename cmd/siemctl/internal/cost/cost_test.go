@@ -20,7 +20,7 @@ func TestByHand(t *testing.T) {
 		"SQS send": 0.04, "SQS receive": 0.04, "SQS delete": 0.04, // 100,000 requests each
 		"Lambda requests":      0.002,                         // 10,000
 		"Lambda duration":      10000 * 0.3 / 4 * .0000133334, // 750 GB-s
-		"logs and metrics":     0.007,
+		"logs and metrics":     10000 * 1140 * .5 / 1e9,
 		"transfer to the SIEM": 10000 * (400 + 750 + 99*1500/7.) * .09 / 1e9,
 	}
 	for _, i := range e.Single.PerMillion {
@@ -35,8 +35,8 @@ func TestByHand(t *testing.T) {
 	if math.Abs(e.Single.TotalDollars-e.Single.MillionDollars-e.MonthlyDollars) > 1e-9 || e.UpTo != 1 {
 		t.Errorf("%+v", e)
 	}
-	// 2 queues x 657,000 receives, a secret, 8,760 reads, 13 metrics
-	if monthly := 2*657000*.4/1e6 + .4 + 8760*.05/1e4 + 13*.3; math.Abs(e.MonthlyDollars-monthly) > 1e-9 {
+	// 2 queues x 657,000 receives, a secret, 8,760 reads, 6 metrics
+	if monthly := 2*657000*.4/1e6 + .4 + 8760*.05/1e4 + 6*.3; math.Abs(e.MonthlyDollars-monthly) > 1e-9 {
 		t.Errorf("monthly %v, want %v", e.MonthlyDollars, monthly)
 	}
 }
@@ -52,7 +52,7 @@ func TestSeveralByHand(t *testing.T) {
 		"SQS delete":           10_000 / 4.,
 		"Lambda requests":      2500,
 		"Lambda duration":      2500 * 4 * .3 / 8,
-		"logs and metrics":     2500 * 1400 / 1e9,
+		"logs and metrics":     2500 * 1140 / 1e9,
 		"transfer to the SIEM": 2500 * (4*(400+750) + 396*1500/7.) / 1e9,
 	}
 	e := Of(l)
@@ -144,6 +144,15 @@ func TestLarge(t *testing.T) {
 	}
 }
 
+// TestIdle: without events, there are no metrics and no reads of the secret.
+func TestIdle(t *testing.T) {
+	l := usual()
+	l.Events, l.Alarms = 0, true
+	if want := 2*657000*.4/1e6 + .4 + (alarmsEach+alarmsShared)*.1; math.Abs(Of(l).Several.TotalDollars-want) > 1e-9 || want > 2.5 {
+		t.Errorf("%v, want %v", Of(l).Several.TotalDollars, want)
+	}
+}
+
 // TestBusy: each busy instance reads the secret.
 func TestBusy(t *testing.T) {
 	l := usual()
@@ -193,7 +202,7 @@ func TestTemplate(t *testing.T) {
 		`(?m)^ +BatchSize: (\d\d+)$`:                       fmt.Sprint(batchMessages),
 		`(?m)^ +MaximumBatchingWindowInSeconds: (.+)$`:     fmt.Sprint(window.Seconds()),
 		`(?m)^  MaximumConcurrency: .*Default: "([0-9]+),`: fmt.Sprint(maximumConcurrency),
-		`(?m)^  MemoryMegabytes: .*Default: ([0-9]+),`:     fmt.Sprint(memoryMB),
+		`(?m)^  MemoryMegabytes: .*Default: ([0-9]+),`:     fmt.Sprint(DefaultMemoryMB),
 		`(?m)^  MaxAttempts: .*Default: ([0-9]+),`:         fmt.Sprint(attempts),
 	} {
 		found := regexp.MustCompile(setting).FindAllStringSubmatch(string(text), -1)

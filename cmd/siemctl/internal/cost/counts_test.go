@@ -25,8 +25,8 @@ func inBatches(fill int) scenario {
 
 // load is what the model is told of a run.
 func (c *counts) load(sc scenario) Load {
-	l := Load{Events: million, EventBytes: c.eventBytes / c.events, PerMessage: 1, SendBatch: float64(sc.send), BatchFill: float64(sc.fill),
-		Connectors: 1, MemoryMB: memoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Region: "us-east-1"}
+	l := Load{Events: million, EventBytes: c.eventBytes / c.events, PerMessage: float64(max(1, sc.pack)), SendBatch: float64(sc.send), BatchFill: float64(sc.fill),
+		Connectors: 1, MemoryMB: DefaultMemoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Region: "us-east-1"}
 	if sc.refuse > 0 {
 		l.DeadLetters = 100 / float64(sc.refuse)
 	}
@@ -41,7 +41,7 @@ func (c *counts) items() []Item {
 		item("SQS receive", c.receive*each, "requests", table().sqsRequest),
 		item("SQS delete", c.remove*each, "requests", table().sqsRequest),
 		item("Lambda requests", c.invocations*each, "invocations", table().lambdaRequest),
-		item("Lambda duration", c.busy.Seconds()*each*memoryMB/1024, "GB-seconds", table().lambdaSecond),
+		item("Lambda duration", c.busy.Seconds()*each*DefaultMemoryMB/1024, "GB-seconds", table().lambdaSecond),
 		item("logs and metrics", (c.logs+c.invocations*logLambda)*each/1e9, "GB", table().logs), // Lambda's own lines are not there to be counted
 		item("transfer to the SIEM", c.wire*each/1e9, "GB", table().transfer),
 	}
@@ -97,7 +97,7 @@ func TestModel(t *testing.T) {
 			t.Errorf("%d a batch: counted %g dollars, the model says %g", x.fill, sum(x.counted), sum(x.model))
 		}
 	}
-	document(t, "costs.md", "counted", costTable(all)+"\n"+lettersTable(t, all[2]))
+	document(t, "costs.md", "counted", costTable(all)+"\n"+severalTable(t)+"\n"+lettersTable(t, all[2]))
 }
 
 func costTable(all []comparison) string {
@@ -126,6 +126,32 @@ func costTable(all []comparison) string {
 		return percent(n / (n + items[3].Quantity))
 	})
 	row("SQS's part of the dollars", func(items []Item) string { return percent(sum(items[:3]) / sum(items)) })
+	return b.String()
+}
+
+// severalTable compares the model for 100 events in a message and 400 in an invocation with a run. All events are of usual
+// size, so that the price per million is that of the documents.
+func severalTable(t *testing.T) string {
+	t.Helper()
+	sc := scenario{events: 8000, fill: 400, send: 6, pack: 100, usual: true}
+	c := run(t, sc)
+	counted, model := c.items(), perMillion(c.load(sc))
+	var b strings.Builder
+	fmt.Fprintf(&b, "| a million events of %s B on average, 100 per message, 400 per batch | counted | model |\n| --- | ---: | ---: |\n", short(c.eventBytes/c.events))
+	for i, m := range model {
+		if off := math.Abs(counted[i].Quantity/m.Quantity - 1); off > tolerance(m.Name)+1e-9 {
+			t.Errorf("several events per message: %s: counted %g, the model says %g, which is %.0f %% off", m.Name, counted[i].Quantity, m.Quantity, off*100)
+		}
+		unit, scale := m.Unit, 1.
+		if unit == "GB" {
+			unit, scale = "MB", 1000
+		}
+		fmt.Fprintf(&b, "| %s, %s | %s | %s |\n", m.Name, unit, short(counted[i].Quantity*scale), short(m.Quantity*scale))
+	}
+	fmt.Fprintf(&b, "| **dollars** | %.3f | %.3f |\n", sum(counted), sum(model))
+	if dollars := sum(counted); dollars > .055 {
+		t.Errorf("a million events cost $%.4f, want at most $0.055", dollars)
+	}
 	return b.String()
 }
 

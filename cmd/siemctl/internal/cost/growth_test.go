@@ -40,7 +40,6 @@ const (
 // The template's settings, which TestTemplate compares, and how many connectors there are.
 const (
 	maximumConcurrency         = 5
-	memoryMB                   = 128
 	window                     = 5 * time.Second
 	attempts                   = 5
 	backoffInitial, backoffMax = time.Second, 300 * time.Second
@@ -60,7 +59,7 @@ const (
 func atRate(perSecond float64, connectors int) Load {
 	send := math.Max(1, math.Min(maxSend, perSecond))
 	return Load{Events: perSecond * hoursMonth * 3600, EventBytes: 1500, PerMessage: 1, SendBatch: send, BatchFill: math.Max(send, math.Min(batchMessages, perSecond*window.Seconds())),
-		Connectors: connectors, MemoryMB: memoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Alarms: true, Region: "us-east-1"}
+		Connectors: connectors, MemoryMB: DefaultMemoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Alarms: true, Region: "us-east-1"}
 }
 
 // TestGrowth compares the computed tables of docs/costs.md with the model.

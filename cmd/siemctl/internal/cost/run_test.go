@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 	splunk "github.com/arbitex/siem-connectors/functions/splunk/connector"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
@@ -227,9 +229,11 @@ func (a *account) Write(p []byte) (int, error) {
 // scenario is what is run.
 type scenario struct {
 	events int
-	fill   int // events of a batch
-	send   int // events the platform enqueues at once
-	refuse int // one event in so many is refused; 0 is none
+	fill   int  // events of a batch
+	send   int  // messages in one request of the platform
+	pack   int  // events in a message; 0 is one
+	usual  bool // without the generated events that are large on purpose
+	refuse int  // one event in so many is refused; 0 is none
 }
 
 // run delivers events with the template's settings: the platform, the event source mapping, the connector, and for the
@@ -330,15 +334,22 @@ func (a *account) platform(ctx context.Context, t *testing.T, sc scenario) {
 	t.Helper()
 	made := ocsfgen.New(1)
 	for n := 0; n < sc.events; {
-		for end := min(n+sc.fill, sc.events); n < end; {
+		var events []string
+		for ; len(events) < sc.fill && n < sc.events; n++ {
+			body := string(made.Next())
+			for sc.usual && len(body) > 4000 {
+				body = string(made.Next())
+			}
+			if sc.refuse > 0 && n%sc.refuse == sc.refuse/2 {
+				body = strings.TrimSuffix(body, "}") + "," + bad + "}"
+			}
+			a.events, a.eventBytes = a.events+1, a.eventBytes+float64(len(body))
+			events = append(events, body)
+		}
+		for chunk := range slices.Chunk(deployed.Pack(events, max(1, sc.pack)), sc.send) {
 			in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL)}
-			for ; n < end && len(in.Entries) < sc.send; n++ {
-				body := string(made.Next())
-				if sc.refuse > 0 && n%sc.refuse == sc.refuse/2 {
-					body = strings.TrimSuffix(body, "}") + "," + bad + "}"
-				}
-				a.events, a.eventBytes = a.events+1, a.eventBytes+float64(len(body))
-				in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(n)), MessageBody: &body})
+			for i := range chunk {
+				in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), MessageBody: &chunk[i]})
 			}
 			if _, err := a.SendMessageBatch(ctx, in); err != nil {
 				t.Error(err)
