@@ -140,9 +140,24 @@ func (r *Reader) Array() bool { return r.open('[', "an array") }
 // Key returns the key of the next member of the current object. It reports false at the end of the object, which it
 // leaves, and after an error. The key is decoded: a key with escapes is a copy.
 func (r *Reader) Key() (key []byte, ok bool) {
-	if !r.another('}') {
-		return nil, false
+	if r.first || r.Peek() != ',' {
+		if !r.another('}') {
+			return nil, false
+		}
+	} else {
+		r.advance(r.i + 1)
 	}
+	if b, i := r.b, r.i; i < len(b) && b[i] == '"' { // the usual form of a key, in one step
+		if end, escaped, ok := String(b, i); ok && !escaped && end < len(b) && b[end] == ':' {
+			r.advance(end + 1)
+			return b[i+1 : end-1], true
+		}
+	}
+	return r.anyKey()
+}
+
+// anyKey reads any key and its colon.
+func (r *Reader) anyKey() (key []byte, ok bool) {
 	raw, escaped := r.str()
 	if r.Peek() != ':' {
 		r.fail("a colon")

@@ -1,9 +1,9 @@
-// Package jsonscan reads JSON in place: it validates (RFC 8259, nesting bounded by MaxDepth) and finds the ends of
-// tokens without decoding or copying them. It exists because the connectors pass events on as the bytes they came in,
-// and look at a dozen of their fields only.
+// Package jsonscan reads JSON in place. It validates a text (RFC 8259, nesting bounded by MaxDepth) and finds its tokens
+// without decoding or copying them, because the connectors forward events as the bytes they received and read only a few
+// of their fields. Reader reads a text value by value; the functions work on single tokens.
 //
-// All functions take the text b and a position i and never read beyond it. UTF-8 is not checked here; callers check a
-// whole text once with utf8.Valid.
+// The functions take the text b and a position i in it. They do not check UTF-8; callers check a whole text once with
+// utf8.Valid.
 package jsonscan
 
 import (
@@ -11,10 +11,10 @@ import (
 	"math/bits"
 )
 
-// MaxDepth bounds the nesting of arrays and objects, as encoding/json does; it bounds the stack, too.
+// MaxDepth bounds the nesting of arrays and objects, and with it the stack. encoding/json has the same limit.
 const MaxDepth = 10_000
 
-// Space returns the position of the first byte from i on that is not JSON white space.
+// Space returns the position of the first byte at or after i that is not JSON white space.
 func Space(b []byte, i int) int {
 	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
 		i++
@@ -27,14 +27,14 @@ const (
 	highs = 0x8080808080808080
 )
 
-// specials marks, by the high bit of each, the bytes of a word that cannot stand plain in a JSON string: a quote, a
-// backslash or a control character. A false mark can only stand above a true one, so the lowest is always true.
+// specials sets the high bit of each byte of a word that a JSON string must escape: a quote, a backslash or a control
+// character. A bit above the lowest one may be set wrongly; the lowest one is always right.
 func specials(word uint64) uint64 {
 	quote, slash := word^(ones*'"'), word^(ones*'\\')
 	return ((quote-ones)&^quote | (slash-ones)&^slash | (word-ones*0x20)&^word) & highs
 }
 
-// special returns the position of the first byte from i on that cannot stand plain in a JSON string.
+// special returns the position of the first byte at or after i that a JSON string must escape.
 func special(b []byte, i int) int {
 	for i+8 <= len(b) {
 		if hit := specials(binary.LittleEndian.Uint64(b[i:])); hit != 0 {
@@ -48,8 +48,8 @@ func special(b []byte, i int) int {
 	return i
 }
 
-// String returns the position after the string that begins with the quote at b[i], and whether it holds escapes. When
-// ok is false, end is where the text stops being a JSON string.
+// String returns the position after the string that begins with the quote at b[i]. escaped reports whether it contains
+// escapes. If ok is false, end is where the text stops being a JSON string.
 func String(b []byte, i int) (end int, escaped, ok bool) {
 	i++
 	for {
@@ -73,7 +73,7 @@ func String(b []byte, i int) (end int, escaped, ok bool) {
 	}
 }
 
-// escape returns the length of the escape sequence at b[i], 0 when it is none.
+// escape returns the length of the escape sequence at b[i], 0 if it is not a valid one.
 func escape(b []byte, i int) int {
 	if i+1 >= len(b) {
 		return 0
@@ -87,7 +87,7 @@ func escape(b []byte, i int) int {
 	return 0
 }
 
-// hex4 returns the value of four hex digits, -1 when they are none.
+// hex4 returns the value of four hex digits, -1 if they are not hex digits.
 func hex4(b []byte) rune {
 	var r rune
 	for _, c := range b[:4] {
@@ -106,8 +106,8 @@ func hex4(b []byte) rune {
 	return r
 }
 
-// Number returns the position after the number at b[i], and whether it is written as an integer (no fraction, no
-// exponent). When ok is false, end is where the text stops being a JSON number.
+// Number returns the position after the number at b[i]. integer reports whether it has neither a fraction nor an
+// exponent. If ok is false, end is where the text stops being a JSON number.
 func Number(b []byte, i int) (end int, integer, ok bool) {
 	if i < len(b) && b[i] == '-' {
 		i++
@@ -157,14 +157,14 @@ func Literal(b []byte, i int) (end int, ok bool) {
 	return i, false
 }
 
-// Value returns the position after the value that begins at or after b[i], white space before it skipped. depth is the
-// number of arrays and objects it already stands in. When ok is false, end is where the text stops being JSON.
+// Value returns the position after the value that begins at or after b[i]; it skips white space before the value. depth
+// is the number of arrays and objects around the value. If ok is false, end is where the text stops being JSON.
 func Value(b []byte, i, depth int) (end int, ok bool) {
 	end, _, ok = Skim(b, i, depth)
 	return end, ok
 }
 
-// Skim is Value, and tells as well whether there is white space between the tokens of the value.
+// Skim does what Value does. spaced reports whether there is white space between the tokens of the value.
 func Skim(b []byte, i, depth int) (end int, spaced, ok bool) {
 	if i = Space(b, i); i >= len(b) {
 		return i, false, false
@@ -187,7 +187,7 @@ func container(b []byte, i, depth int) (end int, spaced, ok bool) {
 	if depth > MaxDepth {
 		return i, false, false
 	}
-	object, last := b[i] == '{', b[i]+2 // ] and } stand two behind [ and {
+	object, last := b[i] == '{', b[i]+2 // in ASCII, ] and } follow two after [ and {
 	if i, spaced = gap(b, i+1); i < len(b) && b[i] == last {
 		return i + 1, spaced, true
 	}
@@ -217,7 +217,7 @@ func container(b []byte, i, depth int) (end int, spaced, ok bool) {
 	}
 }
 
-// gap skips white space, and tells whether there was any.
+// gap skips white space, and reports whether there was any.
 func gap(b []byte, i int) (int, bool) {
 	if i >= len(b) || b[i] > ' ' {
 		return i, false
@@ -226,7 +226,7 @@ func gap(b []byte, i int) (int, bool) {
 	return end, end != i
 }
 
-// key skips an object's key, its colon and the white space behind it.
+// key skips an object's key, its colon and the white space after it.
 func key(b []byte, i int) (end int, spaced, ok bool) {
 	if i >= len(b) || b[i] != '"' {
 		return i, false, false
@@ -240,10 +240,4 @@ func key(b []byte, i int) (end int, spaced, ok bool) {
 	}
 	i, behind = gap(b, i+1)
 	return i, before || behind, true
-}
-
-// Key returns the position after the colon that follows the object key at b[i], and after white space behind it.
-func Key(b []byte, i int) (end int, ok bool) {
-	end, _, ok = key(b, i)
-	return end, ok
 }

@@ -8,43 +8,44 @@ import (
 	"unicode/utf8"
 )
 
-// AppendUnquoted appends the text of a valid JSON string, quotes included in raw, to dst. A lone surrogate becomes
-// U+FFFD, as with encoding/json.
+// AppendUnquoted appends the text of a valid JSON string, which raw holds with its quotes, to dst. A lone surrogate
+// becomes U+FFFD, as with encoding/json.
 func AppendUnquoted(dst, raw []byte) []byte {
 	dst = slices.Grow(dst, len(raw))
 	return dst[:len(dst)+unquote(dst[len(dst):cap(dst)], raw)]
 }
 
-// UnquoteInPlace validates and decodes the JSON string whose opening quote is b[i], in one pass: its text is written over
-// the string itself, since an escape is never shorter than what it stands for. It returns the text and the position
-// after the closing quote. Bytes that are not UTF-8 stay as they are. When ok is false, b is spoilt from i on, and end is
-// where it stopped being a JSON string.
+// UnquoteInPlace validates and decodes the JSON string whose opening quote is b[i], in one pass. It writes the text over
+// the string itself, because an escape is never shorter than what it stands for. It returns the text and the position
+// after the closing quote. It keeps bytes that are not UTF-8. If ok is false, end is where b stops being a JSON string,
+// and the bytes from i to end may be overwritten.
 func UnquoteInPlace(b []byte, i int) (text []byte, end int, ok bool) {
 	start := i + 1
-	r := special(b, start) // up to the first escape, the text is where it belongs
+	r := special(b, start) // the text up to the first escape stays where it is
 	w := r
-	for r < len(b) {
-		switch c := b[r]; {
-		case c == '"':
-			return b[start:w:w], r + 1, true
-		case c != '\\' || escape(b, r) == 0:
-			return nil, r, false
-		case b[r+1] == 'u':
+	for r+1 < len(b) && b[r] == '\\' {
+		if c := unescaped[b[r+1]]; c != 0 {
+			b[w] = c
+			w, r = w+1, r+2
+		} else {
+			if escape(b, r) == 0 {
+				return nil, r, false
+			}
 			var char rune
 			char, r = unicodeEscape(b, r)
 			w += utf8.EncodeRune(b[w:], char)
-		default:
-			b[w] = unescaped[b[r+1]]
-			w, r = w+1, r+2
 		}
 		w, r = slide(b, w, r)
+	}
+	if r < len(b) && b[r] == '"' {
+		return b[start:w:w], r + 1, true
 	}
 	return nil, r, false
 }
 
-// slide moves plain bytes from r down to w until one is special, and returns where both are then. It reads and writes
-// eight bytes at once. What it writes beyond the plain ones is written over again, and was read before: the two are
-// eight bytes apart, or all eight are plain.
+// slide moves bytes from r down to w until one is special, and returns both positions then. It reads and writes eight
+// bytes at a time. Bytes that it writes after the last one moved are overwritten later, and were read before: the
+// positions are eight bytes apart, or all eight bytes are moved.
 func slide(b []byte, w, r int) (int, int) {
 	for r+8 <= len(b) {
 		word := binary.LittleEndian.Uint64(b[r:])
@@ -69,7 +70,7 @@ func slide(b []byte, w, r int) (int, int) {
 	return w, r
 }
 
-// unquote copies the text of the valid string src to dst, which has room for the raw text, and returns its length.
+// unquote writes the text of the valid string src to dst, which must have room for src, and returns its length.
 func unquote(dst, src []byte) (n int) {
 	for r := 1; ; {
 		c := src[r]
@@ -90,10 +91,10 @@ func unquote(dst, src []byte) (n int) {
 	}
 }
 
-// unescaped is what the letter of a short escape stands for, 0 where there is no such escape.
+// unescaped maps the letter of a short escape to the byte it stands for, any other letter to 0.
 var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
-// unicodeEscape decodes the \u and four hex digits at src[r], and the second half of a surrogate pair with it.
+// unicodeEscape decodes the \u and four hex digits at src[r], together with the second half of a surrogate pair.
 func unicodeEscape(src []byte, r int) (char rune, end int) {
 	char = hex4(src[r+2:])
 	r += 6
@@ -108,8 +109,8 @@ func unicodeEscape(src []byte, r int) (char rune, end int) {
 	return utf8.RuneError, r
 }
 
-// AppendQuoted appends text as a JSON string: quotes, backslashes and control characters escaped and nothing else, so
-// that it grows as little as it must. text must be UTF-8.
+// AppendQuoted appends text as a JSON string. It escapes only quotes, backslashes and control characters, to add as few
+// bytes as possible. text must be UTF-8.
 func AppendQuoted[T []byte | string](dst []byte, text T) []byte {
 	dst = slices.Grow(dst, len(text)+len(text)/4+2)
 	dst = append(dst, '"')
@@ -127,7 +128,7 @@ func AppendQuoted[T []byte | string](dst []byte, text T) []byte {
 	return append(dst, '"')
 }
 
-// plain tells which bytes stand for themselves in a JSON string.
+// plain holds which bytes a JSON string may contain as they are.
 var plain = func() (t [256]bool) { //nolint:gochecknoglobals // a table
 	for c := range t {
 		t[c] = c >= 0x20 && c != '"' && c != '\\'
