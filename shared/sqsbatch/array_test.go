@@ -344,7 +344,7 @@ func TestFirstAttempt(t *testing.T) {
 // slow is a SIEM that needs a minute for each event.
 type slow struct{ siem }
 
-func (slow) Send(ctx context.Context, b *deliver.Batch) error {
+func (slow) Send(ctx context.Context, _ *deliver.Batch) error {
 	select {
 	case <-time.After(time.Minute):
 		return nil
@@ -451,12 +451,11 @@ func TestHangingDeadLettersDelayNobody(t *testing.T) {
 			messages = append(messages, message(fmt.Sprintf("retry-%d", i), 1))
 		}
 		var atOnce int
-		go func() {
-			time.Sleep(time.Second)
+		time.AfterFunc(time.Second, func() {
 			q.mu.Lock()
 			defer q.mu.Unlock()
 			atOnce = len(q.waits)
-		}()
+		})
 		begun := time.Now()
 		response, err := h.Handle(ctx, fixedSource{siem{}}, messages)
 		if err != nil || strings.Count(string(response), "itemIdentifier") != 12 {

@@ -29,7 +29,7 @@ func ReadFilter(s *settings.Settings) Filter {
 			s.Problem("SIEM_CLASSES", list, "comma-separated values of class_uid, such as 6003,2001")
 			return f
 		}
-		f.Classes = append(f.Classes, int64(class)) //nolint:gosec // at most 31 bits
+		f.Classes = append(f.Classes, int64(class))
 	}
 	return f
 }
