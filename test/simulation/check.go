@@ -121,6 +121,9 @@ func (p *process) delays(inv *invocation, r received, e *event) []int {
 		a = inv.last
 	}
 	strict := own && a == inv.last && a.class != unsure
+	if !own && a.proxy && !slices.ContainsFunc(inv.unnamed, func(other answer) bool { return other != a }) {
+		strict = true // every connection was refused alike
+	}
 	waits := slices.Clone(inv.waits)
 	p.mu.Unlock()
 	schedule := []int{1, 7, 45, 300}

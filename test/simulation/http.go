@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log"
@@ -20,50 +21,65 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/xsiam"
 )
 
-// simulator is a strict SIEM that is asked by its handler, behind connections of ours.
+// simulator is a simulated SIEM whose handler is called directly.
 type simulator interface {
 	siem.Simulator
 	http.Handler
 }
 
-// web is a SIEM that speaks HTTP: a simulator that judges, behind faults that are ours.
+// web is a SIEM that uses HTTP: a simulator, with the faults of the simulation before it.
 type web struct {
 	*pipeline
 	simulator
 	listener *listener
-	idle     *listener // the simulator's own, on which nobody ever calls
+	idle     *listener // the simulator's own, which is not used
 	server   *http.Server
 	env      map[string]string
 	judging  sync.Mutex
 }
 
-// authority is never asked to sign anything: connections are plain. It is made once, since keys take time.
-var authority = sync.OnceValue(func() *pki.Authority { //nolint:gochecknoglobals // made once
+// authority signs the certificates of the SIEMs, proxyAuthority those of the proxy.
+var (
+	authority      = sync.OnceValue(newAuthority) //nolint:gochecknoglobals // keys take time
+	proxyAuthority = sync.OnceValue(newAuthority) //nolint:gochecknoglobals // keys take time
+)
+
+func newAuthority() *pki.Authority {
 	a, err := pki.New("simulation")
 	if err != nil {
 		panic(err) // no randomness
 	}
 	return a
-})
+}
 
 type connKey struct{}
 
 func newHTTP(l *pipeline) *web {
-	s := &web{pipeline: l, listener: newListener(l.name + ".sim:80"), idle: newListener(l.name + ".sim:80")}
+	at := l.name + ".sim:80"
+	if l.proxied() {
+		at = l.name + ".sim:443"
+	}
+	s := &web{pipeline: l, listener: newListener(at), idle: newListener(at)}
 	simulator, err := simulate(l.name, siem.Options{
-		Authority: authority(), Plain: true, Now: time.Now,
+		Authority: authority(), Plain: !l.proxied(), Now: time.Now,
 		Listen: func() (net.Listener, error) { return s.idle, nil },
 	})
 	if err != nil {
-		panic(err) // it has nothing to fail at
+		panic(err) // memory does not fail
 	}
 	s.simulator, s.env = simulator, simulator.Settings()
 	simulator.Inject(siem.Fault{Kind: siem.Poison, Name: "poison", Match: s.poisoned})
 	s.server = &http.Server{
 		Handler: http.HandlerFunc(s.serve), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, rawConn(c))
+		},
 	}
-	l.spawn(func() { _ = s.server.Serve(s.listener) })
+	var listener net.Listener = s.listener
+	if l.proxied() {
+		listener = tls.NewListener(s.listener, serverTLS(authority(), l.name+".sim"))
+	}
+	l.spawn(func() { _ = s.server.Serve(listener) })
 	return s
 }
 
@@ -82,7 +98,7 @@ func simulate(name string, o siem.Options) (simulator, error) {
 	case "xsiam":
 		return xsiam.New(o)
 	}
-	return nil, fmt.Errorf("%q is no SIEM", name)
+	return nil, fmt.Errorf("%q is not a SIEM", name)
 }
 
 func (s *web) poisoned(id string) bool {

@@ -63,6 +63,7 @@ type answer struct {
 	own     bool // in the SIEM's own error format
 	blocked bool // an intermediary's refusal of a request with a blocked event
 	events  int  // in the request
+	proxy   bool // the proxy's response to CONNECT
 	network bool // no response
 }
 

@@ -46,6 +46,9 @@ const (
 	foreignNo    Kind = "a refusal that is not the SIEM's" // index into siem.ForeignRefusals
 	compressed   Kind = "the SIEM compresses its response"
 
+	proxyRefuses    Kind = "the proxy refuses the tunnel" // index into proxyRefusals
+	proxyUnparsable Kind = "the proxy setting cannot be parsed"
+
 	acceptedReset  Kind = "the SIEM accepts, and the connection is reset before the answer"
 	acceptedHang   Kind = "the SIEM accepts and never answers"
 	acceptedCut    Kind = "the SIEM accepts, and its answer is cut off"
@@ -72,5 +75,6 @@ var kinds = [...]struct {
 	{kind: vendor, measure: [2]int{0, 9}}, {kind: vendor, measure: [2]int{0, 9}},
 	{kind: early, measure: [2]int{0, len(statuses) - 1}}, {kind: early, measure: [2]int{0, len(statuses) - 1}}, {kind: earlySuccess},
 	{kind: foreignOK, measure: [2]int{0, 6}}, {kind: foreignNo, measure: [2]int{0, 6}}, {kind: foreignNo, measure: [2]int{0, 6}},
+	{kind: compressed}, {kind: proxyRefuses, measure: [2]int{0, len(proxyRefusals) - 1}}, {kind: proxyUnparsable},
 	{kind: acceptedReset}, {kind: acceptedHang}, {kind: acceptedCut}, {kind: acceptedDenied}, {kind: lie, rare: true},
 }

@@ -25,6 +25,7 @@ type Plan struct {
 	Forged     float64 // of messages with attributes that only functions may set
 	Old        int     // dead letters from before the run
 	Malformed  float64 // of messages that are no event
+	Proxy      string  // scheme of the proxy: http, https (with a CA of its own), or "" for none
 	Faults     []Fault
 	Rotations  []Rotation
 	Replays    []Replay
@@ -77,13 +78,16 @@ func NewPlan(seed uint64) Plan {
 	if r.IntN(2) == 0 {
 		p.Malformed = 0.03
 	}
+	if r.IntN(5) == 0 {
+		p.Proxy = []string{"http", "https"}[r.IntN(2)]
+	}
 	switch n := r.IntN(60); {
 	case n == 0:
 		p.Old = manyOld
 	case n < 6:
 		p.Old = 30
 	}
-	for id := range r.IntN(9) {
+	for id := range r.IntN(10) {
 		p.Faults = append(p.Faults, newFault(r, id, p))
 	}
 	for _, lane := range p.Connectors {
@@ -198,6 +202,9 @@ func (p Plan) String() string {
 			parts = append(parts, r.name+"=0")
 		}
 	}
+	if p.Proxy != whole.Proxy {
+		parts = append(parts, "proxy=0")
+	}
 	if p.Old != whole.Old {
 		parts = append(parts, "old=0")
 	}
@@ -251,6 +258,8 @@ func (p *Plan) keep(key, value string) (err error) {
 		p.Rotations = nil
 	case "replays":
 		p.Replays = nil
+	case "proxy":
+		p.Proxy = ""
 	case "old":
 		p.Old = 0
 	case "burst":
@@ -274,6 +283,9 @@ func (p Plan) Describe() string {
 		if *r.value > 0 {
 			fmt.Fprintf(&b, "  %s: %g\n", r.name, *r.value)
 		}
+	}
+	if p.Proxy != "" {
+		fmt.Fprintf(&b, "  a proxy with %s\n", p.Proxy)
 	}
 	if p.Old > 0 {
 		fmt.Fprintf(&b, "  %d old dead letters of %s\n", p.Old, p.Connectors[0])

@@ -108,7 +108,7 @@ func (p *poller) invoke(ctx context.Context, payload []byte) ([]byte, error) {
 			return nil, ctx.Err()
 		}
 	}
-	if p.process == nil || p.process.isDead() || p.rng.chance(0.05, append([]any{"recycled"}, key...)...) {
+	if p.process == nil || p.process.isDead() || p.process.badProxy || p.rng.chance(0.05, append([]any{"recycled"}, key...)...) {
 		p.process = p.newProcess(role, p.pipeline)
 	}
 	f := p.process
@@ -160,6 +160,7 @@ func (p *poller) finish(inv *invocation, r result, batch []eventsource.Message, 
 		}
 	}
 	if p.pipeline != nil {
+		p.process.checkProxy(inv, r)
 		p.checkBatch(inv, r, err, retained)
 	}
 	if err != nil {

@@ -23,6 +23,7 @@ type process struct {
 	pipeline *pipeline // of a connector's function
 	role     string
 	name     string
+	badProxy bool // its proxy setting cannot be parsed
 	call     func(ctx context.Context, payload []byte) ([]byte, error)
 
 	guard   sync.Mutex
@@ -45,6 +46,7 @@ var (
 func (w *world) newProcess(role string, l *pipeline) *process {
 	p := &process{world: w, pipeline: l, role: role, dying: make(chan struct{})}
 	p.name = fmt.Sprintf("%s#%d", role, w.number("process "+role))
+	p.badProxy = l != nil && l.proxied() && w.injects(proxyUnparsable, role, "environment", p.name)
 	outside := lambdahost.Deps{
 		Env: p.env, Out: p, Now: p.now, SQS: queueClient{p}, Secrets: secretsClient{p}, Dial: p.dial,
 	}
@@ -98,6 +100,9 @@ func (p *process) env(name string) string {
 		if p.pipeline.name != "xsiam" && !p.plan.Gzip {
 			return "none"
 		}
+	}
+	if value := p.proxySetting(name); value != "" {
+		return value
 	}
 	return p.pipeline.siem.settings()[name]
 }
@@ -248,7 +253,7 @@ func (p *process) dial(ctx context.Context, _, to string) (opened net.Conn, err 
 		p.guard.Lock()
 		p.conns = append(p.conns, client)
 		p.guard.Unlock()
-		if err := p.pipeline.siem.connected(ctx, server); err != nil {
+		if err := p.connect(ctx, to, server); err != nil {
 			return err
 		}
 		opened = client

@@ -156,7 +156,7 @@ func (x *request) early() bool {
 	prefix = append(bytes.Clone(prefix), x.conn.unread()...)
 	x.events = x.find(string(x.decode(prefix)))
 	x.conn.markFaulty()
-	if int64(len(prefix)) < x.r.ContentLength || strings.Contains(x.r.URL.Path, "oauth2") {
+	if x.proxied() || int64(len(prefix)) < x.r.ContentLength || strings.Contains(x.r.URL.Path, "oauth2") {
 		a.class = unsure
 		x.inv.answer(nil, a)
 	}

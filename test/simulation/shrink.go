@@ -79,6 +79,9 @@ func candidates(p Plan) []Plan {
 			add(func(s *Plan) { *s.rates()[i].value = 0 })
 		}
 	}
+	if p.Proxy != "" {
+		add(func(s *Plan) { s.Proxy = "" })
+	}
 	if p.Old > 0 {
 		add(func(s *Plan) { s.Old = 0 })
 	}
