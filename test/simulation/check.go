@@ -239,7 +239,7 @@ func (w *world) checkBatch(inv *invocation, r result, err error, retained map[st
 			}
 			kept[e] = kept[e] || unsent
 		}
-		if retained[m.id] && m.attempt >= maxAttempts && !inv.sendFailed() {
+		if retained[m.id] && m.attempt >= maxAttempts && !inv.sendFailed() && !inv.slow() {
 			w.broken("five attempts and no more", "%s retains %s on attempt %d", inv, short(m.id), m.attempt)
 		}
 	}

@@ -16,6 +16,7 @@ type invocation struct {
 	process *process
 	number  int // of the process's invocations
 	batch   []received
+	begun   time.Time
 
 	// Guarded by the process.
 	steps  int
@@ -41,6 +42,7 @@ type invocation struct {
 type received struct {
 	id, receipt string
 	attempt     int    // receives, and the attempts before the message
+	before      int    // attempts before the message
 	replays     string // attribute, if a function has set it
 	events      []*event
 	array       bool
@@ -71,7 +73,7 @@ func (i *invocation) String() string { return fmt.Sprintf("%s.%d", i.process.nam
 
 func (p *process) begin(number int, batch []eventsource.Message) *invocation {
 	i := &invocation{
-		process: p, number: number, done: map[string]int{}, struck: map[Kind]bool{}, took: map[*event]int{}, open: map[*event]int{}, acked: map[*event]int{},
+		process: p, number: number, begun: time.Now(), done: map[string]int{}, struck: map[Kind]bool{}, took: map[*event]int{}, open: map[*event]int{}, acked: map[*event]int{},
 		said: map[*event][]answer{}, dead: map[string]bool{}, resent: map[string]bool{}, last: answer{network: true}, // nobody has said anything
 	}
 	for _, m := range batch {
@@ -100,9 +102,8 @@ func (p *process) receive(m eventsource.Message) received {
 	sender := m.Attributes["SenderId"]
 	own := p.pipeline != nil && strings.HasPrefix(sender, roleID(p.pipeline.name)+":")
 	if a, ok := m.MessageAttributes["attempts"]; ok && own {
-		before := 0
-		_, _ = fmt.Sscan(*a.StringValue, &before) // checked when it was sent
-		r.attempt += before
+		_, _ = fmt.Sscan(*a.StringValue, &r.before) // checked when it was sent
+		r.attempt += r.before
 	}
 	if a, ok := m.MessageAttributes["replays"]; ok && (own || strings.HasPrefix(sender, roleID("replay")+":")) {
 		r.replays = *a.StringValue
@@ -205,7 +206,10 @@ func (i *invocation) decisive(e *event) []answer {
 	return slices.Concat(said, i.unnamed)
 }
 
-// running tells whether the invocation is still under way.
+// slow reports whether the invocation may run out of time.
+func (i *invocation) slow() bool { return time.Since(i.begun) > timeLimit/4 }
+
+// running reports whether the invocation has not ended.
 func (i *invocation) running() bool {
 	i.process.guard.Lock()
 	defer i.process.guard.Unlock()

@@ -78,6 +78,12 @@ func NewPlan(seed uint64) Plan {
 	if r.IntN(2) == 0 {
 		p.Malformed = 0.03
 	}
+	if r.IntN(2) == 0 {
+		p.Arrays = []float64{0.3, 1}[r.IntN(2)]
+	}
+	if r.IntN(4) == 0 {
+		p.Forged = 0.2
+	}
 	if r.IntN(5) == 0 {
 		p.Proxy = []string{"http", "https"}[r.IntN(2)]
 	}
