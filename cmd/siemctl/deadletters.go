@@ -137,7 +137,7 @@ func (a *app) list(ctx context.Context, filter deadletter.Filter, limit int) err
 		return err
 	}
 	var all []listed
-	broken, err := reader.Each(ctx, filter, func(l *deadletter.Letter) error {
+	broken, err := a.eachLetter(ctx, reader, filter, func(l *deadletter.Letter) error {
 		all = append(all, listed{l.Time, l.Connector, l.Attempts, l.Replays, l.MessageID, l.Error})
 		return nil
 	})
@@ -193,6 +193,19 @@ func (a *app) reader(ctx context.Context) (*deadletter.Reader, error) {
 		return nil, err
 	}
 	return openReader(ctx, s)
+}
+
+// eachLetter reads dead letters and shows on a terminal how many it has read.
+func (a *app) eachLetter(ctx context.Context, reader *deadletter.Reader, filter deadletter.Filter, take func(*deadletter.Letter) error) (broken int, err error) {
+	const step = 500
+	progress, done := a.out.StartProgress("dead letters read", 0), int64(0)
+	defer progress.Done()
+	return reader.Each(ctx, filter, func(l *deadletter.Letter) error {
+		if done++; done%step == 0 {
+			progress.Set(done)
+		}
+		return take(l)
+	})
 }
 
 func (a *app) showCommand() *cobra.Command {
@@ -274,7 +287,7 @@ func (a *app) export(ctx context.Context, filter deadletter.Filter, name string,
 		}()
 		to, safe = file, func(line []byte) []byte { return line }
 	}
-	count, broken, err := exportTo(ctx, reader, filter, to, events, safe)
+	count, broken, err := a.exportTo(ctx, reader, filter, to, events, safe)
 	if err != nil {
 		return err
 	}
@@ -284,9 +297,9 @@ func (a *app) export(ctx context.Context, filter deadletter.Filter, name string,
 }
 
 // exportTo writes the lines, or only the events of lines that have a valid one.
-func exportTo(ctx context.Context, reader *deadletter.Reader, filter deadletter.Filter, to io.Writer, events bool, safe func([]byte) []byte) (count, broken int, err error) {
+func (a *app) exportTo(ctx context.Context, reader *deadletter.Reader, filter deadletter.Filter, to io.Writer, events bool, safe func([]byte) []byte) (count, broken int, err error) {
 	w := bufio.NewWriter(to)
-	broken, err = reader.Each(ctx, filter, func(l *deadletter.Letter) error {
+	broken, err = a.eachLetter(ctx, reader, filter, func(l *deadletter.Letter) error {
 		line := l.Line
 		if events {
 			if line = l.Body; !l.Object {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
@@ -26,6 +27,7 @@ type sendOptions struct {
 	generate int
 	seed     uint64
 	force    bool
+	pack     int // events in a message
 }
 
 func (a *app) sendCommand() *cobra.Command {
@@ -47,6 +49,7 @@ If you interrupt the command, it prints how many events were enqueued. These eve
 	f.IntVar(&o.generate, "generate", 0, "generate this many `events`")
 	f.Uint64Var(&o.seed, "seed", 0, "`number` that determines the generated events and their ids; default a new one each time")
 	f.BoolVar(&o.force, "force", false, "also send lines that are not valid events; they become dead letters")
+	f.IntVar(&o.pack, "per-message", 100, "at most this many `events` in a message; more make it cheaper")
 	_ = c.RegisterFlagCompletionFunc("to", completeConnectors)
 	c.MarkFlagsMutuallyExclusive("file", "generate")
 	c.MarkFlagsOneRequired("file", "generate")
@@ -65,7 +68,10 @@ func (a *app) send(ctx context.Context, o sendOptions) error {
 	if o.file == "" && o.generate < 1 {
 		return usage("--generate: expected at least 1, found %d", o.generate)
 	}
-	bodies, err := a.eventsToSend(o)
+	if o.pack < 1 || o.pack > 4000 {
+		return usage("--per-message: expected 1 to 4000, found %d", o.pack)
+	}
+	events, invalid, err := a.eventsToSend(o)
 	if err != nil {
 		return err
 	}
@@ -73,17 +79,20 @@ func (a *app) send(ctx context.Context, o sendOptions) error {
 	if err != nil {
 		return err
 	}
-	progress := a.out.StartProgress("enqueued", int64(len(bodies)*len(here)))
+	// An invalid event goes alone: invalid JSON would invalidate a whole array.
+	messages := append(deployed.Pack(events, o.pack), deployed.Pack(invalid, 1)...)
+	total := len(events) + len(invalid)
+	progress := a.out.StartProgress("enqueued", int64(total*len(here)))
 	var results []sent
 	done := 0
 	for _, c := range here {
 		r := sent{Connector: c.Name}
-		err = sendAll(ctx, s, s.Queue(c.Name), bodies, &r, func() { progress.Set(int64(done + r.Enqueued + r.Refused)) })
+		err = sendAll(ctx, s, s.Queue(c.Name), messages, &r, func() { progress.Set(int64(done + r.Enqueued + r.Refused)) })
 		results = append(results, r)
 		if err != nil {
 			break
 		}
-		done += len(bodies)
+		done += total
 	}
 	progress.Done()
 	if showErr := a.showSent(results); err == nil {
@@ -113,8 +122,7 @@ func (a *app) showSent(results []sent) error {
 }
 
 // eventsToSend generates or reads the events. Without --force, every line must be a valid event.
-func (a *app) eventsToSend(o sendOptions) ([]string, error) {
-	var bodies []string
+func (a *app) eventsToSend(o sendOptions) (events, invalid []string, err error) {
 	if o.file == "" {
 		if o.seed == 0 { // the same seed makes the same ids, and Elasticsearch would replace the documents
 			o.seed = uint64(a.now().UnixNano())
@@ -122,29 +130,33 @@ func (a *app) eventsToSend(o sendOptions) ([]string, error) {
 		g := ocsfgen.New(o.seed)
 		g.Now = a.now
 		for range o.generate {
-			bodies = append(bodies, string(g.Next()))
+			events = append(events, string(g.Next()))
 		}
-		return bodies, nil
+		return events, nil, nil
 	}
 	var parser event.Parser
-	var bad []string
-	err := a.eachEvent("--file", o.file, func(line int, body []byte) {
+	var problems []string
+	err = a.eachEvent("--file", o.file, func(line int, body []byte) {
 		var e event.Event
 		parser.Reset()
-		if err := parser.Parse(body, &e); err != nil && len(bad) < maxBad {
-			bad = append(bad, fmt.Sprintf("line %d: %v", line, err))
+		if err := parser.Parse(body, &e); err != nil {
+			invalid = append(invalid, string(body))
+			if len(problems) < maxBad {
+				problems = append(problems, fmt.Sprintf("line %d: %v", line, err))
+			}
+			return
 		}
-		bodies = append(bodies, string(body))
+		events = append(events, string(body))
 	})
 	switch {
 	case err != nil:
-		return nil, err
-	case len(bodies) == 0:
-		return nil, usage("--file: expected events, one per line, found none in %s", o.file)
-	case bad != nil && !o.force:
-		return nil, usage("--file %s: not a valid event (--force sends it anyway; it becomes a dead letter): %s", o.file, strings.Join(bad, "; "))
+		return nil, nil, err
+	case len(events)+len(invalid) == 0:
+		return nil, nil, usage("--file: expected events, one per line, found none in %s", o.file)
+	case invalid != nil && !o.force:
+		return nil, nil, usage("--file %s: not a valid event (--force sends it anyway; it becomes a dead letter): %s", o.file, strings.Join(problems, "; "))
 	}
-	return bodies, nil
+	return events, invalid, nil
 }
 
 // maxBad is how many invalid lines are named.
@@ -178,52 +190,44 @@ func (a *app) eachEvent(flag, name string, take func(line int, body []byte)) err
 	return nil
 }
 
-// sendAll sends bodies with several concurrent requests, and counts in r. It calls tell after each request.
-func sendAll(ctx context.Context, s *deployed.Stack, queue string, bodies []string, r *sent, tell func()) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	work := make(chan []string)
+// sendAll sends messages with several concurrent requests, and counts events in r. It calls tell after each request.
+func sendAll(ctx context.Context, s *deployed.Stack, queue string, messages []deployed.Message, r *sent, tell func()) error {
 	var mu sync.Mutex
-	var wait sync.WaitGroup
-	for range senders {
-		wait.Go(func() {
-			for batch := range work {
-				refused, reason, err := s.SendBatch(ctx, queue, batch)
-				if err != nil {
-					cancel(err)
-					continue
-				}
-				mu.Lock()
-				r.Enqueued, r.Refused, r.Reason = r.Enqueued+len(batch)-refused, r.Refused+refused, orElse(reason, r.Reason)
-				tell()
-				mu.Unlock()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(senders)
+	for _, request := range requests(messages) {
+		group.Go(func() error {
+			refused, reason, err := s.SendBatch(ctx, queue, request)
+			if err != nil {
+				return err
 			}
+			mu.Lock()
+			defer mu.Unlock()
+			for i, m := range request {
+				if refused[i] {
+					r.Refused += m.Events
+				} else {
+					r.Enqueued += m.Events
+				}
+			}
+			r.Reason = orElse(reason, r.Reason)
+			tell()
+			return nil
 		})
 	}
-	for _, batch := range batches(bodies) {
-		select {
-		case work <- batch:
-		case <-ctx.Done():
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	close(work)
-	wait.Wait()
-	return context.Cause(ctx)
+	return group.Wait()
 }
 
-// batches splits bodies by the limits of one request.
-func batches(bodies []string) [][]string {
-	var list [][]string
+// requests splits messages by the limits of one request to SQS.
+func requests(messages []deployed.Message) [][]deployed.Message {
+	var list [][]deployed.Message
 	start, size := 0, 0
-	for i, body := range bodies {
-		if i > start && (i-start == deployed.MaxBatchMessages || size+len(body) > deployed.MaxBatchBytes) {
-			list = append(list, bodies[start:i])
+	for i, m := range messages {
+		if i > start && (i-start == deployed.MaxBatchMessages || size+len(m.Body) > deployed.MaxBatchBytes) {
+			list = append(list, messages[start:i])
 			start, size = i, 0
 		}
-		size += len(body)
+		size += len(m.Body)
 	}
-	return append(list, bodies[start:])
+	return append(list, messages[start:])
 }

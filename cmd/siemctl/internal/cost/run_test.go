@@ -349,7 +349,7 @@ func (a *account) platform(ctx context.Context, t *testing.T, sc scenario) {
 		for chunk := range slices.Chunk(deployed.Pack(events, max(1, sc.pack)), sc.send) {
 			in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL)}
 			for i := range chunk {
-				in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), MessageBody: &chunk[i]})
+				in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), MessageBody: &chunk[i].Body})
 			}
 			if _, err := a.SendMessageBatch(ctx, in); err != nil {
 				t.Error(err)

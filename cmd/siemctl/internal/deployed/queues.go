@@ -40,19 +40,23 @@ func (s *Stack) Depth(ctx context.Context, queueURL string) (Depth, error) {
 	return Depth{count(0), count(1), count(2)}, nil
 }
 
-// SendBatch enqueues up to MaxBatchMessages messages of at most MaxBatchBytes in all. It returns how many of them SQS
-// refused, and the last reason.
-func (s *Stack) SendBatch(ctx context.Context, queueURL string, bodies []string) (refused int, reason string, err error) {
-	entries := make([]types.SendMessageBatchRequestEntry, len(bodies))
-	for i := range bodies {
-		entries[i] = types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: &bodies[i]}
+// SendBatch sends up to MaxBatchMessages messages of at most MaxBatchBytes in all. It reports for each message whether SQS
+// refused it, and returns the last reason.
+func (s *Stack) SendBatch(ctx context.Context, queueURL string, messages []Message) (refused []bool, reason string, err error) {
+	entries := make([]types.SendMessageBatchRequestEntry, len(messages))
+	for i := range messages {
+		entries[i] = types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: &messages[i].Body}
 	}
 	out, err := s.sqs.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &queueURL, Entries: entries})
 	if err != nil {
-		return 0, "", failed("enqueueing", err)
+		return nil, "", failed("sending to "+queueURL, err)
 	}
+	refused = make([]bool, len(messages))
 	for _, f := range out.Failed {
-		refused, reason = refused+1, aws.ToString(f.Code)+": "+aws.ToString(f.Message)
+		if i, err := strconv.Atoi(aws.ToString(f.Id)); err == nil && i >= 0 && i < len(refused) {
+			refused[i] = true
+		}
+		reason = aws.ToString(f.Code) + ": " + aws.ToString(f.Message)
 	}
 	return refused, reason, nil
 }
