@@ -51,7 +51,7 @@ func TestAnswerIsNotReadOn(t *testing.T) {
 	})
 	before := allocated()
 	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
-	if err != nil || !errors.Is(a.BodyErr, errTooLong) || len(a.Body) != defaultMaxAnswer {
+	if err != nil || !errors.Is(a.BodyErr, errTooLong) || len(a.Body) != defaultMaxResponse {
 		t.Fatalf("%v, %+v", err, a)
 	}
 	if n := written.Load(); n > most {
@@ -95,13 +95,13 @@ func TestGzipResponse(t *testing.T) {
 	}{
 		"gzip":     {"gzip", zip(success), success, false},
 		"x-gzip":   {" X-GZIP", zip(success), success, false},
-		"a bomb":   {"gzip", zip(make([]byte, 10<<20)), make([]byte, defaultMaxAnswer), true},
+		"a bomb":   {"gzip", zip(make([]byte, 10<<20)), make([]byte, defaultMaxResponse), true},
 		"cut off":  {"gzip", zip(success)[:len(zip(success))-4], success, true},
 		"not gzip": {"gzip", success, success, true},
 		"other":    {"br", zip(success), zip(success), false},
 		"unmarked": {"", zip(success), zip(success), false},
 		"no body":  {"gzip", nil, nil, false},
-		"too long": {"gzip", zip(noise(200 << 10)), noise(200 << 10)[:defaultMaxAnswer], true},
+		"too long": {"gzip", zip(noise(200 << 10)), noise(200 << 10)[:defaultMaxResponse], true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var asked string
@@ -131,13 +131,13 @@ func TestLongReasonIsBounded(t *testing.T) {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, body)
 	})
-	c := New(Config{Timeout: 5 * time.Second, MaxAnswer: 5 << 20, Redactor: secret.NewRedactor(secret.New("feather-and-tar"))})
+	c := New(Config{Timeout: 5 * time.Second, MaxResponse: 5 << 20, Redactor: secret.NewRedactor(secret.New("feather-and-tar"))})
 	a, err := c.Do(t.Context(), Request{URL: mustParse(t, srv.URL)})
 	if err != nil || len(a.Body) != len(body) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	f, quoted := a.Fault(failure.Rejected, "", ""), a.Quote(string(a.Body))
+	f, quoted := a.failure(failure.Rejected, Reply{Own: true, Text: string(a.Body)}, ""), a.Quote(string(a.Body))
 	if took := time.Since(start); took > 50*time.Millisecond || len(f.Error()) > 4*failure.MaxQuote || len(quoted) > 4*failure.MaxQuote {
 		t.Errorf("%v for %d and %d bytes", took, len(f.Error()), len(quoted))
 	}
@@ -180,7 +180,7 @@ func TestConcurrentBodies(t *testing.T) {
 			w.WriteHeader(http.StatusBadRequest)
 		}
 	})
-	c := New(Config{Timeout: 30 * time.Second, Gzip: true, MaxAnswer: 1 << 20})
+	c := New(Config{Timeout: 30 * time.Second, Gzip: true, MaxResponse: 1 << 20})
 	header := http.Header{"Authorization": {"x"}}
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -233,10 +233,10 @@ func TestOwnSecretIsCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := a.Fault(failure.Rejected, "only-once", "ask for only-once"); strings.Contains(f.Error()+f.Brief(), "only-once") {
+	if f := a.failure(failure.Rejected, Reply{Own: true, Code: "only-once"}, "ask for only-once"); strings.Contains(f.Error()+f.Brief(), "only-once") {
 		t.Errorf("a code or a hint that holds the secret: %v", f)
 	}
-	if text := a.Fault(failure.Rejected, "", "").Error(); strings.Contains(text, "only-once") || !strings.Contains(text, "Bearer [redacted]") {
+	if text := a.failure(failure.Rejected, Reply{Own: true, Text: string(a.Body)}, "").Error(); strings.Contains(text, "only-once") || !strings.Contains(text, "Bearer [redacted]") {
 		t.Errorf("fault: %s", text)
 	}
 }

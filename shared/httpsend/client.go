@@ -1,7 +1,6 @@
-// Package httpsend makes the HTTP requests of all connectors: TLS 1.2 or later, own CA bundles, gzip, connections that
-// are kept between invocations, a deadline on every request, answers read up to a bound, redirects never followed. It
-// tells what a network error means (package fault) and cuts secrets out of every text that leaves it. It decides nothing
-// about answers: that is each connector's own.
+// Package httpsend makes the HTTP requests of all connectors: TLS 1.2 or later, CA bundles, a proxy, gzip, connections that
+// are kept between invocations, a deadline for each request, responses read up to a bound, redirects never followed. It
+// classifies network errors, and responses by a table of the connector (Codes). It removes secrets from every text.
 package httpsend
 
 import (
@@ -25,19 +24,19 @@ import (
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-// Config is what a client is made of.
+// Config configures a client.
 type Config struct {
-	Timeout    time.Duration    // one request, from dialling to the end of the answer
-	Gzip       bool             // compress request bodies
-	MaxAnswer  int              // most bytes of an answer that are read; 0 means 64 KiB
-	RootCAs    *x509.CertPool   // nil means the system's
-	Insecure   bool             // do not verify the peer's certificate
-	Redactor   *secret.Redactor // what must not appear in any error
-	URLSetting string           // the variable that holds the URL, for hints
-	CASetting  string           // the variable for a CA bundle, for hints; "" where there is none
-	Now        func() time.Time // nil means time.Now
-	Dial       settings.Dial    // nil means the network
-	Proxy      *settings.Proxy  // nil means none
+	Timeout     time.Duration    // of one request, from dialing to the end of the response
+	Gzip        bool             // compress request bodies
+	MaxResponse int              // maximum bytes that are read of a response; 0 means 64 KiB
+	RootCAs     *x509.CertPool   // nil means the system's
+	Insecure    bool             // do not verify the peer's certificate
+	Redactor    *secret.Redactor // knows what must not appear in any error
+	URLSetting  string           // the variable that holds the URL, for hints
+	CASetting   string           // the variable for a CA bundle, for hints; "" if there is none
+	Now         func() time.Time // nil means time.Now
+	Dial        settings.Dial    // nil means the network
+	Proxy       *settings.Proxy  // nil means none
 }
 
 // Configure reads the settings common to all HTTP connectors. compression is the default: "gzip" or "none".
@@ -52,13 +51,13 @@ func Configure(s *settings.Settings, compression string) Config {
 }
 
 const (
-	defaultMaxAnswer = 64 << 10
+	defaultMaxResponse = 64 << 10
 
-	// idleTimeout is shorter than the idle times of the load balancers in front of SIEMs (Sumo Logic's closes after
-	// 30 s, an AWS ALB after 60 s), so that a connection is rarely found dead.
+	// idleTimeout is shorter than the idle timeouts of the load balancers in front of SIEMs (30 s at Sumo Logic, 60 s
+	// of an AWS ALB), so that the peer has rarely closed a connection that is used again.
 	idleTimeout = 25 * time.Second
 
-	// maxHeaderBytes bounds the header of an answer.
+	// maxHeaderBytes bounds the header of a response.
 	maxHeaderBytes = 64 << 10
 
 	// maxIdle bounds the idle connections: as many as one process has concurrent invocations, with a margin.
@@ -77,10 +76,10 @@ type Client struct {
 	used      atomic.Int64 // wall clock of the last request, Unix ms
 }
 
-// New makes a client. It opens no connection.
+// New makes a Client. It opens no connection.
 func New(cfg Config) *Client {
-	if cfg.MaxAnswer == 0 {
-		cfg.MaxAnswer = defaultMaxAnswer
+	if cfg.MaxResponse == 0 {
+		cfg.MaxResponse = defaultMaxResponse
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -110,25 +109,25 @@ func (cfg *Config) redactor() *secret.Redactor {
 type Request struct {
 	Method string       // "" means POST
 	URL    *url.URL     // read only
-	Header http.Header  // read only: may be shared by requests
-	Body   []byte       // uncompressed; read only until Do returns
-	Plain  bool         // never compress the body, whatever the client is configured to
-	Secret secret.Value // what this request alone must not leak: a token, a signature; the Redactor knows the rest
+	Header http.Header  // read only: requests may share it
+	Body   []byte       // uncompressed; Do does not keep it
+	Plain  bool         // do not compress the body
+	Secret secret.Value // a secret of this request alone: a token, a signature; the Redactor knows the others
 	Meter  *telemetry.Meter
 }
 
-// Response is what came back.
+// Response is the response to a request.
 type Response struct {
 	Status  int
 	Header  http.Header
-	Body    []byte // at most MaxAnswer bytes
+	Body    []byte // at most MaxResponse bytes, decoded
 	BodyErr error  // why the response cannot be relied on, nil when it can; see OK
 
 	client *Client
 	secret secret.Value // of the request
 }
 
-// userAgent tells a SIEM's operators who is calling.
+// userAgent identifies the connectors to a SIEM's operators.
 const userAgent = "ArbitexSIEM/1.0"
 
 // Values of headers; read only, since all requests share them.
@@ -138,7 +137,7 @@ var (
 	identityHeader = [...]string{"identity"}
 )
 
-// Do makes one request. Its error is a *failure.Error: no response arrived. Any response, whatever its status, is none.
+// Do makes one request. It returns any response, whatever its status. The error is a *failure.Error: no response arrived.
 // If a kept connection turns out to have been closed while it was idle, Do sends the request once more on a new one.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
@@ -153,7 +152,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	}
 	if err != nil {
 		body.release() // RoundTrip's error is returned after the last write
-		return nil, c.networkFault(ctx, err, r)
+		return nil, c.networkFailure(ctx, err, r)
 	}
 	a := &Response{Status: resp.StatusCode, Header: resp.Header, client: c, secret: r.Secret}
 	a.Body, a.BodyErr = c.read(resp)
@@ -199,7 +198,7 @@ func (c *Client) newRequest(ctx context.Context, r Request, body *pooledBody, zi
 // connection to the next request.
 func (c *Client) read(resp *http.Response) (body []byte, err error) {
 	defer resp.Body.Close()
-	if n := resp.ContentLength; n > 0 && n <= int64(c.cfg.MaxAnswer) {
+	if n := resp.ContentLength; n > 0 && n <= int64(c.cfg.MaxResponse) {
 		body = make([]byte, 0, n+bytes.MinRead)
 	}
 	body, err = c.readBounded(body, resp.Body)
@@ -216,12 +215,12 @@ func (c *Client) read(resp *http.Response) (body []byte, err error) {
 
 func (c *Client) readBounded(dst []byte, r io.Reader) ([]byte, error) {
 	buf := bytes.NewBuffer(dst)
-	n, err := buf.ReadFrom(io.LimitReader(r, int64(c.cfg.MaxAnswer)+1))
+	n, err := buf.ReadFrom(io.LimitReader(r, int64(c.cfg.MaxResponse)+1))
 	if err != nil {
 		return buf.Bytes(), err
 	}
-	if n > int64(c.cfg.MaxAnswer) {
-		return buf.Bytes()[:c.cfg.MaxAnswer], errTooLong
+	if n > int64(c.cfg.MaxResponse) {
+		return buf.Bytes()[:c.cfg.MaxResponse], errTooLong
 	}
 	return buf.Bytes(), nil
 }
@@ -231,8 +230,8 @@ func isGzip(encoding string) bool {
 	return strings.EqualFold(encoding, "gzip") || strings.EqualFold(encoding, "x-gzip")
 }
 
-// dropStale closes kept connections after a pause in which the process may have been frozen. Go's own idle timer stands
-// on a clock that may stand still meanwhile, so the wall clock decides.
+// dropStale closes kept connections after a pause in which Lambda may have frozen the process. Go's idle timer uses the
+// monotonic clock, which stops meanwhile, so the wall clock decides.
 func (c *Client) dropStale() {
 	now := c.cfg.Now().UnixMilli()
 	before := c.used.Swap(now)

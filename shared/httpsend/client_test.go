@@ -91,7 +91,7 @@ func TestRequest(t *testing.T) {
 	if m.Requests != 1 || m.Bytes != int64(len(body)) || len(header) != 1 {
 		t.Errorf("counted %+v for %d bytes, header now %v", m, len(body), header)
 	}
-	if f := a.Fault(failure.Transient, "7", ""); f.RetryAfter != 3*time.Second || f.Error() != `status 418, code 7: "hello"` {
+	if f := a.failure(failure.Transient, Reply{Own: true, Code: "7", Text: "hello"}, ""); f.RetryAfter != 3*time.Second || f.Error() != `status 418, code 7: "hello"` {
 		t.Errorf("fault: %v %v", f, f.RetryAfter)
 	}
 }
@@ -105,12 +105,12 @@ func TestAnswerIsBounded(t *testing.T) {
 			}
 		}
 	})
-	c := New(Config{Timeout: 5 * time.Second, MaxAnswer: 5000})
+	c := New(Config{Timeout: 5 * time.Second, MaxResponse: 5000})
 	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Method: "GET"})
 	if err != nil || len(a.Body) != 5000 || a.BodyErr == nil {
 		t.Errorf("%v, %d bytes, broken %v", err, len(a.Body), a.BodyErr)
 	}
-	if f := a.Fault(failure.Transient, "", ""); len(f.Error()) > 4*failure.MaxQuote {
+	if f := a.failure(failure.Transient, Reply{Own: true, Text: string(a.Body)}, ""); len(f.Error()) > 4*failure.MaxQuote {
 		t.Errorf("%d bytes of it are quoted", len(f.Error()))
 	}
 }
@@ -258,7 +258,7 @@ func TestSecretsAreCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := a.Fault(KindOf(a.Status), "", "")
+	f := a.failure(KindOf(a.Status), Reply{Own: true, Text: string(a.Body)}, "")
 	if strings.Contains(f.Error(), token) || !strings.Contains(f.Error(), "moved: /[redacted]") || !strings.Contains(f.Hint, `"elsewhere.example"`) || f.Kind != failure.Misconfigured {
 		t.Errorf("fault: %v", f)
 	}

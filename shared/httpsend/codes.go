@@ -37,6 +37,9 @@ type Code struct {
 	Hint   string
 }
 
+// maxWords bounds the part of a message in which Code.Words are looked for.
+const maxWords = 32 << 10
+
 // Any in Code.Code limits a row to responses in the SIEM's own format, whatever their code.
 const Any = "*"
 
@@ -63,7 +66,7 @@ func (c *Codes) Classify(a *Response) *failure.Error {
 // Explain returns what a reply with that status means. It also applies to one item of a response.
 func (c *Codes) Explain(status int, r Reply) (kind failure.Kind, hint string) {
 	kind = KindOf(status)
-	text := strings.ToLower(r.Text[:min(len(r.Text), maxQuoted)])
+	text := strings.ToLower(r.Text[:min(len(r.Text), maxWords)])
 	for _, row := range c.Rows {
 		if row.matches(status, r, text) {
 			kind, hint = row.Kind, row.Hint
@@ -96,17 +99,6 @@ func refuses(status int) bool {
 		return false
 	}
 	return status/100 == 4
-}
-
-// failure makes the failure that a reply means. It quotes only the SIEM's own message.
-func (a *Response) failure(kind failure.Kind, r Reply, hint string) *failure.Error {
-	quiet := *a
-	quiet.Body = nil
-	f := quiet.Fault(kind, a.Word(r.Code), hint)
-	if r.Own && r.Text != "" {
-		f.Detail = a.Quote(r.Text)
-	}
-	return f
 }
 
 // Quote bounds and quotes a message of the SIEM, without secrets.

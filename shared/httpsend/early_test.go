@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -66,7 +65,7 @@ func TestEarlyResponseDecides(t *testing.T) {
 				if err != nil {
 					t.Fatalf("request %d: %v, want the response", n, err)
 				}
-				if f := a.Fault(KindOf(a.Status), "", ""); f.Kind != test.kind || f.RetryAfter != test.wait || string(a.Body) != "stop" {
+				if f := a.failure(KindOf(a.Status), Reply{Own: true, Text: string(a.Body)}, ""); f.Kind != test.kind || f.RetryAfter != test.wait || string(a.Body) != "stop" {
 					t.Fatalf("request %d: %v after %v: %q", n, f, f.RetryAfter, a.Body)
 				}
 			}
@@ -224,8 +223,15 @@ func TestLateSuccessIsOne(t *testing.T) {
 
 // TestIdleConnections: concurrent invocations of one process keep their connections.
 func TestIdleConnections(t *testing.T) {
+	const invocations, requests = 16, 25
 	var opened atomic.Int64
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+	var together atomic.Pointer[sync.WaitGroup] // all requests of a round are in progress at once
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		round := together.Load()
+		round.Done()
+		round.Wait()
+	}))
 	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
 		if s == http.StateNew {
 			opened.Add(1)
@@ -234,18 +240,20 @@ func TestIdleConnections(t *testing.T) {
 	srv.Start()
 	defer srv.Close()
 	c := New(Config{Timeout: 10 * time.Second})
-	var wg sync.WaitGroup
-	for i := range 16 {
-		wg.Go(func() {
-			for j := range 25 {
-				if _, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: fmt.Appendf(nil, "%d.%d", i, j)}); err != nil {
+	for range requests {
+		var round, calls sync.WaitGroup
+		round.Add(invocations)
+		together.Store(&round)
+		for range invocations {
+			calls.Go(func() {
+				if _, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: []byte("x")}); err != nil {
 					t.Error(err)
 				}
-			}
-		})
+			})
+		}
+		calls.Wait()
 	}
-	wg.Wait()
-	if n := opened.Load(); n > 32 {
-		t.Errorf("%d connections for 400 requests of 16 invocations", n)
+	if n := opened.Load(); n > 2*invocations {
+		t.Errorf("%d connections for %d requests of %d invocations", n, invocations*requests, invocations)
 	}
 }

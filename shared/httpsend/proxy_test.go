@@ -107,6 +107,9 @@ func TestProxy(t *testing.T) {
 			if len(p.asked) != 1 || p.asked[0] != want {
 				t.Errorf("the proxy was asked %q, want %q", p.asked, want)
 			}
+			if got := New(cfg).redactor.Redact("sent "+want+" and p%40ss-word", 1000); strings.Contains(got, "ss-w") || strings.Contains(got, want[30:]) {
+				t.Errorf("the password remains in %q", got)
+			}
 			cfg.RootCAs = nil
 			if _, err := New(cfg).Do(t.Context(), request); failure.Of(err).Step != failure.TLS || !strings.Contains(failure.Of(err).Hint, "THE_CA") {
 				t.Errorf("%v, want the SIEM's certificate refused", err)

@@ -1,7 +1,6 @@
 package httpsend
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -16,7 +15,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/secret"
 )
 
-var errTooLong = errors.New("the answer goes on beyond what is read of one")
+var errTooLong = errors.New("the response is longer than what is read of one")
 
 // errEarly marks a success that cannot be one: the peer sent it without having the whole request.
 var errEarly = errors.New("the response arrived before the request had been written")
@@ -25,7 +24,7 @@ var errEarly = errors.New("the response arrived before the request had been writ
 // connector decides whether it confirms acceptance.
 func (a *Response) OK() bool { return a.Status/100 == 2 && a.BodyErr == nil }
 
-// KindOf is what a status means where a SIEM's documents say nothing else. Unknown means try again.
+// KindOf returns what a status means if the SIEM's documentation does not say otherwise. An unknown status is retried.
 func KindOf(status int) failure.Kind {
 	switch status {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
@@ -46,35 +45,31 @@ func KindOf(status int) failure.Kind {
 	return failure.Transient
 }
 
-// Fault makes the answer a failure: its status, code and the time it asks to wait, and its body quoted (bounded, secrets
-// cut out). A redirect names the host it leads to, in the hint.
-func (a *Response) Fault(kind failure.Kind, code, hint string) *failure.Error {
+// failure makes the failure that a reply means: its status, code and the time it asks to wait. It quotes only the SIEM's own
+// message. The hint of a redirect names the host it leads to.
+func (a *Response) failure(kind failure.Kind, r Reply, hint string) *failure.Error {
 	f := &failure.Error{
-		Kind: kind, Step: failure.Request, Status: a.Status, Code: code, Hint: hint,
+		Kind: kind, Step: failure.Request, Status: a.Status, Code: a.Word(r.Code), Hint: hint, Err: a.BodyErr,
 		RetryAfter: RetryAfter(a.Header.Get("Retry-After"), a.client.Now()),
 	}
 	if kind == failure.Unauthorized {
 		f.Step = failure.Auth
 	}
-	if body := bytes.TrimSpace(a.Body); len(body) > 0 {
-		f.Detail = a.Quote(string(body[:min(len(body), maxQuoted)]))
+	if r.Own && r.Text != "" {
+		f.Detail = a.Quote(r.Text)
 	}
-	f.Err = a.BodyErr
 	if hint == "" && a.Status/100 == 3 {
 		f.Hint = a.client.redirectHint(a.Header.Get("Location"))
 	}
 	return f.Redact(a.redact)
 }
 
-// maxQuoted is much more than is quoted of a response: what follows cannot matter.
-const maxQuoted = 32 << 10
-
 // redact removes secrets from a text, and bounds it.
 func (a *Response) redact(text string) string {
 	return a.client.redactorFor(a.secret).Redact(text, maxText)
 }
 
-// redirectHint names the host of a redirect and nothing else of it: the path may be a credential.
+// redirectHint names only the host of a redirect: the path may be a credential.
 func (c *Client) redirectHint(location string) string {
 	hint := "redirects are not followed: " + c.cfg.URLSetting + " must name the final address"
 	if u, err := url.Parse(location); err == nil && u.Host != "" {
@@ -127,8 +122,8 @@ type ownRedactor struct {
 	redactor *secret.Redactor
 }
 
-// networkFault classifies the error of a request that got no response.
-func (c *Client) networkFault(ctx context.Context, err error, r Request) *failure.Error {
+// networkFailure classifies the error of a request that got no response.
+func (c *Client) networkFailure(ctx context.Context, err error, r Request) *failure.Error {
 	f := &failure.Error{Err: err}
 	var proxy *failure.ProxyError
 	if errors.As(err, &proxy) {

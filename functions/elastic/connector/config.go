@@ -40,7 +40,7 @@ func readConfig(s *settings.Settings) config {
 	}
 	cfg.http.Insecure = !s.TLSVerify("ELASTIC_TLS_VERIFY")
 	cfg.http.RootCAs = s.CABundle("ELASTIC_TLS_CA_BUNDLE")
-	cfg.http.MaxAnswer = maxAnswerBytes
+	cfg.http.MaxResponse = maxAnswerBytes
 	cfg.http.URLSetting, cfg.http.CASetting = "ELASTIC_URL", "ELASTIC_TLS_CA_BUNDLE"
 	cfg.http.Redactor = secret.NewRedactor(key, cfg.key, secondHalf(cfg.key))
 	return cfg
