@@ -9,10 +9,10 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// config is what an operator sets.
+// config holds the settings.
 type config struct {
-	intake    *url.URL // takes logs
-	validate  *url.URL // tells whether a key is good; nil where DATADOG_INTAKE_URL names the only host to talk to
+	intake    *url.URL // of the log intake
+	validate  *url.URL // of the validation of keys; nil with DATADOG_INTAKE_URL, which is then the only host
 	key       secret.Value
 	service   string
 	source    string
@@ -23,23 +23,23 @@ type config struct {
 }
 
 const (
-	// intakePath is where the intake takes logs.
+	// intakePath is the path of the intake.
 	// https://docs.datadoghq.com/api/latest/logs/#send-logs
 	intakePath = "/api/v2/logs"
 
-	// validatePath is where the API tells whether a key is good.
+	// validatePath is the path of the validation of keys.
 	// https://docs.datadoghq.com/api/latest/authentication/#validate-api-key
 	validatePath = "/api/v1/validate"
 )
 
-// sites are Datadog's, the default first. Each is a world of its own: a key is good at one of them.
+// sites are Datadog's, the default first. A key is valid at one of them.
 // https://docs.datadoghq.com/getting_started/site/
 var sites = [...]string{
 	"datadoghq.com", "us3.datadoghq.com", "us5.datadoghq.com", "datadoghq.eu", "ap1.datadoghq.com", "ap2.datadoghq.com",
 	"uk1.datadoghq.com", "ddog-gov.com", "us2.ddog-gov.com",
 }
 
-// readConfig reads the settings, and notes in s what is wrong with them.
+// readConfig reads the settings. It adds problems to s.
 func readConfig(s *settings.Settings) config {
 	cfg := config{
 		key:       s.Secret("DATADOG_API_KEY", true, "the API key"),
@@ -59,8 +59,7 @@ func readConfig(s *settings.Settings) config {
 	return cfg
 }
 
-// readAddress settles which hosts to talk to: the site's two, or the one of DATADOG_INTAKE_URL, for which the site means
-// nothing and may be anything.
+// readAddress reads the hosts: the two of the site, or that of DATADOG_INTAKE_URL, with which the site is not used.
 func (cfg *config) readAddress(s *settings.Settings) {
 	if s.Set("DATADOG_INTAKE_URL") {
 		_ = s.String("DATADOG_SITE", sites[0])
@@ -78,13 +77,13 @@ func (cfg *config) readAddress(s *settings.Settings) {
 	if cfg.intake == nil || strings.HasSuffix(cfg.intake.Path, intakePath) {
 		return
 	}
-	if cfg.intake.Path == "" { // to which JoinPath would join a path without its first slash
+	if cfg.intake.Path == "" { // JoinPath would make a relative path
 		cfg.intake.Path = "/"
 	}
 	cfg.intake = cfg.intake.JoinPath(intakePath)
 }
 
-// joinTags makes ddtags: the operator's tags, and the service's behind them.
+// joinTags makes ddtags: the configured tags, then the service.
 func joinTags(tags, service string) string {
 	var all []string
 	for tag := range strings.SplitSeq(tags, ",") {

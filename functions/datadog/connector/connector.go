@@ -1,6 +1,5 @@
 // Package connector delivers events to Datadog's Logs Intake v2: a JSON array of log entries in one POST, each with the
-// whole event as text in its message. An entry that Datadog would cut says so instead, and names the event. It asks for
-// no word about single entries, since Datadog has none.
+// whole event as text in its message. An entry that Datadog would truncate silently holds a reference to the event instead.
 // https://docs.datadoghq.com/api/latest/logs/#send-logs
 package connector
 
@@ -22,15 +21,15 @@ var (
 	_ deliver.Checker   = (*connector)(nil)
 )
 
-// Datadog's limits, which count uncompressed bytes. A larger entry is cut by Datadog, and the answer is a success all the
-// same. https://docs.datadoghq.com/api/latest/logs/#send-logs
+// Datadog's limits, in uncompressed bytes. Datadog truncates a larger entry and still responds with a success.
+// https://docs.datadoghq.com/api/latest/logs/#send-logs
 const (
 	maxRequestBytes = 5_000_000
 	maxEntryBytes   = 1_000_000
 )
 
-// maxEventAge is how old an event may be to have its own time told. Datadog drops entries dated more than 18 hours back,
-// behind a success; one hour is left for clocks and for the time an entry spends in Datadog's own queues.
+// maxEventAge is the maximum age of an event whose time is sent. Datadog drops entries dated more than 18 hours in the past
+// after a success. One hour is left for clock differences and Datadog's own queues.
 // https://docs.datadoghq.com/logs/log_configuration/pipelines/#date-attribute
 const maxEventAge = 17 * time.Hour
 
@@ -42,8 +41,7 @@ type connector struct {
 	prefix []byte // of every entry, up to the event
 }
 
-// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
-// connector must not be used.
+// Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
 
 func open(cfg config) *connector {
@@ -70,8 +68,8 @@ func (c *connector) Format() deliver.Format {
 	}
 }
 
-// Append implements deliver.Connector: a log entry with the event as its message, or with what stands in the event's
-// place where the entry would be larger than Datadog keeps.
+// Append implements deliver.Connector: a log entry with the event as its message, or with what replaces the event if the
+// entry would be too large.
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	start := len(dst)
 	dst = append(dst, c.prefix...)
@@ -84,7 +82,7 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated
 	return c.appendEnd(dst, e), true, nil
 }
 
-// appendEnd closes an entry, with the event's own time where it is wanted and Datadog takes it.
+// appendEnd closes an entry, with the event's time if DATADOG_EVENT_TIME is set and the event is not too old.
 func (c *connector) appendEnd(dst []byte, e *event.Event) []byte {
 	if c.cfg.eventTime && c.client.Now().UnixMilli()-e.Time < maxEventAge.Milliseconds() {
 		dst = append(dst, `,"timestamp":`...)
@@ -102,8 +100,8 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	return c.classify(a)
 }
 
-// Check implements deliver.Checker. The API tells whether the key is good; an empty array, which holds nothing to write,
-// shows that the intake can be reached and takes the key. Where DATADOG_INTAKE_URL is set, that alone has to do.
+// Check implements deliver.Checker. The API reports whether the key is valid. An empty array, which writes nothing, shows
+// that the intake can be reached and accepts the key. With DATADOG_INTAKE_URL, only that host is used.
 func (c *connector) Check(ctx context.Context) error {
 	if c.cfg.validate != nil {
 		a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.cfg.validate, Header: c.header})

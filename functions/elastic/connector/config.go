@@ -10,20 +10,20 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// config is what an operator sets.
+// config holds the settings.
 type config struct {
 	url      *url.URL     // base URL of the cluster
-	key      secret.Value // as the Authorization header wants it: base64 of id:key
+	key      secret.Value // for the Authorization header: base64 of id:key
 	index    string       // an index, an alias or a data stream
 	pipeline string
 	create   bool // ELASTIC_OP_TYPE
 	http     httpsend.Config
 }
 
-// maxAnswerBytes has room for the answer to a full request, every item of it refused with a long reason.
+// maxAnswerBytes is enough for the response to a full request of which every item is refused with a long reason.
 const maxAnswerBytes = 4 << 20
 
-// readConfig reads the settings, and notes in s what is wrong with them.
+// readConfig reads the settings. It adds problems to s.
 func readConfig(s *settings.Settings) config {
 	key := s.Secret("ELASTIC_API_KEY", true, "the API key, encoded or as id:key")
 	cfg := config{
@@ -46,7 +46,7 @@ func readConfig(s *settings.Settings) config {
 	return cfg
 }
 
-// encodeKey encodes a key of the form id:key. Base64 has no colon, so any other key is an encoded one already.
+// encodeKey encodes a key of the form id:key. Base64 has no colon, so any other key is already encoded.
 func encodeKey(key secret.Value) secret.Value {
 	if !strings.Contains(key.Reveal(), ":") {
 		return key
@@ -54,7 +54,7 @@ func encodeKey(key secret.Value) secret.Value {
 	return secret.New(base64.StdEncoding.EncodeToString([]byte(key.Reveal())))
 }
 
-// secondHalf is the key of an encoded id:key, which must not be shown by itself either.
+// secondHalf is the key of an encoded id:key, which is a secret by itself.
 func secondHalf(encoded secret.Value) secret.Value {
 	pair, err := base64.StdEncoding.DecodeString(encoded.Reveal())
 	if err != nil {
@@ -64,8 +64,7 @@ func secondHalf(encoded secret.Value) secret.Value {
 	return secret.New(key)
 }
 
-// validIndex tells whether Elasticsearch could have an index or an alias of that name. That an index's name is lower case
-// is left to Elasticsearch, since an alias's need not be.
+// validIndex reports whether Elasticsearch could have an index or an alias of that name. An alias may have upper case.
 // https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create
 func validIndex(name string) bool {
 	const maxBytes = 255

@@ -26,13 +26,13 @@ var (
 )
 
 const (
-	// maxRequestBytes and maxRequestEvents are the platform's. Elasticsearch itself takes 100 MB by default
-	// (http.max_content_length, counted after decompression), and recommends far smaller requests.
+	// maxRequestBytes and maxRequestEvents are the platform's. Elasticsearch accepts 100 MB by default
+	// (http.max_content_length, decompressed), and recommends far smaller requests.
 	// https://www.elastic.co/docs/deploy-manage/production-guidance/optimize-performance/indexing-speed
 	maxRequestBytes  = 5_000_000
 	maxRequestEvents = 100
 
-	// maxIDBytes is the longest _id; one that is longer makes Elasticsearch refuse the whole request.
+	// maxIDBytes is the maximum of an _id. Elasticsearch refuses the whole request for a longer one.
 	// https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/mapping-id-field
 	maxIDBytes = 512
 )
@@ -58,8 +58,7 @@ type connector struct {
 	old    atomic.Bool // the server does not know the parameters of modern
 }
 
-// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
-// connector must not be used.
+// Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector {
 	cfg := readConfig(s)
 	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
@@ -76,18 +75,17 @@ func Open(s *settings.Settings) deliver.Connector {
 	return c
 }
 
-// answerFilter cuts an answer down to what classify reads. Of every item the status stays, so that the items can be counted.
-// Elasticsearch does not filter the answers that refuse a request as a whole.
+// answerFilter reduces a response to what classify reads. Every item keeps its status, so that the items can be counted.
 // https://www.elastic.co/docs/reference/elasticsearch/rest-apis/common-options
 const answerFilter = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by,items.*.result,items.*.failure_store"
 
-// endpoint is the URL of one of Elasticsearch's APIs. Without a base URL, which is a problem noted, it leads nowhere.
+// endpoint is the URL of one of Elasticsearch's APIs. It is empty without a valid base URL.
 func (c *connector) endpoint(path, query string) *url.URL {
 	if c.cfg.url == nil {
 		return &url.URL{}
 	}
 	base := *c.cfg.url
-	if base.Path == "" { // to which JoinPath would join a relative path
+	if base.Path == "" { // JoinPath would make a relative path
 		base.Path = "/"
 	}
 	u := base.JoinPath(path)
@@ -106,12 +104,12 @@ func actionLine(op, index string) []byte {
 	return append(line, `,"_id":`...)
 }
 
-// Format implements deliver.Connector. The last line needs its line break as well.
+// Format implements deliver.Connector. The last line needs a line break as well.
 func (c *connector) Format() deliver.Format {
 	return deliver.Format{Separator: "\n", Close: "\n", MaxRecords: maxRequestEvents, MaxBytes: maxRequestBytes}
 }
 
-// Append implements deliver.Connector: the action line, and the event's own bytes behind "@timestamp".
+// Append implements deliver.Connector: the action line, and "@timestamp" with the event's own bytes.
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	if c.stream.Load() {
 		dst = append(dst, c.create...)

@@ -11,7 +11,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/syslogsend"
 )
 
-// config is what an operator sets.
+// config holds the settings.
 type config struct {
 	octets     bool // frame by octet counting, else by newlines
 	keys       int  // of keySets
@@ -24,18 +24,18 @@ type config struct {
 }
 
 const (
-	// QRadar takes payloads of 4096 bytes over TCP and 1024 over UDP, unless an administrator raises that in the system
-	// settings (to 32,000 over TCP). RFC 5424, section 6.1, has every receiver take 480 and advises 2048.
+	// QRadar accepts payloads of 4096 bytes over TCP and 1024 over UDP, unless an administrator raises the limit in the
+	// system settings (to 32,000 over TCP). RFC 5424, section 6.1, requires 480 and recommends 2048.
 	defaultMaxMessage    = 4096
 	defaultMaxMessageUDP = 1024
 
-	// The bounds of QRADAR_MAX_MESSAGE_BYTES. A datagram holds 65,507 bytes at most: 65,535 less the headers of IPv4 and UDP.
+	// The bounds of QRADAR_MAX_MESSAGE_BYTES. A datagram has at most 65,507 bytes.
 	leastMaxMessage   = 100
 	mostMaxMessage    = 9_999_999
 	mostMaxMessageUDP = 65_507
 )
 
-// readConfig reads the settings, and notes in s what is wrong with them.
+// readConfig reads the settings. It adds problems to s.
 func readConfig(s *settings.Settings) config {
 	host := readHost(s)
 	network := syslogsend.Network(s.OneOf("QRADAR_SYSLOG_PROTOCOL", "tcp", "udp", "tls"))
@@ -45,11 +45,11 @@ func readConfig(s *settings.Settings) config {
 		port = 6514
 	case syslogsend.UDP:
 		maxMessage, mostMessage = defaultMaxMessageUDP, mostMaxMessageUDP
-		s.Warn("QRADAR_SYSLOG_PROTOCOL=udp: nothing tells whether an event arrives, and what is sent counts as delivered")
+		s.Warn("QRADAR_SYSLOG_PROTOCOL=udp: UDP confirms nothing, so an event counts as delivered once it is sent")
 	case syslogsend.TCP:
 	}
 	if network != syslogsend.UDP && !syslogsend.Confirms {
-		s.Warn("this system does not tell what QRadar's kernel has acknowledged: an event may be lost when a connection breaks")
+		s.Warn("this system does not report what QRadar's host has acknowledged: an event may be lost when a connection breaks")
 	}
 	port = s.Int("QRADAR_SYSLOG_PORT", port, 1, 65535)
 	cfg := config{
@@ -73,7 +73,7 @@ func readConfig(s *settings.Settings) config {
 	return cfg
 }
 
-// readHost reads the host. A port in it would end in a name that nobody can resolve.
+// readHost reads the host, without a port.
 func readHost(s *settings.Settings) string {
 	const expected = "the host name or address of the QRadar Console or Event Collector, without scheme and port"
 	name := "QRADAR_SYSLOG_HOST"
@@ -88,7 +88,7 @@ func readHost(s *settings.Settings) string {
 	return host
 }
 
-// readTLS reads what TLS needs.
+// readTLS reads the settings of TLS.
 func readTLS(s *settings.Settings, cfg *syslogsend.Config) {
 	cfg.RootCAs = s.CABundle("QRADAR_TLS_CA_BUNDLE")
 	if cfg.Network == syslogsend.TLS && !s.Set("QRADAR_TLS_CA_BUNDLE") {

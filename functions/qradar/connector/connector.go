@@ -1,6 +1,6 @@
-// Package connector delivers events to IBM QRadar: one CEF message an event, in a syslog header (RFC 5424), over UDP, TCP
-// or TLS. Syslog answers nothing, so delivered means what package syslogsend proves: over TCP and TLS that the kernel of
-// QRadar's host has every byte, over UDP nothing. A batch that is not proven is retried whole.
+// Package connector delivers events to IBM QRadar: one CEF message per event, in a syslog header (RFC 5424), over UDP, TCP
+// or TLS. Syslog has no responses. Over TCP and TLS, a batch is delivered if the TCP stack of QRadar's host has acknowledged
+// every byte; over UDP, if it was sent. A batch that is not confirmed is retried whole.
 // https://www.ibm.com/docs/SS42VS_DSM/com.ibm.dsm.doc/c_dsm_guide_universal_cef_overview.html
 package connector
 
@@ -18,7 +18,7 @@ var (
 	_ deliver.Checker   = (*connector)(nil)
 )
 
-// maxBatchBytes bounds what waits for one confirmation, and comes again when it does not come.
+// maxBatchBytes bounds what is confirmed together, and sent again if it is not.
 const maxBatchBytes = 1 << 20
 
 type connector struct {
@@ -29,8 +29,7 @@ type connector struct {
 	device []byte // of the CEF header, from MSGID to the event class
 }
 
-// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
-// connector must not be used.
+// Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector {
 	cfg := readConfig(s)
 	c := &connector{cfg: cfg, client: syslogsend.New(cfg.sender), keys: &keySets[cfg.keys]}
@@ -50,8 +49,7 @@ func (c *connector) Format() deliver.Format {
 	return deliver.Format{Stream: true, Separator: "\n", Close: "\n", MaxBytes: maxBatchBytes, MaxRecordBytes: c.cfg.maxMessage}
 }
 
-// Append implements deliver.Connector: one message, with its length before it where octets are counted. It holds less than
-// the event says, and says so, when groups or labels had to be given up for the limit.
+// Append implements deliver.Connector: one message, with its length before it for octet counting.
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	start := len(dst)
 	dst, truncated, err = c.appendMessage(dst, e)
@@ -61,7 +59,7 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated
 	return dst, truncated, err
 }
 
-// Send implements deliver.Connector. Nothing is ever partly delivered: see package syslogsend.
+// Send implements deliver.Connector.
 func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	if c.cfg.sender.Network == syslogsend.UDP {
 		return c.client.SendDatagrams(ctx, b.Len(), b.Record, b.Meter)
@@ -69,5 +67,5 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	return c.client.Send(ctx, b.Body, b.Meter)
 }
 
-// Check implements deliver.Checker. Nothing in syslog proves more than a connection that QRadar does not refuse.
+// Check implements deliver.Checker. Syslog proves only that QRadar does not refuse the connection.
 func (c *connector) Check(ctx context.Context) error { return c.client.Check(ctx) }

@@ -7,12 +7,11 @@ import (
 	"github.com/arbitex/siem-connectors/shared/event"
 )
 
-// place is where in a message a text stands, which decides what has to be escaped in it: ArcSight Common Event Format,
-// revision 25, "Character Encoding".
+// place is a place of text in a message, with its escaping: ArcSight Common Event Format, revision 25, "Character Encoding".
 type place struct {
 	mark      byte      // ends the text there, so it is escaped by a backslash
-	lineBreak bool      // line breaks are written as \n and \r; else they are a blank
-	special   [256]bool // bytes that need a second look
+	lineBreak bool      // line breaks become \n and \r; otherwise spaces
+	special   [256]bool // bytes that may need an escape
 }
 
 // The places, in the order of places.
@@ -34,27 +33,27 @@ func newPlace(mark byte, lineBreak bool) place {
 	return p
 }
 
-// The first bytes, in UTF-8, of the characters beyond ASCII that some parsers take for a line's end: the C1 controls
-// (U+0080 to U+009F, with NEL), and U+2028 and U+2029.
+// The first bytes, in UTF-8, of the characters beyond ASCII that some parsers read as a line break: the C1 controls
+// (U+0080 to U+009F), and U+2028 and U+2029.
 const (
 	c1         = 0xc2
 	separators = 0xe2
 )
 
-// escapeTail escapes the text dst[start:] where it stands.
+// escapeTail escapes the text dst[start:] in place.
 func escapeTail(dst []byte, start, at int) []byte {
 	p := &places[at]
 	for i := start; i < len(dst); i++ {
 		if p.special[dst[i]] {
 			end := len(dst)
-			dst = p.appendEscaped(dst, dst[i:end]) // behind the text, then over it
+			dst = p.appendEscaped(dst, dst[i:end]) // appended, then moved over the text
 			return dst[:i+copy(dst[i:], dst[end:])]
 		}
 	}
 	return dst
 }
 
-// appendEscaped appends text, which is UTF-8, so that it cannot end before its end.
+// appendEscaped appends text, which is UTF-8, with its escapes.
 func (p *place) appendEscaped(dst, text []byte) []byte {
 	for i := 0; i < len(text); i++ {
 		b := text[i]
@@ -67,7 +66,7 @@ func (p *place) appendEscaped(dst, text []byte) []byte {
 			dst = append(dst, '\\', 'n')
 		case b == '\r' && p.lineBreak:
 			dst = append(dst, '\\', 'r')
-		case b < c1: // the other controls have no escape, and some receivers stop at them
+		case b < c1: // the other controls have no escape
 			dst = append(dst, ' ')
 		default:
 			n := lineEnd(text[i:])
@@ -82,7 +81,7 @@ func (p *place) appendEscaped(dst, text []byte) []byte {
 	return dst
 }
 
-// lineEnd returns how many bytes the character has that text begins with, 0 when no parser takes it for a line's end.
+// lineEnd returns the length of the line break that text begins with, 0 if there is none.
 func lineEnd(text []byte) int {
 	switch {
 	case text[0] == c1 && len(text) > 1 && text[1] < 0xa0:
@@ -110,7 +109,7 @@ func appendOrigin(dst []byte, host, product string) []byte {
 	return append(bytes.ReplaceAll(dst, []byte("CEF:"), []byte("CEF-")), " - "...)
 }
 
-// appendDevice appends the structured data, which is none, and CEF's header up to the event class.
+// appendDevice appends the structured data, which is empty, and the CEF header up to the event class.
 func appendDevice(dst []byte, vendor, product, version string) []byte {
 	dst = append(dst, " - CEF:0|"...)
 	for _, field := range [...]string{vendor, product, version} {

@@ -28,20 +28,20 @@ const (
 )
 
 var keySets = [...]keys{
-	// Those of the platform's page. model, tokenIn and tokenOut are not in CEF's dictionary, and duid is there the user an
-	// event happens to.
+	// Those of the platform's page. model, tokenIn and tokenOut are not in the CEF dictionary, where duid is the destination
+	// user.
 	page: {
 		userEmail: " suser=", userID: " duid=", action: " act=",
 		model: " model=", tokensInput: " tokenIn=", tokensOutput: " tokenOut=",
 	},
-	// All of these are in CEF's dictionary, so that QRadar's Universal CEF parses them unaided.
+	// All of these are in the CEF dictionary, so QRadar's Universal CEF parses them.
 	standard: {
 		eventID: " externalId=", userEmail: " suser=", userID: " suid=", action: " act=",
 		model: " cs4Label=ModelId cs4=", tokensInput: " cn1Label=TokensInput cn1=", tokensOutput: " cn2Label=TokensOutput cn2=",
 	},
 }
 
-// These are in every message, with or without a value.
+// Keys of both sets. The labels are in every message, with or without a value.
 const (
 	actionKey    = " cs1Label=PolicyAction cs1="
 	labelsKey    = " cs2Label=DlpLabels cs2="
@@ -50,7 +50,7 @@ const (
 	truncatedKey = " truncated=1"
 )
 
-// severities are OCSF's severity_id as syslog and CEF have it: PRI is facility local0 (16) times 8 and the syslog severity.
+// severities map OCSF's severity_id to syslog and CEF: PRI is facility local0 (16) times 8 and the syslog severity.
 var severities = [...]struct{ pri, cef string }{
 	0: {"<134>1 ", "|0|"},
 	1: {"<134>1 ", "|3|"},

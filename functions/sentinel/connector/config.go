@@ -11,7 +11,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// config is what an operator sets.
+// config holds the settings.
 type config struct {
 	url       *url.URL // of the stream
 	authority *url.URL // of the token endpoint
@@ -30,7 +30,7 @@ const (
 	apiVersion = "2023-01-01"
 )
 
-// readConfig reads the settings, and notes in s what is wrong with them.
+// readConfig reads the settings. It adds problems to s.
 func readConfig(s *settings.Settings) config {
 	tenant := s.Required("SENTINEL_TENANT_ID", "the ID or the domain name of the Microsoft Entra tenant")
 	cfg := config{

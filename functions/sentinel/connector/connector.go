@@ -22,12 +22,11 @@ var (
 )
 
 const (
-	// maxRequestBytes is the most one call may hold, compressed and uncompressed.
+	// maxRequestBytes is the maximum of one call, compressed and uncompressed.
 	// https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits#logs-ingestion-api
 	maxRequestBytes = 1_048_576
 
-	// maxRawBytes is the largest event that RawOCSF holds. Azure cuts a value over 64 KB without a word, which would
-	// leave half a JSON text.
+	// maxRawBytes is the largest event in RawOCSF. Azure truncates a value over 64 KB silently.
 	maxRawBytes = 64_000
 )
 
@@ -37,8 +36,7 @@ type connector struct {
 	tokens *tokens
 }
 
-// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
-// connector must not be used.
+// Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
 
 func open(cfg config) *connector {
@@ -52,7 +50,7 @@ func (c *connector) Format() deliver.Format {
 
 var errLongID = errors.New("metadata.uid: expected to fit into RawOCSF, is longer than " + strconv.Itoa(maxRawBytes) + " bytes")
 
-// Append implements deliver.Connector: one row of the stream, with the columns of the page and in its order.
+// Append implements deliver.Connector: one row of the stream, with the columns in the order of the platform's page.
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	dst = append(dst, `{"TimeGenerated":"`...)
 	dst = e.AppendTime(dst)
@@ -82,13 +80,13 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated
 	return append(dst, '}'), truncated, err
 }
 
-// appendRaw appends the event as a JSON string, or what stands in its place when it is too large for the column.
+// appendRaw appends the event as a JSON string, or what replaces it if it is too large for the column.
 func appendRaw(dst []byte, e *event.Event) (_ []byte, truncated bool, err error) {
 	if len(e.Body) <= maxRawBytes {
 		return e.AppendQuoted(dst), false, nil
 	}
 	start := len(dst)
-	dst = e.AppendCompact(dst) // it may be white space that makes it too large
+	dst = e.AppendCompact(dst) // white space may make it too large
 	if truncated = len(dst)-start > maxRawBytes; truncated {
 		dst = e.AppendTruncated(dst[:start])
 		if len(dst)-start > maxRawBytes {
@@ -103,8 +101,8 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	return c.post(ctx, b.Body, b.Meter)
 }
 
-// Check implements deliver.Checker. An empty array writes no row, and is refused like a full one when the token, the rule
-// or the stream is wrong. The token is a new one: a kept one would outlive its client secret.
+// Check implements deliver.Checker. An empty array writes no row, and is refused like any other if the token, the rule or
+// the stream is wrong. The check requests a new token, because a cached one outlives its client secret.
 func (c *connector) Check(ctx context.Context) error {
 	c.tokens.dropAll()
 	return c.post(ctx, []byte("[]"), nil)

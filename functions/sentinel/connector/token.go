@@ -17,7 +17,7 @@ const (
 	// renewBefore is how long before its expiry a token is renewed.
 	renewBefore = 5 * time.Minute
 
-	// renewAgain is how long a token that still works is used when it could not be renewed.
+	// renewAgain is the pause after a failed renewal, while the old token is still valid.
 	renewAgain = 30 * time.Second
 )
 
@@ -31,7 +31,7 @@ type token struct {
 func newToken(text secret.Value, from time.Time, life time.Duration) *token {
 	early := renewBefore
 	if life < 2*renewBefore {
-		early = life / 2 // or a short-lived one would be asked for with each request
+		early = life / 2 // or a short-lived one would be requested every time
 	}
 	return &token{
 		text: text,
@@ -93,10 +93,10 @@ func (ts *tokens) request(ctx context.Context, m *telemetry.Meter) (*token, erro
 	return classifyToken(a, from)
 }
 
-// drop forgets t, which the SIEM has refused, unless it has been replaced already.
+// drop removes t, which Azure refused, unless it has been replaced.
 func (ts *tokens) drop(t *token) { ts.cache.Drop(t) }
 
-// dropAll forgets the token, whichever it is.
+// dropAll removes the token.
 func (ts *tokens) dropAll() {
 	if t, ok := ts.cache.Current(); ok {
 		ts.cache.Drop(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// config is what an operator sets.
+// config holds the settings.
 type config struct {
 	url        *url.URL // of the event endpoint
 	ackURL     *url.URL // of the acknowledgement endpoint; nil if SPLUNK_HEC_ACK is false
@@ -32,7 +32,7 @@ const (
 	ackPath   = basePath + "/ack"
 )
 
-// readConfig reads the settings, and notes in s what is wrong with them.
+// readConfig reads the settings. It adds problems to s.
 func readConfig(s *settings.Settings) config {
 	cfg := config{
 		url:        s.URLWithQuery("SPLUNK_HEC_URL", "", "the HEC endpoint, such as https://splunk.example.com:8088"+eventPath),

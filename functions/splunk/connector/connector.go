@@ -1,4 +1,4 @@
-// Package connector delivers events to Splunk's HTTP Event Collector (HEC): one JSON object an event, separated by
+// Package connector delivers events to Splunk's HTTP Event Collector (HEC): one JSON object per event, separated by
 // newlines, in one POST. With SPLUNK_HEC_ACK, an event is delivered once the indexers acknowledge it.
 // https://docs.splunk.com/Documentation/Splunk/latest/Data/FormateventsforHTTPEventCollector
 package connector
@@ -25,11 +25,11 @@ var (
 )
 
 const (
-	// maxRequestBytes is what every HEC takes: Splunk Cloud's limit, and the oldest default of max_content_length.
+	// maxRequestBytes is accepted by every HEC: Splunk Cloud's limit, and the oldest default of max_content_length.
 	maxRequestBytes = 1_000_000
 
-	// maxEventBytes is the default of maxEventSize in inputs.conf. A request with one such event may pass where
-	// max_content_length is raised, as it is by default since 8.x; else HEC answers 413.
+	// maxEventBytes is the default of maxEventSize in inputs.conf. A request with one such event passes if
+	// max_content_length allows it, as it does by default since 8.x; otherwise HEC responds with 413.
 	maxEventBytes = 5_000_000
 )
 
@@ -38,11 +38,10 @@ type connector struct {
 	client   *httpsend.Client
 	acks     *acks // nil without SPLUNK_HEC_ACK
 	header   http.Header
-	envelope []byte // what stands between an event's time and the event, the same for all
+	envelope []byte // of every record, between an event's time and the event
 }
 
-// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
-// connector must not be used.
+// Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector {
 	cfg := readConfig(s)
 	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
@@ -64,7 +63,7 @@ func Open(s *settings.Settings) deliver.Connector {
 	return c
 }
 
-// newChannel makes a channel identifier, which HEC wants as a GUID.
+// newChannel makes a channel identifier, a GUID.
 func newChannel() string {
 	var b [16]byte
 	_, _ = rand.Read(b[:]) // never fails
@@ -86,7 +85,7 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated
 	return append(dst, '}'), false, nil
 }
 
-// appendSeconds writes Unix milliseconds as seconds with exactly three decimals, which a float would not keep.
+// appendSeconds writes Unix milliseconds as seconds with exactly three decimals.
 func appendSeconds(dst []byte, ms int64) []byte {
 	dst = strconv.AppendInt(dst, ms/1000, 10)
 	ms %= 1000
@@ -122,8 +121,8 @@ func (c *connector) do(ctx context.Context, r httpsend.Request) (*httpsend.Respo
 	return c.client.Do(ctx, r)
 }
 
-// Check implements deliver.Checker. HEC has a request that writes nothing and proves the token: an empty body, which it
-// refuses as such only after it has accepted the token. An ackId of a new channel proves that acknowledgement is enabled.
+// Check implements deliver.Checker. An empty body proves the token and writes nothing: HEC refuses it as such only after it
+// accepted the token. A poll shows whether the token has acknowledgement.
 func (c *connector) Check(ctx context.Context) error {
 	a, err := c.do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header})
 	if err != nil {

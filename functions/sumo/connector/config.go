@@ -9,19 +9,19 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// config is what an operator sets.
+// config holds the settings.
 type config struct {
-	url      *url.URL // of the source, and the credential: nothing of it but the host may be shown
+	url      *url.URL // of the source; it is the credential
 	category string
 	host     string
 	http     httpsend.Config
 }
 
-// sourcePath is what stands before the code in the path of a source's URL.
+// sourcePath precedes the code in the path of a source's URL.
 // https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/logs-metrics/upload-logs/
 const sourcePath = "/receiver/v1/http/"
 
-// readConfig reads the settings, and notes in s what is wrong with them.
+// readConfig reads the settings. It adds problems to s.
 func readConfig(s *settings.Settings) config {
 	const expected = "the HTTP source's URL, such as https://collectors.sumologic.com" + sourcePath + "<code>"
 	cfg := config{

@@ -1,5 +1,5 @@
-// Package connector delivers events to a Sumo Logic HTTP source: one event a line, in one POST. The source's URL is the
-// credential: no error, warning or hint shows more of it than its host.
+// Package connector delivers events to a Sumo Logic HTTP source: one event per line, in one POST. The source's URL is the
+// credential: errors, warnings and hints contain only its host.
 // https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/logs-metrics/upload-logs/
 package connector
 
@@ -19,8 +19,7 @@ var (
 	_ deliver.Checker   = (*connector)(nil)
 )
 
-// maxRequestBytes is the most a request may hold, before compression. The documents say "1 MB", up to it and not over it,
-// and not which megabyte they mean; this is the smaller one.
+// maxRequestBytes is the maximum of a request, before compression. The documents say 1 MB; this is the smaller megabyte.
 // https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/logs-metrics/#data-payload-considerations
 const maxRequestBytes = 1_000_000
 
@@ -30,8 +29,7 @@ type connector struct {
 	header http.Header
 }
 
-// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
-// connector must not be used.
+// Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector {
 	cfg := readConfig(s)
 	return &connector{cfg: cfg, client: httpsend.New(cfg.http), header: http.Header{
@@ -46,8 +44,8 @@ func (c *connector) Format() deliver.Format {
 	return deliver.Format{Separator: "\n", MaxBytes: maxRequestBytes}
 }
 
-// Append implements deliver.Connector: the event on one line, since the source takes each line for a message. A message
-// over 64 KB is cut in slices by Sumo Logic, none of which is JSON; nothing is lost by that, so it is sent as it is.
+// Append implements deliver.Connector: the event in one line, because each line is a message. Sumo Logic slices a message
+// over 64 KB and loses nothing, so such an event is sent as it is.
 // https://www.sumologic.com/help/docs/search/get-started-with-search/search-basics/search-large-messages/
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	return e.AppendCompact(dst), false, nil
@@ -66,7 +64,7 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	return err
 }
 
-// Check implements deliver.Checker. A source answers a GET, and writes nothing.
+// Check implements deliver.Checker. A source responds to a GET, and writes nothing.
 func (c *connector) Check(ctx context.Context) error {
 	a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.cfg.url, Header: c.header})
 	if err != nil {

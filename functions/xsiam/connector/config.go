@@ -9,7 +9,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// config is what an operator sets.
+// config holds the settings.
 type config struct {
 	url      *url.URL // of the event endpoint
 	auth     string   // one of the next four
@@ -29,10 +29,10 @@ const (
 	authAdvanced = "advanced" // a Cortex API key of security level advanced
 )
 
-// eventPath is where events are taken; a URL without a path gets it.
+// eventPath is the path of the event endpoint; a URL without a path gets it.
 const eventPath = "/logs/v1/event"
 
-// readConfig reads the settings, and notes in s what is wrong with them.
+// readConfig reads the settings. It adds problems to s.
 func readConfig(s *settings.Settings) config {
 	cfg := config{
 		url:     s.URL("XSIAM_URL", "", "the tenant's API URL, such as https://api-tenant.xsiam.paloaltonetworks.com"),

@@ -1,5 +1,5 @@
-// Package connector delivers events to Palo Alto Networks Cortex XSIAM: one JSON object an event, in an envelope
-// {"events":[…]} signed with an HMAC, or one a line as an HTTP log collector takes them.
+// Package connector delivers events to Palo Alto Networks Cortex XSIAM: one JSON object per event, in an envelope
+// {"events":[…]}, or one per line for an HTTP log collector.
 // https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs
 package connector
 
@@ -25,10 +25,10 @@ var (
 // The limits are those of an HTTP log collector.
 // https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs
 const (
-	// maxRequestBytes is the size Palo Alto advises; it refuses requests over 10 MB (413).
+	// maxRequestBytes is the recommended size; requests over 10 MB get a 413.
 	maxRequestBytes = 1 << 20
 
-	// maxRecordBytes is the most a single record may have. One over maxRequestBytes goes alone.
+	// maxRecordBytes is the maximum of a record. One over maxRequestBytes is sent alone.
 	maxRecordBytes = 5_000_000
 )
 
@@ -40,8 +40,7 @@ type connector struct {
 	header []byte // of every record, between an event's time and its request id
 }
 
-// Open makes the connector from settings. It makes no connection. Problems are noted in s; when s.Err() is not nil, the
-// connector must not be used.
+// Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
 
 func open(cfg config) *connector {
@@ -63,7 +62,7 @@ func (c *connector) Format() deliver.Format {
 	return f
 }
 
-// Append implements deliver.Connector: one object with the keys of the page, in its order.
+// Append implements deliver.Connector: one object with the keys in the order of the platform's page.
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	dst = append(dst, `{"_time":"`...)
 	dst = e.AppendTime(dst)
@@ -116,9 +115,9 @@ func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) e
 	return c.classify(a)
 }
 
-// Check implements deliver.Checker. No request is documented that proves the key and writes nothing. A request without
-// an event comes close: the key is judged before the body. Only when that request is refused, and not for its key, one
-// small record is written that names itself as what it is.
+// Check implements deliver.Checker. XSIAM documents no request that proves the key and writes nothing. It reads the key
+// before the body, so a request without an event usually does. Only if that is refused for its content, the check writes one
+// small record that says what it is.
 func (c *connector) Check(ctx context.Context) error {
 	f := c.Format()
 	err := c.post(ctx, []byte(f.Open+f.Close), nil)
@@ -132,7 +131,7 @@ func (c *connector) Check(ctx context.Context) error {
 	return c.post(ctx, deliver.NewBatch(f, [][]byte{record}, nil).Body, nil)
 }
 
-// aboutContent reports whether a refusal may be about a body that holds no event.
+// aboutContent reports whether a refusal may be about a body without an event.
 func aboutContent(f *failure.Error) bool {
 	switch f.Status {
 	case http.StatusBadRequest, http.StatusLengthRequired, http.StatusUnprocessableEntity, http.StatusInternalServerError:
@@ -141,7 +140,7 @@ func aboutContent(f *failure.Error) bool {
 	return false
 }
 
-// checkRecord makes the record that a check may write: an OCSF base event of this moment, informational.
+// checkRecord makes the record that a check may write: an informational OCSF base event.
 func (c *connector) checkRecord() ([]byte, error) {
 	body := `{"class_uid":0,"category_uid":0,"activity_id":99,"activity_name":"connection_check","type_uid":99,"severity_id":1,` +
 		`"time":` + strconv.FormatInt(c.client.Now().UnixMilli(), 10) + `,"message":"ArbitexSIEM connection check, not an event",` +

@@ -17,13 +17,13 @@ type signer struct {
 	auth  string
 	key   secret.Value
 	keyID string
-	fixed *signed // what is the same for all requests, nil where nothing is
+	fixed *signed // the headers, if they are the same for all requests
 }
 
-// signed is the header of a request, and what in it must not be shown.
+// signed is the header of a request, and the secret in it.
 type signed struct {
 	header    http.Header
-	signature secret.Value // none where it is the key itself, which the client knows
+	signature secret.Value // empty if it is the key, which the client knows
 }
 
 func newSigner(cfg config) *signer {
@@ -59,7 +59,7 @@ func (s *signer) hmac(nonce string) *signed {
 	}
 }
 
-// advanced hashes key, nonce and time, as the public API of Cortex wants it from keys of that level.
+// advanced hashes key, nonce and time, as the public API of Cortex requires for keys of that level.
 // https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM-Platform-APIs/Make-your-first-API-call
 func (s *signer) advanced(nonce string, now time.Time) *signed {
 	at := strconv.FormatInt(now.UnixMilli(), 10)
@@ -80,22 +80,8 @@ func header(pairs ...string) http.Header {
 	return h
 }
 
-// nonceLength is what Palo Alto's own examples use.
-const nonceLength = 64
-
-// nonce makes 64 random letters and digits, all equally likely.
+// nonce makes 64 random letters and digits, new for each request.
 func nonce() string {
-	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	var random [2 * nonceLength]byte
-	text := make([]byte, 0, nonceLength)
-	for {
-		_, _ = rand.Read(random[:]) // never fails
-		for _, b := range random {
-			if i := int(b & 63); i < len(alphabet) {
-				if text = append(text, alphabet[i]); len(text) == nonceLength {
-					return string(text)
-				}
-			}
-		}
-	}
+	const length = 64
+	return (rand.Text() + rand.Text() + rand.Text())[:length]
 }

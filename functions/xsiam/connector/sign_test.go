@@ -76,16 +76,3 @@ func checkSignature(t *testing.T, auth string, h http.Header) {
 		}
 	}
 }
-
-// TestNonceUsesTheWholeAlphabet: none of 62 letters and digits is missing from 200 nonces, but by a chance of 1e-89.
-func TestNonceUsesTheWholeAlphabet(t *testing.T) {
-	seen := map[rune]bool{}
-	for range 200 {
-		for _, c := range nonce() {
-			seen[c] = true
-		}
-	}
-	if len(seen) != 62 {
-		t.Errorf("%d characters are used, want 62", len(seen))
-	}
-}

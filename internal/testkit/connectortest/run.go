@@ -3,9 +3,7 @@ package connectortest
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,12 +22,13 @@ func Run(t *testing.T, s Suite) {
 	t.Run("keeps connections", s.keepsConnections)
 	t.Run("status", s.statuses)
 	t.Run("retry-after", s.retryAfter)
-	t.Run("isolates", s.isolates)
+	t.Run("bisects", s.bisects)
 	t.Run("too large", s.tooLarge)
 	t.Run("renews", s.renews)
 	t.Run("broken responses", s.brokenResponses)
 	t.Run("foreign", s.foreign)
 	t.Run("short success", s.short)
+	t.Run("gzip", s.gzip)
 	t.Run("dead connection", s.deadConnection)
 	t.Run("slow", s.slow)
 	t.Run("redirect", s.redirect)
@@ -98,17 +97,17 @@ func (s Suite) retryAfter(t *testing.T) {
 		c := s.open(t, s.env(srv))
 		o := Deliver(t, c, Events(2)...)[1]
 		if o.Fault == nil || o.Fault.RetryAfter != 17*time.Second {
-			t.Errorf("status %d with Retry-After 17: %s, want to be asked for 17 s", status, describe(o))
+			t.Errorf("status %d with Retry-After 17: %s, want RetryAfter 17 s", status, describe(o))
 		}
 		if n := srv.Requests(); n != 1 {
-			t.Errorf("status %d: %d requests, want 1: who asks for less must not get more", status, n)
+			t.Errorf("status %d: %d requests, want 1", status, n)
 		}
 	}
 }
 
-func (s Suite) isolates(t *testing.T) {
+func (s Suite) bisects(t *testing.T) {
 	if s.Refuse == nil {
-		t.Skip("this SIEM refuses no event for its content")
+		t.Skip("this SIEM does not refuse events for their content")
 	}
 	for name, bad := range map[string][]int{"first": {0}, "last": {99}, "middle": {41}, "three": {7, 8, 63}} {
 		t.Run(name, func(t *testing.T) {
@@ -124,7 +123,7 @@ func (s Suite) isolates(t *testing.T) {
 				}
 			}
 			if extra := srv.Requests() - 1; len(bad) == 1 && extra > 15 {
-				t.Errorf("one refused event cost %d extra requests, want at most 15", extra)
+				t.Errorf("one refused event took %d more requests, want at most 15", extra)
 			}
 		})
 	}
@@ -133,7 +132,7 @@ func (s Suite) isolates(t *testing.T) {
 		c := s.open(t, s.env(srv))
 		for i, o := range Deliver(t, c, Events(3, 0, 1, 2)...) {
 			if !WantHeld.is(o) {
-				t.Errorf("event %d of a batch refused one and all: %s, want held", i, describe(o))
+				t.Errorf("event %d of a batch of which every event is refused: %s, want held", i, describe(o))
 			}
 		}
 	})
@@ -165,7 +164,7 @@ func (s Suite) tooLarge(t *testing.T) {
 	}
 }
 
-// rotating is a Source that opens a connector with another credential when asked to renew.
+// rotating is a Source whose Renew returns another connector.
 type rotating struct {
 	current, next deliver.Connector
 	renewals      atomic.Int32
@@ -179,7 +178,7 @@ func (r *rotating) Renew(context.Context) deliver.Connector {
 	return r.current
 }
 
-// renews tries a credential that is refused until it has been renewed: delivery goes on within the attempt.
+// renews: a refused credential is renewed, and the same attempt delivers.
 func (s Suite) renews(t *testing.T) {
 	for _, status := range []int{http.StatusUnauthorized, http.StatusForbidden} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
@@ -204,106 +203,7 @@ func (s Suite) renews(t *testing.T) {
 	}
 }
 
-// brokenResponses are not what they seem. None of them confirms or rejects an event.
-func (s Suite) brokenResponses(t *testing.T) {
-	empty := WantRetry
-	if s.EmptyAccepts {
-		empty = WantDelivered
-	}
-	for name, c := range map[string]struct {
-		respond func(w http.ResponseWriter)
-		want    Want
-	}{
-		"closed before the response": {func(w http.ResponseWriter) { hangUp(w, "") }, WantRetry},
-		"closed in the header":       {func(w http.ResponseWriter) { hangUp(w, "HTTP/1.1 200 O") }, WantRetry},
-		"not HTTP":                   {func(w http.ResponseWriter) { hangUp(w, "SSH-2.0-OpenSSH_9.2\r\n") }, WantRetry},
-		"empty 200":                  {func(w http.ResponseWriter) { w.WriteHeader(http.StatusOK) }, empty},
-		"200 cut off": {func(w http.ResponseWriter) {
-			hangUp(w, "HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"te")
-		}, WantRetry},
-		"500 cut off": {func(w http.ResponseWriter) {
-			hangUp(w, "HTTP/1.1 500 No\r\nContent-Length: 500\r\n\r\n{\"te")
-		}, WantRetry},
-		"endless 503": {func(w http.ResponseWriter) { endless(w, http.StatusServiceUnavailable) }, WantRetry},
-		"huge header": {func(w http.ResponseWriter) { w.Header().Set("X-Huge", strings.Repeat("h", 1<<20)) }, WantRetry},
-	} {
-		t.Run(name, func(t *testing.T) {
-			srv := s.serve(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) { c.respond(w) })
-			all(t, c.want, name, Deliver(t, s.open(t, s.env(srv)), Events(3)...))
-		})
-	}
-}
-
-// page is what a proxy, a sign-in page or a wrong host responds with.
-const page = "<html><head><title>Welcome</title></head><body>please sign in</body></html>"
-
-// foreign are responses that are not in the SIEM's own format. No 2xx of them is a success, and no refusal rejects an
-// event, not even one that is alone.
-func (s Suite) foreign(t *testing.T) {
-	const kibana = `{"statusCode":400,"error":"Bad Request","message":"Request must contain a kbn-xsrf header."}`
-	for _, c := range []struct {
-		status int
-		body   string
-		want   Want
-	}{
-		{200, page, WantRetry}, {201, page, WantRetry}, {202, page, WantRetry}, {203, page, WantRetry},
-		{200, "OK", WantRetry}, {202, "null and void", WantRetry},
-		{400, "<html>400 No required SSL certificate was sent</html>", WantHeld}, {400, kibana, WantHeld}, {400, "", WantHeld},
-		{400, `{"message":"Bad Request"}`, WantHeld}, {403, page, WantHeld}, {406, page, WantHeld}, {418, "", WantHeld}, {422, page, WantHeld},
-	} {
-		srv := s.serve(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) {
-			w.WriteHeader(c.status)
-			_, _ = io.WriteString(w, c.body)
-		})
-		for _, n := range []int{1, 3} {
-			outcomes := Deliver(t, s.open(t, s.env(srv)), Events(n)...)
-			all(t, c.want, fmt.Sprintf("%d %.20q to %d events", c.status, c.body, n), outcomes)
-			f := outcomes[0].Fault
-			if refused := c.status/100 == 4; f != nil && (f.Foreign != refused || c.body != "" && strings.Contains(f.Error(), c.body[:min(8, len(c.body))])) {
-				t.Errorf("%d %.20q: foreign %t, quoted as %s", c.status, c.body, f.Foreign, f.Error())
-			}
-		}
-	}
-}
-
-// short cuts the SIEM's own success: the response ends before its Content-Length.
-func (s Suite) short(t *testing.T) {
-	srv := s.serve(t, func(w http.ResponseWriter, r *http.Request, body []byte) {
-		rec := httptest.NewRecorder()
-		s.Accept(rec, r, body)
-		status := rec.Code
-		if status == http.StatusNoContent { // which has no body to cut
-			status = http.StatusOK
-		}
-		text := rec.Body.String()
-		hangUp(w, fmt.Sprintf("HTTP/1.1 %d OK\r\nContent-Length: %d\r\n\r\n%s", status, len(text)+1, text))
-	})
-	all(t, WantRetry, "a success that ends early", Deliver(t, s.open(t, s.env(srv)), Events(3)...))
-}
-
-func hangUp(w http.ResponseWriter, last string) {
-	conn, buf, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		return
-	}
-	_, _ = buf.WriteString(last)
-	_ = buf.Flush()
-	_ = conn.Close()
-}
-
-// endless answers without an end; it stops when the client has heard enough.
-func endless(w http.ResponseWriter, status int) {
-	w.WriteHeader(status)
-	filler := []byte(strings.Repeat("blah ", 1000))
-	for range 100_000 {
-		if _, err := w.Write(filler); err != nil {
-			return
-		}
-	}
-}
-
-// deadConnection kills the kept connection between two batches, as a load balancer does while a function sleeps. The
-// second batch is delivered all the same.
+// deadConnection closes the idle connection between two batches, as a load balancer does. The second batch is delivered.
 func (s Suite) deadConnection(t *testing.T) {
 	srv := s.serve(t, s.Accept)
 	c := s.open(t, s.env(srv))
@@ -311,7 +211,7 @@ func (s Suite) deadConnection(t *testing.T) {
 	srv.CloseClientConnections()
 	for i, o := range Deliver(t, c, Events(2)...) {
 		if o.State != deliver.Delivered {
-			t.Errorf("event %d over a connection that had died: %s, want delivered", i, describe(o))
+			t.Errorf("event %d after the idle connection was closed: %s, want delivered", i, describe(o))
 		}
 	}
 }
@@ -329,15 +229,15 @@ func (s Suite) slow(t *testing.T) {
 	env["SIEM_REQUEST_TIMEOUT_SECONDS"] = "1"
 	for i, o := range Deliver(t, s.open(t, env), Events(2)...) {
 		if !WantRetry.is(o) {
-			t.Errorf("event %d to a SIEM that does not answer: %s, want retry", i, describe(o))
+			t.Errorf("event %d to a SIEM that does not respond: %s, want retry", i, describe(o))
 		}
 	}
 	if n := srv.Requests(); n != 1 {
-		t.Errorf("a SIEM that does not answer was asked %d times, want 1", n)
+		t.Errorf("a SIEM that does not respond got %d requests, want 1", n)
 	}
 }
 
-// redirect follows nothing: neither events nor credentials may go to another host.
+// redirect: no redirect is followed, because neither events nor credentials may go to another host.
 func (s Suite) redirect(t *testing.T) {
 	other := s.serve(t, s.Accept)
 	srv := s.serve(t, func(w http.ResponseWriter, r *http.Request, _ []byte) {
@@ -349,15 +249,15 @@ func (s Suite) redirect(t *testing.T) {
 		}
 	}
 	if n := other.Requests(); n != 0 {
-		t.Errorf("the other host was asked %d times, want never", n)
+		t.Errorf("the other host got %d requests, want none", n)
 	}
 }
 
-// leaks has the server throw everything it was sent back at the connector, and looks for secrets in what becomes of it.
-// It first makes sure that the server has received them at all.
+// leaks has the server echo the request, and looks for secrets in the outcomes. It also checks that the server received the
+// secrets at all.
 func (s Suite) leaks(t *testing.T) {
 	if len(s.Secrets) == 0 {
-		t.Fatal("Suite.Secrets: a connector without a secret has nothing to prove here")
+		t.Fatal("Suite.Secrets is empty: the test would prove nothing")
 	}
 	for _, status := range []int{200, 302, 400, 401, 404, 413, 429, 500} {
 		var srv *Server
@@ -380,20 +280,20 @@ func (s Suite) leaks(t *testing.T) {
 		}
 		for _, secret := range s.Secrets {
 			if strings.Contains(text.String(), secret) {
-				t.Errorf("status %d: a secret shows in %q", status, text.String())
+				t.Errorf("status %d: a secret appears in %q", status, text.String())
 			}
 			if srv.mu.Lock(); s.sent(secret) && !strings.Contains(srv.dumped.String(), secret) {
-				t.Errorf("status %d: the server never received the secret %.4s…, so that nothing is proven", status, secret)
+				t.Errorf("status %d: the server did not receive the secret %.4s…: the test proves nothing", status, secret)
 			}
 			srv.mu.Unlock()
 		}
 	}
 }
 
-// sent tells whether a secret goes over the wire as it is.
+// sent reports whether a secret is sent as it is.
 func (s Suite) sent(secret string) bool { return !strings.HasPrefix(secret, "unsent-") }
 
-// badSettings opens a connector without any setting: every required one is named, in one error.
+// badSettings opens a connector without settings: one error names every required one.
 func badSettings(t *testing.T, open func(*settings.Settings) deliver.Connector) {
 	t.Helper()
 	set := settings.New(func(string) string { return "" }, nil)

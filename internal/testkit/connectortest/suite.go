@@ -1,8 +1,8 @@
-// Package connectortest is the conformance suite of connectors. Every connector runs it against a server on loopback
-// that plays its SIEM well and badly, and has to give every event the outcome that the platform's contract demands: what
-// was accepted is delivered, what was not is not, what nobody understood is tried again, and no secret shows anywhere.
+// Package connectortest is the conformance suite of connectors. Every connector runs it against a server on loopback that
+// simulates its SIEM and its faults. An accepted event is delivered, an event that is not accepted is not, a response that
+// is not the SIEM's is retried or held, and no secret appears anywhere.
 //
-// It goes through the real engine, so that it judges what becomes of events and not how a connector says it.
+// The suite uses the real engine, so it tests the outcomes of events and not how a connector reports them.
 package connectortest
 
 import (
@@ -24,39 +24,38 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// Suite is a connector that speaks HTTP, as the suite needs it.
+// Suite is a connector over HTTP, as the suite needs it.
 type Suite struct {
 	Open func(*settings.Settings) deliver.Connector
 
-	// Settings returns the variables for a connector whose SIEM is at url (https), signed by the CA whose PEM is given.
-	// A connector without a setting for a CA is given url as http, and SIEM_ALLOW_HTTP is set by the suite.
+	// Settings returns the variables for a connector whose SIEM is at url, with a certificate of the CA whose PEM is given.
 	Settings func(url, ca string) map[string]string
 
-	// PlainHTTP tells that the connector has no setting for a CA.
+	// PlainHTTP reports whether the connector has no setting for a CA: url is then http, and the suite sets SIEM_ALLOW_HTTP.
 	PlainHTTP bool
 
-	// Secrets are texts among the settings that must not show anywhere.
+	// Secrets are texts among the settings that must not appear anywhere.
 	Secrets []string
 
-	// Accept answers a request as the SIEM does that takes everything. It has read the body, decompressed. Requests that
-	// deliver no events (a token's) are answered here as well; Delivers tells them apart.
+	// Accept responds to a request as the SIEM does that accepts everything. body is decompressed. It also responds to
+	// requests that carry no events, such as a token request; Delivers distinguishes them.
 	Accept func(w http.ResponseWriter, r *http.Request, body []byte)
 
-	// Refuse answers a request as the SIEM does that takes all events but those that bad tells by their body's text: with
-	// its own status and words. nil when the SIEM refuses no event for its content.
+	// Refuse responds, in the SIEM's own format, as the SIEM does that refuses the events whose text contains bad. nil if
+	// the SIEM refuses no event for its content.
 	Refuse func(w http.ResponseWriter, r *http.Request, body []byte, bad string)
 
-	// Delivers tells whether a request carries events; nil when all do.
+	// Delivers reports whether a request carries events; nil if all do.
 	Delivers func(r *http.Request) bool
 
-	// Outcomes says what a status without a body means, where it differs from Defaults.
+	// Outcomes says what a status without a body means, if it differs from Defaults.
 	Outcomes map[int]Want
 
 	// EmptyAccepts reports whether a 200 without a body confirms acceptance.
 	EmptyAccepts bool
 }
 
-// Want is what is expected to become of a batch.
+// Want is the expected outcome of the events of a batch.
 type Want uint8
 
 // The expectations.
@@ -73,7 +72,7 @@ var Defaults = map[int]Want{
 	409: WantHeld, 413: WantHeld, 418: WantHeld, 422: WantHeld, 425: WantRetry, 429: WantRetry, 500: WantRetry, 502: WantRetry, 503: WantRetry, 504: WantRetry, 599: WantRetry,
 }
 
-// Server is the SIEM of a test: it counts requests, and answers the way the test says.
+// Server is the SIEM of a test. It counts requests, and responds as the test says.
 type Server struct {
 	*httptest.Server
 	suite    Suite
@@ -108,7 +107,7 @@ func (s *Server) Open(t *testing.T) deliver.Connector {
 	return s.suite.open(t, s.suite.env(s))
 }
 
-// Response makes a response of the HTTP client with that status, header and body, for tests of what judges it.
+// Response makes a response of the HTTP client with that status, header and body, for tests of its classification.
 func Response(t testing.TB, status int, header map[string]string, body string) *httpsend.Response {
 	t.Helper()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -130,8 +129,8 @@ func Response(t testing.TB, status int, header map[string]string, body string) *
 	return a
 }
 
-// serve starts a server for the suite. answer is called for every request that carries events; the others are accepted.
-func (s Suite) serve(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, body []byte)) *Server {
+// serve starts a server for the suite. respond is called for every request that carries events; the others are accepted.
+func (s Suite) serve(t *testing.T, respond func(w http.ResponseWriter, r *http.Request, body []byte)) *Server {
 	t.Helper()
 	srv := &Server{suite: s}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -147,7 +146,7 @@ func (s Suite) serve(t *testing.T, answer func(w http.ResponseWriter, r *http.Re
 		case !ok:
 			http.Error(w, "unreadable body", http.StatusTeapot)
 		case delivers:
-			answer(w, r, body)
+			respond(w, r, body)
 		default:
 			s.Accept(w, r, body)
 		}
@@ -203,7 +202,7 @@ func (f *fixed) Renew(context.Context) deliver.Connector {
 	return f.Connector
 }
 
-// Deliver takes events through c and the engine.
+// Deliver delivers events through c and the engine.
 func Deliver(t *testing.T, c deliver.Connector, bodies ...string) []deliver.Outcome {
 	t.Helper()
 	return deliverThrough(t, &fixed{Connector: c}, bodies...)
@@ -227,7 +226,7 @@ func deliverThrough(t *testing.T, source deliver.Source, bodies ...string) []del
 	return outcomes
 }
 
-// is tells whether an outcome is the wanted one.
+// is reports whether an outcome is the wanted one.
 func (w Want) is(o deliver.Outcome) bool {
 	held := o.Fault != nil && (o.Fault.Kind == failure.Misconfigured || o.Fault.Kind == failure.Unauthorized)
 	switch w {
