@@ -25,9 +25,11 @@ func parse(t *testing.T, body string) *event.Event {
 }
 
 const full = `{"time":1741824000123,"class_uid":6003,"severity_id":4,"@timestamp":"x",
- "actor":{"user":{"uid":"u\u0031","email_addr":"a@b","groups":[{"name":"n1","uid":"g1"},{"name":"n2"},{"type":"x"},7,{"uid":5,"name":"n3"}]}},
+ "actor":{"user":{"uid":"u\u0031","email_addr":"a@b","groups":[{"name":"n1","uid":"g1"},{"name":"n2"},{"type":"x"},7,
+	{"uid":5,"name":"n3"}]}},
  "api":{"request":{"uid":"r"},"operation":"op"},"activity_name":"Read","metadata":{"uid":"id-\"1\""},
- "unmapped":{"model_id":"m","policy_action":"block","dlp_labels":["a",1,"b"],"tokens_input":5,"tokens_output":-6,"group_ids":["no"]}}`
+ "unmapped":{"model_id":"m","policy_action":"block","dlp_labels":["a",1,"b"],
+ "tokens_input":5,"tokens_output":-6,"group_ids":["no"]}}`
 
 func TestFields(t *testing.T) {
 	e := parse(t, full)
@@ -72,8 +74,10 @@ func compact(t *testing.T, s string) string {
 
 func TestAbsent(t *testing.T) {
 	e := parse(t, `{"time":5,"actor":{"user":{"uid":null,"groups":"x"}},"class_uid":"6003","severity_id":1.5,"api":[],
-		"activity_name":"Logon","metadata":{"uid":7},"unmapped":{"tokens_input":"5","tokens_output":1e3,"dlp_labels":{},"group_ids":["a"]}}`)
-	if e.UserID != nil || e.UserEmail != nil || e.Class != 0 || e.Severity != 0 || e.TokensInput.Present || e.TokensOutput.Present || len(e.DLPLabels) != 0 {
+		"activity_name":"Logon","metadata":{"uid":7},
+		"unmapped":{"tokens_input":"5","tokens_output":1e3,"dlp_labels":{},"group_ids":["a"]}}`)
+	if e.UserID != nil || e.UserEmail != nil || e.Class != 0 || e.Severity != 0 || e.TokensInput.Present ||
+		e.TokensOutput.Present || len(e.DLPLabels) != 0 {
 		t.Errorf("values of a wrong type are not absent: %+v", e)
 	}
 	if got := e.Operation.String(); got != "Logon" {
@@ -82,9 +86,10 @@ func TestAbsent(t *testing.T) {
 	if got := string(event.AppendTexts(nil, e.Groups)); got != `["a"]` {
 		t.Errorf("groups without the user's own are %s, want unmapped.group_ids", got)
 	}
-	twice := parse(t, `{"time":1,"actor":{"user":{"uid":"a","uid":7}},"unmapped":{"model_id":"m","model_id":{}},"class_uid":1,"class_uid":"x"}`)
+	twice := parse(t, `{"time":1,"actor":{"user":{"uid":"a","uid":7}},"unmapped":{"model_id":"m","model_id":{}},`+
+		`"class_uid":1,"class_uid":"x"}`)
 	if twice.UserID != nil || twice.ModelID != nil || twice.Class != 0 {
-		t.Errorf("a key that stands there again with a wrong type keeps the value before it: %+v", twice)
+		t.Errorf("a repeated key with a wrong type keeps the value before it: %+v", twice)
 	}
 	sum := sha256.Sum256([]byte(compactBytes(e.Body)))
 	if got := string(e.AppendID(nil)); got != hex.EncodeToString(sum[:16]) {
@@ -138,17 +143,20 @@ func TestRejects(t *testing.T) {
 			t.Errorf("%.60q: the body is not kept", body)
 		}
 	}
-	for _, body := range []string{`{"time":0}`, `{"time":253402300799999}`, `{"time":"x","time":1}`, ` { "time" : 1 } `, `{"\u0074ime":1}`,
+	for _, body := range []string{`{"time":0}`, `{"time":253402300799999}`, `{"time":"x","time":1}`, ` { "time" : 1 } `,
+		`{"\u0074ime":1}`,
 		`{"time":1,"x":"` + strings.Repeat("a", event.MaxBytes-17) + `"}`} {
 		parse(t, body)
 	}
 }
 
-// TestWhiteSpaceIsFound: white space at any place between the tokens is noticed, and taken away where an event has to stand
-// on one line.
+// TestWhiteSpaceIsFound: white space between any two tokens is found, and removed where an event must be on one line.
 func TestWhiteSpaceIsFound(t *testing.T) {
-	tokens := []string{`{`, `"time"`, `:`, `1`, `,`, `"actor"`, `:`, `{`, `"user"`, `:`, `{`, `"groups"`, `:`, `[`, `{`, `"uid"`, `:`, `"g"`, `}`, `,`, `1`, `]`, `}`, `}`, `,`,
-		`"x"`, `:`, `[`, `[`, `]`, `,`, `[`, `{`, `}`, `,`, `{`, `"y"`, `:`, `null`, `,`, `"z"`, `:`, `[`, `1`, `,`, `true`, `]`, `}`, `]`, `]`, `}`}
+	tokens := []string{`{`, `"time"`, `:`, `1`, `,`, `"actor"`, `:`, `{`, `"user"`, `:`, `{`, `"groups"`, `:`, `[`, `{`,
+		`"uid"`, `:`, `"g"`, `}`, `,`, `1`, `]`, `}`, `}`, `,`,
+		`"x"`, `:`, `[`, `[`, `]`, `,`, `[`, `{`, `}`, `,`, `{`, `"y"`, `:`, `null`, `,`, `"z"`, `:`, `[`, `1`, `,`,
+		`true`, `]`, `}`,
+		`]`, `]`, `}`}
 	want := strings.Join(tokens, "")
 	for i := range len(tokens) + 1 {
 		body := strings.Join(tokens[:i], "") + "\n" + strings.Join(tokens[i:], "")
@@ -161,7 +169,8 @@ func TestWhiteSpaceIsFound(t *testing.T) {
 func TestAppendTruncated(t *testing.T) {
 	body := `{ "time": 7, "class_uid": 2001, "metadata": {"uid": "e"} }`
 	sum := sha256.Sum256([]byte(body))
-	want := `{"truncated":true,"bytes":58,"sha256":"` + hex.EncodeToString(sum[:]) + `","class_uid":2001,"time":7,"metadata":{"uid":"e"}}`
+	want := `{"truncated":true,"bytes":58,"sha256":"` + hex.EncodeToString(sum[:]) +
+		`","class_uid":2001,"time":7,"metadata":{"uid":"e"}}`
 	if got := string(parse(t, body).AppendTruncated(nil)); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
 	}
@@ -203,7 +212,8 @@ func TestTimeUnits(t *testing.T) {
 }
 
 func TestTimePlaceholder(t *testing.T) {
-	for in, want := range map[string]bool{"0": true, "1": false, "1741824000123": false, "253370764799999": false, "253370764800000": true, "253402300799999": true} {
+	for in, want := range map[string]bool{"0": true, "1": false, "1741824000123": false, "253370764799999": false,
+		"253370764800000": true, "253402300799999": true} {
 		if got := parse(t, `{"time":`+in+`}`).TimePlaceholder(); got != want {
 			t.Errorf("time %s: %v, want %v", in, got, want)
 		}
@@ -213,17 +223,26 @@ func TestTimePlaceholder(t *testing.T) {
 // TestFallbacks: a field has a second path, which counts only where the first is absent or of the wrong type.
 func TestFallbacks(t *testing.T) {
 	values := func(e *event.Event) string {
-		return string(event.AppendTexts(nil, []event.Text{e.SourceAddress, e.ModelID, e.Operation})) + string(event.AppendTexts(nil, e.Groups)) +
+		return string(event.AppendTexts(nil, []event.Text{e.SourceAddress, e.ModelID, e.Operation})) +
+			string(event.AppendTexts(nil, e.Groups)) +
 			string(e.TokensInput.AppendJSON(nil)) + "," + string(e.TokensOutput.AppendJSON(nil))
 	}
-	const second = `"src_endpoint":{"ip":"192.0.2.1"},"ai_model":{"name":"m2"},"message_context":{"prompt_tokens":7,"completion_tokens":8.0},"activity_name":"a2"`
+	const second = `"src_endpoint":{"ip":"192.0.2.1"},"ai_model":{"name":"m2"},"message_context":{"prompt_tokens":7,` +
+		`"completion_tokens":8.0},"activity_name":"a2"`
 	for in, want := range map[string]string{
 		second: `["192.0.2.1","m2","a2"]["g2"]7,8`,
-		second + `,"api":{"operation":"a1"},"actor":{"user":{"groups":[{"uid":"g1"}]}},"unmapped":{"model_id":"m1","tokens_input":1,"tokens_output":2,"group_ids":["g2"]}`: `["192.0.2.1","m1","a1"]["g1"]1,2`,
-		`"unmapped":{"model_id":"m1","tokens_input":1,"tokens_output":2,"group_ids":["g2"]},` + second:                                                                     `["192.0.2.1","m1","a2"]["g2"]1,2`,
-		second + `,"api":{"operation":1},"actor":{"user":{"groups":{}}},"unmapped":{"model_id":[],"tokens_input":"1","tokens_output":null,"group_ids":["g2"]}`:             `["192.0.2.1","m2","a2"]["g2"]7,8`,
-		second + `,"actor":{"user":{"groups":[{"name":7},{"uid":null}]}},"unmapped":{"group_ids":["g2",5]}`:                                                                `["192.0.2.1","m2","a2"]["g2"]7,8`,
-		second + `,"actor":{"user":{"groups":[{"uid":"x"}],"groups":"y"}},"unmapped":{"group_ids":["g2"]}`:                                                                 `["192.0.2.1","m2","a2"]["g2"]7,8`,
+		second + `,"api":{"operation":"a1"},"actor":{"user":{"groups":[{"uid":"g1"}]}},"unmapped":{"model_id":"m1",` +
+			`"tokens_input":1,"tokens_output":2,"group_ids":["g2"]}`: `["192.0.2.1","m1","a1"]["g1"]1,2`,
+		`"unmapped":{"model_id":"m1","tokens_input":1,"tokens_output":2,"group_ids":["g2"]},` +
+			second: `["192.0.2.1","m1","a2"]["g2"]1,2`,
+		second + `,"api":{"operation":1},"actor":{"user":{"groups":{}}},"unmapped":{"model_id":[],"tokens_input":"1",` +
+			`"tokens_output":null,"group_ids":["g2"]}`: `["192.0.2.1","m2","a2"]["g2"]7,8`,
+		second +
+			`,"actor":{"user":{"groups":[{"name":7},{"uid":null}]}},` +
+			`"unmapped":{"group_ids":["g2",5]}`: `["192.0.2.1","m2","a2"]["g2"]7,8`,
+		second +
+			`,"actor":{"user":{"groups":[{"uid":"x"}],"groups":"y"}},` +
+			`"unmapped":{"group_ids":["g2"]}`: `["192.0.2.1","m2","a2"]["g2"]7,8`,
 	} {
 		if in == second {
 			in += `,"unmapped":{"group_ids":["g2"]}`
@@ -234,7 +253,8 @@ func TestFallbacks(t *testing.T) {
 	}
 	var p event.Parser
 	var e event.Event
-	for _, body := range []string{`{"time":1,"actor":{"user":{}},` + second + `,"unmapped":{"group_ids":["g2"]}}`, `{"time":1}`} {
+	for _, body := range []string{`{"time":1,"actor":{"user":{}},` + second + `,"unmapped":{"group_ids":["g2"]}}`,
+		`{"time":1}`} {
 		if err := p.Parse([]byte(body), &e); err != nil {
 			t.Fatal(err)
 		}
@@ -248,7 +268,8 @@ func TestFallbacks(t *testing.T) {
 }
 
 func TestSeverityIsKnown(t *testing.T) {
-	for in, want := range map[string]bool{`"severity_id":0`: true, `"severity_id":99`: true, `"severity_id":2.0`: true, `"x":1`: false, `"severity_id":"4"`: false, `"severity_id":1,"severity_id":null`: false} {
+	for in, want := range map[string]bool{`"severity_id":0`: true, `"severity_id":99`: true, `"severity_id":2.0`: true,
+		`"x":1`: false, `"severity_id":"4"`: false, `"severity_id":1,"severity_id":null`: false} {
 		if got := parse(t, `{"time":1,`+in+`}`).HasSeverity; got != want {
 			t.Errorf("%s: known %v, want %v", in, got, want)
 		}
@@ -259,7 +280,8 @@ func TestSeverityIsKnown(t *testing.T) {
 func TestByteOrderMark(t *testing.T) {
 	const body = `{"time":1741824000123}`
 	marked, plain := parse(t, "\xef\xbb\xbf"+body), parse(t, body)
-	if string(marked.AppendCompact(nil)) != body || string(marked.AppendID(nil)) != string(plain.AppendID(nil)) || string(marked.AppendTruncated(nil)) != string(plain.AppendTruncated(nil)) {
+	if string(marked.AppendCompact(nil)) != body || string(marked.AppendID(nil)) != string(plain.AppendID(nil)) ||
+		string(marked.AppendTruncated(nil)) != string(plain.AppendTruncated(nil)) {
 		t.Errorf("the event is %s with the id %s, want %s", marked.AppendCompact(nil), marked.AppendID(nil), body)
 	}
 }
@@ -275,7 +297,8 @@ func TestHashes(t *testing.T) {
 		if got, want := string(e.AppendContentHash([]byte("x"))), "x"+hex.EncodeToString(sum[:8]); got != want {
 			t.Errorf("%s: the content hash is %s, want %s", e.Body, got, want)
 		}
-		if e.HasUID() || !parse(t, `{"time":1,"metadata":{"uid":"u"}}`).HasUID() || parse(t, `{"time":1,"metadata":{"uid":""}}`).HasUID() {
+		if e.HasUID() || !parse(t, `{"time":1,"metadata":{"uid":"u"}}`).HasUID() ||
+			parse(t, `{"time":1,"metadata":{"uid":""}}`).HasUID() {
 			t.Error("HasUID reports whether there is a metadata.uid that is not empty")
 		}
 	}
@@ -284,11 +307,14 @@ func TestHashes(t *testing.T) {
 // TestEnvelopes: the error of an event in another service's envelope says how to get rid of the envelope.
 func TestEnvelopes(t *testing.T) {
 	for body, want := range map[string]string{
-		`{"Type":"Notification","MessageId":"1","TopicArn":"arn:aws:sns:eu-central-1:1:t","Message":"{\"time\":1}","Timestamp":"2026-03-13T00:00:00.000Z"}`:   "turn on raw message delivery",
-		`{"version":"0","id":"1","detail-type":"x","source":"y","account":"1","time":"2026-03-13T00:00:00Z","region":"r","resources":[],"detail":{"time":1}}`: "InputPath",
+		`{"Type":"Notification","MessageId":"1","TopicArn":"arn:aws:sns:eu-central-1:1:t","Message":"{\"time\":1}",` +
+			`"Timestamp":"2026-03-13T00:00:00.000Z"}`: "turn on raw message delivery",
+		`{"version":"0","id":"1","detail-type":"x","source":"y","account":"1","time":"2026-03-13T00:00:00Z","region":"r",` +
+			`"resources":[],"detail":{"time":1}}`: "InputPath",
 		`{"Type":"x","Message":"y"}`: "time: expected",
 	} {
-		if err := new(event.Parser).Parse([]byte(body), new(event.Event)); err == nil || !strings.Contains(err.Error(), want) {
+		if err := new(event.Parser).Parse([]byte(body), new(event.Event)); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", body, err, want)
 		}
 	}
@@ -326,8 +352,10 @@ func TestSplit(t *testing.T) {
 			t.Errorf("%.60q: array %v, error %v, want %v, %q", c.body, array, err, c.array, c.err)
 		}
 		entries := new(event.Parser).ParseMessage(make([]event.Entry, 1), []byte(c.body))[1:]
-		if c.err != "" && (len(entries) != 1 || entries[0].Err == nil || entries[0].Err.Error() != err.Error() || entries[0].Index != event.Whole) {
-			t.Errorf("%.60q: %d entries, the first with the error %v, want the error %v", c.body, len(entries), entries[0].Err, err)
+		if c.err != "" && (len(entries) != 1 || entries[0].Err == nil || entries[0].Err.Error() != err.Error() ||
+			entries[0].Index != event.Whole) {
+			t.Errorf("%.60q: %d entries, the first with the error %v, want the error %v", c.body, len(entries), entries[0].Err,
+				err)
 		}
 		texts := make([]string, len(got))
 		for i := range got {
@@ -340,9 +368,11 @@ func TestSplit(t *testing.T) {
 }
 
 func TestParseMessage(t *testing.T) {
-	body := ` [ {"time":1,"metadata":{"uid":"a"}} ,5,{ "time": 2,"actor":{"user":{"groups":[{"uid":"g"}]}}},{"time":"x"},[{"time":3}],{"time":4}]`
+	body := ` [ {"time":1,"metadata":{"uid":"a"}} ,5,{ "time": ` +
+		`2,"actor":{"user":{"groups":[{"uid":"g"}]}}},{"time":"x"},[{"time":3}],{"time":4}]`
 	entries := new(event.Parser).ParseMessage(nil, []byte(body))
-	want := []string{`{"time":1,"metadata":{"uid":"a"}}`, "5", `{ "time": 2,"actor":{"user":{"groups":[{"uid":"g"}]}}}`, `{"time":"x"}`, `[{"time":3}]`, `{"time":4}`}
+	want := []string{`{"time":1,"metadata":{"uid":"a"}}`, "5", `{ "time": 2,"actor":{"user":{"groups":[{"uid":"g"}]}}}`,
+		`{"time":"x"}`, `[{"time":3}]`, `{"time":4}`}
 	if len(entries) != len(want) {
 		t.Fatalf("%d entries, want %d", len(entries), len(want))
 	}
@@ -350,7 +380,8 @@ func TestParseMessage(t *testing.T) {
 		entry := &entries[i]
 		alone := parseOnly(want[i])
 		if string(entry.Event.Body) != want[i] || entry.Index != i || fmt.Sprint(entry.Err) != fmt.Sprint(alone.Err) ||
-			string(entry.Event.AppendCompact(nil)) != string(alone.Event.AppendCompact(nil)) || entry.Event.Time != alone.Event.Time ||
+			string(entry.Event.AppendCompact(nil)) != string(alone.Event.AppendCompact(nil)) ||
+			entry.Event.Time != alone.Event.Time ||
 			string(event.AppendTexts(nil, entry.Event.Groups)) != string(event.AppendTexts(nil, alone.Event.Groups)) {
 			t.Errorf("entry %d: %+v\nwant %+v", i, entry, alone)
 		}
@@ -365,14 +396,16 @@ func parseOnly(body string) (e event.Entry) {
 
 // FuzzSplit compares with encoding/json: what is an array of values, and which bytes belong to each.
 func FuzzSplit(f *testing.F) {
-	for _, s := range []string{full, `[` + full + `,{}]`, `[]`, ` [ 1 , "a]" ] `, `[[],{"a":[1]}]`, "[\"\xff\"]", "\xef\xbb\xbf[{}]", `[{}`, `[{},]`, `{}[]`} {
+	for _, s := range []string{full, `[` + full + `,{}]`, `[]`, ` [ 1 , "a]" ] `, `[[],{"a":[1]}]`, "[\"\xff\"]",
+		"\xef\xbb\xbf[{}]", `[{}`, `[{},]`, `{}[]`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		events, array, err := event.Split(nil, body)
 		text := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 		if !array {
-			if err != nil || len(events) != 1 || !bytes.Equal(events[0], body) || bytes.HasPrefix(bytes.TrimLeft(text, " \n\t\r"), []byte("[")) {
+			if err != nil || len(events) != 1 || !bytes.Equal(events[0], body) ||
+				bytes.HasPrefix(bytes.TrimLeft(text, " \n\t\r"), []byte("[")) {
 				t.Fatalf("%q: %q, %v, want the body itself", body, events, err)
 			}
 			return
@@ -383,12 +416,14 @@ func FuzzSplit(f *testing.F) {
 			t.Fatalf("%q: %d events, %v, encoding/json finds %d", body, len(events), err, len(want))
 		}
 		entries := new(event.Parser).ParseMessage(nil, body)
-		if err != nil && (len(entries) != 1 || fmt.Sprint(entries[0].Err) != err.Error()) || err == nil && len(entries) != len(events) {
+		if err != nil && (len(entries) != 1 || fmt.Sprint(entries[0].Err) != err.Error()) || err == nil &&
+			len(entries) != len(events) {
 			t.Fatalf("%q: %d entries, Split finds %d events (%v)", body, len(entries), len(events), err)
 		}
 		for i := range events {
 			alone := parseOnly(string(events[i]))
-			if got := &entries[i]; fmt.Sprint(got.Err) != fmt.Sprint(alone.Err) || !bytes.Equal(got.Event.Body, events[i]) || got.Event.Time != alone.Event.Time ||
+			if got := &entries[i]; fmt.Sprint(got.Err) != fmt.Sprint(alone.Err) || !bytes.Equal(got.Event.Body, events[i]) ||
+				got.Event.Time != alone.Event.Time ||
 				!bytes.Equal(got.Event.AppendCompact(nil), alone.Event.AppendCompact(nil)) {
 				t.Fatalf("%q: entry %d is %+v, want %+v", body, i, got, alone)
 			}
@@ -404,20 +439,23 @@ func TestListsOutliveOthers(t *testing.T) {
 	var p event.Parser
 	events := make([]event.Event, 50)
 	for i := range events {
-		if err := p.Parse([]byte(`{"time":1,"unmapped":{"dlp_labels":["a","b"],"group_ids":["c"]}}`), &events[i]); err != nil {
+		if err := p.Parse([]byte(`{"time":1,"unmapped":{"dlp_labels":["a","b"],"group_ids":["c"]}}`),
+			&events[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i := range events {
-		if got := string(event.AppendTexts(nil, events[i].DLPLabels)) + string(event.AppendTexts(nil, events[i].Groups)); got != `["a","b"]["c"]` {
+		if got := string(event.AppendTexts(nil, events[i].DLPLabels)) +
+			string(event.AppendTexts(nil, events[i].Groups)); got != `["a","b"]["c"]` {
 			t.Fatalf("event %d: %s", i, got)
 		}
 	}
 }
 
-// FuzzParse compares with encoding/json: what is an event, what its fields are, and that its bytes stay what they were.
+// FuzzParse compares with encoding/json: whether a text is an event, its fields, and its unchanged bytes.
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{full, `{}`, `{"time":1}`, `{"time":1,"a":"b c"}`, `{"time":1, "a":[1, 2]}`, `{"time":1,"api":{"operation":""}}`} {
+	for _, s := range []string{full, `{}`, `{"time":1}`, `{"time":1,"a":"b c"}`, `{"time":1, "a":[1, 2]}`,
+		`{"time":1,"api":{"operation":""}}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -426,10 +464,11 @@ func FuzzParse(f *testing.F) {
 		var object map[string]json.RawMessage
 		isObject := json.Unmarshal(body, &object) == nil && object != nil
 		if err == nil && !isObject && !bytes.HasPrefix(body, []byte("\xef\xbb\xbf")) {
-			t.Fatalf("%q was taken for an event", body)
+			t.Fatalf("%q is not an event, and was accepted", body)
 		}
 		if err != nil {
-			if isObject && !strings.Contains(err.Error(), "envelope") && !strings.HasPrefix(err.Error(), "time: ") && !strings.Contains(err.Error(), "UTF-8") {
+			if isObject && !strings.Contains(err.Error(), "envelope") && !strings.HasPrefix(err.Error(), "time: ") &&
+				!strings.Contains(err.Error(), "UTF-8") {
 				t.Fatalf("%q is JSON, and was refused: %v", body, err)
 			}
 			return
@@ -443,12 +482,12 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q: quoted and read again is %q (%v)", body, back, err)
 		}
 		if !json.Valid(e.AppendTruncated(nil)) || !json.Valid(e.AppendIDJSON(nil)) || !json.Valid(e.UserID.AppendJSON(nil)) {
-			t.Fatalf("%q: a piece is no JSON", body)
+			t.Fatalf("%q: a part is not JSON", body)
 		}
 	})
 }
 
-// compactBytes removes white space between tokens the slow way.
+// compactBytes removes white space between tokens, byte by byte.
 func compactBytes(b []byte) string {
 	var out []byte
 	inString, escaped := false, false

@@ -122,8 +122,8 @@ func check(body []byte) (text []byte, err error) {
 // trimBOM returns text without a byte order mark before it.
 func trimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\xef\xbb\xbf")) }
 
-// readEvent reads the next value into e. Its error is about this value; the error of the reader means that the text is not
-// JSON.
+// readEvent reads the next value into e. Its error is about this value; the error of the reader means that the text is
+// not JSON.
 func (p *Parser) readEvent(e *Event) error {
 	p.e, p.timeErr = e, "absent"
 	p.fallback.activity, p.fallback.modelName, p.fallback.groupIDs = nil, nil, nil

@@ -130,7 +130,8 @@ func TestReaderErrors(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.text, r.Err(), c.want)
 		}
 		first := r.Err().Error()
-		if r.Object() || r.Array() || r.Element() || r.String() != nil || r.Text() != nil || r.Int() != 0 || r.Bool() || r.Null() ||
+		if r.Object() || r.Array() || r.Element() || r.String() != nil || r.Text() != nil || r.Int() != 0 || r.Bool() ||
+			r.Null() ||
 			r.Value() != nil || r.Err().Error() != first {
 			t.Errorf("%s: the Reader continues after its error %v: %v", c.text, first, r.Err())
 		}

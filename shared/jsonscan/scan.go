@@ -1,6 +1,6 @@
-// Package jsonscan reads JSON in place. It validates a text (RFC 8259, nesting bounded by MaxDepth) and finds its tokens
-// without decoding or copying them, because the connectors forward events as the bytes they received and read only a few
-// of their fields. Reader reads a text value by value; the functions work on single tokens.
+// Package jsonscan reads JSON in place. It validates a text (RFC 8259, nesting bounded by MaxDepth) and finds its
+// tokens without decoding or copying them, because the connectors forward events as the bytes they received and read
+// only a few of their fields. Reader reads a text value by value; the functions work on single tokens.
 //
 // The functions take the text b and a position i in it. They do not check UTF-8; callers check a whole text once with
 // utf8.Valid.

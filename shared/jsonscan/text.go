@@ -15,10 +15,10 @@ func AppendUnquoted(dst, raw []byte) []byte {
 	return dst[:len(dst)+unquote(dst[len(dst):cap(dst)], raw)]
 }
 
-// UnquoteInPlace validates and decodes the JSON string whose opening quote is b[i], in one pass. It writes the text over
-// the string itself, because an escape is never shorter than what it stands for. It returns the text and the position
-// after the closing quote. It keeps bytes that are not UTF-8. If ok is false, end is where b stops being a JSON string,
-// and the bytes from i to end may be overwritten.
+// UnquoteInPlace validates and decodes the JSON string whose opening quote is b[i], in one pass. It writes the text
+// over the string itself, because an escape is never shorter than what it stands for. It returns the text and the
+// position after the closing quote. It keeps bytes that are not UTF-8. If ok is false, end is where b stops being a
+// JSON string, and the bytes from i to end may be overwritten.
 func UnquoteInPlace(b []byte, i int) (text []byte, end int, ok bool) {
 	start := i + 1
 	r := special(b, start) // the text up to the first escape stays where it is

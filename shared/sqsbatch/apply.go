@@ -171,7 +171,10 @@ func (s *sender) add(i int, body []byte, delay int32, attributes map[string]type
 		s.flush()
 	}
 	s.entries = append(s.entries, types.SendMessageBatchRequestEntry{
-		Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(sendable(body)), DelaySeconds: delay, MessageAttributes: attributes,
+		Id:                aws.String(strconv.Itoa(i)),
+		MessageBody:       aws.String(sendable(body)),
+		DelaySeconds:      delay,
+		MessageAttributes: attributes,
 	})
 	s.bytes += size
 }

@@ -97,7 +97,8 @@ func TestArrayOutcomes(t *testing.T) {
 		},
 		"the longest back-off": {
 			message: array("m", 1, "ok-1", "retry-1", "later-120", "later-30"),
-			own:     []string{"[" + body("retry-1") + "," + body("later-120") + "," + body("later-30") + "] delay=120 attempts=Number:1"},
+			own: []string{"[" + body("retry-1") + "," + body("later-120") + "," + body("later-30") +
+				"] delay=120 attempts=Number:1"},
 			metrics: `"Received":4,"Delivered":1,"Retried":3,"Requests":4`,
 		},
 		"the longest delay of SQS": {
@@ -107,7 +108,8 @@ func TestArrayOutcomes(t *testing.T) {
 		},
 		"a rejected event": {
 			message: array("m", 2, "ok-1", "reject-1"),
-			dead:    []string{body("reject-1") + " delay=0 attempts=String:2 message_id=String:m/1 error=String:status 400, code 6: bad   format"},
+			dead: []string{body("reject-1") + " delay=0 attempts=String:2 message_id=String:m/1 error=String:status 400, " +
+				"code 6: bad   format"},
 			metrics: `"Received":2,"Delivered":1,"DeadLettered":1,"Requests":2`,
 		},
 		"exhausted by the attempts before it was resent": {
@@ -126,7 +128,8 @@ func TestArrayOutcomes(t *testing.T) {
 			metrics: `"Received":3,"Delivered":2,"Retried":1,"Requests":3`,
 		},
 		"a failed dead letter among events to be retried": {
-			message: array("m", 1, "retry-1", "reject-1"), queue: &queue{refuse: "reject-1", refuseAt: deadQueue}, kept: true, wait: 1,
+			message: array("m", 1, "retry-1", "reject-1"), queue: &queue{refuse: "reject-1",
+				refuseAt: deadQueue}, kept: true, wait: 1,
 			metrics: `"Received":2,"Delivered":0,"Retried":2,"Requests":2`,
 		},
 		"a refused remainder": {
@@ -178,10 +181,14 @@ func TestInvalidElements(t *testing.T) {
 	m.Body = []byte(`[` + body("ok-1") + `, 5 ,"x",{"time":"never"},` + body("ok-2") + `,[]]`)
 	kept, printed := handle(t, q, m)
 	want := []string{
-		"5 delay=0 attempts=String:1 message_id=String:m/1 error=String:code invalid event: body: expected a JSON object, found a number",
-		`"x" delay=0 attempts=String:1 message_id=String:m/2 error=String:code invalid event: body: expected a JSON object, found a string`,
-		`{"time":"never"} delay=0 attempts=String:1 message_id=String:m/3 error=String:code invalid event: time: expected an integer (Unix milliseconds), found a string`,
-		"[] delay=0 attempts=String:1 message_id=String:m/5 error=String:code invalid event: body: expected a JSON object, found an array",
+		"5 delay=0 attempts=String:1 message_id=String:m/1 error=String:code invalid event: body: expected a JSON " +
+			"object, found a number",
+		`"x" delay=0 attempts=String:1 message_id=String:m/2 error=String:code invalid event: body: expected a JSON ` +
+			`object, found a string`,
+		`{"time":"never"} delay=0 attempts=String:1 message_id=String:m/3 error=String:code invalid event: time: ` +
+			`expected an integer (Unix milliseconds), found a string`,
+		"[] delay=0 attempts=String:1 message_id=String:m/5 error=String:code invalid event: body: expected a JSON " +
+			"object, found an array",
 	}
 	if got := q.to(deadQueue); len(kept) != 0 || !slices.Equal(got, want) {
 		t.Errorf("kept %v, dead letters %q\nwant %q", kept, got, want)
@@ -216,7 +223,8 @@ func TestInvalidArrays(t *testing.T) {
 
 // TestDeadLetterIsTheOriginal: a dead letter has the body of its message, with a byte order mark if there was one.
 func TestDeadLetterIsTheOriginal(t *testing.T) {
-	for _, text := range []string{"\xef\xbb\xbf" + body("reject-1"), " " + body("reject-1") + "\n", "\xef\xbb\xbf{}", "\xef\xbb\xbf[]"} {
+	for _, text := range []string{"\xef\xbb\xbf" + body("reject-1"), " " + body("reject-1") + "\n", "\xef\xbb\xbf{}",
+		"\xef\xbb\xbf[]"} {
 		q := &queue{}
 		handle(t, q, withBody("m", text))
 		if len(q.sent) != 1 || aws.ToString(q.sent[0].MessageBody) != text {
@@ -230,10 +238,12 @@ func TestDelayOfSQS(t *testing.T) {
 	q := &queue{}
 	h := handler(q, io.Discard)
 	h.Backoff.Max = time.Hour
-	if _, err := h.Handle(t.Context(), fixedSource{siem{}}, []sqsevent.Message{array("m", 4, "ok-1", "retry-1"), message("retry-2", 4)}); err != nil {
+	if _, err := h.Handle(t.Context(), fixedSource{siem{}},
+		[]sqsevent.Message{array("m", 4, "ok-1", "retry-1"), message("retry-2", 4)}); err != nil {
 		t.Fatal(err)
 	}
-	if own := q.to(ownQueue); len(own) != 1 || !strings.Contains(own[0], " delay=900 ") || q.waits["receipt-retry-2"] != 3600 {
+	if own := q.to(ownQueue); len(own) != 1 || !strings.Contains(own[0], " delay=900 ") ||
+		q.waits["receipt-retry-2"] != 3600 {
 		t.Errorf("resent %q, visibility timeouts %v, want 900 s and 3600 s", own, q.waits)
 	}
 }
@@ -242,11 +252,13 @@ func TestDelayOfSQS(t *testing.T) {
 func TestMixedBatch(t *testing.T) {
 	q := &queue{}
 	kept, printed := handle(t, q,
-		array("a", 1, "ok-1", "retry-a"), message("retry-b", 1), array("c", 5, "reject-c", "retry-c"), message("ok-d", 1), array("e", 1, "retry-e", "reject-e", "ok-e"))
+		array("a", 1, "ok-1", "retry-a"), message("retry-b", 1), array("c", 5, "reject-c", "retry-c"), message("ok-d",
+			1), array("e", 1, "retry-e", "reject-e", "ok-e"))
 	if want := []string{"retry-b"}; !slices.Equal(kept, want) {
 		t.Errorf("kept %v, want %v", kept, want)
 	}
-	if got := q.to(ownQueue); len(got) != 2 || !strings.Contains(got[0], `"retry-a"`) || !strings.Contains(got[1], `"retry-e"`) || len(q.waits) != 1 {
+	if got := q.to(ownQueue); len(got) != 2 || !strings.Contains(got[0], `"retry-a"`) ||
+		!strings.Contains(got[1], `"retry-e"`) || len(q.waits) != 1 {
 		t.Errorf("resent %q, visibility timeouts %v", got, q.waits)
 	}
 	var ids []string
@@ -273,9 +285,11 @@ func TestRoles(t *testing.T) {
 	}{
 		{sqsbatch.Roles{}, "AIDAANY", "2", "1", "attempts=Number:3 replays=Number:1"},
 		{sqsbatch.Roles{}, "AIDAANY", "", "1", "attempts=Number:1 replays=Number:1"},
-		{sqsbatch.Roles{Connector: "AROACONN", Replay: "AROAREPL"}, "AROACONN:splunk", "2", "1", "attempts=Number:3 replays=Number:1"},
+		{sqsbatch.Roles{Connector: "AROACONN", Replay: "AROAREPL"}, "AROACONN:splunk", "2", "1",
+			"attempts=Number:3 replays=Number:1"},
 		{sqsbatch.Roles{Connector: "AROACONN", Replay: "AROAREPL"}, "AROACONN:splunk", "", "1", "attempts=Number:1"},
-		{sqsbatch.Roles{Connector: "AROACONN", Replay: "AROAREPL"}, "AROAREPL:replay", "2", "1", "attempts=Number:1 replays=Number:1"},
+		{sqsbatch.Roles{Connector: "AROACONN", Replay: "AROAREPL"}, "AROAREPL:replay", "2", "1",
+			"attempts=Number:1 replays=Number:1"},
 		{sqsbatch.Roles{Connector: "AROACONN", Replay: "AROAREPL"}, "AROAPLAT:producer", "2", "1", "attempts=Number:1"},
 		{sqsbatch.Roles{Connector: "AROACONN", Replay: "AROAREPL"}, "", "2", "1", "attempts=Number:1"},
 		{sqsbatch.Roles{Connector: "AROACONN"}, "AROAPLAT:producer", "2", "1", "attempts=Number:1 replays=Number:1"},
@@ -296,8 +310,10 @@ func TestRoles(t *testing.T) {
 		if _, err := h.Handle(t.Context(), fixedSource{siem{}}, []sqsevent.Message{m}); err != nil {
 			t.Fatal(err)
 		}
-		if got := q.to(ownQueue); len(got) != 1 || !strings.HasSuffix(got[0], " "+c.want) || strings.Contains(c.want, "replays") != strings.Contains(got[0], "replays") {
-			t.Errorf("%+v, sender %q, attempts %q, replays %q: resent %q, want %s", c.roles, c.sender, c.attempts, c.replays, got, c.want)
+		if got := q.to(ownQueue); len(got) != 1 || !strings.HasSuffix(got[0], " "+c.want) ||
+			strings.Contains(c.want, "replays") != strings.Contains(got[0], "replays") {
+			t.Errorf("%+v, sender %q, attempts %q, replays %q: resent %q, want %s", c.roles, c.sender, c.attempts, c.replays,
+				got, c.want)
 		}
 	}
 }
@@ -333,7 +349,8 @@ func TestFirstAttempt(t *testing.T) {
 	resent.Attributes = []sqsevent.Attribute{attribute("attempts", "1")}
 	replayed.Attributes = []sqsevent.Attribute{attribute("replays", "1")}
 	h := handler(&queue{}, io.Discard)
-	if _, err := h.Handle(t.Context(), fixedSource{firsts{ids: &ids}}, []sqsevent.Message{message("a", 1), message("b", 2), resent, replayed}); err != nil {
+	if _, err := h.Handle(t.Context(), fixedSource{firsts{ids: &ids}},
+		[]sqsevent.Message{message("a", 1), message("b", 2), resent, replayed}); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(ids, []string{"a"}) {
@@ -401,7 +418,8 @@ func TestRoundsAreBounded(t *testing.T) {
 	m.Body = []byte("[" + strings.Join(texts, ",") + "]")
 	q := &queue{}
 	kept, printed := handle(t, q, m)
-	if got := q.to(deadQueue); len(kept) != 0 || len(got) != 2 || !strings.Contains(got[0], "=String:m/7 ") || !strings.Contains(got[1], "=String:m/4999 ") {
+	if got := q.to(deadQueue); len(kept) != 0 || len(got) != 2 || !strings.Contains(got[0], "=String:m/7 ") ||
+		!strings.Contains(got[1], "=String:m/4999 ") {
 		t.Errorf("kept %v, dead letters %q", kept, got)
 	}
 	if !strings.Contains(printed, `"Received":5000,"Delivered":4998,"DeadLettered":2,"Requests":5000`) {
@@ -432,7 +450,8 @@ func TestRemainderAtTheSizeLimit(t *testing.T) {
 // halfHanging is an SQS whose SendMessageBatch does not return.
 type halfHanging struct{ *queue }
 
-func (halfHanging) SendMessageBatch(ctx context.Context, _ *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+func (halfHanging) SendMessageBatch(ctx context.Context, _ *sqs.SendMessageBatchInput,
+	_ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
@@ -472,7 +491,10 @@ func TestHangingDeadLettersDelayNobody(t *testing.T) {
 
 // FuzzArray: whatever the body, every record of it has exactly one outcome, and nothing is lost.
 func FuzzArray(f *testing.F) {
-	for _, s := range []string{`[]`, `[{}]`, `[{"time":1}]`, `[{"time":1,"metadata":{"uid":"retry"}},{"time":1}]`, `[{"time":1,"metadata":{"uid":"reject"}},5]`, `{"time":1}`, "[\"\xff\"]", "\xef\xbb\xbf[{\"time\":1}]", `[{"time":1},`} {
+	for _, s := range []string{`[]`, `[{}]`, `[{"time":1}]`, `[{"time":1,"metadata":{"uid":"retry"}},{"time":1}]`,
+		`[{"time":1,"metadata":{"uid":"reject"}},5]`, `{"time":1}`, "[\"\xff\"]",
+		"\xef\xbb\xbf[{\"time\":1}]", `[{"time":1},`,
+	} {
 		f.Add([]byte(s), 1, "")
 	}
 	f.Add([]byte(`[{"time":1,"metadata":{"uid":"retry"}},{"time":1}]`), 3, "4")

@@ -195,7 +195,8 @@ func (b *batch) log(ctx context.Context, c *counts) {
 // warnings returns the warnings of the batch: those of the SIEM, and those about the events' times.
 func (r *report) warnings() (texts []string) {
 	if r.converted > 0 {
-		texts = append(texts, "time: expected Unix milliseconds, converted from another unit in "+strconv.Itoa(r.converted)+" events")
+		texts = append(texts,
+			"time: expected Unix milliseconds, converted from another unit in "+strconv.Itoa(r.converted)+" events")
 	}
 	if r.placeholder > 0 {
 		texts = append(texts, "time: is 0 or in the year 9999 in "+strconv.Itoa(r.placeholder)+" events")

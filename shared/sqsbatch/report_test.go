@@ -57,7 +57,8 @@ func TestReadFilter(t *testing.T) {
 	if f, err := read("4", " 6003 , 2001"); err != nil || f.MinSeverity != 4 || fmt.Sprint(f.Classes) != "[6003 2001]" {
 		t.Errorf("settings: %+v, %v", f, err)
 	}
-	for _, bad := range [][2]string{{"7", ""}, {"-1", ""}, {"high", ""}, {"", "6003,"}, {"", "x"}, {"", "-1"}, {"", "6003;2001"}} {
+	for _, bad := range [][2]string{{"7", ""}, {"-1", ""}, {"high", ""}, {"", "6003,"}, {"", "x"}, {"", "-1"},
+		{"", "6003;2001"}} {
 		if _, err := read(bad[0], bad[1]); err == nil || !strings.Contains(err.Error(), "SIEM_") {
 			t.Errorf("%q: %v, want an error that names the setting", bad, err)
 		}
@@ -87,7 +88,8 @@ func TestFilter(t *testing.T) {
 		var out bytes.Buffer
 		h := handler(&queue{}, &out)
 		h.Filter = c.filter
-		response, err := h.Handle(t.Context(), fixedSource{siem{}}, []sqsevent.Message{withBody("m", `{"time":1741824000000,`+c.event+`}`)})
+		response, err := h.Handle(t.Context(), fixedSource{siem{}},
+			[]sqsevent.Message{withBody("m", `{"time":1741824000000,`+c.event+`}`)})
 		want := `"Received":1,"Delivered":1,"Requests":1`
 		if c.want == left {
 			want = `"Received":1,"Delivered":0,"Filtered":1,"Requests":0`
@@ -106,10 +108,12 @@ func TestFilteredBesidesOthers(t *testing.T) {
 	h.Filter = sqsbatch.Filter{MinSeverity: 3}
 	m := withBody("m", `[{"time":1741824000000,"severity_id":1},`+body("retry-1")+`,{"severity_id":1},`+body("ok-1")+`]`)
 	response, err := h.Handle(t.Context(), fixedSource{siem{}}, []sqsevent.Message{m})
-	if own := q.to(ownQueue); err != nil || string(response) != `{"batchItemFailures":[]}` || len(own) != 1 || !strings.HasPrefix(own[0], "["+body("retry-1")+"] ") {
+	if own := q.to(ownQueue); err != nil || string(response) != `{"batchItemFailures":[]}` || len(own) != 1 ||
+		!strings.HasPrefix(own[0], "["+body("retry-1")+"] ") {
 		t.Errorf("response %s, %v, resent %q", response, err, own)
 	}
-	if want := `"Received":4,"Delivered":1,"Retried":1,"DeadLettered":1,"Filtered":1`; !strings.Contains(out.String(), want) || !strings.Contains(out.String(), `"filtered":1`) {
+	if want := `"Received":4,"Delivered":1,"Retried":1,"DeadLettered":1,"Filtered":1`; !strings.Contains(out.String(),
+		want) || !strings.Contains(out.String(), `"filtered":1`) {
 		t.Errorf("printed %s\nwant %s", out.String(), want)
 	}
 }
@@ -121,7 +125,8 @@ func TestReceipts(t *testing.T) {
 	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "request-1"})
 	long := strings.Repeat("secret text ", 6)
 	noID := "{ \"time\": 1741824000000 }"
-	messages := []sqsevent.Message{array("m", 1, "ok-1", "retry-1", `q"1`), withBody("n", body(long)), withBody("o", noID), message("reject-1", 1)}
+	messages := []sqsevent.Message{array("m", 1, "ok-1", "retry-1", `q"1`), withBody("n", body(long)),
+		withBody("o", noID), message("reject-1", 1)}
 	if _, err := h.Handle(ctx, fixedSource{siem{}}, messages); err != nil {
 		t.Fatal(err)
 	}
@@ -177,12 +182,12 @@ func TestReceiptsAreBounded(t *testing.T) {
 	}
 }
 
-// TestLogIsBounded: a line of the log names a few ids, none of which is event text, however many events and errors there
-// are.
+// TestLogIsBounded: a line of the log names a few ids, and none that may be event text, however many events there are.
 func TestLogIsBounded(t *testing.T) {
 	var messages []sqsevent.Message
 	for i := range 40 {
-		messages = append(messages, message(fmt.Sprintf("short-%d-%s", i, strings.Repeat("secret text ", 5000)), 1), message(fmt.Sprintf("short-%d", i), 1))
+		messages = append(messages, message(fmt.Sprintf("short-%d-%s", i, strings.Repeat("secret text ", 5000)), 1),
+			message(fmt.Sprintf("short-%d", i), 1))
 	}
 	var out bytes.Buffer
 	if _, err := handler(&queue{}, &out).Handle(t.Context(), fixedSource{siem{}}, messages); err != nil {
@@ -218,7 +223,8 @@ func TestLogOfManyErrors(t *testing.T) {
 		messages = append(messages, message(fmt.Sprintf("e-%d", i), 1))
 	}
 	var out bytes.Buffer
-	if _, err := handler(&queue{err: errors.New(strings.Repeat("no SQS ", 1000))}, &out).Handle(t.Context(), fixedSource{varied{}}, messages); err != nil {
+	if _, err := handler(&queue{err: errors.New(strings.Repeat("no SQS ", 1000))}, &out).Handle(t.Context(),
+		fixedSource{varied{}}, messages); err != nil {
 		t.Fatal(err)
 	}
 	for _, line := range lines(t, out.String()) {
@@ -227,8 +233,10 @@ func TestLogOfManyErrors(t *testing.T) {
 			for _, n := range failures {
 				sum += n.(float64)
 			}
-			if len(failures) != 20 || sum != 400 || len(line["queue_errors"].([]any)) != 20 || len(line["warnings"].([]any)) != 20 {
-				t.Errorf("%d failures of %v events, %d errors of SQS, %d warnings", len(failures), sum, len(line["queue_errors"].([]any)), len(line["warnings"].([]any)))
+			if len(failures) != 20 || sum != 400 || len(line["queue_errors"].([]any)) != 20 ||
+				len(line["warnings"].([]any)) != 20 {
+				t.Errorf("%d failures of %v events, %d errors of SQS, %d warnings", len(failures), sum,
+					len(line["queue_errors"].([]any)), len(line["warnings"].([]any)))
 			}
 			if last := line["queue_errors"].([]any)[19]; last != "21 more errors" {
 				t.Errorf("the last error of SQS is %v, want how many there are more", last)
@@ -244,12 +252,16 @@ func TestTimes(t *testing.T) {
 		want     string // of the metrics
 		warnings string
 	}{
-		"milliseconds":   {[]string{"1741824004000", "1741824002000"}, `,"EndToEndMilliseconds":3000}`, "<nil>"},
-		"in the future":  {[]string{"1741824006000"}, `"DeliveryMilliseconds":0}`, "<nil>"},
-		"zero":           {[]string{"0"}, `,"EndToEndMilliseconds":1741824005000}`, "[time: is 0 or in the year 9999 in 1 events]"},
-		"year 9999":      {[]string{"253402300799999", "0"}, `,"EndToEndMilliseconds":1741824005000}`, "[time: is 0 or in the year 9999 in 2 events]"},
-		"seconds":        {[]string{"1741824000", "1741824001.0"}, `,"EndToEndMilliseconds":5000}`, "[time: expected Unix milliseconds, converted from another unit in 2 events]"},
-		"other units":    {[]string{"1741824004000000", "1741824004000000000", "1741824004000"}, `,"EndToEndMilliseconds":1000}`, "[time: expected Unix milliseconds, converted from another unit in 2 events]"},
+		"milliseconds":  {[]string{"1741824004000", "1741824002000"}, `,"EndToEndMilliseconds":3000}`, "<nil>"},
+		"in the future": {[]string{"1741824006000"}, `"DeliveryMilliseconds":0}`, "<nil>"},
+		"zero": {[]string{"0"}, `,"EndToEndMilliseconds":1741824005000}`,
+			"[time: is 0 or in the year 9999 in 1 events]"},
+		"year 9999": {[]string{"253402300799999", "0"}, `,"EndToEndMilliseconds":1741824005000}`,
+			"[time: is 0 or in the year 9999 in 2 events]"},
+		"seconds": {[]string{"1741824000", "1741824001.0"}, `,"EndToEndMilliseconds":5000}`,
+			"[time: expected Unix milliseconds, converted from another unit in 2 events]"},
+		"other units": {[]string{"1741824004000000", "1741824004000000000", "1741824004000"},
+			`,"EndToEndMilliseconds":1000}`, "[time: expected Unix milliseconds, converted from another unit in 2 events]"},
 		"none delivered": {nil, `"DeliveryMilliseconds":0}`, "<nil>"},
 	} {
 		var messages []sqsevent.Message
@@ -275,10 +287,12 @@ func TestTimes(t *testing.T) {
 func TestHeld(t *testing.T) {
 	var out bytes.Buffer
 	q := &queue{}
-	if _, err := handler(q, &out).Handle(t.Context(), fixedSource{closed{}}, []sqsevent.Message{message("a", 1), array("b", 5, "b-1", "b-2")}); err != nil {
+	if _, err := handler(q, &out).Handle(t.Context(), fixedSource{closed{}},
+		[]sqsevent.Message{message("a", 1), array("b", 5, "b-1", "b-2")}); err != nil {
 		t.Fatal(err)
 	}
-	if want := `"Received":3,"Delivered":0,"Retried":1,"DeadLettered":2,"Held":1,"Requests"`; !strings.Contains(out.String(), want) || q.waits["receipt-a"] != 300 {
+	if want := `"Received":3,"Delivered":0,"Retried":1,"DeadLettered":2,"Held":1,"Requests"`; !strings.Contains(
+		out.String(), want) || q.waits["receipt-a"] != 300 {
 		t.Errorf("printed %s\nwant %s; waits %v", out.String(), want, q.waits)
 	}
 }

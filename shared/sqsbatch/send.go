@@ -69,7 +69,8 @@ func (r *record) reason(attempts int) string {
 func (b *batch) resend(ctx context.Context, messages []int) (retained []int) {
 	ctx, cancel := half(ctx)
 	defer cancel()
-	s := b.newSender(ctx, b.QueueURL, "messages with the events that are left", func(i int) { b.messages[i].retained = false })
+	s := b.newSender(ctx, b.QueueURL, "messages with the events that are left",
+		func(i int) { b.messages[i].retained = false })
 	for _, i := range messages {
 		m := &b.messages[i]
 		unsafe, _ := b.left(m)

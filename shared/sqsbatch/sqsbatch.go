@@ -1,6 +1,7 @@
 // Package sqsbatch takes a batch of SQS messages through one attempt of delivery. It determines the outcome of every
 // event in the messages, and tells SQS what to do with each message: delete it, deliver it again after the back-off, or
-// replace it by a message with the events that are left. Events that can never be delivered go to the dead-letter queue.
+// replace it by a message with the events that are left. Events that can never be delivered go to the dead-letter
+// queue.
 //
 // SQS deletes a message that the response does not list. The response therefore lists every message until each of its
 // events is safe: accepted by the SIEM, excluded by the operator's filter, or confirmed by an SQS queue.
@@ -90,8 +91,8 @@ func (b *batch) release() {
 	batches.Put(b)
 }
 
-// deliveryMargin is reserved before the Lambda deadline for requests to SQS. A function with a short time limit reserves
-// a fifth.
+// deliveryMargin is reserved before the Lambda deadline for requests to SQS. A function with a short time limit
+// reserves a fifth.
 const deliveryMargin = 4 * time.Second
 
 // maxRound bounds the events that are parsed at a time, and with them the memory. The payload of an invocation, 6 MB,

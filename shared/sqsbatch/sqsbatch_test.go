@@ -29,7 +29,8 @@ import (
 
 func TestBackoff(t *testing.T) {
 	b := func(n, initial, most int) sqsbatch.Backoff {
-		return sqsbatch.Backoff{Attempts: n, Initial: time.Duration(initial) * time.Second, Max: time.Duration(most) * time.Second}
+		return sqsbatch.Backoff{Attempts: n, Initial: time.Duration(initial) * time.Second,
+			Max: time.Duration(most) * time.Second}
 	}
 	for name, c := range map[string]struct {
 		backoff sqsbatch.Backoff
@@ -53,12 +54,13 @@ func TestBackoff(t *testing.T) {
 		fault *failure.Error
 		want  time.Duration
 	}{
-		"held":                 {&failure.Error{Kind: failure.Misconfigured}, 300 * time.Second},
-		"denied":               {&failure.Error{Kind: failure.Unauthorized}, 300 * time.Second},
-		"asked for more":       {&failure.Error{RetryAfter: 20 * time.Second}, 20 * time.Second},
-		"asked for less":       {&failure.Error{RetryAfter: time.Millisecond}, time.Second},
-		"asked for too much":   {&failure.Error{RetryAfter: time.Hour}, 900 * time.Second},
-		"held, asked for more": {&failure.Error{Kind: failure.Misconfigured, RetryAfter: 400 * time.Second}, 400 * time.Second},
+		"held":               {&failure.Error{Kind: failure.Misconfigured}, 300 * time.Second},
+		"denied":             {&failure.Error{Kind: failure.Unauthorized}, 300 * time.Second},
+		"asked for more":     {&failure.Error{RetryAfter: 20 * time.Second}, 20 * time.Second},
+		"asked for less":     {&failure.Error{RetryAfter: time.Millisecond}, time.Second},
+		"asked for too much": {&failure.Error{RetryAfter: time.Hour}, 900 * time.Second},
+		"held, asked for more": {&failure.Error{Kind: failure.Misconfigured, RetryAfter: 400 * time.Second},
+			400 * time.Second},
 	} {
 		if got := d.Wait(1, c.fault); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
@@ -69,7 +71,7 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// queue is SQS as far as the intake sees it.
+// queue is a fake of SQS.
 type queue struct {
 	mu     sync.Mutex
 	waits  map[string]int32 // by receipt
@@ -83,7 +85,8 @@ type queue struct {
 	urls     []string // of the queues of sent
 }
 
-func (q *queue) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+func (q *queue) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.ChangeMessageVisibilityBatchInput,
+	_ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.calls = append(q.calls, len(in.Entries))
@@ -105,7 +108,8 @@ func (q *queue) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.ChangeMe
 	return out, nil
 }
 
-func (q *queue) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+func (q *queue) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput,
+	_ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.calls = append(q.calls, len(in.Entries))
@@ -127,7 +131,7 @@ func (q *queue) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInpu
 	return out, nil
 }
 
-// siem answers by what an event's id begins with.
+// siem responds according to the prefix of an event's id.
 type siem struct{}
 
 func (siem) Format() deliver.Format { return deliver.Format{MaxRecords: 1} }
@@ -168,7 +172,7 @@ func handler(q sqsbatch.Queue, out io.Writer) *sqsbatch.Handler {
 	}
 }
 
-// handle takes messages through one attempt, and returns the ids that SQS shall keep and what was printed.
+// handle takes messages through one attempt, and returns the ids in the response and the output.
 func handle(t *testing.T, q *queue, messages ...sqsevent.Message) (kept []string, printed string) {
 	t.Helper()
 	var out bytes.Buffer
@@ -195,7 +199,8 @@ func TestHandle(t *testing.T) {
 	bad.Body = []byte("no JSON")
 	replayed := message("reject-1", 2)
 	replayed.Attributes = []sqsevent.Attribute{{Name: []byte("replays"), Type: []byte("Number"), Value: []byte("2")}}
-	kept, printed := handle(t, q, message("ok-1", 1), message("retry-1", 1), message("retry-5", 5), replayed, bad, message("short", 1), message("retry-3", 3))
+	kept, printed := handle(t, q, message("ok-1", 1), message("retry-1", 1), message("retry-5", 5), replayed, bad,
+		message("short", 1), message("retry-3", 3))
 	if want := []string{"retry-1", "retry-3"}; !slices.Equal(kept, want) {
 		t.Errorf("kept %v, want %v", kept, want)
 	}
@@ -206,7 +211,8 @@ func TestHandle(t *testing.T) {
 		t.Fatalf("%d dead letters, want 3", len(q.sent))
 	}
 	for i, want := range []map[string]string{
-		{"connector": "splunk", "error": `given up after 5 attempts, the last of which: status 500: "a SIEM's words"`, "attempts": "5", "message_id": "retry-5", "failed_at": "2025-03-13T00:00:05.000Z"},
+		{"connector": "splunk", "error": `given up after 5 attempts, the last of which: status 500: "a SIEM's words"`,
+			"attempts": "5", "message_id": "retry-5", "failed_at": "2025-03-13T00:00:05.000Z"},
 		{"error": "status 400, code 6: bad   format", "attempts": "2", "message_id": "reject-1", "replays": "2"},
 		{"error": "body: expected a JSON object, byte 4 of 7 is invalid", "message_id": "x"},
 	} {
@@ -219,14 +225,16 @@ func TestHandle(t *testing.T) {
 	if body := *q.sent[2].MessageBody; body != "no JSON" {
 		t.Errorf("a dead letter's body is %q, want the original", body)
 	}
-	for _, want := range []string{`"Stack":"test","Connector":"splunk","Received":7,"Delivered":2,"Retried":2,"DeadLettered":3,"Truncated":1,"Requests":6`, `"EndToEndMilliseconds":5000`,
+	for _, want := range []string{`"Stack":"test","Connector":"splunk","Received":7,"Delivered":2,"Retried":2,` +
+		`"DeadLettered":3,"Truncated":1,"Requests":6`, `"EndToEndMilliseconds":5000`,
 		`"truncated":["short"]`, `"received":7`, `"transient status=500":3`} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("printed %s\nwant %s", printed, want)
 		}
 	}
-	if strings.Contains(printed, "SIEM's words") || strings.Contains(printed, "no JSON") || strings.Contains(printed, "bad ") {
-		t.Errorf("the log holds an event or a SIEM's words: %s", printed)
+	if strings.Contains(printed, "SIEM's words") || strings.Contains(printed, "no JSON") ||
+		strings.Contains(printed, "bad ") {
+		t.Errorf("the log contains an event or text of the SIEM: %s", printed)
 	}
 	if lines := strings.Count(printed, "\n"); lines != 2 {
 		t.Errorf("%d lines, want one of the log and one of metrics", lines)
@@ -240,7 +248,8 @@ func TestHandleWhenSQSFails(t *testing.T) {
 		}
 		return all
 	}
-	kept, printed := handle(t, &queue{err: errors.New("no SQS")}, append(many("reject", 2), append(many("retry", 11), many("ok", 3)...)...)...)
+	kept, printed := handle(t, &queue{err: errors.New("no SQS")},
+		append(many("reject", 2), append(many("retry", 11), many("ok", 3)...)...)...)
 	if len(kept) != 13 || !strings.Contains(printed, `"Received":16,"Delivered":3,"Retried":13,"Requests":16`) {
 		t.Errorf("without SQS: kept %d, printed %s", len(kept), printed)
 	}
@@ -254,23 +263,23 @@ func TestHandleWhenSQSFails(t *testing.T) {
 	}
 	kept, _ = handle(t, &queue{forget: true}, append(many("reject", 2), many("ok", 1)...)...)
 	if len(kept) != 2 {
-		t.Errorf("with dead letters that nobody confirmed: kept %v, want both", kept)
+		t.Errorf("with dead letters that SQS did not confirm: kept %v, want both", kept)
 	}
 }
 
-// TestHandleWhenSQSFailsOften: every batch request that fails is told, however many do at once.
+// TestHandleWhenSQSFailsOften: the log has an error for each batch request that failed.
 func TestHandleWhenSQSFailsOften(t *testing.T) {
-	all := []sqsevent.Message{message("ok", 1)} // or the configuration would be to blame
+	all := []sqsevent.Message{message("ok", 1)} // otherwise the configuration would be at fault
 	for i := range 45 {
 		all = append(all, message(fmt.Sprintf("reject-%d", i), 1))
 	}
 	kept, printed := handle(t, &queue{err: errors.New("no SQS")}, all...)
 	if told := strings.Count(printed, "dead letters: no SQS"); len(kept) != 45 || told != 5 {
-		t.Errorf("kept %d, told of %d failed requests, want 45 and 5: %s", len(kept), told, printed)
+		t.Errorf("kept %d, %d errors of requests, want 45 and 5: %s", len(kept), told, printed)
 	}
 }
 
-// clockless is a SIEM that tells how much time it was given.
+// clockless is a SIEM that records the deadline of its requests.
 type clockless struct {
 	siem
 	deadline *time.Time
@@ -281,18 +290,21 @@ func (s clockless) Send(ctx context.Context, _ *deliver.Batch) error {
 	return nil
 }
 
-// TestHandleLeavesTime: what SQS has to be told is told before the function's time is over.
+// TestHandleLeavesTime: requests to the SIEM leave time for requests to SQS.
 func TestHandleLeavesTime(t *testing.T) {
-	for limit, reserve := range map[time.Duration]time.Duration{time.Hour: 4 * time.Second, 10 * time.Second: 1900 * time.Millisecond} {
+	for limit, reserve := range map[time.Duration]time.Duration{time.Hour: 4 * time.Second,
+		10 * time.Second: 1900 * time.Millisecond} {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		end, _ := ctx.Deadline()
 		var given time.Time
-		in := &sqsbatch.Handler{Queue: &queue{}, Backoff: sqsbatch.Backoff{Attempts: 5}, Log: slog.New(slog.DiscardHandler), Out: io.Discard, Now: time.Now}
-		if _, err := in.Handle(ctx, fixedSource{clockless{deadline: &given}}, []sqsevent.Message{message("a", 1)}); err != nil {
+		in := &sqsbatch.Handler{Queue: &queue{}, Backoff: sqsbatch.Backoff{Attempts: 5}, Log: slog.New(slog.DiscardHandler),
+			Out: io.Discard, Now: time.Now}
+		if _, err := in.Handle(ctx, fixedSource{clockless{deadline: &given}},
+			[]sqsevent.Message{message("a", 1)}); err != nil {
 			t.Error(err)
 		}
 		if left := end.Sub(given); given.IsZero() || left < reserve {
-			t.Errorf("of %v the SIEM leaves %v, want at least %v", limit, left, reserve)
+			t.Errorf("of %v, requests to the SIEM leave %v, want at least %v", limit, left, reserve)
 		}
 		cancel()
 	}
@@ -323,19 +335,22 @@ func TestHandleGroups(t *testing.T) {
 	a, b, c := message("a", 1), message("b", 1), message("c", 1)
 	a.Body, b.Body, c.Body = []byte(big), []byte(big), []byte(strings.Repeat("y", 1<<20))
 	kept, printed := handle(t, q, a, b, c)
-	if len(q.calls) != 3 || len(q.sent) != 2 || !slices.Equal(kept, []string{"c"}) || !strings.Contains(printed, "SQS accepts 1048576") {
+	if len(q.calls) != 3 || len(q.sent) != 2 || !slices.Equal(kept, []string{"c"}) ||
+		!strings.Contains(printed, "SQS accepts 1048576") {
 		t.Errorf("large dead letters: calls %v, sent %d, kept %v", q.calls, len(q.sent), kept)
 	}
 }
 
 func TestHandleWithoutID(t *testing.T) {
 	in := &sqsbatch.Handler{Now: time.Now}
-	if _, err := in.Handle(context.Background(), fixedSource{siem{}}, []sqsevent.Message{message("a", 1), {Body: []byte("{}")}}); err == nil || !strings.Contains(err.Error(), "Records[1].messageId") {
+	if _, err := in.Handle(context.Background(), fixedSource{siem{}},
+		[]sqsevent.Message{message("a", 1), {Body: []byte("{}")}}); err == nil ||
+		!strings.Contains(err.Error(), "Records[1].messageId") {
 		t.Errorf("a message without an id: %v, want an error that names it", err)
 	}
 }
 
-// breaks is a SIEM that breaks over a batch with an event of that id in it.
+// breaks is a SIEM that responds with 500 to a batch that contains a certain event.
 type breaks struct {
 	siem
 	id string
@@ -350,26 +365,28 @@ func (s breaks) Send(_ context.Context, b *deliver.Batch) error {
 	return nil
 }
 
-// TestHandleLastAttempt: an event that breaks the SIEM is given up alone, and the queue takes what is said of it.
+// TestHandleLastAttempt: only the event that breaks the SIEM becomes a dead letter, with a reason that SQS accepts.
 func TestHandleLastAttempt(t *testing.T) {
 	q := &queue{}
 	in := &sqsbatch.Handler{
 		Queue: q, Backoff: sqsbatch.Backoff{Attempts: 5, Initial: time.Second, Max: time.Minute},
 		Log: slog.New(slog.DiscardHandler), Out: io.Discard, Now: time.Now,
 	}
-	answer, err := in.Handle(context.Background(), fixedSource{breaks{id: "bad"}}, []sqsevent.Message{message("a", 5), message("bad", 5), message("c", 5), message("d", 5)})
+	answer, err := in.Handle(context.Background(), fixedSource{breaks{id: "bad"}},
+		[]sqsevent.Message{message("a", 5), message("bad", 5), message("c", 5), message("d", 5)})
 	if err != nil || string(answer) != `{"batchItemFailures":[]}` {
 		t.Errorf("response %s, %v", answer, err)
 	}
 	if len(q.sent) != 1 || aws.ToString(q.sent[0].MessageAttributes["message_id"].StringValue) != "bad" {
 		t.Fatalf("%d dead letters, want the one event that breaks the SIEM", len(q.sent))
 	}
-	if reason := aws.ToString(q.sent[0].MessageAttributes["error"].StringValue); len(reason) > 1024 || !utf8.ValidString(reason) || !strings.HasSuffix(reason, "…") {
+	if reason := aws.ToString(q.sent[0].MessageAttributes["error"].StringValue); len(reason) > 1024 ||
+		!utf8.ValidString(reason) || !strings.HasSuffix(reason, "…") {
 		t.Errorf("the reason has %d bytes, want at most 1024 of valid UTF-8: %.60q…", len(reason), reason)
 	}
 }
 
-// TestHandleBytesThatAreNotUTF8: the SDK fails the request of a body that it cannot carry as it is, and its neighbours with it.
+// TestHandleBytesThatAreNotUTF8: the SDK fails a whole request because of one body that it cannot encode.
 func TestHandleBytesThatAreNotUTF8(t *testing.T) {
 	q := &queue{}
 	m := message("x", 1)

@@ -13,10 +13,14 @@ import (
 )
 
 const samplePayload = `{"Records":[
- {"messageId":"m-1","receiptHandle":"r\/1","body":"{\"a\":\"\\u00e9 \u00e9\\n\"}","attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"1741824000123","SenderId":"x"},
-  "messageAttributes":{"replays":{"stringValue":"2","dataType":"Number","stringListValues":[],"binaryListValues":[]},"blob":{"binaryValue":"AAA=","dataType":"Binary"}},
-  "md5OfBody":"0","eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:eu-central-1:1:q","awsRegion":"eu-central-1","someday":{"new":[1,{"x":null}]}},
- {"body":"two","attributes":{"DeadLetterQueueSourceArn":"arn:aws:sqs:eu-central-1:1:src","ApproximateReceiveCount":"x"},"messageId":"m-2","messageAttributes":null},
+ {"messageId":"m-1","receiptHandle":"r\/1","body":"{\"a\":\"\\u00e9 \u00e9\\n\"}",
+	"attributes":{"ApproximateReceiveCount":"3","SentTimestamp":"1741824000123","SenderId":"x"},
+  "messageAttributes":{"replays":{"stringValue":"2","dataType":"Number","stringListValues":[],"binaryListValues":[]},
+	"blob":{"binaryValue":"AAA=","dataType":"Binary"}},
+  "md5OfBody":"0","eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:eu-central-1:1:q","awsRegion":"eu-central-1",
+  "someday":{"new":[1,{"x":null}]}},
+ {"body":"two","attributes":{"DeadLetterQueueSourceArn":"arn:aws:sqs:eu-central-1:1:src",
+	"ApproximateReceiveCount":"x"},"messageId":"m-2","messageAttributes":null},
  {"messageId":"m-3","body":"","messageAttributes":{"attempts":{"stringValue":"4","dataType":"Number"},"none":null}}
 ]}`
 
@@ -30,10 +34,12 @@ func TestPayload(t *testing.T) {
 	}
 	a, b := p.Messages[0], p.Messages[1]
 	if string(a.ID) != "m-1" || string(a.Receipt) != "r/1" || string(a.Body) != `{"a":"\u00e9 é\n"}` || a.Receives != 3 ||
-		a.Sent != 1741824000123 || string(a.Attribute("replays")) != "2" || a.Attribute("blob") != nil || string(a.SourceARN) != "arn:aws:sqs:eu-central-1:1:q" {
+		a.Sent != 1741824000123 || string(a.Attribute("replays")) != "2" || a.Attribute("blob") != nil ||
+		string(a.SourceARN) != "arn:aws:sqs:eu-central-1:1:q" {
 		t.Errorf("first message: %+v", a)
 	}
-	if string(b.ID) != "m-2" || string(b.Body) != "two" || b.Receives != 1 || string(b.DeadLetterQueue) != "arn:aws:sqs:eu-central-1:1:src" || len(b.Attributes) != 0 ||
+	if string(b.ID) != "m-2" || string(b.Body) != "two" || b.Receives != 1 ||
+		string(b.DeadLetterQueue) != "arn:aws:sqs:eu-central-1:1:src" || len(b.Attributes) != 0 ||
 		string(a.Sender) != "x" || b.Sender != nil {
 		t.Errorf("second message: %+v", b)
 	}
@@ -43,15 +49,19 @@ func TestPayload(t *testing.T) {
 }
 
 func TestCount(t *testing.T) {
-	for value, want := range map[string]int{"3": 3, "0": 0, "-1": 0, "1000000": 1000000, "1000001": 0, "99999999999999999999": 0, "1.5": 0, "": 0, "x": 0} {
-		m := sqsevent.Message{Attributes: []sqsevent.Attribute{{Name: []byte("attempts"), Type: []byte("Number"), Value: []byte(value)}}}
+	for value, want := range map[string]int{"3": 3, "0": 0, "-1": 0, "1000000": 1000000, "1000001": 0,
+		"99999999999999999999": 0, "1.5": 0, "": 0, "x": 0} {
+		m := sqsevent.Message{Attributes: []sqsevent.Attribute{{Name: []byte("attempts"), Type: []byte("Number"),
+			Value: []byte(value)}}}
 		if got := m.Count("attempts"); got != want {
 			t.Errorf("%q counts as %d, want %d", value, got, want)
 		}
 	}
-	m := sqsevent.Message{Attributes: []sqsevent.Attribute{{Name: []byte("attempts"), Type: []byte("String"), Value: []byte("3")}}}
+	m := sqsevent.Message{Attributes: []sqsevent.Attribute{{Name: []byte("attempts"), Type: []byte("String"),
+		Value: []byte("3")}}}
 	if m.Count("attempts") != 0 || m.Count("replays") != 0 {
-		t.Errorf("an attribute of type String counts as %d, an absent one as %d, want 0", m.Count("attempts"), m.Count("replays"))
+		t.Errorf("an attribute of type String counts as %d, an absent one as %d, want 0", m.Count("attempts"),
+			m.Count("replays"))
 	}
 }
 
@@ -61,7 +71,7 @@ func TestPayloadKeepsInvalidUTF8(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := string(p.Messages[0].Body); got != "a\xff\n" {
-		t.Errorf("body is %q, want its bytes as they came", got)
+		t.Errorf("body is %q, want its bytes unchanged", got)
 	}
 }
 
@@ -87,7 +97,7 @@ func TestPayloadErrors(t *testing.T) {
 			t.Errorf("%s: %v, want an error with %q", payload, err, want)
 		}
 		if len(p.Messages) != 0 {
-			t.Errorf("%s: messages in spite of the error", payload)
+			t.Errorf("%s: there are messages despite the error", payload)
 		}
 	}
 	var p sqsevent.Payload
@@ -99,11 +109,12 @@ func TestPayloadErrors(t *testing.T) {
 	}
 }
 
-// FuzzPayload compares with what aws-lambda-go's type makes of the same payload.
+// FuzzPayload compares with what aws-lambda-go reads from the same payload.
 func FuzzPayload(f *testing.F) {
 	f.Add([]byte(samplePayload))
 	f.Add([]byte(`{"Records":[]}`))
-	f.Add([]byte(`{"Records":[{"messageId":"a","body":"\ud800\ud83d\ude00","messageAttributes":{"a\"":{"stringValue":"","dataType":"String"}}}],"Records":[{"body":"b"}]}`))
+	f.Add([]byte(`{"Records":[{"messageId":"a","body":"\ud800\ud83d\ude00",` +
+		`"messageAttributes":{"a\"":{"stringValue":"","dataType":"String"}}}],"Records":[{"body":"b"}]}`))
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		var want events.SQSEvent
 		wantErr := json.Unmarshal(payload, &want)
@@ -111,7 +122,7 @@ func FuzzPayload(f *testing.F) {
 		var p sqsevent.Payload
 		err := p.Read(bytes.Clone(payload))
 		if wantErr != nil || foreign {
-			return // we need not refuse what we do not read
+			return // values that are skipped need not have the right type
 		}
 		if err != nil {
 			if want.Records != nil {
@@ -139,7 +150,7 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
-// replaceInvalid does what encoding/json does to bytes that are not UTF-8.
+// replaceInvalid replaces bytes that are not UTF-8 as encoding/json does.
 func replaceInvalid(s string) string {
 	var b strings.Builder
 	for _, r := range s {
@@ -154,19 +165,25 @@ func countKey(payload []byte, key string) int { return bytes.Count(payload, []by
 // Lambda sends, or that are written with escapes: then a count of keys by their text says nothing.
 func keysDifferByCase(payload []byte) bool {
 	lower := bytes.ToLower(payload)
-	for _, key := range []string{"Records", "messageId", "receiptHandle", "body", "attributes", "messageAttributes", "eventSourceARN"} {
+	for _, key := range []string{"Records", "messageId", "receiptHandle", "body", "attributes", "messageAttributes",
+		"eventSourceARN"} {
 		if bytes.Count(lower, []byte(`"`+strings.ToLower(key)+`"`)) != countKey(payload, key) {
 			return true
 		}
 	}
-	return !utf8.Valid(payload) && bytes.ContainsAny(payload, "ſK") || bytes.Contains(payload, []byte("ſ")) || bytes.Contains(payload, []byte("\u212a"))
+	return !utf8.Valid(payload) && bytes.ContainsAny(payload, "ſK") || bytes.Contains(payload, []byte("ſ")) ||
+		bytes.Contains(payload, []byte("\u212a"))
 }
 
 func BenchmarkPayload(b *testing.B) {
-	body := `{\"class_uid\":6003,\"time\":1741824000123,\"actor\":{\"user\":{\"uid\":\"user_abc\",\"email_addr\":\"alice@example.com\"}},\"message\":\"` + strings.Repeat("some words ", 60) + `\"}`
-	record := `{"messageId":"059f36b4-87a3-44ab-83d2-661975830a7d","receiptHandle":"` + strings.Repeat("AQEBw", 60) + `","body":"` + body +
-		`","attributes":{"ApproximateReceiveCount":"1","SentTimestamp":"1545082649183","SenderId":"AIDAIENQZJOLO23YVJ4VO","ApproximateFirstReceiveTimestamp":"1545082649185"},` +
-		`"messageAttributes":{},"md5OfBody":"e4e68fb7bd0e697a0ae8f1bb342846b3","eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:us-east-2:123456789012:my-queue","awsRegion":"us-east-2"}`
+	body := `{\"class_uid\":6003,\"time\":1741824000123,\"actor\":{\"user\":{\"uid\":\"user_abc\",` +
+		`\"email_addr\":\"alice@example.com\"}},\"message\":\"` + strings.Repeat("some words ", 60) + `\"}`
+	record := `{"messageId":"059f36b4-87a3-44ab-83d2-661975830a7d","receiptHandle":"` + strings.Repeat("AQEBw", 60) +
+		`","body":"` + body +
+		`","attributes":{"ApproximateReceiveCount":"1","SentTimestamp":"1545082649183",` +
+		`"SenderId":"AIDAIENQZJOLO23YVJ4VO","ApproximateFirstReceiveTimestamp":"1545082649185"},` +
+		`"messageAttributes":{},"md5OfBody":"e4e68fb7bd0e697a0ae8f1bb342846b3","eventSource":"aws:sqs",` +
+		`"eventSourceARN":"arn:aws:sqs:us-east-2:123456789012:my-queue","awsRegion":"us-east-2"}`
 	payload := []byte(`{"Records":[` + strings.TrimSuffix(strings.Repeat(record+",", 100), ",") + `]}`)
 	b.Run("ours", func(b *testing.B) {
 		var p sqsevent.Payload

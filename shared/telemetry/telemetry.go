@@ -44,7 +44,8 @@ func Always(name string) bool {
 func Write(w io.Writer, now time.Time, stack, connector string, values ...Value) error {
 	line := append(make([]byte, 0, 1024), `{"_aws":{"Timestamp":`...)
 	line = strconv.AppendInt(line, now.UnixMilli(), 10)
-	line = append(line, `,"CloudWatchMetrics":[{"Namespace":"`+Namespace+`","Dimensions":[["Stack","Connector"]],"Metrics":[`...)
+	line = append(line, `,"CloudWatchMetrics":[{"Namespace":"`+Namespace+`","Dimensions":[["Stack","Connector"]],`+
+		`"Metrics":[`...)
 	written := 0
 	for _, v := range values {
 		if !v.written() {

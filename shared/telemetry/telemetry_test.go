@@ -20,8 +20,10 @@ func TestWrite(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"_aws":{"Timestamp":1741824000123,"CloudWatchMetrics":[{"Namespace":"ArbitexSIEM","Dimensions":[["Stack","Connector"]],` +
-		`"Metrics":[{"Name":"Received","Unit":"Count"},{"Name":"BytesSent","Unit":"Bytes"},{"Name":"Held","Unit":"Count"}]}]},` +
+	const want = `{"_aws":{"Timestamp":1741824000123,"CloudWatchMetrics":[{"Namespace":"ArbitexSIEM",` +
+		`"Dimensions":[["Stack","Connector"]],` +
+		`"Metrics":[{"Name":"Received","Unit":"Count"},{"Name":"BytesSent","Unit":"Bytes"},{"Name":"Held",` +
+		`"Unit":"Count"}]}]},` +
 		`"Stack":"my\"stack","Connector":"splunk","Received":0,"BytesSent":1000000000000000,"Held":2}` + "\n"
 	if out.String() != want {
 		t.Errorf("wrote %s\nwant  %s", out.String(), want)
@@ -30,7 +32,8 @@ func TestWrite(t *testing.T) {
 
 func TestWriteNothing(t *testing.T) {
 	var out bytes.Buffer
-	if err := telemetry.Write(&out, time.Now(), "s", "c", telemetry.Value{Name: "Replayed", Unit: telemetry.Count}); err != nil || out.Len() != 0 {
+	if err := telemetry.Write(&out, time.Now(), "s", "c",
+		telemetry.Value{Name: "Replayed", Unit: telemetry.Count}); err != nil || out.Len() != 0 {
 		t.Errorf("only a zero: wrote %q, %v, want nothing", out.String(), err)
 	}
 }
@@ -40,7 +43,8 @@ type brokenWriter struct{}
 func (brokenWriter) Write([]byte) (int, error) { return 0, errors.New("broken") }
 
 func TestWriteFails(t *testing.T) {
-	if err := telemetry.Write(brokenWriter{}, time.Now(), "s", "c", telemetry.Value{Name: "Received", Unit: telemetry.Count}); err == nil {
+	if err := telemetry.Write(brokenWriter{}, time.Now(), "s", "c",
+		telemetry.Value{Name: "Received", Unit: telemetry.Count}); err == nil {
 		t.Error("a failed write is not reported")
 	}
 }
