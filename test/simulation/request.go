@@ -101,6 +101,9 @@ func (x *request) read() bool {
 		return false
 	}
 	x.body, x.text = body, x.decode(body)
+	if got := x.r.Header.Get("Accept-Encoding"); got != "identity" {
+		x.broken("what the SIEM would not like", "%s: %s gets Accept-Encoding %q", x.inv, x.name, got)
+	}
 	x.events = x.find(string(x.text))
 	x.network() // until there is a response
 	x.tell("%s sends %d events to %s in request %d", x.inv, len(x.events), x.name, x.n)

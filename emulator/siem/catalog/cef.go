@@ -17,7 +17,7 @@ import (
 
 // columns are the compared fields, by their names in Accepted.Fields. rt is the event's time.
 var columns = []string{
-	"externalId", "rt", "class", "name", "severity", "msgid", "suser", "suid", "act", "cs4", "cn1", "cn2", "cs1", "cs2", "cs3",
+	"externalId", "rt", "class", "name", "severity", "msgid", "suser", "suid", "act", "cs4", "cn1", "cn2", "cs1", "cs2", "cs3", "src",
 }
 
 // cefOfEvent returns the fields that the message of an event must have. An invalid event is its own key.
@@ -31,7 +31,7 @@ func cefOfEvent(body []byte) string {
 		"name": cefName(e), "severity": cefSeverity(e.Severity), "msgid": messageID(e.RequestID),
 		"suser": word(e.UserEmail), "suid": word(e.UserID), "act": word(e.PolicyAction), "cs4": word(e.ModelID),
 		"cn1": number(e.TokensInput), "cn2": number(e.TokensOutput),
-		"cs1": word(e.PolicyAction), "cs2": list(e.DLPLabels), "cs3": list(e.Groups),
+		"cs1": word(e.PolicyAction), "cs2": list(e.DLPLabels), "cs3": list(e.Groups), "src": word(e.SourceAddress),
 	}
 	return cefKey(fields)
 }
@@ -39,13 +39,7 @@ func cefOfEvent(body []byte) string {
 // cefOfMessage returns the fields of a message.
 func cefOfMessage(a siem.Accepted) string { return cefKey(maps.Clone(a.Fields)) }
 
-// hashed matches the id of an event without metadata.uid.
-var hashed = regexp.MustCompile(`^[0-9a-f]{32}$`)
-
 func cefKey(fields map[string]string) string {
-	if hashed.MatchString(fields["externalId"]) {
-		delete(fields, "externalId")
-	}
 	values := make([]string, len(columns))
 	for i, column := range columns {
 		values[i] = column + "=" + strings.Map(blank, fields[column])

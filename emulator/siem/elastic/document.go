@@ -199,7 +199,7 @@ func validID(id string, event []byte) bool {
 	if uid == "" || len(uid)+1+digits > maxIDBytes {
 		return id == hash[:32]
 	}
-	return id == uid+"-"+hash[:digits] || id == uid
+	return id == uid+"-"+hash[:digits]
 }
 
 // withoutTimestamp returns the event's own bytes: the document without the "@timestamp" that the connector adds as the first
