@@ -34,7 +34,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test vet unit test-all race e2e interop peers build lint fmt fmt-check tidy-check template scan sam-build deploy \
+.PHONY: help demo test vet unit test-all race e2e interop producers peers build lint fmt fmt-check tidy-check template scan sam-build deploy \
 	bench bench-peers growth guards fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl clean
 
 help: ## list the targets
@@ -51,7 +51,7 @@ vet:
 unit:
 	$(GO) test $$($(UNIT))
 
-test-all: race guards e2e matrix interop peers ## every test that .ci/run runs after `make test` (15 minutes)
+test-all: race guards e2e matrix interop producers peers ## every test that .ci/run runs after `make test` (15 minutes)
 
 race: ## unit tests with the race detector (4 minutes)
 	$(GO) test -race $$($(UNIT))
@@ -63,6 +63,10 @@ e2e: build ## end-to-end tests: built binaries, moto, loopback sockets (2 minute
 interop: build ## third-party clients and receivers against our connectors and simulators (5 minutes to compile)
 	$(call in-module,test/interop)
 	$(call in-module,test/interop/datadog)
+
+producers: $(TOOLS)/.made ## the platform's libraries (producers/python, producers/go) against moto (1 minute)
+	cd producers/python && $(CURDIR)/$(TOOLS)/bin/python -B -W ignore -m unittest
+	cd producers/go && $(GO) vet ./... && PRODUCER_MOTO=$(CURDIR)/$(TOOLS)/bin/python $(GO) test ./...
 
 peers: ## compile the other deliverers that `make bench-peers` measures (5 minutes)
 	$(call in-module,test/peers)
