@@ -40,7 +40,7 @@ func read(a *httpsend.Response) httpsend.Reply {
 			Text string      `json:"err_msg"`
 		}
 		if json.Unmarshal(members["reply"], &reply) == nil && reply.Code != "" {
-			return httpsend.Reply{Own: true, Code: reply.Code.String(), Text: reply.Text}
+			return httpsend.Reply{Success: true, Own: true, Code: reply.Code.String(), Text: reply.Text}
 		}
 		return httpsend.Reply{Success: a.Empty() || json.Valid(a.Body)}
 	}
