@@ -64,9 +64,9 @@ interop: build ## third-party clients and receivers against our connectors and s
 	$(call in-module,test/interop)
 	$(call in-module,test/interop/datadog)
 
-producers: $(TOOLS)/.made ## the platform's libraries (producers/python, producers/go) against moto (1 minute)
-	cd producers/python && $(CURDIR)/$(TOOLS)/bin/python -B -W ignore -m unittest
-	cd producers/go && $(GO) vet ./... && PRODUCER_MOTO=$(CURDIR)/$(TOOLS)/bin/python $(GO) test ./...
+producers: build/moto/.made ## the platform's libraries (producers/python, producers/go) against moto (1 minute)
+	cd producers/python && $(CURDIR)/build/moto/bin/python -B -W ignore -m unittest
+	cd producers/go && $(GO) vet ./... && PRODUCER_MOTO=$(CURDIR)/build/moto/bin/python $(GO) test ./...
 
 peers: ## compile the other deliverers that `make bench-peers` measures (5 minutes)
 	$(call in-module,test/peers)
@@ -125,6 +125,11 @@ deploy: sam-build template ## sam deploy; ARGS="--guided" the first time; CANARY
 $(TOOLS)/.made: .ci/requirements.txt
 	$(PYTHON) -m venv --clear $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --requirement .ci/requirements.txt
+	touch $@
+
+build/moto/.made: emulator/moto/requirements.txt
+	$(PYTHON) -m venv --clear build/moto
+	build/moto/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@
 
 $(SCANNER)/.made: .ci/requirements-scan.txt
