@@ -56,7 +56,7 @@ func secretIs(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: secret json")
 	}
-	response, err := http.Get(ts.Getenv("SECRET_URL")) //nolint:forbidigo // the server of this test
+	response, err := http.Get(ts.Getenv("SECRET_URL"))
 	ts.Check(err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
