@@ -31,25 +31,31 @@ func ageRuleOf(name string, setting func(string) string) (ageRule, bool) {
 	case "splunk":
 		// https://docs.splunk.com/Documentation/Splunk/latest/Admin/Indexesconf: frozenTimePeriodInSecs 188697600
 		return ageRule{dropped: 188_697_600 * time.Second,
-			text: "Splunk keeps the event's time; the index drops events older than its frozenTimePeriodInSecs (default 2,184 days)"}, true
+			text: "Splunk keeps the event's time; the index drops events older than its frozenTimePeriodInSecs (default " +
+				"2,184 days)"}, true
 	case "sentinel":
 		// https://learn.microsoft.com/azure/azure-monitor/logs/log-standard-columns#timegenerated
-		return ageRule{arrival: 2 * day, text: "Azure replaces a TimeGenerated older than 2 days; RawOCSF keeps the event's time"}, true
+		return ageRule{arrival: 2 * day, text: "Azure replaces a TimeGenerated older than 2 days; RawOCSF keeps the " +
+			"event's time"}, true
 	case "elastic":
 		return ageRule{text: "Elasticsearch keeps the event's time"}, true
 	case "datadog":
 		// https://docs.datadoghq.com/logs/processing/pipelines/: logs dated more than 18 hours back are dropped
 		if own, err := strconv.ParseBool(setting("DATADOG_EVENT_TIME")); err == nil && own {
 			return ageRule{arrival: 17 * time.Hour,
-				text: "entries older than 17 hours get the time of arrival; a date remapper on the event's time makes Datadog drop entries older than 18 hours"}, true
+				text: "entries older than 17 hours get the time of arrival; a date remapper on the event's time makes Datadog " +
+					"drop entries older than 18 hours"}, true
 		}
 		return ageRule{arrival: immediately,
-			text: "entries get the time of arrival (DATADOG_EVENT_TIME=false); a date remapper on the event's time makes Datadog drop entries older than 18 hours"}, true
+			text: "entries get the time of arrival (DATADOG_EVENT_TIME=false); a date remapper on the event's time makes " +
+				"Datadog drop entries older than 18 hours"}, true
 	case "sumo":
 		// https://help.sumologic.com/docs/send-data/reference-information/time-reference/
-		return ageRule{arrival: day, text: "Sumo Logic replaces a time more than a day away from the source's other messages"}, true
+		return ageRule{arrival: day, text: "Sumo Logic replaces a time more than a day away from the source's other " +
+			"messages"}, true
 	case "qradar":
-		return ageRule{text: "the syslog header keeps the event's time; the log source type decides which time QRadar shows"}, true
+		return ageRule{text: "the syslog header keeps the event's time; the log source type decides which time QRadar " +
+			"shows"}, true
 	case "xsiam":
 		return ageRule{text: "a parsing rule sets _time to the event's time; without one, it is the time of arrival"}, true
 	}
@@ -80,7 +86,9 @@ func (c *ageCount) add(eventTime, now time.Time) {
 }
 
 // countAges reads the dead letters that a replay would send, and counts them by how their SIEM dates them.
-func (a *app) countAges(ctx context.Context, s *deployed.Stack, filter deadletter.Filter, total int) ([]ageCount, error) {
+func (a *app) countAges(ctx context.Context, s *deployed.Stack, filter deadletter.Filter, total int) (
+	[]ageCount, error,
+) {
 	var counts []ageCount
 	index := map[string]int{}
 	for _, c := range allConnectors() {
@@ -156,7 +164,8 @@ func (a *app) noteAges(counts []ageCount) {
 			a.out.Note("%s: %s will get the time of arrival: %s", c.Connector, term.Count(int64(c.Arrival), "event"), c.Rule)
 		}
 		if c.Dropped > 0 {
-			a.out.Note("%s: %s will be refused or dropped for their age: %s", c.Connector, term.Count(int64(c.Dropped), "event"), c.Rule)
+			a.out.Note("%s: %s will be refused or dropped for their age: %s", c.Connector,
+				term.Count(int64(c.Dropped), "event"), c.Rule)
 		}
 	}
 }

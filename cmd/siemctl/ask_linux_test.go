@@ -17,15 +17,18 @@ import (
 func askOnTerminal(t *testing.T, w *world) {
 	key := w.simulators["elastic"].Secret()["ELASTIC_API_KEY"]
 	shown, err := w.configureOnTerminal(t, key+"\r", "next: siemctl check elastic")
-	if err != nil || !strings.Contains(shown, "stored ELASTIC_API_KEY in the secret of elastic") || strings.Contains(shown, key) {
+	if err != nil || !strings.Contains(shown, "stored ELASTIC_API_KEY in the secret of elastic") ||
+		strings.Contains(shown, key) {
 		t.Errorf("%v, the terminal shows %q", err, shown)
 	}
-	if out, err := w.siemctl(t.Context(), t, "check", "elastic").CombinedOutput(); err != nil || !strings.Contains(string(out), "ok") {
+	if out, err := w.siemctl(t.Context(), t, "check", "elastic").CombinedOutput(); err != nil ||
+		!strings.Contains(string(out), "ok") {
 		t.Errorf("%v: %s", err, out)
 	}
 	const ctrlC = "\x03"
 	shown, err = w.configureOnTerminal(t, "half a key"+ctrlC, "interrupted")
-	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted || strings.Contains(shown, "stored") {
+	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted ||
+		strings.Contains(shown, "stored") {
 		t.Errorf("Ctrl-C: %v, the terminal shows %q", err, shown)
 	}
 }
@@ -47,21 +50,24 @@ func (w *world) configureOnTerminal(t *testing.T, typed, until string) (shown st
 	return shown, cmd.Wait()
 }
 
-// onTerminal runs siemctl against a fake stack on a pseudo terminal with so many columns, types at the first question, and
-// returns what the terminal shows.
-func onTerminal(t *testing.T, f *fakeStack, columns int, typed string, env []string, args ...string) (shown string, code int) {
+// onTerminal runs siemctl against a fake stack on a pseudo terminal with so many columns, types at the first question,
+// and returns what the terminal shows.
+func onTerminal(t *testing.T, f *fakeStack, columns int, typed string, env []string, args ...string) (shown string,
+	code int) {
 	t.Helper()
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	master, slave := openTerminal(t)
-	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(columns)}); err != nil {
+	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ,
+		&unix.Winsize{Row: 24, Col: uint16(columns)}); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), binary, args...)
 	cmd.Args[0] = "siemctl"
-	cmd.Env = append([]string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_REGION=us-east-1", "SIEMCTL_STACK=siem", "TERM=xterm", "AWS_ENDPOINT_URL=" + f.server.URL}, env...)
+	cmd.Env = append([]string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_REGION=us-east-1",
+		"SIEMCTL_STACK=siem", "TERM=xterm", "AWS_ENDPOINT_URL=" + f.server.URL}, env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Start(); err != nil {
@@ -84,14 +90,16 @@ func TestOnTerminal(t *testing.T) {
 	if code != exitOK || !strings.Contains(shown, "\x1b[32mrunning\x1b[0m") {
 		t.Errorf("exit code %d, %q", code, shown)
 	}
-	if shown, _ = onTerminal(t, f, 60, "", []string{"NO_COLOR=1"}, "status"); strings.Contains(shown, "\x1b") || !strings.Contains(shown, "splunk: running") {
+	if shown, _ = onTerminal(t, f, 60, "", []string{"NO_COLOR=1"}, "status"); strings.Contains(shown, "\x1b") ||
+		!strings.Contains(shown, "splunk: running") {
 		t.Errorf("with NO_COLOR and 60 columns: %q", shown)
 	}
 	const ctrlC = "\x03"
 	for typed, want := range map[string]int{ctrlC: exitInterrupted, "n\r": exitOK, "y\r": exitOK} {
 		before := f.changed()
 		shown, code = onTerminal(t, f, 100, typed, nil, "replay")
-		if changed := f.changed() > before; code != want || changed != (typed == "y\r") || !strings.Contains(shown, "Replay them? [y/N]") {
+		if changed := f.changed() > before; code != want || changed != (typed == "y\r") ||
+			!strings.Contains(shown, "Replay them? [y/N]") {
 			t.Errorf("typed %q: exit code %d, changed %v, %q", typed, code, changed, shown)
 		}
 	}

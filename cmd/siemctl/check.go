@@ -34,12 +34,16 @@ func (a *app) checkCommand() *cobra.Command {
 	var file string
 	c := &cobra.Command{
 		Use: "check [connector...]", Short: "Check the connection to the SIEM",
-		Long: `Check the connection to each SIEM with the cheapest request that proves the credential. If a check fails, the output
-names the step, the cause and the fix. The steps: config, secret, dns, connect, tls, auth, request.
+		Long: `Check the connection to each SIEM with the cheapest request that proves the credential. If a check fails,
+the output names the step, the cause and the fix.
+
+The steps: config, secret, dns, connect, tls, auth, request
 
 Each connector's own function makes the request, from the network from which it delivers. With --local, this machine
-makes it, with the settings of the environment or of --settings, and without AWS (unless SIEM_SECRET_ID names a secret).`,
-		Example:           "  siemctl check\n  siemctl check splunk elastic\n  siemctl check qradar --local --settings qradar.env",
+makes it, with the settings of the environment or of --settings, and without AWS (unless SIEM_SECRET_ID names a
+secret).`,
+		Example: "  siemctl check\n  siemctl check splunk elastic\n  siemctl check qradar --local --settings " +
+			"qradar.env",
 		ValidArgsFunction: completeConnectors,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !local && file != "" {
@@ -56,7 +60,8 @@ makes it, with the settings of the environment or of --settings, and without AWS
 		},
 	}
 	c.Flags().BoolVar(&local, "local", false, "check from this machine, without AWS")
-	c.Flags().StringVar(&file, "settings", "", "`file` of settings for --local: NAME=value lines or a JSON object; takes precedence over the environment")
+	c.Flags().StringVar(&file, "settings", "", "`file` of settings for --local: NAME=value lines or a JSON object; "+
+		"takes precedence over the environment")
 	return c
 }
 
@@ -161,7 +166,8 @@ func warnings(log *bytes.Buffer) []string {
 // lazySecrets connects to Secrets Manager only if a secret is read.
 type lazySecrets struct{ app *app }
 
-func (l lazySecrets) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, o ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (l lazySecrets) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput,
+	o ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
 	cfg, err := deployed.Config(ctx, l.app.options)
 	if err != nil {
 		return nil, err

@@ -25,9 +25,10 @@ func (a *app) configureCommand() *cobra.Command {
 	var o configureOptions
 	c := &cobra.Command{
 		Use: "configure <connector>", Short: "Store a SIEM's credentials in the connector's secret", Args: cobra.ExactArgs(1),
-		Long: `Ask for the credentials of a connector without showing them, and store them in the connector's secret. Other keys of the
-secret do not change. An empty answer keeps the stored value, also with --stdin; --unset removes a value. @file reads the
-value from a file, for example a certificate; a value that begins with @ is written as @@.
+		Long: `Ask for the credentials of a connector without showing them, and store them in the connector's
+secret. Other keys of the secret do not change. An empty answer keeps the stored value, also with
+--stdin; --unset removes a value. @file reads the value from a file, for example a certificate; a
+value that begins with @ is written as @@.
 
 A value that the connector cannot use is refused before anything is stored. The function reads the secret again at the
 next check, when the SIEM refuses the old credential, or within five minutes.`,
@@ -37,7 +38,8 @@ next check, when the SIEM refuses the old credential, or within five minutes.`,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.configure(cmd.Context(), args[0], o) },
 	}
 	f := c.Flags()
-	f.StringSliceVar(&o.set, "set", nil, "also ask for this `setting`, which can be a key of the secret instead of a template parameter")
+	f.StringSliceVar(&o.set, "set", nil, "also ask for this `setting`, which can be a key of the secret instead of a "+
+		"template parameter")
 	f.StringSliceVar(&o.unset, "unset", nil, "remove this `setting` from the secret")
 	f.BoolVar(&o.stdin, "stdin", false, "read the settings from standard input: a JSON object, or NAME=value lines")
 	return c
@@ -190,7 +192,8 @@ type configured struct {
 	Problems  []string `json:"problems"` // that were there before
 }
 
-func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object map[string]json.RawMessage, given map[string]string, o configureOptions) error {
+func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object map[string]json.RawMessage,
+	given map[string]string, o configureOptions) error {
 	if len(given)+len(o.unset) == 0 {
 		a.out.Note("no value was entered; nothing was changed")
 		if o.stdin { // a script that sets a value did not do so
@@ -204,7 +207,8 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object 
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if strings.TrimSpace(env[name]) != "" {
-			return usage("%s: the function's environment sets it, which takes precedence over the secret; change the template's parameter. Nothing was stored", name)
+			return usage("%s: the function's environment sets it, which takes precedence over the secret; change the "+
+				"template's parameter. Nothing was stored", name)
 		}
 	}
 	before, err := c.problemsWith(env, object)
@@ -235,7 +239,8 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object 
 	if err := s.PutSecret(ctx, c.Name, string(text)); err != nil {
 		return err
 	}
-	return a.showConfigured(configured{Connector: c.Name, Stored: slices.Sorted(maps.Keys(given)), Removed: o.unset, Problems: after})
+	return a.showConfigured(configured{Connector: c.Name, Stored: slices.Sorted(maps.Keys(given)), Removed: o.unset,
+		Problems: after})
 }
 
 // newProblems returns the problems that the given values cause: those that name a given value, and those that were not

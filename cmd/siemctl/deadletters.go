@@ -30,7 +30,8 @@ const maxIDs = 1000
 
 func (f *filterFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.connector, "connector", "", "only dead letters of this `connector`")
-	c.Flags().StringVar(&f.from, "from", "", "only dead letters from this `time` on: RFC 3339, a date, or an age such as 2h")
+	c.Flags().StringVar(&f.from, "from", "", "only dead letters from this `time` on: RFC 3339, a date, or an age such "+
+		"as 2h")
 	c.Flags().StringVar(&f.to, "to", "", "only dead letters before this `time`")
 	c.Flags().StringVar(&f.reason, "reason", "", "only dead letters whose error contains this `text`")
 	c.Flags().StringSliceVar(&f.ids, "id", nil, "only the dead letter with this message `id`; repeat the flag for several")
@@ -48,7 +49,8 @@ func (f *filterFlags) read(now time.Time) (deadletter.Filter, error) {
 	var problems []string
 	known := append(connectors.Names(), connectors.Unknown)
 	if f.connector != "" && !slices.Contains(known, f.connector) {
-		problems = append(problems, fmt.Sprintf("--connector: expected one of %s, found %q%s", strings.Join(known, ", "), f.connector, suggest(f.connector, known)))
+		problems = append(problems, fmt.Sprintf("--connector: expected one of %s, found %q%s", strings.Join(known, ", "),
+			f.connector, suggest(f.connector, known)))
 	}
 	if len(f.ids) > maxIDs {
 		problems = append(problems, fmt.Sprintf("--id: expected at most %d message ids, found %d", maxIDs, len(f.ids)))
@@ -62,7 +64,8 @@ func (f *filterFlags) read(now time.Time) (deadletter.Filter, error) {
 		}
 		at, ok := parseTime(t.text, now)
 		if !ok {
-			problems = append(problems, fmt.Sprintf("%s: expected a time such as 2026-03-13T00:00:00Z, a date, or an age such as 2h or 30m, found %q", t.flag, t.text))
+			problems = append(problems, fmt.Sprintf("%s: expected a time such as 2026-03-13T00:00:00Z, a date, or an age "+
+				"such as 2h or 30m, found %q", t.flag, t.text))
 		}
 		*t.into = at
 	}
@@ -89,11 +92,14 @@ func parseTime(text string, now time.Time) (time.Time, bool) {
 
 func (a *app) lettersCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "dead-letters", Short: "List, show, export, replay or discard dead letters", Aliases: []string{"dl"}, Args: noCommand,
-		Long: `A dead letter is an event that was not delivered: the SIEM rejected it, or all attempts failed. It is stored in S3 with
-the reason. ls, show and export change nothing; replay and discard ask for confirmation.`,
-		Example: "  siemctl dead-letters ls --connector splunk --from 24h\n  siemctl dead-letters replay --reason 'status 503'",
-		RunE:    func(c *cobra.Command, _ []string) error { return c.Help() },
+		Use: "dead-letters", Short: "List, show, export, replay or discard dead letters", Aliases: []string{"dl"},
+		Args: noCommand,
+		Long: `A dead letter is an event that was not delivered: the SIEM rejected it, or all attempts failed. It
+is stored in S3 with the reason. ls, show and export change nothing; replay and discard ask for
+confirmation.`,
+		Example: "  siemctl dead-letters ls --connector splunk --from 24h\n  siemctl dead-letters replay --reason 'status " +
+			"503'",
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(a.listCommand(), a.showCommand(), a.exportCommand(), a.replayCommand(), a.discardCommand())
 	return c
@@ -174,7 +180,8 @@ func (a *app) showList(list []listed) {
 	rows := make([][]term.Cell, 0, len(list))
 	for _, l := range list {
 		rows = append(rows, []term.Cell{
-			term.Text(l.Time.Format("2006-01-02 15:04:05Z")), term.Text(l.Connector), term.Number(int64(l.Attempts)), term.Number(int64(l.Replays)),
+			term.Text(l.Time.Format("2006-01-02 15:04:05Z")), term.Text(l.Connector), term.Number(int64(l.Attempts)),
+			term.Number(int64(l.Replays)),
 			term.Text(l.MessageID), term.Text(term.Shorten(l.Error, maxReason)),
 		})
 	}
@@ -196,7 +203,8 @@ func (a *app) reader(ctx context.Context) (*deadletter.Reader, error) {
 }
 
 // eachLetter reads dead letters and shows on a terminal how many it has read.
-func (a *app) eachLetter(ctx context.Context, reader *deadletter.Reader, filter deadletter.Filter, take func(*deadletter.Letter) error) (broken int, err error) {
+func (a *app) eachLetter(ctx context.Context, reader *deadletter.Reader, filter deadletter.Filter,
+	take func(*deadletter.Letter) error) (broken int, err error) {
 	const step = 500
 	progress, done := a.out.StartProgress("dead letters read", 0), int64(0)
 	defer progress.Done()
@@ -251,7 +259,8 @@ func (a *app) exportCommand() *cobra.Command {
 	var events bool
 	c := &cobra.Command{
 		Use: "export", Short: "Write dead letters as JSON lines", Args: cobra.NoArgs,
-		Long: `Write dead letters as JSON lines, byte for byte as they are stored. On a terminal, control characters are escaped.`,
+		Long: `Write dead letters as JSON lines, byte for byte as they are stored. On a terminal, control
+characters are escaped.`,
 		Example: "  siemctl dead-letters export --connector splunk --from 24h --file letters.jsonl\n" +
 			"  siemctl dead-letters export --connector unknown --events | siemctl send --to splunk --file -",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -264,7 +273,8 @@ func (a *app) exportCommand() *cobra.Command {
 	}
 	flags.add(c)
 	c.Flags().StringVar(&file, "file", "-", "write to this `file`, which must not exist; - is standard output")
-	c.Flags().BoolVar(&events, "events", false, "write only the events, in the form that send reads; dead letters without a valid event are left out")
+	c.Flags().BoolVar(&events, "events", false, "write only the events, in the form that send reads; dead letters "+
+		"without a valid event are left out")
 	return c
 }
 
@@ -297,7 +307,8 @@ func (a *app) export(ctx context.Context, filter deadletter.Filter, name string,
 }
 
 // exportTo writes the lines, or only the events of lines that have a valid one.
-func (a *app) exportTo(ctx context.Context, reader *deadletter.Reader, filter deadletter.Filter, to io.Writer, events bool, safe func([]byte) []byte) (count, broken int, err error) {
+func (a *app) exportTo(ctx context.Context, reader *deadletter.Reader, filter deadletter.Filter, to io.Writer,
+	events bool, safe func([]byte) []byte) (count, broken int, err error) {
 	w := bufio.NewWriter(to)
 	broken, err = a.eachLetter(ctx, reader, filter, func(l *deadletter.Letter) error {
 		line := l.Line

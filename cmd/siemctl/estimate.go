@@ -43,8 +43,9 @@ func (a *app) estimateCommand() *cobra.Command {
 	var o estimateOptions
 	c := &cobra.Command{
 		Use: "estimate", Short: "Estimate the cost in AWS and the volume in the SIEM", Args: cobra.NoArgs,
-		Long: `Estimate what the connectors cost in AWS, with one event per message and with several, and how much data each SIEM
-receives. The command makes no request: the model and its prices are part of the program and printed with the result.`,
+		Long: `Estimate what the connectors cost in AWS, with one event per message and with several, and how much
+data each SIEM receives. The command makes no request: the model and its prices are part of the
+program and printed with the result.`,
 		Example: "  siemctl estimate --events 50e6 --bytes 1200 --connectors 2 --region eu-central-1\n" +
 			"  siemctl estimate --events 1e9 --filtered 40 --siem-price 2.50",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -58,14 +59,17 @@ receives. The command makes no request: the model and its prices are part of the
 	f := c.Flags()
 	f.Float64Var(&o.Events, "events", 1e6, "`events` per month")
 	f.Float64Var(&o.EventBytes, "bytes", 1500, "mean `size` of an event")
-	f.Float64Var(&o.PerMessage, "per-message", 0, "`events` in a message; default as the producers do it: up to 100 events and 256 KiB")
+	f.Float64Var(&o.PerMessage, "per-message", 0,
+		"`events` in a message; default as the producers do it: up to 100 events and 256 KiB")
 	f.Float64Var(&o.SendBatch, "send-batch", 10, "`messages` that the platform sends in one request, 1 to 10")
 	f.Float64Var(&o.BatchFill, "batch", 100, "`events` in an invocation, 1 to 4000; fewer if events are rare")
 	f.IntVar(&o.Connectors, "connectors", 1, "how `many` SIEMs each event goes to")
 	f.Float64Var(&o.MemoryMB, "memory", cost.DefaultMemoryMB, "`megabytes` of a function")
 	f.Float64Var(&o.Milliseconds, "milliseconds", 300, "`time` of a request to the SIEM")
-	f.Float64Var(&o.Compression, "compression", cost.UsualCompression, "gzip's `ratio` for all but a request's first event; 1 without gzip (XSIAM by default, and QRadar)")
-	f.Float64Var(&o.DeadLetters, "dead-letters", 0, "`percentage` of events that the SIEM rejects and that are replayed once")
+	f.Float64Var(&o.Compression, "compression", cost.UsualCompression,
+		"gzip's `ratio` for all but a request's first event; 1 without gzip (XSIAM by default, and QRadar)")
+	f.Float64Var(&o.DeadLetters, "dead-letters", 0,
+		"`percentage` of events that the SIEM rejects and that are replayed once")
 	f.Float64Var(&o.Filtered, "filtered", 0, "`percentage` of events that SIEM_MIN_SEVERITY or SIEM_CLASSES excludes")
 	f.Float64Var(&o.siemPrice, "siem-price", 0, "your SIEM's price of a GB in US `dollars`")
 	f.IntVar(&o.pollers, "pollers", 0, "also compute the throughput of provisioned mode with this `number` of pollers")
@@ -82,7 +86,8 @@ func (o *estimateOptions) check() error {
 		problems = append(problems, fmt.Sprintf("--pollers: expected 0 to 10000, found %d", o.pollers))
 	}
 	if !(o.siemPrice >= 0) || math.IsInf(o.siemPrice, 0) {
-		problems = append(problems, fmt.Sprintf("--siem-price: expected a number that is not negative, found %v", o.siemPrice))
+		problems = append(problems, fmt.Sprintf("--siem-price: expected a number that is not negative, found %v",
+			o.siemPrice))
 	}
 	if problems != nil {
 		return usage("%s", strings.Join(problems, "; "))
@@ -112,7 +117,8 @@ func (o *estimateOptions) siemVolumes() []siemVolume {
 	for _, c := range allConnectors() {
 		bytes := o.EventBytes * c.encodedRatio()
 		arriving := o.Events * (1 - o.Filtered/100)
-		v := siemVolume{Connector: c.Name, EventBytes: math.Round(bytes), Gigabytes: arriving * bytes / 1e9, Saved: (o.Events - arriving) * bytes / 1e9}
+		v := siemVolume{Connector: c.Name, EventBytes: math.Round(bytes), Gigabytes: arriving * bytes / 1e9,
+			Saved: (o.Events - arriving) * bytes / 1e9}
 		v.Dollars = v.Gigabytes * o.siemPrice
 		list = append(list, v)
 	}
@@ -151,31 +157,37 @@ func (a *app) showEstimate(e *estimated, o *estimateOptions) {
 	var rows [][]term.Cell
 	for i, one := range e.Single.PerMillion {
 		more := e.Several.PerMillion[i]
-		rows = append(rows, []term.Cell{term.Text("  " + one.Name), term.Text(one.Unit), quantity(one.Quantity), dollars(one.Dollars), quantity(more.Quantity), dollars(more.Dollars)})
+		rows = append(rows, []term.Cell{term.Text("  " + one.Name), term.Text(one.Unit), quantity(one.Quantity),
+			dollars(one.Dollars), quantity(more.Quantity), dollars(more.Dollars)})
 	}
 	a.out.Table([]string{"  ITEM", "UNIT", "1 PER MESSAGE", "USD", several, "USD"}, rows)
 
 	a.heading("A month, in addition, " + term.Count(int64(o.Connectors), "connector"))
 	rows = nil
 	for _, i := range e.Monthly {
-		rows = append(rows, []term.Cell{term.Text("  " + i.Name), term.Text(i.Unit), quantity(i.Quantity), dollars(i.Dollars)})
+		rows = append(rows, []term.Cell{term.Text("  " + i.Name), term.Text(i.Unit), quantity(i.Quantity),
+			dollars(i.Dollars)})
 	}
 	a.out.Table([]string{"  ITEM", "UNIT", "QUANTITY", "USD"}, rows)
 
 	a.out.Line("")
 	a.out.Table([]string{"TOTAL, USD IN " + strings.ToUpper(o.Region), "1 PER MESSAGE", several}, [][]term.Cell{
-		total("a million events, "+term.Count(int64(o.Connectors), "connector"), e.UpTo, e.Single.MillionDollars, e.Several.MillionDollars),
+		total("a million events, "+term.Count(int64(o.Connectors), "connector"), e.UpTo, e.Single.MillionDollars,
+			e.Several.MillionDollars),
 		total("a month, in addition", e.UpTo, e.MonthlyDollars, e.MonthlyDollars),
-		total("a month with "+term.Count(int64(math.Round(o.Events)), "event"), e.UpTo, e.Single.TotalDollars, e.Several.TotalDollars),
+		total("a month with "+term.Count(int64(math.Round(o.Events)), "event"), e.UpTo, e.Single.TotalDollars,
+			e.Several.TotalDollars),
 	})
 	a.showVolumes(e, o)
 	if t := e.Provisioned; t != nil {
-		a.out.Line("\nProvisioned mode with %s delivers up to %s per second (limit: %s).", term.Count(int64(t.Pollers), "poller"), term.Count(int64(t.Events), "event"), t.Limit)
+		a.out.Line("\nProvisioned mode with %s delivers up to %s per second (limit: %s).",
+			term.Count(int64(t.Pollers), "poller"), term.Count(int64(t.Events), "event"), t.Limit)
 	}
 	a.heading("Prices of us-east-1 as of " + e.PricesAsOf)
 	rows = nil
 	for _, p := range e.Prices {
-		rows = append(rows, []term.Cell{term.Text("  " + p.Name), {Text: fmt.Sprint(p.Dollars), Right: true}, term.Text(p.Unit), term.Text(p.Source)})
+		rows = append(rows, []term.Cell{term.Text("  " + p.Name), {Text: fmt.Sprint(p.Dollars), Right: true},
+			term.Text(p.Unit), term.Text(p.Source)})
 	}
 	a.out.Table([]string{"  PRICE", "USD", "PER", "SOURCE"}, rows)
 	a.heading("Assumptions")
@@ -209,7 +221,8 @@ func (a *app) showVolumes(e *estimated, o *estimateOptions) {
 	}
 	a.out.Table(heading, rows)
 	if o.Filtered > 0 {
-		a.out.Line("In AWS, a filter that excludes %g %% of the events saves $%s a month.", o.Filtered, money(e.FilterDollars))
+		a.out.Line("In AWS, a filter that excludes %g %% of the events saves $%s a month.", o.Filtered,
+			money(e.FilterDollars))
 	}
 }
 

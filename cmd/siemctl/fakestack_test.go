@@ -18,9 +18,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// fakeStack is a deployed stack named siem with the connectors splunk and sumo, at one endpoint for all services. It has
-// no functions: what they would answer is fixed. The caller of the stack named denied has no permission to read metrics,
-// alarms and dead letters. The replay function of the stack named nourl has no URL.
+// fakeStack is a deployed stack named siem with the connectors splunk and sumo, at one endpoint for all services. It
+// has no functions: what they would answer is fixed. The caller of the stack named denied has no permission to read
+// metrics, alarms and dead letters. The replay function of the stack named nourl has no URL.
 type fakeStack struct {
 	mu      sync.Mutex
 	secret  string
@@ -42,7 +42,8 @@ func newFakeStack(t *testing.T) *fakeStack {
 func TestStack(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/stack", RequireExplicitExec: true, RequireUniqueNames: true,
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "interrupt": interrupt, "columns": columns, "secret": secretIs},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "interrupt": interrupt,
+			"columns": columns, "secret": secretIs},
 		Setup: func(env *testscript.Env) error {
 			f := newFakeStack(t)
 			env.Setenv("SECRET_URL", f.server.URL+"/secret")
@@ -101,7 +102,8 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		fmt.Fprintf(w, `{"State":%q}`, state)
 	case strings.HasSuffix(r.URL.Path, "/configuration"):
-		_, _ = io.WriteString(w, `{"Environment":{"Variables":{"SPLUNK_HEC_URL":"https://splunk.example.com:8088","SIEM_DEAD_LETTER_PATH":"s3://bucket/dead"}}}`)
+		_, _ = io.WriteString(w,
+			`{"Environment":{"Variables":{"SPLUNK_HEC_URL":"https://splunk.example.com:8088","SIEM_DEAD_LETTER_PATH":"s3://bucket/dead"}}}`)
 	case strings.HasSuffix(r.URL.Path, "/nourl-replay/url"):
 		w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
 		w.WriteHeader(http.StatusNotFound)
@@ -112,11 +114,13 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			RequestContext struct{ HTTP struct{ Method string } }
 		}
 		_ = json.Unmarshal(body, &call) // the response shows what was read
-		_ = json.NewEncoder(w).Encode(map[string]any{"statusCode": 200, "body": fmt.Sprintf(`{"pending":{"unknown":%d}}`, len(call.RequestContext.HTTP.Method+call.RawPath))})
+		_ = json.NewEncoder(w).Encode(map[string]any{"statusCode": 200, "body": fmt.Sprintf(`{"pending":{"unknown":%d}}`,
+			len(call.RequestContext.HTTP.Method+call.RawPath))})
 	case strings.HasSuffix(r.URL.Path, "/url"):
 		fmt.Fprintf(w, `{"FunctionUrl":"%s/"}`, f.server.URL)
 	case strings.HasSuffix(target, ".GetQueueAttributes"):
-		_, _ = io.WriteString(w, `{"Attributes":{"ApproximateNumberOfMessages":"12345","ApproximateNumberOfMessagesNotVisible":"7","ApproximateNumberOfMessagesDelayed":"0"}}`)
+		_, _ = io.WriteString(w,
+			`{"Attributes":{"ApproximateNumberOfMessages":"12345","ApproximateNumberOfMessagesNotVisible":"7","ApproximateNumberOfMessagesDelayed":"0"}}`)
 	case strings.HasPrefix(target, "secretsmanager."):
 		f.secrets(w, target, body)
 	case strings.HasSuffix(target, ".FilterLogEvents"):
@@ -143,7 +147,8 @@ func (f *fakeStack) replay(w http.ResponseWriter, body []byte) {
 	if request.Discard {
 		what = "discarded"
 	}
-	fmt.Fprintf(w, `{"%s":2,"skipped":0,"by_connector":{"splunk":2},"remaining":0,"dry_run":%v,"errors":[]}`, what, request.DryRun)
+	fmt.Fprintf(w, `{"%s":2,"skipped":0,"by_connector":{"splunk":2},"remaining":0,"dry_run":%v,"errors":[]}`, what,
+		request.DryRun)
 }
 
 // changed is the number of calls of the replay function that were not dry runs.
@@ -159,24 +164,30 @@ func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 	stack := form.Get("StackName")
 	if stack != "siem" && stack != "denied" && stack != "nourl" {
 		w.WriteHeader(http.StatusBadRequest)
-		fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id %s does not exist</Message></Error></ErrorResponse>`, stack)
+		fmt.Fprintf(w,
+			`<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id %s does not exist</Message></Error></ErrorResponse>`, stack)
 		return
 	}
 	physical := map[string]string{
-		"ReplayFunction": stack + "-replay", "ReplayLogGroup": "/aws/lambda/replay", "DeadLetterQueue": f.server.URL + "/1/dlq", "DeadLetterErrorsAlarm": stack + "-DeadLetter-errors",
+		"ReplayFunction": stack + "-replay", "ReplayLogGroup": "/aws/lambda/replay",
+		"DeadLetterQueue": f.server.URL + "/1/dlq", "DeadLetterErrorsAlarm": stack + "-DeadLetter-errors",
 	}
 	for _, id := range []string{"splunk", "sumo"} {
 		name := strings.ToLower(id)
 		maps.Copy(physical, map[string]string{
-			id + "Function": stack + "-" + name, id + "FunctionQueue": "mapping-" + name, id + "Queue": f.server.URL + "/1/" + name,
+			id + "Function": stack + "-" + name, id + "FunctionQueue": "mapping-" + name,
+			id + "Queue":  f.server.URL + "/1/" + name,
 			id + "Secret": "arn:" + name, id + "LogGroup": "/aws/lambda/" + name,
 		})
 	}
 	var members strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(physical)) {
-		fmt.Fprintf(&members, "<member><LogicalResourceId>%s</LogicalResourceId><PhysicalResourceId>%s</PhysicalResourceId></member>", id, physical[id])
+		fmt.Fprintf(&members,
+			"<member><LogicalResourceId>%s</LogicalResourceId><PhysicalResourceId>%s</PhysicalResourceId></member>", id,
+			physical[id])
 	}
-	fmt.Fprintf(w, `<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>%s</StackResourceSummaries></ListStackResourcesResult></ListStackResourcesResponse>`, members.String())
+	fmt.Fprintf(w,
+		`<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>%s</StackResourceSummaries></ListStackResourcesResult></ListStackResourcesResponse>`, members.String())
 }
 
 func (f *fakeStack) secrets(w http.ResponseWriter, target string, body []byte) {
@@ -232,7 +243,8 @@ func (f *fakeStack) metrics(w http.ResponseWriter, path string, body []byte) {
 	root, _ := cbor.Decode(body)
 	if strings.Contains(string(body), "denied-") {
 		w.WriteHeader(http.StatusForbidden)
-		_, _ = w.Write(cbor.Encode(cbor.Map{"__type": cbor.String("AccessDenied"), "message": cbor.String("not authorized to perform cloudwatch:DescribeAlarms")}))
+		_, _ = w.Write(cbor.Encode(cbor.Map{"__type": cbor.String("AccessDenied"),
+			"message": cbor.String("not authorized to perform cloudwatch:DescribeAlarms")}))
 		return
 	}
 	now := &cbor.Tag{ID: 1, Value: cbor.Float64(float64(f.start.Unix()))}

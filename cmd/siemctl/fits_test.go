@@ -11,7 +11,8 @@ import (
 // TestFits: what a SIEM does not take whole is said, by each SIEM's own limit.
 func TestFits(t *testing.T) {
 	var e event.Event
-	body := fmt.Appendf(nil, `{"time":1773360000000,"class_uid":6003,"metadata":{"uid":"a"},"raw":"%s"}`, strings.Repeat("x", 1_040_000))
+	body := fmt.Appendf(nil, `{"time":1773360000000,"class_uid":6003,"metadata":{"uid":"a"},"raw":"%s"}`,
+		strings.Repeat("x", 1_040_000))
 	if err := new(event.Parser).Parse(body, &e); err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +26,8 @@ func TestFits(t *testing.T) {
 			t.Errorf("%s: %q", f.Connector, problem)
 		}
 	}
-	const whole, short, dead = "1 fit, 0 truncated, 0 rejected", "1 fit, 1 truncated, 0 rejected", "0 fit, 0 truncated, 1 rejected"
+	const whole, short, dead = "1 fit, 0 truncated, 0 rejected", "1 fit, 1 truncated, 0 rejected",
+		"0 fit, 0 truncated, 1 rejected"
 	for name, want := range map[string]string{
 		"splunk": whole, "sentinel": short, "elastic": whole, "datadog": short, "sumo": dead, "qradar": whole, "xsiam": whole,
 	} {

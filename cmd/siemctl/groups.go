@@ -38,7 +38,8 @@ func (g *deadLetterGroups) list() []deadLetterGroup {
 		list = append(list, key)
 	}
 	slices.SortFunc(list, func(a, b deadLetterGroup) int {
-		return cmp.Or(b.Hour.Compare(a.Hour), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Connector, b.Connector), cmp.Compare(a.Reason, b.Reason))
+		return cmp.Or(b.Hour.Compare(a.Hour), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Connector, b.Connector),
+			cmp.Compare(a.Reason, b.Reason))
 	})
 	return list
 }
@@ -51,7 +52,8 @@ func (g *deadLetterGroups) total() (sum int) {
 	return sum
 }
 
-// groupReason is an error without what differs from event to event: the SIEM's own words, which are quoted, and the hint.
+// groupReason is an error without what differs from event to event: the SIEM's own words, which are quoted, and the
+// hint.
 func groupReason(text string) string {
 	text, _, _ = strings.Cut(text, `"`)
 	text, _, _ = strings.Cut(text, "; ")

@@ -14,7 +14,8 @@ func TestGroups(t *testing.T) {
 	for i, reason := range []string{
 		`status 400, code 6: "Invalid data format"; hint`, `status 400, code 6: "Other words"`, "connection refused", "",
 	} {
-		g.add(&deadletter.Letter{Record: deadletter.Record{Connector: "splunk", Error: reason, Time: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC).Add(time.Duration(i) * 20 * time.Minute)}})
+		g.add(&deadletter.Letter{Record: deadletter.Record{Connector: "splunk", Error: reason,
+			Time: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC).Add(time.Duration(i) * 20 * time.Minute)}})
 	}
 	var got []string
 	for _, group := range g.list() {

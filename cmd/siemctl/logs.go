@@ -34,9 +34,10 @@ func (a *app) logsCommand() *cobra.Command {
 	known := append(connectors.Names(), slices.Sorted(maps.Keys(sharedFunctions()))...)
 	c := &cobra.Command{
 		Use: "logs [function...]", Short: "Show the functions' logs",
-		Long: `Show the log lines of the functions, the latest last: one line for each batch, and warnings and errors. Name connectors,
-deadletter, replay or guard; without a name, all functions of the stack are shown. Lambda's own lines and metrics are
-left out unless --all is given. A line that is not from our code, such as a timeout or a crash, counts as an error.`,
+		Long: `Show the log lines of the functions, the latest last: one line for each batch, and warnings and
+errors. Name connectors, deadletter, replay or guard; without a name, all functions of the stack are
+shown. Lambda's own lines and metrics are left out unless --all is given. A line that is not from
+our code, such as a timeout or a crash, counts as an error.`,
 		Example:           "  siemctl logs splunk --level warn --since 24h\n  siemctl logs -f",
 		ValidArgsFunction: cobra.FixedCompletions(known, cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -66,7 +67,8 @@ func (o *logsOptions) check(args, known []string) error {
 		}
 	}
 	if !slices.Contains(logLevels(), o.level) {
-		return usage("--level: expected one of %s, found %q%s", strings.Join(logLevels(), ", "), o.level, suggest(o.level, logLevels()))
+		return usage("--level: expected one of %s, found %q%s", strings.Join(logLevels(), ", "), o.level,
+			suggest(o.level, logLevels()))
 	}
 	if o.since <= 0 {
 		return usage("--since: expected a duration greater than zero, found %s", o.since)
@@ -244,7 +246,8 @@ func (a *app) showLogLine(l *logLine) {
 		if json.Valid([]byte(l.text)) {
 			raw = json.RawMessage(l.text)
 		}
-		if text, err := json.Marshal(map[string]any{"function": l.function, "time": l.at, "level": l.level, "line": raw}); err == nil {
+		if text, err := json.Marshal(map[string]any{"function": l.function, "time": l.at, "level": l.level,
+			"line": raw}); err == nil {
 			a.out.Text(string(text))
 		}
 		return
@@ -263,9 +266,11 @@ func (a *app) showLogLine(l *logLine) {
 	}
 }
 
-// countFields are the counts of a batch in the order in which they are shown. Zero counts are left out, except received.
+// countFields are the counts of a batch in the order in which they are shown. Zero counts are left out, except
+// received.
 func countFields() []string {
-	return []string{"received", "delivered", "retried", "held", "dead_lettered", "filtered", "drained", "replayed", "discarded", "skipped", "remaining", "requests"}
+	return []string{"received", "delivered", "retried", "held", "dead_lettered", "filtered", "drained", "replayed",
+		"discarded", "skipped", "remaining", "requests"}
 }
 
 // summary is the message and its counts on one line.

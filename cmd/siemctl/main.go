@@ -1,6 +1,6 @@
 // Command siemctl is the operator's tool for the connectors. It checks connections, shows the state of the connectors,
-// their logs and their dead letters, replays or discards dead letters, pauses and resumes connectors, stores credentials,
-// sends events, validates settings and events, and estimates costs.
+// their logs and their dead letters, replays or discards dead letters, pauses and resumes connectors, stores
+// credentials, sends events, validates settings and events, and estimates costs.
 package main
 
 import (
@@ -24,8 +24,8 @@ import (
 
 func main() { os.Exit(siemctl()) }
 
-// siemctl runs the command line and returns the exit code. The first Ctrl-C ends the command in order, the second one at
-// once.
+// siemctl runs the command line and returns the exit code. The first Ctrl-C ends the command in order, the second one
+// at once.
 func siemctl() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -158,12 +158,14 @@ func (a *app) root() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.options.Stack, "stack", orElse(a.env("SIEMCTL_STACK"), "arbitex-siem"), "`name` of the CloudFormation stack (SIEMCTL_STACK)")
+	flags.StringVar(&a.options.Stack, "stack", orElse(a.env("SIEMCTL_STACK"), "arbitex-siem"),
+		"`name` of the CloudFormation stack (SIEMCTL_STACK)")
 	flags.StringVar(&a.options.Region, "region", "", "AWS `region`; default as for the AWS CLI")
 	flags.StringVar(&a.options.Profile, "profile", "", "AWS `profile`; default as for the AWS CLI")
 	flags.StringVar(&a.options.Endpoint, "endpoint-url", "", "`URL` of a local AWS that answers for all services")
 	flags.StringVarP(&a.format, "output", "o", "table", "`format` of the result: table or json")
-	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"},
+		cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		a.checkCommand(), a.statusCommand(), a.logsCommand(), a.sendCommand(), a.lettersCommand(), a.replayCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.configureCommand(), a.validateCommand(), a.estimateCommand(), a.docsCommand(),

@@ -27,8 +27,8 @@ import (
 // lettersOfObject is how many dead letters stand in one object here.
 const lettersOfObject = 100
 
-// replayMany replays many dead letters of a connector that is paused, is interrupted twice, and finds every event on the
-// queue, exactly once unless a request broke. LETTERS says how many they are.
+// replayMany replays many dead letters of a connector that is paused, is interrupted twice, and finds every event on
+// the queue, exactly once unless a request broke. LETTERS says how many they are.
 func replayMany(t *testing.T, w *world) {
 	n := 600
 	if text := os.Getenv("LETTERS"); text != "" {
@@ -41,7 +41,8 @@ func replayMany(t *testing.T, w *world) {
 	began, all := time.Now(), ""
 	for _, share := range []int{1, 2} {
 		code, out := w.replay(t, n, n*share/3)
-		if code != exitInterrupted || !strings.Contains(out, "dead letters replayed; run the same command again to continue") {
+		if code != exitInterrupted || !strings.Contains(out, "dead letters replayed; run the same command again to "+
+			"continue") {
 			t.Fatalf("interrupted: exit code %d, %s", code, out)
 		}
 		all += out
@@ -51,7 +52,8 @@ func replayMany(t *testing.T, w *world) {
 	if code != exitOK || !strings.Contains(out, "dead letters replayed: elastic") {
 		t.Fatalf("exit code %d, %s", code, out)
 	}
-	t.Logf("%d dead letters, interrupted twice, replayed in %s; the last run: %s", n, time.Since(began).Round(time.Second), out)
+	t.Logf("%d dead letters, interrupted twice, replayed in %s; the last run: %s", n,
+		time.Since(began).Round(time.Second), out)
 	seen := w.receiveAll(t, n)
 	twice := 0
 	for i := range n {
@@ -76,20 +78,23 @@ func (w *world) putLetters(t *testing.T, n int) {
 		last := min(first+lettersOfObject, n)
 		var body []byte
 		for i := first; i < last; i++ {
-			r := deadletter.Record{Time: at, Connector: "elastic", Error: "status 400", MessageID: fmt.Sprint("many-", i), Attempts: 1,
-				Body: fmt.Appendf(nil, `{"time":1773360000000,"n":%d}`, i)}
+			r := deadletter.Record{Time: at, Connector: "elastic", Error: "status 400", MessageID: fmt.Sprint("many-", i),
+				Attempts: 1,
+				Body:     fmt.Appendf(nil, `{"time":1773360000000,"n":%d}`, i)}
 			body = r.AppendLine(body)
 		}
-		key := fmt.Sprintf("dead-letters/pending/connector=elastic/date=2026-03-13/%032x-n%d-t%d.jsonl", first, last-first, at.UnixMilli())
-		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(w.cloud.Bucket("DeadLetterBucket")), Key: &key, Body: bytes.NewReader(body)})
+		key := fmt.Sprintf("dead-letters/pending/connector=elastic/date=2026-03-13/%032x-n%d-t%d.jsonl", first, last-first,
+			at.UnixMilli())
+		_, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(w.cloud.Bucket("DeadLetterBucket")),
+			Key: &key, Body: bytes.NewReader(body)})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// replay runs siemctl, interrupts it as soon as it shows that so many of n are replayed by all runs, and returns its exit
-// code and what it printed.
+// replay runs siemctl, interrupts it as soon as it shows that so many of n are replayed by all runs, and returns its
+// exit code and what it printed.
 func (w *world) replay(t *testing.T, n, until int) (code int, printed string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
@@ -162,10 +167,12 @@ func (w *world) receiveAll(t *testing.T, n int) map[string]int {
 				mu.Lock()
 				for i, m := range got.Messages {
 					seen[aws.ToString(m.Body)]++
-					done = append(done, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: m.ReceiptHandle})
+					done = append(done, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)),
+						ReceiptHandle: m.ReceiptHandle})
 				}
 				mu.Unlock()
-				if _, err := client.DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{QueueUrl: &queue, Entries: done}); err != nil {
+				if _, err := client.DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{QueueUrl: &queue,
+					Entries: done}); err != nil {
 					t.Error(err)
 					return
 				}

@@ -108,20 +108,25 @@ func breakages() []broken {
 		{"splunk", "SPLUNK_HEC_URL", "another path", "request", path("SPLUNK_HEC_URL", "/services/nothing")},
 		{"splunk", "SPLUNK_HEC_TLS_CA_BUNDLE", "another CA", "tls", otherCA("SPLUNK_HEC_TLS_CA_BUNDLE")},
 		{"splunk", "SPLUNK_HEC_TLS_VERIFY", "neither true nor false", "config", set("SPLUNK_HEC_TLS_VERIFY", "maybe")},
-		{"splunk", "SPLUNK_HEC_TOKEN", "unknown to Splunk", "auth", set("SPLUNK_HEC_TOKEN", "11111111-1111-4111-8111-111111111111")},
+		{"splunk", "SPLUNK_HEC_TOKEN", "unknown to Splunk", "auth",
+			set("SPLUNK_HEC_TOKEN", "11111111-1111-4111-8111-111111111111")},
 		{"splunk", "SPLUNK_HEC_TOKEN", "disabled in Splunk", "auth", rotate},
 
 		{"sentinel", "SENTINEL_TENANT_ID", "another tenant", "auth", set("SENTINEL_TENANT_ID", "another")},
 		{"sentinel", "SENTINEL_CLIENT_ID", "another application", "auth", set("SENTINEL_CLIENT_ID", "another")},
 		{"sentinel", "SENTINEL_CLIENT_SECRET", "expired", "auth", rotate},
-		{"sentinel", "SENTINEL_SCOPE", "another scope", "auth", set("SENTINEL_SCOPE", "https://another.example.com/.default")},
+		{"sentinel", "SENTINEL_SCOPE", "another scope", "auth",
+			set("SENTINEL_SCOPE", "https://another.example.com/.default")},
 		{"sentinel", "SENTINEL_AUTHORITY_HOST", "another host", "dns", host("SENTINEL_AUTHORITY_HOST")},
 		{"sentinel", "SENTINEL_AUTHORITY_HOST", "another port", "connect", port("SENTINEL_AUTHORITY_HOST")},
 		{"sentinel", "SENTINEL_DCR_ENDPOINT", "another host", "dns", host("SENTINEL_DCR_ENDPOINT")},
 		{"sentinel", "SENTINEL_DCR_ENDPOINT", "another port", "connect", port("SENTINEL_DCR_ENDPOINT")},
-		{"sentinel", "SENTINEL_DCR_RULE_ID", "another rule", "request", set("SENTINEL_DCR_RULE_ID", "dcr-00000000000000000000000000000000")},
-		{"sentinel", "SENTINEL_DCR_RULE_ID", "the resource ID", "config", set("SENTINEL_DCR_RULE_ID", "/subscriptions/x/rule")},
-		{"sentinel", "SENTINEL_DCR_STREAM_NAME", "another stream", "request", set("SENTINEL_DCR_STREAM_NAME", "Custom-Another_CL")},
+		{"sentinel", "SENTINEL_DCR_RULE_ID", "another rule", "request",
+			set("SENTINEL_DCR_RULE_ID", "dcr-00000000000000000000000000000000")},
+		{"sentinel", "SENTINEL_DCR_RULE_ID", "the resource ID", "config",
+			set("SENTINEL_DCR_RULE_ID", "/subscriptions/x/rule")},
+		{"sentinel", "SENTINEL_DCR_STREAM_NAME", "another stream", "request",
+			set("SENTINEL_DCR_STREAM_NAME", "Custom-Another_CL")},
 		{"sentinel", "Monitoring Metrics Publisher", "the role is missing", "auth", func(b *bench) {
 			b.sim.Inject(siem.Fault{Kind: siem.Status, Status: 403, Body: `{"error":{"code":"OperationFailed","message":"no"}}`,
 				On: func(r *http.Request) bool { return strings.Contains(r.URL.Path, "dataCollectionRules") }})
@@ -131,16 +136,19 @@ func breakages() []broken {
 		{"elastic", "ELASTIC_URL", "another port", "connect", port("ELASTIC_URL")},
 		{"elastic", "ELASTIC_URL", "a name that is not in the certificate", "tls", otherName("ELASTIC_URL")},
 		{"elastic", "ELASTIC_TLS_CA_BUNDLE", "another CA", "tls", otherCA("ELASTIC_TLS_CA_BUNDLE")},
-		{"elastic", "ELASTIC_TLS_CA_BUNDLE", "no certificate", "config", set("ELASTIC_TLS_CA_BUNDLE", "-----BEGIN CERTIFICATE-----\nx")},
+		{"elastic", "ELASTIC_TLS_CA_BUNDLE", "no certificate", "config",
+			set("ELASTIC_TLS_CA_BUNDLE", "-----BEGIN CERTIFICATE-----\nx")},
 		{"elastic", "ELASTIC_API_KEY", "revoked", "auth", rotate},
 		{"elastic", "ELASTIC_INDEX", "a name that no index can have", "config", set("ELASTIC_INDEX", "a b")},
 		{"elastic", "ELASTIC_INDEX", "an index that the key may not write to", "auth", func(b *bench) {
-			b.sim.Inject(siem.Fault{Kind: siem.Status, Status: 200, Body: `{"has_all_requested":false,"index":{"arbitex-audit":{"create_doc":false}}}`,
-				On: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "_has_privileges") }})
+			b.sim.Inject(siem.Fault{Kind: siem.Status, Status: 200,
+				Body: `{"has_all_requested":false,"index":{"arbitex-audit":{"create_doc":false}}}`,
+				On:   func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "_has_privileges") }})
 		}},
 		{"elastic", "ELASTIC_OP_TYPE", "neither index nor create", "config", set("ELASTIC_OP_TYPE", "upsert")},
 
-		{"datadog", "DATADOG_SITE", "no site", "config", func(b *bench) { b.env["DATADOG_SITE"], b.env["DATADOG_INTAKE_URL"] = "data dog", "" }},
+		{"datadog", "DATADOG_SITE", "no site", "config",
+			func(b *bench) { b.env["DATADOG_SITE"], b.env["DATADOG_INTAKE_URL"] = "data dog", "" }},
 		{"datadog", "DATADOG_INTAKE_URL", "another host", "dns", host("DATADOG_INTAKE_URL")},
 		{"datadog", "DATADOG_INTAKE_URL", "another port", "connect", port("DATADOG_INTAKE_URL")},
 		{"datadog", "DATADOG_API_KEY", "revoked, or of another site", "auth", rotate},
@@ -155,7 +163,8 @@ func breakages() []broken {
 		{"qradar", "QRADAR_SYSLOG_PORT", "no port", "config", set("QRADAR_SYSLOG_PORT", "65536")},
 		{"qradar", "QRADAR_SYSLOG_PROTOCOL", "neither tcp, udp nor tls", "config", set("QRADAR_SYSLOG_PROTOCOL", "http")},
 		{"qradar", "QRADAR_TLS_CA_BUNDLE", "another CA", "tls", otherCA("QRADAR_TLS_CA_BUNDLE")},
-		{"qradar", "QRADAR_TLS_SERVER_NAME", "a name that is not in the certificate", "tls", set("QRADAR_TLS_SERVER_NAME", "another.example.com")},
+		{"qradar", "QRADAR_TLS_SERVER_NAME", "a name that is not in the certificate", "tls",
+			set("QRADAR_TLS_SERVER_NAME", "another.example.com")},
 		{"qradar", "QRADAR_TLS_CLIENT_CERT", "no longer accepted", "tls", rotate},
 		{"qradar", "QRADAR_TLS_CLIENT_CERT", "is not set", "config", set("QRADAR_TLS_CLIENT_CERT", "")},
 		{"qradar", "QRADAR_TLS_CLIENT_KEY", "of another certificate", "config", func(b *bench) {
@@ -182,8 +191,8 @@ func breakages() []broken {
 	}
 }
 
-// newBench starts a SIEM. Connectors without a setting for a CA reach it by plain http: whom this process trusts is settled
-// when it starts.
+// newBench starts a SIEM. Connectors without a setting for a CA reach it by plain http: whom this process trusts is
+// settled when it starts.
 func newBench(t *testing.T, name string, other *pki.Authority) *bench {
 	t.Helper()
 	authority, err := pki.New("siemctl test CA")
@@ -191,7 +200,8 @@ func newBench(t *testing.T, name string, other *pki.Authority) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{other: other, env: map[string]string{"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "eu-central-1"}}
-	options := siem.Options{Authority: authority, Plain: name != "splunk" && name != "elastic" && name != "qradar", Listen: listen}
+	options := siem.Options{Authority: authority, Plain: name != "splunk" && name != "elastic" && name != "qradar",
+		Listen: listen}
 	b.options = options
 	for _, entry := range catalog.List() {
 		if entry.Name == name {
@@ -221,8 +231,8 @@ func (b *bench) check(t *testing.T, name string) checked {
 	return r
 }
 
-// TestCheckNamesTheSetting breaks one setting at a time. The check must fail at the expected step and name the setting. The
-// table in README.md lists the cases.
+// TestCheckNamesTheSetting breaks one setting at a time. The check must fail at the expected step and name the setting.
+// The table in README.md lists the cases.
 func TestCheckNamesTheSetting(t *testing.T) {
 	other, err := pki.New("another CA")
 	if err != nil {
@@ -241,7 +251,8 @@ func TestCheckNamesTheSetting(t *testing.T) {
 		r := b.check(t, c.connector)
 		said := r.Detail + "; " + r.Hint
 		if r.OK || string(r.Step) != c.step || !strings.Contains(said, c.setting) {
-			t.Errorf("%s, %s %s: ok %v, step %q, %s\nwant step %q, and the setting named", c.connector, c.setting, c.how, r.OK, r.Step, said, c.step)
+			t.Errorf("%s, %s %s: ok %v, step %q, %s\nwant step %q, and the setting named", c.connector, c.setting, c.how, r.OK,
+				r.Step, said, c.step)
 		}
 		fmt.Fprintf(&table, "| %s | `%s` | %s | %s |\n", c.connector, c.setting, c.how, r.Step)
 	}

@@ -14,8 +14,8 @@ import (
 func (a *app) pauseCommand() *cobra.Command {
 	return a.switchCommand(false, &cobra.Command{
 		Use: "pause <connector...>", Short: "Stop the delivery to a SIEM; the queue keeps its events for 4 days",
-		Long: `Stop the delivery to a SIEM. The queue keeps its events for 4 days; a batch that is being delivered is finished. An event
-that waits in the queue uses no attempts.
+		Long: `Stop the delivery to a SIEM. The queue keeps its events for 4 days; a batch that is being delivered
+is finished. An event that waits in the queue uses no attempts.
 
 The next deployment of the stack sets the state that the parameter Pause<Connector> names. For a longer pause, set the
 parameter too.`,
@@ -70,7 +70,8 @@ func (a *app) switchTo(ctx context.Context, args []string, on bool) error {
 	}
 	rows := make([][]term.Cell, 0, len(results))
 	for _, r := range results {
-		rows = append(rows, []term.Cell{term.Text(r.Connector), term.Styled(stateStyle(r.State), r.State), term.Number(r.Queued), term.Number(r.InFlight)})
+		rows = append(rows, []term.Cell{term.Text(r.Connector), term.Styled(stateStyle(r.State), r.State),
+			term.Number(r.Queued), term.Number(r.InFlight)})
 	}
 	a.out.Table([]string{"CONNECTOR", "STATE", "QUEUED", "IN FLIGHT"}, rows)
 	return nil
@@ -100,5 +101,6 @@ func (a *app) awaitSwitch(ctx context.Context, s *deployed.Stack, c connector, o
 			return switched{}, err
 		}
 	}
-	return switched{}, &deployed.Error{Doing: "waiting for the event source mapping of " + c.Name, Err: fmt.Errorf("its state is not %s after %s", want, switchPause*maxPauses)}
+	return switched{}, &deployed.Error{Doing: "waiting for the event source mapping of " + c.Name,
+		Err: fmt.Errorf("its state is not %s after %s", want, switchPause*maxPauses)}
 }

@@ -38,13 +38,14 @@ func (a *app) replayCommand() *cobra.Command {
 	var o replayOptions
 	c := &cobra.Command{
 		Use: "replay", Short: "Send dead letters to their connectors' queues again", Args: cobra.NoArgs,
-		Long: `Send pending dead letters to the queues that they came from, to be delivered again. The command first counts the dead
-letters, shows how many of them the SIEM would date or drop by their age, and asks for confirmation. It then calls the
-replay function until no dead letter remains.
+		Long: `Send pending dead letters to the queues that they came from, to be delivered again. The command
+first counts the dead letters, shows how many of them the SIEM would date or drop by their age, and
+asks for confirmation. It then calls the replay function until no dead letter remains.
 
 You can interrupt the command at any time: the bucket records what was replayed, and the next replay continues from
 there. A dead letter that was already replayed three times is skipped unless --force is given.`,
-		Example: "  siemctl replay --dry-run\n  siemctl replay --connector splunk --from 2026-03-13T00:00:00Z --to 2026-03-14T00:00:00Z --yes\n" +
+		Example: "  siemctl replay --dry-run\n  siemctl replay --connector splunk --from 2026-03-13T00:00:00Z --to " +
+			"2026-03-14T00:00:00Z --yes\n" +
 			"  siemctl dead-letters replay --reason 'status 503'",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.runReplay(cmd.Context(), o) },
 	}
@@ -58,9 +59,9 @@ func (a *app) discardCommand() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use: "discard", Short: "Move dead letters that nobody will replay out of the way", Args: cobra.NoArgs,
-		Long: `Move pending dead letters from pending/ to discarded/ in the bucket. Nothing is deleted, and no command reads
-discarded/. Select the dead letters with at least one flag, or name all of them with --all. The command counts the dead
-letters first and asks for confirmation.`,
+		Long: `Move pending dead letters from pending/ to discarded/ in the bucket. Nothing is deleted, and no
+command reads discarded/. Select the dead letters with at least one flag, or name all of them with
+--all. The command counts the dead letters first and asks for confirmation.`,
 		Example: "  siemctl dead-letters discard --connector sumo --reason 'expected a JSON object' --dry-run\n" +
 			"  siemctl dead-letters discard --id 9f6f4f57-0d5c-4b1c-8c61-3f1c3a9d2b11",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -115,7 +116,8 @@ func (o *replayOptions) request(now time.Time) (replayRequest, deadletter.Filter
 		}
 	}
 	if o.connector == connectors.Unknown && !o.discard {
-		return replayRequest{}, filter, usage("--connector: dead letters of an unknown connector have no queue to replay to; export them, or discard them")
+		return replayRequest{}, filter, usage("--connector: dead letters of an unknown connector have no queue to replay " +
+			"to; export them, or discard them")
 	}
 	r := replayRequest{Connector: o.connector, Reason: o.reason, MessageIDs: o.ids, Force: o.force, Discard: o.discard}
 	if !filter.From.IsZero() {
@@ -172,7 +174,8 @@ func (r *replay) run(ctx context.Context) error {
 	}
 	total, err := r.all(ctx, plan.count())
 	if err != nil {
-		r.app.out.Note("%s %s; run the same command again to continue", term.Count(int64(total.count()), "dead letter"), r.o.done())
+		r.app.out.Note("%s %s; run the same command again to continue", term.Count(int64(total.count()), "dead letter"),
+			r.o.done())
 		return err
 	}
 	return r.show(total)
@@ -211,7 +214,8 @@ func (r *replay) all(ctx context.Context, planned int) (replayAnswer, error) {
 			idle = 0
 		}
 		if idle == maxIdle {
-			return total, fmt.Errorf("%s remain, and the replay function makes no progress: %s", term.Thousands(int64(got.Remaining)),
+			return total, fmt.Errorf("%s remain, and the replay function makes no progress: %s",
+				term.Thousands(int64(got.Remaining)),
 				orElse(strings.Join(got.Errors, "; "), "see siemctl logs replay"))
 		}
 	}

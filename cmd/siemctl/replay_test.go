@@ -48,7 +48,8 @@ func (f *function) Replay(ctx context.Context, _ string, body []byte) (int, []by
 	if r.Discard {
 		what = "discarded"
 	}
-	answer := fmt.Sprintf(`{"%s":%d,"skipped":0,"by_connector":{"splunk":%d},"remaining":%d,"dry_run":%v,"errors":[]}`, what, n, n, f.pending-n, r.DryRun)
+	answer := fmt.Sprintf(`{"%s":%d,"skipped":0,"by_connector":{"splunk":%d},"remaining":%d,"dry_run":%v,"errors":[]}`,
+		what, n, n, f.pending-n, r.DryRun)
 	if !r.DryRun {
 		f.pending -= n
 		f.calls = append(f.calls, r)
@@ -60,14 +61,16 @@ func (f *function) Replay(ctx context.Context, _ string, body []byte) (int, []by
 }
 
 // replayWith runs the command against a function, without waiting, and returns what it prints.
-func replayWith(ctx context.Context, f *function, o replayOptions) (out, errOut string, waited time.Duration, err error) {
+func replayWith(ctx context.Context, f *function, o replayOptions) (out, errOut string, waited time.Duration,
+	err error) {
 	var stdout, stderr bytes.Buffer
 	a := &app{now: time.Now, in: term.NewInput(strings.NewReader("")), out: &term.Output{Out: &stdout, Err: &stderr}}
 	request, _, err := o.request(a.now())
 	if err != nil {
 		return "", "", 0, err
 	}
-	r := &replay{app: a, function: f, o: o, request: request, pause: func(ctx context.Context, d time.Duration) error { waited += d; return ctx.Err() }}
+	r := &replay{app: a, function: f, o: o, request: request,
+		pause: func(ctx context.Context, d time.Duration) error { waited += d; return ctx.Err() }}
 	err = r.run(ctx)
 	return stdout.String(), stderr.String(), waited, err
 }
@@ -88,7 +91,8 @@ func TestReplayUntilNothingRemains(t *testing.T) {
 // TestDiscard: the request says so in every call, and the dry run too.
 func TestDiscard(t *testing.T) {
 	f := &function{pending: 7}
-	o := replayOptions{limit: maxReplayLimit, perCall: 4, yes: true, discard: true, filterFlags: filterFlags{reason: "no object", ids: []string{"a", "b"}}}
+	o := replayOptions{limit: maxReplayLimit, perCall: 4, yes: true, discard: true,
+		filterFlags: filterFlags{reason: "no object", ids: []string{"a", "b"}}}
 	out, _, _, err := replayWith(t.Context(), f, o)
 	if err != nil || f.pending != 0 || len(f.calls) != 2 || out != "7 dead letters discarded: splunk 7\n" {
 		t.Errorf("%v, %d pending, %d calls, %q", err, f.pending, len(f.calls), out)
@@ -99,7 +103,8 @@ func TestDiscard(t *testing.T) {
 		}
 	}
 	f = &function{pending: 7}
-	if _, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 10, perCall: 4, discard: true}); !errors.As(err, new(usageError)) || f.pending != 7 {
+	if _, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 10, perCall: 4, discard: true}); !errors.As(err,
+		new(usageError)) || f.pending != 7 {
 		t.Errorf("discarded without a yes: %v, %d pending", err, f.pending)
 	}
 }
@@ -110,13 +115,15 @@ func TestReplayNamesProblems(t *testing.T) {
 	f := &function{answer: `{"replayed":2,"skipped":1,"by_connector":{"splunk":2},"remaining":0,"errors":["` + named + `"]}`}
 	for _, o := range []replayOptions{{limit: 10, perCall: 10, yes: true}, {limit: 10, perCall: 10, dryRun: true}} {
 		_, notes, _, err := replayWith(t.Context(), f, o)
-		if !errors.Is(err, errProblems) || !strings.Contains(notes, "1 dead letter skipped") || !strings.Contains(notes, "a.jsonl, line 3") {
+		if !errors.Is(err, errProblems) || !strings.Contains(notes, "1 dead letter skipped") ||
+			!strings.Contains(notes, "a.jsonl, line 3") {
 			t.Errorf("%v, %q", err, notes)
 		}
 	}
 	// Objects that the function ignores count as no dead letter.
 	f.answer = `{"replayed":0,"skipped":0,"by_connector":{},"remaining":0,"errors":["` + named + `"]}`
-	if _, notes, _, err := replayWith(t.Context(), f, replayOptions{limit: 10, perCall: 10, yes: true}); !errors.Is(err, errProblems) || !strings.Contains(notes, "line 3") {
+	if _, notes, _, err := replayWith(t.Context(), f, replayOptions{limit: 10, perCall: 10, yes: true}); !errors.Is(err,
+		errProblems) || !strings.Contains(notes, "line 3") {
 		t.Errorf("%v, %q", err, notes)
 	}
 }
@@ -124,14 +131,16 @@ func TestReplayNamesProblems(t *testing.T) {
 func TestReplayLimit(t *testing.T) {
 	f := &function{pending: 100}
 	out, notes, _, err := replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20, yes: true})
-	if err != nil || f.pending != 70 || !strings.HasPrefix(out, "30 dead letters replayed") || !strings.Contains(notes, "70 dead letters beyond --limit") {
+	if err != nil || f.pending != 70 || !strings.HasPrefix(out, "30 dead letters replayed") ||
+		!strings.Contains(notes, "70 dead letters beyond --limit") {
 		t.Errorf("%v, %d pending, %q, %q", err, f.pending, out, notes)
 	}
 	out, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20, dryRun: true})
 	if err != nil || f.pending != 70 || !strings.HasPrefix(out, "30 dead letters would be replayed") {
 		t.Errorf("%v, %d pending, %q", err, f.pending, out)
 	}
-	if _, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20}); !errors.As(err, new(usageError)) || f.pending != 70 {
+	if _, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20}); !errors.As(err, new(usageError)) ||
+		f.pending != 70 {
 		t.Errorf("replayed without a yes: %v, %d pending", err, f.pending)
 	}
 }
@@ -146,11 +155,13 @@ func TestReplayInterrupted(t *testing.T) {
 	}}
 	o := replayOptions{limit: maxReplayLimit, perCall: 10, yes: true}
 	_, notes, _, err := replayWith(ctx, f, o)
-	if !errors.Is(err, context.Canceled) || f.pending != 70 || !strings.Contains(notes, "30 dead letters replayed; run the same command again to continue") {
+	if !errors.Is(err, context.Canceled) || f.pending != 70 ||
+		!strings.Contains(notes, "30 dead letters replayed; run the same command again to continue") {
 		t.Errorf("%v, %d pending, %q", err, f.pending, notes)
 	}
 	f.after = nil
-	if out, _, _, err := replayWith(t.Context(), f, o); err != nil || !strings.HasPrefix(out, "70 dead letters replayed") || f.pending != 0 {
+	if out, _, _, err := replayWith(t.Context(), f, o); err != nil || !strings.HasPrefix(out, "70 dead letters replayed") ||
+		f.pending != 0 {
 		t.Errorf("%v, %q, %d pending", err, out, f.pending)
 	}
 }
@@ -159,7 +170,8 @@ func TestReplayTrouble(t *testing.T) {
 	o := replayOptions{limit: maxReplayLimit, perCall: 10, yes: true}
 	f := &function{pending: 10, trouble: []int{409, 409, 502, 429}}
 	out, notes, waited, err := replayWith(t.Context(), f, o)
-	if err != nil || !strings.HasPrefix(out, "10 dead letters") || waited != 2*busyPause+2*failurePause || strings.Count(notes, "another replay is running") != 1 {
+	if err != nil || !strings.HasPrefix(out, "10 dead letters") || waited != 2*busyPause+2*failurePause ||
+		strings.Count(notes, "another replay is running") != 1 {
 		t.Errorf("%v, %q, %q, waited %s", err, out, notes, waited)
 	}
 	for name, c := range map[string]struct {

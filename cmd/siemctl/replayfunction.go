@@ -45,8 +45,8 @@ type replayAnswer struct {
 // count is how many dead letters were replayed or discarded.
 func (a *replayAnswer) count() int { return a.Replayed + a.Discarded }
 
-// add adds the response to a further call. Skipped, Remaining and Errors are those of the last call, which counts what is
-// still pending.
+// add adds the response to a further call. Skipped, Remaining and Errors are those of the last call, which counts what
+// is still pending.
 func (a *replayAnswer) add(got replayAnswer) {
 	a.Replayed += got.Replayed
 	a.Discarded += got.Discarded
@@ -105,7 +105,8 @@ func (r *replay) call(ctx context.Context, limit int, dryRun bool) (replayAnswer
 func refusal(status int, answer []byte) error {
 	var e struct{ Error, Message string }
 	_ = json.Unmarshal(answer, &e) // without JSON, the status is all there is
-	return &deployed.Error{Doing: "calling the replay function", Err: fmt.Errorf("status %d: %s", status, orElse(orElse(e.Error, e.Message), "no reason given"))}
+	return &deployed.Error{Doing: "calling the replay function",
+		Err: fmt.Errorf("status %d: %s", status, orElse(orElse(e.Error, e.Message), "no reason given"))}
 }
 
 // pause waits, and returns early with the context's error.

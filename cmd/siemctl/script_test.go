@@ -28,8 +28,8 @@ import (
 	replayfunction "github.com/arbitex/siem-connectors/shared/replay"
 )
 
-// TestMain lets this binary be siemctl in the scripts, and the functions' bootstrap in the local AWS: the folder it is linked
-// into says which one.
+// TestMain lets this binary be siemctl in the scripts, and the functions' bootstrap in the local AWS: the folder it is
+// linked into says which one.
 func TestMain(m *testing.M) {
 	if os.Getenv("AWS_LAMBDA_RUNTIME_API") != "" {
 		bootstrap(filepath.Base(filepath.Dir(os.Args[0])))
@@ -122,7 +122,8 @@ func deploy(t *testing.T, wanted ...string) *world {
 		t.Fatal(err)
 	}
 	o := cloud.Options{
-		Template: filepath.Join(repository(), "template.yaml"), Venv: filepath.Join(repository(), "build", "venv"), Builds: dir,
+		Template: filepath.Join(repository(), "template.yaml"), Venv: filepath.Join(repository(), "build", "venv"),
+		Builds:     dir,
 		Parameters: map[string]string{}, Environment: map[string]map[string]string{},
 	}
 	link(t, dir, append([]string{"deadletter", "replay"}, wanted...))
@@ -225,8 +226,8 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// command does something with a SIEM: siem splunk secret file, siem splunk poison id, siem splunk heal, siem splunk rotate,
-// siem splunk accepted n.
+// command does something with a SIEM: siem splunk secret file, siem splunk poison id, siem splunk heal, siem splunk
+// rotate, siem splunk accepted n.
 func (w *world) command(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: siem name what [argument]")
@@ -238,7 +239,10 @@ func (w *world) command(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Check(os.WriteFile(ts.MkAbs(args[2]), data, 0o600))
 	case "poison":
-		s.Inject(siem.Fault{Kind: siem.Poison, Name: args[2], Match: func(id string) bool { return strings.HasPrefix(id, args[2]) }})
+		s.Inject(siem.Fault{Kind: siem.Poison, Name: args[2], Match: func(id string) bool {
+			return strings.HasPrefix(id,
+				args[2])
+		}})
 	case "heal":
 		s.Inject(siem.Fault{Kind: siem.Heal})
 	case "rotate":

@@ -34,12 +34,13 @@ func (a *app) sendCommand() *cobra.Command {
 	var o sendOptions
 	c := &cobra.Command{
 		Use: "send", Short: "Send events of a file or generated events to connectors", Args: cobra.NoArgs,
-		Long: `Send events to the queues of one or several connectors: the events of a file, one JSON object per line, or generated
-events. Generated events are valid OCSF 1.1 and contain unusual values. A file is read and checked completely before
-anything is sent.
+		Long: `Send events to the queues of one or several connectors: the events of a file, one JSON object per
+line, or generated events. Generated events are valid OCSF 1.1 and contain unusual values. A file is
+read and checked completely before anything is sent.
 
 If you interrupt the command, it prints how many events were enqueued. These events are delivered.`,
-		Example: "  siemctl send --to splunk --generate 100\n  siemctl send --file events.jsonl            # to every deployed connector\n" +
+		Example: "  siemctl send --to splunk --generate 100\n  siemctl send --file events.jsonl            # to every " +
+			"deployed connector\n" +
 			"  zcat audit.jsonl.gz | siemctl send --to elastic --file -",
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.send(cmd.Context(), o) },
 	}
@@ -47,7 +48,8 @@ If you interrupt the command, it prints how many events were enqueued. These eve
 	f.StringSliceVar(&o.to, "to", nil, "`connector`s to send to; default all deployed connectors")
 	f.StringVar(&o.file, "file", "", "`file` of events, one per line; - is standard input")
 	f.IntVar(&o.generate, "generate", 0, "generate this many `events`")
-	f.Uint64Var(&o.seed, "seed", 0, "`number` that determines the generated events and their ids; default a new one each time")
+	f.Uint64Var(&o.seed, "seed", 0, "`number` that determines the generated events and their ids; default a new one "+
+		"each time")
 	f.BoolVar(&o.force, "force", false, "also send lines that are not valid events; they become dead letters")
 	f.IntVar(&o.pack, "per-message", 100, "at most this many `events` in a message; more make it cheaper")
 	_ = c.RegisterFlagCompletionFunc("to", completeConnectors)
@@ -106,7 +108,8 @@ func (a *app) showSent(results []sent) error {
 	rows := make([][]term.Cell, 0, len(results))
 	for _, r := range results {
 		refused = refused || r.Refused > 0
-		rows = append(rows, []term.Cell{term.Text(r.Connector), term.Number(int64(r.Enqueued)), term.Number(int64(r.Refused)), term.Text(r.Reason)})
+		rows = append(rows, []term.Cell{term.Text(r.Connector), term.Number(int64(r.Enqueued)),
+			term.Number(int64(r.Refused)), term.Text(r.Reason)})
 	}
 	if a.out.JSON {
 		if err := a.out.Object(results); err != nil {
@@ -154,7 +157,8 @@ func (a *app) eventsToSend(o sendOptions) (events, invalid []string, err error) 
 	case len(events)+len(invalid) == 0:
 		return nil, nil, usage("--file: expected events, one per line, found none in %s", o.file)
 	case invalid != nil && !o.force:
-		return nil, nil, usage("--file %s: not a valid event (--force sends it anyway; it becomes a dead letter): %s", o.file, strings.Join(problems, "; "))
+		return nil, nil, usage("--file %s: not a valid event (--force sends it anyway; it becomes a dead letter): %s",
+			o.file, strings.Join(problems, "; "))
 	}
 	return events, invalid, nil
 }
@@ -191,7 +195,8 @@ func (a *app) eachEvent(flag, name string, take func(line int, body []byte)) err
 }
 
 // sendAll sends messages with several concurrent requests, and counts events in r. It calls tell after each request.
-func sendAll(ctx context.Context, s *deployed.Stack, queue string, messages []deployed.Message, r *sent, tell func()) error {
+func sendAll(ctx context.Context, s *deployed.Stack, queue string, messages []deployed.Message, r *sent,
+	tell func()) error {
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(senders)

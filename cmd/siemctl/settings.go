@@ -107,14 +107,15 @@ func (s settingsSource) unknownSettings() []unknownSetting {
 			continue
 		}
 		u := unknownSetting{name: name, closest: closest(name, known)}
-		u.misspelled = u.closest != "" || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(strings.ToUpper(name), p) })
+		u.misspelled = u.closest != "" ||
+			slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(strings.ToUpper(name), p) })
 		list = append(list, u)
 	}
 	return list
 }
 
-// parseSettings reads settings as a JSON object, or as lines NAME=value. In lines, # begins a comment line, and "export "
-// and quotes around a value are removed. Errors quote no value, because it may be a secret.
+// parseSettings reads settings as a JSON object, or as lines NAME=value. In lines, # begins a comment line, and "export
+// " and quotes around a value are removed. Errors quote no value, because it may be a secret.
 func parseSettings(data []byte) (map[string]string, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors write a byte order mark
 	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' {

@@ -17,7 +17,8 @@ import (
 
 func TestParseSettings(t *testing.T) {
 	for text, want := range map[string]map[string]string{
-		"": {}, "# c\n\nA=1\nexport B='x y'\n C = \"a\\nb\" \r\nD=\"open\nE==\nF=a'b'": {"A": "1", "B": "x y", "C": "a\nb", "D": `"open`, "E": "=", "F": "a'b'"},
+		"": {}, "# c\n\nA=1\nexport B='x y'\n C = \"a\\nb\" \r\nD=\"open\nE==\nF=a'b'": {"A": "1", "B": "x y", "C": "a\nb",
+			"D": `"open`, "E": "=", "F": "a'b'"},
 		` {"A":"x","B":true,"C":12,"D":null} `: {"A": "x", "B": "true", "C": "12"},
 	} {
 		got, err := parseSettings([]byte(text))
@@ -26,7 +27,8 @@ func TestParseSettings(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"A=1\nhunter2": "line 2: expected NAME=value", "a b=hunter2": "line 1", "=hunter2": "line 1", `{"A":"hunter2"`: "not valid JSON", `{"A":["hunter2"]}`: "A: expected strings",
+		"A=1\nhunter2": "line 2: expected NAME=value", "a b=hunter2": "line 1", "=hunter2": "line 1",
+		`{"A":"hunter2"`: "not valid JSON", `{"A":["hunter2"]}`: "A: expected strings",
 	} {
 		_, err := parseSettings([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {

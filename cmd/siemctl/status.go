@@ -72,7 +72,8 @@ func (a *app) statusCommand() *cobra.Command {
 			return a.runStatus(cmd.Context(), o)
 		},
 	}
-	c.Flags().IntVar(&o.read, "read", 20_000, "read at most this many `dead letters` for their reasons; with --watch none unless set")
+	c.Flags().IntVar(&o.read, "read", 20_000, "read at most this many `dead letters` for their reasons; with --watch "+
+		"none unless set")
 	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "show the status again and again, until Ctrl-C")
 	c.Flags().DurationVar(&o.interval, "interval", 5*time.Second, "`time` between two requests with --watch")
 	return c
@@ -106,7 +107,8 @@ func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 func (a *app) status(ctx context.Context, s *deployed.Stack, here []connector, read int) (*status, error) {
 	st := &status{Stack: s.Name, Groups: []deadLetterGroup{}}
 	var err error
-	if st.Connectors, err = each(here, func(c connector) (connectorStatus, error) { return connectorState(ctx, s, c) }); err != nil {
+	state := func(c connector) (connectorStatus, error) { return connectorState(ctx, s, c) }
+	if st.Connectors, err = each(here, state); err != nil {
 		return nil, err
 	}
 	depth, err := s.Depth(ctx, s.DeadLetterQueue())
@@ -141,7 +143,8 @@ func connectorState(ctx context.Context, s *deployed.Stack, c connector) (connec
 		return connectorStatus{}, err
 	}
 	depth, err := s.Depth(ctx, s.Queue(c.Name))
-	return connectorStatus{Connector: c.Name, State: stateWord(m.State), Queued: depth.Visible + depth.Delayed, InFlight: depth.InFlight}, err
+	return connectorStatus{Connector: c.Name, State: stateWord(m.State), Queued: depth.Visible + depth.Delayed,
+		InFlight: depth.InFlight}, err
 }
 
 // stateWord is the state of an event source mapping as siemctl prints it.
@@ -206,7 +209,8 @@ func addPending(ctx context.Context, s *deployed.Stack, st *status) error {
 		st.Connectors[i].DeadLetters = counts.Pending[st.Connectors[i].Connector]
 	}
 	if n := counts.Pending[connectors.Unknown]; n > 0 {
-		st.Notes = append(st.Notes, fmt.Sprintf("%s of an unknown connector cannot be replayed; export or discard them", term.Count(int64(n), "dead letter")))
+		st.Notes = append(st.Notes, fmt.Sprintf("%s of an unknown connector cannot be replayed; export or discard them",
+			term.Count(int64(n), "dead letter")))
 	}
 	st.OldestPending = counts.Oldest
 	return nil
@@ -233,7 +237,8 @@ func addGroups(ctx context.Context, s *deployed.Stack, st *status, most int) err
 		st.Notes = append(st.Notes, fmt.Sprintf("%s could not be read as a dead letter", term.Count(int64(broken), "line")))
 	}
 	if st.Read >= most {
-		st.Notes = append(st.Notes, fmt.Sprintf("the reasons are those of the first %s; --read reads more", term.Count(int64(most), "dead letter")))
+		st.Notes = append(st.Notes, fmt.Sprintf("the reasons are those of the first %s; --read reads more",
+			term.Count(int64(most), "dead letter")))
 	}
 	return err
 }
@@ -275,18 +280,23 @@ func (a *app) showConnectorTable(st *status) {
 		}
 		rows = append(rows, []term.Cell{
 			term.Text(c.Connector), term.Styled(stateStyle(c.State), c.State), term.Approx(c.Queued), term.Approx(c.InFlight),
-			{Text: c.oldest(), Right: true}, term.Approx(c.Delivered), term.Approx(c.Filtered), dead, {Text: a.last(c.LastSuccess), Right: true},
+			{Text: c.oldest(), Right: true}, term.Approx(c.Delivered), term.Approx(c.Filtered), dead,
+			{Text: a.last(c.LastSuccess), Right: true},
 		})
 	}
-	a.out.Table([]string{"CONNECTOR", "STATE", "QUEUED", "IN FLIGHT", "OLDEST", "DELIVERED", "FILTERED", "DEAD", "LAST"}, rows)
+	a.out.Table([]string{"CONNECTOR", "STATE", "QUEUED", "IN FLIGHT", "OLDEST", "DELIVERED", "FILTERED", "DEAD", "LAST"},
+		rows)
 }
 
 // showConnectorBlocks is the table's content for a narrow terminal.
 func (a *app) showConnectorBlocks(st *status) {
 	for _, c := range st.Connectors {
-		a.out.Line("%s: %s, last delivery: %s", a.out.Paint(term.Bold, c.Connector), a.out.Paint(stateStyle(c.State), c.State), a.last(c.LastSuccess))
-		a.out.Line("  queued %s, in flight %s, oldest %s", term.Approximate(c.Queued), term.Approximate(c.InFlight), c.oldest())
-		a.out.Line("  delivered %s, filtered %s, dead letters %s", term.Approximate(c.Delivered), term.Approximate(c.Filtered), term.Approximate(int64(c.DeadLetters)))
+		a.out.Line("%s: %s, last delivery: %s", a.out.Paint(term.Bold, c.Connector),
+			a.out.Paint(stateStyle(c.State), c.State), a.last(c.LastSuccess))
+		a.out.Line("  queued %s, in flight %s, oldest %s", term.Approximate(c.Queued), term.Approximate(c.InFlight),
+			c.oldest())
+		a.out.Line("  delivered %s, filtered %s, dead letters %s", term.Approximate(c.Delivered),
+			term.Approximate(c.Filtered), term.Approximate(int64(c.DeadLetters)))
 	}
 }
 
@@ -297,7 +307,8 @@ func (a *app) showAlarms(alarms []deployed.Alarm) {
 	a.out.Line("\n%s", a.out.Paint(term.Bold, "Alarms"))
 	rows := make([][]term.Cell, 0, len(alarms))
 	for _, alarm := range alarms {
-		rows = append(rows, []term.Cell{term.Text(orElse(alarm.Connector, "all")), term.Styled(term.Bad, alarm.Name), term.Text(alarm.Since.UTC().Format("2006-01-02 15:04Z"))})
+		rows = append(rows, []term.Cell{term.Text(orElse(alarm.Connector, "all")), term.Styled(term.Bad, alarm.Name),
+			term.Text(alarm.Since.UTC().Format("2006-01-02 15:04Z"))})
 	}
 	a.out.TableWithin(a.out.Columns(), []string{"CONNECTOR", "ALARM", "SINCE"}, rows)
 }
@@ -313,7 +324,8 @@ func (a *app) showGroups(st *status) {
 	rows := make([][]term.Cell, 0, len(st.Groups))
 	for _, g := range st.Groups {
 		rows = append(rows, []term.Cell{
-			term.Text(g.Hour.Format("01-02 15:00Z")), term.Text(g.Connector), term.Approx(int64(g.Count)), term.Text(term.Shorten(g.Reason, maxReason)),
+			term.Text(g.Hour.Format("01-02 15:00Z")), term.Text(g.Connector), term.Approx(int64(g.Count)),
+			term.Text(term.Shorten(g.Reason, maxReason)),
 		})
 	}
 	a.out.TableWithin(a.out.Columns(), []string{"HOUR", "CONNECTOR", "COUNT", "REASON"}, rows)

@@ -58,7 +58,8 @@ func (a *app) validateCommand() *cobra.Command {
 
 A name in --settings that no connector reads is an error. Errors prevent the connector from working; warnings do not;
 notes name what to do elsewhere.`,
-		Example: "  siemctl validate splunk --settings splunk.env\n  siemctl validate --template template.yaml --parameter Connectors=splunk\n" +
+		Example: "  siemctl validate splunk --settings splunk.env\n  siemctl validate --template template.yaml " +
+			"--parameter Connectors=splunk\n" +
 			"  siemctl validate --events sample.jsonl",
 		ValidArgsFunction: completeConnectors,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -125,7 +126,8 @@ func validateSettings(v *validation, list []connector, named bool, env settings.
 		return nil // the unknown names say what is wrong
 	}
 	if len(list) == 0 {
-		return usage("settings: expected the settings of a connector, found none; name one of %s", strings.Join(connectors.Names(), ", "))
+		return usage("settings: expected the settings of a connector, found none; name one of %s",
+			strings.Join(connectors.Names(), ", "))
 	}
 	for _, c := range list {
 		before := len(v.Findings)

@@ -129,7 +129,8 @@ func (a *app) validateEvents(v *validation, list []connector, env settings.Looku
 
 func (v *validation) addRepeated(list []*repeated) {
 	slices.SortFunc(list, func(a, b *repeated) int {
-		return cmp.Or(cmp.Compare(a.Level, b.Level), cmp.Compare(a.first, b.first), cmp.Compare(a.Where, b.Where), cmp.Compare(a.What, b.What))
+		return cmp.Or(cmp.Compare(a.Level, b.Level), cmp.Compare(a.first, b.first), cmp.Compare(a.Where, b.Where),
+			cmp.Compare(a.What, b.What))
 	})
 	for i, r := range list {
 		if i == maxEventFindings {
@@ -162,7 +163,8 @@ func (a *app) showFits(list []fit) {
 			rejected.Style = term.Bad
 		}
 		rows = append(rows, []term.Cell{
-			term.Text(f.Connector), term.Number(int64(f.Encoded)), truncated, rejected, term.Number(int64(f.Largest)), term.Number(int64(f.Limit)),
+			term.Text(f.Connector), term.Number(int64(f.Encoded)), truncated, rejected, term.Number(int64(f.Largest)),
+			term.Number(int64(f.Limit)),
 			term.Text(orElse(strings.Join(empty, ", "), "-")),
 		})
 	}

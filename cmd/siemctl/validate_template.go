@@ -20,15 +20,16 @@ func (offline) Attribute(id, name string) (string, error) {
 	return "arn:aws:made-by-aws:" + id + ":" + name, nil
 }
 
-// validateTemplate loads the template with its parameters, and opens each deployed connector with the environment of its
-// function.
+// validateTemplate loads the template with its parameters, and opens each deployed connector with the environment of
+// its function.
 func (a *app) validateTemplate(v *validation, list []connector, secret settings.Lookup, o validateOptions) error {
 	parameters, err := a.parametersOf(o)
 	if err != nil {
 		return err
 	}
 	region := orElse(a.options.Region, "us-east-1")
-	t, err := samtemplate.Load(o.template, samtemplate.Options{Parameters: parameters, Region: region, AccountID: "123456789012", StackName: a.options.Stack})
+	t, err := samtemplate.Load(o.template, samtemplate.Options{Parameters: parameters, Region: region,
+		AccountID: "123456789012", StackName: a.options.Stack})
 	if err != nil {
 		for _, problem := range splitErrors(err) {
 			v.add(isError, "template", "%s", problem)

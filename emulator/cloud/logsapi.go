@@ -70,7 +70,8 @@ func (a *api) logEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	if json.Unmarshal(body, &in) != nil || !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".FilterLogEvents") {
 		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(map[string]string{"__type": "InvalidParameterException", "message": "only FilterLogEvents is supported"})
+		_ = json.NewEncoder(w).Encode(map[string]string{"__type": "InvalidParameterException",
+			"message": "only FilterLogEvents is supported"})
 		return
 	}
 	_ = json.NewEncoder(w).Encode(map[string]any{"events": a.cloud.history.since(in.Group, in.From)})

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// condition evaluates a condition of the template. busy contains the conditions that are being evaluated: a condition that
-// depends on itself is an error.
+// condition evaluates a condition of the template. busy contains the conditions that are being evaluated: a condition
+// that depends on itself is an error.
 func (t *Template) condition(name string, busy []string) (bool, error) {
 	definition, ok := t.conditions[name]
 	if !ok {

@@ -112,7 +112,8 @@ func environment(p properties) map[string]string {
 		size += len(name) + len(env[name])
 	}
 	if size > maxEnvironmentBytes {
-		*p.problems = append(*p.problems, fmt.Errorf("%s: %d bytes, Lambda accepts at most %d", p.path, size, maxEnvironmentBytes))
+		*p.problems = append(*p.problems, fmt.Errorf("%s: %d bytes, Lambda accepts at most %d", p.path, size,
+			maxEnvironmentBytes))
 	}
 	return env
 }

@@ -22,7 +22,8 @@ func (t *Template) checkRules(rules map[string]any) []error {
 		}
 		assertions, ok := rule["Assertions"].([]any)
 		if !ok {
-			problems = append(problems, fmt.Errorf("%s: expected a list of Assertions, found %s", path, describe(rule["Assertions"])))
+			problems = append(problems, fmt.Errorf("%s: expected a list of Assertions, found %s", path,
+				describe(rule["Assertions"])))
 		}
 		for i, a := range assertions {
 			if err := t.checkAssertion(a, fmt.Sprintf("%s.Assertions[%d]", path, i)); err != nil {

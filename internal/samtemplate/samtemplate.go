@@ -25,8 +25,8 @@ type Options struct {
 	StackName  string            // AWS::StackName
 }
 
-// Attributes returns the attributes that AWS assigns to a resource: the result of Ref for the attribute "", of Fn::GetAtt
-// for any other. It is called only for resources that exist under the conditions, and may create them.
+// Attributes returns the attributes that AWS assigns to a resource: the result of Ref for the attribute "", of
+// Fn::GetAtt for any other. It is called only for resources that exist under the conditions, and may create them.
 type Attributes interface {
 	Attribute(logicalID, name string) (string, error)
 }

@@ -64,7 +64,8 @@ func checkDeadLetterPath(t *testing.T, tpl *Template, name string) {
 
 // TestProjectTemplateByConnector: a connector has its own concurrency, and only the deployed ones have resources.
 func TestProjectTemplateByConnector(t *testing.T) {
-	tpl := load(t, template, options("Connectors", "sumo,elastic", "MaximumConcurrency", "2,3,4,5,6,7,8", "EnableGuard", "false"))
+	tpl := load(t, template, options("Connectors", "sumo,elastic", "MaximumConcurrency", "2,3,4,5,6,7,8", "EnableGuard",
+		"false"))
 	for name, want := range map[string]int{"elastic": 4, "sumo": 6} {
 		f, err := tpl.Function(name+"Function", named{})
 		if err != nil {
@@ -82,13 +83,15 @@ func TestProjectTemplateByConnector(t *testing.T) {
 // TestProjectTemplateResolves: whatever is deployed, each resource refers only to resources that exist.
 func TestProjectTemplateResolves(t *testing.T) {
 	for name, parameters := range map[string][]string{
-		"defaults":                   nil,
-		"without the optional parts": {"EnableAlarms", "false", "EnableDashboard", "false", "EnableGuard", "false", "EnableReplayUrl", "false"},
+		"defaults": nil,
+		"without the optional parts": {"EnableAlarms", "false", "EnableDashboard", "false", "EnableGuard", "false",
+			"EnableReplayUrl", "false"},
 		"a topic and a key": {
 			"EnableTopic", "true", "KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/1", "ReplayedRetentionDays", "90",
 		},
 		"a VPC": {
-			"Connectors", "qradar,splunk", "ConnectorsInVpc", "qradar", "VpcSubnetIds", "subnet-1", "VpcSecurityGroupIds", "sg-1",
+			"Connectors", "qradar,splunk", "ConnectorsInVpc", "qradar", "VpcSubnetIds", "subnet-1", "VpcSecurityGroupIds",
+			"sg-1",
 			"CreateVpcEndpoints", "true", "VpcId", "vpc-1",
 		},
 	} {
@@ -107,11 +110,13 @@ func TestProjectTemplateResolves(t *testing.T) {
 func TestLoops(t *testing.T) {
 	const head = "Parameters:\n  L: {Type: CommaDelimitedList, Default: \"a,b\"}\nResources:\n"
 	for name, tt := range map[string]struct{ body, want string }{
-		"two iterations":    {"  Fn::ForEach::X: [I, !Ref L, {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", ""},
-		"literal":           {"  Fn::ForEach::X: [I, [a, b], {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", ""},
-		"nested":            {"  Fn::ForEach::X: [I, [a], {Fn::ForEach::Y: [J, !Ref L, {\"${J}Q\": {Type: AWS::SQS::Queue}}]}]\n", ""},
-		"same key":          {"  Fn::ForEach::X: [I, !Ref L, {Q: {Type: AWS::SQS::Queue}}]\n", "two iterations create"},
-		"taken key":         {"  aQ: {Type: AWS::SQS::Queue}\n  Fn::ForEach::X: [I, !Ref L, {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", "exists already"},
+		"two iterations": {"  Fn::ForEach::X: [I, !Ref L, {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", ""},
+		"literal":        {"  Fn::ForEach::X: [I, [a, b], {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", ""},
+		"nested": {"  Fn::ForEach::X: [I, [a], {Fn::ForEach::Y: [J, !Ref L, {\"${J}Q\": {Type: " +
+			"AWS::SQS::Queue}}]}]\n", ""},
+		"same key": {"  Fn::ForEach::X: [I, !Ref L, {Q: {Type: AWS::SQS::Queue}}]\n", "two iterations create"},
+		"taken key": {"  aQ: {Type: AWS::SQS::Queue}\n  Fn::ForEach::X: [I, !Ref L, {\"${I}Q\": {Type: " +
+			"AWS::SQS::Queue}}]\n", "exists already"},
 		"no fragment":       {"  Fn::ForEach::X: [I, !Ref L]\n", "expected an identifier"},
 		"unknown parameter": {"  Fn::ForEach::X: [I, !Ref M, {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", "expected a list"},
 	} {

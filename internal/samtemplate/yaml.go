@@ -9,8 +9,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A template's values are nil, strings (every scalar as it is written, because CloudFormation has no other scalars), []any,
-// map[string]any, and calls.
+// A template's values are nil, strings (every scalar as it is written, because CloudFormation has no other scalars),
+// []any, map[string]any, and calls.
 
 // call is an intrinsic function with its argument.
 type call struct {

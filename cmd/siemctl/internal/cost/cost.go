@@ -1,6 +1,6 @@
-// Package cost estimates what the connectors cost in AWS: per million events, and per month independent of the number of
-// events. It is a model, not a bill. Its prices are in prices.go, its formulas in this file, and a test compares it with
-// a run that counts every request.
+// Package cost estimates what the connectors cost in AWS: per million events, and per month independent of the number
+// of events. It is a model, not a bill. Its prices are in prices.go, its formulas in this file, and a test compares it
+// with a run that counts every request.
 package cost
 
 import (
@@ -27,19 +27,19 @@ const (
 	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 	idlePollers, pollsMinute = 5, 3
 
-	// logOwn is what a connector writes for a batch: a log line and a line of metrics. logLambda is START, END and REPORT, and
-	// what CloudWatch adds to each line.
+	// logOwn is what a connector writes for a batch: a log line and a line of metrics. logLambda is START, END and
+	// REPORT, and what CloudWatch adds to each line.
 	logOwn, logLambda = 640, 500
 	logBatch          = logOwn + logLambda
 	// requestHead is the request line and the headers of a request to the SIEM.
 	requestHead = 400
 	// firstRatio is the compression ratio of the first event of a request, which shares nothing with an earlier one.
 	firstRatio = 2
-	// metricsEach is the number of custom metrics that a connector writes with each batch that is delivered. They are billed
-	// for the hours in which they are written.
+	// metricsEach is the number of custom metrics that a connector writes with each batch that is delivered. They are
+	// billed for the hours in which they are written.
 	metricsEach = 6
-	// alarmsEach and alarmsShared are the numbers of metrics that the alarms of a connector and of the stack read. An alarm
-	// on an expression is billed for each metric in it.
+	// alarmsEach and alarmsShared are the numbers of metrics that the alarms of a connector and of the stack read. An
+	// alarm on an expression is billed for each metric in it.
 	alarmsEach, alarmsShared = 8, 4
 	// secretReadsHour is how often a busy instance reads its secret: every five minutes.
 	secretReadsHour = 12
@@ -127,7 +127,8 @@ func (l *Load) Check() []string {
 		{"--filtered", l.Filtered, 0, 100},
 	} {
 		if !(c.value >= c.low && c.value <= c.high) { // also false for NaN
-			problems = append(problems, fmt.Sprintf("%s: expected a number from %v to %v, found %v", c.flag, int64(c.low), int64(c.high), c.value))
+			problems = append(problems, fmt.Sprintf("%s: expected a number from %v to %v, found %v", c.flag, int64(c.low),
+				int64(c.high), c.value))
 		}
 	}
 	return problems
@@ -142,7 +143,8 @@ func DefaultPerMessage(eventBytes float64) float64 {
 func Of(l Load) Estimate {
 	single, unfiltered := l, l
 	single.PerMessage, unfiltered.Filtered = 1, 0
-	e := Estimate{Single: form(single), Several: form(l), Monthly: monthly(l), UpTo: 1, PricesAsOf: PricesAsOf, Prices: Prices(), Assumptions: assumptions(l)}
+	e := Estimate{Single: form(single), Several: form(l), Monthly: monthly(l), UpTo: 1, PricesAsOf: PricesAsOf,
+		Prices: Prices(), Assumptions: assumptions(l)}
 	e.MonthlyDollars = sum(e.Monthly)
 	e.FilterDollars = (form(unfiltered).MillionDollars - e.Several.MillionDollars) * l.Events / million
 	e.Single.TotalDollars += e.MonthlyDollars
@@ -200,8 +202,8 @@ func (l *Load) batch() float64 {
 // fill is how many events an invocation gets.
 func (l *Load) fill() float64 { return l.batch() * l.perMessage() }
 
-// received is how many messages one receive returns. Full batches come from a queue with a backlog, so a receive returns
-// as many messages as it may. Otherwise a receive returns what was sent together.
+// received is how many messages one receive returns. Full batches come from a queue with a backlog, so a receive
+// returns as many messages as it may. Otherwise a receive returns what was sent together.
 func (l *Load) received() float64 {
 	most := float64(maxSend)
 	if l.batch() < batchMessages && l.batch() < math.Floor(payloadBytes/(l.body()+recordBytes)) {
@@ -219,7 +221,8 @@ func (l *Load) requests() float64 { return math.Ceil(l.delivered() / requestEven
 // wire is how many bytes an invocation sends to the SIEM.
 func (l *Load) wire() float64 {
 	first := math.Min(firstRatio, l.Compression)
-	return l.requests()*(requestHead+l.EventBytes/first) + math.Max(0, l.delivered()-l.requests())*l.EventBytes/l.Compression
+	return l.requests()*(requestHead+l.EventBytes/first) + math.Max(0,
+		l.delivered()-l.requests())*l.EventBytes/l.Compression
 }
 
 // gigabyteSeconds is the billed duration of requests to the SIEM, which an invocation makes one after the other.
@@ -245,8 +248,8 @@ func perMillion(l Load) []Item {
 	return items
 }
 
-// deadLetters is what the rejected events among a million cost in addition: one message each to the dead-letter queue, one
-// object in S3 for those that are rejected together, and one replay in full batches.
+// deadLetters is what the rejected events among a million cost in addition: one message each to the dead-letter queue,
+// one object in S3 for those that are rejected together, and one replay in full batches.
 func deadLetters(l Load) []Item {
 	p, share := table(), l.DeadLetters/100
 	n, together := million*share, math.Max(1, l.fill()*share)
@@ -262,7 +265,8 @@ func deadLetters(l Load) []Item {
 		item("dead letters: SQS", sqs(together)+sqs(back.fill()), "requests", p.sqsRequest),
 		item("dead letters: Lambda requests", invocations, "invocations", p.lambdaRequest),
 		item("dead letters: Lambda duration", l.gigabyteSeconds(invocations), "GB-seconds", p.lambdaSecond),
-		item("dead letters: S3 writes", objects*2+n/ledgerMost, "requests", p.s3Write), // each object is written, and moved later
+		// each object is written, and moved later
+		item("dead letters: S3 writes", objects*2+n/ledgerMost, "requests", p.s3Write),
 		item("dead letters: S3 reads", objects, "requests", p.s3Read),
 	}
 }
@@ -283,7 +287,8 @@ func monthly(l Load) []Item {
 	hours := math.Min(hoursMonth, l.invocations())
 	reads := math.Min(l.instances()*secretReadsHour*hoursMonth, l.invocations())
 	items := []Item{
-		item("SQS polling", (n+1)*idlePollers*pollsMinute*60*hoursMonth, "requests", p.sqsRequest), // and the dead-letter queue
+		// and the dead-letter queue
+		item("SQS polling", (n+1)*idlePollers*pollsMinute*60*hoursMonth, "requests", p.sqsRequest),
 		item("secrets", n, "secrets", p.secret),
 		item("reading secrets", n*reads, "calls", p.secretCall),
 		item("custom metrics", n*metricsEach*hours/hoursMonth, "metrics", p.metric),
@@ -297,18 +302,22 @@ func monthly(l Load) []Item {
 func assumptions(l Load) []string {
 	list := []string{
 		"prices of us-east-1 as of " + PricesAsOf + " without the free tier; check them at https://calculator.aws",
-		fmt.Sprintf("events of %.0f bytes; %.0f messages in one request of the platform, %.0f events in an invocation", l.EventBytes, l.sent(), l.fill()),
-		fmt.Sprintf("functions of %.0f MB; a request of up to %d events to the SIEM takes %.0f ms", l.MemoryMB, requestEvents, l.Milliseconds),
+		fmt.Sprintf("events of %.0f bytes; %.0f messages in one request of the platform, %.0f events in an invocation",
+			l.EventBytes, l.sent(), l.fill()),
+		fmt.Sprintf("functions of %.0f MB; a request of up to %d events to the SIEM takes %.0f ms", l.MemoryMB,
+			requestEvents, l.Milliseconds),
 		fmt.Sprintf("gzip ratio %g, for a request's first event %g; %d bytes of headers per request",
 			l.Compression, math.Min(firstRatio, l.Compression), requestHead),
 		"events leave AWS over the internet; NAT gateways, VPC endpoints, VPNs and customer-managed keys cost extra",
 		fmt.Sprintf("%d bytes of logs and metrics per invocation", logBatch),
-		"each event is delivered at the first attempt; a further attempt costs a receive, a visibility change, Lambda and transfer",
+		"each event is delivered at the first attempt; a further attempt costs a receive, a visibility change, Lambda and " +
+			"transfer",
 		"the data that a SIEM receives is that of generated events, as the connector encodes them, scaled to the size",
 		"Lambda polls the queues all the time; batches come evenly over the month; custom metrics are billed by the hour",
 	}
 	if l.DeadLetters > 0 {
-		list = append(list, fmt.Sprintf("the SIEM rejects %g %% of the events; each is stored in S3 and replayed once; the storage is not counted", l.DeadLetters))
+		list = append(list, fmt.Sprintf("the SIEM rejects %g %% of the events; each is stored in S3 and replayed once; "+
+			"the storage is not counted", l.DeadLetters))
 	}
 	if !slices.Contains(baseRegions[:], l.Region) {
 		list = append(list, fmt.Sprintf("%s is not one of %s: most prices are the same, and few are more than %.0f %% higher",

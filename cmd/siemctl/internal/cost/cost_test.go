@@ -10,7 +10,8 @@ import (
 )
 
 func usual() Load {
-	return Load{Events: 1e6, EventBytes: 1500, PerMessage: 1, SendBatch: 10, BatchFill: 100, Connectors: 1, MemoryMB: 256, Milliseconds: 300, Compression: UsualCompression, Region: "us-east-1"}
+	return Load{Events: 1e6, EventBytes: 1500, PerMessage: 1, SendBatch: 10, BatchFill: 100, Connectors: 1, MemoryMB: 256,
+		Milliseconds: 300, Compression: UsualCompression, Region: "us-east-1"}
 }
 
 // TestByHand compares the model with numbers that were calculated by hand from the price lists.
@@ -61,14 +62,16 @@ func TestSeveralByHand(t *testing.T) {
 			t.Errorf("%s: %v, want %v", i.Name, i.Quantity, want[i.Name])
 		}
 	}
-	if e.Several.MillionDollars > e.Single.MillionDollars/2 || e.Single.EventsPerMessage != 1 || e.Several.EventsPerMessage != 100 {
+	if e.Several.MillionDollars > e.Single.MillionDollars/2 || e.Single.EventsPerMessage != 1 ||
+		e.Several.EventsPerMessage != 100 {
 		t.Errorf("%+v", e)
 	}
 	// A filter saves the transfer and the requests to the SIEM of what it excludes, and nothing of SQS.
 	l.Filtered, l.Events = 50, 2e6
 	filtered := Of(l)
 	saved := 2 * (e.Several.MillionDollars - filtered.Several.MillionDollars)
-	if saved <= 0 || math.Abs(filtered.FilterDollars-saved) > 1e-9 || filtered.Several.PerMillion[0] != e.Several.PerMillion[0] {
+	if saved <= 0 || math.Abs(filtered.FilterDollars-saved) > 1e-9 ||
+		filtered.Several.PerMillion[0] != e.Several.PerMillion[0] {
 		t.Errorf("saved %v, reported %v", saved, filtered.FilterDollars)
 	}
 }
@@ -97,7 +100,8 @@ func TestProvisioned(t *testing.T) {
 		l := usual()
 		l.EventBytes, l.PerMessage, l.Milliseconds, l.BatchFill = c.bytes, c.perMessage, c.milliseconds, 100*c.perMessage
 		l.BatchFill = math.Min(l.BatchFill, 4000)
-		if got := l.Provisioned(DefaultPollers); math.Abs(got.Events/c.events-1) > 1e-9 || !strings.Contains(got.Limit, c.limit) {
+		if got := l.Provisioned(DefaultPollers); math.Abs(got.Events/c.events-1) > 1e-9 ||
+			!strings.Contains(got.Limit, c.limit) {
 			t.Errorf("%+v: %+v", c, got)
 		}
 	}
@@ -122,7 +126,8 @@ func TestWhatCostsMore(t *testing.T) {
 	}
 	l := usual()
 	l.Region, l.Alarms = "sa-east-1", true
-	if e := Of(l); e.UpTo <= 1 || e.MonthlyDollars <= base.MonthlyDollars || !strings.Contains(strings.Join(e.Assumptions, "\n"), "sa-east-1") {
+	if e := Of(l); e.UpTo <= 1 || e.MonthlyDollars <= base.MonthlyDollars ||
+		!strings.Contains(strings.Join(e.Assumptions, "\n"), "sa-east-1") {
 		t.Errorf("%+v", e)
 	}
 }
@@ -148,7 +153,8 @@ func TestLarge(t *testing.T) {
 func TestIdle(t *testing.T) {
 	l := usual()
 	l.Events, l.Alarms = 0, true
-	if want := 2*657000*.4/1e6 + .4 + (alarmsEach+alarmsShared)*.1; math.Abs(Of(l).Several.TotalDollars-want) > 1e-9 || want > 2.5 {
+	if want := 2*657000*.4/1e6 + .4 + (alarmsEach+alarmsShared)*.1; math.Abs(Of(l).Several.TotalDollars-want) > 1e-9 ||
+		want > 2.5 {
 		t.Errorf("%v, want %v", Of(l).Several.TotalDollars, want)
 	}
 }

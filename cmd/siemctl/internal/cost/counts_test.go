@@ -25,8 +25,10 @@ func inBatches(fill int) scenario {
 
 // load is what the model is told of a run.
 func (c *counts) load(sc scenario) Load {
-	l := Load{Events: million, EventBytes: c.eventBytes / c.events, PerMessage: float64(max(1, sc.pack)), SendBatch: float64(sc.send), BatchFill: float64(sc.fill),
-		Connectors: 1, MemoryMB: DefaultMemoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Region: "us-east-1"}
+	l := Load{Events: million, EventBytes: c.eventBytes / c.events, PerMessage: float64(max(1, sc.pack)),
+		SendBatch: float64(sc.send), BatchFill: float64(sc.fill),
+		Connectors: 1, MemoryMB: DefaultMemoryMB, Milliseconds: float64(latency.Milliseconds()),
+		Compression: UsualCompression, Region: "us-east-1"}
 	if sc.refuse > 0 {
 		l.DeadLetters = 100 / float64(sc.refuse)
 	}
@@ -42,13 +44,14 @@ func (c *counts) items() []Item {
 		item("SQS delete", c.remove*each, "requests", table().sqsRequest),
 		item("Lambda requests", c.invocations*each, "invocations", table().lambdaRequest),
 		item("Lambda duration", c.busy.Seconds()*each*DefaultMemoryMB/1024, "GB-seconds", table().lambdaSecond),
-		item("logs and metrics", (c.logs+c.invocations*logLambda)*each/1e9, "GB", table().logs), // Lambda's own lines are not there to be counted
+		// Lambda's own lines are not there to be counted
+		item("logs and metrics", (c.logs+c.invocations*logLambda)*each/1e9, "GB", table().logs),
 		item("transfer to the SIEM", c.wire*each/1e9, "GB", table().transfer),
 	}
 }
 
-// tolerance is by how much the model may be wrong: requests by events so large that SQS counts their batch more than once,
-// bytes by what gzip makes of them.
+// tolerance is by how much the model may be wrong: requests by events so large that SQS counts their batch more than
+// once, bytes by what gzip makes of them.
 func tolerance(name string) float64 {
 	switch name {
 	case "transfer to the SIEM":
@@ -89,8 +92,10 @@ func TestModel(t *testing.T) {
 	for _, x := range all {
 		for i, model := range x.model {
 			counted := x.counted[i]
-			if off := math.Abs(counted.Quantity/model.Quantity - 1); counted.Name != model.Name || off > tolerance(model.Name)+1e-9 {
-				t.Errorf("%d a batch: %s: counted %g, the model says %s: %g, which is %.0f %% off", x.fill, counted.Name, counted.Quantity, model.Name, model.Quantity, off*100)
+			if off := math.Abs(counted.Quantity/model.Quantity - 1); counted.Name != model.Name ||
+				off > tolerance(model.Name)+1e-9 {
+				t.Errorf("%d a batch: %s: counted %g, the model says %s: %g, which is %.0f %% off", x.fill, counted.Name,
+					counted.Quantity, model.Name, model.Quantity, off*100)
 			}
 		}
 		if off := math.Abs(sum(x.counted)/sum(x.model) - 1); off > .05 {
@@ -102,7 +107,8 @@ func TestModel(t *testing.T) {
 
 func costTable(all []comparison) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| a million events: counted / model | %d a batch | %d | %d | %d |\n| --- | ---: | ---: | ---: | ---: |\n", fills[0], fills[1], fills[2], fills[3])
+	fmt.Fprintf(&b, "| a million events: counted / model | %d a batch | %d | %d | %d |\n| --- | ---: | ---: | ---: | "+
+		"---: |\n", fills[0], fills[1], fills[2], fills[3])
 	row := func(name string, cell func(items []Item) string) {
 		fmt.Fprintf(&b, "| %s |", name)
 		for _, x := range all {
@@ -129,18 +135,20 @@ func costTable(all []comparison) string {
 	return b.String()
 }
 
-// severalTable compares the model for 100 events in a message and 400 in an invocation with a run. All events are of usual
-// size, so that the price per million is that of the documents.
+// severalTable compares the model for 100 events in a message and 400 in an invocation with a run. All events are of
+// usual size, so that the price per million is that of the documents.
 func severalTable(t *testing.T) string {
 	t.Helper()
 	sc := scenario{events: 8000, fill: 400, send: 6, pack: 100, usual: true}
 	c := run(t, sc)
 	counted, model := c.items(), perMillion(c.load(sc))
 	var b strings.Builder
-	fmt.Fprintf(&b, "| a million events of %s B on average, 100 per message, 400 per batch | counted | model |\n| --- | ---: | ---: |\n", short(c.eventBytes/c.events))
+	fmt.Fprintf(&b, "| a million events of %s B on average, 100 per message, 400 per batch | counted | model |\n| --- "+
+		"| ---: | ---: |\n", short(c.eventBytes/c.events))
 	for i, m := range model {
 		if off := math.Abs(counted[i].Quantity/m.Quantity - 1); off > tolerance(m.Name)+1e-9 {
-			t.Errorf("several events per message: %s: counted %g, the model says %g, which is %.0f %% off", m.Name, counted[i].Quantity, m.Quantity, off*100)
+			t.Errorf("several events per message: %s: counted %g, the model says %g, which is %.0f %% off", m.Name,
+				counted[i].Quantity, m.Quantity, off*100)
 		}
 		unit, scale := m.Unit, 1.
 		if unit == "GB" {
@@ -180,7 +188,8 @@ func TestTrickle(t *testing.T) {
 func lettersTable(t *testing.T, x comparison) string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("| a thousand dead letters, put aside and back: counted / model | alone in their batch | five in a batch |\n| --- | ---: | ---: |\n")
+	b.WriteString("| a thousand dead letters, put aside and back: counted / model | alone in their batch | five in a " +
+		"batch |\n| --- | ---: | ---: |\n")
 	plain := x.counts
 	names := []string{"SQS, requests", "Lambda requests", "S3 writes", "S3 reads"}
 	rows := make([]string, len(names))

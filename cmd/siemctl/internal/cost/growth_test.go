@@ -54,12 +54,14 @@ const (
 	xsiamRequests, xsiamEvents = 400., 80_000.
 )
 
-// atRate is the load of a constant rate of events. The platform sends the events of a second together, at most ten, and an
-// invocation gets the events of one batching window.
+// atRate is the load of a constant rate of events. The platform sends the events of a second together, at most ten, and
+// an invocation gets the events of one batching window.
 func atRate(perSecond float64, connectors int) Load {
 	send := math.Max(1, math.Min(maxSend, perSecond))
-	return Load{Events: perSecond * hoursMonth * 3600, EventBytes: 1500, PerMessage: 1, SendBatch: send, BatchFill: math.Max(send, math.Min(batchMessages, perSecond*window.Seconds())),
-		Connectors: connectors, MemoryMB: DefaultMemoryMB, Milliseconds: float64(latency.Milliseconds()), Compression: UsualCompression, Alarms: true, Region: "us-east-1"}
+	return Load{Events: perSecond * hoursMonth * 3600, EventBytes: 1500, PerMessage: 1, SendBatch: send,
+		BatchFill:  math.Max(send, math.Min(batchMessages, perSecond*window.Seconds())),
+		Connectors: connectors, MemoryMB: DefaultMemoryMB, Milliseconds: float64(latency.Milliseconds()),
+		Compression: UsualCompression, Alarms: true, Region: "us-east-1"}
 }
 
 // TestGrowth compares the computed tables of docs/costs.md with the model.
@@ -73,7 +75,8 @@ func TestGrowth(t *testing.T) {
 // monthTable states the price of a month.
 func monthTable() string {
 	var b strings.Builder
-	b.WriteString("| events per day | per batch | 1 connector | 2 | 4 | 7 | per million events and connector |\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	b.WriteString("| events per day | per batch | 1 connector | 2 | 4 | 7 | per million events and connector |\n| ---: " +
+		"| ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, day := range []float64{1, 1000, 10_000, 100_000, 1e6, 10e6, 100e6} {
 		l := atRate(day/86400, 1)
 		fmt.Fprintf(&b, "| %s | %.0f |", short(day), l.BatchFill)
@@ -88,7 +91,8 @@ func monthTable() string {
 // sizesTable states the price of a million events by their size and the fill of batches.
 func sizesTable() string {
 	var b strings.Builder
-	b.WriteString("| event size | 1 per batch | 10 | 50 | 100 | share of SQS in the last |\n| ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	b.WriteString("| event size | 1 per batch | 10 | 50 | 100 | share of SQS in the last |\n| ---: | ---: | ---: | " +
+		"---: | ---: | ---: |\n")
 	for _, size := range []float64{200, 1000, 10_000, 100_000, 900_000} {
 		l := atRate(100, 1)
 		l.EventBytes = size
@@ -150,8 +154,11 @@ func provisionedRow(l Load) limitRow {
 	t := l.Provisioned(DefaultPollers)
 	return limitRow{
 		t.Events,
-		fmt.Sprintf("provisioned mode with %d pollers (the default) and %s in a message: [%s](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)", t.Pollers, term.Count(int64(l.perMessage()), "event"), t.Limit),
-		"more pollers; [AWS states both 2,000 and 10,000](https://docs.aws.amazon.com/lambda/latest/api/API_ProvisionedPollerConfig.html) as the maximum",
+		fmt.Sprintf("provisioned mode with %d pollers (the default) and %s in a message: "+
+			"[%s](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)", t.Pollers,
+			term.Count(int64(l.perMessage()), "event"), t.Limit),
+		"more pollers; [AWS states both 2,000 and " +
+			"10,000](https://docs.aws.amazon.com/lambda/latest/api/API_ProvisionedPollerConfig.html) as the maximum",
 	}
 }
 
@@ -162,12 +169,16 @@ func limitsTable() string {
 	rows := []limitRow{
 		{
 			maximumConcurrency * batchMessages / requestTimeout.Seconds() / attempts,
-			fmt.Sprintf("the SIEM does not respond: %d batches of %d wait %.0f s for the timeout, and an event has %d attempts", maximumConcurrency, batchMessages, requestTimeout.Seconds(), attempts),
+			fmt.Sprintf("the SIEM does not respond: %d batches of %d wait %.0f s for the timeout, and an event has %d attempts",
+				maximumConcurrency, batchMessages, requestTimeout.Seconds(), attempts),
 			"further events wait in the queue, for up to 4 days",
 		},
 		{
 			inFlight / hidden().Seconds(),
-			fmt.Sprintf("the SIEM refuses every request for a long time: events are in flight for %.0f s until their attempts are used up, and [%s messages may be in flight](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html) per queue", hidden().Seconds(), short(inFlight)),
+			fmt.Sprintf("the SIEM refuses every request for a long time: events are in flight for %.0f s until their "+
+				"attempts are used up, and [%s messages may be in "+
+				"flight](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html) per queue",
+				hidden().Seconds(), short(inFlight)),
 			"SQS returns no further messages until some are available again; nothing is lost",
 		},
 		{
@@ -182,15 +193,18 @@ func limitsTable() string {
 		provisionedRow(atRate(1000, 1)),
 		provisionedRow(several()),
 		{
-			events(mappingAtOnce), fmt.Sprintf("[the largest `MaximumConcurrency`, %s](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)", short(mappingAtOnce)),
+			events(mappingAtOnce), fmt.Sprintf("[the largest `MaximumConcurrency`, "+
+				"%s](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)", short(mappingAtOnce)),
 			"provisioned mode, or a second queue",
 		},
 		{
-			inFlight / latency.Seconds(), fmt.Sprintf("%s messages in flight, with a SIEM that responds in %d ms", short(inFlight), latency.Milliseconds()),
+			inFlight / latency.Seconds(), fmt.Sprintf("%s messages in flight, with a SIEM that responds in %d ms",
+				short(inFlight), latency.Milliseconds()),
 			"a second queue, or a larger quota",
 		},
 		{
-			events(provisionedAtOnce), fmt.Sprintf("[%s concurrent invocations](https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity) in provisioned mode", short(provisionedAtOnce)),
+			events(provisionedAtOnce),
+			fmt.Sprintf("[%s concurrent invocations](https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity) in provisioned mode", short(provisionedAtOnce)),
 			"a second queue",
 		},
 	}
@@ -205,18 +219,25 @@ func limitsTable() string {
 func siemsTable(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("| SIEM | limit | our events per second | `MaximumConcurrency` for this rate |\n| --- | --- | ---: | ---: |\n")
+	b.WriteString("| SIEM | limit | our events per second | `MaximumConcurrency` for this rate |\n| --- | --- | ---: | " +
+		"---: |\n")
 	row := func(name, limit string, rate float64, perRequest float64) {
 		fmt.Fprintf(&b, "| %s | %s | %s | %.0f |\n", name, limit, short(rate), math.Ceil(rate/perRequest*latency.Seconds()))
 	}
 	s := encode(t, sentinel.Open, map[string]string{
-		"SENTINEL_TENANT_ID": "11111111-1111-1111-1111-111111111111", "SENTINEL_CLIENT_ID": "22222222-2222-2222-2222-222222222222", "SENTINEL_CLIENT_SECRET": "s",
-		"SENTINEL_DCR_ENDPOINT": "https://x.ingest.monitor.azure.com", "SENTINEL_DCR_RULE_ID": "dcr-00000000000000000000000000000000", "SENTINEL_DCR_STREAM_NAME": "Custom-ArbitexAudit_CL",
+		"SENTINEL_TENANT_ID": "11111111-1111-1111-1111-111111111111",
+		"SENTINEL_CLIENT_ID": "22222222-2222-2222-2222-222222222222", "SENTINEL_CLIENT_SECRET": "s",
+		"SENTINEL_DCR_ENDPOINT": "https://x.ingest.monitor.azure.com",
+		"SENTINEL_DCR_RULE_ID":  "dcr-00000000000000000000000000000000", "SENTINEL_DCR_STREAM_NAME": "Custom-ArbitexAudit_CL",
 	})
-	x := encode(t, xsiam.Open, map[string]string{"XSIAM_URL": "https://api-t.xsiam.paloaltonetworks.com", "XSIAM_API_KEY": "k", "XSIAM_API_KEY_ID": "7"})
-	row("Sentinel, one rule", fmt.Sprintf("[12,000 requests a minute](https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits#logs-ingestion-api), of %.0f events each", s.perRequest), sentinelRequests*s.perRequest, s.perRequest)
-	row("", fmt.Sprintf("2 GB a minute, of rows of %s bytes before compression", short(s.bytes)), sentinelBytes/s.bytes, s.perRequest)
-	row("XSIAM, one collector", fmt.Sprintf("[400 requests a second](https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs), of %.0f events each", x.perRequest), xsiamRequests*x.perRequest, x.perRequest)
+	x := encode(t, xsiam.Open, map[string]string{"XSIAM_URL": "https://api-t.xsiam.paloaltonetworks.com",
+		"XSIAM_API_KEY": "k", "XSIAM_API_KEY_ID": "7"})
+	row("Sentinel, one rule",
+		fmt.Sprintf("[12,000 requests a minute](https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits#logs-ingestion-api), of %.0f events each", s.perRequest), sentinelRequests*s.perRequest, s.perRequest)
+	row("", fmt.Sprintf("2 GB a minute, of rows of %s bytes before compression", short(s.bytes)), sentinelBytes/s.bytes,
+		s.perRequest)
+	row("XSIAM, one collector",
+		fmt.Sprintf("[400 requests a second](https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs), of %.0f events each", x.perRequest), xsiamRequests*x.perRequest, x.perRequest)
 	row("", "80,000 events a second", xsiamEvents, x.perRequest)
 	return b.String()
 }

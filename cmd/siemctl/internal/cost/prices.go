@@ -52,6 +52,7 @@ func table() prices {
 func Prices() []Price {
 	p := table()
 	return []Price{
-		p.sqsRequest, p.lambdaRequest, p.lambdaSecond, p.secret, p.secretCall, p.metric, p.alarm, p.logs, p.transfer, p.s3Write, p.s3Read,
+		p.sqsRequest, p.lambdaRequest, p.lambdaSecond, p.secret, p.secretCall, p.metric, p.alarm, p.logs, p.transfer,
+		p.s3Write, p.s3Read,
 	}
 }

@@ -10,8 +10,8 @@ const (
 	pollerPolls       = 10        // a second, of maxSend messages each
 )
 
-// DefaultPollers is the default maximum number of pollers. For the highest possible maximum, AWS's pages state both 2,000
-// and 10,000: https://docs.aws.amazon.com/lambda/latest/api/API_ProvisionedPollerConfig.html
+// DefaultPollers is the default maximum number of pollers. For the highest possible maximum, AWS's pages state both
+// 2,000 and 10,000: https://docs.aws.amazon.com/lambda/latest/api/API_ProvisionedPollerConfig.html
 const DefaultPollers = 200
 
 // Throughput is what the pollers of provisioned mode deliver.

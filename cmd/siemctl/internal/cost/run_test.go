@@ -45,7 +45,8 @@ const (
 type counts struct {
 	events, eventBytes float64
 
-	send, receive, empty, remove float64 // the events' queue, in requests of the bill; empty are receives that found nothing
+	// the events' queue, in requests of the bill; empty are receives that found nothing
+	send, receive, empty, remove float64
 	letters                      float64 // the dead-letter queue's requests, and the replay's
 	again                        float64 // requests that make messages wait
 	invocations                  float64 // of the connector
@@ -78,7 +79,8 @@ func (a *account) add(to *float64, n float64) {
 func billed(bytes int) float64 { return max(1, float64((bytes+sqsChunk-1)/sqsChunk)) }
 
 // SendMessageBatch is the platform's, the connector's and the replay's.
-func (a *account) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+func (a *account) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput,
+	_ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
 	bytes, to := 0, &a.send
 	for _, e := range in.Entries {
 		bytes += len(*e.MessageBody)
@@ -91,13 +93,15 @@ func (a *account) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatch
 }
 
 // ChangeMessageVisibilityBatch is for what is to be tried again, which nothing is.
-func (a *account) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+func (a *account) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput,
+	_ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
 	a.add(&a.again, 1)
 	return a.sqs.ChangeMessageVisibilityBatch(ctx, in)
 }
 
 // GetSecretValue reads the connector's secret.
-func (a *account) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (a *account) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput,
+	...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
 	a.add(&a.secrets, 1)
 	return &secretsmanager.GetSecretValueOutput{SecretString: aws.String(`{"SPLUNK_HEC_TOKEN":"a-token"}`)}, nil
 }
@@ -110,14 +114,16 @@ type queue struct {
 
 // Receive implements eventsource.Queue.
 func (q queue) Receive(ctx context.Context, limit int, wait time.Duration) ([]eventsource.Message, error) {
-	out, err := q.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: int32(limit), WaitTimeSeconds: int32((wait + time.Second - 1) / time.Second)})
+	out, err := q.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: int32(limit),
+		WaitTimeSeconds: int32((wait + time.Second - 1) / time.Second)})
 	if err != nil {
 		return nil, err
 	}
 	bytes := 0
 	all := make([]eventsource.Message, 0, len(out.Messages))
 	for _, m := range out.Messages {
-		message := eventsource.Message{ID: *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body, Attributes: m.Attributes, MessageAttributes: map[string]eventsource.Attribute{}}
+		message := eventsource.Message{ID: *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body,
+			Attributes: m.Attributes, MessageAttributes: map[string]eventsource.Attribute{}}
 		for name, v := range m.MessageAttributes {
 			message.MessageAttributes[name] = eventsource.Attribute{DataType: *v.DataType, StringValue: v.StringValue}
 		}
@@ -144,7 +150,8 @@ func (q queue) Delete(ctx context.Context, messages []eventsource.Message) ([]ev
 	q.add(to, 1)
 	in := &sqs.DeleteMessageBatchInput{QueueUrl: &q.url}
 	for i, m := range messages {
-		in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), ReceiptHandle: aws.String(m.ReceiptHandle)})
+		in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)),
+			ReceiptHandle: aws.String(m.ReceiptHandle)})
 	}
 	out, err := q.sqs.DeleteMessageBatch(ctx, in)
 	if err != nil || len(out.Failed) > 0 {
@@ -153,8 +160,8 @@ func (q queue) Delete(ctx context.Context, messages []eventsource.Message) ([]ev
 	return nil, nil
 }
 
-// collector is Splunk's HTTP Event Collector in memory: it takes its time, and refuses what is marked until it is told to
-// take everything.
+// collector is Splunk's HTTP Event Collector in memory: it takes its time, and refuses what is marked until it is told
+// to take everything.
 type collector struct {
 	*account
 	conns   chan net.Conn
@@ -290,10 +297,12 @@ func pass(d time.Duration) { <-time.After(d) }
 // world is what the functions have around them.
 func (a *account) world(siem *collector) lambdahost.Deps {
 	env := map[string]string{
-		"SIEM_QUEUE_URL": queueURL, "SIEM_DEAD_LETTER_QUEUE_URL": lettersURL, "SIEM_SECRET_ID": "splunk", "SIEM_ALLOW_HTTP": "true",
-		"SPLUNK_HEC_URL": "http://siem.test", "SIEM_DEAD_LETTER_PATH": "s3://letters/dead", "SPLUNK_QUEUE_URL": queueURL,
+		"SIEM_QUEUE_URL": queueURL, "SIEM_DEAD_LETTER_QUEUE_URL": lettersURL, "SIEM_SECRET_ID": "splunk",
+		"SIEM_ALLOW_HTTP": "true",
+		"SPLUNK_HEC_URL":  "http://siem.test", "SIEM_DEAD_LETTER_PATH": "s3://letters/dead", "SPLUNK_QUEUE_URL": queueURL,
 	}
-	return lambdahost.Deps{Env: func(name string) string { return env[name] }, Out: a, Now: time.Now, SQS: a, Secrets: a, Dial: siem.dial}
+	return lambdahost.Deps{Env: func(name string) string { return env[name] }, Out: a, Now: time.Now, SQS: a, Secrets: a,
+		Dial: siem.dial}
 }
 
 type invoke func(context.Context, []byte) ([]byte, error)
@@ -320,7 +329,8 @@ func (a *account) drained(f invoke) invoke {
 }
 
 // poll starts an event source mapping as the template has it.
-func (a *account) poll(ctx context.Context, t *testing.T, q queue, arn string, concurrency int, f invoke) *eventsource.Poller {
+func (a *account) poll(ctx context.Context, t *testing.T, q queue, arn string, concurrency int,
+	f invoke) *eventsource.Poller {
 	return eventsource.Start(ctx, eventsource.Config{
 		QueueARN: arn, Region: "eu-central-1", BatchSize: batchMessages, Window: window, MaximumConcurrency: concurrency,
 		ReportBatchItemFailures: true, Enabled: true, Queue: q, Invoke: f,
@@ -349,7 +359,8 @@ func (a *account) platform(ctx context.Context, t *testing.T, sc scenario) {
 		for chunk := range slices.Chunk(deployed.Pack(events, max(1, sc.pack)), sc.send) {
 			in := &sqs.SendMessageBatchInput{QueueUrl: aws.String(queueURL)}
 			for i := range chunk {
-				in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)), MessageBody: &chunk[i].Body})
+				in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)),
+					MessageBody: &chunk[i].Body})
 			}
 			if _, err := a.SendMessageBatch(ctx, in); err != nil {
 				t.Error(err)

@@ -1,5 +1,5 @@
-// Package deployed operates the resources of a deployed stack: functions, queues, secrets, metrics, alarms, logs and dead
-// letters. It finds them by their logical ids in the template, so only the stack has to be named. Errors state the
+// Package deployed operates the resources of a deployed stack: functions, queues, secrets, metrics, alarms, logs and
+// dead letters. It finds them by their logical ids in the template, so only the stack has to be named. Errors state the
 // operation and contain no secret.
 package deployed
 
@@ -98,7 +98,8 @@ func Connect(ctx context.Context, o Options) (*Stack, error) {
 		return nil, err
 	}
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
-		return nil, &Error{Doing: "reading the AWS credentials", Err: err, Hint: "set AWS_PROFILE or --profile, or sign in with `aws sso login`"}
+		return nil, &Error{Doing: "reading the AWS credentials", Err: err,
+			Hint: "set AWS_PROFILE or --profile, or sign in with `aws sso login`"}
 	}
 	s := &Stack{
 		Name: o.Stack, config: cfg, physical: map[string]string{}, functions: map[string]map[string]string{},
@@ -107,7 +108,8 @@ func Connect(ctx context.Context, o Options) (*Stack, error) {
 		// A local AWS has no host names for buckets.
 		s3: s3.NewFromConfig(cfg, func(so *s3.Options) { so.UsePathStyle = cfg.BaseEndpoint != nil }),
 	}
-	pages := cloudformation.NewListStackResourcesPaginator(cloudformation.NewFromConfig(cfg), &cloudformation.ListStackResourcesInput{StackName: &o.Stack})
+	pages := cloudformation.NewListStackResourcesPaginator(cloudformation.NewFromConfig(cfg),
+		&cloudformation.ListStackResourcesInput{StackName: &o.Stack})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -125,7 +127,8 @@ func Connect(ctx context.Context, o Options) (*Stack, error) {
 }
 
 // ErrRegion means that no region is configured.
-var ErrRegion = errors.New("--region is not set, and neither AWS_REGION nor the profile names one: expected a region such as eu-central-1")
+var ErrRegion = errors.New("--region is not set, and neither AWS_REGION nor the profile names one: expected a " +
+	"region such as eu-central-1")
 
 // Config is the SDK's configuration with the options applied.
 func Config(ctx context.Context, o Options) (aws.Config, error) {

@@ -22,14 +22,16 @@ import (
 // Invoke invokes a connector's function and returns the response.
 func (s *Stack) Invoke(ctx context.Context, id string, payload []byte) ([]byte, error) {
 	doing := "invoking the function of " + id
-	out, err := s.lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(s.physical[id+"Function"]), Payload: payload})
+	out, err := s.lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: aws.String(s.physical[id+"Function"]),
+		Payload: payload})
 	if err != nil {
 		return nil, failed(doing, err)
 	}
 	if out.FunctionError != nil {
 		var e struct{ ErrorType, ErrorMessage string }
 		_ = json.Unmarshal(out.Payload, &e) // without JSON, the kind of failure is all there is
-		return nil, &Error{Doing: doing, Err: fmt.Errorf("the function failed (%s): %s: %s", *out.FunctionError, e.ErrorType, e.ErrorMessage)}
+		return nil, &Error{Doing: doing, Err: fmt.Errorf("the function failed (%s): %s: %s", *out.FunctionError, e.ErrorType,
+			e.ErrorMessage)}
 	}
 	return out.Payload, nil
 }
@@ -39,7 +41,8 @@ func (s *Stack) Environment(ctx context.Context, id string) (map[string]string, 
 	if env, ok := s.functions[id]; ok {
 		return env, nil
 	}
-	out, err := s.lambda.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: aws.String(s.physical[id+"Function"])})
+	out, err := s.lambda.GetFunctionConfiguration(ctx,
+		&lambda.GetFunctionConfigurationInput{FunctionName: aws.String(s.physical[id+"Function"])})
 	if err != nil {
 		return nil, failed("reading the settings of the function of "+id, err)
 	}
@@ -76,7 +79,8 @@ func (s *Stack) SetMapping(ctx context.Context, id string, on bool) error {
 	if err != nil {
 		return err
 	}
-	if _, err = s.lambda.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: &uuid, Enabled: &on}); err != nil {
+	if _, err = s.lambda.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: &uuid,
+		Enabled: &on}); err != nil {
 		return failed("changing the event source mapping of "+id, err)
 	}
 	return nil
@@ -86,7 +90,8 @@ func (s *Stack) SetMapping(ctx context.Context, id string, on bool) error {
 func (s *Stack) uuid(id string) (string, error) {
 	uuid := s.physical[id+"FunctionQueue"]
 	if uuid == "" {
-		return "", &Error{Doing: "looking for the event source mapping of " + id, Err: fmt.Errorf("the stack %q has none", s.Name)}
+		return "", &Error{Doing: "looking for the event source mapping of " + id,
+			Err: fmt.Errorf("the stack %q has none", s.Name)}
 	}
 	return uuid, nil
 }
@@ -123,7 +128,8 @@ func (s *Stack) Replay(ctx context.Context, method string, body []byte) (status 
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
 func (s *Stack) invokeReplay(ctx context.Context, method string, body []byte) (status int, answer []byte, err error) {
 	payload, err := json.Marshal(map[string]any{
-		"version": "2.0", "rawPath": replayPath, "headers": map[string]string{"content-type": "application/json"}, "body": string(body),
+		"version": "2.0", "rawPath": replayPath, "headers": map[string]string{"content-type": "application/json"},
+		"body":           string(body),
 		"requestContext": map[string]any{"http": map[string]string{"method": method, "path": replayPath}},
 	})
 	if err != nil {
@@ -138,13 +144,15 @@ func (s *Stack) invokeReplay(ctx context.Context, method string, body []byte) (s
 		Body       string `json:"body"`
 	}
 	if err := json.Unmarshal(text, &response); err != nil || response.StatusCode == 0 {
-		return 0, nil, &Error{Doing: "invoking the replay function", Err: fmt.Errorf("expected a response with a status code, found %.200q", text)}
+		return 0, nil, &Error{Doing: "invoking the replay function",
+			Err: fmt.Errorf("expected a response with a status code, found %.200q", text)}
 	}
 	return response.StatusCode, []byte(response.Body), nil
 }
 
 // requestReplay sends a signed request to the replay function's URL.
-func (s *Stack) requestReplay(ctx context.Context, url, method string, body []byte) (status int, answer []byte, err error) {
+func (s *Stack) requestReplay(ctx context.Context, url, method string, body []byte) (status int, answer []byte,
+	err error) {
 	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, &Error{Doing: "calling the replay function", Err: err}
@@ -164,8 +172,10 @@ func (s *Stack) requestReplay(ctx context.Context, url, method string, body []by
 		return 0, nil, failed("reading the replay function's response", err)
 	}
 	if resp.StatusCode == http.StatusForbidden {
-		return 0, nil, &Error{Doing: "calling the replay function", Err: errors.New("status 403: the request was not authorized"),
-			Hint: "the caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction; the policy in the stack's output ReplayCallerPolicyArn grants them"}
+		return 0, nil, &Error{Doing: "calling the replay function",
+			Err: errors.New("status 403: the request was not authorized"),
+			Hint: "the caller needs lambda:InvokeFunctionUrl and lambda:InvokeFunction; the policy in the stack's output " +
+				"ReplayCallerPolicyArn grants them"}
 	}
 	return resp.StatusCode, answer, nil
 }
@@ -177,7 +187,8 @@ func (s *Stack) sign(ctx context.Context, req *http.Request, body []byte) error 
 		return &Error{Doing: "reading the AWS credentials", Err: err}
 	}
 	sum := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), "lambda", s.config.Region, time.Now()); err != nil {
+	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), "lambda", s.config.Region,
+		time.Now()); err != nil {
 		return &Error{Doing: "signing the call of the replay function", Err: err}
 	}
 	return nil

@@ -76,7 +76,8 @@ func (s *Stack) Activity(ctx context.Context, list []connectors.Connector, now t
 func (s *Stack) series(c connectors.Connector, i int, now time.Time) []series {
 	own := func(name string, add func(*Activity, types.MetricDataResult)) series {
 		id := fmt.Sprintf("%s%d", strings.ToLower(name), i)
-		return series{id, query(id, "Sum", telemetry.Namespace, name, dimension("Stack", s.Name), dimension("Connector", c.Name)), add}
+		return series{id, query(id, "Sum", telemetry.Namespace, name, dimension("Stack", s.Name),
+			dimension("Connector", c.Name)), add}
 	}
 	queueURL := s.Queue(c.Name)
 	oldest := fmt.Sprintf("oldest%d", i)

@@ -15,7 +15,8 @@ func TestPack(t *testing.T) {
 	large := `{"x":"` + strings.Repeat("x", MaxMessageBytes-10) + `"}`
 	events = append(events, large, `{"n":250}`)
 	messages := Pack(events, 100)
-	if len(messages) != 5 || messages[3] != (Message{large, 1}) || messages[4] != (Message{`{"n":250}`, 1}) || messages[0].Events != 100 {
+	if len(messages) != 5 || messages[3] != (Message{large, 1}) || messages[4] != (Message{`{"n":250}`, 1}) ||
+		messages[0].Events != 100 {
 		t.Errorf("%d messages", len(messages))
 	}
 	var got []string

@@ -40,9 +40,10 @@ func (s *Stack) Depth(ctx context.Context, queueURL string) (Depth, error) {
 	return Depth{count(0), count(1), count(2)}, nil
 }
 
-// SendBatch sends up to MaxBatchMessages messages of at most MaxBatchBytes in all. It reports for each message whether SQS
-// refused it, and returns the last reason.
-func (s *Stack) SendBatch(ctx context.Context, queueURL string, messages []Message) (refused []bool, reason string, err error) {
+// SendBatch sends up to MaxBatchMessages messages of at most MaxBatchBytes in all. It reports for each message whether
+// SQS refused it, and returns the last reason.
+func (s *Stack) SendBatch(ctx context.Context, queueURL string, messages []Message) (refused []bool, reason string,
+	err error) {
 	entries := make([]types.SendMessageBatchRequestEntry, len(messages))
 	for i := range messages {
 		entries[i] = types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: &messages[i].Body}

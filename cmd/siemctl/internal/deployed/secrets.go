@@ -28,7 +28,8 @@ func (s *Stack) PutSecret(ctx context.Context, id, text string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: &text}); err != nil {
+	if _, err := s.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &arn,
+		SecretString: &text}); err != nil {
 		return failed("storing the secret of "+id, err)
 	}
 	return nil

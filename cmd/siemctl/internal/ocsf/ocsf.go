@@ -31,7 +31,8 @@ type class struct {
 }
 
 // required in every class.
-var base = [...]string{"activity_id", "category_uid", "class_uid", "metadata", "metadata.product", "metadata.version", "severity_id", "type_uid"}
+var base = [...]string{"activity_id", "category_uid", "class_uid", "metadata", "metadata.product", "metadata.version",
+	"severity_id", "type_uid"}
 
 // The activities and required attributes of the classes that the platform sends.
 var classes = map[int64]class{
@@ -129,7 +130,8 @@ func (c *check) class() {
 	if isKnown {
 		c.present(known.required)
 	} else {
-		c.warn("class_uid: expected 6003, 2001, 3002 or 3004, found %d; the event is delivered, its attributes are not checked", uid)
+		c.warn("class_uid: expected 6003, 2001, 3002 or 3004, found %d; the event is delivered, its attributes are not "+
+			"checked", uid)
 	}
 	if category, ok := c.integer("category_uid"); ok && category != uid/1000 {
 		c.warn("category_uid: expected %d for class_uid %d, found %d", uid/1000, uid, category)

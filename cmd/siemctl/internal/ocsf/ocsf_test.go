@@ -28,7 +28,8 @@ func TestProblems(t *testing.T) {
 		t.Fatalf("%+v", problems)
 	}
 	for _, c := range []struct{ old, new, want string }{
-		{`1773360000000`, `1773360000`, "time: expected Unix milliseconds, found another unit; the connectors read 2026-03-13T00:00:00Z"},
+		{`1773360000000`, `1773360000`, "time: expected Unix milliseconds, found another unit; the connectors read " +
+			"2026-03-13T00:00:00Z"},
 		{`1773360000000`, `1900000000000`, "in the future"},
 		{`"class_uid":6003`, `"class_uid":"6003"`, "class_uid: expected an integer, found a string"},
 		{`"class_uid":6003`, `"class_uid":4001`, "class_uid: expected 6003"},

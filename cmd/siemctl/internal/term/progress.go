@@ -34,7 +34,8 @@ func (p *Progress) Set(done int64) {
 		return
 	}
 	filled := int(min(done, p.total) * barWidth / p.total)
-	fmt.Fprintf(p.out.Err, "\r\x1b[K%s [%s%s] %s of %s", p.what, strings.Repeat("=", filled), strings.Repeat(" ", barWidth-filled),
+	fmt.Fprintf(p.out.Err, "\r\x1b[K%s [%s%s] %s of %s", p.what, strings.Repeat("=", filled),
+		strings.Repeat(" ", barWidth-filled),
 		Thousands(done), Thousands(p.total))
 }
 

@@ -67,7 +67,8 @@ func TestNothingUnsafeReachesATerminal(t *testing.T) {
 	}
 	var value map[string]string
 	out.Reset()
-	if err := o.Object(map[string]string{"k": foreign}); err != nil || json.Unmarshal(out.Bytes(), &value) != nil || value["k"] != foreign {
+	if err := o.Object(map[string]string{"k": foreign}); err != nil || json.Unmarshal(out.Bytes(), &value) != nil ||
+		value["k"] != foreign {
 		t.Errorf("JSON has another value: %v, %q", err, value)
 	}
 	o.Terminal = false
@@ -90,7 +91,8 @@ func TestWidth(t *testing.T) {
 	if !strings.Contains(out.String(), "…") {
 		t.Errorf("not cut: %q", out.String())
 	}
-	for n, want := range map[int64]string{0: "0", 9999: "9,999", 10_000: "10.0k", 99_949: "99.9k", 99_950: "100k", 999_499: "999k", 999_500: "1.0M", 1_234_567: "1.2M"} {
+	for n, want := range map[int64]string{0: "0", 9999: "9,999", 10_000: "10.0k", 99_949: "99.9k", 99_950: "100k",
+		999_499: "999k", 999_500: "1.0M", 1_234_567: "1.2M"} {
 		if got := Approximate(n); got != want {
 			t.Errorf("Approximate(%d) = %q, want %q", n, got, want)
 		}
@@ -111,7 +113,8 @@ func TestConfirmEndsWithTheContext(t *testing.T) {
 }
 
 func TestThousands(t *testing.T) {
-	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -999: "-999", -123456: "-123,456", -1000: "-1,000"} {
+	for n, want := range map[int64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -999: "-999",
+		-123456: "-123,456", -1000: "-1,000"} {
 		if got := Thousands(n); got != want {
 			t.Errorf("Thousands(%d) = %q, want %q", n, got, want)
 		}
@@ -140,7 +143,8 @@ func TestProgress(t *testing.T) {
 	p.Grow(8)
 	p.Set(8)
 	p.Done()
-	if !strings.Contains(out.String(), "] 1 of 4") || !strings.Contains(out.String(), "] 8 of 8") || strings.Count(out.String(), "\n") != 1 {
+	if !strings.Contains(out.String(), "] 1 of 4") || !strings.Contains(out.String(), "] 8 of 8") ||
+		strings.Count(out.String(), "\n") != 1 {
 		t.Errorf("%q", out.String())
 	}
 }
