@@ -12,10 +12,10 @@ import (
 	"github.com/arbitex/siem-connectors/shared/sqsbatch"
 )
 
-// SQS is what the functions need of SQS.
+// SQS is the part of SQS that the functions use.
 type SQS = sqsbatch.Queue
 
-// clients makes the SDK's clients when they are first needed: a batch that is delivered whole needs none of them.
+// clients makes the SDK's clients when they are first needed: a batch that is delivered needs none of them.
 type clients struct {
 	env     settings.Lookup
 	mu      sync.Mutex
@@ -23,7 +23,7 @@ type clients struct {
 	secrets *secretsmanager.Client
 }
 
-// client returns the client kept at, building it first when there is none. service is its name in AWS_ENDPOINT_URL_….
+// client returns the client at, and builds it first if there is none. service is its name in AWS_ENDPOINT_URL_….
 func client[T any](c *clients, at **T, service string, build func(aws.Config) *T) (*T, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

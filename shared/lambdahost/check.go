@@ -31,13 +31,13 @@ func (c *Connector) check(ctx context.Context) []byte {
 		if result.Step == "" {
 			result.Step = failure.Request
 		}
-		told := *f
-		told.Hint = ""
-		result.Detail = told.Error()
+		shown := *f
+		shown.Hint = ""
+		result.Detail = shown.Error()
 	}
 	result.Milliseconds = c.deps.Now().Sub(start).Milliseconds()
-	answer, _ := json.Marshal(result) // strings and numbers always marshal
-	return answer
+	response, _ := json.Marshal(result) // strings and numbers always marshal
+	return response
 }
 
 // tryConnection returns the failure of the connection; if it works, nil and a note. It always reads the secret again, so

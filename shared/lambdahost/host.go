@@ -77,17 +77,17 @@ func (d Deps) Logger(s *settings.Settings) *slog.Logger {
 }
 
 const (
-	// memoryShare is how much of the function's memory Go may take before it collects harder, in percent: the rest is
-	// for what is not the heap.
+	// memoryShare is the percentage of the function's memory at which Go collects more often: the rest is for memory
+	// outside the heap.
 	memoryShare = 85
 
-	// wholeCPU is the memory, in MB, from which on Lambda gives a function the time of a whole CPU or more.
+	// wholeCPU is the memory, in MB, at which a function gets the time of one CPU.
 	// https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 	wholeCPU = 1769
 )
 
-// fitMachine tells Go what Lambda enforces and Go does not know: the memory, and the share of a CPU. Lambda shows more
-// CPUs than that; a second thread then finds no time of its own, and waking it costs a fifth of a small batch.
+// fitMachine sets the limits that Lambda enforces and Go does not know: the memory, and the share of a CPU. The function
+// sees more CPUs than it gets time of: waking a second thread costs a fifth of a small batch.
 func fitMachine() {
 	megabytes, err := strconv.Atoi(os.Getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"))
 	if err != nil || megabytes <= 0 {

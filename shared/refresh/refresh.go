@@ -25,13 +25,13 @@ type Cache[T comparable] struct {
 // Load obtains the value. It should obey ctx, which is that of one of the callers.
 type Load[T comparable] func(ctx context.Context) (T, Life, error)
 
-// Life tells how long a value is used.
+// Life is how long a value is used.
 type Life struct {
 	Renew  time.Time // when the next caller loads a new one
 	Expire time.Time // from when on it cannot be used; zero is never
 }
 
-// entry is a value and its life as wall clock, Unix milliseconds. The monotonic clock stands still while Lambda freezes the
+// entry is a value and its life as wall clock, Unix milliseconds. The monotonic clock stops while Lambda freezes the
 // process.
 type entry[T comparable] struct {
 	value         T
@@ -65,7 +65,7 @@ func (c *Cache[T]) Get(ctx context.Context, load Load[T]) (T, error) {
 	return value, err
 }
 
-// recent is how old a load may be that answers a refusal of the value before it.
+// recent is the longest age of a load that confirms a value in spite of a refusal.
 const recent = 2 * time.Second
 
 // Renew returns the value to use instead of one that was refused. It loads a new one, unless another caller has done so:

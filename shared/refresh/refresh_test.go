@@ -164,13 +164,46 @@ func TestWaitersObeyTheirContext(t *testing.T) {
 	if _, err := s.get(ended); !errors.Is(err, context.Canceled) {
 		t.Errorf("a waiter whose context has ended: %v", err)
 	}
+	waiter := &watched{Context: t.Context(), waits: make(chan struct{})}
 	calls.Go(func() {
-		got, err := s.get(t.Context())
+		got, err := s.get(waiter)
 		wantValue(t, got, err, 2)
 	})
+	<-waiter.waits
 	giveUp()
 	s.begun(t, 2)
 	close(s.hold)
+	calls.Wait()
+}
+
+// watched is a context that tells when somebody first waits for it.
+type watched struct {
+	context.Context
+	once  sync.Once
+	waits chan struct{}
+}
+
+func (w *watched) Done() <-chan struct{} {
+	w.once.Do(func() { close(w.waits) })
+	return w.Context.Done()
+}
+
+// TestConcurrentCallers: values may be loaded, used and dropped at the same time.
+func TestConcurrentCallers(t *testing.T) {
+	s := newSource(true)
+	var calls sync.WaitGroup
+	for range 8 {
+		calls.Go(func() {
+			for range 200 {
+				value, err := s.get(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				s.pass(age / 4)
+				s.cache.Drop(value)
+			}
+		})
+	}
 	calls.Wait()
 }
 
@@ -201,6 +234,7 @@ func TestRenewOnce(t *testing.T) {
 	s.pass(time.Minute)
 	got, err := s.cache.Renew(t.Context(), used, known, s.load)
 	wantValue(t, got, err, 4)
+	s.pass(time.Minute)
 	got, err = s.cache.Renew(t.Context(), used, known, s.load) // which has been replaced
 	wantValue(t, got, err, 4)
 	s.err = errors.New("no")

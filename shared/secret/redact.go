@@ -152,7 +152,7 @@ func (r *Redactor) shows(text []byte) bool {
 			return false
 		}
 	}
-	return true // nobody writes like that without a purpose
+	return true // it is not text for a reader
 }
 
 // normalize drops everything except letters and digits.

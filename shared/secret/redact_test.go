@@ -31,6 +31,12 @@ func TestRedactorReplaces(t *testing.T) {
 			t.Errorf("%q becomes %q", form, got)
 		}
 	}
+	if got := r.Redact("a shorter text", limit); got != "a [redacted] text" {
+		t.Errorf("a secret that contains another one becomes %q", got)
+	}
+	if got, text := r.Redact(`a \\\\\\\\"quoted\\\\\\\\" word`, limit), `a \\\\\\\\"quoted\\\\\\\\" word`; got != text {
+		t.Errorf("a text of four layers without a secret becomes %q", got)
+	}
 	if got := r.Redact("about nothing", limit); got != "about nothing" {
 		t.Errorf("two letters are no secret, and %q remains", got)
 	}

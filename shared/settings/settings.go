@@ -29,7 +29,7 @@ type Setting struct {
 	Name     string
 	Required bool
 	Secret   bool
-	Default  string // "" when there is none
+	Default  string // "" if there is none
 }
 
 // Settings reads variables. A non-empty one of the environment takes precedence over the secret's key of the same name.
@@ -56,7 +56,7 @@ func New(env Lookup, values map[string]string) *Settings {
 	return s
 }
 
-// Err returns all problems found so far as one error, nil when there are none.
+// Err returns all problems found so far as one error, nil if there are none.
 func (s *Settings) Err() error {
 	if len(s.problems) == 0 {
 		return nil
@@ -82,7 +82,7 @@ func (s *Settings) TLSVerify(name string) bool {
 // Error lists everything that is wrong with a configuration.
 type Error struct{ Problems []string }
 
-// Error gives all problems on one line.
+// Error returns all problems on one line.
 func (e *Error) Error() string {
 	return fmt.Sprintf("configuration (%d problems): %s", len(e.Problems), strings.Join(e.Problems, "; "))
 }
@@ -165,7 +165,7 @@ func (s *Settings) String(name, def string) string {
 	return def
 }
 
-// Required reads a text that must be there; expected says what it is in an operator's words.
+// Required reads a text that must be set; expected describes it for an operator.
 func (s *Settings) Required(name, expected string) string {
 	v := s.line(Setting{Name: name, Required: true})
 	if v == "" && !s.Set(name) {
@@ -174,7 +174,7 @@ func (s *Settings) Required(name, expected string) string {
 	return v
 }
 
-// Secret reads a credential that must be there when required says so.
+// Secret reads a credential, which must be set if required is true.
 func (s *Settings) Secret(name string, required bool, expected string) secret.Value {
 	v := s.line(Setting{Name: name, Required: required, Secret: true})
 	if v == "" && required && !s.Set(name) {
@@ -233,7 +233,7 @@ func (s *Settings) OneOf(name string, options ...string) string {
 }
 
 // URL reads an absolute https URL without user, query and fragment; http passes where SIEM_ALLOW_HTTP is true. Its
-// path is at least "/". It is nil when there is none or a problem was noted. def may be "", and the URL is required then.
+// path is at least "/". It is nil if it is not set or invalid. If def is "", the URL is required.
 func (s *Settings) URL(name, def, expected string) *url.URL {
 	u := s.URLWithQuery(name, def, expected)
 	if u != nil && u.RawQuery != "" {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// conn is one connection, which one batch at a time has to itself.
+// conn is a connection. It carries one batch at a time.
 type conn struct {
 	net.Conn // raw, or TLS over it
 
@@ -21,11 +21,11 @@ type conn struct {
 	scratch [512]byte
 }
 
-// Kernel is what the system says about a connection.
+// Kernel is the operating system's view of a connection.
 type Kernel interface {
 	// Unacknowledged returns how many bytes the peer's kernel has not acknowledged.
 	Unacknowledged() (int, error)
-	// Pending tells whether there is something to read, the peer's close included. An error is the connection's own.
+	// Pending reports whether there is something to read, the peer's close included. An error is the connection's own.
 	Pending() (bool, error)
 }
 
@@ -38,25 +38,25 @@ func (s socket) Unacknowledged() (int, error) { return unacknowledged(s.RawConn)
 // Pending implements Kernel.
 func (s socket) Pending() (bool, error) { return pending(s.RawConn) }
 
-// kernelOf returns what tells about a connection.
+// kernelOf returns the Kernel of a connection.
 func kernelOf(raw net.Conn) (Kernel, error) {
 	if k, ok := raw.(Kernel); ok {
 		return k, nil
 	}
 	c, ok := raw.(syscall.Conn)
 	if !ok {
-		return nil, fmt.Errorf("a %T tells nothing of what is acknowledged", raw)
+		return nil, fmt.Errorf("a %T does not report what the peer has acknowledged", raw)
 	}
 	control, err := c.SyscallConn()
 	return socket{control}, err
 }
 
-var errTalks = errors.New("the peer sends and sends, which no syslog server does")
+var errTalks = errors.New("unexpected data from the peer: not a syslog server?")
 
-// unconfirmedError tells how many bytes the peer's kernel owes us an acknowledgement for.
+// unconfirmedError is the number of bytes that the peer's TCP stack has not acknowledged.
 type unconfirmedError struct {
 	bytes int
-	err   error // why there was no more waiting
+	err   error // why the wait ended
 }
 
 func (e *unconfirmedError) Error() string {
@@ -69,7 +69,7 @@ func (e *unconfirmedError) Unwrap() error { return e.err }
 func (c *conn) deliver(ctx context.Context, body []byte) error {
 	defer c.interrupt(ctx)()
 	if _, err := c.Write(body); err != nil {
-		if reason := c.look(ctx); reason != nil { // an alert says more than a broken pipe
+		if reason := c.look(ctx); reason != nil { // an alert is more specific than a broken pipe
 			return reason
 		}
 		return err
@@ -80,8 +80,8 @@ func (c *conn) deliver(ctx context.Context, body []byte) error {
 	return c.settle(ctx)
 }
 
-// settle gives the peer of a new connection a moment to hang up before the first batch is trusted to it: a kernel takes
-// connections, and bytes, before the program behind it has seen them, or is even there.
+// settle waits whether the peer closes a new connection after its first batch: a TCP stack accepts connections and bytes
+// before the receiving program has seen them.
 func (c *conn) settle(ctx context.Context) error {
 	if c.proven {
 		return nil
@@ -90,10 +90,10 @@ func (c *conn) settle(ctx context.Context) error {
 	return c.watch(ctx, settling)
 }
 
-// interrupt bounds the writing by ctx: by its deadline, and by its end where that comes earlier.
+// interrupt bounds writes by the deadline of ctx, and by its cancellation.
 func (c *conn) interrupt(ctx context.Context) (release func() bool) {
 	deadline, _ := ctx.Deadline()
-	_ = c.raw.SetWriteDeadline(deadline) // a dead connection says so on the write
+	_ = c.raw.SetWriteDeadline(deadline) // a broken connection returns its error on the write
 	return context.AfterFunc(ctx, func() { _ = c.raw.SetWriteDeadline(time.Unix(1, 0)) })
 }
 
@@ -102,8 +102,8 @@ const (
 	maxPoll   = 10 * time.Millisecond // an acknowledgement may be delayed by 40 ms: RFC 1122, section 4.2.3.2, allows 500
 )
 
-// confirm waits until the peer's kernel has acknowledged every byte, and looks whether the connection still stands. The
-// kernel tells of no such event, so it is asked again and again.
+// confirm waits until the peer's TCP stack has acknowledged every byte, and checks the connection meanwhile. The kernel
+// reports no such event, so confirm polls.
 func (c *conn) confirm(ctx context.Context) error {
 	timer := time.NewTimer(firstPoll)
 	defer timer.Stop()
@@ -125,14 +125,14 @@ func (c *conn) confirm(ctx context.Context) error {
 }
 
 const (
-	// settling is what the program of a new TCP or UDP peer gets to hang up.
+	// settling is the time in which the program of a new TCP or UDP peer may close the connection.
 	settling = 50 * time.Millisecond
 
-	// glance is how long a look reads when there is something to read: it has arrived already.
+	// glance bounds the read of data that has already arrived.
 	glance = 10 * time.Millisecond
 )
 
-// look tells whether the connection shows a close, a reset or a TLS alert. It does not wait for one.
+// look returns an error if the peer has closed or reset the connection, or sent a TLS alert. It does not wait.
 func (c *conn) look(ctx context.Context) error {
 	if _, datagrams := c.raw.(*net.UDPConn); datagrams {
 		return c.refused()
@@ -147,11 +147,11 @@ func (c *conn) look(ctx context.Context) error {
 	}
 }
 
-// maxTalk is how much a peer may send in one watch. Tickets and key updates of TLS do not count: no caller sees them.
+// maxTalk bounds the bytes that a peer may send in one watch. TLS tickets and key updates do not count.
 const maxTalk = 64 << 10
 
-// watch reads for as long as d. Silence is good; what a peer has to say is thrown away. A watch that ctx's deadline cuts
-// short has seen nothing that could be relied on.
+// watch reads for d and returns an error if the peer closes the connection. It discards data. If the deadline of ctx ends
+// it earlier, it returns an error as well, because a close may still come.
 func (c *conn) watch(ctx context.Context, d time.Duration) error {
 	until, short := time.Now().Add(d), false
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
@@ -184,16 +184,16 @@ func (c *conn) datagram(ctx context.Context, message []byte) error {
 	return err
 }
 
-// refused tells whether the peer's host has reported that it did not take an earlier datagram.
+// refused returns an error if the peer's host has reported that it did not accept an earlier datagram.
 func (c *conn) refused() error {
 	_, err := c.kernel.Pending()
 	return err
 }
 
-// abort closes at once. Bytes that the peer has not acknowledged are not sent any more: they go again with their batch.
+// abort closes at once. Unacknowledged bytes are not sent any more, since their batch is sent again.
 func (c *conn) abort() {
 	if t, ok := c.raw.(*net.TCPConn); ok {
-		_ = t.SetLinger(0) // the connection is given up either way
+		_ = t.SetLinger(0) // the connection is closed either way
 	}
-	_ = c.raw.Close() // not TLS's Close, which would wait up to 5 s to say goodbye to a peer that does not read
+	_ = c.raw.Close() // not TLS's Close, which waits up to 5 s for a peer that does not read
 }

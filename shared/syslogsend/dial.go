@@ -20,9 +20,8 @@ func (s *Sender) dial(ctx context.Context) (*conn, error) {
 		network = TCP
 	}
 	d := net.Dialer{
-		Timeout: s.cfg.Timeout / 2, // half for each step, so that the step that hangs is the one that is blamed
-		// A peer that vanishes without a word is found by these two: unanswered probes where nothing is sent,
-		// unacknowledged bytes where something is.
+		Timeout: s.cfg.Timeout / 2, // half the time for each step, so that the error names the step that hangs
+		// These two detect a peer that has vanished: unanswered probes if nothing is sent, else unacknowledged bytes.
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
 		Control: func(network, _ string, raw syscall.RawConn) error {
 			if network == "udp4" || network == "udp6" {
@@ -54,7 +53,7 @@ func (s *Sender) dial(ctx context.Context) (*conn, error) {
 	return c, nil
 }
 
-// secure makes the TLS handshake, and waits whether the peer takes it.
+// secure makes the TLS handshake, and waits whether the peer refuses our certificate.
 func (s *Sender) secure(ctx context.Context, c *conn) error {
 	asked := false
 	secured := tls.Client(c.raw, s.tlsConfig(&asked))
@@ -76,7 +75,7 @@ func (s *Sender) tlsConfig(asked *bool) *tls.Config {
 		MinVersion: tls.VersionTLS12,
 		RootCAs:    s.cfg.RootCAs,
 		ServerName: name,
-		// The certificate is shown whatever CAs the peer says it takes: a refusal says more than a silence.
+		// The certificate is sent whatever CAs the peer accepts: a refusal is more specific than a missing certificate.
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			*asked = true
 			if s.cfg.Certificate == nil {
@@ -84,8 +83,8 @@ func (s *Sender) tlsConfig(asked *bool) *tls.Config {
 			}
 			return s.cfg.Certificate, nil
 		},
-		DynamicRecordSizingDisabled: true, // nobody waits for the first byte of a batch
-		// No session is resumed: the peer shall look at our certificate each time.
+		DynamicRecordSizingDisabled: true, // the peer needs whole batches, not first bytes
+		// Sessions are not resumed, so that the peer verifies our certificate each time.
 	}
 }
 

@@ -90,7 +90,7 @@ func (s *Sender) detail(step failure.Step, err error) string {
 
 func (s *Sender) certificateHint() string {
 	if s.cfg.Certificate == nil {
-		return "the peer wants a client certificate: set " + s.cfg.Settings.Certificate
+		return "the peer requires a client certificate: set " + s.cfg.Settings.Certificate
 	}
 	return "the peer refuses the client certificate of " + s.cfg.Settings.Certificate +
 		": it may have expired, been revoked, or be signed by a CA the peer does not know"

@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Confirms tells whether this system says what the peer's kernel has acknowledged. Where it is false, a batch counts as
+// Confirms reports whether this system knows what the peer's TCP stack has acknowledged. If not, a batch counts as
 // sent when it has been written and the connection shows no close, reset or alert.
 const Confirms = true
 
-// unacknowledged returns how many bytes the peer's kernel has not acknowledged: those not yet sent, and those in flight.
+// unacknowledged returns how many bytes the peer has not acknowledged: those not yet sent, and those in flight.
 // https://man7.org/linux/man-pages/man7/tcp.7.html (SIOCOUTQ)
 func unacknowledged(kernel syscall.RawConn) (n int, err error) {
 	if failed := kernel.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); failed != nil {
@@ -21,8 +21,8 @@ func unacknowledged(kernel syscall.RawConn) (n int, err error) {
 	return n, os.NewSyscallError("ioctl SIOCOUTQ", err)
 }
 
-// pending tells whether there is something to read, the peer's close included, and takes nothing away. An error is the
-// connection's own: a reset, a time-out, a refused datagram.
+// pending reports whether there is something to read, the peer's close included. It consumes nothing. An error is the
+// connection's own: a reset, a timeout, a refused datagram.
 func pending(kernel syscall.RawConn) (something bool, err error) {
 	var b [1]byte
 	failed := kernel.Control(func(fd uintptr) {
@@ -42,7 +42,7 @@ func pending(kernel syscall.RawConn) (something bool, err error) {
 	return err == nil, os.NewSyscallError("recv", err)
 }
 
-// setUserTimeout makes the kernel give up a connection whose bytes are not acknowledged for d.
+// setUserTimeout makes the kernel close a connection whose bytes are not acknowledged for d.
 func setUserTimeout(kernel syscall.RawConn, d time.Duration) (err error) {
 	failed := kernel.Control(func(fd uintptr) {
 		err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds()))

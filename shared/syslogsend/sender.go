@@ -1,19 +1,18 @@
-// Package syslogsend sends syslog messages over UDP, TCP and TLS, and says of each batch whether the peer's kernel has
-// it. Syslog has no acknowledgement of its own (RFC 5424 over RFC 5425, 5426, 6587): a write into a connection that the
-// peer has closed succeeds, and the messages are gone. So over TCP and TLS a batch is sent only when
+// Package syslogsend sends syslog messages over UDP, TCP and TLS. Syslog has no acknowledgement (RFC 5424 over RFC 5425,
+// 5426, 6587): a write to a connection that the peer has closed succeeds, and the messages are lost. Over TCP and TLS, a
+// batch therefore counts as sent only if
 //
-//   - the connection showed no close, reset or TLS alert before it was used again,
-//   - the peer's kernel has acknowledged every byte of it, and
-//   - the connection then shows no close, reset or TLS alert either.
+//   - the connection showed no close, reset or TLS alert before the batch,
+//   - the receiving host's TCP stack has acknowledged every byte of the batch, and
+//   - the connection then shows no close, reset or TLS alert.
 //
-// Anything else is an error about the whole batch. Partial credit is not given: which of its bytes arrived could only be
-// told by trusting a connection that has just failed. Messages of such a batch may come twice, and none is lost.
+// Anything else is an error of the whole batch: a connection that has failed does not show which bytes arrived. Messages of
+// such a batch may arrive twice, and none is lost.
 //
-// What it cannot know: whether the program behind the peer's kernel reads and keeps what the kernel took; over UDP,
-// whether anything arrived at all; and, where the system does not tell what is acknowledged (see Confirms), whether the
-// bytes have left this machine.
+// The package cannot know whether the receiving program reads what its host has acknowledged, whether a UDP datagram
+// arrived, and, on systems that do not report acknowledgements (see Confirms), whether bytes have left this machine.
 //
-// It makes framed bytes arrive and does not look into them.
+// It sends framed bytes and does not inspect messages.
 package syslogsend
 
 import (
@@ -37,7 +36,7 @@ const (
 	TLS Network = "tls" // RFC 5425
 )
 
-// Config is what a Sender is made of.
+// Config configures a Sender.
 type Config struct {
 	Network Network
 	Address string        // host:port
@@ -45,31 +44,31 @@ type Config struct {
 
 	RootCAs     *x509.CertPool   // TLS: nil means the system's
 	ServerName  string           // TLS: the name to verify; "" means the host of Address
-	Certificate *tls.Certificate // TLS: ours, nil where there is none
+	Certificate *tls.Certificate // TLS: ours, nil if there is none
 
 	Settings Settings         // for hints
-	Dial     settings.Dial    // nil means the network; what it opens must be a Kernel, or a socket
+	Dial     settings.Dial    // nil means the network; its connections must be a Kernel or a socket
 	Now      func() time.Time // wall clock; nil means time.Now
 }
 
-// Settings names the variables that an operator would have to change.
+// Settings names the variables that an operator would have to change, for hints.
 type Settings struct{ Host, CABundle, ServerName, Certificate string }
 
 const (
-	// maxPause is how long a connection may rest and be used again. NAT gateways forget a silent flow after 350 s, many
+	// maxPause is the longest idle time after which a connection is used again. NAT gateways drop an idle flow after 350 s, many
 	// firewalls after 60: https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-basics.html
 	maxPause = time.Minute
 
-	// grace is what a peer gets to refuse us after a TLS handshake. Under TLS 1.3 our side of it ends before the peer has
-	// seen our certificate, so a refusal shows only on a read: RFC 8446, section 4.4.2.4 and appendix A.
+	// grace is the time in which a peer may refuse us after a TLS handshake. Under TLS 1.3, our side of it ends before
+	// the peer has seen our certificate, so a refusal shows only on a read: RFC 8446, section 4.4.2.4 and appendix A.
 	grace = 250 * time.Millisecond
 
 	// maxIdle bounds the idle connections: as many as one process has concurrent invocations, with a margin.
 	maxIdle = 64
 )
 
-// Sender sends batches. It keeps connections between them, and is safe for concurrent use: each batch has a connection to
-// itself, so that a slow peer holds up nobody else.
+// Sender sends batches. It keeps connections between them, and is safe for concurrent use: concurrent batches use different
+// connections.
 type Sender struct {
 	cfg Config
 
@@ -86,8 +85,8 @@ func New(cfg Config) *Sender {
 }
 
 // Send sends body, which is one or more framed messages, over TCP or TLS in one write, and returns nil when the peer's
-// kernel has confirmed all of it. An error is a *fault.Fault: Denied when the peer refuses our certificate or we
-// its (both may have been replaced in the secret), else Transient or Held.
+// TCP stack has confirmed all of it. An error is a *failure.Error: Unauthorized if the peer refuses our certificate or we
+// refuse the peer's (both may have been replaced in the secret), else Transient or Misconfigured.
 func (s *Sender) Send(ctx context.Context, body []byte, m *telemetry.Meter) error {
 	return s.use(ctx, func(ctx context.Context, c *conn) error {
 		m.Add(len(body))
@@ -95,8 +94,8 @@ func (s *Sender) Send(ctx context.Context, body []byte, m *telemetry.Meter) erro
 	})
 }
 
-// SendDatagrams sends n messages over UDP. nil means that they were sent; nobody can say more. An error is a *fault.Fault
-// about all of them: a refusal by the peer's host does not tell which datagram it is about.
+// SendDatagrams sends n messages over UDP. nil means that they were sent. An error is a *failure.Error about all of them:
+// a refusal by the peer's host does not name the datagram.
 func (s *Sender) SendDatagrams(ctx context.Context, n int, message func(i int) []byte, m *telemetry.Meter) error {
 	return s.use(ctx, func(ctx context.Context, c *conn) error {
 		for i := range n {
@@ -113,7 +112,7 @@ func (s *Sender) SendDatagrams(ctx context.Context, n int, message func(i int) [
 }
 
 // Check opens a connection of its own, gives the peer time to refuse it, and closes it. It writes nothing. Over UDP it
-// proves no more than that the name resolves and that there is a route.
+// proves only that the name resolves and that there is a route.
 func (s *Sender) Check(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
@@ -122,7 +121,7 @@ func (s *Sender) Check(ctx context.Context) error {
 		return s.explain(err)
 	}
 	defer c.Close()
-	if s.cfg.Network != TCP { // TLS has had its grace
+	if s.cfg.Network != TCP { // for TLS, dial has waited
 		return nil
 	}
 	if err := c.watch(ctx, grace); err != nil {
@@ -131,7 +130,7 @@ func (s *Sender) Check(ctx context.Context) error {
 	return nil
 }
 
-// Close closes the kept connections. A Sender that is merely dropped leaves that to the garbage collector.
+// Close closes the kept connections. The garbage collector closes those of a Sender that is not closed.
 func (s *Sender) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,7 +140,7 @@ func (s *Sender) Close() {
 	s.idle = nil
 }
 
-// use lends send a connection, and keeps it only when all went well.
+// use calls send with a connection, and keeps the connection if there was no error.
 func (s *Sender) use(ctx context.Context, send func(context.Context, *conn) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
@@ -157,16 +156,16 @@ func (s *Sender) use(ctx context.Context, send func(context.Context, *conn) erro
 	return nil
 }
 
-// take returns a kept connection that is still good, else a new one.
+// take returns a kept connection that still works, else a new one.
 func (s *Sender) take(ctx context.Context) (*conn, error) {
 	for {
 		c := s.pop()
 		if c == nil {
 			return s.dial(ctx)
 		}
-		// Between invocations the process may be frozen, and the monotonic clock with it: the wall clock decides.
+		// Lambda freezes the process between invocations, and the monotonic clock with it: the wall clock decides.
 		if pause := s.cfg.Now().UnixMilli() - c.used; pause < 0 || pause > maxPause.Milliseconds() {
-			_ = c.Close() // an old connection's end is no news
+			_ = c.Close() // nothing on it is unconfirmed
 			continue
 		}
 		if err := c.look(ctx); err != nil {
@@ -195,7 +194,7 @@ func (s *Sender) keep(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.idle) == maxIdle {
-		_ = c.Close() // confirmed, and one too many
+		_ = c.Close() // nothing on it is unconfirmed
 		return
 	}
 	s.idle = append(s.idle, c)
