@@ -1,5 +1,5 @@
-// Package failure defines what a failure means for the events it is about. Each failure is classified once, by type, next
-// to the response or the network error that shows it. No other code looks at an error's text.
+// Package failure defines what a failure means for the events it is about. Each failure is classified once, by type,
+// next to the response or the network error that shows it. No other code looks at an error's text.
 //
 // An error without an Error in its chain is Transient. Unknown failures are therefore retried, and a refused credential
 // never rejects an event.
@@ -120,8 +120,8 @@ func sep(b *strings.Builder, s string) {
 // Unwrap returns the cause.
 func (f *Error) Unwrap() error { return f.Err }
 
-// Redact returns a copy of the failure of which redact has changed all texts, to remove secrets. The cause keeps its type
-// if there was nothing to remove.
+// Redact returns a copy of the failure of which redact has changed all texts, to remove secrets. The cause keeps its
+// type if there was nothing to remove.
 func (f *Error) Redact(redact func(string) string) *Error {
 	r := *f
 	r.Code, r.Detail, r.Hint = redact(f.Code), redact(f.Detail), redact(f.Hint)

@@ -60,7 +60,8 @@ func (e *ProxyError) explain() (Step, Kind, string) {
 	case e.Status == http.StatusProxyAuthRequired:
 		return Connect, Misconfigured, at + " requires another user or password: check HTTPS_PROXY"
 	case e.Status == http.StatusForbidden:
-		return Connect, Misconfigured, at + " does not allow the connection: allow the SIEM's host there, or check HTTPS_PROXY and NO_PROXY"
+		return Connect, Misconfigured, at + " does not allow the connection: allow the SIEM's host there, " +
+			"or check HTTPS_PROXY and NO_PROXY"
 	case e.Status/100 == 3:
 		return Connect, Misconfigured, at + " redirects: check that HTTPS_PROXY is a proxy without a login page"
 	case e.Status == http.StatusTooManyRequests:
@@ -109,7 +110,8 @@ func alertHint(alert error) string {
 	)
 	switch alert.Error() {
 	case tls.AlertError(40).Error(): // handshake_failure
-		return "the peer refused the TLS connection: it must support one of the versions from TLS 1.2 on and " + suites + "; else " + client
+		return "the peer refused the TLS connection: it must support one of the versions from TLS 1.2 on and " +
+			suites + "; else " + client
 	case tls.AlertError(70).Error(): // protocol_version
 		return "the peer refused the TLS connection: it must support one of the versions from TLS 1.2 on"
 	case tls.AlertError(71).Error(): // insufficient_security
@@ -131,11 +133,13 @@ func certificateHint(err error, address, ca string) string {
 			signer = strconv.Quote(unknown.Cert.Issuer.String())
 		}
 		if ca == "" {
-			return "the peer's certificate is not signed by a public CA but by " + signer + ": a proxy decrypts TLS, or the host in " + address + " is wrong"
+			return "the peer's certificate is not signed by a public CA but by " + signer +
+				": a proxy decrypts TLS, or the host in " + address + " is wrong"
 		}
 		return "set " + ca + " to the CA that signed " + signer
 	case errors.As(err, &name) && name.Certificate != nil && !hasNames(name.Certificate):
-		return "the peer's certificate has no subject alternative names (SANs): it must be issued again with the host in " + address + " as a SAN"
+		return "the peer's certificate has no subject alternative names (SANs): " +
+			"it must be issued again with the host in " + address + " as a SAN"
 	case errors.As(err, &name):
 		return "the peer's certificate is for another name than the one in " + address
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:

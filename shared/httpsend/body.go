@@ -9,8 +9,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// pooledBody is the body of a request in a buffer of its own. net/http may read it in a goroutine after the response has
-// arrived, so neither the caller's bytes nor a buffer that the next request uses can be handed to it.
+// pooledBody is the body of a request in a buffer of its own. net/http may read it in a goroutine after the response
+// has arrived, so neither the caller's bytes nor a buffer that the next request uses can be handed to it.
 type pooledBody struct {
 	buf bytes.Buffer
 	gz  *gzip.Writer // worth keeping: its tables are larger than most batches
@@ -59,8 +59,8 @@ func (b *pooledBody) release() {
 	}
 }
 
-// empty is a body without bytes that net/http does not recognize as such. net/http resends a GET that has no body as often
-// as connections fail, and does not tell.
+// empty is a body without bytes that net/http does not recognize as such. net/http resends a GET that has no body as
+// often as connections fail, and does not tell.
 type empty struct{}
 
 func (empty) Read([]byte) (int, error) { return 0, io.EOF }

@@ -1,6 +1,7 @@
-// Package httpsend makes the HTTP requests of all connectors: TLS 1.2 or later, CA bundles, a proxy, gzip, connections that
-// are kept between invocations, a deadline for each request, responses read up to a bound, redirects never followed. It
-// classifies network errors, and responses by a table of the connector (Codes). It removes secrets from every text.
+// Package httpsend makes the HTTP requests of all connectors: TLS 1.2 or later, CA bundles, a proxy, gzip,
+// connections that are kept between invocations, a deadline for each request, responses read up to a bound, redirects
+// never followed. It classifies network errors, and responses by a table of the connector (Codes). It removes secrets
+// from every text.
 package httpsend
 
 import (
@@ -137,8 +138,9 @@ var (
 	identityHeader = [...]string{"identity"}
 )
 
-// Do makes one request. It returns any response, whatever its status. The error is a *failure.Error: no response arrived.
-// If a kept connection turns out to have been closed while it was idle, Do sends the request once more on a new one.
+// Do makes one request. It returns any response, whatever its status. The error is a *failure.Error: no response
+// arrived. If a kept connection turns out to have been closed while it was idle, Do sends the request once more on a
+// new one.
 func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
@@ -168,7 +170,9 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 }
 
 // roundTrip sends the request on one connection.
-func (c *Client) roundTrip(ctx context.Context, r Request, body *pooledBody, zip bool) (*http.Response, *exchange, error) {
+func (c *Client) roundTrip(
+	ctx context.Context, r Request, body *pooledBody, zip bool,
+) (*http.Response, *exchange, error) {
 	r.Meter.Add(body.buf.Len())
 	x := newExchange(body.buf.Len())
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: x.begin})

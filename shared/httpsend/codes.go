@@ -27,8 +27,8 @@ type Reply struct {
 	Text    string // the SIEM's message; neither bounded nor redacted
 }
 
-// Code is a row of the table. A row without Code and Words applies to any response with the status, so its kind is never
-// failure.Rejected. Any other row applies only to a response in the SIEM's own format.
+// Code is a row of the table. A row without Code and Words applies to any response with the status, so its kind is
+// never failure.Rejected. Any other row applies only to a response in the SIEM's own format.
 type Code struct {
 	Status int    // 0 matches any
 	Code   string // "" matches any

@@ -35,7 +35,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
 	if err != nil {
 		c.broken.Store(true)
-		return len(p), nil
+		return len(p), nil //nolint:nilerr // the read decides
 	}
 	if x := c.current.Load(); x != nil {
 		x.wrote(p)
@@ -43,8 +43,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// ReadFrom implements io.ReaderFrom. net/http calls it with the part of a body that is larger than its buffer, bounded by
-// the body's length. The body goes out in one write; io.Copy would allocate a buffer of 32 KB and fill it again and again.
+// ReadFrom implements io.ReaderFrom. net/http calls it with the part of a body that is larger than its buffer,
+// bounded by the body's length. The body goes out in one write; io.Copy would allocate a buffer of 32 KB and fill it
+// again and again.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	if l, ok := r.(*io.LimitedReader); ok {
 		if body, ok := l.R.(io.WriterTo); ok {
@@ -116,8 +117,8 @@ func (x *exchange) isWritten() bool {
 	}
 }
 
-// waitWritten is isWritten for a success. A server sends one after it has read the whole request, but the goroutine that
-// wrote the last bytes may still have to run.
+// waitWritten is isWritten for a success. A server sends one after it has read the whole request, but the goroutine
+// that wrote the last bytes may still have to run.
 func (x *exchange) waitWritten(ctx context.Context) bool {
 	if x.isWritten() {
 		return true
@@ -131,6 +132,6 @@ func (x *exchange) waitWritten(ctx context.Context) bool {
 	return x.isWritten()
 }
 
-// failedIdle reports whether the request failed because its connection had been closed while it was idle: the connection
-// had served a request before, and ended without a byte of a response.
+// failedIdle reports whether the request failed because its connection had been closed while it was idle: the
+// connection had served a request before, and ended without a byte of a response.
 func (x *exchange) failedIdle() bool { return x.reused && !x.answered.Load() }

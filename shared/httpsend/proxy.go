@@ -25,7 +25,7 @@ func (d *dialer) tunnel(ctx context.Context, network, address string) (net.Conn,
 	if err != nil {
 		return nil, &failure.ProxyError{Proxy: proxy.Host, Err: err}
 	}
-	refused, err := d.connect(ctx, c, address, proxy.User)
+	refused, err := d.connect(ctx, c, address, proxy.User) //nolint:bodyclose // its body is not read; c is closed
 	if err == nil && refused == nil {
 		return c, nil
 	}
@@ -40,7 +40,9 @@ func (d *dialer) tunnel(ctx context.Context, network, address string) (net.Conn,
 
 // connect asks the proxy for a tunnel. It returns the response if the proxy refuses.
 // https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6
-func (d *dialer) connect(ctx context.Context, c net.Conn, address string, user *url.Userinfo) (refused *http.Response, err error) {
+func (d *dialer) connect(
+	ctx context.Context, c net.Conn, address string, user *url.Userinfo,
+) (refused *http.Response, err error) {
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
@@ -48,11 +50,12 @@ func (d *dialer) connect(ctx context.Context, c net.Conn, address string, user *
 	request := "CONNECT " + address + " HTTP/1.1\r\nHost: " + address + "\r\nUser-Agent: " + userAgent + "\r\n"
 	if user != nil {
 		password, _ := user.Password()
-		request += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)) + "\r\n"
+		credentials := base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
+		request += "Proxy-Authorization: Basic " + credentials + "\r\n"
 	}
 	_, writeErr := io.WriteString(c, request+"\r\n")
 	r := bufio.NewReader(io.LimitReader(c, maxHeaderBytes))
-	resp, err := http.ReadResponse(r, &http.Request{Method: http.MethodConnect}) //nolint:bodyclose // the connection is closed
+	resp, err := http.ReadResponse(r, &http.Request{Method: http.MethodConnect})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()

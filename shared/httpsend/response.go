@@ -20,8 +20,8 @@ var errTooLong = errors.New("the response is longer than what is read of one")
 // errEarly marks a success that cannot be one: the peer sent it without having the whole request.
 var errEarly = errors.New("the response arrived before the request had been written")
 
-// OK reports whether the response is a success (2xx) that arrived complete, after the whole request had been written. The
-// connector decides whether it confirms acceptance.
+// OK reports whether the response is a success (2xx) that arrived complete, after the whole request had been written.
+// The connector decides whether it confirms acceptance.
 func (a *Response) OK() bool { return a.Status/100 == 2 && a.BodyErr == nil }
 
 // KindOf returns what a status means if the SIEM's documentation does not say otherwise. An unknown status is retried.
@@ -45,8 +45,8 @@ func KindOf(status int) failure.Kind {
 	return failure.Transient
 }
 
-// failure makes the failure that a reply means: its status, code and the time it asks to wait. It quotes only the SIEM's own
-// message. The hint of a redirect names the host it leads to.
+// failure makes the failure that a reply means: its status, code and the time it asks to wait. It quotes only the
+// SIEM's own message. The hint of a redirect names the host it leads to.
 func (a *Response) failure(kind failure.Kind, r Reply, hint string) *failure.Error {
 	f := &failure.Error{
 		Kind: kind, Step: failure.Request, Status: a.Status, Code: a.Word(r.Code), Hint: hint, Err: a.BodyErr,
@@ -81,8 +81,8 @@ func (c *Client) redirectHint(location string) string {
 // maxRetryAfter is the longest wait that we grant a SIEM.
 const maxRetryAfter = 900 * time.Second
 
-// RetryAfter reads a Retry-After header: seconds, rounded up, or an HTTP date (RFC 9110, section 10.2.3). It is at most 15
-// minutes, and 0 for any other value and for a date in the past.
+// RetryAfter reads a Retry-After header: seconds, rounded up, or an HTTP date (RFC 9110, section 10.2.3). It is at
+// most 15 minutes, and 0 for any other value and for a date in the past.
 func RetryAfter(value string, now time.Time) time.Duration {
 	value = strings.TrimSpace(value)
 	if digits := strings.Replace(value, ".", "", 1); digits != "" && strings.Trim(digits, "0123456789") == "" {
@@ -103,8 +103,8 @@ func RetryAfter(value string, now time.Time) time.Duration {
 // maxText bounds a text of a failure: an error, a hint.
 const maxText = 1024
 
-// redactorFor returns a redactor that also knows what one request alone must not leak. Requests in sequence usually have
-// the same secret.
+// redactorFor returns a redactor that also knows what one request alone must not leak. Requests in sequence usually
+// have the same secret.
 func (c *Client) redactorFor(own secret.Value) *secret.Redactor {
 	if own.Empty() {
 		return c.redactor
@@ -125,8 +125,7 @@ type ownRedactor struct {
 // networkFailure classifies the error of a request that got no response.
 func (c *Client) networkFailure(ctx context.Context, err error, r Request) *failure.Error {
 	f := &failure.Error{Err: err}
-	var proxy *failure.ProxyError
-	if errors.As(err, &proxy) {
+	if proxy, ok := errors.AsType[*failure.ProxyError](err); ok {
 		f.Code, f.RetryAfter = proxy.Code(), proxy.RetryAfter
 	}
 	if f.Step, f.Kind, f.Hint = failure.Explain(err, c.cfg.URLSetting, c.cfg.CASetting); f.Step == failure.Request {

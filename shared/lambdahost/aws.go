@@ -43,7 +43,9 @@ func (l lazySQS) client() (*sqs.Client, error) {
 	return client(l.clients, &l.sqs, "SQS", func(cfg aws.Config) *sqs.Client { return sqs.NewFromConfig(cfg) })
 }
 
-func (l lazySQS) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, o ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+func (l lazySQS) ChangeMessageVisibilityBatch(
+	ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, o ...func(*sqs.Options),
+) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
 	c, err := l.client()
 	if err != nil {
 		return nil, err
@@ -51,7 +53,9 @@ func (l lazySQS) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.Chang
 	return c.ChangeMessageVisibilityBatch(ctx, in, o...)
 }
 
-func (l lazySQS) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, o ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+func (l lazySQS) SendMessageBatch(
+	ctx context.Context, in *sqs.SendMessageBatchInput, o ...func(*sqs.Options),
+) (*sqs.SendMessageBatchOutput, error) {
 	c, err := l.client()
 	if err != nil {
 		return nil, err
@@ -61,8 +65,11 @@ func (l lazySQS) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchI
 
 type lazySecrets struct{ *clients }
 
-func (l lazySecrets) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, o ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
-	c, err := client(l.clients, &l.secrets, "SECRETS_MANAGER", func(cfg aws.Config) *secretsmanager.Client { return secretsmanager.NewFromConfig(cfg) })
+func (l lazySecrets) GetSecretValue(
+	ctx context.Context, in *secretsmanager.GetSecretValueInput, o ...func(*secretsmanager.Options),
+) (*secretsmanager.GetSecretValueOutput, error) {
+	build := func(cfg aws.Config) *secretsmanager.Client { return secretsmanager.NewFromConfig(cfg) }
+	c, err := client(l.clients, &l.secrets, "SECRETS_MANAGER", build)
 	if err != nil {
 		return nil, err
 	}

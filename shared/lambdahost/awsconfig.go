@@ -21,8 +21,8 @@ import (
 )
 
 // AWSConfig returns what the SDK's config package makes of a function's environment, for one service (its name as in
-// AWS_ENDPOINT_URL_SQS). That package contains four more services, for profiles and single sign-on, which no function can
-// use: a fifth of the binary. The variables have the SDK's meaning.
+// AWS_ENDPOINT_URL_SQS). That package contains four more services, for profiles and single sign-on, which no function
+// can use: a fifth of the binary. The variables have the SDK's meaning.
 // https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
 func AWSConfig(env settings.Lookup, service string) (aws.Config, error) {
 	cfg := aws.Config{Region: env("AWS_REGION")}
@@ -34,7 +34,8 @@ func AWSConfig(env settings.Lookup, service string) (aws.Config, error) {
 		SessionToken: env("AWS_SESSION_TOKEN"), Source: "environment",
 	}
 	if cfg.Region == "" || !key.HasKeys() {
-		return cfg, errors.New("expected AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, as Lambda sets them")
+		return cfg, errors.New("expected AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, " +
+			"as Lambda sets them")
 	}
 	cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return key, nil })
 	if ignore, _ := strconv.ParseBool(env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")); !ignore {
@@ -73,8 +74,8 @@ func retries(cfg *aws.Config, env settings.Lookup) (err error) {
 	return nil
 }
 
-// httpClient makes the client of the AWS services: through the proxy of the environment, which has the same meaning as for
-// the SIEM, and with the certificates of AWS_CA_BUNDLE.
+// httpClient makes the client of the AWS services: through the proxy of the environment, which has the same meaning
+// as for the SIEM, and with the certificates of AWS_CA_BUNDLE.
 func httpClient(env settings.Lookup) (aws.HTTPClient, error) {
 	s := settings.New(env, nil)
 	proxy := s.Proxy()
@@ -91,9 +92,9 @@ func httpClient(env settings.Lookup) (aws.HTTPClient, error) {
 			return nil, fmt.Errorf("AWS_CA_BUNDLE: expected a file of PEM certificates (%w)", err)
 		}
 	}
-	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { //nolint:forbidigo // the SDK's, to AWS
+	configure := func(t *http.Transport) { //nolint:forbidigo // the SDK's, to AWS
 		t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cas}
-		t.Proxy = func(r *http.Request) (*url.URL, error) { //nolint:unparam // as Transport wants it
+		t.Proxy = func(r *http.Request) (*url.URL, error) {
 			if r.URL.Scheme != "https" || proxy.Bypasses(net.JoinHostPort(r.URL.Hostname(), cmp.Or(r.URL.Port(), "443"))) {
 				return nil, nil
 			}
@@ -102,7 +103,8 @@ func httpClient(env settings.Lookup) (aws.HTTPClient, error) {
 		if proxy != nil && proxy.URL.Scheme == "https" {
 			t.DialTLSContext = dialTLS(t, proxy)
 		}
-	}), nil
+	}
+	return awshttp.NewBuildableClient().WithTransportOptions(configure), nil
 }
 
 // dialTLS returns a function that verifies the proxy with the proxy's CAs, and everything else with those for AWS.

@@ -71,7 +71,9 @@ func (c *connectorCache) load(ctx context.Context) (*instance, refresh.Life, err
 }
 
 // openWith opens a connector. If the secret could not be read, it returns that error and everything else that is wrong.
-func (c *connectorCache) openWith(ctx context.Context, text string, values map[string]string, secretErr error) (*instance, error) {
+func (c *connectorCache) openWith(
+	ctx context.Context, text string, values map[string]string, secretErr error,
+) (*instance, error) {
 	s := settings.New(c.deps.Env, values)
 	s.Incomplete = secretErr != nil
 	s.Dial, s.Identity = c.deps.Dial, c.deps.Identity
@@ -92,7 +94,8 @@ func (c *connectorCache) openWith(ctx context.Context, text string, values map[s
 		return nil, err
 	}
 	for _, warning := range s.Warnings() {
-		o.batches.Log.LogAttrs(ctx, slog.LevelWarn, "setting", slog.String("connector", c.name), slog.String("warning", warning))
+		o.batches.Log.LogAttrs(ctx, slog.LevelWarn, "setting",
+			slog.String("connector", c.name), slog.String("warning", warning))
 	}
 	return o, nil
 }
@@ -144,7 +147,7 @@ func (r redacting) Send(ctx context.Context, b *deliver.Batch) error {
 
 // Confirm implements deliver.Confirmer for a connector that does.
 func (r redacting) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter) []error {
-	results := r.Connector.(deliver.Confirmer).Confirm(ctx, ids, m) //nolint:errcheck // the engine calls it for no other
+	results := r.Connector.(deliver.Confirmer).Confirm(ctx, ids, m) // the engine calls it for no other
 	r.redactAll(results)
 	return results
 }

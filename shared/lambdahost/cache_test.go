@@ -167,8 +167,9 @@ func TestFailuresAreRedacted(t *testing.T) {
 	} {
 		got := redacting{&gate{err: err}, r}.Send(t.Context(), nil)
 		results := []error{got}
-		if p, ok := got.(*deliver.PartialError); ok {
-			results = p.Results
+		var partial *deliver.PartialError
+		if errors.As(got, &partial) {
+			results = partial.Results
 		}
 		for _, result := range results {
 			if f := failure.Of(result); f != nil && (strings.Contains(f.Error()+f.Brief()+f.Hint, token) || !strings.Contains(f.Error(), "[redacted]")) {

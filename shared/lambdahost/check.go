@@ -11,7 +11,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// CheckResult is the response to the connection check. Step, Detail and Hint describe the failure. Hint alone is a note.
+// CheckResult is the response to the connection check. Step, Detail and Hint describe the failure. Hint alone is a
+// note.
 type CheckResult struct {
 	Connector    string       `json:"connector"`
 	OK           bool         `json:"ok"`
@@ -40,8 +41,8 @@ func (c *Connector) check(ctx context.Context) []byte {
 	return response
 }
 
-// tryConnection returns the failure of the connection; if it works, nil and a note. It always reads the secret again, so
-// that a check shows the effect of a correction at once.
+// tryConnection returns the failure of the connection; if it works, nil and a note. It always reads the secret again,
+// so that a check shows the effect of a correction at once.
 func (c *Connector) tryConnection(ctx context.Context) (note string, f *failure.Error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -53,7 +54,10 @@ func (c *Connector) tryConnection(ctx context.Context) (note string, f *failure.
 	var wrong *settings.Error
 	switch {
 	case err != nil && !errors.As(err, &f) && errors.As(err, &wrong):
-		return "", &failure.Error{Step: failure.Config, Detail: wrong.Error(), Hint: "set each variable named, in the function's environment or as a key of its secret"}
+		return "", &failure.Error{
+			Step: failure.Config, Detail: wrong.Error(),
+			Hint: "set each variable named, in the function's environment or as a key of its secret",
+		}
 	case err != nil:
 		return "", failure.Of(err)
 	}

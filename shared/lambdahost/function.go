@@ -18,8 +18,8 @@ type Function struct {
 	open func() (Handler, error)
 }
 
-// NewFunction makes the handler. It calls open at the first invocation: a misconfigured function starts, and responds to
-// each invocation with the error of open.
+// NewFunction makes the handler. It calls open at the first invocation: a misconfigured function starts, and responds
+// to each invocation with the error of open.
 func NewFunction(d Deps, open func(*settings.Settings) (Handler, error)) *Function {
 	return &Function{deps: d, open: sync.OnceValues(func() (Handler, error) { return open(settings.New(d.Env, nil)) })}
 }

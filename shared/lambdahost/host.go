@@ -27,8 +27,8 @@ func RunConnector(name string, open OpenFunc) {
 	Start(NewConnector(name, open, System()))
 }
 
-// Start serves invocations with a handler. It does not return. Nothing is written to standard error: libraries may quote a
-// request there, with its credential and events.
+// Start serves invocations with a handler. It does not return. Nothing is written to standard error: libraries may
+// quote a request there, with its credential and events.
 func Start(h lambda.Handler) {
 	fitMachine()
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // also the output of package log, which net/http uses
@@ -45,7 +45,8 @@ type logging struct {
 func (l *logging) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	response, err := l.Handler.Invoke(ctx, payload)
 	if err != nil {
-		slog.New(slog.NewJSONHandler(l.out, nil)).LogAttrs(ctx, slog.LevelError, "invocation failed", slog.String("error", err.Error()))
+		log := slog.New(slog.NewJSONHandler(l.out, nil))
+		log.LogAttrs(ctx, slog.LevelError, "invocation failed", slog.String("error", err.Error()))
 	}
 	return response, err
 }
@@ -65,7 +66,10 @@ type Deps struct {
 func System() Deps {
 	env := environment()
 	clients := &clients{env: env}
-	return Deps{Env: env, Out: os.Stdout, Now: time.Now, SQS: lazySQS{clients}, Secrets: lazySecrets{clients}, Identity: Identity(env, time.Now)}
+	return Deps{
+		Env: env, Out: os.Stdout, Now: time.Now,
+		SQS: lazySQS{clients}, Secrets: lazySecrets{clients}, Identity: Identity(env, time.Now),
+	}
 }
 
 // Logger returns the log: JSON lines of LOG_LEVEL and above.
@@ -86,8 +90,8 @@ const (
 	wholeCPU = 1769
 )
 
-// fitMachine sets the limits that Lambda enforces and Go does not know: the memory, and the share of a CPU. The function
-// sees more CPUs than it gets time of: waking a second thread costs a fifth of a small batch.
+// fitMachine sets the limits that Lambda enforces and Go does not know: the memory, and the share of a CPU. The
+// function sees more CPUs than it gets time of: waking a second thread costs a fifth of a small batch.
 func fitMachine() {
 	megabytes, err := strconv.Atoi(os.Getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"))
 	if err != nil || megabytes <= 0 {
@@ -101,13 +105,14 @@ func fitMachine() {
 	}
 }
 
-// Recovered makes a panic the error of one invocation, so that SQS delivers its batch again. The value of a panic may hold
-// anything, even a secret: only that of the runtime is quoted.
+// Recovered makes a panic the error of one invocation, so that SQS delivers its batch again. The value of a panic may
+// hold anything, even a secret: only that of the runtime is quoted.
 func Recovered(ctx context.Context, out io.Writer, p any) error {
 	text := fmt.Sprintf("%T", p)
 	if err, ok := p.(runtime.Error); ok {
 		text = err.Error()
 	}
-	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(ctx, slog.LevelError, "panic", slog.String("panic", text), slog.String("stack", string(debug.Stack())))
+	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(ctx, slog.LevelError, "panic",
+		slog.String("panic", text), slog.String("stack", string(debug.Stack())))
 	return fmt.Errorf("the function panicked: %s", text)
 }

@@ -28,8 +28,8 @@ const (
 	maxIdentityBytes = 64 << 10
 )
 
-// Identity returns a function that gets a token of the function's role from AWS's outbound identity federation. It signs
-// the request itself: the SDK's client of STS would enlarge every connector's binary.
+// Identity returns a function that gets a token of the function's role from AWS's outbound identity federation. It
+// signs the request itself: the SDK's client of STS would enlarge every connector's binary.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetWebIdentityToken.html
 func Identity(env settings.Lookup, now func() time.Time) settings.Identity {
 	return func(ctx context.Context, audience string) (secret.Value, error) {

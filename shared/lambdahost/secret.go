@@ -27,8 +27,8 @@ type Secrets interface {
 	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
 }
 
-// readSecret reads the secret that SIEM_SECRET_ID names: its text, and the settings in it; both are empty if there is no
-// secret. Errors contain nothing of the secret except names of its keys.
+// readSecret reads the secret that SIEM_SECRET_ID names: its text, and the settings in it; both are empty if there is
+// no secret. Errors contain nothing of the secret except names of its keys.
 func readSecret(ctx context.Context, d Deps) (text string, values map[string]string, err error) {
 	id := strings.TrimSpace(d.Env(secretSetting))
 	if id == "" {

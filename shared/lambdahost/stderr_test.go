@@ -106,12 +106,15 @@ func TestStandardErrorStaysEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	exited := make(chan struct{})
-	go func() { defer close(exited); function.Wait() }()
+	go func() {
+		defer close(exited)
+		_ = function.Wait() // killed
+	}()
 	select {
 	case <-done:
 	case <-exited:
 	}
-	function.Process.Kill()
+	_ = function.Process.Kill() // it may have exited
 	<-exited
 	if stderr.Len() > 0 {
 		t.Errorf("standard error:\n%s", stderr.String())

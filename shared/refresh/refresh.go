@@ -53,8 +53,8 @@ func New[T comparable](now func() time.Time, pause time.Duration, keep func(erro
 	return &Cache[T]{now: now, pause: pause, keep: keep}
 }
 
-// Get returns a value to use now. It loads one if there is none or it is time to renew it. The error is that of the load,
-// or of ctx.
+// Get returns a value to use now. It loads one if there is none or it is time to renew it. The error is that of the
+// load, or of ctx.
 func (c *Cache[T]) Get(ctx context.Context, load Load[T]) (T, error) {
 	value, kept, err := c.get(ctx, load, func() bool {
 		return c.current != nil && c.usable() && (c.time() < c.current.renew || c.flight != nil)
@@ -68,9 +68,9 @@ func (c *Cache[T]) Get(ctx context.Context, load Load[T]) (T, error) {
 // recent is the longest age of a load that confirms a value in spite of a refusal.
 const recent = 2 * time.Second
 
-// Renew returns the value to use instead of one that was refused. It loads a new one, unless another caller has done so:
-// the value is not the refused one, or a load since the one that the caller knows (Loads) confirmed it just now. If the load
-// fails and the value is still usable, Renew returns both the value and the error.
+// Renew returns the value to use instead of one that was refused. It loads a new one, unless another caller has done
+// so: the value is not the refused one, or a load since the one that the caller knows (Loads) confirmed it just now.
+// If the load fails and the value is still usable, Renew returns both the value and the error.
 func (c *Cache[T]) Renew(ctx context.Context, refused T, known uint64, load Load[T]) (T, error) {
 	value, _, err := c.get(ctx, load, func() bool {
 		if c.current == nil {
@@ -82,7 +82,8 @@ func (c *Cache[T]) Renew(ctx context.Context, refused T, known uint64, load Load
 	return value, err
 }
 
-// get returns the current value if fresh says so; fresh is called with the lock held. Else it loads, or waits for a load.
+// get returns the current value if fresh says so; fresh is called with the lock held. Else it loads, or waits for a
+// load.
 func (c *Cache[T]) get(ctx context.Context, load Load[T], fresh func() bool) (value T, kept bool, err error) {
 	for {
 		c.mu.Lock()

@@ -12,9 +12,9 @@ import (
 
 // Redactor removes known secrets from foreign text. Its zero value removes none.
 //
-// There are more ways to write a secret than can be listed: JSON may write each character as \u003d, HTML as &#61;, and a
-// response may quote another one. The Redactor replaces the usual encodings of a secret. If it still finds a part of one
-// after it has undone all escapes and dropped all punctuation, it drops the whole text.
+// There are more ways to write a secret than can be listed: JSON may write each character as \u003d, HTML as &#61;,
+// and a response may quote another one. The Redactor replaces the usual encodings of a secret. If it still finds a
+// part of one after it has undone all escapes and dropped all punctuation, it drops the whole text.
 type Redactor struct {
 	values  []string
 	replace *strings.Replacer
@@ -130,7 +130,8 @@ func cut(text string, limit int) string {
 	return strings.ToValidUTF8(text[:limit], "")
 }
 
-// maxLayers bounds how often escapes are undone. An error that quotes a JSON response that quotes a form has three layers.
+// maxLayers bounds how often escapes are undone. An error that quotes a JSON response that quotes a form has three
+// layers.
 const maxLayers = 8
 
 // shows reports whether a part of a secret is in text, or appears when escapes are undone.

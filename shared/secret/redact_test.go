@@ -117,11 +117,15 @@ func TestRedactorCut(t *testing.T) {
 func TestRedactorIsBounded(t *testing.T) {
 	r := secret.NewRedactor(secret.New("feather-and-tar"), secret.New(strings.Repeat("0123456789abcdef", 64)))
 	text := strings.Repeat(`\\u005c&amp;%2525\"&#38;`, 4<<20/24)
-	start := time.Now()
-	if got := r.Redact(text, 512); len(got) > 512 {
-		t.Errorf("%d bytes", len(got))
+	took := time.Hour // the shortest of several, since the machine may be busy
+	for range 10 {
+		start := time.Now()
+		if got := r.Redact(text, 512); len(got) > 512 {
+			t.Errorf("%d bytes", len(got))
+		}
+		took = min(took, time.Since(start))
 	}
-	if took := time.Since(start); took > 50*time.Millisecond {
+	if took > 50*time.Millisecond {
 		t.Errorf("took %v, want less than 50 ms", took)
 	}
 }

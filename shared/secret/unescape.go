@@ -114,7 +114,7 @@ func code(dst, text []byte, from, shortest, longest, base int) (_ []byte, n int)
 		end++
 	}
 	if longest == 2 || base == 8 {
-		return append(dst, byte(v)), end // a byte, maybe one of several of a character
+		return append(dst, byte(v&0xFF)), end // a byte, maybe one of several of a character
 	}
 	return utf8.AppendRune(dst, rune(v)), end
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/secret"
 )
 
-// CABundle reads an optional bundle of CA certificates: a file's path, or the PEM text itself. It returns nil, meaning the
-// system's certificates, if the variable is not set.
+// CABundle reads an optional bundle of CA certificates: a file's path, or the PEM text itself. It returns nil,
+// meaning the system's certificates, if the variable is not set.
 func (s *Settings) CABundle(name string) *x509.CertPool {
 	const expected = "PEM certificates, or the path of a file of them"
 	text := s.pem(Setting{Name: name}, expected)
@@ -27,8 +27,8 @@ func (s *Settings) CABundle(name string) *x509.CertPool {
 	return pool
 }
 
-// ParseCABundle returns the certificates of a PEM text. It accepts the text as a whole or not at all: the error names the
-// block that is not a certificate. Lines between blocks are comments.
+// ParseCABundle returns the certificates of a PEM text. It accepts the text as a whole or not at all: the error names
+// the block that is not a certificate. Lines between blocks are comments.
 func ParseCABundle(text string) (*x509.CertPool, error) {
 	blocks, err := pemBlocks(text)
 	if err != nil {
@@ -121,8 +121,8 @@ func checkKey(text string) error {
 	return errors.New("there is no private key in it")
 }
 
-// pemBlocks returns all blocks of a PEM text. encoding/pem skips what it cannot read; here it is an error that names the
-// block's number, from 1.
+// pemBlocks returns all blocks of a PEM text. encoding/pem skips what it cannot read; here it is an error that names
+// the block's number, from 1.
 func pemBlocks(text string) (blocks []*pem.Block, err error) {
 	var lines []string // of the block that has begun
 	for line := range strings.SplitSeq(text, "\n") {

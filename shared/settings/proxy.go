@@ -27,7 +27,8 @@ type destination struct {
 	port   string
 }
 
-const expectedProxy = "http:// or https://, [user:password@]host[:port], with special characters of user and password percent-encoded"
+const expectedProxy = "http:// or https://, [user:password@]host[:port], " +
+	"with special characters of user and password percent-encoded"
 
 // Proxy reads HTTPS_PROXY, NO_PROXY and SIEM_PROXY_CA_BUNDLE. It returns nil if no proxy is set. A value that cannot be
 // parsed is a problem like any other: it never means that no proxy is used.
@@ -40,7 +41,8 @@ func (s *Settings) Proxy() *Proxy {
 		}
 		d, ok := parseDestination(strings.ToLower(entry))
 		if !ok {
-			s.Problem("NO_PROXY", entry, "host names, addresses or networks (10.0.0.0/8), separated by commas, each with an optional port")
+			s.Problem("NO_PROXY", entry,
+				"host names, addresses or networks (10.0.0.0/8), separated by commas, each with an optional port")
 		}
 		p.direct = append(p.direct, d)
 	}
@@ -108,8 +110,8 @@ func parseDestination(entry string) (d destination, ok bool) {
 	return d, strings.Trim(d.host, ".") != "" && !strings.ContainsAny(d.host, "/:*@ \t[]?#")
 }
 
-// Bypasses reports whether a connection to address (host:port) does not use the proxy: NO_PROXY names the host, its domain
-// or its address, or it is a loopback address. A nil proxy is bypassed.
+// Bypasses reports whether a connection to address (host:port) does not use the proxy: NO_PROXY names the host, its
+// domain or its address, or it is a loopback address. A nil proxy is bypassed.
 func (p *Proxy) Bypasses(address string) bool {
 	host, port, err := net.SplitHostPort(address)
 	if p == nil || err != nil {

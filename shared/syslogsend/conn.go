@@ -80,8 +80,8 @@ func (c *conn) deliver(ctx context.Context, body []byte) error {
 	return c.settle(ctx)
 }
 
-// settle waits whether the peer closes a new connection after its first batch: a TCP stack accepts connections and bytes
-// before the receiving program has seen them.
+// settle waits whether the peer closes a new connection after its first batch: a TCP stack accepts connections and
+// bytes before the receiving program has seen them.
 func (c *conn) settle(ctx context.Context) error {
 	if c.proven {
 		return nil
@@ -150,8 +150,8 @@ func (c *conn) look(ctx context.Context) error {
 // maxTalk bounds the bytes that a peer may send in one watch. TLS tickets and key updates do not count.
 const maxTalk = 64 << 10
 
-// watch reads for d and returns an error if the peer closes the connection. It discards data. If the deadline of ctx ends
-// it earlier, it returns an error as well, because a close may still come.
+// watch reads for d and returns an error if the peer closes the connection. It discards data. If the deadline of ctx
+// ends it earlier, it returns an error as well, because a close may still come.
 func (c *conn) watch(ctx context.Context, d time.Duration) error {
 	until, short := time.Now().Add(d), false
 	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {

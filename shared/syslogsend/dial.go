@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -97,11 +98,15 @@ func (e *askedError) Unwrap() error { return e.err }
 
 // onceAsked marks err when the peer has asked for our certificate and then hung up.
 func onceAsked(asked bool, err error) error {
-	if !asked || err == nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if !asked || err == nil || isAny(err, os.ErrDeadlineExceeded, context.DeadlineExceeded, context.Canceled) {
 		return err
 	}
-	if isAlert(err, handshakeFailure) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	if isAlert(err, handshakeFailure) || isAny(err, io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE) {
 		return &askedError{err}
 	}
 	return err
+}
+
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }

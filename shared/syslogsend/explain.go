@@ -14,8 +14,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// handshakeFailure is the alert by which a TLS 1.2 peer refuses a missing client certificate, after it has asked for one,
-// and cipher suites, before that.
+// handshakeFailure is the alert by which a TLS 1.2 peer refuses a missing client certificate, after it has asked for
+// one, and cipher suites, before that.
 const handshakeFailure = tls.AlertError(40)
 
 // refusals are the TLS alerts by which a peer refuses a client certificate, or the lack of one.

@@ -8,8 +8,8 @@ import (
 )
 
 // Confirms reports whether this system knows what the peer's TCP stack has acknowledged. If not, a batch counts as
-// sent when it has been written and the connection shows no close, reset or alert: bytes may then be lost that were still
-// on this machine when the connection broke. Deliver from Linux, as Lambda does.
+// sent when it has been written and the connection shows no close, reset or alert: bytes may then be lost that were
+// still on this machine when the connection broke. Deliver from Linux, as Lambda does.
 const Confirms = false
 
 // unacknowledged returns 0, because this system does not report it.

@@ -1,13 +1,13 @@
-// Package syslogsend sends syslog messages over UDP, TCP and TLS. Syslog has no acknowledgement (RFC 5424 over RFC 5425,
-// 5426, 6587): a write to a connection that the peer has closed succeeds, and the messages are lost. Over TCP and TLS, a
-// batch therefore counts as sent only if
+// Package syslogsend sends syslog messages over UDP, TCP and TLS. Syslog has no acknowledgement (RFC 5424 over RFC
+// 5425, 5426, 6587): a write to a connection that the peer has closed succeeds, and the messages are lost. Over TCP
+// and TLS, a batch therefore counts as sent only if
 //
 //   - the connection showed no close, reset or TLS alert before the batch,
 //   - the receiving host's TCP stack has acknowledged every byte of the batch, and
 //   - the connection then shows no close, reset or TLS alert.
 //
-// Anything else is an error of the whole batch: a connection that has failed does not show which bytes arrived. Messages of
-// such a batch may arrive twice, and none is lost.
+// Anything else is an error of the whole batch: a connection that has failed does not show which bytes arrived.
+// Messages of such a batch may arrive twice, and none is lost.
 //
 // The package cannot know whether the receiving program reads what its host has acknowledged, whether a UDP datagram
 // arrived, and, on systems that do not report acknowledgements (see Confirms), whether bytes have left this machine.
@@ -55,8 +55,8 @@ type Config struct {
 type Settings struct{ Host, CABundle, ServerName, Certificate string }
 
 const (
-	// maxPause is the longest idle time after which a connection is used again. NAT gateways drop an idle flow after 350 s, many
-	// firewalls after 60: https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-basics.html
+	// maxPause is the longest idle time after which a connection is used again. NAT gateways drop an idle flow after 350
+	// s, many firewalls after 60: https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-basics.html
 	maxPause = time.Minute
 
 	// grace is the time in which a peer may refuse us after a TLS handshake. Under TLS 1.3, our side of it ends before
@@ -67,8 +67,8 @@ const (
 	maxIdle = 64
 )
 
-// Sender sends batches. It keeps connections between them, and is safe for concurrent use: concurrent batches use different
-// connections.
+// Sender sends batches. It keeps connections between them, and is safe for concurrent use: concurrent batches use
+// different connections.
 type Sender struct {
 	cfg Config
 
@@ -84,9 +84,9 @@ func New(cfg Config) *Sender {
 	return &Sender{cfg: cfg}
 }
 
-// Send sends body, which is one or more framed messages, over TCP or TLS in one write, and returns nil when the peer's
-// TCP stack has confirmed all of it. An error is a *failure.Error: Unauthorized if the peer refuses our certificate or we
-// refuse the peer's (both may have been replaced in the secret), else Transient or Misconfigured.
+// Send sends body, which is one or more framed messages, over TCP or TLS in one write, and returns nil when the
+// peer's TCP stack has confirmed all of it. An error is a *failure.Error: Unauthorized if the peer refuses our
+// certificate or we refuse the peer's (both may have been replaced in the secret), else Transient or Misconfigured.
 func (s *Sender) Send(ctx context.Context, body []byte, m *telemetry.Meter) error {
 	return s.use(ctx, func(ctx context.Context, c *conn) error {
 		m.Add(len(body))
@@ -94,8 +94,8 @@ func (s *Sender) Send(ctx context.Context, body []byte, m *telemetry.Meter) erro
 	})
 }
 
-// SendDatagrams sends n messages over UDP. nil means that they were sent. An error is a *failure.Error about all of them:
-// a refusal by the peer's host does not name the datagram.
+// SendDatagrams sends n messages over UDP. nil means that they were sent. An error is a *failure.Error about all of
+// them: a refusal by the peer's host does not name the datagram.
 func (s *Sender) SendDatagrams(ctx context.Context, n int, message func(i int) []byte, m *telemetry.Meter) error {
 	return s.use(ctx, func(ctx context.Context, c *conn) error {
 		for i := range n {
