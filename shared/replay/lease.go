@@ -50,19 +50,14 @@ func newLease(b *deadletter.Bucket, now func() time.Time) *lease {
 func (l *lease) acquire(ctx context.Context) error {
 	condition := deadletter.IfAbsent
 	for range deadletter.Tries {
-		err := l.write(ctx, condition)
-		if !isConflict(err) {
-			return err
-		}
-		found, etag, err := l.read(ctx)
+		found, etag, err := l.write(ctx, condition)
 		switch {
+		case err == nil:
+			return nil
 		case errors.Is(err, deadletter.ErrMissing):
 			condition = deadletter.IfAbsent
-		case err != nil:
+		case !errors.Is(err, deadletter.ErrChanged):
 			return err
-		case found.Owner == l.owner: // our own write, whose response was lost
-			l.etag, l.expires = etag, found.Expires
-			return nil
 		case found.Expires.Add(leaseSkew).After(l.now()) && !found.Expires.After(l.now().Add(leaseMost)):
 			return &heldError{found.Expires.Add(leaseSkew)}
 		default:
@@ -72,26 +67,17 @@ func (l *lease) acquire(ctx context.Context) error {
 	return &heldError{l.now().Add(leaseTime)} // others were faster each time
 }
 
-func isConflict(err error) bool {
-	return errors.Is(err, deadletter.ErrChanged) || errors.Is(err, deadletter.ErrMissing)
-}
-
 // renew makes sure that the lease lasts for a while. After an error, nothing may be done that two replays must not both
 // do.
 func (l *lease) renew(ctx context.Context) error {
 	if l.expires.Sub(l.now()) > leaseRenew {
 		return nil
 	}
-	err := l.write(ctx, l.etag)
-	if !isConflict(err) {
-		return err
+	_, _, err := l.write(ctx, l.etag)
+	if errors.Is(err, deadletter.ErrChanged) || errors.Is(err, deadletter.ErrMissing) {
+		return errLeaseLost
 	}
-	found, etag, err := l.read(ctx)
-	if err == nil && found.Owner == l.owner && found.Expires.Sub(l.now()) > leaseRenew { // a lost response
-		l.etag, l.expires = etag, found.Expires
-		return nil
-	}
-	return errLeaseLost
+	return err
 }
 
 // left is how long something may take that two replays must not both do.
@@ -108,18 +94,28 @@ func (l *lease) release(ctx context.Context) error {
 	return nil
 }
 
-func (l *lease) write(ctx context.Context, condition string) error {
-	expires := l.now().Add(leaseTime).UTC()
-	body, err := json.Marshal(lock{l.owner, expires})
+// write writes the lock. If the condition is not met, it returns the lock that is there with ErrChanged; a lock of our own
+// is success, because it shows that only the response to our write was lost.
+func (l *lease) write(ctx context.Context, condition string) (found lock, etag string, err error) {
+	own := lock{l.owner, l.now().Add(leaseTime).UTC()}
+	body, err := json.Marshal(own)
 	if err != nil {
-		return err
+		return lock{}, "", err
 	}
-	etag, err := l.bucket.Put(ctx, deadletter.LockName, condition, "application/json", body)
+	etag, err = l.bucket.Put(ctx, deadletter.LockName, condition, "application/json", body)
+	if errors.Is(err, deadletter.ErrChanged) {
+		if found, etag, err = l.read(ctx); err != nil {
+			return lock{}, "", err
+		}
+		if found.Owner != l.owner || !found.Expires.Equal(own.Expires) {
+			return found, etag, deadletter.ErrChanged
+		}
+	}
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", deadletter.LockName, err)
+		return lock{}, "", fmt.Errorf("writing %s: %w", deadletter.LockName, err)
 	}
-	l.etag, l.expires = etag, expires
-	return nil
+	l.etag, l.expires = etag, own.Expires
+	return own, etag, nil
 }
 
 // read returns the lock. An unreadable lock counts from the time it was written.

@@ -40,20 +40,20 @@ func (c *counting) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchI
 	return out, nil
 }
 
-// TestReplayOfALargeObjectInBoundedMemory: an object of 100,000 lines and 40 MB is replayed with less live memory than
+// TestReplayOfALargeObjectInBoundedMemory: an object of 50,000 lines and 38 MB is replayed with less live memory than
 // three pieces, the pieces in the fake S3 not counted.
 func TestReplayOfALargeObjectInBoundedMemory(t *testing.T) {
-	const lines = 100_000
+	const lines = 50_000
 	w := newWorld(t)
 	body := make([]byte, 0, 48<<20)
-	padding := strings.Repeat("x", 220)
+	padding := strings.Repeat("x", 600)
 	for i := range lines {
 		r := deadletter.Record{Time: day0, Connector: "splunk", Error: "busy", Body: fmt.Appendf(nil, `{"time":1,"n":%d,"x":%q}`, i, padding), Attempts: 5, MessageID: fmt.Sprint("m", i)}
 		body = r.AppendLine(body)
 	}
 	w.s3.Put(pendingKey(day0.Format(time.DateOnly), "large.jsonl"), body)
 	size := len(body)
-	if a := w.replay(`{"dry_run":true,"limit":100000}`); a.Replayed != lines || a.Remaining != 0 || len(a.Errors) != 0 {
+	if a := w.replay(`{"dry_run":true,"limit":50000}`); a.Replayed != lines || a.Remaining != 0 || len(a.Errors) != 0 {
 		t.Errorf("dry run: %+v", a)
 	}
 	w.wantKeys("pending/", 1)
@@ -65,8 +65,8 @@ func TestReplayOfALargeObjectInBoundedMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := r.Handle(t.Context(), []byte(`{"rawPath":"`+Path+`","requestContext":{"http":{"method":"POST"}},"body":"{\"limit\":100000}"}`))
-	if err != nil || !strings.Contains(string(out), `{\"replayed\":100000,\"skipped\":0,`) || c.sent != lines {
+	out, err := r.Handle(t.Context(), []byte(`{"rawPath":"`+Path+`","requestContext":{"http":{"method":"POST"}},"body":"{\"limit\":50000}"}`))
+	if err != nil || !strings.Contains(string(out), `{\"replayed\":50000,\"skipped\":0,`) || c.sent != lines {
 		t.Errorf("%d sent: %s, %v", c.sent, out, err)
 	}
 	w.wantKeys("pending/", 0)
