@@ -42,7 +42,7 @@ type Letter struct {
 }
 
 // SkipAll ends [Reader.Each] without an error when the function that it calls returns it.
-var SkipAll = errors.New("skip all that follows") //nolint:errname,revive // as fs.SkipAll
+var SkipAll = errors.New("skip all that follows") //nolint:errname,revive,staticcheck // as fs.SkipAll
 
 // Reader reads pending dead letters and changes nothing.
 type Reader struct{ bucket Bucket }

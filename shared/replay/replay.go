@@ -92,7 +92,7 @@ const reserve = time.Second
 func (r *Replay) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	var c call
 	if err := json.Unmarshal(payload, &c); err != nil { // its error may quote the request
-		return respond(http.StatusBadRequest, nil, failure{"event: expected the payload of a Lambda function URL"}), nil //nolint:nilerr // the response is the error
+		return respond(http.StatusBadRequest, nil, failure{"event: expected the payload of a Lambda function URL"}), nil
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
