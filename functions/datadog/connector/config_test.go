@@ -9,7 +9,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// clientAt is the client of cfg with a clock that stands still.
+// clientAt is the client of cfg with a fixed clock.
 func clientAt(cfg config, now time.Time) *httpsend.Client {
 	cfg.http.Now = func() time.Time { return now }
 	return httpsend.New(cfg.http)
@@ -62,7 +62,7 @@ func TestIntakeURL(t *testing.T) {
 		"https://intake.example.com/api/v2/logs":  "https://intake.example.com/api/v2/logs",
 		"https://proxy.example.com/x/api/v2/logs": "https://proxy.example.com/x/api/v2/logs",
 	} {
-		// A site nobody knows is none of our business then.
+		// The site is not used then.
 		s := settings.New(env(map[string]string{"DATADOG_API_KEY": testKey, "DATADOG_INTAKE_URL": url, "DATADOG_SITE": "dd.example.com"}), nil)
 		cfg := readConfig(s)
 		if err := s.Err(); err != nil || cfg.intake.String() != want || cfg.validate != nil || cfg.http.URLSetting != "DATADOG_INTAKE_URL" {

@@ -198,8 +198,8 @@ func TestEntryLimit(t *testing.T) {
 	}
 }
 
-// An id can be so long that even what stands in the event's place does not fit.
-func TestEntryThatCannotBeShortened(t *testing.T) {
+// An id can be so long that even the truncated event does not fit.
+func TestEntryThatCannotBeTruncated(t *testing.T) {
 	s := newIntake(t, accept)
 	c := open(configure(t, s.URL, nil))
 	long := parse(t, []byte(`{"time":1741824000123,"metadata":{"uid":"`+strings.Repeat("x", maxEntryBytes)+`"}}`))
@@ -273,7 +273,7 @@ func TestEventTime(t *testing.T) {
 			t.Errorf("setting %q, age %v: %s", test.setting, test.age, record)
 		}
 		if test.told && !bytes.HasSuffix(record, fmt.Appendf(nil, `,"timestamp":%d}`, at)) {
-			t.Errorf("the time stands elsewhere: %s", record)
+			t.Errorf("the time is elsewhere: %s", record)
 		}
 	}
 }

@@ -81,7 +81,7 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-func TestWaitsAsLongAsDatadogAsks(t *testing.T) {
+func TestRetryAfterHeaders(t *testing.T) {
 	for _, test := range []struct {
 		status int
 		header map[string]string
@@ -104,7 +104,7 @@ func TestWaitsAsLongAsDatadogAsks(t *testing.T) {
 }
 
 // Whoever echoes the key to us does not get it into a dead letter.
-func TestKeyIsNeverTold(t *testing.T) {
+func TestKeyNeverAppears(t *testing.T) {
 	var received string
 	s := newIntake(t, nil)
 	s.answer = func(w http.ResponseWriter, r *http.Request) {
@@ -172,7 +172,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestCheckOfAHostThatIsAway(t *testing.T) {
+func TestCheckUnreachable(t *testing.T) {
 	s := newIntake(t, accept)
 	cfg := configure(t, s.URL, nil)
 	s.Close()

@@ -11,7 +11,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// cluster answers the two questions of the check; a test spoils one of them.
+// cluster answers the two questions of the check; a test changes one of them.
 type cluster struct {
 	whoStatus, mayStatus int
 	who, may             string
@@ -38,12 +38,12 @@ func may(createDoc, create, index bool) string {
 func TestCheck(t *testing.T) {
 	good := cluster{whoStatus: 200, mayStatus: 200, who: `{"username":"u","authentication_type":"api_key"}`, may: may(true, true, true)}
 	for _, test := range []struct {
-		name  string
-		op    string
-		spoil func(*cluster)
-		kind  failure.Kind
-		step  failure.Step
-		hint  string // "" is success
+		name string
+		op   string
+		edit func(*cluster)
+		kind failure.Kind
+		step failure.Step
+		hint string // "" is success
 	}{
 		{"all privileges", "index", func(*cluster) {}, 0, "", ""},
 		{"all, and nothing more said", "index", func(c *cluster) { c.may = `{"has_all_requested":true}` }, 0, "", ""},
@@ -65,7 +65,7 @@ func TestCheck(t *testing.T) {
 		{"busy", "index", func(c *cluster) { c.whoStatus = 503 }, failure.Transient, failure.Request, "-"},
 	} {
 		simulated := good
-		test.spoil(&simulated)
+		test.edit(&simulated)
 		rec := record(t, simulated.answer)
 		f := failure.Of(open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": test.op, "SIEM_COMPRESSION": "gzip"})).Check(t.Context()))
 		if (f == nil) != (test.hint == "") {
@@ -87,8 +87,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckAsks looks at the question itself, which writes nothing.
-func TestCheckAsks(t *testing.T) {
+// TestCheckRequests looks at the question itself, which writes nothing.
+func TestCheckRequests(t *testing.T) {
 	rec := record(t, cluster{whoStatus: 200, mayStatus: 200, who: `{}`, may: may(true, true, true)}.answer)
 	if err := open(t, rec.env(map[string]string{"ELASTIC_INDEX": "logs-a-b", "SIEM_COMPRESSION": "gzip"})).Check(t.Context()); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func TestCheckAsks(t *testing.T) {
 	}
 }
 
-// TestCheckNamesTheStep has nobody, and somebody unknown, at the other end.
+// TestCheckNamesTheStep: no server, and a server with an unknown certificate.
 func TestCheckNamesTheStep(t *testing.T) {
 	rec := record(t, accept)
 	env := rec.env(map[string]string{"ELASTIC_TLS_CA_BUNDLE": ""})
@@ -115,7 +115,7 @@ func TestCheckNamesTheStep(t *testing.T) {
 	}
 	rec.Close()
 	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.Connect || !strings.Contains(f.Hint, "ELASTIC_URL") {
-		t.Errorf("nobody listens: %+v", f)
+		t.Errorf("no server: %+v", f)
 	}
 }
 

@@ -57,7 +57,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-func TestTLSVerifyFalseIsWarnedAbout(t *testing.T) {
+func TestTLSVerifyWarning(t *testing.T) {
 	env := map[string]string{"ELASTIC_URL": "https://h", "ELASTIC_API_KEY": "k", "ELASTIC_TLS_VERIFY": "false"}
 	s := settings.New(func(name string) string { return env[name] }, nil)
 	Open(s)

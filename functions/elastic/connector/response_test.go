@@ -233,7 +233,7 @@ func TestNotUnderstood(t *testing.T) {
 	}
 }
 
-func TestAnswerLongerThanIsRead(t *testing.T) {
+func TestResponseLongerThanIsRead(t *testing.T) {
 	pad := strings.Repeat(" ", maxAnswerBytes)
 	if f := failure.Of(answered(t, 1, 200, `{"errors":false,"items":[{"index":{"status":201}}]}`+pad)); f == nil || f.Kind != failure.Transient {
 		t.Errorf("%+v", f)
@@ -249,8 +249,8 @@ func TestAnswerLongerThanIsRead(t *testing.T) {
 	}
 }
 
-// TestSecretIsCutOut sends the key in both forms, and lets the server say it back everywhere.
-func TestSecretIsCutOut(t *testing.T) {
+// TestSecretIsRedacted sends the key in both forms, and lets the server say it back everywhere.
+func TestSecretIsRedacted(t *testing.T) {
 	rec := record(t, func(w http.ResponseWriter, r *http.Request, _ string) {
 		key := r.Header.Get("Authorization")
 		if r.URL.Query().Has("pipeline") {

@@ -172,8 +172,8 @@ func TestPoison(t *testing.T) {
 	}
 }
 
-// TestSetUpAtFault has one event alone meet a wrong set-up, which must not make it a dead letter.
-func TestSetUpAtFault(t *testing.T) {
+// TestMisconfigured has one event alone meet a wrong set-up, which must not make it a dead letter.
+func TestMisconfigured(t *testing.T) {
 	for name, more := range map[string]map[string]string{
 		"pipeline": {"ELASTIC_PIPELINE": "other"}, "name": {"ELASTIC_INDEX": "Arbitex"}, "privilege": {"ELASTIC_INDEX": "other"},
 		"path": {"ELASTIC_URL": "/a/b"},

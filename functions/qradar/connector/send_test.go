@@ -216,12 +216,12 @@ func TestCheckSteps(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain := simulate(t, simulated.Source{Protocol: "tcp"})
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, closedPort, _ := net.SplitHostPort(nobody.Addr().String())
-	nobody.Close()
+	_, closedPort, _ := net.SplitHostPort(closed.Addr().String())
+	closed.Close()
 	for name, c := range map[string]struct {
 		env  map[string]string
 		step failure.Step
@@ -283,8 +283,8 @@ func TestTooLongIsCut(t *testing.T) {
 	arrived(t, sim, slices.Insert(ids, 2, "long-1"))
 }
 
-// TestNoSecretShows looks for the client's key in all that a refused connection leaves behind.
-func TestNoSecretShows(t *testing.T) {
+// TestNoSecretAppears looks for the client's key in all that a refused connection leaves behind.
+func TestNoSecretAppears(t *testing.T) {
 	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
 	secret := sim.Secret()
 	c := open(t, with(sim.Settings(), secret))

@@ -46,14 +46,14 @@ func with(all ...map[string]string) map[string]string {
 // encode encodes one event, which must work.
 func encode(t testing.TB, c deliver.Connector, body string) (record string, truncated bool) {
 	t.Helper()
-	const before = "what stands before stays"
+	const before = "what precedes is kept"
 	b, truncated, err := c.Append([]byte(before), connectortest.Parse(t, body))
 	if err != nil {
 		t.Fatal(err)
 	}
 	record, ok := strings.CutPrefix(string(b), before)
 	if !ok {
-		t.Fatalf("Append has changed what stood before: %.60q", b)
+		t.Fatalf("Append changed what precedes the record: %.60q", b)
 	}
 	return record, truncated
 }

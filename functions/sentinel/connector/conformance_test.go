@@ -41,4 +41,4 @@ func suite() connectortest.Suite {
 
 func TestConformance(t *testing.T) { connectortest.Run(t, suite()) }
 
-func TestReadmeListsTheSettings(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }
+func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }

@@ -84,7 +84,7 @@ func sized(n, w int) string {
 	return head + strings.Repeat("x", n-len(head)-len(tail)) + tail[:1] + strings.Repeat(" ", w) + tail[1:]
 }
 
-func TestRawIsShortenedBeyondItsLimit(t *testing.T) {
+func TestRawIsTruncated(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		event     string
@@ -116,7 +116,7 @@ func TestRawIsShortenedBeyondItsLimit(t *testing.T) {
 	}
 }
 
-func TestAppendRefusesAnIDThatFitsNowhere(t *testing.T) {
+func TestAppendRejectsALongID(t *testing.T) {
 	_, _, err := (&connector{}).Append(nil, connectortest.Parse(t, `{"time":1,"metadata":{"uid":"`+strings.Repeat("u", maxRawBytes)+`"}}`))
 	if err == nil || !strings.Contains(err.Error(), "metadata.uid") {
 		t.Errorf("err = %v", err)

@@ -80,13 +80,13 @@ func TestRetryAfter(t *testing.T) {
 // TestCheckNamesTheStep fails each step in turn.
 func TestCheckNamesTheStep(t *testing.T) {
 	for _, test := range []struct {
-		name  string
-		spoil func(a *azure) []string
-		step  failure.Step
+		name string
+		edit func(a *azure) []string
+		step failure.Step
 	}{
 		{"no such host", func(*azure) []string { return []string{"SENTINEL_AUTHORITY_HOST", "https://nowhere.invalid"} }, failure.DNS},
 		{"no such host for events", func(*azure) []string { return []string{"SENTINEL_DCR_ENDPOINT", "https://nowhere.invalid"} }, failure.DNS},
-		{"nobody listens", func(*azure) []string { return []string{"SENTINEL_DCR_ENDPOINT", "http://127.0.0.1:1"} }, failure.Connect},
+		{"no server", func(*azure) []string { return []string{"SENTINEL_DCR_ENDPOINT", "http://127.0.0.1:1"} }, failure.Connect},
 		{"no TLS", func(a *azure) []string {
 			return []string{"SENTINEL_DCR_ENDPOINT", strings.Replace(a.URL, "http:", "https:", 1)}
 		}, failure.TLS},
@@ -96,15 +96,15 @@ func TestCheckNamesTheStep(t *testing.T) {
 		{"rule", func(a *azure) []string { a.ingest = connectortest.Status(404, ""); return nil }, failure.Request},
 	} {
 		a := newAzure(t)
-		pairs := test.spoil(a)
+		pairs := test.edit(a)
 		if f := failure.Of(a.open(t, pairs...).Check(t.Context())); f == nil || f.Step != test.step {
 			t.Errorf("%s: %v, want step %s", test.name, f, test.step)
 		}
 	}
 }
 
-// TestNoSecretShows has the servers throw the secrets back in every place an answer has.
-func TestNoSecretShows(t *testing.T) {
+// TestNoSecretAppears has the servers echo the secrets in every part of a response.
+func TestNoSecretAppears(t *testing.T) {
 	echo := func(code int) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")

@@ -147,7 +147,7 @@ func TestTokenIsDroppedOn401Only(t *testing.T) {
 	}
 }
 
-func TestDropSparesANewerToken(t *testing.T) {
+func TestDropKeepsANewerToken(t *testing.T) {
 	a := newAzure(t)
 	c := a.open(t)
 	old, err := c.tokens.get(t.Context(), nil)
@@ -202,8 +202,8 @@ func TestOneRequestForAToken(t *testing.T) {
 	}
 }
 
-// TestWaitingOutlivesTheOneWhoAsks: when the one who asks has no time left, one of those who wait asks anew.
-func TestWaitingOutlivesTheOneWhoAsks(t *testing.T) {
+// TestWaitersOutliveTheCaller: when the one who asks has no time left, one of those who wait asks anew.
+func TestWaitersOutliveTheCaller(t *testing.T) {
 	a := newAzure(t)
 	arrived := make(chan struct{}, 2)
 	grant := a.grant
@@ -236,7 +236,7 @@ func TestWaitingOutlivesTheOneWhoAsks(t *testing.T) {
 	}
 }
 
-func TestTokenAnswers(t *testing.T) {
+func TestTokenResponses(t *testing.T) {
 	ok := func(life string) string {
 		return `{"token_type":"Bearer","expires_in":` + life + `,"access_token":"SECRETTOKEN"}`
 	}
@@ -315,7 +315,7 @@ func TestTokenRefusalNamesTheSetting(t *testing.T) {
 	}
 }
 
-func TestTokenEndpointAsksForTime(t *testing.T) {
+func TestTokenEndpointThrottles(t *testing.T) {
 	a := newAzure(t)
 	a.grant = connectortest.Status(429, "", "Retry-After", "17")
 	if f := send(t.Context(), t, a.open(t)); f == nil || f.RetryAfter != 17*time.Second {
@@ -336,9 +336,9 @@ func TestTokenEndpointOutOfReach(t *testing.T) {
 	}
 }
 
-// FuzzTokenAnswer: whatever the token endpoint says, the outcome is a token that fits a header, or a fault at step auth
+// FuzzTokenResponse: whatever the token endpoint says, the outcome is a token that fits a header, or a fault at step auth
 // that blames no event and shows no token.
-func FuzzTokenAnswer(f *testing.F) {
+func FuzzTokenResponse(f *testing.F) {
 	f.Add(200, []byte(`{"token_type":"Bearer","expires_in":3599,"access_token":"abc"}`))
 	f.Add(200, []byte(`{"expires_in":"1e3","access_token":"a b"}`))
 	f.Add(401, []byte(`{"error":"invalid_client","error_codes":[7000215]}`))

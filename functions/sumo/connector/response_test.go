@@ -83,8 +83,8 @@ var shapes = []struct {
 	{"code, as HTML", func(r *http.Request) string { return strings.ReplaceAll(r.RequestURI[len(sourcePath):], "=", "&#61;") }},
 }
 
-// TestURLIsNeverTold has a server say the URL in every status and shape, to a delivery and to a check.
-func TestURLIsNeverTold(t *testing.T) {
+// TestURLNeverAppears has a server say the URL in every status and shape, to a delivery and to a check.
+func TestURLNeverAppears(t *testing.T) {
 	for _, status := range []int{200, 202, 302, 400, 401, 404, 429, 500} {
 		for _, shape := range shapes {
 			received := ""
@@ -117,7 +117,7 @@ func TestURLIsNeverTold(t *testing.T) {
 	}
 }
 
-func TestURLIsNotToldByTheNetwork(t *testing.T) {
+func TestURLNotInNetworkErrors(t *testing.T) {
 	s := newSource(t, accept)
 	c := connect(t, s.URL, nil)
 	s.Close()
@@ -204,8 +204,8 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
-// TestPlainCodeIsNeverTold: a source's code that looks like an answer's code is cut out of it all the same.
-func TestPlainCodeIsNeverTold(t *testing.T) {
+// TestPlainCodeNeverAppears: a source's code that looks like an answer's code is cut out of it all the same.
+func TestPlainCodeNeverAppears(t *testing.T) {
 	const code = "ZaVnC4dhaV"
 	s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"code": path.Base(r.URL.Path)})

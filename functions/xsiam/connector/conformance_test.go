@@ -43,4 +43,4 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-func TestReadmeListsTheSettings(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }
+func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }

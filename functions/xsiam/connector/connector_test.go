@@ -244,7 +244,7 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
-func TestCheckWritesNothingWhereItCan(t *testing.T) {
+func TestCheckWritesNothingIfPossible(t *testing.T) {
 	for _, test := range []struct {
 		auth, body string
 	}{{"hmac", `{"events":[]}`}, {"token", ""}} {
@@ -258,8 +258,8 @@ func TestCheckWritesNothingWhereItCan(t *testing.T) {
 	}
 }
 
-// TestCheckWritesOneRecordWhereItMust: an endpoint that takes no empty request.
-func TestCheckWritesOneRecordWhereItMust(t *testing.T) {
+// TestCheckWritesOneRecordIfNeeded: an endpoint that takes no empty request.
+func TestCheckWritesOneRecordIfNeeded(t *testing.T) {
 	for _, refusal := range []int{400, 411, 422, 500} {
 		s := newTenant(t)
 		c := s.open(t, "XSIAM_AUTH", "token")

@@ -95,7 +95,7 @@ func TestCheckNamesTheStep(t *testing.T) {
 		requests int
 	}{
 		{"no such host", "https://nowhere.invalid", nil, failure.DNS, 0},
-		{"nobody listens", "http://127.0.0.1:1", nil, failure.Connect, 0},
+		{"no server", "http://127.0.0.1:1", nil, failure.Connect, 0},
 		{"no TLS", "https", nil, failure.TLS, 0},
 		{"key", "", connectortest.Status(401, ""), failure.Auth, 1},
 		{"403", "", connectortest.Status(403, ""), failure.Auth, 1},
@@ -128,8 +128,8 @@ func TestCheckNamesTheStep(t *testing.T) {
 	}
 }
 
-// TestNoSecretShows has the server throw key and signature back in every place an answer has.
-func TestNoSecretShows(t *testing.T) {
+// TestNoSecretAppears has the server throw key and signature back in every place an answer has.
+func TestNoSecretAppears(t *testing.T) {
 	secrets := func(r *http.Request) []string {
 		var found []string
 		for _, name := range []string{"Authorization", "X-Xdr-Hmac-Sha256"} {
