@@ -18,10 +18,10 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 )
 
-// queueClient is SQS as a function's process sees it.
+// queueClient is the SQS client of a process.
 type queueClient struct{ *process }
 
-// ChangeMessageVisibilityBatch implements the request of that name.
+// ChangeMessageVisibilityBatch implements lambdahost.SQS.
 func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (out *sqs.ChangeMessageVisibilityBatchOutput, err error) {
 	const op = "ChangeMessageVisibilityBatch"
 	err = c.effect(ctx, op, aws.ToString(in.Entries[0].ReceiptHandle), func(inv *invocation, n int) error {
@@ -49,7 +49,7 @@ func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.C
 	return out, err
 }
 
-// SendMessageBatch implements the request of that name.
+// SendMessageBatch implements lambdahost.SQS.
 func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (out *sqs.SendMessageBatchOutput, err error) {
 	const op = "SendMessageBatch"
 	var sure []func() // what the function knows once it has the response
@@ -83,7 +83,7 @@ func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBa
 		return nil
 	})
 	if err != nil {
-		c.excuse("the answer of SendMessageBatch was lost", bodies...)
+		c.excuse("the response of SendMessageBatch was lost", bodies...)
 		return out, err
 	}
 	c.mu.Lock()
@@ -94,7 +94,7 @@ func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBa
 	return out, err
 }
 
-var errLost = errors.New("the answer is lost")
+var errLost = errors.New("the response is lost")
 
 // sent records a message that a function has sent: a dead letter, the remainder of a message, or a replayed event. The
 // function that it returns records that the function knows it; the world is then locked.
@@ -188,10 +188,10 @@ func attribute(e *types.SendMessageBatchRequestEntry, name string) string {
 	return aws.ToString(e.MessageAttributes[name].StringValue)
 }
 
-// secretsClient is Secrets Manager as a process sees it.
+// secretsClient is the Secrets Manager client of a process.
 type secretsClient struct{ *process }
 
-// GetSecretValue implements the request of that name.
+// GetSecretValue implements lambdahost.Secrets.
 func (c secretsClient) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (out *secretsmanager.GetSecretValueOutput, err error) {
 	const op = "GetSecretValue"
 	err = c.effect(ctx, op, "", func(inv *invocation, n int) error {
@@ -210,13 +210,13 @@ func (c secretsClient) GetSecretValue(ctx context.Context, in *secretsmanager.Ge
 	return out, err
 }
 
-// storeClient is S3 as a process sees it.
+// storeClient is the S3 client of a process.
 type storeClient struct{ *process }
 
-// random is what is random in a key: the name of a replay.
+// random matches the random part of a key, the name of a replay.
 var random = regexp.MustCompile(`[0-9a-f]{32}-`)
 
-// guarded brackets a request to S3 with its faults.
+// guarded performs a request to S3 with its faults.
 func guarded[T any](ctx context.Context, c storeClient, op, key string, conditional bool, do func() (*T, error)) (out *T, err error) {
 	err = c.effect(ctx, op, random.ReplaceAllString(key, ""), func(inv *invocation, n int) error {
 		switch {
@@ -239,7 +239,7 @@ func guarded[T any](ctx context.Context, c storeClient, op, key string, conditio
 	return out, nil
 }
 
-// PutObject implements the request of that name.
+// PutObject implements the S3 API.
 func (c storeClient) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
 	body, err := io.ReadAll(in.Body)
 	if err != nil {
@@ -256,7 +256,7 @@ func (c storeClient) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...
 	})
 }
 
-// GetObject implements the request of that name.
+// GetObject implements the S3 API.
 func (c storeClient) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
 	return guarded(ctx, c, "GetObject", *in.Key, false, func() (*s3.GetObjectOutput, error) {
 		out, err := c.s3.GetObject(ctx, in)
@@ -271,7 +271,7 @@ func (c storeClient) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...
 	})
 }
 
-// broken is a stream that breaks off.
+// broken is a stream that ends with an error.
 type broken struct {
 	io.ReadCloser
 	left int64
@@ -286,12 +286,12 @@ func (b *broken) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// CopyObject implements the request of that name.
+// CopyObject implements the S3 API.
 func (c storeClient) CopyObject(ctx context.Context, in *s3.CopyObjectInput, _ ...func(*s3.Options)) (*s3.CopyObjectOutput, error) {
 	return guarded(ctx, c, "CopyObject", *in.Key, false, func() (*s3.CopyObjectOutput, error) { return c.s3.CopyObject(ctx, in) })
 }
 
-// DeleteObject implements the request of that name.
+// DeleteObject implements the S3 API.
 func (c storeClient) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
 	return guarded(ctx, c, "DeleteObject", *in.Key, false, func() (*s3.DeleteObjectOutput, error) {
 		c.deleted(*in.Key)
@@ -299,7 +299,7 @@ func (c storeClient) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput,
 	})
 }
 
-// ListObjectsV2 implements the request of that name.
+// ListObjectsV2 implements the S3 API.
 func (c storeClient) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
 	return guarded(ctx, c, "ListObjectsV2", aws.ToString(in.Prefix), false, func() (*s3.ListObjectsV2Output, error) { return c.s3.ListObjectsV2(ctx, in) })
 }

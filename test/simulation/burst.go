@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Burst is many events at once for one connector, besides those that all of them get. No seed makes one.
+// Burst is a number of additional events for one connector, sent at once. NewPlan draws none.
 type Burst struct {
 	Connector string
 	Events    int
@@ -18,8 +18,8 @@ type Burst struct {
 
 func (b Burst) String() string { return fmt.Sprintf("%s+%d+%s", b.Connector, b.Events, b.At) }
 
-// What is drawn for a message is drawn for its number. So the messages of the burst's connector, and the dead letters, are
-// numbered apart: the others have the same numbers without the burst.
+// Decisions about a message depend on its number. Therefore the messages of the burst's connector and the dead letters have
+// numbers of their own: the other messages keep their numbers without the burst.
 const (
 	firstOfBurst = 10_000_000
 	firstDead    = 20_000_000
@@ -40,20 +40,20 @@ func parseBurst(text string) (b Burst, err error) {
 	return b, nil
 }
 
-// NewBurst makes the plan of a burst for the first connector, ten minutes from the beginning, whose SIEM is down from then on
-// for so long. Five minutes after it is back an operator asks for a replay. The other SIEMs that speak HTTP answer 503 to one
-// request in twenty, and all connectors get an event every half minute or so.
+// NewBurst returns the plan of a burst for the first connector ten minutes after the beginning. Its SIEM is down from then on.
+// An operator starts a replay five minutes after the SIEM has recovered. The other SIEMs respond 503 to one request in twenty,
+// and each connector gets an event about every half minute.
 func NewBurst(events int, down time.Duration) Plan {
 	const (
 		at, notices, total = 10 * time.Minute, 5 * time.Minute, time.Hour
-		unavailable        = 3 // a 503, in statuses
+		unavailable        = 3 // index of a 503 in statuses
 	)
 	lanes := Connectors()
 	p := Plan{
 		Seed: 1, Connectors: lanes, Events: 120, Span: total, BatchSize: 100, Slots: 2, Burst: Burst{lanes[0], events, at},
 		Replays: []Replay{{at + down + notices, `{"limit":1000000}`}},
 	}
-	for _, kind := range []Kind{refused, resetBefore} { // what was connected before is reset
+	for _, kind := range []Kind{refused, resetBefore} { // existing connections are reset
 		p.Faults = append(p.Faults, Fault{ID: len(p.Faults), Kind: kind, Connector: lanes[0], From: at, To: at + down, P: 1})
 	}
 	for _, lane := range lanes[1:] {

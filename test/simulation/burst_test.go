@@ -12,11 +12,11 @@ import (
 	"github.com/arbitex/siem-connectors/test/simulation"
 )
 
-var burst = flag.Int("burst", defaultBurst, "how many events to queue at once while a SIEM is down")
+var burst = flag.Int("burst", defaultBurst, "number of events to enqueue at once while a SIEM is down")
 
-// TestBurst: a burst that is queued while a SIEM is down is delivered when it is back, all of it; and the other connectors'
-// events are delivered at the very moment at which they are without the burst. Five attempts take some six minutes: in the
-// shorter outage everything stays queued, in the longer one everything becomes a dead letter, and is put back.
+// TestBurst: a burst that is enqueued while a SIEM is down is delivered completely once the SIEM has recovered. The events of the
+// other connectors are delivered at the same nanosecond as without the burst. Five attempts take about six minutes: in the
+// shorter outage all events stay queued, in the longer one all become dead letters and are replayed.
 func TestBurst(t *testing.T) {
 	var table strings.Builder
 	fmt.Fprintf(&table, "%d events for splunk at once, and a few for the other six connectors all the time.\n\n", *burst)
@@ -41,11 +41,11 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// burstRun is a plan, and its runs with the burst and without.
+// burstRun is a plan with its runs, with and without the burst.
 type burstRun struct {
 	plan          simulation.Plan
 	with, without simulation.Result
-	down, back    time.Duration // for how long the SIEM is down, and when it is up again
+	down, back    time.Duration // duration of the outage, and its end
 	drained       time.Duration // when the last event of the burst is accepted
 }
 
@@ -69,12 +69,12 @@ func (b *burstRun) checkPromises(t *testing.T) {
 	t.Helper()
 	for _, r := range []simulation.Result{b.with, b.without} {
 		for _, v := range r.Violations[:min(5, len(r.Violations))] {
-			t.Errorf("broken promise: %s", v)
+			t.Errorf("violation: %s", v)
 		}
 	}
 }
 
-// checkBurst: all of it was queued when the SIEM went down, and has come to it since, so many events as dead letters.
+// checkBurst checks that the whole burst was delivered after the outage, and the number of dead letters.
 func (b *burstRun) checkBurst(t *testing.T, want int) {
 	t.Helper()
 	events, letters := 0, 0
@@ -98,7 +98,7 @@ func (b *burstRun) checkBurst(t *testing.T, want int) {
 	}
 }
 
-// checkOthers: the other connectors' events have the same fate without the burst, to the nanosecond.
+// checkOthers checks that the results of the other connectors' events are the same without the burst.
 func (b *burstRun) checkOthers(t *testing.T) {
 	t.Helper()
 	if n, want := len(b.others(b.with)), b.plan.Events*(len(b.plan.Connectors)-1); n != want {
@@ -109,12 +109,12 @@ func (b *burstRun) checkOthers(t *testing.T) {
 	}
 }
 
-// others are the events of the connectors that have no burst.
-func (b *burstRun) others(r simulation.Result) []simulation.Fate {
-	return slices.DeleteFunc(slices.Clone(r.Events), func(f simulation.Fate) bool { return f.Connector == b.plan.Burst.Connector })
+// others returns the events of the connectors without the burst.
+func (b *burstRun) others(r simulation.Result) []simulation.EventResult {
+	return slices.DeleteFunc(slices.Clone(r.Events), func(f simulation.EventResult) bool { return f.Connector == b.plan.Burst.Connector })
 }
 
-// moved is how many of the others' events have another fate without the burst.
+// moved returns the number of the others' events that have another result without the burst.
 func (b *burstRun) moved() (n int) {
 	with := b.others(b.with)
 	for i, f := range b.others(b.without) {
@@ -125,7 +125,7 @@ func (b *burstRun) moved() (n int) {
 	return n
 }
 
-// row is a row of the table.
+// row returns a row of the table.
 func (b *burstRun) row() string {
 	letters := 0
 	for _, f := range b.with.Events {
@@ -140,8 +140,8 @@ func (b *burstRun) row() string {
 		percentile(before, 50), percentile(during, 50), percentile(before, 99), percentile(during, 99))
 }
 
-// delays are the times from enqueueing to acceptance of the events enqueued from one time to another, the least first.
-func delays(events []simulation.Fate, from, to time.Duration) (all []time.Duration) {
+// delays returns the sorted times from enqueueing to acceptance of the events enqueued between two times.
+func delays(events []simulation.EventResult, from, to time.Duration) (all []time.Duration) {
 	for _, f := range events {
 		if f.Enqueued >= from && f.Enqueued < to {
 			all = append(all, f.Accepted-f.Enqueued)
@@ -151,7 +151,7 @@ func delays(events []simulation.Fate, from, to time.Duration) (all []time.Durati
 	return all
 }
 
-// percentile is the delay that so many of a hundred events do not exceed.
+// percentile returns the n-th percentile of sorted delays.
 func percentile(delays []time.Duration, n int) time.Duration {
 	if len(delays) == 0 {
 		return 0

@@ -1,7 +1,6 @@
 package simulation
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -14,16 +13,19 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 )
 
-// The promises, and where each is checked:
+// The guarantees, per event, and where each is checked:
 //
-//	an event is deleted only when it is elsewhere     retired, deleted: at every deletion, by the world's own knowledge
+//	an event is deleted only if it is elsewhere       retired, deleted: at every deletion
 //	nothing is made up, nothing is changed            checkAccepted: at every acceptance; sent: at every message
-//	done is what the SIEM took, and nothing else      checkBatch: at the end of every invocation
-//	the account adds up                               checkCounts: likewise, of the metrics it wrote
-//	retries keep to the schedule                      checkWait: at every visibility change
-//	five attempts and no more                         checkBatch
-//	a dead letter says why                            checkLetter: at every dead letter
+//	delivered is what the SIEM has accepted           checkBatch: at the end of every invocation
+//	the event counts add up                           checkCounts: likewise, from the metrics
+//	retries keep to the schedule                      checkDelay: at every visibility change and remainder
+//	five attempts and no more                         checkBatch, sentRemainder
+//	a dead letter states its reason                   checkLetter: at every dead letter
+//	only the SIEM's own refusal rejects an event      checkFinal
+//	one event does not fail its neighbours            checkFinal
 //	sent again only for a reason                      checkEnd: acceptances against the faults that excuse them
+//	each replay makes progress                        replayAll
 //	everything arrives when the faults are over       rest, checkEnd
 
 // retired checks the deletion of a message. The queue calls it before the message is deleted.
@@ -64,7 +66,7 @@ func letterOf(m fakeaws.Message, i int) string {
 	return m.ID
 }
 
-// checkAccepted judges an event that a SIEM has taken. It returns the event, nil when there is none.
+// checkAccepted checks an event that a SIEM has accepted, and returns it, nil if it was never enqueued.
 func (w *world) checkAccepted(inv *invocation, a siem.Accepted) *event {
 	e := w.byUID[a.ID]
 	switch {
@@ -145,12 +147,12 @@ func (p *process) delays(inv *invocation, r received, e *event) []int {
 	return allowed
 }
 
-// checkLetter judges a dead letter's attributes: its reason must be the last thing that was wrong.
+// checkLetter checks the attributes of a dead letter. Its reason must be the last response.
 func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessageBatchRequestEntry) {
 	reason, id := attribute(entry, "error"), attribute(entry, "message_id")
 	r, ok := inv.letterSource(e, id)
 	if !ok || attribute(entry, "connector") != inv.process.role || attribute(entry, "attempts") != fmt.Sprint(r.attempt) {
-		p.broken("a dead letter says where it comes from", "%s: %s has connector %q, message_id %q, attempts %q", inv, e,
+		p.broken("a dead letter states its origin", "%s: %s has connector %q, message_id %q, attempts %q", inv, e,
 			attribute(entry, "connector"), id, attribute(entry, "attempts"))
 		return
 	}
@@ -162,11 +164,11 @@ func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessag
 	case arrived: // checkBatch reports it
 	case e.sort == malformed:
 		if !strings.Contains(reason, "invalid event") {
-			p.broken("a dead letter says why", "%s: malformed %s has the reason %q", inv, e, reason)
+			p.broken("a dead letter states its reason", "%s: malformed %s has the reason %q", inv, e, reason)
 		}
 	case strings.Contains(reason, "time for this batch"), strings.Contains(reason, "another request of the batch failed"):
 	case !slices.ContainsFunc(append(own, last), func(a answer) bool { return explains(reason, a) }):
-		p.broken("a dead letter says why", "%s: %s has the reason %q, and the SIEM last said %+v, of the event %+v", inv, e, reason, last, own)
+		p.broken("a dead letter states its reason", "%s: %s has the reason %q, and the SIEM last said %+v, of the event %+v", inv, e, reason, last, own)
 	case len(own) == 1:
 		p.checkFinal(inv, e, own[0], r.attempt >= maxAttempts)
 	}
@@ -253,16 +255,16 @@ func (w *world) checkBatch(inv *invocation, r result, err error, retained map[st
 		}
 		w.mu.Unlock()
 		if done[e] > took {
-			w.broken("done is what the SIEM took", "%s calls %s delivered, and the SIEM has not taken it", inv, e)
+			w.broken("delivered is what the SIEM has accepted", "%s treats %s as delivered, and the SIEM has not accepted it", inv, e)
 		}
 		if acked > done[e] && !kept[e] {
-			w.broken("what the SIEM took is done", "%s was told %d times that %s is taken, and calls it delivered %d times", inv, acked, e, done[e])
+			w.broken("what the SIEM has accepted is delivered", "the SIEM confirms %[2]d times to %[1]s that it has accepted %[3]s, which is delivered %[4]d times", inv, acked, e, done[e])
 		}
 	}
 	w.checkCounts(inv, counted{total, total - retried - dead, retried, dead}, loose)
 }
 
-// decide settles acceptances over connections that answer nothing, and excuses what a broken invocation makes come again.
+// decide decides the acceptances over connections without responses, and excuses the events of a failed invocation.
 func (w *world) decide(inv *invocation, r result, err error) {
 	struck := r.died || inv.process.anyFaulty()
 	w.mu.Lock()
@@ -319,121 +321,14 @@ func (w *world) checkCounts(inv *invocation, want counted, loose bool) {
 	}
 }
 
-// stored notes what the drain has put into S3.
-func (w *world) stored(key string, body []byte) {
-	if !strings.HasPrefix(key, keyPrefix+pendingPath) {
-		return
-	}
-	var events []*event
-	for line := range bytes.Lines(body) {
-		e, id := w.letter(key, line)
-		if e == nil {
-			continue
-		}
-		events = append(events, e)
-		w.mu.Lock()
-		e.letters[id] = true
-		w.mu.Unlock()
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.pending[key] = events
-	w.counts["dead letters stored"] += len(events)
-}
-
-// letter reads a line of a dead-letter object as somebody else would: with encoding/json.
-func (w *world) letter(key string, line []byte) (*event, string) {
-	var l struct {
-		Timestamp, Connector, Error string
-		Event                       json.RawMessage
-		Attempts                    int
-		MessageID                   string `json:"message_id"`
-	}
-	if err := json.Unmarshal(line, &l); err != nil || !bytes.HasSuffix(line, []byte("\n")) {
-		w.broken("a dead letter is a line of JSON", "%s: %q", key, line)
-		return nil, ""
-	}
-	body := string(l.Event)
-	var text string
-	if json.Unmarshal(l.Event, &text) == nil {
-		body = text
-	}
-	e := w.byBody[body]
-	if e == nil {
-		e = w.byUID[uidIn(body)]
-	}
-	switch {
-	case e == nil || e.sort != malformed && body != e.compact:
-		w.broken("bytes are unchanged", "%s has an event that was never enqueued: %.300q", key, line)
-		return nil, ""
-	case l.Connector != e.pipeline.name || !w.isMessage(l.MessageID) || l.Error == "" || l.Attempts < 1 || l.Timestamp == "":
-		w.broken("a dead letter says where it comes from and why", "%s: %.300q", key, line)
-	}
-	return e, l.MessageID
-}
-
-// isMessage reports whether a message_id names a message.
-func (w *world) isMessage(id string) bool {
-	id, _, _ = strings.Cut(id, "/")
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.senders[id] != "" || strings.HasPrefix(id, "old-")
-}
-
-// uidIn finds the event's id in a body that was compacted.
-func uidIn(body string) string {
-	var e struct {
-		Metadata struct {
-			UID string `json:"uid"`
-		} `json:"metadata"`
-	}
-	_ = json.Unmarshal([]byte(body), &e) // without one there is none
-	return e.Metadata.UID
-}
-
-// deleted judges the deletion of an object: every dead letter in it must have been put back.
-func (w *world) deleted(key string) {
-	w.mu.Lock()
-	events := w.pending[key]
-	delete(w.pending, key)
-	w.mu.Unlock()
-	for _, e := range events {
-		w.mu.Lock()
-		back := e.putBack > 0
-		w.mu.Unlock()
-		if !back {
-			w.broken("nothing is lost", "%s is deleted, and %s has never been put back", key, e)
-		}
-	}
-	if len(events) > 0 && w.s3.Body(strings.Replace(key, "/"+pendingPath, "/"+replayedPath, 1)) == nil {
-		w.broken("an object is moved, not deleted", "%s is deleted, and was not copied", key)
-	}
-}
-
-// checkReplay judges a replay's answer.
-func (w *world) checkReplay(inv *invocation, a replayed, body string) {
-	w.mu.Lock()
-	sent := len(inv.putBack)
-	w.mu.Unlock()
-	if a.status != 200 || inv.unsure() || strings.Contains(body, "dry_run") {
-		if sent > 0 && strings.Contains(body, "dry_run") {
-			w.broken("a dry run changes nothing", "%s has put %d events back", inv, sent)
-		}
-		return
-	}
-	if a.Replayed != sent {
-		w.broken("the account adds up", "%s says that it has put back %d events, and it was %d", inv, a.Replayed, sent)
-	}
-}
-
-// checkEnd judges what is left when everything has come to rest.
+// checkEnd checks the final state.
 func (w *world) checkEnd() {
 	for _, l := range w.pipelines {
 		for _, e := range l.events {
 			w.checkEvent(e)
 		}
 		for _, v := range l.siem.violations() {
-			w.broken("what the SIEM would not like", "%s: %s", l.name, v)
+			w.broken("nothing is sent against the contract", "%s: %s", l.name, v)
 		}
 	}
 }
@@ -450,13 +345,13 @@ func (w *world) checkEvent(e *event) {
 	var rule, text string
 	switch {
 	case again > e.excuses:
-		rule, text = "sent again only for a reason", fmt.Sprintf("%s was taken %d times, and there were %d reasons: %v", e, e.taken+e.lied, e.excuses, e.causes)
+		rule, text = "sent again only for a reason", fmt.Sprintf("%s was accepted %d times, and there are %d reasons: %v", e, e.taken+e.lied, e.excuses, e.causes)
 	case e.sort == malformed && len(e.letters) == 0:
-		rule, text = "nothing is lost", fmt.Sprintf("malformed %s is no dead letter", e)
+		rule, text = "nothing is lost", fmt.Sprintf("malformed %s is not a dead letter", e)
 	case e.sort != malformed && !e.arrived():
 		rule, text = "everything arrives when the faults are over", e.String()
 	case e.lied > 0 && e.taken == 0:
-		w.counts["events lost by a SIEM that said it had them"]++
+		w.counts["events lost by a SIEM that had accepted them"]++
 	}
 	if rule != "" {
 		w.mu.Unlock()

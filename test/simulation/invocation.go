@@ -11,28 +11,28 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 )
 
-// invocation is one call of a function, and all that was seen of it from outside.
+// invocation is one invocation of a function, as observed from outside.
 type invocation struct {
 	process *process
-	number  int // of the process's invocations
+	number  int // within the process
 	batch   []received
 	begun   time.Time
 
 	// Guarded by the process.
 	steps  int
-	dieAt  int            // step at which the process dies; 0 is never
-	done   map[string]int // how often of what
+	dieAt  int            // step at which the process dies; 0: never
+	done   map[string]int // calls by name
 	struck map[Kind]bool  // faults of AWS
-	over   bool           // it has answered, or will not
+	over   bool           // it has ended
 
 	// Guarded by the world.
-	took    map[*event]int // acceptances, the pretended ones too
-	open    map[*event]int // of them, those over a connection of which only the end of the invocation tells whether it held
-	acked   map[*event]int // of them, those whose answer the function got
+	took    map[*event]int // acceptances, including those that the SIEM loses
+	open    map[*event]int // of took: over a connection whose state is known at the end of the invocation
+	acked   map[*event]int // of took: confirmed to the function
 	said    map[*event][]answer
-	unnamed []answer // about no event: to requests for a token, or for a connection
+	unnamed []answer // not about events: for a token, or a connection
 	last    answer
-	waits   []int           // seconds that answers have asked for
+	waits   []int           // Retry-After of the responses, in seconds
 	dead    map[string]bool // by letterID: the dead letters that the function knows to be sent
 	resent  map[string]bool // likewise: the events that were sent in a new message
 	putBack []*event
@@ -74,20 +74,20 @@ func (i *invocation) String() string { return fmt.Sprintf("%s.%d", i.process.nam
 func (p *process) begin(number int, batch []eventsource.Message) *invocation {
 	i := &invocation{
 		process: p, number: number, begun: time.Now(), done: map[string]int{}, struck: map[Kind]bool{}, took: map[*event]int{}, open: map[*event]int{}, acked: map[*event]int{},
-		said: map[*event][]answer{}, dead: map[string]bool{}, resent: map[string]bool{}, last: answer{network: true}, // nobody has said anything
+		said: map[*event][]answer{}, dead: map[string]bool{}, resent: map[string]bool{}, last: answer{network: true}, // no response yet
 	}
 	for _, m := range batch {
 		i.batch = append(i.batch, p.receive(m))
 	}
 	if f, ok := p.fault(crash, p.role, "planned", p.name, number); ok {
-		p.count("fault: "+string(crash), -1) // counted when it comes to it
+		p.count("fault: "+string(crash), -1) // counted when it happens
 		i.dieAt = 1 + p.rng.below(f.N, "die at", p.name, number)
 	}
 	if f, ok := p.fault(clockStep, p.role, p.name, number); ok {
 		p.skew = time.Duration(f.N-3600) * time.Second
 		p.tell("%s: the wall clock is %s off", i, p.skew)
 	}
-	p.printed() // what earlier invocations wrote
+	p.printed() // discard the output of earlier invocations
 	p.guard.Lock()
 	p.current = i
 	p.guard.Unlock()
@@ -98,7 +98,7 @@ func (p *process) begin(number int, batch []eventsource.Message) *invocation {
 // receive returns a message as the function has to understand it.
 func (p *process) receive(m eventsource.Message) received {
 	r := received{id: m.ID, receipt: m.ReceiptHandle, events: p.eventsIn(m.Body), array: isArray(m.Body)}
-	_, _ = fmt.Sscan(m.Attributes["ApproximateReceiveCount"], &r.attempt) // the mapping's own number
+	_, _ = fmt.Sscan(m.Attributes["ApproximateReceiveCount"], &r.attempt) // encoded by the mapping
 	sender := m.Attributes["SenderId"]
 	own := p.pipeline != nil && strings.HasPrefix(sender, roleID(p.pipeline.name)+":")
 	if a, ok := m.MessageAttributes["attempts"]; ok && own {
@@ -114,14 +114,14 @@ func (p *process) receive(m eventsource.Message) received {
 // roleID returns the id of a function's role.
 func roleID(role string) string { return "AROA" + strings.ToUpper(role) }
 
-// result is how an invocation ended for the one who invoked it.
+// result is the result of an invocation for its caller.
 type result struct {
 	response []byte
 	err      error
 	died     bool
 }
 
-// invoke calls the function, and waits until it answers, dies, or is out of time.
+// invoke calls the function, and waits until it returns, dies, or exceeds its time limit.
 func (p *process) invoke(i *invocation, payload []byte) result {
 	most := timeLimit
 	if p.role == "replay" && p.plan.Old < manyOld { // with many, a call of the function URL's client
@@ -132,7 +132,7 @@ func (p *process) invoke(i *invocation, payload []byte) result {
 	answered := make(chan result, 1)
 	p.spawn(func() {
 		response, err := p.call(ctx, payload)
-		for n := range payload { // it is the Lambda runtime's again: what was kept of it would show as an altered event
+		for n := range payload { // the Lambda runtime reuses it: a retained part would show as a changed event
 			payload[n] = 0xDB
 		}
 		answered <- result{response: response, err: err}
@@ -154,13 +154,13 @@ func (p *process) invoke(i *invocation, payload []byte) result {
 	case <-limit.C:
 		p.kill("out of time")
 		if !p.ending(i) {
-			p.broken("answers in time", "%s has not answered within %s", i, most)
+			p.broken("returns in time", "%s has not returned within %s", i, most)
 		}
 	}
 	return result{died: true}
 }
 
-// unsure tells whether a fault has struck that leaves open what has had an effect.
+// unsure reports whether a fault leaves open which requests have taken effect.
 func (i *invocation) unsure() bool {
 	i.process.guard.Lock()
 	defer i.process.guard.Unlock()
@@ -172,14 +172,14 @@ func (i *invocation) unsure() bool {
 	return false
 }
 
-// sendFailed tells whether a fault has kept a dead letter from being sent, or from being known to be.
+// sendFailed reports whether a fault has affected the sending of messages.
 func (i *invocation) sendFailed() bool {
 	i.process.guard.Lock()
 	defer i.process.guard.Unlock()
 	return i.struck[sendFails] || i.struck[sendEntry] || i.struck[sendLost] || i.struck[awsSlow]
 }
 
-// lastSaid is what was said of an event last, false when nothing was. The world is locked.
+// lastSaid returns the last response about an event, if any. The world is locked.
 func (i *invocation) lastSaid(e *event) (answer, bool) {
 	said := i.said[e]
 	if len(said) == 0 {
@@ -216,10 +216,10 @@ func (i *invocation) running() bool {
 	return !i.over
 }
 
-// ending tells whether it is the simulation that has ended the process.
-func (p *process) ending(*invocation) bool { return p.cause == "the end of the world" }
+// ending reports whether the end of the run has ended the process.
+func (p *process) ending(*invocation) bool { return p.cause == "the end of the run" }
 
-// answer notes what a SIEM has said about events, nil for all that come after.
+// answer records a response about events, nil if it is not about events.
 func (i *invocation) answer(events []*event, a answer) {
 	w := i.process.world
 	w.mu.Lock()
@@ -236,7 +236,7 @@ func (i *invocation) answer(events []*event, a answer) {
 	}
 }
 
-// keep notes that a SIEM has taken an event, or only says so.
+// keep records that a SIEM has accepted an event, and whether it has kept it.
 func (i *invocation) keep(e *event, kept bool) {
 	w := i.process.world
 	w.mu.Lock()
@@ -244,7 +244,7 @@ func (i *invocation) keep(e *event, kept bool) {
 	i.took[e]++
 	if !kept {
 		e.lied++
-		w.counts["unknowable: the SIEM said 200 and lost the event"]++
+		w.counts["unknowable: the SIEM accepted and lost the event"]++
 	} else if e.taken++; e.taken > 1 {
 		w.counts["events accepted again"]++
 	} else {
@@ -253,8 +253,8 @@ func (i *invocation) keep(e *event, kept bool) {
 	}
 }
 
-// learn notes what the function knows of an acceptance.
-func (i *invocation) learn(e *event, s standing, cause string) {
+// learn records what the function knows of an acceptance.
+func (i *invocation) learn(e *event, s knowledge, cause string) {
 	w := i.process.world
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -268,16 +268,16 @@ func (i *invocation) learn(e *event, s standing, cause string) {
 	}
 }
 
-// standing is what a function knows of an acceptance.
-type standing uint8
+// knowledge is what a function knows of an acceptance.
+type knowledge uint8
 
 const (
-	known     standing = iota
-	unknown            // the answer has not arrived
-	undecided          // there is no answer, and only the connection tells
+	known     knowledge = iota
+	unknown             // the response has not arrived
+	undecided           // there are no responses, and the connection decides
 )
 
-// batchEvents are the events of a batch in a stable order.
+// batchEvents returns the events in a stable order.
 func batchEvents(counts map[*event]int) []*event {
 	return slices.SortedFunc(maps.Keys(counts), func(a, b *event) int { return strings.Compare(a.uid, b.uid) })
 }

@@ -3,30 +3,30 @@ package simulation
 // Kind is a kind of fault.
 type Kind string
 
-// The kinds of fault. What a measure means stands behind it.
+// The kinds of fault. The comment is the meaning of the parameter.
 const (
 	duplicateDelivery Kind = "a message is delivered twice"
-	throttled         Kind = "an invocation is throttled, its messages are received for nothing"
-	late              Kind = "an invocation begins when its messages are visible again"
-	deleteLost        Kind = "messages are done and not deleted"
-	mappingLost       Kind = "a function's answer is lost on its way to the event source mapping"
+	throttled         Kind = "an invocation is throttled after its messages were received"
+	late              Kind = "an invocation begins after the visibility timeout"
+	deleteLost        Kind = "finished messages are not deleted"
+	mappingLost       Kind = "a function's response does not reach the event source mapping"
 
 	visibilityFails Kind = "ChangeMessageVisibilityBatch fails"
 	visibilityEntry Kind = "an entry of ChangeMessageVisibilityBatch fails"
 	sendFails       Kind = "SendMessageBatch fails"
-	sendLost        Kind = "SendMessageBatch takes effect and its answer is lost"
+	sendLost        Kind = "SendMessageBatch succeeds and its response is lost"
 	sendEntry       Kind = "an entry of SendMessageBatch fails"
 	awsSlow         Kind = "AWS is slow" // seconds
 
-	crash     Kind = "the function's process dies at a step" // among so many steps
+	crash     Kind = "the function's process dies at a step" // among this number of steps
 	frozen    Kind = "connections die while the function is frozen"
-	clockStep Kind = "the wall clock steps" // seconds, less 3600
+	clockStep Kind = "the wall clock steps" // seconds, minus 3600
 
 	secretFails Kind = "Secrets Manager fails"
 	secretHangs Kind = "Secrets Manager does not respond"
 
 	s3Fails    Kind = "S3 fails"
-	s3Lost     Kind = "S3 takes effect and its answer is lost"
+	s3Lost     Kind = "S3 succeeds and its response is lost"
 	s3Conflict Kind = "S3 has a conflict of conditional writes"
 	s3Breaks   Kind = "an S3 object's stream breaks"
 
@@ -34,12 +34,12 @@ const (
 	unreachable  Kind = "connections to the SIEM time out"
 	noName       Kind = "the SIEM's name does not resolve"
 	resetBefore  Kind = "the connection is reset before the request is read"
-	resetDuring  Kind = "the connection is reset in the midst of the request"
+	resetDuring  Kind = "the connection is reset within the request"
 	closedBefore Kind = "the connection is closed after the request is read, nothing was accepted"
-	vanished     Kind = "the peer vanishes without a word"
+	vanished     Kind = "the peer vanishes"
 	slow         Kind = "the SIEM is slow"                                             // seconds
-	status       Kind = "the SIEM answers with a status"                               // index into statuses
-	vendor       Kind = "the SIEM has a fault of its own"                              // index into the SIEM's
+	status       Kind = "the SIEM responds with an error"                              // index into statuses
+	vendor       Kind = "a fault of this SIEM only"                                    // index into the SIEM's
 	early        Kind = "the SIEM responds before it has read the request, and closes" // index into statuses
 	earlySuccess Kind = "a success arrives before the request is sent"
 	foreignOK    Kind = "a success that is not the SIEM's" // index into siem.ForeignSuccesses
@@ -49,14 +49,14 @@ const (
 	proxyRefuses    Kind = "the proxy refuses the tunnel" // index into proxyRefusals
 	proxyUnparsable Kind = "the proxy setting cannot be parsed"
 
-	acceptedReset  Kind = "the SIEM accepts, and the connection is reset before the answer"
-	acceptedHang   Kind = "the SIEM accepts and never answers"
-	acceptedCut    Kind = "the SIEM accepts, and its answer is cut off"
-	acceptedDenied Kind = "the SIEM accepts and says 503"
-	lie            Kind = "the SIEM says 200 and loses the events (unknowable)"
+	acceptedReset  Kind = "the SIEM accepts, and the connection is reset before the response"
+	acceptedHang   Kind = "the SIEM accepts and never responds"
+	acceptedCut    Kind = "the SIEM accepts, and its response is cut off"
+	acceptedDenied Kind = "the SIEM accepts and responds 503"
+	lie            Kind = "the SIEM accepts and loses the events (unknowable)"
 )
 
-// kinds are all of them, with the range of the measure. Rare ones are never certain: with them, nothing would get done.
+// kinds lists the kinds with the range of the parameter. Rare kinds are never certain, because nothing would be delivered.
 var kinds = [...]struct {
 	kind    Kind
 	measure [2]int

@@ -11,14 +11,14 @@ import (
 
 func upper(name string) string { return strings.ToUpper(name) }
 
-// operate is an operator who asks for a replay at some time.
+// operate calls the replay at the time of the plan.
 func (w *world) operate(ctx context.Context, n int, r Replay) {
 	if wait(ctx, r.At-w.since()+time.Duration(n)*time.Microsecond) {
 		w.replay(ctx, n, r.Body)
 	}
 }
 
-// replayed is the replay's answer.
+// replayed is the response of the replay.
 type replayed struct {
 	status    int
 	Replayed  int `json:"replayed"`
@@ -26,20 +26,20 @@ type replayed struct {
 	Skipped   int `json:"skipped"`
 }
 
-// replay calls the replay function once. It is false when there is no answer.
+// replay calls the replay function once. It returns false if there is no successful response.
 func (w *world) replay(ctx context.Context, n int, body string) (answer replayed, ok bool) {
 	p := w.newProcess("replay", nil)
 	inv := p.begin(n, nil)
-	w.tell("%s: a replay is asked for: %s", inv, body)
+	w.tell("%s: replay %s", inv, body)
 	r := p.invoke(inv, urlEvent("POST", body)) //nolint:contextcheck // an invocation has a context of its own
 	if ctx.Err() != nil {
 		return answer, false
 	}
 	w.excuseReplay(inv, r)
 	if r.died || r.err != nil {
-		w.tell("%s has not answered: %v", inv, r.err)
+		w.tell("%s has not responded: %v", inv, r.err)
 		if r.err != nil {
-			w.broken("every request gets an answer", "%s ends with %v", inv, r.err)
+			w.broken("every request gets a response", "%s ends with %v", inv, r.err)
 		}
 		return answer, false
 	}
@@ -48,21 +48,20 @@ func (w *world) replay(ctx context.Context, n int, body string) (answer replayed
 		Body   string `json:"body"`
 	}
 	if err := json.Unmarshal(r.response, &response); err != nil {
-		w.broken("every request gets an answer", "%s answers %q", inv, r.response)
+		w.broken("every request gets a response", "%s responds %q", inv, r.response)
 		return answer, false
 	}
-	w.tell("%s answers %d %s", inv, response.Status, response.Body)
-	w.count(fmt.Sprintf("replays answered %d", response.Status), 1)
+	w.tell("%s responds %d %s", inv, response.Status, response.Body)
+	w.count(fmt.Sprintf("replays with status %d", response.Status), 1)
 	answer.status = response.Status
 	if json.Unmarshal([]byte(response.Body), &answer) != nil {
-		w.broken("every request gets an answer", "%s answers %q", inv, r.response)
+		w.broken("every request gets a response", "%s responds %q", inv, r.response)
 	}
 	w.checkReplay(inv, answer, body)
 	return answer, response.Status == 200
 }
 
-// excuseReplay lets events be put back once more when a replay was disturbed between sending and noting, or says so: AWS may
-// be slower than the time that is left.
+// excuseReplay allows one more delivery of replayed events if a fault has kept the replay from recording its progress.
 func (w *world) excuseReplay(inv *invocation, r result) {
 	if !r.died && !inv.unsure() && !bytes.Contains(r.response, []byte("could not be noted")) {
 		return
@@ -70,7 +69,7 @@ func (w *world) excuseReplay(inv *invocation, r result) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range inv.putBack {
-		e.excuse("a replay was disturbed")
+		e.excuse("a replay could not record its progress")
 	}
 }
 
@@ -85,14 +84,14 @@ func urlEvent(method, body string) []byte {
 	return out
 }
 
-// patience is how long everything may take to come to rest once the faults are over: five attempts, each after the longest
-// wait that a SIEM may ask for and the visibility time-out, and the same once more for the dead letters put back.
+// patience is the longest time for all queues to become empty after the faults: five attempts with the longest Retry-After and
+// the visibility timeout, and the same for replayed dead letters.
 const patience = 4 * time.Hour
 
 // leaseWait is the wait for the lease of a replay that died, whose clock may have been an hour ahead.
 const leaseWait = 20 * time.Minute
 
-// settle waits until the faults are over and everything has come to rest, puts the dead letters back, and waits again.
+// settle waits until the faults are over and all queues are empty, replays the dead letters, and waits again.
 func (w *world) settle(ctx context.Context) {
 	wait(ctx, w.plan.end()-w.since()+time.Second)
 	if !w.rest(ctx) {

@@ -22,7 +22,7 @@ import (
 	xsiam "github.com/arbitex/siem-connectors/functions/xsiam/connector"
 )
 
-// What the template deploys.
+// Values of the template.
 const (
 	visibility   = 185 * time.Second
 	timeLimit    = 30 * time.Second // of a function
@@ -52,20 +52,20 @@ type pipeline struct {
 	events   []*event
 }
 
-// destination is a SIEM, whatever it speaks.
+// destination is a SIEM with any protocol.
 type destination interface {
-	// address is where it listens.
+	// address returns its address.
 	address() string
-	// settings and secret are what its connector needs.
+	// settings and secret return the variables of its connector.
 	settings() map[string]string
 	secret() map[string]string
-	// rotate revokes the credential and makes another.
+	// rotate revokes the credential and creates a new one.
 	rotate()
-	// connected takes the server's end of a new connection.
+	// connected accepts the server's end of a new connection.
 	connected(ctx context.Context, c *conn) error
-	// heal ends the poisoning of events.
+	// heal removes all faults of the simulator.
 	heal()
-	// violations are what it took and the contract forbids.
+	// violations returns what it has accepted against the contract.
 	violations() []string
 	close()
 }
@@ -87,7 +87,7 @@ func newPipeline(w *world, i int, name string) *pipeline {
 	return l
 }
 
-// publish puts the present credential into Secrets Manager.
+// publish stores the current credential in Secrets Manager.
 func (l *pipeline) publish() {
 	text, err := json.Marshal(l.siem.secret())
 	if err != nil {
@@ -195,7 +195,7 @@ func (l *pipeline) rotate(ctx context.Context) {
 // uuidLength is the length of an event's metadata.uid.
 const uuidLength = 36
 
-// find returns the events that stand in the text of a request, each once.
+// find returns the events in the text of a request, each once.
 func (l *pipeline) find(text string) []*event {
 	const size = uuidLength
 	var found []*event
@@ -210,7 +210,7 @@ func (l *pipeline) find(text string) []*event {
 			i += 8
 			continue
 		}
-		e := l.byUID[text[i:i+size]] // it does not change any more
+		e := l.byUID[text[i:i+size]] // complete before the run
 		if e != nil && !seen[e] {
 			seen[e] = true
 			found = append(found, e)
@@ -222,7 +222,7 @@ func (l *pipeline) find(text string) []*event {
 	return found
 }
 
-// short is the part of a message's id that tells it apart.
+// short returns the part of a message id that differs.
 func short(id string) string {
 	id, _, _ = strings.Cut(id, "-")
 	return "message " + strings.TrimLeft(id, "0")

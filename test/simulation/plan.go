@@ -9,58 +9,57 @@ import (
 	"time"
 )
 
-// Plan is all there is to know about a run before it begins. It is a function of its seed, of what has been taken out, and
-// of a burst.
+// Plan determines a run. It is a function of its seed, of the parts that were removed, and of a burst.
 type Plan struct {
 	Seed       uint64
-	Connectors []string // connectors that are deployed
-	Events     int      // enqueued for each of them
+	Connectors []string // deployed connectors
+	Events     int      // per connector
 	Span       time.Duration
 	BatchSize  int
-	Slots      int // invocations of one function at a time
+	Slots      int // concurrent invocations of one function
 	Gzip       bool
 	Poison     float64 // of events that the SIEM refuses until the faults end
 	Blocked    float64 // of events, whose requests an intermediary refuses until the faults end
 	Arrays     float64 // of messages that hold several events
 	Forged     float64 // of messages with attributes that only functions may set
 	Old        int     // dead letters from before the run
-	Malformed  float64 // of messages that are no event
+	Malformed  float64 // of events that are invalid
 	Proxy      string  // scheme of the proxy: http, https (with a CA of its own), or "" for none
 	Faults     []Fault
 	Rotations  []Rotation
 	Replays    []Replay
 	Burst      Burst
-	Story      bool // tell what happens
+	Story      bool // record the story
 }
 
-// Fault is something that goes wrong with probability P from From to To, wherever it can.
+// Fault is a fault that applies with probability P, from From to To, at every point where it can.
 type Fault struct {
 	ID        int
 	Kind      Kind
-	Connector string // "" is all of them
+	Connector string // "": all
 	From, To  time.Duration
 	P         float64
-	N         int // its measure: steps, seconds, a code; see the kinds
+	N         int // its parameter: steps, seconds, an index; see the kinds
 }
 
-// Rotation is a credential that is revoked, and its successor that is published later.
+// Rotation is the revocation of a credential, whose successor is published after Gap.
 type Rotation struct {
 	Connector string
 	At, Gap   time.Duration
 }
 
-// Request is a call of the replay function.
+// Replay is a call of the replay function.
 type Replay struct {
 	At   time.Duration
 	Body string
 }
 
-// Connectors are all seven.
+// Connectors returns the names of all connectors.
 func Connectors() []string {
 	return []string{"splunk", "sentinel", "elastic", "datadog", "sumo", "qradar", "xsiam"}
 }
 
-// NewPlan makes the plan of a seed.
+// NewPlan returns the plan of a seed.
 func NewPlan(seed uint64) Plan {
 	r := rand.New(rand.NewPCG(seed, 0x51e4))
 	p := Plan{Seed: seed, Connectors: pickConnectors(r)}
@@ -105,14 +104,14 @@ func NewPlan(seed uint64) Plan {
 		at := span(r, 2*p.Span+10*time.Minute)
 		body := []string{"", `{"limit":3}`, `{"force":true}`, `{"dry_run":true}`, `{"connector":"` + p.Connectors[0] + `"}`, fromStart}[r.IntN(6)]
 		p.Replays = append(p.Replays, Replay{at, body})
-		if r.IntN(3) == 0 { // somebody is impatient
+		if r.IntN(3) == 0 { // a concurrent call
 			p.Replays = append(p.Replays, Replay{at + span(r, 300*time.Millisecond), body})
 		}
 	}
 	return p
 }
 
-// manyOld is more dead letters than a replay can open in replayShort.
+// manyOld is a number of dead letters that takes a replay several seconds to pass.
 const manyOld = 1000
 
 func pickConnectors(r *rand.Rand) []string {
@@ -132,7 +131,7 @@ func span(r *rand.Rand, most time.Duration) time.Duration {
 	return time.Duration(r.Int64N(int64(most) + 1))
 }
 
-// newFault draws a fault. Half of them are short and certain, the others long and rare.
+// newFault draws a fault. Half of the faults are short and certain, the others are long and rare.
 func newFault(r *rand.Rand, id int, p Plan) Fault {
 	k := kinds[r.IntN(len(kinds))]
 	f := Fault{ID: id, Kind: k.kind, From: span(r, p.Span+5*time.Minute), N: k.measure[0] + r.IntN(k.measure[1]-k.measure[0]+1)}
@@ -153,7 +152,7 @@ func newFault(r *rand.Rand, id int, p Plan) Fault {
 	return f
 }
 
-// end is when the last fault is over.
+// end returns the end of the last fault.
 func (p Plan) end() time.Duration {
 	end := max(p.Span, p.Burst.At)
 	for _, f := range p.Faults {
@@ -179,7 +178,7 @@ func (p *Plan) rates() []rate {
 	return []rate{{"poison", &p.Poison}, {"blocked", &p.Blocked}, {"malformed", &p.Malformed}, {"arrays", &p.Arrays}, {"forged", &p.Forged}}
 }
 
-// String is how a plan is asked for again: its seed, and what is left of it where something has been taken out.
+// String returns the plan as text for [ParsePlan]: its seed and the parts that differ from the seed's plan.
 func (p Plan) String() string {
 	whole := NewPlan(p.Seed)
 	parts := []string{strconv.FormatUint(p.Seed, 10)}
@@ -223,12 +222,12 @@ func (p Plan) String() string {
 	return strings.Join(parts, ",")
 }
 
-// ParsePlan reads what String writes.
+// ParsePlan parses the result of String.
 func ParsePlan(text string) (Plan, error) {
 	first, rest, _ := strings.Cut(text, ",")
 	seed, err := strconv.ParseUint(first, 10, 64)
 	if err != nil {
-		return Plan{}, fmt.Errorf("plan %q: expected a seed, perhaps with what is left of its plan behind it", text)
+		return Plan{}, fmt.Errorf("plan %q: expected a seed, and optionally the remaining parts of its plan", text)
 	}
 	p := NewPlan(seed)
 	for part := range strings.SplitSeq(rest, ",") {
@@ -281,7 +280,7 @@ func (p *Plan) keep(key, value string) (err error) {
 	return err
 }
 
-// Describe tells a plan in words.
+// Describe describes a plan.
 func (p Plan) Describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d events for each of %s within %s; batches of %d, %d at a time\n", p.Events, strings.Join(p.Connectors, ", "), p.Span, p.BatchSize, p.Slots)

@@ -85,7 +85,7 @@ func (p *poller) Delete(ctx context.Context, messages []eventsource.Message) ([]
 	}
 	if p.injects(deleteLost, p.role(), p.role(), p.slot, p.number, first) {
 		p.kept = first
-		p.excuse("it was done and not deleted", bodiesOf(messages)...)
+		p.excuse("it was finished and not deleted", bodiesOf(messages)...)
 		p.tell("%s: %d messages are not deleted", p.role(), len(messages))
 		return messages, nil
 	}

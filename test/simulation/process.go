@@ -16,8 +16,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/replay"
 )
 
-// process is one execution environment of a function. It dies at any step of the outside world; what its code does after
-// that has no effect.
+// process is an execution environment of a function. It may die at any step; its code has no effect after that.
 type process struct {
 	*world
 	pipeline *pipeline // of a connector's function
@@ -28,16 +27,16 @@ type process struct {
 
 	guard   sync.Mutex
 	dead    bool
-	dying   chan struct{} // closed when it dies
+	dying   chan struct{} // closed at its death
 	cause   string
 	conns   []*conn
-	cut     bool          // a connection has died while it was frozen: a request may get no answer
+	cut     bool          // a connection has died while it was frozen: a request may get no response
 	skew    time.Duration // of its wall clock
 	current *invocation
 	out     bytes.Buffer
 }
 
-// errDead is what a dead process gets from everything.
+// errDead is the result of all calls of a dead process.
 var (
 	errDead      = errors.New("the process is dead")
 	errThrottled = errors.New("the invocation is throttled")
@@ -64,7 +63,7 @@ func (w *world) newProcess(role string, l *pipeline) *process {
 	return p
 }
 
-// env is the function's environment.
+// env returns a variable of the function's environment.
 func (p *process) env(name string) string {
 	if p.pipeline == nil {
 		if name == "SIEM_DEAD_LETTER_PATH" {
@@ -113,7 +112,7 @@ func (p *process) now() time.Time {
 	return time.Now().Add(p.skew)
 }
 
-// Write takes the log and the metrics.
+// Write implements io.Writer for the log and the metrics.
 func (p *process) Write(line []byte) (int, error) {
 	p.guard.Lock()
 	defer p.guard.Unlock()
@@ -123,7 +122,7 @@ func (p *process) Write(line []byte) (int, error) {
 	return p.out.Write(line)
 }
 
-// printed returns what has been written since the last call.
+// printed returns the output since the last call.
 func (p *process) printed() string {
 	p.guard.Lock()
 	defer p.guard.Unlock()
@@ -137,7 +136,7 @@ func (p *process) isDead() bool {
 	return p.dead
 }
 
-// kill ends the process. Its connections are reset by its kernel.
+// kill ends the process, and resets its connections.
 func (p *process) kill(cause string) {
 	p.guard.Lock()
 	if p.dead {
@@ -155,8 +154,7 @@ func (p *process) kill(cause string) {
 	}
 }
 
-// step is one point at which the process may die: before or after something that the outside sees. It returns errDead
-// when it has.
+// step is a point at which the process may die: before or after an effect. It then returns errDead.
 func (p *process) step(where string) error {
 	p.guard.Lock()
 	inv := p.current
@@ -177,8 +175,8 @@ func (p *process) step(where string) error {
 	return errDead
 }
 
-// effect does something that the outside world sees: it takes its time, and the process may die before and after it. key
-// tells it from others of the invocation that are under way at the same time.
+// effect performs an effect on the outside world. It takes time, and the process may die before and after it. key distinguishes
+// it from concurrent effects of the invocation.
 func (p *process) effect(ctx context.Context, op, key string, do func(inv *invocation, n int) error) error {
 	inv, n := p.next(op + key)
 	if inv == nil {
@@ -197,7 +195,7 @@ func (p *process) effect(ctx context.Context, op, key string, do func(inv *invoc
 	return p.step("after " + op)
 }
 
-// next numbers what an invocation does, for each name apart. Without an invocation there is nil.
+// next returns the current invocation, nil if there is none, and the next number for a name.
 func (p *process) next(name string) (*invocation, int) {
 	p.guard.Lock()
 	defer p.guard.Unlock()
@@ -209,7 +207,7 @@ func (p *process) next(name string) (*invocation, int) {
 	return inv, inv.done[name]
 }
 
-// takes is how long a request of AWS takes, or a connection.
+// takes returns the duration of a request to AWS, or of a connection.
 func (p *process) takes(inv *invocation, op string, n int) time.Duration {
 	d := p.rng.between(2*time.Millisecond, 20*time.Millisecond, "takes", p.name, inv.number, op, n)
 	if f, ok := p.fault(awsSlow, p.role, p.name, inv.number, op, n); ok && op != "dial" {
@@ -266,7 +264,7 @@ func (p *process) dial(ctx context.Context, _, to string) (opened net.Conn, err 
 	return opened, err
 }
 
-// freeze is what happens between invocations: nothing of the process moves, and its connections may die unseen.
+// freeze freezes the process between invocations. Its connections may die meanwhile.
 func (p *process) freeze(n int) {
 	p.guard.Lock()
 	conns := p.conns
@@ -289,7 +287,7 @@ func (p *process) freeze(n int) {
 	p.guard.Unlock()
 }
 
-// thaw lets the process see again what has arrived, though a moment later than it runs itself.
+// thaw continues the process. It sees what has arrived on its connections a moment later.
 func (p *process) thaw() {
 	p.guard.Lock()
 	conns := p.conns

@@ -4,10 +4,10 @@ import (
 	"time"
 )
 
-// rng draws numbers that depend on the seed and on what they are drawn for, and on nothing else.
+// rng draws numbers that depend only on the seed and on a key.
 type rng uint64
 
-// roll hashes the key: FNV-1a, and a finalizer that spreads it (SplitMix64's).
+// roll returns a hash of the key: FNV-1a with the finalizer of SplitMix64.
 func (d rng) roll(key ...any) uint64 {
 	const prime = 1099511628211
 	h := uint64(14695981039346656037) ^ uint64(d)*0x9e3779b97f4a7c15
@@ -31,7 +31,7 @@ func (d rng) roll(key ...any) uint64 {
 	return h ^ h>>31
 }
 
-// chance is true with probability p.
+// chance returns true with probability p.
 func (d rng) chance(p float64, key ...any) bool {
 	return d.fraction(key...) < p
 }

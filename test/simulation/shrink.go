@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Shrink looks for the smallest plan that breaks the same promise: it takes things out for as long as that makes no
-// difference. It returns the plan, with its story, and what running it shows.
+// Shrink removes parts of a plan as long as it violates the same rule. It returns the smallest plan, with its story, and the
+// result of running it.
 func Shrink(t *testing.T, plan Plan, first Result) (Plan, Result) {
 	t.Helper()
 	if len(first.Violations) == 0 {
@@ -27,7 +27,7 @@ func Shrink(t *testing.T, plan Plan, first Result) (Plan, Result) {
 	return plan, Run(t, plan)
 }
 
-// rule is the promise that a violation is about.
+// rule returns the rule of a violation.
 func rule(violation string) string {
 	name, _, _ := strings.Cut(violation, ":")
 	return name
@@ -47,7 +47,7 @@ func (s *shrinker) breaks(p Plan) bool {
 	return slices.ContainsFunc(Run(s.t, p).Violations, func(v string) bool { return rule(v) == s.rule })
 }
 
-// candidates are plans with less in them, the boldest first.
+// candidates returns smaller plans, the smallest first.
 func candidates(p Plan) []Plan {
 	var all []Plan
 	add := func(change func(*Plan)) {

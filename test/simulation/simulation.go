@@ -1,18 +1,18 @@
-// Package simulation runs the whole system in one process against a simulated world: the real core, connectors, drain and
-// replay, over an SQS, an S3 and a Secrets Manager in memory, seven SIEMs, and a network between them that are made to fail
-// in every way we can think of. Time is testing/synctest's, so hours pass in milliseconds.
+// Package simulation runs the whole system in one process: the real core, connectors, drain and replay, with SQS, S3, Secrets
+// Manager, seven SIEMs, a proxy and the network in memory. All of them fail in many ways. The clock is testing/synctest's, so
+// hours pass in milliseconds.
 //
-// One seed makes one plan: which connectors, which events, which faults when and how often, which credentials are rotated,
-// which replays are asked for. Every decision in a run is drawn from the seed and from what it is about (this request of
-// that invocation, this message's third receive), never from a running sequence, and everything outside of a function takes
-// a time of its own to the nanosecond. So a run does not depend on how goroutines happen to be scheduled, and a fault that is
-// taken out of a plan leaves the others as they were: a failing plan can be shrunk to the few faults it takes.
+// A seed determines a plan: the connectors, the events and the messages that hold them, the faults with their times and
+// probabilities, the rotations of credentials, the replays. Every decision in a run is drawn from the seed and from its subject
+// (this request of that invocation, the third receive of this message), never from a sequence. Everything outside a function
+// takes a time that differs by nanoseconds. Therefore a run does not depend on the scheduling of goroutines, and removing a
+// fault from a plan does not change the others: a failing plan can be shrunk to a few faults.
 //
-// During a run and at its end the promise is checked (see check.go): every event that was enqueued is in its SIEM, or a dead
-// letter that says why, or still queued; nothing else arrives; and when the faults end, everything is delivered.
+// The guarantees are checked during a run and at its end (see check.go): every event that was enqueued is in its SIEM, or a
+// dead letter with the reason, or queued; nothing else arrives; when the faults end, everything is delivered.
 //
-// What it cannot show: whatever a SIEM does behind an honest answer. A SIEM that says 200 and loses the event is simulated,
-// counted as unknowable, and taken out of the account.
+// The simulation cannot show what a SIEM does after a correct response. A SIEM that accepts an event and loses it is simulated,
+// counted as unknowable, and excluded from the account.
 package simulation
 
 import (
@@ -26,25 +26,25 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 )
 
-// Result is what a run has shown.
+// Result is the result of a run.
 type Result struct {
-	Violations []string       // broken promises, the first first; none is the aim
-	Counts     map[string]int // what happened, by name: faults that struck, events, requests, duplicates by cause
-	Story      []string       // one line for each thing that happened, when the plan asks for it
-	Lasted     time.Duration  // of the simulated time
-	Events     []Fate
+	Violations []string       // broken guarantees, in the order of time
+	Counts     map[string]int // by name: faults, events, requests, duplicates by cause
+	Story      []string       // one line for each step, if the plan requests it
+	Lasted     time.Duration  // simulated time
+	Events     []EventResult
 }
 
-// Fate is what has become of an event.
-type Fate struct {
+// EventResult is the result of one event.
+type EventResult struct {
 	Connector, ID string
-	Burst         bool          // it is one of the plan's burst
-	Enqueued      time.Duration // when
-	Accepted      time.Duration // when first; 0 is never
-	Dead          bool          // it was a dead letter, perhaps for a time
+	Burst         bool // part of the plan's burst
+	Enqueued      time.Duration
+	Accepted      time.Duration // first; 0: never
+	Dead          bool          // was a dead letter at some time
 }
 
-// Run runs a plan. t is only there because synctest wants one: a violation does not fail it.
+// Run runs a plan. synctest needs t; a violation does not fail it.
 func Run(t *testing.T, plan Plan) Result {
 	t.Helper()
 	var result Result
@@ -53,12 +53,12 @@ func Run(t *testing.T, plan Plan) Result {
 		w := newWorld(plan)
 		defer w.close(cancel)
 		w.run(ctx)
-		result = Result{Violations: w.violations, Counts: w.counts, Story: w.story, Lasted: w.since(), Events: w.fates()}
+		result = Result{Violations: w.violations, Counts: w.counts, Story: w.story, Lasted: w.since(), Events: w.results()}
 	})
 	return result
 }
 
-// world is one run.
+// world is the state of one run.
 type world struct {
 	plan      Plan
 	rng       rng
@@ -77,7 +77,7 @@ type world struct {
 	senders    map[string]string   // SenderId, by message id
 	pending    map[string][]*event // objects in S3 below pending/, by key
 	processes  []*process
-	numbers    map[string]int // how many there are of a kind, for names
+	numbers    map[string]int // by kind, for names
 	wg         sync.WaitGroup
 }
 
@@ -107,10 +107,10 @@ func newWorld(plan Plan) *world {
 	return w
 }
 
-// order is the order in which standard queues give messages: none.
+// order returns the position of a message in its queue, which is random in a standard queue.
 func (w *world) order(m fakeaws.Message) uint64 { return w.rng.roll("order", m.ID, m.Receives) }
 
-// twice tells whether a message that has just been received can be received by somebody else, too.
+// twice reports whether a message that was just received can be received again.
 func (w *world) twice(m fakeaws.Message) bool {
 	if !w.injects(duplicateDelivery, "", "twice", m.ID, m.Receives) {
 		return false
@@ -119,7 +119,7 @@ func (w *world) twice(m fakeaws.Message) bool {
 	return true
 }
 
-// run lets the world go until everything has happened and has come to rest, and then looks at what is left.
+// run runs the plan until all queues are empty, and checks the result.
 func (w *world) run(ctx context.Context) {
 	for _, l := range w.pipelines {
 		w.spawn(func() { l.enqueue(ctx) })
@@ -139,14 +139,14 @@ func (w *world) run(ctx context.Context) {
 	w.checkEnd()
 }
 
-// fates are those of all events, in the order in which they were made.
-func (w *world) fates() []Fate {
+// results returns the results of all events, in the order in which they were made.
+func (w *world) results() []EventResult {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var all []Fate
+	var all []EventResult
 	for _, l := range w.pipelines {
 		for _, e := range l.events {
-			all = append(all, Fate{
+			all = append(all, EventResult{
 				Connector: l.name, ID: e.uid, Burst: e.burst, Enqueued: e.enqueuedAt, Accepted: e.acceptedAt, Dead: len(e.letters) > 0,
 			})
 		}
@@ -161,17 +161,17 @@ func (w *world) sentBy(sender, id string) {
 	w.senders[id] = sender
 }
 
-// spawn starts a part of the world.
+// spawn starts a goroutine of the world.
 func (w *world) spawn(part func()) { w.wg.Go(part) }
 
-// close ends everything, so that no goroutine is left in the bubble.
+// close ends all goroutines of the bubble.
 func (w *world) close(cancel func()) {
 	cancel()
 	w.mu.Lock()
 	processes := w.processes
 	w.mu.Unlock()
 	for _, p := range processes {
-		p.kill("the end of the world")
+		p.kill("the end of the run")
 	}
 	for _, l := range w.pipelines {
 		l.siem.close()
@@ -179,10 +179,10 @@ func (w *world) close(cancel func()) {
 	w.wg.Wait()
 }
 
-// since is the time that has passed.
+// since returns the simulated time since the beginning.
 func (w *world) since() time.Duration { return time.Since(w.start) }
 
-// wait lets time pass. It is false when the world ends meanwhile.
+// wait waits. It returns false if ctx ends first.
 func wait(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -194,7 +194,7 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// count counts something that happened.
+// count adds to a count.
 func (w *world) count(name string, n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -212,7 +212,7 @@ func (w *world) tell(format string, args ...any) {
 	w.story = append(w.story, line)
 }
 
-// broken notes a broken promise: the rule that it breaks, and how.
+// broken records the violation of a rule.
 func (w *world) broken(rule, format string, args ...any) {
 	text := rule + ": " + fmt.Sprintf(format, args...)
 	w.tell("VIOLATION  %s", text)
@@ -221,7 +221,7 @@ func (w *world) broken(rule, format string, args ...any) {
 	w.violations = append(w.violations, text)
 }
 
-// number makes names: the next number of a kind, from 1.
+// number returns the next number of a kind, from 1.
 func (w *world) number(kind string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -18,16 +18,16 @@ import (
 )
 
 var (
-	seeds  = flag.Int("seeds", defaultSeeds, "how many seeds to run")
-	from   = flag.Uint64("from", 1, "the first of them")
-	plan   = flag.String("plan", "", "one plan to run and tell of, as a failing run prints it")
-	update = flag.String("update", "", "a document to write what was simulated into, docs/reliability.md")
+	seeds  = flag.Int("seeds", defaultSeeds, "number of seeds")
+	from   = flag.Uint64("from", 1, "the first seed")
+	plan   = flag.String("plan", "", "a plan to run, as a failing run prints it")
+	update = flag.String("update", "", "the file to write the results to")
 )
 
-// TestSimulation runs seeds, and tells the shrunk story of those that break a promise.
+// TestSimulation runs seeds, and prints the shrunk plans of those that violate a rule.
 func TestSimulation(t *testing.T) {
 	if *plan != "" {
-		t.Skip("one plan is asked for")
+		t.Skip("a plan is given")
 	}
 	r := &runner{next: *from, end: *from + uint64(*seeds), counts: map[string]int{}, running: map[uint64]time.Time{}, begun: time.Now()}
 	stop := r.watch()
@@ -55,10 +55,10 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// TestPlan runs the one plan that is asked for, and tells its story.
+// TestPlan runs the plan of the flag, and prints its story.
 func TestPlan(t *testing.T) {
 	if *plan == "" {
-		t.Skip("no plan is asked for")
+		t.Skip("no plan is given")
 	}
 	p, err := simulation.ParsePlan(*plan)
 	if err != nil {
@@ -113,7 +113,7 @@ func (r *runner) work(t *testing.T) {
 	}
 }
 
-// watch shows progress every few seconds, and names a seed that does not end.
+// watch prints the progress every few seconds, and stops at a seed that does not end.
 func (r *runner) watch() (stop func()) {
 	const each, long = 5 * time.Second, time.Minute
 	done := make(chan struct{})
@@ -143,11 +143,11 @@ func (r *runner) watch() (stop func()) {
 func (r *runner) summary() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return fmt.Sprintf("%d seeds, %d events, %d faults, %s simulated in %s, broken promises in %d seeds",
+	return fmt.Sprintf("%d seeds, %d events, %d faults, %s simulated in %s, violations in %d seeds",
 		r.done, r.counts["events"], r.faults(), r.lasted.Round(time.Hour), time.Since(r.begun).Round(time.Second), len(r.failed))
 }
 
-// faults is how many have struck.
+// faults returns the number of faults.
 func (r *runner) faults() (n int) {
 	for name, count := range r.counts {
 		if strings.HasPrefix(name, "fault: ") {
@@ -157,7 +157,7 @@ func (r *runner) faults() (n int) {
 	return n
 }
 
-// table is the report for the documentation: what struck, where processes died, why events were sent again, and the account.
+// table returns the report for the documentation: faults, crashes, causes of duplicates, counts.
 func (r *runner) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s.\n", r.summary())
@@ -179,8 +179,8 @@ func (r *runner) table() string {
 func tell(t *testing.T, f failure) {
 	t.Helper()
 	p, result := simulation.Shrink(t, f.plan, f.result)
-	if len(result.Violations) == 0 { // not found again: an order of goroutines, which is a bug of the simulation
-		t.Logf("seed %d: the shrunk plan breaks no promise when it is run again", f.plan.Seed)
+	if len(result.Violations) == 0 { // depends on the scheduling of goroutines, which is a defect of the simulation
+		t.Logf("seed %d: the shrunk plan has no violation when it is run again", f.plan.Seed)
 	}
 	show(t, p, result)
 }
@@ -188,15 +188,15 @@ func tell(t *testing.T, f failure) {
 func show(t *testing.T, p simulation.Plan, r simulation.Result) {
 	t.Helper()
 	for _, v := range r.Violations {
-		t.Errorf("broken promise: %s", v)
+		t.Errorf("violation: %s", v)
 	}
 	t.Logf("plan %s: %s\n%s\n\nagain: make simulate PLAN=%s", p, p.Describe(), strings.Join(r.Story, "\n"), p)
 }
 
-// random is what the simulators draw themselves: the names of keys.
+// random matches the names of keys, which the simulators draw.
 var random = regexp.MustCompile(`\[[0-9A-Za-z_-]{20}\]`)
 
-// TestRunsAreRepeatable: a seed makes the same story twice, to the microsecond.
+// TestRunsAreRepeatable: two runs of a seed have the same story, to the microsecond.
 func TestRunsAreRepeatable(t *testing.T) {
 	for seed := uint64(1); seed <= uint64(*seeds)/20; seed++ {
 		p := simulation.NewPlan(seed)
@@ -211,8 +211,8 @@ func TestRunsAreRepeatable(t *testing.T) {
 	}
 }
 
-// TestPlansCanBeAskedForAgain: what String writes is what ParsePlan reads.
-func TestPlansCanBeAskedForAgain(t *testing.T) {
+// TestPlansCanBeParsed: ParsePlan parses the result of String.
+func TestPlansCanBeParsed(t *testing.T) {
 	for seed := uint64(1); seed < 200; seed++ {
 		p := simulation.NewPlan(seed)
 		if len(p.Faults) > 1 {

@@ -21,7 +21,7 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 )
 
-// queueAPI is what the simulation uses of SQS.
+// queueAPI is the part of the SQS API that the simulation uses.
 type queueAPI interface {
 	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
 	ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
@@ -29,15 +29,14 @@ type queueAPI interface {
 	DeleteMessageBatch(context.Context, *sqs.DeleteMessageBatchInput, ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error)
 }
 
-// queues is a queue with visibility time-out 2 s, whose messages go to another after two receives.
+// queues is a queue with a visibility timeout of 2 s, and a dead-letter queue after two receives.
 type queues struct {
 	queueAPI
 	t         *testing.T
 	url, dead string
 }
 
-// TestQueueInMemory and TestQueueOfMoto hold the model of the simulation and a server of SQS's protocol to one suite: what
-// both do is what the model is believed for.
+// TestQueueInMemory and TestQueueOfMoto run the same cases with the queue in memory and with moto.
 func TestQueueInMemory(t *testing.T) {
 	for _, c := range queueCases {
 		ok := true
@@ -111,7 +110,7 @@ func (q *queues) send(bodies ...string) {
 	}
 }
 
-// receive receives up to most messages of a queue, waiting some seconds for the first.
+// receive receives up to most messages, and waits some seconds for the first.
 func (q *queues) receive(url string, most, seconds int32) []types.Message {
 	q.t.Helper()
 	out, err := q.ReceiveMessage(q.t.Context(), &sqs.ReceiveMessageInput{
@@ -301,7 +300,7 @@ var queueCases = []struct {
 	}},
 }
 
-// TestOrderAndTwice: what standard queues do to their readers is done on demand.
+// TestOrderAndTwice: the queue in memory reorders and repeats messages on demand.
 func TestOrderAndTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &fakeaws.SQS{Order: func(m fakeaws.Message) uint64 { return uint64('z' - m.Body[0]) }, Twice: func(m fakeaws.Message) bool { return m.Body == "b" && m.Receives == 1 }}

@@ -9,8 +9,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/qradar"
 )
 
-// syslog is QRadar: it reads lines. Nothing is answered, so the only thing that a function can know is whether the
-// connection held.
+// syslog simulates QRadar, which reads lines and sends no responses. A function can only know whether the connection has failed.
 type syslog struct {
 	*pipeline
 	at    string
@@ -48,7 +47,7 @@ func (s *syslog) connected(_ context.Context, c *conn) error {
 	return nil
 }
 
-// reading is a connection that is read, a piece at a time.
+// reading is the state of reading one connection.
 type reading struct {
 	*syslog
 	c    *conn
@@ -85,7 +84,7 @@ func (s *syslog) read(c *conn) {
 	}
 }
 
-// pass takes a time of its own. It is false when the world ends.
+// pass waits for a time that differs from all others. It returns false at the end of the run.
 func (r *reading) pass(inv *invocation, least, most time.Duration, what string) bool {
 	timer := time.NewTimer(r.rng.between(least, most, what, inv.process.name, inv.number, r.n))
 	defer timer.Stop()
@@ -107,14 +106,14 @@ func (r *reading) inject(kind Kind, inv *invocation) bool {
 	return struck
 }
 
-// before applies the faults that come before anything is read. It is false when the connection is over.
+// before applies the faults before a read. It returns false if the connection has ended.
 func (r *reading) before(inv *invocation) bool {
 	switch {
 	case r.inject(resetBefore, inv):
 		r.c.reset()
 		return false
 	case r.inject(closedBefore, inv):
-		return false // what the kernel had taken is lost with the close, and the sender is told so by a reset
+		return false // the unread data is lost, and the sender gets a reset
 	case r.inject(vanished, inv):
 		r.c.vanish()
 		return false
@@ -128,7 +127,7 @@ func (r *reading) before(inv *invocation) bool {
 	return true
 }
 
-// after applies the faults that come after something was read.
+// after applies the faults after a read.
 func (r *reading) after(inv *invocation) bool {
 	switch {
 	case r.inject(resetDuring, inv), r.inject(acceptedReset, inv):
@@ -141,12 +140,12 @@ func (r *reading) after(inv *invocation) bool {
 	return true
 }
 
-// take takes the whole messages of what was read so far.
+// take processes the complete messages.
 func (r *reading) take(inv *invocation, b []byte) {
 	r.rest = append(r.rest, b...)
-	standing, cause := undecided, ""
+	state, cause := undecided, ""
 	if inv.process.isDead() || r.c.gone() || !inv.running() {
-		standing, cause = unknown, "the function had given up"
+		state, cause = unknown, "the function had stopped waiting"
 	}
 	for {
 		line, rest, ok := bytes.Cut(r.rest, []byte("\n"))
@@ -169,6 +168,6 @@ func (r *reading) take(inv *invocation, b []byte) {
 		}
 		kept := !r.injects(lie, r.name, e.uid, inv.process.name, inv.number)
 		inv.keep(e, kept)
-		inv.learn(e, standing, cause)
+		inv.learn(e, state, cause)
 	}
 }
