@@ -62,8 +62,8 @@ func (p *process) connect(ctx context.Context, to string, c *conn) error {
 		p.broken("a proxy is used if it is set", "%s connects to %s", p.name, to)
 	}
 	t := tunnel{p, c}
-	p.spawn(func() {
-		if !t.serve() { //nolint:contextcheck // the proxy does not know the client's context
+	p.spawn(func() { //nolint:contextcheck // the proxy does not know the client's context
+		if !t.serve() {
 			_ = c.Close()
 		}
 	})

@@ -132,7 +132,8 @@ func (x *request) decode(body []byte) []byte {
 func (x *request) early() bool {
 	const unsent = 2*sendBuffer + 4<<10 // of a request of this size, some is still with the client
 	var a answer
-	response, success := "", false
+	var response string
+	success := false
 	if f, ok := x.injected(early); ok {
 		s := statuses[f.N]
 		a = answer{status: s.code, token: x.token, class: s.class, own: true}
@@ -152,7 +153,7 @@ func (x *request) early() bool {
 	if err != nil {
 		panic(err) // the server is HTTP/1.1
 	}
-	prefix, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	prefix, _ := buffered.Peek(buffered.Reader.Buffered())
 	prefix = append(bytes.Clone(prefix), x.conn.unread()...)
 	x.events = x.find(string(x.decode(prefix)))
 	x.conn.markFaulty()

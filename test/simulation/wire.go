@@ -76,7 +76,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 		if s := c.in; !s.held {
 			switch {
-			case s.err != nil && !(s.drains && len(s.buf) > 0):
+			case s.err != nil && (!s.drains || len(s.buf) == 0):
 				err := s.err
 				c.mu.Unlock()
 				return 0, opError("read", err)
