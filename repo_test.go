@@ -22,7 +22,7 @@ import (
 )
 
 // otherFunctions are the functions that are not connectors.
-var otherFunctions = []string{"deadletter", "replay"}
+var otherFunctions = []string{"deadletter", "guard", "replay"}
 
 func TestFunctionsHaveTheStandardFiles(t *testing.T) {
 	var want []string

@@ -1,0 +1,225 @@
+package guard
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// faultWorld returns a world with one connector of 10 events a second, whose SIEM follows the script.
+func faultWorld(script ...condition) *simWorld {
+	w := &simWorld{
+		rng: rand.New(rand.NewPCG(3, 3)), start: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC),
+		transitions: map[string]int{}, replayFails: func(time.Time) string { return "" },
+	}
+	w.now = w.start
+	p := &plant{w: w, name: "splunk", rate: 50, script: script}
+	p.mapping = Mapping{State: "Enabled", Concurrency: 5, BatchSize: 100, Function: "arn:aws:lambda:eu-central-1:123456789012:function:prod-splunk"}
+	p.own, w.plants = p.mapping, []*plant{p}
+	return w
+}
+
+// finish runs the world to its end and checks that nothing is left.
+func finish(t *testing.T, w *simWorld, minutes float64, name string) {
+	t.Helper()
+	o := w.run("fault", minutes, &operator{w: w})
+	p := w.plants[0]
+	h, _ := ParseHold(p.tag)
+	if len(o.broken) > 0 || p.delivered != p.enqueued || p.pending() > 0 || len(w.messages) > 0 || h == nil || h.State != Done {
+		t.Errorf("%s: %v; %d of %d delivered, %d dead letters, %d messages, tag %q", name, o.broken, p.delivered, p.enqueued, p.pending(), len(w.messages), p.tag)
+	}
+}
+
+// TestCrashes ends the process before and after the effect of every call of a hold, once each. The hold must end as it does
+// without a crash.
+func TestCrashes(t *testing.T) {
+	for name, script := range map[string][]condition{
+		"the check knows":     {{failing: 1, checkFails: true, fromMinute: 2, untilMinute: 14}},
+		"deliveries fail":     {{failing: 1, fromMinute: 2, untilMinute: 16}},
+		"the check is wrong":  {{failing: 1, checkFails: true, fromMinute: 2, untilMinute: 9}, {checkFails: true, fromMinute: 9, untilMinute: 1e9}},
+		"credentials, a flap": {{failing: 1, held: true, checkFails: true, fromMinute: 2, untilMinute: 8}, {failing: 1, fromMinute: 8, untilMinute: 20}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clean := faultWorld(script...)
+			finish(t, clean, 60, "without a crash")
+			if clean.transitions["holding --> held"] == 0 || clean.transitions["replaying --> done"] == 0 {
+				t.Fatalf("no hold: %v", clean.transitions)
+			}
+			for call := 1; call <= clean.calls; call++ {
+				before, after := faultWorld(script...), faultWorld(script...)
+				before.killBefore, after.killAfter = call, call
+				finish(t, before, 60, fmt.Sprintf("before call %d", call))
+				finish(t, after, 60, fmt.Sprintf("after call %d", call))
+				if before.crashes != 1 || after.crashes != 1 {
+					t.Errorf("call %d: %d and %d crashes", call, before.crashes, after.crashes)
+				}
+			}
+		})
+	}
+}
+
+// interleave runs the guard on two messages at once, with a schedule of their calls: bit i of it decides which one makes the
+// i-th call. It returns the number of calls.
+func interleave(w *simWorld, g *Guard, schedule uint64, messages [2]*simMessage) (calls int) {
+	type party struct{ ready, run chan struct{} }
+	var parties [2]party
+	var active *party
+	stays := [2]bool{}
+	w.turn = func() {
+		p := active
+		p.ready <- struct{}{}
+		<-p.run
+	}
+	for i, m := range messages {
+		parties[i] = party{make(chan struct{}), make(chan struct{})}
+		active = &parties[i]
+		p := active
+		go func() {
+			defer close(p.ready)
+			stays[i], _ = w.invoke(g, m)
+		}()
+		<-p.ready
+	}
+	live := [2]bool{true, true}
+	for live[0] || live[1] {
+		current := int(schedule>>calls) & 1
+		if !live[current] {
+			current = 1 - current
+		}
+		calls++
+		active, w.current = &parties[current], messages[current]
+		active.run <- struct{}{}
+		_, live[current] = <-active.ready
+	}
+	w.turn = nil
+	for i, m := range messages {
+		if !stays[i] {
+			w.remove(m)
+		}
+	}
+	return calls
+}
+
+// TestRaces interleaves two invocations for one connector in every order of their calls.
+func TestRaces(t *testing.T) {
+	for name, prepare := range map[string]func(*simWorld, *Guard) [2]*simMessage{
+		"two alarms": func(w *simWorld, _ *Guard) [2]*simMessage { return [2]*simMessage{w.message(), w.message()} },
+		"alarm as the check succeeds": func(w *simWorld, g *Guard) [2]*simMessage {
+			m := w.message()
+			w.until(g, Held)
+			return [2]*simMessage{m, w.message()}
+		},
+		"alarm as the first minute ends": func(w *simWorld, g *Guard) [2]*simMessage {
+			m := w.message()
+			w.until(g, Resumed)
+			return [2]*simMessage{m, w.message()}
+		},
+		"alarm as five minutes end": func(w *simWorld, g *Guard) [2]*simMessage {
+			m := w.message()
+			w.until(g, Running)
+			return [2]*simMessage{m, w.message()}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runs, holds := 0, map[int]int{}
+			for schedule := range uint64(1 << 11) {
+				w := faultWorld(condition{})
+				g := w.guard()
+				messages := prepare(w, g)
+				if runs++; interleave(w, g, schedule, messages) < 4 {
+					t.Fatal("the invocations made no calls")
+				}
+				finish(t, w, 8, fmt.Sprintf("schedule %011b", schedule))
+				holds[w.transitions["holding --> held"]]++
+				if t.Failed() {
+					return
+				}
+			}
+			t.Logf("%d schedules, number of holds: %v", runs, holds)
+		})
+	}
+}
+
+// message puts a new alarm on the queue.
+func (w *simWorld) message() *simMessage {
+	w.ids++
+	m := &simMessage{id: fmt.Sprintf("m-%d", w.ids), sent: w.now, visible: w.now, alarm: "prod-splunk-down"}
+	w.messages = append(w.messages, m)
+	w.now = w.now.Add(tick)
+	return m
+}
+
+// until runs the world until the connector has the state and the guard's timer has ended.
+func (w *simWorld) until(g *Guard, s State) {
+	for {
+		h, _ := ParseHold(w.plants[0].tag)
+		if h != nil && h.State == s && !w.messages[0].visible.After(w.now) {
+			return
+		}
+		w.plants[0].step(true)
+		w.deliverMessages(g)
+		w.now = w.now.Add(tick)
+		w.tick++
+	}
+}
+
+// TestOtherMessages: what is not an alarm of a deployed connector is deleted, and nothing is called.
+func TestOtherMessages(t *testing.T) {
+	w := faultWorld()
+	g := w.guard()
+	for _, body := range []string{
+		``, `null`, `"x"`, `{}`, `{"source":"aws.ec2","detail":{"alarmName":"prod-splunk-down","state":{"value":"ALARM"}}}`,
+		`{"source":"aws.cloudwatch","detail":{"alarmName":"prod-splunk-down","state":{"value":"OK"}}}`,
+		`{"source":"aws.cloudwatch","detail":{"alarmName":"prod-splunk-backlog","state":{"value":"ALARM"}}}`,
+		`{"source":"aws.cloudwatch","detail":{"alarmName":"test-splunk-down","state":{"value":"ALARM"}}}`,
+		`{"source":"aws.cloudwatch","detail":{"alarmName":"prod-sumo-down","state":{"value":"ALARM"}}}`,
+	} {
+		payload := fmt.Sprintf(`{"Records":[{"messageId":"m","receiptHandle":"r","body":%q}]}`, body)
+		out, err := g.Handle(t.Context(), []byte(payload))
+		if err != nil || string(out) != `{"batchItemFailures":[]}` || w.calls > 0 {
+			t.Errorf("%s: %s %v, %d calls", body, out, err, w.calls)
+		}
+	}
+	if out, err := g.Handle(t.Context(), []byte(`{"x":1}`)); err == nil {
+		t.Errorf("no event of SQS: %s", out)
+	}
+}
+
+// TestRemovedConnector: the mapping no longer exists.
+func TestRemovedConnector(t *testing.T) {
+	w := faultWorld()
+	w.plants[0].mapping = Mapping{}
+	m := w.message()
+	if stays, _ := w.invoke(w.guard(), m); stays || w.plants[0].tag != "" {
+		t.Errorf("stays %t, tag %q", stays, w.plants[0].tag)
+	}
+}
+
+// TestStrangeTag: the guard neither enables a mapping whose tag it cannot read, nor fails on one that is enabled.
+func TestStrangeTag(t *testing.T) {
+	for state, stays := range map[string]bool{"Disabled": false, "Enabled": true} {
+		w := faultWorld()
+		p := w.plants[0]
+		p.tag, p.mapping.State, p.paused = "strange", state, state == "Disabled"
+		if got, _ := w.invoke(w.guard(), w.message()); got != stays || stays != strings.HasPrefix(p.tag, "held ") || len(w.broken) > 0 {
+			t.Errorf("%s: stays %t, tag %q, %v", state, got, p.tag, w.broken)
+		}
+	}
+}
+
+// TestClockJumps: the guard's clock is wrong by hours for a part of the hold. The connector still runs in the end.
+func TestClockJumps(t *testing.T) {
+	for _, jump := range []time.Duration{-24 * time.Hour, -time.Hour, time.Hour, 24 * time.Hour} {
+		for minute := 3; minute < 30; minute++ {
+			w := faultWorld(condition{failing: 1, checkFails: true, fromMinute: 2, untilMinute: 14})
+			o := &operator{w: w, jump: float64(minute), by: jump}
+			w.run("clock", 60, o)
+			p := w.plants[0]
+			if p.mapping.State != "Enabled" || p.mapping.Concurrency != 5 || p.delivered+p.pending() != p.enqueued || len(w.messages) > 0 {
+				t.Errorf("%s at minute %d: %+v %q", jump, minute, p.mapping, p.tag)
+			}
+		}
+	}
+}

@@ -1,0 +1,321 @@
+// Package guard holds a connector whose SIEM is down: it disables the connector's event source mapping, runs the connector's
+// check, enables the mapping again, and replays the dead letters of the outage.
+//
+// An alarm's message on the guard's queue is the hold; its visibility timeout is the timer. Next is the state machine, a
+// pure function of what can be observed; Guard makes the calls.
+//
+// # The tag
+//
+// The tag arbitex:guard on the connector's function has the state. A value is, on one line:
+//
+//	held since=2026-03-13T10:00:00Z at=2026-03-13T10:00:04Z next=2026-03-13T10:07:05Z wait=60 interval=300 failures=4
+//	concurrency=10 batch=100 sent=1773396000000 message=5fea7756-0ea4-451a-a703-a558b933e274
+//
+// ParseHold and Hold.String read and write it. Another program may do this, and nothing else:
+//
+//   - While the mapping is disabled and the state is holding or held, the guard holds the connector: since Since, and it
+//     tries again at Next. A state of holding or held beside an enabled mapping is not a hold.
+//   - To turn the guard's hold into the operator's hold, write the tag with the state operator, then disable the mapping.
+//     The guard then leaves the mapping disabled.
+//   - To end a hold, enable the mapping with MaximumConcurrency set to concurrency (0: leave it out) and BatchSize set to
+//     batch, and leave the tag alone. The guard continues with the state running.
+package guard
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/sqsevent"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
+)
+
+// ErrBusy is the error of a change of a mapping that Lambda is changing already.
+var ErrBusy = errors.New("the event source mapping is being changed")
+
+// Lambda is what the guard calls of Lambda.
+type Lambda interface {
+	// Mapping reads an event source mapping. One that does not exist is a Mapping without a state.
+	Mapping(ctx context.Context, id string) (Mapping, error)
+	// SetMapping changes an event source mapping. The error is or wraps ErrBusy while Lambda is changing it.
+	SetMapping(ctx context.Context, id string, c Change) error
+	// Tag reads the tag TagKey of a function, "" if it has none.
+	Tag(ctx context.Context, function string) (string, error)
+	SetTag(ctx context.Context, function, value string) error
+	// Invoke invokes a function and waits for its response. An error of the function is an error.
+	Invoke(ctx context.Context, function string, payload []byte) ([]byte, error)
+}
+
+// Queue is the guard's own queue.
+type Queue interface {
+	// Hide sets the visibility timeout of a received message, in whole seconds.
+	Hide(ctx context.Context, receipt string, d time.Duration) error
+}
+
+// Target is a deployed connector.
+type Target struct {
+	Function string // name or ARN
+	Mapping  string // id of its event source mapping
+}
+
+// Guard is the handler of the guard's queue. It is safe for concurrent use.
+type Guard struct {
+	Stack      string
+	Connectors map[string]Target // by name
+	Replay     string            // name or ARN of the replay function
+	Retention  time.Duration     // of the connectors' queues; 0 means DefaultRetention
+	Lambda     Lambda
+	Queue      Queue
+	Now        func() time.Time
+	Log        *slog.Logger
+	Metrics    io.Writer
+}
+
+const (
+	callTimeout  = 10 * time.Second // of a call of AWS that is not an invocation
+	checkTimeout = 60 * time.Second
+	answerMargin = 15 * time.Second // before the function's deadline: for the calls after an invocation
+	failurePause = time.Minute      // after a failed call of AWS
+	racePause    = 5 * time.Second  // after another invocation wrote the tag
+
+	maxSteps = 20 // of one message in one invocation; more is a defect
+)
+
+// Handle processes the messages of one payload. It lists in batchItemFailures the messages that stay on the queue: the holds,
+// and those that it could not process.
+func (g *Guard) Handle(ctx context.Context, payload []byte) ([]byte, error) {
+	var p sqsevent.Payload
+	if err := p.Read(payload); err != nil {
+		return nil, err
+	}
+	type item struct {
+		ID string `json:"itemIdentifier"`
+	}
+	response := struct {
+		Failures []item `json:"batchItemFailures"`
+	}{[]item{}}
+	for i := range p.Messages {
+		if g.message(ctx, &p.Messages[i]) {
+			response.Failures = append(response.Failures, item{string(p.Messages[i].ID)})
+		}
+	}
+	return json.Marshal(response)
+}
+
+// message processes one message and reports whether it stays on the queue.
+func (g *Guard) message(ctx context.Context, m *sqsevent.Message) (stays bool) {
+	name, err := g.connector(m.Body)
+	if err != nil {
+		g.Log.LogAttrs(ctx, slog.LevelWarn, "message ignored", slog.String("error", err.Error()))
+		return false
+	}
+	s := &session{
+		Guard: g, name: name, target: g.Connectors[name], log: g.Log.With(slog.String("connector", name)),
+		in: Input{Message: Message{ID: MessageID(string(m.ID)), Sent: m.Sent}, Due: true, Retention: g.Retention},
+	}
+	d, err := s.run(ctx, string(m.SourceARN))
+	if err != nil {
+		s.log.LogAttrs(ctx, slog.LevelError, "guard", slog.String("error", err.Error()))
+		d = failurePause
+	}
+	if d == 0 {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := g.Queue.Hide(ctx, string(m.Receipt), d); err != nil {
+		s.log.LogAttrs(ctx, slog.LevelError, "the message returns after its queue's visibility timeout", slog.String("error", err.Error()))
+	}
+	return true
+}
+
+// connector returns the connector of an alarm's event.
+// https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch-and-eventbridge.html
+func (g *Guard) connector(body []byte) (string, error) {
+	var e struct {
+		Source string `json:"source"`
+		Detail struct {
+			AlarmName string `json:"alarmName"`
+			State     struct {
+				Value string `json:"value"`
+			} `json:"state"`
+		} `json:"detail"`
+	}
+	if err := json.Unmarshal(body, &e); err != nil || e.Source != "aws.cloudwatch" {
+		return "", errors.New("expected an event of the source aws.cloudwatch")
+	}
+	if e.Detail.State.Value != "ALARM" {
+		return "", fmt.Errorf("expected the state ALARM, found %.20q", e.Detail.State.Value)
+	}
+	name, ours := strings.CutPrefix(e.Detail.AlarmName, g.Stack+"-")
+	name, down := strings.CutSuffix(name, "-down")
+	if !ours || !down {
+		return "", fmt.Errorf("expected the alarm %s-<connector>-down, found %.100q", g.Stack, e.Detail.AlarmName)
+	}
+	name = strings.ToLower(name)
+	if _, ok := g.Connectors[name]; !ok {
+		return "", fmt.Errorf("the alarm %.100q is of a connector that is not deployed", e.Detail.AlarmName)
+	}
+	return name, nil
+}
+
+// session is the processing of one message in one invocation.
+type session struct {
+	*Guard
+	name     string
+	target   Target
+	log      *slog.Logger
+	function string // ARN
+	tag      string // as last read or written
+	disabled bool   // this invocation disabled the mapping
+	in       Input
+}
+
+// run performs actions until the invocation is over. It returns how long to hide the message, 0 to delete it.
+func (s *session) run(ctx context.Context, queue string) (time.Duration, error) {
+	if err := s.observe(ctx, queue); err != nil {
+		return 0, err
+	}
+	for range maxSteps {
+		s.in.Now = s.Now()
+		a := Next(&s.in)
+		var err error
+		switch a.Kind {
+		case Wait:
+			return max(a.Wait, time.Second), nil
+		case Drop:
+			s.log.LogAttrs(ctx, slog.LevelInfo, "message done", slog.String("reason", a.Reason))
+			return 0, nil
+		case Write:
+			err = s.write(ctx, a)
+		case SetMapping:
+			err = s.setMapping(ctx, a.Change)
+		case Check:
+			s.in.Check = s.check(ctx)
+		case Replay:
+			s.in.Replay = s.replay(ctx)
+		}
+		switch {
+		case errors.Is(err, errRace):
+			return racePause, nil
+		case errors.Is(err, ErrBusy):
+			return settleTime, nil
+		case err != nil:
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("no end after %d actions", maxSteps)
+}
+
+// observe reads the mapping and the tag.
+func (s *session) observe(ctx context.Context, queue string) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if s.in.Mapping, err = s.Lambda.Mapping(ctx, s.target.Mapping); err != nil || s.in.Mapping.gone() {
+		return err
+	}
+	s.function = functionARN(s.target.Function, s.in.Mapping.Function, queue)
+	if s.tag, err = s.Lambda.Tag(ctx, s.function); err != nil || s.tag == "" {
+		return err
+	}
+	if s.in.Hold, err = ParseHold(s.tag); err != nil {
+		s.log.LogAttrs(ctx, slog.LevelError, "the tag is not the guard's", slog.String("error", err.Error()))
+	}
+	return nil
+}
+
+// functionARN returns the unqualified ARN of a function, from its ARN in the event source mapping or, if there is none, from
+// its name and the ARN of the guard's queue.
+func functionARN(name, mapped, queue string) string {
+	if mapped == "" {
+		mapped = name
+	}
+	parts := strings.Split(mapped, ":") // arn:partition:lambda:region:account:function:name[:qualifier]
+	if len(parts) >= 7 {
+		return strings.Join(parts[:7], ":")
+	}
+	if parts = strings.Split(queue, ":"); len(parts) == 6 { // arn:partition:sqs:region:account:name
+		return strings.Join([]string{parts[0], parts[1], "lambda", parts[3], parts[4], "function", name}, ":")
+	}
+	return name
+}
+
+// errRace is the error of a write after another invocation wrote the tag: what the decision depends on has changed.
+var errRace = errors.New("the tag has changed")
+
+// write writes the tag, unless it has changed. An invocation that has disabled the mapping writes it in any case: a mapping
+// that the guard disabled must not be without a hold.
+func (s *session) write(ctx context.Context, a Action) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if !s.disabled {
+		tag, err := s.Lambda.Tag(ctx, s.function)
+		if err != nil {
+			return err
+		}
+		if tag != s.tag {
+			return errRace
+		}
+	}
+	value := a.Hold.String()
+	if err := s.Lambda.SetTag(ctx, s.function, value); err != nil {
+		return err
+	}
+	from := None
+	if s.in.Hold != nil {
+		from = s.in.Hold.State
+	}
+	s.tag, s.in.Hold, s.disabled = value, &a.Hold, false
+	s.in.Due, s.in.Enabled, s.in.Check, s.in.Replay = false, false, NoResult, NoResult
+	s.report(ctx, from, a)
+	return nil
+}
+
+// report writes the log line of a transition, and its metric.
+func (s *session) report(ctx context.Context, from State, a Action) {
+	to, level := a.Hold.State, slog.LevelInfo
+	if to == Ended || a.Hold.Failures == TrialFailures-1 {
+		level = slog.LevelError
+	}
+	s.log.LogAttrs(ctx, level, "guard", slog.String("from", string(from)), slog.String("to", string(to)),
+		slog.String("reason", a.Reason), slog.Time("since", a.Hold.Since), slog.Time("next", a.Hold.Next))
+	var metric string
+	switch {
+	case from == Holding && to == Held:
+		metric = "GuardHeld"
+	case from == Held && (to == Resumed || to == Trial):
+		metric = "GuardResumed"
+	default:
+		return
+	}
+	if err := telemetry.Write(s.Metrics, s.Now(), s.Stack, s.name, telemetry.Value{Name: metric, Unit: telemetry.Count, Number: 1}); err != nil {
+		s.log.LogAttrs(ctx, slog.LevelError, "metric", slog.String("error", err.Error()))
+	}
+}
+
+func (s *session) setMapping(ctx context.Context, c Change) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if err := s.Lambda.SetMapping(ctx, s.target.Mapping, c); err != nil {
+		return err
+	}
+	m := &s.in.Mapping
+	if c.Concurrency != nil {
+		m.Concurrency = *c.Concurrency
+	}
+	if c.BatchSize != nil {
+		m.BatchSize = *c.BatchSize
+	}
+	if c.Enabled != nil {
+		s.disabled, s.in.Enabled, m.State = !*c.Enabled, *c.Enabled, "Disabling"
+		if *c.Enabled {
+			m.State = "Enabling"
+		}
+	}
+	return nil
+}

@@ -1,0 +1,382 @@
+package guard
+
+import "time"
+
+// The times of the guard.
+const (
+	FirstWait     = time.Minute      // before the first check of a hold
+	MaxInterval   = 5 * time.Minute  // between two checks, and between two replays that fail
+	MaxWait       = time.Hour        // before the first check of a hold, after the connector failed again and again
+	GradualTime   = time.Minute      // the mapping runs with MaximumConcurrency 2
+	ProbationTime = 5 * time.Minute  // the mapping runs before the guard replays the dead letters
+	ReplayMargin  = 10 * time.Minute // before the hold: dead letters from then on are replayed
+
+	// DefaultRetention is the time that SQS keeps an event and the message of a hold. The guard ends a hold after six
+	// sevenths of it. In the last seventh, the events become dead letters before SQS deletes them.
+	DefaultRetention = 14 * 24 * time.Hour
+
+	settleTime = 15 * time.Second // before the guard looks again at a mapping that changes
+	overdue    = 30 * time.Minute // after its time to act, a hold is without a message; SQS redelivers within 725 s
+)
+
+const (
+	// Gradual is the MaximumConcurrency of the first minute, Lambda's minimum, and the BatchSize of a resume that is likely
+	// to fail.
+	Gradual = 2
+
+	// TrialFailures is the number of failed checks after which the guard runs a trial: an hour of the usual intervals.
+	TrialFailures = 15
+)
+
+// Message is the SQS message of an alarm. The first one is the hold.
+type Message struct {
+	ID   string // as MessageID returns it
+	Sent int64  // SentTimestamp, Unix ms; 0 = unknown
+}
+
+// Mapping is what the guard reads of a connector's event source mapping.
+type Mapping struct {
+	State       string // of Lambda, for example Disabling; empty if the mapping does not exist
+	Concurrency int    // MaximumConcurrency; 0 = not set
+	Provisioned bool   // provisioned mode, in which MaximumConcurrency cannot be set
+	BatchSize   int
+	Function    string // ARN of the connector's function
+}
+
+func (m *Mapping) on() bool   { return m.State == "Enabled" || m.State == "Enabling" }
+func (m *Mapping) gone() bool { return m.State == "" || m.State == "Deleting" }
+func (m *Mapping) off() bool  { return m.State == "Disabled" || m.State == "Disabling" }
+
+// Change is a change of an event source mapping. A nil field is left as it is.
+type Change struct {
+	Enabled     *bool
+	Concurrency *int // 0 removes the limit
+	BatchSize   *int
+}
+
+// Result is the result of a check or a replay in the present invocation.
+type Result int
+
+// The results.
+const (
+	NoResult Result = iota
+	Succeeded
+	Failed
+	Partial // of a replay: call again
+)
+
+// Input is everything that a decision of the guard depends on.
+type Input struct {
+	Now       time.Time
+	Message   Message
+	Due       bool  // the message was received and the hold was not written since: its timer has ended
+	Hold      *Hold // nil if there is no tag, or it is not the guard's
+	Mapping   Mapping
+	Retention time.Duration // of the connector's queue; 0 means DefaultRetention
+	Enabled   bool          // the guard enabled the mapping in this invocation
+	Check     Result        // of this invocation
+	Replay    Result        // of this invocation
+}
+
+// Kind is the kind of an action.
+type Kind int
+
+// The kinds of actions. Wait and Drop end the invocation.
+const (
+	Wait       Kind = iota // change the message's visibility timeout to Action.Wait
+	Drop                   // delete the message
+	Write                  // write Action.Hold to the tag, if the tag has not changed in the meantime
+	SetMapping             // change the mapping by Action.Change
+	Check                  // run the connector's check
+	Replay                 // replay the connector's dead letters from Hold.Since - ReplayMargin to Hold.At
+)
+
+// Action is what the guard does next.
+type Action struct {
+	Kind   Kind
+	Wait   time.Duration
+	Hold   Hold
+	Change Change
+	Reason string // for the log
+}
+
+func wait(d time.Duration, reason string) Action { return Action{Kind: Wait, Wait: d, Reason: reason} }
+func drop(reason string) Action                  { return Action{Kind: Drop, Reason: reason} }
+
+// Next returns the next action for a message. The caller performs it, observes the result and calls Next again until the
+// action is Wait or Drop. Everything that must survive the end of the process is in the tag and in the mapping before the
+// next action depends on it, so that the guard can stop between any two actions and continue when SQS redelivers the
+// message.
+func Next(in *Input) Action {
+	h := in.Hold
+	switch {
+	case in.Mapping.gone():
+		return drop("the event source mapping does not exist")
+	case !in.Mapping.on() && !in.Mapping.off():
+		return wait(settleTime, "the mapping is "+in.Mapping.State)
+	case h == nil:
+		return begin(in, FirstWait, outageStart(in))
+	case h.Message == in.Message.ID:
+		return owned(in)
+	case in.Message.Sent < h.Sent:
+		return drop("a newer message is the hold")
+	}
+	return another(in)
+}
+
+// outageStart returns when an outage began: when the alarm fired, if the guard was not prevented from acting for a day or more.
+func outageStart(in *Input) time.Time {
+	sent := time.UnixMilli(in.Message.Sent)
+	if late := in.Now.Sub(sent); 0 < late && late < 24*time.Hour {
+		return sent
+	}
+	return in.Now
+}
+
+// begin starts a hold. wait is the time before its first check, since the beginning of the outage.
+func begin(in *Input, wait time.Duration, since time.Time) Action {
+	if in.Mapping.off() {
+		return drop("an operator disabled the mapping")
+	}
+	h := Hold{
+		State: Holding, Since: since, At: in.Now, Next: in.Now.Add(wait), Wait: wait, Interval: wait,
+		Concurrency: in.Mapping.Concurrency, BatchSize: in.Mapping.BatchSize, Sent: in.Message.Sent, Message: in.Message.ID,
+	}
+	if restore, needed := restored(in); needed {
+		h.Reduced = true
+		if restore.Concurrency != nil {
+			h.Concurrency = *restore.Concurrency
+		}
+		if restore.BatchSize != nil {
+			h.BatchSize = *restore.BatchSize
+		}
+	}
+	return Action{Kind: Write, Hold: h, Reason: "the alarm fired"}
+}
+
+// another decides about an alarm's message while another message is or was the hold.
+func another(in *Input) Action {
+	h, on := in.Hold, in.Mapping.on()
+	switch h.State {
+	case Done, Operator:
+		return begin(in, FirstWait, outageStart(in))
+	case Ended:
+		if since := in.Now.Sub(h.At); 0 <= since && since < in.retention()/7 {
+			return drop("the outage reached its maximum age")
+		}
+		return begin(in, FirstWait, outageStart(in))
+	case Resumed, Running, Held: // held: an operator or a deployment enabled the mapping
+		if on {
+			return begin(in, min(2*h.Wait, MaxWait), h.Since)
+		}
+	case Trial: // the check was right
+		if on {
+			return begin(in, h.Wait, h.Since)
+		}
+	case Replaying:
+		if on {
+			return begin(in, FirstWait, h.Since)
+		}
+	case Holding: // the invocation that wrote this ended before it disabled the mapping
+		if on && !h.Next.After(in.Now) {
+			return adopt(in)
+		}
+	case None:
+	}
+	if in.Now.Sub(h.Next) < overdue {
+		return drop("another message is the hold")
+	}
+	return adopt(in)
+}
+
+// adopt makes the message the hold, in the place of a message that does not return, or not soon.
+func adopt(in *Input) Action {
+	h := *in.Hold
+	h.Sent, h.Message = in.Message.Sent, in.Message.ID
+	return Action{Kind: Write, Hold: h, Reason: "the message of the hold is overdue"}
+}
+
+// owned decides about the message that is the hold.
+func owned(in *Input) Action {
+	h := in.Hold
+	switch h.State {
+	case Done, Ended:
+		return drop("the hold is over")
+	case Operator:
+		if in.Mapping.off() {
+			return enter(in, Done, 0, "the hold is the operator's")
+		}
+		return enter(in, Running, ProbationTime, "the operator resumed the connector")
+	case Holding:
+		return holding(in)
+	case Held:
+		return held(in)
+	case Resumed, Trial, Running, Replaying, None:
+	}
+	switch {
+	case in.Mapping.off():
+		return enter(in, Done, 0, "an operator disabled the mapping")
+	case !due(in):
+		return wait(h.Next.Sub(in.Now), "next try")
+	case h.State == Replaying && tooOld(in): // the replay failed for days; SQS is about to delete the message
+		return end(in)
+	case h.State == Replaying:
+		return replaying(in)
+	}
+	change, needed := restored(in)
+	if h.State == Resumed { // the batch size follows after five minutes
+		change.BatchSize, needed = nil, change.Concurrency != nil
+	}
+	switch {
+	case needed:
+		return Action{Kind: SetMapping, Change: change, Reason: "the previous settings"}
+	case h.State == Resumed:
+		return enter(in, Running, ProbationTime-GradualTime, "the first minute is over")
+	}
+	return enter(in, Replaying, 0, "the connector ran for five minutes")
+}
+
+func holding(in *Input) Action {
+	switch {
+	case in.Mapping.off():
+		return enter(in, Held, in.Hold.Wait, "the mapping is disabled")
+	case in.Mapping.State == "Enabling":
+		return wait(settleTime, "the mapping is Enabling")
+	}
+	return Action{Kind: SetMapping, Change: Change{Enabled: new(false)}, Reason: "the alarm fired"}
+}
+
+func held(in *Input) Action {
+	change, reduced := restored(in)
+	switch {
+	case in.Mapping.off() && reduced && !in.Hold.Reduced: // the guard enabled the mapping and stopped before it wrote the tag
+		return enter(in, Done, 0, "an operator disabled the mapping")
+	case tooOld(in):
+		return end(in)
+	case in.Mapping.on():
+		return resumed(in)
+	case !due(in):
+		return wait(in.Hold.Next.Sub(in.Now), "next try")
+	case in.Hold.Reduced:
+		return restore(in, change, reduced)
+	case in.Check == NoResult:
+		return Action{Kind: Check}
+	case in.Check == Failed && in.Hold.Failures+1 < TrialFailures:
+		a := enter(in, Held, nextInterval(in.Hold), "the check failed")
+		a.Hold.Failures++
+		return a
+	case in.Mapping.State == "Disabling":
+		return wait(settleTime, "the mapping is Disabling")
+	}
+	change = Change{Enabled: new(true)}
+	if !in.Mapping.Provisioned {
+		change.Concurrency = new(Gradual)
+	}
+	if in.Check == Failed || in.Hold.Wait > FirstWait { // deliveries are likely to fail: risk few events' attempts
+		change.BatchSize = new(min(Gradual, max(in.Hold.BatchSize, 1)))
+	}
+	if in.Check == Failed {
+		return Action{Kind: SetMapping, Change: change, Reason: "the check keeps failing: deliveries are the better check"}
+	}
+	return Action{Kind: SetMapping, Change: change, Reason: "the check succeeded"}
+}
+
+// restore gives the mapping of a held connector its own settings. While it is Disabling, it still receives messages.
+func restore(in *Input, change Change, needed bool) Action {
+	switch {
+	case in.Mapping.State == "Disabling":
+		return wait(settleTime, "the mapping is Disabling")
+	case needed:
+		return Action{Kind: SetMapping, Change: change, Reason: "the previous settings"}
+	}
+	h := *in.Hold
+	h.Reduced, h.Next = false, in.Now
+	return Action{Kind: Write, Hold: h, Reason: "the previous settings are restored"}
+}
+
+// resumed decides about a held connector whose mapping is enabled. The guard's own change is recognized by its settings if
+// the guard stopped before it wrote the tag.
+func resumed(in *Input) Action {
+	_, reduced := restored(in)
+	switch {
+	case in.Enabled && in.Check == Failed, !in.Enabled && reduced && in.Hold.Failures+1 >= TrialFailures:
+		return enter(in, Trial, ProbationTime, "a trial")
+	case in.Enabled, reduced:
+		return enter(in, Resumed, GradualTime, "the check succeeded")
+	}
+	return enter(in, Running, ProbationTime, "an operator or a deployment enabled the mapping")
+}
+
+func replaying(in *Input) Action {
+	switch in.Replay {
+	case NoResult:
+		return Action{Kind: Replay}
+	case Succeeded:
+		return enter(in, Done, 0, "the dead letters are replayed")
+	case Partial:
+		return wait(time.Second, "more dead letters remain")
+	case Failed:
+	}
+	return enter(in, Replaying, nextInterval(in.Hold), "the replay failed")
+}
+
+// end ends a hold of the maximum age: the connector runs, so that its events become dead letters, which are kept, before
+// SQS deletes them.
+func end(in *Input) Action {
+	change, needed := restored(in)
+	switch {
+	case in.Mapping.State == "Disabling":
+		return wait(settleTime, "the mapping is Disabling")
+	case in.Mapping.off():
+		change.Enabled, needed = new(true), true
+	}
+	if needed {
+		return Action{Kind: SetMapping, Change: change, Reason: "the outage reached its maximum age"}
+	}
+	return enter(in, Ended, 0, "the outage reached its maximum age")
+}
+
+// enter writes a state that lasts for d. Entering the state that the hold is in keeps its beginning.
+func enter(in *Input, s State, d time.Duration, reason string) Action {
+	h := *in.Hold
+	if h.State != s {
+		h.At, h.Interval = in.Now, FirstWait
+		if s == Held {
+			h.Interval = h.Wait
+		}
+	} else {
+		h.Interval = d
+	}
+	h.State, h.Next = s, in.Now.Add(d)
+	return Action{Kind: Write, Hold: h, Reason: reason}
+}
+
+func nextInterval(h *Hold) time.Duration { return min(2*h.Interval, MaxInterval) }
+
+func due(in *Input) bool { return in.Due || !in.Hold.Next.After(in.Now) }
+
+// tooOld reports whether SQS is about to delete events of the outage.
+func tooOld(in *Input) bool { return in.Now.Sub(in.Hold.Since) > in.retention()*6/7 }
+
+func (in *Input) retention() time.Duration {
+	if in.Retention <= 0 {
+		return DefaultRetention
+	}
+	return in.Retention
+}
+
+// restored returns the change that undoes a gradual resume, and reports whether there is anything to undo. Settings that
+// somebody else changed in the meantime are kept.
+func restored(in *Input) (c Change, needed bool) {
+	h, m := in.Hold, &in.Mapping
+	if h == nil || h.State == Done || h.State == Ended {
+		return c, false
+	}
+	if m.Concurrency == Gradual && h.Concurrency != Gradual {
+		c.Concurrency, needed = new(h.Concurrency), true
+	}
+	if m.BatchSize == Gradual && h.BatchSize > Gradual {
+		c.BatchSize, needed = new(h.BatchSize), true
+	}
+	return c, needed
+}
