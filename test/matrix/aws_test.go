@@ -17,27 +17,28 @@ const (
 	secretID  = "matrix"
 )
 
-// account is SQS and Secrets Manager as far as one function sees them.
+// account is SQS and Secrets Manager, as one function uses them.
 type account struct {
 	*httptest.Server
 
 	secret string // JSON
 
-	mu      sync.Mutex
-	waits   map[string]int // seconds, by receipt
-	letters []letter
-	reads   int // of the secret
-	wrong   []string
+	mu          sync.Mutex
+	waits       map[string]int // seconds, by receipt
+	deadLetters []deadLetter
+	reads       int  // of the secret
+	hang        bool // after the first read of the secret
+	wrong       []string
 }
 
-// letter is a message on the dead-letter queue.
-type letter struct {
+// deadLetter is a message on the dead-letter queue.
+type deadLetter struct {
 	body       string
 	attributes map[string]string
 }
 
-func newAccount(secret string) *account {
-	a := &account{secret: secret, waits: map[string]int{}}
+func newAccount(secret string, hang bool) *account {
+	a := &account{secret: secret, hang: hang, waits: map[string]int{}}
 	a.Server = httptest.NewServer(a)
 	return a
 }
@@ -59,24 +60,39 @@ func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = json.Unmarshal(body, &c)
 	}
+	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	if operation == "GetSecretValue" && a.hangs() {
+		<-r.Context().Done()
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-	var answer any
+	var response any
 	switch {
 	case err == nil && operation == "GetSecretValue" && c.SecretId == secretID:
 		a.reads++
-		answer = map[string]string{"Name": c.SecretId, "SecretString": a.secret, "ARN": "arn", "VersionId": "v"}
+		response = map[string]string{"Name": c.SecretId, "SecretString": a.secret, "ARN": "arn", "VersionId": "v"}
 	case err == nil && operation == "ChangeMessageVisibilityBatch" && c.QueueUrl == ownQueue:
-		answer = a.change(&c)
+		response = a.change(&c)
 	case err == nil && operation == "SendMessageBatch" && c.QueueUrl == deadQueue:
-		answer = a.send(&c)
+		response = a.send(&c)
 	default:
 		a.wrong = append(a.wrong, operation+" "+c.QueueUrl+c.SecretId)
 		w.WriteHeader(http.StatusBadRequest)
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.0")
-	_ = json.NewEncoder(w).Encode(answer) // the function has gone when this fails
+	_ = json.NewEncoder(w).Encode(response) // fails only if the function has ended
+}
+
+// hangs reports whether a read of the secret gets no response.
+func (a *account) hangs() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.hang || a.reads == 0 {
+		return false
+	}
+	a.reads++
+	return true
 }
 
 type done struct{ Successful, Failed []map[string]string }
@@ -93,11 +109,11 @@ func (a *account) change(c *call) done {
 func (a *account) send(c *call) done {
 	d := done{Failed: []map[string]string{}}
 	for _, e := range c.Entries {
-		l := letter{body: e.MessageBody, attributes: map[string]string{}}
+		l := deadLetter{body: e.MessageBody, attributes: map[string]string{}}
 		for name, v := range e.MessageAttributes {
 			l.attributes[name] = v.StringValue
 		}
-		a.letters = append(a.letters, l)
+		a.deadLetters = append(a.deadLetters, l)
 		sum := md5.Sum([]byte(e.MessageBody))
 		d.Successful = append(d.Successful, map[string]string{"Id": e.Id, "MessageId": "m" + e.Id, "MD5OfMessageBody": hex.EncodeToString(sum[:])})
 	}

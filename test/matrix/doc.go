@@ -1,13 +1,11 @@
-// Package matrix breaks the way to every SIEM in every way there is a name for, and looks what becomes of the events. The
-// functions are the built binaries, run as Lambda runs them; the SIEMs are servers on real sockets that reset, hang, lie
-// and refuse; SQS and Secrets Manager answer the SDK's own requests.
+// Package matrix tests every connector against every fault on the path to its SIEM. The functions are the built binaries
+// in a Lambda runtime. The SIEMs are servers on real sockets that reset, hang and refuse; SQS and Secrets Manager respond
+// to the SDK's own requests.
 //
-// What has to come out stands in tables written by hand from what the connectors promise, row by row. The run writes what
-// it has seen into docs/reliability.md; the test fails where that is not what the file says:
+// The expected outcomes are tables written by hand from the documented behaviour. Each cell is tried on the first attempt
+// and on the last and, where a request can fail after another was accepted, after part of the batch was delivered. In
+// each of them the function responds before its time limit, uses little memory, and shows no secret. The test compares
+// the results with testdata/results.txt and docs/reliability.md:
 //
 //	go test ./test/matrix -update
-//
-// Every cell is tried on the first attempt and on the last, and, where a request can fail behind one that was accepted,
-// after a part of the batch has been delivered. In all of them the function answers before its time limit, stays within
-// its memory, and shows no secret.
 package matrix

@@ -16,26 +16,26 @@ import (
 	"time"
 )
 
-// answer is what a SIEM does with a request. It has read nothing of the body yet.
-type answer func(*exchange)
+// responder handles a request to a SIEM, whose body has not been read.
+type responder func(*request)
 
-// exchange is one request on its way to an answer.
-type exchange struct {
+// request is one request to a SIEM.
+type request struct {
 	s    *siem
 	w    http.ResponseWriter
 	r    *http.Request
-	ids  []string // of the events in it, once the body has been read
+	ids  []string // of the events in it, after read
 	body []byte
 }
 
-// siem is an HTTP SIEM that does what a cell says.
+// siem is an HTTP SIEM with the responses of a cell.
 type siem struct {
-	target *target
-	answer func(n int) answer // to request n, counted from 1; nil is the best
-	token  answer             // to a request for an access token; nil gives one
-	server *http.Server
-	url    string
-	gone   chan struct{}
+	target  *target
+	respond func(n int) responder // to request n, counted from 1
+	token   responder             // to a request for an access token; nil grants one
+	server  *http.Server
+	url     string
+	gone    chan struct{}
 
 	mu        sync.Mutex
 	requests  int
@@ -46,7 +46,7 @@ type siem struct {
 }
 
 func newSIEM(l net.Listener, secure *tls.Config, target *target, a attempt) *siem {
-	s := &siem{target: target, answer: a.answer, token: a.token, accepted: map[string]int{}, gone: make(chan struct{}), url: "https://" + l.Addr().String()}
+	s := &siem{target: target, respond: a.respond, token: a.token, accepted: map[string]int{}, gone: make(chan struct{}), url: "https://" + l.Addr().String()}
 	s.server = &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute, TLSConfig: secure.Clone()}
 	go func() {
 		if secure == nil {
@@ -65,7 +65,7 @@ func (s *siem) close() {
 
 // ServeHTTP implements http.Handler.
 func (s *siem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	e := &exchange{s: s, w: w, r: r}
+	q := &request{s: s, w: w, r: r}
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/elsewhere"):
 		s.mu.Lock()
@@ -73,92 +73,92 @@ func (s *siem) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.mu.Unlock()
 		return
 	case strings.HasPrefix(r.URL.Path, tokenPath) && s.token != nil:
-		s.token(e)
+		s.token(q)
 		return
 	case strings.HasPrefix(r.URL.Path, tokenPath):
-		e.text(http.StatusOK, `{"token_type":"Bearer","expires_in":3600,"access_token":"`+tokenCanary+`"}`)
+		q.text(http.StatusOK, `{"token_type":"Bearer","expires_in":3600,"access_token":"`+tokenCanary+`"}`)
 		return
 	}
 	s.mu.Lock()
 	s.requests++
 	n := s.requests
 	s.mu.Unlock()
-	s.answer(n)(e)
+	s.respond(n)(q)
 }
 
-// read reads the body once, and finds out which events are in it.
-func (e *exchange) read() {
-	if e.body != nil {
+// read reads the body once, and finds the events in it.
+func (q *request) read() {
+	if q.body != nil {
 		return
 	}
-	var from io.Reader = e.r.Body
-	if e.r.Header.Get("Content-Encoding") == "gzip" {
-		z, err := gzip.NewReader(e.r.Body)
+	var from io.Reader = q.r.Body
+	if q.r.Header.Get("Content-Encoding") == "gzip" {
+		z, err := gzip.NewReader(q.r.Body)
 		if err != nil {
 			return
 		}
 		from = z
 	}
-	e.body, _ = io.ReadAll(from)
-	e.s.mu.Lock()
-	e.s.bodies, e.s.headers = append(e.s.bodies, e.body), append(e.s.headers, e.r.Header)
-	e.s.mu.Unlock()
+	q.body, _ = io.ReadAll(from)
+	q.s.mu.Lock()
+	q.s.bodies, q.s.headers = append(q.s.bodies, q.body), append(q.s.headers, q.r.Header)
+	q.s.mu.Unlock()
 	for i := range maxEvents {
-		if id := eventID(i); strings.Contains(string(e.body), id) {
-			e.ids = append(e.ids, id)
+		if id := eventID(i); strings.Contains(string(q.body), id) {
+			q.ids = append(q.ids, id)
 		}
 	}
 }
 
-// took notes that the SIEM has events.
-func (e *exchange) took(ids ...string) {
-	e.s.mu.Lock()
-	defer e.s.mu.Unlock()
+// took records that the SIEM accepted events.
+func (q *request) took(ids ...string) {
+	q.s.mu.Lock()
+	defer q.s.mu.Unlock()
 	for _, id := range ids {
-		e.s.accepted[id]++
+		q.s.accepted[id]++
 	}
 }
 
-// accept answers as the SIEM does when all is well.
-func (e *exchange) accept() {
-	e.read()
-	e.took(e.ids...)
-	status, text := e.s.target.success(e)
-	e.text(status, text)
+// accept accepts the request.
+func (q *request) accept() {
+	q.read()
+	q.took(q.ids...)
+	status, text := q.s.target.success(q)
+	q.text(status, text)
 }
 
-// text answers with a text.
-func (e *exchange) text(status int, text string) {
-	e.w.Header().Set("Content-Type", "application/json")
-	e.w.WriteHeader(status)
-	_, _ = io.WriteString(e.w, text)
+// text responds with JSON.
+func (q *request) text(status int, text string) {
+	q.w.Header().Set("Content-Type", "application/json")
+	q.w.WriteHeader(status)
+	_, _ = io.WriteString(q.w, text)
 }
 
-// hijack takes the connection away from the server.
-func (e *exchange) hijack() net.Conn {
-	c, _, err := http.NewResponseController(e.w).Hijack()
+// hijack takes the connection from the server.
+func (q *request) hijack() net.Conn {
+	c, _, err := http.NewResponseController(q.w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
 	return c
 }
 
-// hang waits until the function or the cell has ended.
-func (e *exchange) hang() {
+// hang waits until the connection or the SIEM is closed.
+func (q *request) hang() {
 	select {
-	case <-e.s.gone:
-	case <-e.r.Context().Done():
+	case <-q.s.gone:
+	case <-q.r.Context().Done():
 	}
 }
 
-// status answers with a status, and echoes the request, as some proxies do: no secret of it may show anywhere.
-func status(code int, header ...string) answer {
-	return func(e *exchange) {
-		e.read()
+// status responds with a status, and echoes the request, as some proxies do. No secret of it may be in any output.
+func status(code int, header ...string) responder {
+	return func(q *request) {
+		q.read()
 		for i := 0; i+1 < len(header); i += 2 {
-			e.w.Header().Set(header[i], header[i+1])
+			q.w.Header().Set(header[i], header[i+1])
 		}
-		e.text(code, echo(e.r))
+		q.text(code, echo(q.r))
 	}
 }
 
@@ -173,91 +173,93 @@ func echo(r *http.Request) string {
 	return b.String()
 }
 
-// says answers with a status and a body.
-func says(code int, body string, header ...string) answer {
-	return func(e *exchange) {
-		e.read()
-		if code/100 == 2 { // whoever counts that as delivered may
-			e.took(e.ids...)
+// reply responds with a status and a body.
+func reply(code int, body string, header ...string) responder {
+	return func(q *request) {
+		q.read()
+		if code/100 == 2 { // a connector may count it as delivered
+			q.took(q.ids...)
 		}
 		for i := 0; i+1 < len(header); i += 2 {
-			e.w.Header().Set(header[i], header[i+1])
+			q.w.Header().Set(header[i], header[i+1])
 		}
 		if code == http.StatusNoContent || body == "" {
-			e.w.WriteHeader(code)
+			q.w.WriteHeader(code)
 			return
 		}
-		e.text(code, body)
+		q.text(code, body)
 	}
 }
 
-// good is the status of a success.
-func (e *exchange) good() int {
-	code, _ := e.s.target.success(e)
-	if code == http.StatusNoContent { // which has no body to break
+// good is the status of a success that may have a body.
+func (q *request) good() int {
+	code, _ := q.s.target.success(q)
+	if code == http.StatusNoContent {
 		code = http.StatusOK
 	}
 	return code
 }
 
-func resetBefore(e *exchange) { reset(e.hijack()) }
+func resetBefore(q *request) { reset(q.hijack()) }
 
-func resetDuring(e *exchange) {
-	_, _ = io.CopyN(io.Discard, e.r.Body, e.r.ContentLength/2)
-	reset(e.hijack())
+func closeBefore(q *request) { _ = q.hijack().Close() }
+
+func resetDuring(q *request) {
+	_, _ = io.CopyN(io.Discard, q.r.Body, q.r.ContentLength/2)
+	reset(q.hijack())
 }
 
-func closeDuring(e *exchange) {
-	_, _ = io.CopyN(io.Discard, e.r.Body, e.r.ContentLength/2)
-	_ = e.hijack().Close()
+func closeDuring(q *request) {
+	_, _ = io.CopyN(io.Discard, q.r.Body, q.r.ContentLength/2)
+	_ = q.hijack().Close()
 }
 
-func resetAfter(e *exchange) {
-	e.read()
-	reset(e.hijack())
+func resetAfter(q *request) {
+	q.read()
+	reset(q.hijack())
 }
 
-func closeAfter(e *exchange) {
-	e.read()
-	_ = e.hijack().Close()
+func closeAfter(q *request) {
+	q.read()
+	_ = q.hijack().Close()
 }
 
-// closeInHeader ends the connection within the answer's header.
-func closeInHeader(e *exchange) {
-	e.read()
-	c := e.hijack()
+// closeInHeader closes the connection within the response's header.
+func closeInHeader(q *request) {
+	q.read()
+	c := q.hijack()
 	_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Ty")
 	_ = c.Close()
 }
 
-// closeInBody ends it within the body.
-func closeInBody(e *exchange) {
-	e.read()
-	e.took(e.ids...)
-	code := e.good()
-	c := e.hijack()
+// closeInBody closes it within the body of a success.
+func closeInBody(q *request) {
+	q.read()
+	q.took(q.ids...)
+	code := q.good()
+	c := q.hijack()
 	_, _ = io.WriteString(c, "HTTP/1.1 "+strconv.Itoa(code)+" OK\r\nContent-Length: 1000\r\n\r\n{\"text\":")
 	_ = c.Close()
 }
 
-func blackHole(e *exchange) {
-	e.read()
-	e.hang()
+func blackHole(q *request) {
+	q.read()
+	q.hang()
 }
 
-// late answers well, and in time.
-func late(e *exchange) {
-	e.read()
+// late accepts the request after a while.
+func late(q *request) {
+	q.read()
 	timer := time.NewTimer(200 * time.Millisecond)
 	defer timer.Stop()
 	<-timer.C
-	e.accept()
+	q.accept()
 }
 
-// drip sends an answer so slowly that it never ends.
-func drip(e *exchange) {
-	e.read()
-	c := e.hijack()
+// drip sends a response that does not end in time.
+func drip(q *request) {
+	q.read()
+	c := q.hijack()
 	defer c.Close()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -267,28 +269,28 @@ func drip(e *exchange) {
 		}
 		select {
 		case <-tick.C:
-		case <-e.s.gone:
+		case <-q.s.gone:
 			return
 		}
 	}
 }
 
-// endless sends a success with a body that does not end.
-func endless(e *exchange) {
-	e.read()
-	e.took(e.ids...)
-	e.w.WriteHeader(e.good())
+// endless sends a success with an endless body.
+func endless(q *request) {
+	q.read()
+	q.took(q.ids...)
+	q.w.WriteHeader(q.good())
 	for filler := []byte(strings.Repeat(" ", 32<<10)); ; {
-		if _, err := e.w.Write(filler); err != nil {
+		if _, err := q.w.Write(filler); err != nil {
 			return
 		}
 	}
 }
 
-// endlessHeader sends a header that does not end.
-func endlessHeader(e *exchange) {
-	e.read()
-	c := e.hijack()
+// endlessHeader sends an endless header.
+func endlessHeader(q *request) {
+	q.read()
+	c := q.hijack()
 	defer c.Close()
 	_, err := io.WriteString(c, "HTTP/1.1 200 OK\r\n")
 	for err == nil {
@@ -296,10 +298,10 @@ func endlessHeader(e *exchange) {
 	}
 }
 
-// endlessContinue sends one provisional answer after the other.
-func endlessContinue(e *exchange) {
-	e.read()
-	c := e.hijack()
+// endlessContinue sends provisional responses.
+func endlessContinue(q *request) {
+	q.read()
+	c := q.hijack()
 	defer c.Close()
 	var err error
 	for err == nil {
@@ -307,27 +309,78 @@ func endlessContinue(e *exchange) {
 	}
 }
 
-// notHTTP answers in another protocol.
-func notHTTP(e *exchange) {
-	e.read()
-	c := e.hijack()
+// notHTTP responds in another protocol.
+func notHTTP(q *request) {
+	q.read()
+	c := q.hijack()
 	_, _ = io.WriteString(c, "SSH-2.0-OpenSSH_9.9\r\n")
 	_ = c.Close()
 }
 
-// truncated answers with the first half of a success, as a whole answer.
-func truncated(e *exchange) {
-	e.read()
-	e.took(e.ids...)
-	code, text := e.s.target.success(e)
-	e.text(code, text[:len(text)/2])
+const page = "<html><body>Welcome to nginx!</body></html>"
+
+// webPage responds with a web page and the status of a success.
+func webPage(q *request) { reply(q.good(), page)(q) }
+
+// goodText is the body of a success.
+func (q *request) goodText() string {
+	_, text := q.s.target.success(q)
+	return text
 }
 
-// garbage answers with a success that is a web page.
-func garbage(e *exchange) { says(e.good(), "<html><body>Welcome to nginx!</body></html>")(e) }
+// refusal responds with a status, and a body that depends on the SIEM.
+func refusal(code int, body func(*request) string) responder {
+	return func(q *request) { reply(code, body(q))(q) }
+}
 
-// bomb answers with a success whose body nobody should unpack.
-func bomb() answer {
+// zipped is refusal with a body in gzip, although the request asks for none.
+func zipped(code int, body func(*request) string) responder {
+	return func(q *request) {
+		q.read()
+		if code/100 == 2 {
+			q.took(q.ids...)
+			code = q.good()
+		}
+		q.w.Header().Set("Content-Encoding", "gzip")
+		q.w.WriteHeader(code)
+		z := gzip.NewWriter(q.w)
+		_, _ = io.WriteString(z, body(q))
+		_ = z.Close()
+	}
+}
+
+// early responds before the body is read, and closes the connection.
+func early(code int, header ...string) responder {
+	return func(q *request) {
+		c := q.hijack()
+		lines := strings.Join(append(header, "Content-Length: 0", "Connection: close"), "\r\n")
+		_, _ = io.WriteString(c, "HTTP/1.1 "+strconv.Itoa(code)+" Early\r\n"+lines+"\r\n\r\n")
+		_ = c.Close()
+	}
+}
+
+// earlyAbove is early for a request of more than limit bytes.
+func earlyAbove(limit int64, code int) responder {
+	return func(q *request) {
+		if q.r.ContentLength > limit {
+			early(code)(q)
+			return
+		}
+		q.accept()
+	}
+}
+
+// earlySuccess reads the beginning of the request, responds with a success, and stops reading.
+func earlySuccess(q *request) {
+	_, _ = io.CopyN(io.Discard, q.r.Body, 1000)
+	c := q.hijack()
+	_, _ = io.WriteString(c, "HTTP/1.1 "+strconv.Itoa(q.good())+" OK\r\nContent-Length: 2\r\n\r\n{}")
+	<-q.s.gone
+	_ = c.Close()
+}
+
+// bomb responds with a success whose body decompresses to 64 MiB.
+func bomb() responder {
 	var packed bytes.Buffer
 	z, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed) // the level is valid
 	filler := make([]byte, 1<<20)
@@ -335,32 +388,32 @@ func bomb() answer {
 		_, _ = z.Write(filler)
 	}
 	_ = z.Close()
-	return func(e *exchange) {
-		e.read()
-		e.took(e.ids...)
-		e.w.Header().Set("Content-Encoding", "gzip")
-		e.w.WriteHeader(e.good())
-		_, _ = e.w.Write(packed.Bytes())
+	return func(q *request) {
+		q.read()
+		q.took(q.ids...)
+		q.w.Header().Set("Content-Encoding", "gzip")
+		q.w.WriteHeader(q.good())
+		_, _ = q.w.Write(packed.Bytes())
 	}
 }
 
-// redirect leads to another place.
-func redirect(code int) answer {
-	return func(e *exchange) {
-		e.read()
-		e.w.Header().Set("Location", e.s.url+"/elsewhere"+e.r.URL.Path)
-		e.w.WriteHeader(code)
+// redirect redirects to another path, which records that it was followed.
+func redirect(code int) responder {
+	return func(q *request) {
+		q.read()
+		q.w.Header().Set("Location", q.s.url+"/elsewhere"+q.r.URL.Path)
+		q.w.WriteHeader(code)
 	}
 }
 
-// refuses answers with a when the event i is in the request, else well.
-func refuses(i int, a answer) answer {
-	return func(e *exchange) {
-		e.read()
-		if !slices.Contains(e.ids, eventID(i)) {
-			e.accept()
+// refuses responds with a to a request with event i, and accepts any other.
+func refuses(i int, a responder) responder {
+	return func(q *request) {
+		q.read()
+		if !slices.Contains(q.ids, eventID(i)) {
+			q.accept()
 			return
 		}
-		a(e)
+		a(q)
 	}
 }

@@ -3,6 +3,7 @@ package matrix
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -10,9 +11,9 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write what was seen into docs/reliability.md")
+var update = flag.Bool("update", false, "write the results into testdata/results.txt and docs/reliability.md")
 
-// TestMain lets more cells run at once than there are processors: most of them wait for a time-out.
+// TestMain runs more cells at once than there are processors, because most of them wait for a timeout.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == f.DefValue {
@@ -21,126 +22,160 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// section is one table.
+// section is one table of results.
 type section struct {
 	title string
 	text  string
 	rows  []row
-	names []string // of the connectors in it
 }
 
-func sections() []section {
-	all := []string{"splunk", "sentinel", "elastic", "datadog", "sumo", "qradar", "xsiam"}
-	http := []string{"splunk", "sentinel", "elastic", "datadog", "sumo", "xsiam"}
-	return []section{
-		{"The way to the SIEM", "Under TLS 1.3 a peer says only after the handshake that it wants a client certificate. QRadar's connector waits for that. Over HTTP " +
-			"the word may be lost against our request, so that it is 300 s or 1 s, as it happens.", wayRows(), all},
-		{"One request", "QRadar's connector gets no answers: what is said of one is tried there with what the peer may say all the same.", requestRows(), all},
-		{"Status codes", "With a body that is not the SIEM's own, as a proxy sends it.", statusRows(), http},
-		{"Splunk's answers", "", splunkRows(), []string{"splunk"}},
-		{"Sentinel's answers", "", sentinelRows(), []string{"sentinel"}},
-		{"Elasticsearch's answers", "", elasticRows(), []string{"elastic"}},
-		{"Datadog's answers", "", datadogRows(), []string{"datadog"}},
-		{"Sumo Logic's answers", "", sumoRows(), []string{"sumo"}},
-		{"XSIAM's answers", "", xsiamRows(), []string{"xsiam"}},
+func sections(all []*target) []section {
+	list := []section{
+		{"Path to the SIEM", "Under TLS 1.3, a peer reports a missing client certificate only after the handshake. QRadar's connector " +
+			"waits for that. Over HTTP, the report may be lost, so the wait is 300 s or 1 s.", routeRows()},
+		{"Proxy", "The address of the proxy, with its password, is in the secret.", proxyRows()},
+		{"One request", "A syslog receiver sends no responses. The rows test what it may do on a connection.", requestRows()},
+		{"Early responses", "The peer responds before it has read the request, and closes the connection.", earlyRows()},
+		{"Successes", "Only a success that the documentation of the SIEM describes counts.", successRows()},
+		{"Refusals", "A refusal rejects an event only in the SIEM's own error format.", refusalRows()},
+		{"Status codes", "The body is not in the SIEM's own format, like that of a proxy.", statusRows()},
 	}
+	for _, c := range all {
+		if c.rows != nil {
+			list = append(list, section{"Responses of " + c.title, "", only(c.name, c.rows())})
+		}
+	}
+	return list
 }
 
-// cells are what was seen, by row and connector.
+// only limits rows to one connector.
+func only(name string, rows []row) []row {
+	for i := range rows {
+		rows[i].only, rows[i].events = name, max(rows[i].events, 3)
+	}
+	return rows
+}
+
+// columns are the connectors for which at least one row is tried.
+func (s *section) columns(all []*target) []*target {
+	return slices.DeleteFunc(slices.Clone(all), func(c *target) bool {
+		return !slices.ContainsFunc(s.rows, func(r row) bool { return r.expected(c) != none })
+	})
+}
+
+// cells are the results, by row and connector.
 type cells struct {
-	mu     sync.Mutex
-	fates  map[string]string
-	reason map[string]string
+	mu       sync.Mutex
+	outcomes map[string]string
+	reasons  map[string]string
 }
 
-func (c *cells) put(row, target, fate, reason string) {
+func (c *cells) put(row, target, outcome, reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.fates[row+"/"+target], c.reason[row+"/"+target] = fate, reason
+	c.outcomes[row+"/"+target], c.reasons[row+"/"+target] = outcome, reason
 }
 
 func TestMatrix(t *testing.T) {
-	for _, c := range targets() {
+	all := targets(t)
+	for _, c := range all {
 		if _, err := os.Stat(bootstrap(c.name)); err != nil {
-			t.Fatalf("%v (`make build` makes it)", err)
+			t.Fatalf("%v (run `make build`)", err)
 		}
 	}
-	w := newWorld(t)
-	seen := &cells{fates: map[string]string{}, reason: map[string]string{}}
+	f := newFixture(t)
+	results := &cells{outcomes: map[string]string{}, reasons: map[string]string{}}
+	list := sections(all)
 	t.Run("cells", func(t *testing.T) {
-		for _, s := range sections() {
+		for _, s := range list {
 			for i := range s.rows {
-				for _, c := range targets() {
-					if s.rows[i].expected(c.name) != none {
+				for _, c := range all {
+					if s.rows[i].expected(c) != none {
 						t.Run(s.title+"/"+s.rows[i].name+"/"+c.name, func(t *testing.T) {
 							t.Parallel()
-							w.cell(t, s.title, &s.rows[i], c, seen)
+							f.cell(t, s.title, &s.rows[i], c, results)
 						})
 					}
 				}
 			}
 		}
 	})
-	t.Logf("%d cells, at most %d MiB each", len(seen.fates), w.largest.Load()>>20)
+	t.Logf("%d cells, at most %d MiB each", len(results.outcomes), f.largest.Load()>>20)
 	if !t.Failed() {
-		compare(t, sections(), seen)
+		compare(t, list, all, results)
 	}
 }
 
-// expected is what has to become of the events, none when the row is not for the connector.
-func (r *row) expected(name string) string {
-	if other, ok := r.but[name]; ok {
-		return other
+// expected is the outcome on the first attempt, none if the row is not tried with the connector.
+func (r *row) expected(c *target) string {
+	switch {
+	case r.only != "" && r.only != c.name, r.large && !c.large:
+		return none
+	case c.syslog && r.stream == nil && (r.respond != nil || r.token != nil || r.proxy != nil || r.fault == intact):
+		return none
+	case !c.syslog && (r.fault == intact || r.syslogOnly) && r.respond == nil && r.token == nil && r.proxy == nil:
+		return none
+	case c.syslog && r.syslogWant != "":
+		return r.syslogWant
+	case r.respond != nil && r.proxy == nil && slices.Contains(c.accepts, r.name):
+		return "delivered"
 	}
 	return r.want
 }
 
-// cell tries one fault with one connector: on the first attempt, on the last, and behind a part that was accepted.
-func (w *world) cell(t *testing.T, section string, r *row, c *target, seen *cells) {
-	want := r.expected(c.name)
-	a := attempt{receives: 1, events: max(2, r.events), filler: r.filler, env: r.env, way: r.way, token: r.token, syslog: r.syslog, answer: r.answers()}
-	if r.slow {
-		a.env = map[string]string{"SIEM_REQUEST_TIMEOUT_SECONDS": shortSeconds}
+// cell tries one fault with one connector: on the first attempt, on the last, and after a part that was accepted.
+func (f *fixture) cell(t *testing.T, section string, r *row, c *target, results *cells) {
+	want := r.expected(c)
+	a := attempt{
+		receives: 1, events: max(2, r.events), filler: r.filler, env: r.env, fault: r.fault, proxy: r.proxy,
+		token: r.token, stream: r.stream, respond: r.responder(), hang: r.hang,
 	}
-	s := w.run(t, c, a)
-	got := words(s.fates)
+	if r.slow {
+		a.env = maps.Clone(r.env)
+		if a.env == nil {
+			a.env = map[string]string{}
+		}
+		a.env["SIEM_REQUEST_TIMEOUT_SECONDS"] = shortSeconds
+	}
+	s := f.run(t, c, a)
+	got := words(s.outcomes)
 	if got != want {
-		t.Errorf("first attempt: %s, want %s: %+v", got, want, s.fates)
+		t.Errorf("first attempt: %s, want %s: %.400s", got, want, fmt.Sprintf("%+v", s.outcomes))
 	}
 	if r.requests > 0 && s.requests != r.requests {
 		t.Errorf("first attempt: %d requests, want %d", s.requests, r.requests)
 	}
-	if c.name != "qradar" && r.renewed != (s.reads > 1) {
+	if !c.syslog && r.renewed != (s.reads > 1) {
 		t.Errorf("first attempt: the secret was read %d times, want it read again: %t", s.reads, r.renewed)
 	}
 	a.receives = maxAttempts
-	s = w.run(t, c, a)
-	r.checkLast(t, s.fates, want)
-	seen.put(section+r.name, c.name, got, firstReason(s.fates))
-	if r.part && c.name != "qradar" {
-		w.behindPart(t, r, c, a, want)
+	s = f.run(t, c, a)
+	r.checkLast(t, s.outcomes, want)
+	results.put(section+r.name, c.name, got, firstReason(s.outcomes))
+	if r.part && !c.syslog {
+		f.afterPart(t, r, c, a, want)
 	}
 }
 
-// answers are a row's, by the number of the request.
-func (r *row) answers() func(n int) answer {
-	return func(n int) answer {
-		if r.answer == nil || r.once && n > 1 {
-			return (*exchange).accept
+// responder returns the row's responses, by the number of the request.
+func (r *row) responder() func(n int) responder {
+	return func(n int) responder {
+		if r.respond == nil || r.once && n > 1 {
+			return (*request).accept
 		}
-		return r.answer
+		return r.respond
 	}
 }
 
-// checkLast holds the last attempt to its promise: nothing is kept, and every dead letter says why.
-func (r *row) checkLast(t *testing.T, fates []fate, want string) {
+// checkLast checks the last attempt: no event is retried, and each dead letter states the reason.
+func (r *row) checkLast(t *testing.T, outcomes []outcome, want string) {
 	t.Helper()
 	if r.last != "" {
 		want = r.last
 	} else {
 		parts := strings.Split(want, " · ")
 		for i := range parts {
-			if parts[i] != "delivered" {
+			if parts[i] != "delivered" && parts[i] != failed {
 				parts[i] = "dead letter"
 			}
 		}
@@ -149,64 +184,68 @@ func (r *row) checkLast(t *testing.T, fates []fate, want string) {
 		}
 		want = strings.Join(parts, " · ")
 	}
-	if got := words(fates); got != want {
-		t.Errorf("last attempt: %s, want %s: %+v", got, want, fates)
+	if got := words(outcomes); got != want {
+		t.Errorf("last attempt: %s, want %s: %.400s", got, want, fmt.Sprintf("%+v", outcomes))
 	}
-	for i, f := range fates {
-		if f.state == "dead letter" && (f.attempts != fmt.Sprint(maxAttempts) || !strings.Contains(f.reason, r.says) || f.reason == "") {
-			t.Errorf("last attempt: the dead letter of event %d says %q after %s attempts, want %q in it", i, f.reason, f.attempts, r.says)
+	for i, o := range outcomes {
+		if o.state == "delivered" {
+			continue
+		}
+		if !strings.Contains(o.reason, r.reason) || o.reason == "" {
+			t.Fatalf("last attempt: the reason of event %d is %q, want %q in it", i, o.reason, r.reason)
+		}
+		if o.state == "dead letter" && o.attempts != fmt.Sprint(maxAttempts) {
+			t.Errorf("last attempt: the dead letter of event %d states %s attempts", i, o.attempts)
 		}
 	}
 }
 
-// behindPart has the first of two events accepted by itself, and the second meet the fault.
-func (w *world) behindPart(t *testing.T, r *row, c *target, a attempt, want string) {
+// afterPart has the first of two events accepted alone. The second one meets the fault.
+func (f *fixture) afterPart(t *testing.T, r *row, c *target, a attempt, want string) {
 	t.Helper()
 	if r.alone != "" {
 		want = r.alone
 	}
 	a.receives, a.events = 1, 2
-	a.answer = func(n int) answer {
+	a.respond = func(n int) responder {
 		switch n {
 		case 1:
 			return status(413)
 		case 2:
-			return (*exchange).accept
+			return (*request).accept
 		}
-		return r.answer
+		return r.respond
 	}
-	s := w.run(t, c, a)
-	if got := []string{words(s.fates[:1]), words(s.fates[1:])}; got[0] != "delivered" || got[1] != want {
-		t.Errorf("behind an accepted part: %v, want delivered and %s: %+v", got, want, s.fates)
+	s := f.run(t, c, a)
+	if got := []string{words(s.outcomes[:1]), words(s.outcomes[1:])}; got[0] != "delivered" || got[1] != want {
+		t.Errorf("after an accepted part: %v, want delivered and %s: %+v", got, want, s.outcomes)
 	}
 }
 
-// words says what became of the events as the tables do: once, when all fare alike.
-func words(fates []fate) string {
+// words returns the outcomes as the tables show them: once, if all are equal.
+func words(outcomes []outcome) string {
 	var all []string
-	alike := true
-	for _, f := range fates {
-		word := f.state
-		if f.state == "kept" {
-			wait := f.wait
-			if 110 < wait && wait < 120 { // two minutes from a moment ago
+	for _, o := range outcomes {
+		word := o.state
+		if o.state == "retry" {
+			wait := o.wait
+			if 110 < wait && wait < 120 { // a date two minutes after the request
 				wait = 120
 			}
 			word = fmt.Sprintf("%d s", wait)
 		}
 		all = append(all, word)
-		alike = alike && word == all[0]
 	}
-	if alike {
+	if len(slices.Compact(slices.Clone(all))) == 1 {
 		return all[0]
 	}
 	return strings.Join(all, " · ")
 }
 
-func firstReason(fates []fate) string {
-	for _, f := range fates {
-		if f.reason != "" {
-			return f.reason
+func firstReason(outcomes []outcome) string {
+	for _, o := range outcomes {
+		if o.reason != "" {
+			return o.reason
 		}
 	}
 	return ""

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// authority signs the servers' certificates, the bad ones too.
+// authority signs the certificates of servers.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -51,11 +51,11 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-// issue makes a server's certificate for a name or an address.
+// issue makes a server's certificate for a name or an address, and for the name behind a proxy.
 func (a *authority) issue(t *testing.T, name string, until time.Time) tls.Certificate {
 	t.Helper()
 	key := newKey(t)
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-24 * time.Hour),
+	template := &x509.Certificate{DNSNames: []string{proxiedHost}, SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-24 * time.Hour),
 		NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
 	if ip := net.ParseIP(name); ip != nil {
 		template.IPAddresses = []net.IP{ip}

@@ -19,13 +19,13 @@ import (
 )
 
 const (
-	// requestSeconds is what a request may take; shortSeconds, where the fault is that it takes for ever.
+	// requestSeconds is the timeout of a request; shortSeconds, if the fault is a timeout.
 	requestSeconds, shortSeconds = "10", "2"
 
-	// timeLimit is the function's: it is killed when one of its own deadlines is missing.
+	// timeLimit is the function's. A function without a deadline of its own is killed.
 	timeLimit = 30 * time.Second
 
-	// maxMemory is what a function may take of the smallest Lambda's 128 MiB, whatever it is sent.
+	// maxMemory is the limit of a function's memory. The smallest Lambda has 128 MiB.
 	maxMemory = 80 << 20
 
 	maxAttempts = 5
@@ -36,15 +36,17 @@ type attempt struct {
 	receives int
 	events   int
 	filler   string
-	bodies   []string // in place of events
+	bodies   []string // instead of events
 	env      map[string]string
-	way      way
-	answer   func(n int) answer // HTTP
-	token    answer             // Sentinel: for access tokens
-	syslog   func(net.Conn)     // QRadar; nil takes everything
+	fault    fault
+	proxy    *proxyCase
+	hang     bool                  // see row
+	respond  func(n int) responder // HTTP
+	token    responder             // Sentinel: for access tokens
+	stream   func(net.Conn)        // syslog; nil reads everything
 }
 
-// count is how many messages there are.
+// count is the number of messages.
 func (a *attempt) count() int { return max(a.events, len(a.bodies)) }
 
 // body is message i's.
@@ -55,37 +57,37 @@ func (a *attempt) body(i int) string {
 	return eventBody(i, a.filler)
 }
 
-// seen is what came of it.
-type seen struct {
+// result is the result of an attempt.
+type result struct {
 	printed  string   // log and metrics
-	bodies   [][]byte // that an HTTP SIEM got
+	bodies   [][]byte // that an HTTP SIEM received
 	headers  []http.Header
-	fates    []fate
+	outcomes []outcome
 	requests int
 	reads    int // of the secret
 }
 
-// fate is what became of an event.
-type fate struct {
+// outcome is the outcome of an event.
+type outcome struct {
 	state    string // delivered, kept, dead letter
-	wait     int    // seconds, when kept
+	wait     int    // seconds, for a retry
 	reason   string // when dead letter
 	attempts string
 }
 
-// run makes the invocation, and holds it to what has to be so whatever the cell is about.
-func (w *world) run(t *testing.T, c *target, a attempt) seen {
+// run makes the invocation, and checks what holds for every cell.
+func (f *fixture) run(t *testing.T, c *target, a attempt) result {
 	t.Helper()
-	place := w.open(t, c, a)
-	defer place.close()
-	account := newAccount(c.secrets(place.url))
+	endpoint := f.open(t, c, a)
+	defer endpoint.close()
+	account := newAccount(c.secretText(endpoint.url, endpoint.proxySetting), a.hang)
 	defer account.Close()
 	pidFile := filepath.Join(t.TempDir(), "pid")
 	var mu sync.Mutex
 	var output strings.Builder
 	fn := runtimeapi.New(runtimeapi.Config{
-		Name: c.name, ARN: "arn", Bootstrap: w.wrapper, Region: "eu-west-1", Timeout: timeLimit, MemoryMB: 128,
-		Environment: w.environment(c, a, place, account, pidFile),
+		Name: c.name, ARN: "arn", Bootstrap: f.wrapper, Region: "eu-west-1", Timeout: timeLimit, MemoryMB: 128,
+		Environment: f.environment(c, a, endpoint, account, pidFile),
 		Output: func(line string) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -93,38 +95,43 @@ func (w *world) run(t *testing.T, c *target, a attempt) seen {
 		},
 	})
 	defer fn.Close()
-	result, err := fn.Invoke(context.Background(), payload(a))
+	response, err := fn.Invoke(context.Background(), payload(a))
 	memory := peakMemory(t, pidFile)
 	fn.Close()
 	mu.Lock()
 	printed := output.String()
 	mu.Unlock()
-	if err != nil || result.Error != nil {
-		t.Fatalf("invoking: %v %v, printed %s", err, result.Error, printed)
+	if err != nil || response.Error != nil && (a.proxy == nil || a.proxy.setting == "") {
+		t.Fatalf("invoking: %v %v, printed %s", err, response.Error, printed)
 	}
 	account.mu.Lock()
 	defer account.mu.Unlock()
-	w.largest.Store(max(w.largest.Load(), int64(memory))) // two at once may lose one: it is only told
+	f.largest.Store(max(f.largest.Load(), int64(memory))) // concurrent cells may lose a value, which is only logged
 	if memory > maxMemory {
 		t.Errorf("the function took %d MiB, want at most %d", memory>>20, maxMemory>>20)
 	}
-	all := printed + string(result.Payload) + fmt.Sprint(account.letters)
-	for _, secret := range [...]string{canary, tokenCanary} {
+	all := printed + string(response.Payload) + fmt.Sprint(account.deadLetters)
+	for _, secret := range [...]string{canary, tokenCanary, proxyCanary} {
 		if strings.Contains(all, secret) {
-			t.Errorf("a secret shows: %s", all)
+			t.Errorf("the output contains a secret: %s", all)
 		}
 	}
 	if len(account.wrong) > 0 {
-		t.Errorf("requests to AWS that it should not make: %v", account.wrong)
+		t.Errorf("unexpected requests to AWS: %v", account.wrong)
 	}
-	s := seen{fates: fates(t, result.Payload, a, account, printed), reads: account.reads}
-	s.printed = printed
-	place.settle(t, &s)
+	s := result{printed: printed, reads: account.reads}
+	if response.Error != nil {
+		s.outcomes = allFailed(t, response.Error.Message, a, account)
+	} else {
+		s.outcomes = outcomes(t, response.Payload, a, account, printed)
+	}
+	endpoint.check(t, &s)
 	return s
 }
 
-// newWrapper makes a bootstrap that leaves its process id and becomes the real one, so that its memory can be looked at. It
-// is made before any process is started: one that is, while a file is being written, keeps that from being run.
+// newWrapper makes a bootstrap that writes its process id and then executes the real one, so that the test can measure its
+// memory. It must be written before any process starts: a process that starts meanwhile inherits the open file, which can
+// then not be executed.
 func newWrapper(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "bootstrap")
@@ -134,7 +141,7 @@ func newWrapper(t *testing.T) string {
 	return path
 }
 
-func (w *world) environment(c *target, a attempt, p *place, account *account, pidFile string) map[string]string {
+func (f *fixture) environment(c *target, a attempt, p *endpoint, account *account, pidFile string) map[string]string {
 	env := map[string]string{
 		"MATRIX_PID": pidFile, "MATRIX_BOOTSTRAP": bootstrap(c.name), "AWS_ENDPOINT_URL": account.URL, "SIEM_SECRET_ID": secretID,
 		"SIEM_QUEUE_URL": ownQueue, "SIEM_DEAD_LETTER_QUEUE_URL": deadQueue, "SIEM_REQUEST_TIMEOUT_SECONDS": requestSeconds,
@@ -143,24 +150,24 @@ func (w *world) environment(c *target, a attempt, p *place, account *account, pi
 	maps.Copy(env, c.env)
 	maps.Copy(env, p.env)
 	maps.Copy(env, a.env)
-	if c.name != "sumo" && env[c.url] == "" {
+	if (c.secret != "" || c.syslog) && env[c.url] == "" {
 		env[c.url] = p.url + c.path
 	}
 	if c.ca == "" {
-		env["SSL_CERT_FILE"] = w.ca.file
+		env["SSL_CERT_FILE"] = f.ca.file
 	} else if env[c.ca] == "" {
-		env[c.ca] = w.ca.file
+		env[c.ca] = f.ca.file
 	}
 	return env
 }
 
 // bootstrap is the path of a function's binary.
 func bootstrap(name string) string {
-	path, _ := filepath.Abs(filepath.Join("..", "..", "build", name, "bootstrap")) // fails only where there is no working directory
+	path, _ := filepath.Abs(filepath.Join("..", "..", "build", name, "bootstrap")) // fails only without a working directory
 	return path
 }
 
-// peakMemory is the most memory a process has had in RAM.
+// peakMemory is the largest resident memory of a process, in bytes.
 func peakMemory(t *testing.T, pidFile string) int {
 	t.Helper()
 	pid, err := os.ReadFile(pidFile)
@@ -169,7 +176,7 @@ func peakMemory(t *testing.T, pidFile string) int {
 	}
 	status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/status")
 	if err != nil {
-		return 0 // it has ended, which the invocation's result tells
+		return 0 // it ended, which the invocation's result shows
 	}
 	_, rest, _ := strings.Cut(string(status), "VmHWM:")
 	fields := strings.Fields(rest)
@@ -196,8 +203,8 @@ func payload(a attempt) []byte {
 	return text
 }
 
-// fates reads what became of the events, each of which must have come to exactly one end.
-func fates(t *testing.T, response []byte, a attempt, account *account, printed string) []fate {
+// outcomes reads the outcomes of the events. Each event must have exactly one.
+func outcomes(t *testing.T, response []byte, a attempt, account *account, printed string) []outcome {
 	t.Helper()
 	var r struct {
 		BatchItemFailures []struct{ ItemIdentifier string }
@@ -205,31 +212,61 @@ func fates(t *testing.T, response []byte, a attempt, account *account, printed s
 	if err := json.Unmarshal(response, &r); err != nil {
 		t.Fatalf("response %s: %v", response, err)
 	}
-	all := make([]fate, a.count())
+	all := make([]outcome, a.count())
 	counts := map[string]int{}
 	for i := range all {
-		f := &all[i]
-		f.state = "delivered"
-		for _, kept := range r.BatchItemFailures {
-			if kept.ItemIdentifier == "m-"+eventID(i) {
-				f.state, f.wait = "kept", account.waits["r-"+eventID(i)]
+		o := &all[i]
+		o.state = "delivered"
+		for _, failure := range r.BatchItemFailures {
+			if failure.ItemIdentifier == "m-"+eventID(i) {
+				o.state, o.wait = "retry", account.waits["r-"+eventID(i)]
 			}
 		}
-		for _, l := range account.letters {
+		for _, l := range account.deadLetters {
 			if l.attributes["message_id"] != "m-"+eventID(i) {
 				continue
 			}
-			if f.state != "delivered" || l.body != a.body(i) {
+			if o.state != "delivered" || l.body != a.body(i) {
 				t.Errorf("event %d is kept and a dead letter, or twice one, or changed: %+v", i, l)
 			}
-			f.state, f.reason, f.attempts = "dead letter", l.attributes["error"], l.attributes["attempts"]
+			o.state, o.reason, o.attempts = "dead letter", l.attributes["error"], l.attributes["attempts"]
 		}
-		counts[f.state]++
+		counts[o.state]++
 	}
-	account.letters = nil
-	want := fmt.Sprintf(`"Received":%d,"Delivered":%d,"Retried":%d,"DeadLettered":%d,`, a.count(), counts["delivered"], counts["kept"], counts["dead letter"])
-	if !strings.Contains(printed, want) {
-		t.Errorf("the metrics are not %s: %s", want, printed)
+	account.deadLetters = nil
+	checkMetrics(t, printed, map[string]int{
+		"Received": a.count(), "Delivered": counts["delivered"], "Retried": counts["retry"], "DeadLettered": counts["dead letter"],
+	})
+	return all
+}
+
+// allFailed are the outcomes of an invocation that returned an error: SQS redelivers every message.
+func allFailed(t *testing.T, message string, a attempt, account *account) []outcome {
+	t.Helper()
+	if len(account.deadLetters) > 0 || len(account.waits) > 0 {
+		t.Errorf("the function consumed messages, and returned an error: %v %v", account.deadLetters, account.waits)
+	}
+	all := make([]outcome, a.count())
+	for i := range all {
+		all[i] = outcome{state: failed, reason: message}
 	}
 	return all
+}
+
+// checkMetrics checks the metrics that count events. A metric that is zero may be missing.
+func checkMetrics(t *testing.T, printed string, want map[string]int) {
+	t.Helper()
+	for line := range strings.Lines(printed) {
+		var metrics map[string]any
+		if json.Unmarshal([]byte(line), &metrics) != nil || metrics["_aws"] == nil {
+			continue
+		}
+		for name, n := range want {
+			if got, _ := metrics[name].(float64); int(got) != n {
+				t.Errorf("metric %s is %v, want %d", name, metrics[name], n)
+			}
+		}
+		return
+	}
+	t.Errorf("no metrics: %s", printed)
 }

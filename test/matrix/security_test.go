@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -13,7 +12,7 @@ import (
 	"testing"
 )
 
-// mark stands in every hostile text, so that it is found where it should not be.
+// mark intact in every hostile text, so that it is found where it should not be.
 const mark = "h0st1le"
 
 // hostileTexts try to end a header, a log line, a CEF field, a syslog message, a JSON string, a record.
@@ -39,32 +38,29 @@ func hostileBody(i int, text string) string {
 		`"unmapped":{"model_id":%[2]s,"policy_action":%[2]s,"dlp_labels":[%[2]s,%[2]s],%[2]s:1}}`, eventID(i), q)
 }
 
-// records counts what a SIEM would take a request's body for, by its format; -1 is none of it.
-func records(name string, body []byte) int {
-	lines := bytes.Count(bytes.TrimSuffix(body, []byte("\n")), []byte("\n")) + 1
-	switch name {
-	case "elastic":
-		if lines%2 != 0 {
+// jsonLines counts the objects of a body with one JSON object per line, -1 if it is not one.
+func jsonLines(body []byte) int {
+	lines := bytes.Split(bytes.TrimSuffix(body, []byte("\n")), []byte("\n"))
+	for _, line := range lines {
+		var v map[string]any
+		if json.Unmarshal(line, &v) != nil {
 			return -1
 		}
-		return lines / 2
-	case "splunk", "sumo":
-		n := 0
-		for d := json.NewDecoder(bytes.NewReader(body)); ; n++ {
-			var v map[string]any
-			if err := d.Decode(&v); err == io.EOF && n == lines {
-				return n
-			} else if err != nil {
-				return -1
-			}
-		}
-	case "xsiam":
-		var envelope struct{ Events []map[string]any }
-		if json.Unmarshal(body, &envelope) != nil {
-			return -1
-		}
-		return len(envelope.Events)
 	}
+	return len(lines)
+}
+
+// bulkActions counts the documents of a bulk request.
+func bulkActions(body []byte) int {
+	lines := jsonLines(body)
+	if lines%2 != 0 {
+		return -1
+	}
+	return lines / 2
+}
+
+// jsonArray counts the objects of a JSON array.
+func jsonArray(body []byte) int {
 	var list []map[string]any
 	if json.Unmarshal(body, &list) != nil {
 		return -1
@@ -72,21 +68,30 @@ func records(name string, body []byte) int {
 	return len(list)
 }
 
-// TestHostileEvents: whatever stands in an event, it is one record, and says nothing anywhere else.
+// envelope counts the objects of {"events":[…]}.
+func envelope(body []byte) int {
+	var object struct{ Events []map[string]any }
+	if json.Unmarshal(body, &object) != nil {
+		return -1
+	}
+	return len(object.Events)
+}
+
+// TestHostileEvents checks that any event is one record, and that its text is nowhere else.
 func TestHostileEvents(t *testing.T) {
-	w := newWorld(t)
+	f := newFixture(t)
 	var bodies []string
 	for i, text := range hostileTexts() {
 		bodies = append(bodies, hostileBody(2*i, text), eventBody(2*i+1, ""))
 	}
 	bodies = append(bodies, strings.ReplaceAll(eventBody(len(bodies), ""), `,"`, ",\r\n\t \""))
-	for _, c := range targets() {
+	for _, c := range targets(t) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			a := attempt{receives: 1, bodies: bodies, answer: func(int) answer { return (*exchange).accept }}
+			a := attempt{receives: 1, bodies: bodies, respond: func(int) responder { return (*request).accept }}
 			var mu sync.Mutex
 			var syslog bytes.Buffer
-			a.syslog = func(c net.Conn) {
+			a.stream = func(c net.Conn) {
 				chunk := make([]byte, 64<<10)
 				for {
 					n, err := c.Read(chunk)
@@ -98,12 +103,12 @@ func TestHostileEvents(t *testing.T) {
 					}
 				}
 			}
-			s := w.run(t, c, a)
-			if got := words(s.fates); got != "delivered" {
+			s := f.run(t, c, a)
+			if got := words(s.outcomes); got != "delivered" {
 				t.Errorf("%s, want all delivered", got)
 			}
 			checkOutput(t, s.printed)
-			if c.name == "qradar" {
+			if c.syslog {
 				mu.Lock()
 				defer mu.Unlock()
 				checkSyslog(t, syslog.Bytes(), len(bodies))
@@ -111,10 +116,10 @@ func TestHostileEvents(t *testing.T) {
 			}
 			n := 0
 			for i, body := range s.bodies {
-				n += max(0, records(c.name, body))
+				n += max(0, c.records(body))
 				for name, values := range s.headers[i] {
 					if all := name + strings.Join(values, ""); strings.Contains(all, mark) || strings.Contains(all, "Evil") {
-						t.Errorf("an event stands in a header: %s", all)
+						t.Errorf("event text in a header: %s", all)
 					}
 				}
 			}
@@ -125,7 +130,7 @@ func TestHostileEvents(t *testing.T) {
 	}
 }
 
-// checkSyslog holds messages to their form: as many as events, each on a line of its own, with eight fields of CEF.
+// checkSyslog checks that there is one message per event, on one line, with the eight fields of CEF.
 func checkSyslog(t *testing.T, stream []byte, events int) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSuffix(string(stream), "\n"), "\n")
@@ -151,41 +156,41 @@ func checkSyslog(t *testing.T, stream []byte, events int) {
 	}
 }
 
-// checkOutput holds what the function prints to its form: a JSON object a line, nothing of an event or an answer in it.
+// checkOutput checks that each line is a JSON object, without text of an event or a response.
 func checkOutput(t *testing.T, printed string) {
 	t.Helper()
 	for line := range strings.Lines(printed) {
 		var object map[string]any
 		if err := json.Unmarshal([]byte(line), &object); err != nil {
-			t.Errorf("a line that is no JSON object: %q", line)
+			t.Errorf("a line is not a JSON object: %q", line)
 		}
 		if msg := object["msg"]; msg != nil && msg != "batch" {
-			t.Errorf("a line that nobody should have written: %q", line)
+			t.Errorf("unexpected line: %q", line)
 		}
 	}
 	if strings.Contains(printed, mark) || strings.Contains(printed, "forged") {
-		t.Errorf("the output quotes what it should not: %s", printed)
+		t.Errorf("the output contains hostile text: %s", printed)
 	}
 }
 
-// TestHostileAnswers: whatever a SIEM says, the log has its lines and no others, and a dead letter's reason is one line.
-func TestHostileAnswers(t *testing.T) {
-	w := newWorld(t)
-	for _, c := range targets() {
-		if c.name == "qradar" {
+// TestHostileResponses checks that no response adds a line to the log, and that the reason of a dead letter is one line.
+func TestHostileResponses(t *testing.T) {
+	f := newFixture(t)
+	for _, c := range targets(t) {
+		if c.syslog {
 			continue
 		}
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			for i, text := range hostileTexts() {
-				for _, body := range hostileAnswers(text) {
-					s := w.run(t, c, attempt{receives: maxAttempts, events: 2, answer: func(int) answer {
-						return says([]int{http.StatusBadRequest, http.StatusOK, http.StatusServiceUnavailable}[i%3], body, "X-Ms-Error-Code", "x\t"+mark, "Retry-After", mark)
+				for _, body := range hostileResponses(text) {
+					s := f.run(t, c, attempt{receives: maxAttempts, events: 2, respond: func(int) responder {
+						return reply([]int{http.StatusBadRequest, http.StatusOK, http.StatusServiceUnavailable}[i%3], body, "X-Ms-Error-Code", "x\t"+mark, "Retry-After", mark)
 					}})
 					checkOutput(t, s.printed)
-					for _, f := range s.fates {
-						if strings.ContainsFunc(f.reason, func(r rune) bool { return r < 0x20 || r == 0x7f }) || len(f.reason) > 1024 {
-							t.Errorf("a reason of %d bytes: %q", len(f.reason), f.reason)
+					for _, o := range s.outcomes {
+						if strings.ContainsFunc(o.reason, func(r rune) bool { return r < 0x20 || r == 0x7f }) || len(o.reason) > 1024 {
+							t.Errorf("a reason of %d bytes: %q", len(o.reason), o.reason)
 						}
 					}
 				}
@@ -194,23 +199,23 @@ func TestHostileAnswers(t *testing.T) {
 	}
 }
 
-// hostileAnswers are a text by itself, and in the place of every code and word that a SIEM has.
-func hostileAnswers(text string) []string {
+// hostileResponses are a text alone, and in the place of every code and message of a SIEM.
+func hostileResponses(text string) []string {
 	q, _ := json.Marshal(text) // a string always marshals
 	return []string{text, fmt.Sprintf(`{"code":%[1]s,"text":%[1]s,"message":%[1]s,"status":%[1]s,"error":{"code":%[1]s,"type":%[1]s,"reason":%[1]s},"errors":[{"code":%[1]s}]}`, q)}
 }
 
-// TestMonsters: messages that are too large, too deep, or no events at all cost their neighbours nothing.
-func TestMonsters(t *testing.T) {
+// TestInvalidMessages checks that messages that are too large, too deep or invalid do not affect other messages.
+func TestInvalidMessages(t *testing.T) {
 	const huge, deep = 400_000, 200_000 // an invocation has at most 6 MB
-	w := newWorld(t)
+	f := newFixture(t)
 	nested := func(open, end string, n int) string { return strings.Repeat(open, n) + "1" + strings.Repeat(end, n) }
 	event := func(i int, more string) string {
 		return strings.TrimSuffix(eventBody(i, ""), "}") + `,"more":` + more + "}"
 	}
 	dead := []string{
 		nested("[", "]", deep), nested(`{"a":`, "}", 50_000), event(1, nested("[", "]", deep)), strings.Repeat("{", deep), strings.Repeat(`{"actor":`, 30_000),
-		`{"time":` + strings.Repeat("9", huge) + `}`, `{"time":1e999999999}`, "", "\x00", "null", `{"time":1`, "\ufeff" + eventBody(1, ""),
+		`{"time":` + strings.Repeat("9", huge) + `}`, `{"time":1e999999999}`, "", "\x00", "null", `{"time":1`,
 	}
 	var keys strings.Builder
 	for i := range 30_000 {
@@ -218,28 +223,67 @@ func TestMonsters(t *testing.T) {
 	}
 	alive := []string{
 		event(21, nested("[", "]", 9_000)), event(22, `"`+strings.Repeat("x", huge)+`"`), event(23, "{"+strings.TrimSuffix(keys.String(), ",")+"}"),
-		event(24, `"`+strings.Repeat(`\u0000`, 50_000)+`"`), eventBody(25, ""),
+		event(24, `"`+strings.Repeat(`\u0000`, 50_000)+`"`), "\ufeff" + eventBody(25, ""), // a byte order mark
 	}
-	for _, c := range targets() {
+	for _, c := range targets(t) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			bodies := slices.Clone(dead)
 			for len(bodies) < 21 {
 				bodies = append(bodies, eventBody(len(bodies), ""))
 			}
-			s := w.run(t, c, attempt{receives: 1, bodies: append(bodies, alive...), answer: func(int) answer { return (*exchange).accept }})
+			s := f.run(t, c, attempt{receives: 1, bodies: append(bodies, alive...), respond: func(int) responder { return (*request).accept }})
 			checkOutput(t, s.printed)
-			for i, f := range s.fates {
+			for i, o := range s.outcomes {
 				want := "delivered"
 				if i < len(dead) {
 					want = "dead letter"
 				}
-				if f.state != want || i < len(dead) && len(f.reason) > 1024 {
-					t.Errorf("message %d (%.40q): %+v, want %s", i, bodyOf(bodies, alive, i), f, want)
+				if o.state != want || i < len(dead) && len(o.reason) > 1024 {
+					t.Errorf("message %d (%.40q): %+v, want %s", i, slices.Concat(bodies, alive)[i], o, want)
 				}
 			}
 		})
 	}
 }
 
-func bodyOf(bodies, more []string, i int) string { return slices.Concat(bodies, more)[i] }
+// TestPoisonFlood refuses all events but two, on the last attempt. The two are delivered wherever they are in the batch, and
+// each dead letter states the refusal of its own event.
+func TestPoisonFlood(t *testing.T) {
+	f := newFixture(t)
+	for _, c := range targets(t) {
+		if c.syslog {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			for _, first := range []int{0, 17, maxEvents / 2, maxEvents - 2} {
+				good := []string{eventID(first), eventID(first + 1)}
+				s := f.run(t, c, attempt{receives: maxAttempts, events: maxEvents, respond: func(int) responder {
+					return func(q *request) {
+						q.read()
+						for _, id := range q.ids {
+							if !slices.Contains(good, id) {
+								reply(http.StatusBadRequest, c.refusal)(q)
+								return
+							}
+						}
+						q.accept()
+					}
+				}})
+				for i, o := range s.outcomes {
+					want := "dead letter"
+					if slices.Contains(good, eventID(i)) {
+						want = "delivered"
+					}
+					if o.state != want || want == "dead letter" && !strings.Contains(o.reason, "Invalid data format") {
+						t.Errorf("good events from %d: event %d: %+v, want %s", first, i, o, want)
+					}
+				}
+				if s.requests > 200 {
+					t.Errorf("%d requests, want at most 200", s.requests)
+				}
+			}
+		})
+	}
+}

@@ -10,7 +10,7 @@ import (
 
 func takeAll(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
-// resetAtOnce resets a connection as soon as it stands.
+// resetAtOnce resets a connection as soon as it intact.
 func resetAtOnce(c net.Conn) { reset(c) }
 
 func closeAtOnce(c net.Conn) { _ = c.Close() }

@@ -12,43 +12,47 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
-// render writes the tables as the document has them.
-func render(all []section, seen *cells) string {
+// render returns all results.
+func render(list []section, all []*target, results *cells) string {
 	var b strings.Builder
-	n := len(seen.fates)
-	fmt.Fprintf(&b, "%d cells. *delivered*: the SIEM has the event. *n s*: it stays on its queue and is tried again after so long; "+
-		"300 s is the longest back-off, for what an operator has to mend. *dead letter*: it is kept on the dead-letter queue. What is not delivered in "+
-		"attempt %d is a dead letter in every row; the last column is what it says, for the first connector that has one; … stands for what the SIEM has said.\n", n, maxAttempts)
-	for _, s := range all {
+	fmt.Fprintf(&b, "%d cells. *delivered*: the SIEM has the event. *n s*: it is retried after n seconds; 300 s is the longest back-off, "+
+		"for what an operator must fix. *dead letter*: it is on the dead-letter queue. *error*: the function returns an error, and SQS "+
+		"redelivers the batch. On attempt %d, an event that is not delivered is a dead letter; the last column is its reason, for the first "+
+		"connector that has one. \"…\" replaces text that differs between runs.\n", len(results.outcomes), maxAttempts)
+	for _, s := range list {
 		fmt.Fprintf(&b, "\n### %s\n\n", s.title)
 		if s.text != "" {
 			b.WriteString(s.text + "\n\n")
 		}
-		s.table(&b, seen)
+		s.table(&b, s.columns(all), results)
 	}
 	return b.String()
 }
 
-func (s *section) table(b *strings.Builder, seen *cells) {
-	fmt.Fprintf(b, "| | %s | the dead letter says |\n|%s\n", strings.Join(s.names, " | "), strings.Repeat(" --- |", len(s.names)+2))
+func (s *section) table(b *strings.Builder, columns []*target, results *cells) {
+	b.WriteString("| |")
+	for _, c := range columns {
+		b.WriteString(" " + c.name + " |")
+	}
+	b.WriteString(" reason |\n|" + strings.Repeat(" --- |", len(columns)+2) + "\n")
 	for _, r := range s.rows {
 		fmt.Fprintf(b, "| %s |", r.name)
 		reason := ""
-		for _, name := range s.names {
-			fate, ok := seen.fates[s.title+r.name+"/"+name]
+		for _, c := range columns {
+			outcome, ok := results.outcomes[s.title+r.name+"/"+c.name]
 			if !ok {
-				fate = none
+				outcome = none
 			}
-			fmt.Fprintf(b, " %s |", fate)
+			fmt.Fprintf(b, " %s |", outcome)
 			if reason == "" {
-				reason = tidy(seen.reason[s.title+r.name+"/"+name])
+				reason = tidy(results.reasons[s.title+r.name+"/"+c.name])
 			}
 		}
 		fmt.Fprintf(b, " %s |\n", reason)
 	}
 }
 
-// tidying takes away what differs from run to run and from machine to machine, and the bodies of answers, which are ours.
+// tidying removes what differs between runs and machines, and the bodies of responses.
 func tidying() []struct {
 	what *regexp.Regexp
 	with string
@@ -64,12 +68,12 @@ func tidying() []struct {
 		{regexp.MustCompile(`"(you sent|\\x1f|[{<])(\\.|[^"\\])*("…?|…$)`), "…"},
 		{regexp.MustCompile(`acknowledged [0-9]+ bytes`), "acknowledged … bytes"},
 		{regexp.MustCompile(`(read|write|dial) (tcp|udp) 127\.0\.0\.1: `), ""},
-		// A peer that goes is an end, a reset or a broken pipe, as it happens.
-		{regexp.MustCompile(`(unexpected )?EOF|(read|write): (connection reset by peer|broken pipe)|use of closed network connection|http: server closed idle connection`), "*connection broken off*"},
+		// A closed connection is an EOF, a reset or a broken pipe, depending on the timing.
+		{regexp.MustCompile(`(unexpected )?EOF|(read|write): (connection reset by peer|broken pipe)|use of closed network connection|http: server closed idle connection`), "*connection closed*"},
 	}
 }
 
-// tidy makes a reason fit for a table that is compared.
+// tidy shortens a reason for a table that is compared.
 func tidy(reason string) string {
 	const most = 250
 	for _, t := range tidying() {
@@ -85,10 +89,10 @@ func tidy(reason string) string {
 const results = "testdata/results.txt"
 
 // compare compares the results and the summary with the run, or writes them.
-func compare(t *testing.T, all []section, seen *cells) {
+func compare(t *testing.T, list []section, all []*target, cells *cells) {
 	t.Helper()
-	docgen.Check(t, filepath.Join("..", "..", "docs", "reliability.md"), "matrix", summary(all, seen), *update)
-	table := render(all, seen)
+	docgen.Check(t, filepath.Join("..", "..", "docs", "reliability.md"), "matrix", summary(list, all, cells), *update)
+	table := render(list, all, cells)
 	if *update {
 		if err := os.WriteFile(results, []byte(table), 0o644); err != nil {
 			t.Fatal(err)
@@ -105,17 +109,17 @@ func compare(t *testing.T, all []section, seen *cells) {
 }
 
 // summary counts the cells of each section by outcome.
-func summary(all []section, seen *cells) string {
+func summary(list []section, all []*target, results *cells) string {
 	var b strings.Builder
-	outcomes := []string{"delivered", "1 s", "300 s", "dead letter"}
+	outcomes := []string{"delivered", again, held, "dead letter"}
 	fmt.Fprintf(&b, "%d cells:\n\n| faults | cells | delivered | retried after 1 s | held for 300 s | dead letter | other |\n"+
-		"| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n", len(seen.fates))
-	for _, s := range all {
+		"| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n", len(results.outcomes))
+	for _, s := range list {
 		count := map[string]int{}
 		n := 0
 		for _, r := range s.rows {
-			for _, name := range s.names {
-				outcome, ok := seen.fates[s.title+r.name+"/"+name]
+			for _, c := range all {
+				outcome, ok := results.outcomes[s.title+r.name+"/"+c.name]
 				if !ok {
 					continue
 				}

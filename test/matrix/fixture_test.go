@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"os"
 	"strconv"
@@ -12,11 +13,11 @@ import (
 	"time"
 )
 
-// way is how the way to a SIEM is broken, before a request can be made.
-type way int
+// fault is a fault of the network path, before a request can be made.
+type fault int
 
 const (
-	stands way = iota
+	intact fault = iota
 	noName
 	refused
 	noConnect // the SYN is never answered
@@ -25,56 +26,67 @@ const (
 	unknownCA
 	oldTLS
 	noTLS
-	clientCertificate   // wanted, under TLS 1.3: said after the handshake
-	clientCertificate12 // wanted, under TLS 1.2: said in it
+	clientCertificate   // required, under TLS 1.3: reported after the handshake
+	clientCertificate12 // required, under TLS 1.2: reported in the handshake
 	silentHandshake
 	closedHandshake
 )
 
-// world is what all cells share.
-type world struct {
+// fixture holds what all cells share.
+type fixture struct {
 	ca, other *authority
-	certs     map[way]*tls.Config
+	certs     map[fault]*tls.Config
 	full      string       // an address whose queue of connections is full
 	closed    string       // an address where nothing listens
-	wrapper   string       // the bootstrap that all run
-	largest   atomic.Int64 // most memory that one has taken
+	wrapper   string       // the bootstrap of all functions
+	largest   atomic.Int64 // most memory of one function
 }
 
-func newWorld(t *testing.T) *world {
+func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	w := &world{ca: newAuthority(t, "matrix CA"), other: newAuthority(t, "another CA")}
+	f := &fixture{ca: newAuthority(t, "matrix CA"), other: newAuthority(t, "another CA")}
 	soon := time.Now().Add(24 * time.Hour)
 	config := func(a *authority, name string, until time.Time) *tls.Config {
 		return &tls.Config{Certificates: []tls.Certificate{a.issue(t, name, until)}, MinVersion: tls.VersionTLS12}
 	}
-	good := config(w.ca, "127.0.0.1", soon)
-	wanting, wanting12, old := good.Clone(), good.Clone(), good.Clone()
-	wanting.ClientAuth = tls.RequireAnyClientCert
-	wanting12.ClientAuth, wanting12.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
+	good := config(f.ca, "127.0.0.1", soon)
+	strict, strict12, old := good.Clone(), good.Clone(), good.Clone()
+	strict.ClientAuth = tls.RequireAnyClientCert
+	strict12.ClientAuth, strict12.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-	w.certs = map[way]*tls.Config{
-		stands: good, expired: config(w.ca, "127.0.0.1", time.Now().Add(-time.Hour)), wrongName: config(w.ca, "other.example", soon),
-		unknownCA: config(w.other, "127.0.0.1", soon), oldTLS: old, clientCertificate: wanting, clientCertificate12: wanting12,
+	f.certs = map[fault]*tls.Config{
+		intact: good, expired: config(f.ca, "127.0.0.1", time.Now().Add(-time.Hour)), wrongName: config(f.ca, "other.example", soon),
+		unknownCA: config(f.other, "127.0.0.1", soon), oldTLS: old, clientCertificate: strict, clientCertificate12: strict12,
 	}
-	w.wrapper, w.full = newWrapper(t), fullQueue(t)
+	f.wrapper, f.full = newWrapper(t), fullQueue(t)
 	l := listen(t)
-	w.closed = l.Addr().String()
+	f.closed = l.Addr().String()
 	_ = l.Close()
-	return w
+	return f
 }
+
+// receiveBuffer is the size of a server's receive buffer, in bytes. It bounds what the kernel accepts for a server that
+// does not read.
+const receiveBuffer = 16 << 10
 
 func listen(t *testing.T) net.Listener {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var setErr error
+		err := c.Control(func(fd uintptr) {
+			setErr = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, receiveBuffer)
+		})
+		return errors.Join(err, setErr)
+	}}
+	l, err := config.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-// fullQueue is an address whose kernel takes no more connections and says nothing: Linux drops the SYN when the queue of
-// connections to accept is full.
+// fullQueue is an address that does not respond to a SYN: Linux drops the SYN when the queue of connections to accept is
+// full.
 func fullQueue(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -100,11 +112,11 @@ func fullQueue(t *testing.T) string {
 		}
 		t.Cleanup(func() { _ = c.Close() })
 	}
-	t.Fatal("a queue of no length takes eight connections")
+	t.Fatal("a queue of length 0 accepts eight connections")
 	return ""
 }
 
-// peer is something that listens until it is closed, and closes what it has accepted then.
+// peer is a listener. Closing it closes the accepted connections.
 type peer struct {
 	net.Listener
 
@@ -113,7 +125,7 @@ type peer struct {
 	ended bool
 }
 
-// serveEach has each connection served in a goroutine of its own.
+// serveEach serves each connection in its own goroutine.
 func serveEach(l net.Listener, serve func(net.Conn)) *peer {
 	p := &peer{Listener: l}
 	go func() {
@@ -144,7 +156,7 @@ func (p *peer) Close() error {
 	return p.Listener.Close()
 }
 
-// reset ends a connection the hard way.
+// reset closes a connection with a reset.
 func reset(c net.Conn) {
 	raw := c
 	if secure, ok := c.(*tls.Conn); ok {
