@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// askOnTerminal types a credential at configure's question on a pseudo terminal: it is stored, and never shown.
+// askOnTerminal types a credential at configure's question on a pseudo terminal. It is stored and never shown.
 func askOnTerminal(t *testing.T, w *world) {
 	key := w.simulators["elastic"].Secret()["ELASTIC_API_KEY"]
 	shown, err := w.configureOnTerminal(t, key+"\r", "next: siemctl check elastic")
@@ -33,7 +33,8 @@ func askOnTerminal(t *testing.T, w *world) {
 	}
 }
 
-// configureOnTerminal types at the question of siemctl configure elastic, and returns what is seen up to a text.
+// configureOnTerminal types at the question of siemctl configure elastic, and returns what the terminal shows up to a
+// text.
 func (w *world) configureOnTerminal(t *testing.T, typed, until string) (shown string, err error) {
 	t.Helper()
 	master, slave := openTerminal(t)

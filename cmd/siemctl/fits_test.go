@@ -8,7 +8,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/event"
 )
 
-// TestFits: what a SIEM does not take whole is said, by each SIEM's own limit.
+// TestFits: an event that a SIEM does not accept whole is reported, by the limit of each SIEM.
 func TestFits(t *testing.T) {
 	var e event.Event
 	body := fmt.Appendf(nil, `{"time":1773360000000,"class_uid":6003,"metadata":{"uid":"a"},"raw":"%s"}`,

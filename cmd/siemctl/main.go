@@ -162,7 +162,7 @@ func (a *app) root() *cobra.Command {
 		"`name` of the CloudFormation stack (SIEMCTL_STACK)")
 	flags.StringVar(&a.options.Region, "region", "", "AWS `region`; default as for the AWS CLI")
 	flags.StringVar(&a.options.Profile, "profile", "", "AWS `profile`; default as for the AWS CLI")
-	flags.StringVar(&a.options.Endpoint, "endpoint-url", "", "`URL` of a local AWS that answers for all services")
+	flags.StringVar(&a.options.Endpoint, "endpoint-url", "", "`URL` of a local AWS, for all services")
 	flags.StringVarP(&a.format, "output", "o", "table", "`format` of the result: table or json")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"},
 		cobra.ShellCompDirectiveNoFileComp))

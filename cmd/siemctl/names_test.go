@@ -23,24 +23,24 @@ import (
 
 var update = flag.Bool("update", false, "update the table of README.md")
 
-// broken is one setting that is wrong.
+// broken is one invalid setting.
 type broken struct {
 	connector string
-	setting   string // which the check must name
+	setting   string // that the check must name
 	how       string
 	step      string
 	with      func(*bench)
 }
 
-// bench is a SIEM and the settings of a connector that reaches it.
+// bench is a simulated SIEM and the settings of a connector for it.
 type bench struct {
 	sim     siem.Simulator
 	env     map[string]string
-	other   *pki.Authority // which has signed nothing
+	other   *pki.Authority // that signed nothing
 	options siem.Options
 }
 
-// listener is open on all addresses of loopback, and says the one that stands in the certificate.
+// listener accepts on all loopback addresses, and reports the address that is in the certificate.
 type listener struct{ net.Listener }
 
 func (l listener) Addr() net.Addr {
@@ -52,7 +52,7 @@ func listen() (net.Listener, error) {
 	return listener{l}, err
 }
 
-// wrongClock has the SIEM be an hour ahead, in the one way of proving a key that has a time in it.
+// wrongClock sets the SIEM's clock an hour ahead, in the authentication mode that signs the time.
 func wrongClock(b *bench) {
 	b.sim.Close()
 	b.options.Now = func() time.Time { return time.Now().Add(time.Hour) }
@@ -87,7 +87,7 @@ func path(name, to string) func(*bench) {
 	return edit(name, func(u *url.URL) { u.Path = to })
 }
 
-// otherCA trusts an authority that has not signed the SIEM's certificate.
+// otherCA trusts an authority that did not sign the SIEM's certificate.
 func otherCA(name string) func(*bench) { return func(b *bench) { b.env[name] = b.other.PEM() } }
 
 // otherName reaches the SIEM by a name that is not in its certificate.
@@ -97,7 +97,7 @@ func otherName(name string) func(*bench) {
 
 func rotate(b *bench) { b.sim.Rotate() }
 
-// breakages is every setting of every connector that a check can find wrong, each broken alone.
+// breakages are the settings of all connectors that a check can find invalid, each broken alone.
 func breakages() []broken {
 	return []broken{
 		{"splunk", "SPLUNK_HEC_URL", "is not set", "config", set("SPLUNK_HEC_URL", "")},

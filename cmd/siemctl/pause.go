@@ -13,12 +13,11 @@ import (
 
 func (a *app) pauseCommand() *cobra.Command {
 	return a.switchCommand(false, &cobra.Command{
-		Use: "pause <connector...>", Short: "Stop the delivery to a SIEM; the queue keeps its events for 4 days",
-		Long: `Stop the delivery to a SIEM. The queue keeps its events for 4 days; a batch that is being delivered
-is finished. An event that waits in the queue uses no attempts.
+		Use: "pause <connector...>", Short: "Stop the delivery to a SIEM; its queue keeps the events",
+		Long: `Stop the delivery to a SIEM. The queue keeps the events for its retention period (QueueRetentionDays); a batch
+that is being delivered is finished. An event that waits in the queue uses no attempts.
 
-The next deployment of the stack sets the state that the parameter Pause<Connector> names. For a longer pause, set the
-parameter too.`,
+A deployment of the stack does not resume the connector.`,
 		Example: "  siemctl pause splunk\n  siemctl pause --all",
 	})
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
 )
 
-// function is a replay function with so many dead letters. trouble are statuses it answers with first, one a call.
+// function is a replay function with pending dead letters. trouble are the statuses of its first responses.
 type function struct {
 	pending int
 	trouble []int
@@ -188,7 +188,7 @@ func TestReplayTrouble(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 		if cloud := new(*deployed.Error); name != "it makes no progress" && !errors.As(err, cloud) {
-			t.Errorf("%s: %v is no error of AWS", name, err)
+			t.Errorf("%s: %v is not an error of AWS", name, err)
 		}
 	}
 }

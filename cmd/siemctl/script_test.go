@@ -52,7 +52,7 @@ func bootstrap(function string) {
 	}
 }
 
-// patience bounds every wait of the scripts; nothing is expected to take a tenth of it.
+// patience limits every wait of the scripts; each is expected to take less than a tenth of it.
 const patience = time.Minute
 
 // world is the local AWS and the SIEMs that the scripts of testdata/aws share.
@@ -221,7 +221,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 		select {
 		case <-tick.C:
 		case <-limit:
-			ts.Fatalf("waited in vain for %s (%v)", args[0], err)
+			ts.Fatalf("%s did not appear in time (%v)", args[0], err)
 		}
 	}
 }

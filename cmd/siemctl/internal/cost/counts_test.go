@@ -11,19 +11,19 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
-var update = flag.Bool("update", false, "write the tables of docs/costs.md anew")
+var update = flag.Bool("update", false, "update the tables of docs/costs.md")
 
 const runEvents = 2000
 
 // fills are the sizes of batches that are run.
 var fills = []int{1, 10, 50, 100}
 
-// inBatches is a scenario in which batches have so many events.
+// inBatches is a scenario with batches of fill events.
 func inBatches(fill int) scenario {
 	return scenario{events: runEvents, fill: fill, send: min(maxSend, fill)}
 }
 
-// load is what the model is told of a run.
+// load is the input of the model for a run.
 func (c *counts) load(sc scenario) Load {
 	l := Load{Events: million, EventBytes: c.eventBytes / c.events, PerMessage: float64(max(1, sc.pack)),
 		SendBatch: float64(sc.send), BatchFill: float64(sc.fill),
@@ -35,7 +35,7 @@ func (c *counts) load(sc scenario) Load {
 	return l
 }
 
-// items is what was counted in the model's terms, for a million events.
+// items are the counts in the form of the model, per million events.
 func (c *counts) items() []Item {
 	each := million / c.events
 	return []Item{
@@ -44,7 +44,7 @@ func (c *counts) items() []Item {
 		item("SQS delete", c.remove*each, "requests", table().sqsRequest),
 		item("Lambda requests", c.invocations*each, "invocations", table().lambdaRequest),
 		item("Lambda duration", c.busy.Seconds()*each*DefaultMemoryMB/1024, "GB-seconds", table().lambdaSecond),
-		// Lambda's own lines are not there to be counted
+		// the run has no lines of Lambda
 		item("logs and metrics", (c.logs+c.invocations*logLambda)*each/1e9, "GB", table().logs),
 		item("transfer to the SIEM", c.wire*each/1e9, "GB", table().transfer),
 	}
@@ -62,7 +62,7 @@ func tolerance(name string) float64 {
 	return .05
 }
 
-// comparison is a run beside the model.
+// comparison is a run and the result of the model for it.
 type comparison struct {
 	scenario
 	counts         counts
@@ -86,7 +86,7 @@ func compare(t *testing.T) []comparison {
 	return all
 }
 
-// TestModel runs the system and counts what AWS would bill, beside what the model says.
+// TestModel compares the model with runs that count what AWS bills.
 func TestModel(t *testing.T) {
 	all := compare(t)
 	for _, x := range all {
@@ -163,7 +163,7 @@ func severalTable(t *testing.T) string {
 	return b.String()
 }
 
-// TestTrickle: events that are enqueued one by one are received one by one when they are not many.
+// TestTrickle: events that are sent one by one at a low rate are received one by one.
 func TestTrickle(t *testing.T) {
 	sc := scenario{events: 500, fill: 50, send: 1}
 	c := run(t, sc)
@@ -217,7 +217,7 @@ func lettersTable(t *testing.T, x comparison) string {
 	return b.String()
 }
 
-// short writes a number with three digits that matter.
+// short writes a number with three significant digits.
 func short(n float64) string {
 	if n < 100 {
 		return fmt.Sprintf("%.3g", n)
@@ -228,7 +228,7 @@ func short(n float64) string {
 
 func percent(part float64) string { return fmt.Sprintf("%.0f %%", part*100) }
 
-// document holds the page's part of that name to text, or writes it there.
+// document compares a part of a page with text, or updates it.
 func document(t *testing.T, file, name, text string) {
 	t.Helper()
 	docgen.Check(t, "../../../../docs/"+file, name, text, *update)

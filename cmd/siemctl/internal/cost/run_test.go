@@ -35,13 +35,13 @@ const (
 	queueURL, lettersURL = "https://sqs.test/1/splunk", "https://sqs.test/1/letters"
 	queueARN, lettersARN = "arn:aws:sqs:eu-central-1:1:splunk", "arn:aws:sqs:eu-central-1:1:letters"
 
-	// latency is how long the SIEM takes for an answer.
+	// latency is the response time of the SIEM.
 	latency = 300 * time.Millisecond
-	// bad is in the events that the SIEM refuses.
+	// bad marks the events that the SIEM refuses.
 	bad = `"marked":"refuse me"`
 )
 
-// counts is what a run has cost.
+// counts is the number of billed operations of a run.
 type counts struct {
 	events, eventBytes float64
 
@@ -59,7 +59,7 @@ type counts struct {
 	took                         time.Duration
 }
 
-// account is AWS, which counts.
+// account is a fake AWS that counts.
 type account struct {
 	sqs fakeaws.SQS
 	s3  fakeaws.S3
@@ -68,17 +68,17 @@ type account struct {
 	counts
 }
 
-// add counts something.
+// add increases a count.
 func (a *account) add(to *float64, n float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	*to += n
 }
 
-// billed is how many requests the bill counts for one with so many bytes.
+// billed is how many requests AWS bills for one request with a payload of this size.
 func billed(bytes int) float64 { return max(1, float64((bytes+sqsChunk-1)/sqsChunk)) }
 
-// SendMessageBatch is the platform's, the connector's and the replay's.
+// SendMessageBatch counts requests of the platform, the connector and the replay.
 func (a *account) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput,
 	_ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
 	bytes, to := 0, &a.send
@@ -92,21 +92,21 @@ func (a *account) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatch
 	return a.sqs.SendMessageBatch(ctx, in)
 }
 
-// ChangeMessageVisibilityBatch is for what is to be tried again, which nothing is.
+// ChangeMessageVisibilityBatch counts changes of visibility, which the runs do not need.
 func (a *account) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput,
 	_ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
 	a.add(&a.again, 1)
 	return a.sqs.ChangeMessageVisibilityBatch(ctx, in)
 }
 
-// GetSecretValue reads the connector's secret.
+// GetSecretValue counts reads of the connector's secret.
 func (a *account) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput,
 	...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
 	a.add(&a.secrets, 1)
 	return &secretsmanager.GetSecretValueOutput{SecretString: aws.String(`{"SPLUNK_HEC_TOKEN":"a-token"}`)}, nil
 }
 
-// queue is what a poller sees of SQS.
+// queue is the SQS of a poller.
 type queue struct {
 	*account
 	url string
@@ -176,7 +176,7 @@ func (c *collector) dial(context.Context, string, string) (net.Conn, error) {
 	return counted{ours, c.account}, nil
 }
 
-// counted is the connector's end of a connection.
+// counted is the connector's end of a connection; it counts bytes.
 type counted struct {
 	net.Conn
 	*account
@@ -233,14 +233,14 @@ func (a *account) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// scenario is what is run.
+// scenario describes a run.
 type scenario struct {
 	events int
 	fill   int  // events of a batch
 	send   int  // messages in one request of the platform
 	pack   int  // events in a message; 0 is one
 	usual  bool // without the generated events that are large on purpose
-	refuse int  // one event in so many is refused; 0 is none
+	refuse int  // one of this many events is refused; 0 means none
 }
 
 // run delivers events with the template's settings: the platform, the event source mapping, the connector, and for the
@@ -291,10 +291,10 @@ func run(t *testing.T, sc scenario) (c counts) {
 	return c
 }
 
-// pass lets the bubble's clock go on.
+// pass advances the clock of the synctest bubble.
 func pass(d time.Duration) { <-time.After(d) }
 
-// world is what the functions have around them.
+// world is the environment of the functions.
 func (a *account) world(siem *collector) lambdahost.Deps {
 	env := map[string]string{
 		"SIEM_QUEUE_URL": queueURL, "SIEM_DEAD_LETTER_QUEUE_URL": lettersURL, "SIEM_SECRET_ID": "splunk",
@@ -307,7 +307,7 @@ func (a *account) world(siem *collector) lambdahost.Deps {
 
 type invoke func(context.Context, []byte) ([]byte, error)
 
-// timed counts the connector's invocations, and how long they take.
+// timed counts the connector's invocations and their duration.
 func (a *account) timed(f invoke) invoke {
 	return func(ctx context.Context, payload []byte) ([]byte, error) {
 		start := time.Now()
@@ -381,20 +381,20 @@ func (a *account) settle(t *testing.T) {
 	}
 }
 
-// replay puts everything back, in one call.
+// replay replays everything in one call.
 func (a *account) replay(ctx context.Context, t *testing.T, w lambdahost.Deps) {
 	const path = "/api/admin/siem/replay-dead-letter"
 	payload := `{"rawPath":"` + path + `","requestContext":{"http":{"method":"POST","path":"` + path + `"}}}`
 	answer, err := replay.NewFunction(w, &a.s3).Invoke(ctx, []byte(payload))
 	if err != nil || !strings.Contains(string(answer), `\"remaining\":0`) {
-		t.Errorf("%s, %v, want everything put back", answer, err)
+		t.Errorf("%s, %v, want everything replayed", answer, err)
 	}
 	if left := a.s3.Keys("dead/pending/"); len(left) > 0 {
 		t.Errorf("still pending: %q", left)
 	}
 }
 
-// countS3 counts a request by its price.
+// countS3 counts requests by their price.
 func (a *account) countS3(op, _ string, after bool) error {
 	switch {
 	case after || op == "DeleteObject": // which is free

@@ -22,7 +22,7 @@ func (o *Output) StartProgress(what string, total int64) *Progress {
 
 const barWidth = 30
 
-// Set shows that so many units are done.
+// Set shows the number of units that are done.
 func (p *Progress) Set(done int64) {
 	if !p.out.Progress || p.out.JSON {
 		p.line(done)

@@ -309,7 +309,7 @@ func Count(n int64, noun string) string {
 	return Thousands(n) + " " + noun + "s"
 }
 
-// Shorten cuts text to so many characters, with an ellipsis at the end.
+// Shorten cuts text to a number of characters, with an ellipsis at the end.
 func Shorten(text string, most int) string {
 	runes := []rune(Clean(text))
 	if len(runes) <= most {

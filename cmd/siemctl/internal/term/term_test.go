@@ -157,10 +157,10 @@ func TestNoColour(t *testing.T) {
 	defer file.Close()
 	none := func(string) string { return "" }
 	if o := New(file, file, none); o.Colour || o.Progress {
-		t.Error("a file is no terminal")
+		t.Error("a file counts as a terminal")
 	}
 	if o := New(&bytes.Buffer{}, &bytes.Buffer{}, none); o.Colour || o.Progress {
-		t.Error("a buffer is no terminal")
+		t.Error("a buffer counts as a terminal")
 	}
 	in := NewInput(strings.NewReader("yes\n"))
 	if _, err := in.Confirm(t.Context(), &Output{}, "sure?"); err == nil {
