@@ -46,11 +46,11 @@ const Any = "*"
 // Classify returns nil if the SIEM accepted the request, and the failure otherwise.
 func (c *Codes) Classify(a *Response) *failure.Error {
 	r := c.Read(a)
+	if r.Success && a.OK() {
+		return nil
+	}
 	kind, hint := c.Explain(a.Status, r)
 	if a.Status/100 == 2 {
-		if r.Success && a.OK() {
-			return nil
-		}
 		f := a.failure(failure.Transient, r, cmp.Or(hint, c.Hint))
 		f.Detail = cmp.Or(f.Detail, "the response is a success, but not one of "+c.SIEM)
 		return f
@@ -119,11 +119,16 @@ func (a *Response) Word(code string) string {
 // Empty reports whether the body is complete and holds nothing but white space.
 func (a *Response) Empty() bool { return a.BodyErr == nil && len(bytes.TrimSpace(a.Body)) == 0 }
 
+var emptyObject = map[string]json.RawMessage{}
+
 // Object returns the members of a body that is a JSON object, nil for any other body.
 func (a *Response) Object() map[string]json.RawMessage {
 	body := bytes.TrimSpace(a.Body)
 	if len(body) == 0 || body[0] != '{' {
 		return nil
+	}
+	if string(body) == "{}" { // many SIEMs' success
+		return emptyObject
 	}
 	var members map[string]json.RawMessage
 	if json.Unmarshal(body, &members) != nil {

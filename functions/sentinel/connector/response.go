@@ -18,10 +18,12 @@ func read(a *httpsend.Response) httpsend.Reply {
 		return httpsend.Reply{Success: true, Own: c != "", Code: c}
 	}
 	failed := a.Object()["error"]
-	r := httpsend.Reply{Success: httpsend.Absent(failed) && json.Valid(a.Body)}
+	if httpsend.Absent(failed) && a.OK() {
+		return httpsend.Reply{Success: json.Valid(a.Body)}
+	}
 	var e struct{ Code, Message string }
 	_ = json.Unmarshal(failed, &e) // another type of value is another product's
-	r.Code, r.Text = e.Code, e.Message
+	r := httpsend.Reply{Code: e.Code, Text: e.Message}
 	if r.Code == "" {
 		r.Code = a.Header.Get("X-Ms-Error-Code")
 	}

@@ -34,15 +34,18 @@ func read(a *httpsend.Response) httpsend.Reply {
 	raw := members["error"]
 	text, isText := httpsend.Text(raw)
 	none := httpsend.Absent(raw) || string(raw) == "false" || isText && (text == "false" || text == "")
+	if none && a.OK() {
+		return httpsend.Reply{Success: a.Empty() || json.Valid(a.Body)}
+	}
 	if none {
 		var reply struct {
 			Code json.Number `json:"err_code"`
 			Text string      `json:"err_msg"`
 		}
 		if json.Unmarshal(members["reply"], &reply) == nil && reply.Code != "" {
-			return httpsend.Reply{Success: true, Own: true, Code: reply.Code.String(), Text: reply.Text}
+			return httpsend.Reply{Own: true, Code: reply.Code.String(), Text: reply.Text}
 		}
-		return httpsend.Reply{Success: a.Empty() || json.Valid(a.Body)}
+		return httpsend.Reply{}
 	}
 	return httpsend.Reply{Own: isText && len(members) == 1, Text: text}
 }

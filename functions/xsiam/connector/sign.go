@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/hex"
 	"net/http"
 	"strconv"
@@ -82,6 +83,7 @@ func header(pairs ...string) http.Header {
 
 // nonce makes 64 random letters and digits, new for each request.
 func nonce() string {
-	const length = 64
-	return (rand.Text() + rand.Text() + rand.Text())[:length]
+	var random [40]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return base32.StdEncoding.EncodeToString(random[:])
 }
