@@ -40,7 +40,7 @@ const (
 	metricsEach = 6
 	// alarmsEach and alarmsShared are the numbers of metrics that the alarms of a connector and of the stack read. An
 	// alarm on an expression is billed for each metric in it.
-	alarmsEach, alarmsShared = 8, 4
+	alarmsEach, alarmsShared = 9, 4
 	// secretReadsHour is how often a busy instance reads its secret: every five minutes.
 	secretReadsHour = 12
 	// drainMost and ledgerMost are the most dead letters in one object, and in one entry of the replay's ledger.
