@@ -1,5 +1,5 @@
-// Command local runs the whole system on this machine and makes the account: make demo. Its settings are environment
-// variables, so that `make demo EVENTS=file.jsonl KEEP=1` reaches it; each is a flag too.
+// Command emulator runs the demo (make demo): the whole system on this machine. Its settings are environment variables, for
+// `make demo EVENTS=file.jsonl KEEP=1`; each is also a flag.
 package main
 
 import (
@@ -26,7 +26,7 @@ func main() {
 	os.Exit(code)
 }
 
-// Exit codes beside 0: the account did not add up or something broke; the command line was wrong; Ctrl-C before the end.
+// Exit codes other than 0: an error, or event counts that do not add up; a wrong command line; Ctrl-C before the end.
 const (
 	exitFailed      = 1
 	exitUsage       = 2
@@ -47,7 +47,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, demo.ErrAccount): // it is on the screen
+	case errors.Is(err, demo.ErrAccount): // the screen shows it
 		return exitFailed
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		fmt.Fprintln(stderr, "interrupted")
@@ -57,7 +57,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 	return exitFailed
 }
 
-// parse reads the flags, whose defaults are the environment's, and reports all that is wrong with them together.
+// parse parses the flags, whose defaults are the environment's, and reports all problems together.
 func parse(args []string, getenv func(string) string, stderr io.Writer) (demo.Options, error) {
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
 	flags.SetOutput(stderr)

@@ -18,16 +18,15 @@ import (
 	"github.com/arbitex/siem-connectors/internal/samtemplate"
 )
 
-// api is the AWS of a deployment at one address, for what knows only one endpoint (the AWS CLI, siemctl): Lambda, the
-// stack's resources and the functions' metrics are answered here, everything else by moto. Which service is asked is
-// told by the request's signature, which is not verified.
+// api serves all AWS services of a deployment at one address, for clients with one endpoint (the AWS CLI, siemctl). It implements
+// Lambda, the stack's resources, the functions' logs and metrics, and passes everything else to moto. The signature of a request,
+// which is not verified, names the service.
 type api struct {
 	cloud *Cloud
 	moto  http.Handler
 }
 
-// ServeAPI opens the deployment's one address and returns it, to be used as AWS_ENDPOINT_URL. It is open until ctx ends
-// or the cloud stops.
+// ServeAPI starts the API and returns its address for AWS_ENDPOINT_URL. It runs until ctx ends or the cloud stops.
 func (c *Cloud) ServeAPI(ctx context.Context) (endpoint string, err error) {
 	target, err := neturl.Parse(c.moto.Endpoint())
 	if err != nil {
@@ -40,7 +39,7 @@ func (c *Cloud) ServeAPI(ctx context.Context) (endpoint string, err error) {
 	a := &api{cloud: c, moto: &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
-			w.WriteHeader(http.StatusServiceUnavailable) // the caller is gone, or the cloud is stopping
+			w.WriteHeader(http.StatusServiceUnavailable) // the caller has closed, or the cloud stops
 		},
 	}}
 	server := &http.Server{Handler: a, ReadHeaderTimeout: time.Minute}
@@ -71,7 +70,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// service is the service a request is signed for: …Credential=AKIA/20260313/us-east-1/lambda/aws4_request, ….
+// service returns the service for which a request is signed: …Credential=AKIA/20260313/us-east-1/lambda/aws4_request, ….
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html
 func service(r *http.Request) string {
 	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
@@ -82,7 +81,7 @@ func service(r *http.Request) string {
 	return ""
 }
 
-// maxAPIBodyBytes bounds a request that is answered here.
+// maxAPIBodyBytes bounds the body of a request.
 const maxAPIBodyBytes = 6 << 20
 
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
@@ -107,14 +106,14 @@ type listing struct {
 	Resources []resource `xml:"ListStackResourcesResult>StackResourceSummaries>member"`
 }
 
-// cloudFormation answers ListStackResources, the one action that siemctl needs.
+// cloudFormation implements ListStackResources, the only action that siemctl needs.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ListStackResources.html
 func (a *api) cloudFormation(w http.ResponseWriter, r *http.Request) {
 	body, ok := readBody(w, r)
 	if !ok {
 		return
 	}
-	form, _ := neturl.ParseQuery(string(body)) // what does not parse has no Action
+	form, _ := neturl.ParseQuery(string(body)) // an invalid body has no Action
 	w.Header().Set("Content-Type", "text/xml")
 	if form.Get("Action") != "ListStackResources" || form.Get("StackName") != StackName {
 		w.WriteHeader(http.StatusBadRequest)
@@ -131,7 +130,7 @@ func escapeXML(text string) string {
 	return out.String()
 }
 
-// resources lists what was deployed, in the order of the logical ids.
+// resources returns the deployed resources in the order of their logical ids.
 func (c *Cloud) resources() []resource {
 	var list []resource
 	add := func(kind, id, physical string) {

@@ -1,10 +1,9 @@
-// Package cloud is AWS on one machine: it deploys what the project's template.yaml declares. Queues, the bucket and the
-// secrets are made in moto's server; the functions are the real bootstrap binaries under a Runtime API of ours, fed by
-// pollers that follow the event source mappings; a function's URL is an HTTP port. The functions reach AWS through the
-// SDK's ordinary AWS_ENDPOINT_URL and know nothing of where they run.
+// Package cloud deploys the project's template.yaml on one machine. Queues, the bucket and the secrets are in moto's server. The
+// functions are the real bootstrap binaries with an implementation of the Runtime API; event source mappings invoke them. A
+// function URL is an HTTP port. The functions use AWS through AWS_ENDPOINT_URL.
 //
-// What differs from AWS: no access is checked (roles and policies are not read; a function URL takes any caller), no
-// metrics or alarms are made, and nothing is kept: with Stop everything is gone.
+// Differences from AWS: access is not checked (roles and policies are ignored; a function URL accepts any caller), there are no
+// alarms, and Stop deletes everything.
 package cloud
 
 import (
@@ -29,7 +28,7 @@ import (
 	"github.com/arbitex/siem-connectors/internal/samtemplate"
 )
 
-// Where the stack is deployed. The account is moto's own.
+// The region and the account of the stack. moto determines the account.
 const (
 	Region    = "us-east-1"
 	AccountID = "123456789012"
@@ -40,16 +39,16 @@ const (
 type Options struct {
 	Template   string            // path of template.yaml
 	Parameters map[string]string // overrides, as `sam deploy --parameter-overrides`
-	// Environment is added, by function logical id, to what the template says.
+	// Environment is added to the template's variables, by logical id of the function.
 	Environment map[string]map[string]string
-	// QueueAttributes replace, by queue logical id, what the template says: a test cannot wait for a visibility timeout.
+	// QueueAttributes replace the template's, by logical id of the queue: a test cannot wait for a visibility timeout.
 	QueueAttributes map[string]map[string]string
-	Builds          string    // folder holding <function>/bootstrap; "": build, beside the template
-	Venv            string    // Python environment for moto, made when it is not there; "": build/venv, beside the template
-	Logs            io.Writer // every line the functions print, prefixed by function
-	Progress        io.Writer // what is being brought up
-	// Observe is told of every batch that a mapping had a function (a logical id) handle: the payload and what became of it.
-	// It may be called concurrently, and must keep neither. nil is good.
+	Builds          string    // folder with <function>/bootstrap; "": build, beside the template
+	Venv            string    // Python environment of moto, created if missing; "": build/venv, beside the template
+	Logs            io.Writer // every line of the functions' output, with the function as prefix
+	Progress        io.Writer // progress of the deployment
+	// Observe is called with the payload and the result of every batch, and the logical id of the function. It may be called
+	// concurrently, and must not retain them. nil: not called.
 	Observe func(functionLogicalID string, payload []byte, r runtimeapi.Result)
 }
 
@@ -76,7 +75,7 @@ type Cloud struct {
 	stopped chan struct{}
 }
 
-// Start deploys the template. When it returns without an error everything runs, until Stop or until ctx ends.
+// Start deploys the template. The deployment runs until Stop or until ctx ends.
 func Start(ctx context.Context, o Options) (*Cloud, error) {
 	beside := filepath.Dir(o.Template)
 	o.Builds = cmp.Or(o.Builds, filepath.Join(beside, "build"))
@@ -110,7 +109,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 	return c, nil
 }
 
-// deploy brings everything up, in the order of what needs what.
+// deploy creates everything in the order of the dependencies.
 func (c *Cloud) deploy(ctx context.Context) error {
 	if err := moto.Install(ctx, c.o.Venv, c.o.Progress); err != nil {
 		return err
@@ -143,13 +142,13 @@ func (c *Cloud) progress(format string, args ...any) {
 	_, _ = fmt.Fprintf(c.o.Progress, format+"\n", args...)
 }
 
-// Queue returns the URL of a queue of the template; "" when there is none of that logical id.
+// Queue returns the URL of the queue with that logical id, "" if there is none.
 func (c *Cloud) Queue(logicalID string) string { return c.made.queues[logicalID].url }
 
-// Bucket returns the name of a bucket of the template; "" when there is none of that logical id.
+// Bucket returns the name of the bucket with that logical id, "" if there is none.
 func (c *Cloud) Bucket(logicalID string) string { return c.made.buckets[logicalID] }
 
-// URL returns the function URL of a function, without a slash at its end; "" when it has none.
+// URL returns the URL of a function without a trailing slash, "" if it has none.
 func (c *Cloud) URL(functionLogicalID string) string {
 	u, ok := c.urls[functionLogicalID]
 	if !ok {
@@ -164,7 +163,7 @@ func (c *Cloud) Functions() []string { return c.template.IDs(samtemplate.TypeFun
 // Queues returns the logical ids of the queues, in the template's order.
 func (c *Cloud) Queues() []string { return c.template.IDs(samtemplate.TypeQueue) }
 
-// Invoke has a function handle a payload, as `aws lambda invoke` does.
+// Invoke invokes a function, as `aws lambda invoke` does.
 func (c *Cloud) Invoke(ctx context.Context, functionLogicalID string, payload []byte) (runtimeapi.Result, error) {
 	f, ok := c.functions[functionLogicalID]
 	if !ok {
@@ -173,7 +172,7 @@ func (c *Cloud) Invoke(ctx context.Context, functionLogicalID string, payload []
 	return f.Invoke(ctx, payload)
 }
 
-// PutSecret makes values, as a JSON object, the current version of a secret.
+// PutSecret stores values, as a JSON object, as the current version of a secret.
 func (c *Cloud) PutSecret(ctx context.Context, logicalID string, values map[string]string) error {
 	arn, ok := c.made.secrets[logicalID]
 	if !ok {
@@ -192,7 +191,7 @@ func (c *Cloud) PutSecret(ctx context.Context, logicalID string, values map[stri
 	return nil
 }
 
-// Kill ends every process of a function with SIGKILL, waits until they are gone, and returns how many they were.
+// Kill ends every process of a function with SIGKILL, waits for their end, and returns their number.
 func (c *Cloud) Kill(functionLogicalID string) int {
 	f, ok := c.functions[functionLogicalID]
 	if !ok {
@@ -201,8 +200,8 @@ func (c *Cloud) Kill(functionLogicalID string) int {
 	return f.Kill()
 }
 
-// SetEnabled starts or stops an event source mapping. Its logical id is the function's followed by the event's name, as
-// in SAM: SplunkFunctionQueue. Once it has been stopped nothing more is received; what was received is still handled.
+// SetEnabled enables or disables an event source mapping. Its logical id is the function's followed by the event's name, as in
+// SAM: SplunkFunctionQueue. A disabled mapping receives no messages, and completes those that it has received.
 func (c *Cloud) SetEnabled(mappingLogicalID string, on bool) error {
 	p, ok := c.pollers[mappingLogicalID]
 	if !ok {
@@ -212,13 +211,13 @@ func (c *Cloud) SetEnabled(mappingLogicalID string, on bool) error {
 	return nil
 }
 
-// AWSConfig returns the configuration that a caller's own clients of this AWS take.
+// AWSConfig returns the configuration for a caller's own clients.
 func (c *Cloud) AWSConfig() aws.Config { return c.config.Copy() }
 
-// Endpoint returns the base URL of this AWS, which is what AWS_ENDPOINT_URL is to be set to.
+// Endpoint returns the base URL for AWS_ENDPOINT_URL.
 func (c *Cloud) Endpoint() string { return c.moto.Endpoint() }
 
-// Stats returns what each function did so far, by logical id.
+// Stats returns the counts of each function, by logical id.
 func (c *Cloud) Stats() map[string]runtimeapi.Stats {
 	stats := make(map[string]runtimeapi.Stats, len(c.functions))
 	for id, f := range c.functions {
@@ -227,7 +226,7 @@ func (c *Cloud) Stats() map[string]runtimeapi.Stats {
 	return stats
 }
 
-// Stop ends everything at once, what is under way included, and returns when it is gone. It may be called again.
+// Stop ends everything at once, including running invocations. It may be called again.
 func (c *Cloud) Stop() {
 	c.stop.Do(func() {
 		defer close(c.stopped)

@@ -19,19 +19,18 @@ import (
 )
 
 const (
-	// defaultConcurrency is how many batches of a mapping without a maximum are handled at once.
+	// defaultConcurrency is the concurrency of a mapping without a maximum.
 	defaultConcurrency = 5
-	// directInvocations is how many more instances there may be for Invoke and for the function URL.
+	// directInvocations is the number of additional instances for Invoke and for the function URL.
 	directInvocations = 4
 )
 
-// binary returns the path of a function's bootstrap: the folder is named like the function, without the "Function" at
-// its end and in lower case, so that SplunkFunction's is splunk/bootstrap.
+// binary returns the path of a function's bootstrap, for example splunk/bootstrap for SplunkFunction.
 func (c *Cloud) binary(id string) string {
 	return filepath.Join(c.o.Builds, shortName(id), "bootstrap")
 }
 
-// shortName is what a function is called in the logs: splunk.
+// shortName returns the name of a function in the logs, for example splunk.
 func shortName(id string) string { return strings.ToLower(strings.TrimSuffix(id, "Function")) }
 
 func functionName(id string) string { return StackName + "-" + id }
@@ -40,7 +39,7 @@ func functionARN(id string) string {
 	return fmt.Sprintf("arn:aws:lambda:%s:%s:function:%s", Region, AccountID, functionName(id))
 }
 
-// checkBuilds names every binary that is missing.
+// checkBuilds returns an error that names every missing binary.
 func (c *Cloud) checkBuilds() error {
 	var problems []error
 	for _, id := range c.template.IDs(samtemplate.TypeFunction) {
@@ -51,7 +50,7 @@ func (c *Cloud) checkBuilds() error {
 	return errors.Join(problems...)
 }
 
-// startFunction makes a function ready, and starts its URL and its mappings.
+// startFunction prepares a function, and starts its URL and its mappings.
 func (c *Cloud) startFunction(ctx context.Context, id string) error {
 	f, err := c.template.Function(id, c.made)
 	if err != nil {
@@ -83,7 +82,7 @@ func (c *Cloud) startFunction(ctx context.Context, id string) error {
 	return nil
 }
 
-// maxInstances is how many invocations of a function run at once: more wait, where AWS would throttle them.
+// maxInstances returns the number of concurrent invocations of a function. Further ones wait; AWS would throttle them.
 func maxInstances(f samtemplate.Function) int {
 	if f.Reserved > 0 {
 		return f.Reserved
@@ -124,7 +123,7 @@ func (c *Cloud) startMapping(ctx context.Context, id string, m samtemplate.Mappi
 	return nil
 }
 
-// answer is what a mapping makes of an invocation: a function error fails it.
+// answer returns the result of an invocation for its mapping. A function error is an error.
 func answer(r runtimeapi.Result, err error) ([]byte, error) {
 	if err != nil {
 		return nil, err
@@ -135,7 +134,7 @@ func answer(r runtimeapi.Result, err error) ([]byte, error) {
 	return r.Payload, nil
 }
 
-// lines writes lines of several writers to one, each whole.
+// lines writes the lines of several writers to one writer.
 type lines struct {
 	mu      sync.Mutex
 	to      io.Writer

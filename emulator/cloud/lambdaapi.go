@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// lambda answers what siemctl needs of Lambda: Invoke, GetFunctionConfiguration, GetFunctionUrlConfig, and reading and
-// switching event source mappings, whose UUIDs are their logical ids here.
+// lambda implements the actions of Lambda that siemctl needs: Invoke, GetFunctionConfiguration, GetFunctionUrlConfig, and those that
+// read, enable and disable event source mappings, whose UUIDs are their logical ids.
 // https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html
 func (a *api) lambda(w http.ResponseWriter, r *http.Request) {
-	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // version, collection, name, what of it
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // version, collection, name, property
 	if len(parts) < 3 {
 		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "nothing local has the path "+r.URL.Path)
 		return
@@ -45,7 +45,7 @@ func lambdaAnswer(w http.ResponseWriter, status int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-// byName returns the logical id of a function, "" when there is none of that name.
+// byName returns the logical id of the function with that name, "" if there is none.
 func (c *Cloud) byName(name string) string {
 	for id := range c.functions {
 		if functionName(id) == name || functionARN(id) == name {
@@ -59,7 +59,7 @@ func (a *api) noFunction(w http.ResponseWriter, name string) {
 	lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found: "+name)
 }
 
-// invoke is RequestResponse, whatever is asked for.
+// invoke implements Invoke, always with the type RequestResponse.
 func (a *api) invoke(w http.ResponseWriter, r *http.Request, name string) {
 	id := a.cloud.byName(name)
 	if id == "" {
@@ -109,8 +109,8 @@ func (a *api) functionURL(w http.ResponseWriter, name string) {
 	})
 }
 
-// mapping reads an event source mapping, after it has switched it when the request says so. In AWS the change takes a
-// while; here it is done when it is answered.
+// mapping returns an event source mapping, and enables or disables it first if the request contains that. In AWS the change takes
+// some time; here it is complete with the response.
 func (a *api) mapping(w http.ResponseWriter, r *http.Request, id string) {
 	poller, ok := a.cloud.pollers[id]
 	if !ok {

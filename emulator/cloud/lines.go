@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Lines is a writer for Options.Logs: it writes everything on, and hands over each whole line without the function's name.
+// Lines is a writer for Options.Logs. It copies the output, and passes on each line without the function's name.
 type Lines struct {
 	to   io.Writer
 	each func(printed []byte)
@@ -15,7 +15,7 @@ type Lines struct {
 	rest []byte
 }
 
-// NewLines makes a writer of lines of "function | what it printed". each is called for one line at a time.
+// NewLines returns a writer for lines of the form "function | output". each is called for one line at a time.
 func NewLines(to io.Writer, each func(printed []byte)) *Lines { return &Lines{to: to, each: each} }
 
 // Write implements io.Writer.

@@ -23,7 +23,7 @@ type point struct {
 	minute            int64 // Unix time / 60
 }
 
-// take reads a line that a function has printed. What is no metric is left alone.
+// take records a line of a function's output if it contains metrics.
 func (s *series) take(line string) {
 	if !strings.Contains(line, `"_aws"`) {
 		return
@@ -56,7 +56,7 @@ func (s *series) take(line string) {
 	}
 }
 
-// between returns the sums of a metric by period of so many seconds, the latest first.
+// between returns the sums of a metric by period in seconds, the latest first.
 func (s *series) between(metric, connector string, from, to, period int64) (times, values cbor.List) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -75,7 +75,7 @@ func (s *series) between(metric, connector string, from, to, period int64) (time
 	return times, values
 }
 
-// metrics answers GetMetricData for sums of single metrics, which is what siemctl asks.
+// metrics implements GetMetricData for sums of single metrics, which siemctl requests.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
 // https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html
 func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
@@ -124,7 +124,7 @@ func text(v cbor.Value) string {
 	return string(s)
 }
 
-// seconds reads a number, or a time as seconds since 1970.
+// seconds returns a number, or a time as Unix seconds.
 func seconds(v cbor.Value) int64 {
 	switch n := v.(type) {
 	case *cbor.Tag:

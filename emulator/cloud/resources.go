@@ -19,8 +19,8 @@ import (
 	"github.com/arbitex/siem-connectors/internal/samtemplate"
 )
 
-// resources makes the template's resources in moto, each when it is first asked for: so what one needs of another is
-// made before it. It is used by one goroutine while it makes them, and only read after that.
+// resources creates the template's resources in moto, each at its first use, so that dependencies exist. One goroutine creates
+// them; afterwards they are only read.
 type resources struct {
 	cloud *Cloud
 	ctx   context.Context //nolint:containedctx // Attribute, which the template asks with, has no context of its own
@@ -28,7 +28,7 @@ type resources struct {
 	queues  map[string]queue
 	buckets map[string]string // by logical id, the name
 	secrets map[string]string // by logical id, the ARN
-	making  []string          // the logical ids being made, to find a circle
+	making  []string          // the logical ids in creation, to detect a cycle
 }
 
 type queue struct {
@@ -44,7 +44,7 @@ func newResources(ctx context.Context, c *Cloud) *resources {
 	}
 }
 
-// makeAll makes every queue, bucket and secret of the template.
+// makeAll creates every queue, bucket and secret of the template.
 func (r *resources) makeAll() error {
 	t := r.cloud.template
 	ids := slices.Concat(t.IDs(samtemplate.TypeQueue), t.IDs(samtemplate.TypeBucket), t.IDs(samtemplate.TypeSecret))
@@ -98,7 +98,7 @@ func (r *resources) Attribute(id, name string) (string, error) {
 	return value, nil
 }
 
-// once makes the resource with a logical id, unless it is made.
+// once creates the resource with a logical id, unless it exists.
 func once[T any](r *resources, made map[string]T, id string, create func(string) (T, error)) (T, error) {
 	if v, ok := made[id]; ok {
 		return v, nil
@@ -192,7 +192,7 @@ func (r *resources) byARN(arn string) (queue, error) {
 	return queue{}, fmt.Errorf("the template makes no queue %q", arn)
 }
 
-// isDeadLetterQueue says whether a queue's redrive policy ends in the queue with an ARN.
+// isDeadLetterQueue reports whether the queue with that ARN is the dead-letter queue of another.
 func (r *resources) isDeadLetterQueue(arn string) bool {
 	for _, q := range r.queues {
 		if q.redrive != nil && q.redrive.TargetARN == arn {
@@ -202,7 +202,7 @@ func (r *resources) isDeadLetterQueue(arn string) bool {
 	return false
 }
 
-// checkIDs refuses options for what the template does not have, under its conditions.
+// checkIDs returns an error for options of resources that the template does not deploy.
 func (c *Cloud) checkIDs() error {
 	var problems []error
 	check := func(what, kind string, ids []string) {

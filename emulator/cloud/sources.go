@@ -8,18 +8,18 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 )
 
-// sources gives the messages that SQS itself moved to a dead-letter queue their DeadLetterQueueSourceArn, which moto
-// does not: a message keeps its id when it is moved, so one that was received from a source queue before came from
-// there. What a function sent to the dead-letter queue has an id of its own, and gets none, as in AWS.
+// sources adds DeadLetterQueueSourceArn, which moto does not have, to messages that SQS has moved to a dead-letter queue. A moved
+// message keeps its id, so its source is the queue from which it was received before. A message that a function has sent to the
+// dead-letter queue has a new id, and gets no source, as in AWS.
 type sources struct {
 	mu  sync.Mutex
 	arn map[string]string // by message id, the queue it was received from
 }
 
-// watch notes what is received from a queue with a redrive policy.
+// watch records the messages that are received from a queue with a redrive policy.
 func (s *sources) watch(q eventsource.Queue, arn string) eventsource.Queue { return watched{q, s, arn} }
 
-// attributes are the system attributes to add to a message of a dead-letter queue.
+// attributes returns the additional system attributes of a message on a dead-letter queue.
 func (s *sources) attributes(m eventsource.Message) map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

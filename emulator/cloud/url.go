@@ -23,8 +23,8 @@ import (
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const maxBodyBytes = 6 << 20
 
-// url is a function URL: it turns requests into events of payload format 2.0, and a function's answers into responses.
-// It asks for no signature, and so the event says nothing of a caller.
+// url is a function URL. It converts requests to events of payload format 2.0, and a function's results to responses. It requires no
+// signature, so the event has no caller.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 type url struct {
 	base   string
@@ -33,7 +33,7 @@ type url struct {
 	server *http.Server
 }
 
-// serveURL opens a function URL, until ctx ends or it is closed.
+// serveURL starts a function URL, which runs until ctx ends or it is closed.
 func serveURL(ctx context.Context, id string, fn *runtimeapi.Function) (*url, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,7 +42,7 @@ func serveURL(ctx context.Context, id string, fn *runtimeapi.Function) (*url, er
 	u := &url{base: "http://" + listener.Addr().String(), id: strings.ToLower(id), fn: fn}
 	u.server = &http.Server{
 		ReadHeaderTimeout: time.Minute,
-		// A caller who hangs up does not stop the function in AWS either: it runs on the deployment's context.
+		// As in AWS, a caller that closes the connection does not stop the function: it runs with the deployment's context.
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { u.serve(ctx, w, r) }),
 	}
 	go func() { _ = u.server.Serve(listener) }()
@@ -58,7 +58,7 @@ func (u *url) serve(ctx context.Context, w http.ResponseWriter, r *http.Request)
 		return
 	}
 	if err != nil {
-		return // the caller is gone
+		return // the caller has closed
 	}
 	payload, err := json.Marshal(u.event(r, body))
 	if err != nil {
@@ -73,14 +73,14 @@ func (u *url) serve(ctx context.Context, w http.ResponseWriter, r *http.Request)
 	respond(w, result.Payload)
 }
 
-// message answers as Lambda does in the function's place.
+// message returns a response of Lambda itself.
 func message(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]string{"Message": text})
 }
 
-// event is the request as the function gets it.
+// event is the request in the form of the function's event.
 func (u *url) event(r *http.Request, body []byte) events.LambdaFunctionURLRequest {
 	now := time.Now().UTC()
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
@@ -107,7 +107,7 @@ func (u *url) event(r *http.Request, body []byte) events.LambdaFunctionURLReques
 	return e
 }
 
-// joined makes one value of each name's many.
+// joined joins the values of each name.
 func joined(values map[string][]string, name func(string) string) map[string]string {
 	out := make(map[string]string, len(values))
 	for k, v := range values {
@@ -126,7 +126,7 @@ func cookies(r *http.Request) []string {
 	return out
 }
 
-// isBinary says whether a body travels as base64: all that does not say it is text does, a form included.
+// isBinary reports whether a body is encoded as base64: every body that is not declared as text, including forms.
 func isBinary(contentType string, body []byte) bool {
 	if len(body) == 0 {
 		return false
@@ -145,7 +145,7 @@ func isBinary(contentType string, body []byte) bool {
 	return !strings.HasPrefix(kind, "text/") && !strings.HasSuffix(kind, "+json") && !strings.HasSuffix(kind, "+xml")
 }
 
-// respond writes a function's answer. One without a statusCode is itself the body.
+// respond writes a function's result. A result without statusCode is the body.
 func respond(w http.ResponseWriter, payload []byte) {
 	var probe struct {
 		StatusCode *int `json:"statusCode"`

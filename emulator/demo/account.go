@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// accountFormat fits into 79 columns.
+// accountFormat fits in 79 columns.
 const accountFormat = "%-8s %8s %8s %5s %5s %6s %9s %8s %7s %6s"
 
-// account closes the books of every SIEM and says whether they add up.
+// account prints the event counts of every SIEM, and reports whether they add up.
 func (d *demo) account(ctx context.Context) error {
 	letters, err := d.letters.pending(ctx)
 	if err != nil {
@@ -44,38 +44,38 @@ func (d *demo) accountLine(a *actor, b balance) string {
 		number(b.duplicates), number(did.Received), number(did.Retried), short(median(stats.Inits)), short(d.meters.steady(a.Function())))
 }
 
-// remain lists why what is dead now stays so.
+// remain lists the reasons of the remaining dead letters.
 func (d *demo) remain(letters map[string][]deadLetter) {
 	for _, r := range d.reasons(letters) {
 		d.screen.prose(plain, "  ", fmt.Sprintf("dead: %s ×  %s  (%s)", number(r.count), r.text, strings.Join(r.connectors, ", ")))
 	}
 }
 
-// explain says what the columns mean, and what there is to know of this account.
+// explain describes the columns.
 func (d *demo) explain(sum balance) {
 	d.screen.lines(plain, "")
 	note := func(text string) { d.screen.prose(faint, "  ", text) }
-	note("Compared byte for byte with what was enqueued, less the white space between an event's tokens; for QRadar, whose CEF does not carry the event whole, column by column.")
+	note("Compared byte for byte with the enqueued events, without the white space between tokens; for QRadar, whose CEF does not contain the whole event, field by field.")
 	if sum.duplicates > 0 {
-		note("twice: the SIEM took them and its answer was lost, so they came again. Most SIEMs cannot tell; metadata.uid can, and in Elasticsearch it is the document's id.")
+		note("twice: the SIEM accepted them and its response was lost, so they were sent again. metadata.uid identifies them; Elasticsearch stores them once.")
 	}
 	if sum.truncated > 0 {
-		note(count(sum.truncated, "event") + " too large for a field came as a stand-in that says so, with size and SHA-256.")
+		note(count(sum.truncated, "event") + " too large for a field were replaced by an object with their size and SHA-256.")
 	}
 	if sum.replaced > 0 {
-		note(fmt.Sprintf("elastic: %s came under the metadata.uid of another and took its place: Elasticsearch keeps one document of an id.", count(sum.replaced, "event")))
+		note(fmt.Sprintf("elastic: %s replaced another with the same _id.", count(sum.replaced, "event")))
 	}
-	note(fmt.Sprintf("cold: from process start to the first call for work. CPU: user and system time for 1,000 events, by a warm process where nothing fails (median of its batches of %d events and more).", fullBatch))
+	note(fmt.Sprintf("cold: from process start to the first request for an invocation. CPU: user and system time of a warm process for 1,000 events without failures (median of its batches of %d events and more).", fullBatch))
 	if low, high := d.allIn(); high > 0 {
 		took := short(high)
 		if low != high {
 			took = short(low) + " to " + took
 		}
-		note(fmt.Sprintf("All in, it was %s for 1,000 events enqueued: with every failure and retry, and %s for each process's start, secret, TLS handshake and first batch.", took, short(d.meters.start())))
+		note(fmt.Sprintf("In total, %s for 1,000 enqueued events, including failures and retries, and %s for each process's start, secret, TLS handshake and first batch.", took, short(d.meters.start())))
 	}
 }
 
-// allIn is the least and the most CPU time that a connector's processes took for 1,000 events enqueued, in all.
+// allIn returns the least and the most CPU time of a connector's processes for 1,000 enqueued events.
 func (d *demo) allIn() (low, high time.Duration) {
 	stats := d.cloud.Stats()
 	var all []time.Duration
@@ -85,12 +85,12 @@ func (d *demo) allIn() (low, high time.Duration) {
 	return slices.Min(all), slices.Max(all)
 }
 
-// complain names what came through altered, and what a SIEM took though the contract forbids it.
+// complain lists altered events, and what a SIEM has accepted against the contract.
 func (d *demo) complain() bool {
 	ok := true
 	for _, a := range d.actors {
 		for _, one := range a.ledger.altered {
-			d.screen.lines(bad, a.Name+" took an event that was never enqueued so: "+one)
+			d.screen.lines(bad, a.Name+" accepted an event that was never enqueued in this form: "+one)
 		}
 		for _, violation := range a.simulator.Stats().Violations {
 			ok = false
@@ -100,22 +100,22 @@ func (d *demo) complain() bool {
 	return ok
 }
 
-// verdict is the last line.
+// verdict prints the last line.
 func (d *demo) verdict(sum balance, ok bool) error {
 	line := fmt.Sprintf("%s enqueued = %s in the SIEMs + %s in dead letters; lost %s, altered %s, duplicates %s.",
 		number(sum.enqueued), number(sum.delivered), number(sum.pending), number(sum.lost), number(sum.altered), number(sum.duplicates))
 	d.screen.lines(plain, "")
 	if !ok {
 		d.screen.prose(bad, "", line)
-		d.screen.prose(bad, "", "It does not add up.")
+		d.screen.prose(bad, "", "The event counts do not add up.")
 		return ErrAccount
 	}
 	d.screen.prose(good, "", line)
-	d.screen.prose(good, "", fmt.Sprintf("It adds up, after %.0f s.", time.Since(d.began).Seconds()))
+	d.screen.prose(good, "", fmt.Sprintf("The event counts add up, after %.0f s.", time.Since(d.began).Seconds()))
 	return nil
 }
 
-// short writes a duration with as much precision as anybody wants to read.
+// short formats a duration with a readable precision.
 func short(d time.Duration) string {
 	switch {
 	case d == 0:

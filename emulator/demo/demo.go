@@ -1,9 +1,9 @@
-// Package demo shows the whole system at work on one machine: events go into the queues, the SIEMs fail in their own ways,
-// what cannot be delivered becomes a dead letter in S3, a replay puts it back, and at the end the account is made: every
-// event enqueued is either in its SIEM or in a dead letter that says why, nothing is lost.
+// Package demo runs the whole system on one machine. Events are enqueued while the SIEMs fail in different ways. Events that
+// cannot be delivered become dead letters in S3, and a replay enqueues them again. At the end, every enqueued event is in its
+// SIEM or in a dead letter with the reason.
 //
-// AWS is moto's server, the functions are the binaries to be deployed, what they are given is read from template.yaml, and
-// the SIEMs are strict simulators. Nothing here decides whether an event arrived but the bytes the SIEM took.
+// AWS is moto's server, the functions are the binaries that are deployed, their configuration is read from template.yaml, and
+// the SIEMs are strict simulators. Only the bytes that a SIEM has accepted decide whether an event was delivered.
 package demo
 
 import (
@@ -25,20 +25,20 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 )
 
-// Options say what is shown. The zero value of a field is good.
+// Options configure the demo. Every zero value is usable.
 type Options struct {
-	Events  string // file with one event a line; empty = Count generated ones
+	Events  string // file with one event per line; empty: Count generated events
 	Count   int    // 0 = 1,000
 	Seed    uint64
-	Keep    bool           // stay up after the account, until the context ends
+	Keep    bool           // continue to run after the account, until the context ends
 	SIEMs   []catalog.SIEM // nil = all
-	Root    string         // the repository; empty = the working directory
+	Root    string         // the repository; empty: the working directory
 	Out     io.Writer      // the screen
-	Screen  ScreenChoice   // how to write on it
-	Stretch time.Duration  // how long enqueueing takes; 0 = 18 s
+	Screen  ScreenChoice   // its format
+	Stretch time.Duration  // duration of the enqueueing; 0: 18 s
 }
 
-// The demo's back-off, in seconds: real waits of up to 300 s would make the first dead letter take minutes.
+// The demo's back-off in seconds. With the default of up to 300 s, the first dead letter would take minutes.
 const (
 	backoffInitial = 1
 	backoffMax     = 4
@@ -57,21 +57,22 @@ const (
 	deadLetterFunction = "DeadLetterFunction"
 )
 
-// plainHTTP: on macOS Go trusts no CA file named in the environment, and four connectors have no other way to be told.
+// plainHTTP reports whether the simulators use plain HTTP: on macOS, Go ignores SSL_CERT_FILE, and four connectors have no
+// setting for a CA.
 const plainHTTP = runtime.GOOS == "darwin"
 
-// ErrAccount says that the account did not add up; what is wrong is on the screen.
+// ErrAccount reports that the event counts do not add up. The screen shows the differences.
 var ErrAccount = errors.New("the account does not add up")
 
-// actor is one SIEM taking part.
+// actor is one of the SIEMs.
 type actor struct {
 	catalog.SIEM
 	simulator siem.Simulator
 	ledger    *ledger
 	enqueued  atomic.Int64
 	dead      atomic.Int64
-	idle      atomic.Bool // all is enqueued, and nothing is left in the queue
-	taken     int         // how many of the simulator's accepted events the ledger has
+	idle      atomic.Bool // all events are enqueued, and the queue is empty
+	taken     int         // number of the simulator's accepted events in the ledger
 }
 
 // demo is one run.
@@ -87,7 +88,7 @@ type demo struct {
 	began    time.Time
 }
 
-// Run shows it all, and returns nil only when the account adds up.
+// Run runs the demo. It returns nil only if the event counts add up.
 func Run(ctx context.Context, o Options) (err error) {
 	d, err := newDemo(o)
 	if err != nil {
@@ -132,7 +133,7 @@ func newDemo(o Options) (*demo, error) {
 	return &demo{options: o, messages: messages, screen: newScreen(o.Out, o.Screen), began: time.Now()}, nil
 }
 
-// start brings up the simulators and the cloud, and hands the functions their credentials.
+// start starts the simulators and the cloud, and stores the credentials.
 func (d *demo) start(ctx context.Context) error {
 	d.screen.title("ArbitexSIEM connectors: the whole system on this machine")
 	if err := d.openSIEMs(); err != nil {
@@ -199,10 +200,10 @@ func (d *demo) logFile() (io.Writer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the log file: %w", err)
 	}
-	return file, nil // open as long as the process, which is as long as the functions write to it
+	return file, nil // open until the process ends, because the functions write to it
 }
 
-// deployment returns the template's parameters and the variables that the functions get in addition.
+// deployment returns the template's parameters and the additional variables of the functions.
 func (d *demo) deployment() (parameters map[string]string, environment map[string]map[string]string) {
 	environment = map[string]map[string]string{}
 	list := make([]catalog.SIEM, len(d.actors))
@@ -216,7 +217,7 @@ func (d *demo) deployment() (parameters map[string]string, environment map[strin
 	return catalog.Parameters(list), environment
 }
 
-// stop takes everything down and leaves the screen tidy.
+// stop stops everything and clears the table.
 func (d *demo) stop() error {
 	d.screen.finish()
 	var errs []error

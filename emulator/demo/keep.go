@@ -10,13 +10,13 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/cloud"
 )
 
-// keep stays up and says how to go on by hand, until the context ends.
+// keep continues to run until the context ends, and prints how to use the system by hand.
 func (d *demo) keep(ctx context.Context) error {
 	endpoint, err := d.cloud.ServeAPI(ctx)
 	if err != nil {
 		return err
 	}
-	d.screen.title("Still up. Ctrl-C ends it.")
+	d.screen.title("Still running. Press Ctrl-C to stop.")
 	aws := "aws --endpoint-url " + endpoint
 	d.screen.lines(plain,
 		"  AWS endpoint    "+endpoint,
@@ -43,7 +43,7 @@ func (d *demo) keep(ctx context.Context) error {
 		"  build/siemctl --stack "+cloud.StackName+" --region "+cloud.Region+" --endpoint-url "+endpoint+" status", "")
 	err = d.watch(ctx, func(state) bool { return false })
 	if errors.Is(err, context.Canceled) {
-		err = nil // that is how it ends
+		err = nil // the expected end
 	}
 	return err
 }

@@ -6,28 +6,28 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// maxAltered bounds what is kept of events that came through changed.
+// maxAltered bounds the altered events that are kept.
 const maxAltered = 10
 
-// ledger is the account of one SIEM: what was enqueued for it and what it took, event by event, by their bytes.
+// ledger counts the events of one SIEM that were enqueued and accepted, by their bytes.
 type ledger struct {
 	key      func(event []byte) string
 	took     func(siem.Accepted) string
 	enqueued map[string]int
 	accepted map[string]int
-	byID     map[string]string // key of the event of that id, for what came as a stand-in
+	byID     map[string]string // key of the event with an id, for truncated events
 
 	delivered, duplicates, truncated, replaced int
 	altered                                    []string
 	alteredCount                               int
 }
 
-// newLedger makes one. Both functions are nil where the SIEM gets an event's own bytes: see [all.SIEM].
+// newLedger returns an empty ledger. Both functions are nil if the SIEM gets the event's own bytes: see [catalog.SIEM].
 func newLedger(key func([]byte) string, took func(siem.Accepted) string) *ledger {
 	return &ledger{key: key, took: took, enqueued: map[string]int{}, accepted: map[string]int{}, byID: map[string]string{}}
 }
 
-// keyOf is what tells a body apart: itself, compact, or what the SIEM's format keeps of it.
+// keyOf returns the key of a body: its compact form, or the fields that the SIEM's format contains.
 func (l *ledger) keyOf(wire string) string {
 	if l.key == nil {
 		return wire
@@ -43,7 +43,7 @@ func (l *ledger) enqueue(m message) {
 	}
 }
 
-// accept enters an event the SIEM took. One that is not, byte for byte, what was enqueued counts as altered.
+// accept records an accepted event. An event whose bytes differ from those enqueued counts as altered.
 func (l *ledger) accept(a siem.Accepted) {
 	key := string(a.Event)
 	switch {
@@ -79,13 +79,13 @@ func (l *ledger) alter(a siem.Accepted) {
 	}
 }
 
-// balance is one line of the account.
+// balance is a line of the account.
 type balance struct {
 	enqueued, delivered, pending, lost, duplicates, altered, truncated, replaced int
 }
 
-// balance closes the books with what stands in dead letters. An event both delivered and in a dead letter is delivered, and
-// the dead letter a duplicate.
+// balance returns the counts with those of the dead letters. An event that is both delivered and a dead letter counts as
+// delivered, and the dead letter as a duplicate.
 func (l *ledger) balance(letters []deadLetter) balance {
 	dead := map[string]int{}
 	for _, letter := range letters {
@@ -107,7 +107,7 @@ func (l *ledger) balance(letters []deadLetter) balance {
 	return b
 }
 
-// add sums up.
+// add adds the counts of another SIEM.
 func (b *balance) add(o balance) {
 	b.enqueued += o.enqueued
 	b.delivered += o.delivered
@@ -119,7 +119,7 @@ func (b *balance) add(o balance) {
 	b.replaced += o.replaced
 }
 
-// adds tells whether the line is as it must be.
+// adds reports whether the counts add up.
 func (b balance) adds() bool {
 	return b.lost == 0 && b.altered == 0 && b.enqueued == b.delivered+b.pending
 }

@@ -12,17 +12,17 @@ import (
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
-// maxLine is the most a line of the events file may hold: SQS takes 1 MiB.
+// maxLine is the longest line of the events file: SQS accepts 1 MiB.
 const maxLine = 1 << 20
 
-// broken is a message that is no event: it must end in a dead letter that says so, and stay there.
+// broken is an invalid event. It must become a dead letter with that reason, and remain one.
 const broken = "this is no event, somebody typed it into the console"
 
-// message is one SQS message body.
+// message is the body of an SQS message.
 type message struct {
 	body string
-	id   string // of the event in it, "" for what is none
-	// wire is the body as it must arrive: white space between tokens removed, everything else untouched.
+	id   string // of the event, "" if invalid
+	// wire is the body as it must arrive: without white space between tokens, otherwise unchanged.
 	wire string
 }
 
@@ -34,7 +34,7 @@ func newMessage(body []byte) message {
 	return message{body: string(body), wire: wire.String(), id: siem.EventID(body)}
 }
 
-// loadMessages reads the file or generates; what was generated has the broken message in its midst.
+// loadMessages reads the file or generates events. The generated events include an invalid one.
 func loadMessages(o Options) ([]message, error) {
 	if o.Events != "" {
 		return readMessages(o.Events)
@@ -74,8 +74,8 @@ func readMessages(path string) ([]message, error) {
 	return out, nil
 }
 
-// poison chooses the event a SIEM refuses: one that comes early, so that it meets what goes wrong later too.
-// Its id is no other's, where there is such an event.
+// poison chooses the event that a SIEM refuses: an early one, so that later faults apply to it as well, and if possible one with a
+// unique id.
 func poison(messages []message) (id string) {
 	times := map[string]int{}
 	for _, m := range messages {
@@ -93,7 +93,7 @@ func poison(messages []message) (id string) {
 	return id
 }
 
-// distinct tells whether no two events have one id.
+// distinct reports whether all events have different ids.
 func distinct(messages []message) bool {
 	seen := map[string]bool{}
 	for _, m := range messages {

@@ -12,21 +12,20 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
-// meters keeps what the functions say of themselves in their metrics, and what their processes take. It is the writer of
-// their output, which it hands on.
+// meters collects the metrics of the functions and the CPU time of their processes. The functions' output is written to it.
 type meters struct {
 	*cloud.Lines
 
 	mu      sync.Mutex
 	tallies map[string]tally    // by connector
 	warm    map[string][]sample // by function
-	cold    []time.Duration     // first batches, whatever became of them
+	cold    []time.Duration     // first batches, with any result
 }
 
-// tally sums up a connector's metrics. Received is by attempt: an event that came three times counts three times.
+// tally is the sum of a connector's metrics. Received counts attempts: an event that was received three times counts three times.
 type tally struct{ Received, Retried int }
 
-// sample is one batch that nothing befell, handled by a process that had handled one before.
+// sample is a batch without failures, of a process that had completed a batch before.
 type sample struct {
 	events int
 	cpu    time.Duration
@@ -38,7 +37,7 @@ func newMeters(log io.Writer) *meters {
 	return m
 }
 
-// read enters a line of embedded metrics; others it ignores.
+// read records a line of embedded metrics, and ignores other lines.
 func (m *meters) read(printed []byte) {
 	if !bytes.HasPrefix(printed, []byte(`{"_aws":`)) {
 		return
@@ -58,7 +57,7 @@ func (m *meters) read(printed []byte) {
 	m.tallies[values.Connector] = sum
 }
 
-// observe enters a batch; see cloud.Options.
+// observe records a batch; see cloud.Options.
 func (m *meters) observe(function string, payload []byte, r runtimeapi.Result) {
 	var batch struct{ Records []struct{} }
 	var answer struct{ BatchItemFailures []struct{} }
@@ -85,14 +84,13 @@ func (m *meters) tally(connector string) tally {
 	return m.tallies[connector]
 }
 
-// fullBatch is how many events a batch must have to be counted: in a smaller one, what a batch costs whatever its size would
-// be taken for the events' cost.
+// fullBatch is the smallest batch that is counted. In smaller ones, the fixed cost of a batch dominates.
 const fullBatch = 50
 
-// fewBatches are too few to take a median of: one of them may have been halved to find an event that the SIEM refuses.
+// fewBatches are too few for a median: one of them may have been bisected.
 const fewBatches = 3
 
-// steady is the CPU time a warm process takes for 1,000 events: the median of the batches, 0 when there are too few.
+// steady returns the CPU time of a warm process for 1,000 events: the median of the batches, 0 if there are too few.
 func (m *meters) steady(function string) time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -108,8 +106,8 @@ func (m *meters) steady(function string) time.Duration {
 	return median(costs)
 }
 
-// start is the CPU time of a process from its start to the end of its first batch: the program's start, the secret, TLS
-// handshakes and the batch. 0 when there was none.
+// start returns the CPU time of a process from its start to the end of its first batch, including the secret and the TLS
+// handshakes; 0 if there was none.
 func (m *meters) start() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 )
 
-// introduce says what is going to be seen.
+// introduce describes the demo.
 func (d *demo) introduce() {
 	d.screen.lines(plain, "")
 	for _, text := range []string{
@@ -30,7 +30,7 @@ func (d *demo) what() string {
 	return fmt.Sprintf("%s (OCSF 1.1, seed %d) and one message that is no event", count(d.options.Count, "generated event"), d.options.Seed)
 }
 
-// failingSIEMs enqueues everything while the SIEMs play their scripts, and waits until each event is somewhere for good.
+// failingSIEMs enqueues the events while the scripts run, and waits until each event is delivered or a dead letter.
 func (d *demo) failingSIEMs(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -60,7 +60,7 @@ func (d *demo) failingSIEMs(ctx context.Context) error {
 		}
 	})
 	if err == nil {
-		d.screen.say(plain, "all is enqueued; waiting until the queues are empty")
+		d.screen.say(plain, "all events are enqueued; waiting until the queues are empty")
 		err = d.settle(ctx)
 	}
 	cancel(nil)
@@ -68,14 +68,14 @@ func (d *demo) failingSIEMs(ctx context.Context) error {
 	return err
 }
 
-// enqueue sends all messages to one SIEM's queue, evenly over the time set for it.
+// enqueue sends the messages to one SIEM's queue, evenly distributed over the time.
 func (d *demo) enqueue(ctx context.Context, a *actor) error {
 	queue := d.cloud.Queue(a.Queue())
 	began := time.Now()
 	for sent := 0; sent < len(d.messages); {
 		due := began.Add(d.options.Stretch * time.Duration(sent) / time.Duration(len(d.messages)))
 		if !wait(ctx, due) {
-			return nil // it ended for another reason, told elsewhere
+			return nil // another error ended it, which is reported elsewhere
 		}
 		n, err := d.aws.send(ctx, queue, d.messages[sent:])
 		if err != nil {
@@ -87,7 +87,7 @@ func (d *demo) enqueue(ctx context.Context, a *actor) error {
 	return nil
 }
 
-// play lets one SIEM fail by its script.
+// play runs the script of one SIEM.
 func (d *demo) play(ctx context.Context, a *actor) error {
 	var publishErr error
 	stage := &catalog.Stage{SIEM: a.simulator, Poison: poison(d.messages), Distinct: distinct(d.messages), Publish: func() {
@@ -107,7 +107,7 @@ func (d *demo) play(ctx context.Context, a *actor) error {
 	return nil
 }
 
-// ready waits until what the act comes after has come, or there is nothing left to wait for; false when the context ends.
+// ready waits for the condition of an act, as long as it can still occur. It returns false if the context ends.
 func (d *demo) ready(ctx context.Context, a *actor, act catalog.Act, before siem.Stats) bool {
 	end := time.Now().Add(catalog.Patience)
 	ready := func() bool { return act.Ready(before, a.simulator.Stats()) && a.dead.Load() >= int64(act.Dead) }
@@ -119,7 +119,7 @@ func (d *demo) ready(ctx context.Context, a *actor, act catalog.Act, before siem
 	return true
 }
 
-// wait returns true at that time, false when the context ends before.
+// wait waits until a time. It returns false if the context ends before.
 func wait(ctx context.Context, until time.Time) bool {
 	timer := time.NewTimer(time.Until(until))
 	defer timer.Stop()

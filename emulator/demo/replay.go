@@ -15,10 +15,10 @@ import (
 
 const replayPath = "/api/admin/siem/replay-dead-letter"
 
-// maxReplayCalls bounds how often the demo calls again for what remains.
+// maxReplayCalls bounds the calls for the remaining dead letters.
 const maxReplayCalls = 50
 
-// replay lists the dead letters, heals the SIEMs and puts the letters back.
+// replay lists the dead letters, heals the SIEMs, and replays the dead letters.
 func (d *demo) replay(ctx context.Context) error {
 	letters, err := d.letters.pending(ctx)
 	if err != nil {
@@ -32,7 +32,7 @@ func (d *demo) replay(ctx context.Context) error {
 		a.simulator.Inject(siem.Fault{Kind: siem.Heal})
 	}
 	d.screen.lines(plain, "")
-	d.screen.say(plain, "every SIEM is mended; POST %s", replayPath)
+	d.screen.say(plain, "every SIEM has recovered; POST %s", replayPath)
 	for range maxReplayCalls {
 		answer, err := d.callReplay(ctx)
 		if err != nil {
@@ -86,13 +86,13 @@ func (d *demo) replayURL() string {
 	return strings.TrimRight(d.cloud.URL(replayFunction), "/") + replayPath
 }
 
-// maxReasons bounds how many reasons are listed, maxReasonLines how long each is.
+// maxReasons bounds the listed reasons, maxReasonLines the length of each.
 const (
 	maxReasons     = 20
 	maxReasonLines = 2
 )
 
-// listLetters shows the dead letters by their reasons.
+// listLetters prints the dead letters by reason.
 func (d *demo) listLetters(byConnector map[string][]deadLetter) {
 	if len(byConnector) == 0 {
 		d.screen.say(plain, "no dead letters")
@@ -117,14 +117,14 @@ func (d *demo) listLetters(byConnector map[string][]deadLetter) {
 	}
 }
 
-// reason is why dead letters are dead.
+// reason is the reason of some dead letters.
 type reason struct {
 	text       string
 	count      int
 	connectors []string
 }
 
-// reasons sums up the dead letters of the SIEMs taking part; those of several SIEMs that say the same are one.
+// reasons counts the dead letters by reason. SIEMs with the same reason are combined.
 func (d *demo) reasons(byConnector map[string][]deadLetter) []reason {
 	var out []reason
 	for _, a := range d.actors {
@@ -145,5 +145,5 @@ func (d *demo) reasons(byConnector map[string][]deadLetter) []reason {
 	return out
 }
 
-// readable takes the backslashes out of a quoted answer that is JSON itself.
+// readable removes the backslashes from a quoted JSON response.
 func readable(text string) string { return strings.ReplaceAll(text, `\"`, `"`) }

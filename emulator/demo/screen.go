@@ -1,11 +1,11 @@
 package demo
 
-// What the demo writes, for people:
+// The rules of the demo's output:
 //
-//   - A story line stands where it was written. It begins with the seconds since the start.
-//   - The table is a block under the story. On a terminal it is redrawn in place; elsewhere a SIEM's line is printed when it
-//     has changed, at most once a second (ten seconds with more than two SIEMs).
-//   - Colour only says twice what the words say. Nothing blinks, nothing scrolls but the story.
+//   - A line of the log stays where it was written. It begins with the seconds since the start.
+//   - The table is a block below the log. A terminal redraws it in place. Elsewhere, the line of a SIEM is printed after a change,
+//     at most once a second (ten seconds with more than two SIEMs).
+//   - Colour only repeats what the text states. Only the log scrolls.
 
 import (
 	"fmt"
@@ -19,14 +19,15 @@ import (
 	"golang.org/x/term"
 )
 
-// ScreenChoice says how to write. The zero value is plain lines without colour.
+// ScreenChoice is the format of the output. The zero value is plain lines without colour.
 type ScreenChoice struct {
 	Redraw bool
 	Color  bool
 	Width  func() int // columns; nil = 100
 }
 
-// DetectScreen looks at a file: a terminal gets a table that redraws, and colour unless NO_COLOR is set or TERM is "dumb".
+// DetectScreen returns the format for a file: a terminal gets a table in place, and colour unless NO_COLOR is set or TERM is
+// "dumb".
 func DetectScreen(f *os.File) ScreenChoice {
 	fd := int(f.Fd())
 	if !term.IsTerminal(fd) {
@@ -45,7 +46,7 @@ func DetectScreen(f *os.File) ScreenChoice {
 	}
 }
 
-// Columns of a terminal that does not tell, and of what is no terminal.
+// Columns of a terminal of unknown width, and of other files.
 const (
 	defaultWidth = 100
 	fileWidth    = 200
@@ -63,12 +64,12 @@ const (
 	warned style = "33"
 )
 
-// row is one line of the table. Key tells whose it is, so that plain output can tell whether it changed.
+// row is a line of the table. Key identifies it, so that plain output can detect a change.
 type row struct {
 	key   string
 	text  string
 	style style
-	// passing is a row that is not worth a line of plain output.
+	// passing reports whether plain output omits the row.
 	passing bool
 }
 
@@ -93,19 +94,19 @@ func newScreen(out io.Writer, choice ScreenChoice) *screen {
 // title writes a heading.
 func (s *screen) title(text string) { s.lines(strong, "", text, "") }
 
-// say writes a story line.
+// say writes a line of the log.
 func (s *screen) say(st style, format string, args ...any) {
 	now := fmt.Sprintf("%6.1f s  ", s.now().Sub(s.began).Seconds())
 	s.lines(st, s.wrap(now, storyIndent, fmt.Sprintf(format, args...))...)
 }
 
-// storyIndent is as wide as what a story line begins with.
+// storyIndent is as wide as the time of a log line.
 const storyIndent = "          "
 
-// prose writes a text in as many lines as it takes, each after the indent.
+// prose writes a text in lines with an indent.
 func (s *screen) prose(st style, indent, text string) { s.lines(st, s.wrap(indent, indent, text)...) }
 
-// paragraph is a text after a head, in at most so many lines.
+// paragraph returns a text after a head, in at most n lines.
 func (s *screen) paragraph(head string, most int, text string) []string {
 	lines := s.wrap(head, strings.Repeat(" ", utf8.RuneCountInString(head)), text)
 	if len(lines) > most {
@@ -118,7 +119,7 @@ func (s *screen) paragraph(head string, most int, text string) []string {
 	return lines
 }
 
-// wrap breaks a text between words, for lines that begin with first and then.
+// wrap breaks a text between words into lines, which begin with first and then.
 func (s *screen) wrap(first, then, text string) (lines []string) {
 	width, line := s.choice.Width()-1, first
 	for i, word := range strings.Fields(text) {
@@ -147,7 +148,7 @@ func (s *screen) lines(st style, lines ...string) {
 	_, _ = io.WriteString(s.out, out.String())
 }
 
-// table shows the block anew.
+// table redraws the block.
 func (s *screen) table(rows []row) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +163,7 @@ func (s *screen) table(rows []row) {
 	_, _ = io.WriteString(s.out, out.String())
 }
 
-// changes writes the rows that changed, not too often; the heading comes once.
+// changes writes the rows that have changed, at a limited rate, and the heading once.
 func (s *screen) changes(out *strings.Builder, rows []row) {
 	pause := time.Second
 	if len(rows) > 4 {
@@ -181,14 +182,14 @@ func (s *screen) changes(out *strings.Builder, rows []row) {
 	}
 }
 
-// finish takes the block away.
+// finish removes the block.
 func (s *screen) finish() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out strings.Builder
 	s.erase(&out)
 	s.rows = nil
-	clear(s.shown) // the next table is printed whole
+	clear(s.shown) // the next table is complete
 	s.last = time.Time{}
 	_, _ = io.WriteString(s.out, out.String())
 }
@@ -213,7 +214,7 @@ func (s *screen) paint(st style, text string) string {
 	return "\x1b[" + string(st) + "m" + text + "\x1b[0m"
 }
 
-// progress is where others report what they are doing, a line at a time.
+// progress is a writer for lines of progress.
 func (s *screen) progress() io.Writer { return &progress{screen: s} }
 
 type progress struct {
@@ -235,7 +236,7 @@ func (p *progress) Write(b []byte) (int, error) {
 	}
 }
 
-// cut shortens a text to so many characters.
+// cut shortens a text to n characters.
 func cut(text string, width int) string {
 	if width < 1 || utf8.RuneCountInString(text) <= width {
 		return text

@@ -11,13 +11,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 )
 
-// SendMessageBatch takes so many messages and bytes at once; the bytes have room for what is counted beside the bodies.
+// The limits of SendMessageBatch, with room for the metadata that counts besides the bodies.
 const (
 	maxSend      = 10
 	maxSendBytes = 1_000_000
 )
 
-// services are the demo's own clients of the local cloud: what the platform and an operator would use.
+// services are the clients that the platform and an operator use.
 type services struct {
 	sqs *sqs.Client
 	s3  *s3.Client
@@ -30,7 +30,7 @@ func newServices(config aws.Config) *services {
 	}
 }
 
-// send enqueues the longest beginning of messages that one request takes, and returns how many that were.
+// send enqueues as many of the first messages as one request can hold, and returns their number.
 func (s *services) send(ctx context.Context, queue string, messages []message) (int, error) {
 	var entries []types.SendMessageBatchRequestEntry
 	size := 0
@@ -51,7 +51,7 @@ func (s *services) send(ctx context.Context, queue string, messages []message) (
 	return len(entries), nil
 }
 
-// depth is how many messages wait in a queue, and how many were received and not deleted.
+// depth returns the number of visible messages of a queue, and of those in flight.
 func (s *services) depth(ctx context.Context, queue string) (waiting, inFlight int, err error) {
 	const visible, hidden = types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible
 	const delayed = types.QueueAttributeNameApproximateNumberOfMessagesDelayed

@@ -9,23 +9,23 @@ import (
 	"time"
 )
 
-// stuck is how long a queue may take to empty before the demo gives up on it: far more than all back-offs of the demo.
+// stuck is the time after which the demo stops waiting for a queue: much longer than all its back-offs.
 const stuck = 4 * time.Minute
 
-// standing is what is where, for one SIEM.
+// standing is the state of one SIEM.
 type standing struct {
 	enqueued, waiting, inFlight, delivered, dead int
 	refused                                      map[string]int
 }
 
-// state is a look at everything. It is taken along the path of an event (queues, dead-letter queue, bucket), so that an event
-// on its way is seen twice rather than not at all.
+// state is the state of the system. It is read along the path of an event (queues, dead-letter queue, bucket), so that a moving
+// event is counted twice rather than never.
 type state struct {
 	standings []standing
 	draining  int // messages on the dead-letter queue
 }
 
-// settled tells whether nothing is under way: every event is in its SIEM or in the bucket.
+// settled reports whether every event is in its SIEM or in the bucket.
 func (s state) settled() bool {
 	for _, one := range s.standings {
 		if one.waiting+one.inFlight > 0 {
@@ -38,7 +38,7 @@ func (s state) settled() bool {
 func (d *demo) look(ctx context.Context) (state, error) {
 	s := state{standings: make([]standing, len(d.actors))}
 	for i, a := range d.actors {
-		s.standings[i].enqueued = int(a.enqueued.Load()) // before the queue is looked at, or it may seem empty
+		s.standings[i].enqueued = int(a.enqueued.Load()) // before the queue is read, which might be empty otherwise
 		waiting, inFlight, err := d.aws.depth(ctx, d.cloud.Queue(a.Queue()))
 		if err != nil {
 			return s, err
@@ -58,14 +58,14 @@ func (d *demo) look(ctx context.Context) (state, error) {
 		a.catchUp()
 		s.standings[i].dead = len(dead[a.Name])
 		a.dead.Store(int64(len(dead[a.Name])))
-		s.standings[i].delivered = a.ledger.delivered + a.ledger.alteredCount // what is enqueued by hand is in no ledger
+		s.standings[i].delivered = a.ledger.delivered + a.ledger.alteredCount // no ledger contains what is enqueued by hand
 		a.idle.Store(s.standings[i].enqueued == len(d.messages) && s.standings[i].waiting+s.standings[i].inFlight == 0)
 		s.standings[i].refused = a.simulator.Stats().Refused
 	}
 	return s, nil
 }
 
-// catchUp enters into the ledger what the SIEM took since the last time.
+// catchUp adds newly accepted events to the ledger.
 func (a *actor) catchUp() {
 	accepted := a.simulator.Accepted()
 	for _, one := range accepted[a.taken:] {
@@ -74,7 +74,7 @@ func (a *actor) catchUp() {
 	a.taken = len(accepted)
 }
 
-// watch shows what is where until done says so, an error comes or the context ends.
+// watch shows the state until done returns true, an error occurs, or the context ends.
 func (d *demo) watch(ctx context.Context, done func(state) bool) error {
 	pause := 500 * time.Millisecond
 	if len(d.actors) > 2 {
@@ -99,7 +99,7 @@ func (d *demo) watch(ctx context.Context, done func(state) bool) error {
 	}
 }
 
-// settle watches until nothing is under way any more.
+// settle watches until the state is settled.
 func (d *demo) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, stuck, fmt.Errorf("waiting for the queues to empty: not done after %s; see build/demo.log", stuck))
 	defer cancel()
@@ -108,13 +108,13 @@ func (d *demo) settle(ctx context.Context) error {
 	return err
 }
 
-// tableFormat leaves 27 of 79 columns for the answers.
+// tableFormat leaves 27 of 79 columns for the responses.
 const tableFormat = "%-8s %8s %8s %9s %8s %5s   %s"
 
 func (d *demo) rows(s state) []row {
 	rows := []row{
 		{key: "space"},
-		{key: "head", text: fmt.Sprintf(tableFormat, "", "enqueued", "waiting", "in flight", "in SIEM", "dead", "answers other than yes"), style: faint},
+		{key: "head", text: fmt.Sprintf(tableFormat, "", "enqueued", "waiting", "in flight", "in SIEM", "dead", "other responses than success"), style: faint},
 	}
 	for i, a := range d.actors {
 		one := s.standings[i]
@@ -131,7 +131,7 @@ func (d *demo) rows(s state) []row {
 	return rows
 }
 
-// refusals writes the counts by status (that of an item too), or by reason where there was none: "403 ×3, 503 ×12, no answer ×1".
+// refusals formats the counts by status (also of items), or by reason without one: "403 ×3, 503 ×12, no answer ×1".
 func refusals(refused map[string]int) string {
 	short := map[string]int{}
 	for reason, n := range refused {
