@@ -6,36 +6,36 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// Act is one turn of a script: something goes wrong, or is put right.
+// Act is one step of a script: a fault begins or ends.
 type Act struct {
-	At    time.Duration // since the first event was enqueued, at the earliest
-	After string        // what the SIEM must have refused since the act before, by Stats().Refused; "" = nothing. See [Patience]
-	Dead  int           // how many dead letters it must have caused by then, as After
-	Say   string        // what it is, after the SIEM's name: "is down: 503 to everything"
+	At    time.Duration // earliest time since the first event was enqueued
+	After string        // what the SIEM must have refused since the previous act, by Stats().Refused; "": nothing. See [Patience]
+	Dead  int           // number of dead letters that it must have caused by then, as After
+	Say   string        // description, after the SIEM's name: "is down: 503 to everything"
 	Do    func(*Stage)
 }
 
-// Patience is how long an act waits for what it is to come after: on a slow machine everything comes late, and a fault that
-// nobody has met is not shown.
+// Patience is the time that an act waits for its condition: on a slow machine everything is late, and a fault without a request
+// shows nothing.
 const Patience = 20 * time.Second
 
-// Ready tells whether the act's After has come about between two looks at the SIEM.
+// Ready reports whether the act's After has occurred between two states of the SIEM.
 func (a Act) Ready(before, now siem.Stats) bool {
 	return a.After == "" || now.Refused[a.After] > before.Refused[a.After]
 }
 
-// Stage is what an act plays on.
+// Stage is what an act can change.
 type Stage struct {
 	SIEM siem.Simulator
-	// Poison is the id of an event among those enqueued.
+	// Poison is the id of an enqueued event.
 	Poison string
-	// Distinct tells that every event enqueued has an id of its own.
+	// Distinct reports whether all enqueued events have different ids.
 	Distinct bool
-	// Publish puts the SIEM's present credential into its secret.
+	// Publish stores the SIEM's current credential in its secret.
 	Publish func()
 }
 
-// PoisonFault is the name of the fault that must be healed before the poisoned event can be replayed.
+// PoisonFault is the name of the fault that must be healed before the refused event can be replayed.
 const PoisonFault = "poison"
 
 func poison(s *Stage) {
@@ -51,14 +51,14 @@ func begin(faults ...siem.Fault) func(*Stage) {
 	}
 }
 
-// end heals the faults of that name.
+// end heals the faults with that name.
 func end(name string) func(*Stage) { return begin(siem.Fault{Kind: siem.Heal, Name: name}) }
 
 func revoke(s *Stage) { s.SIEM.Rotate() }
 
 func publish(s *Stage) { s.Publish() }
 
-// both does one after the other.
+// both runs two functions.
 func both(first, second func(*Stage)) func(*Stage) {
 	return func(s *Stage) {
 		first(s)
