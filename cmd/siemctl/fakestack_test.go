@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -26,12 +27,17 @@ type fakeStack struct {
 	secret  string
 	server  *httptest.Server
 	changes int // calls of the replay function that are not dry runs
+	tag     string
+	updates []string // of event source mappings
 	start   time.Time
 }
 
 func newFakeStack(t *testing.T) *fakeStack {
 	t.Helper()
 	f := &fakeStack{secret: `{"SPLUNK_HEC_TOKEN":"stored-token"}`, start: time.Now()}
+	f.tag = fmt.Sprintf("held since=2026-03-13T10:00:00Z at=2026-03-13T10:00:04Z next=%s wait=60 interval=300 "+
+		"failures=4 concurrency=10 batch=100 sent=1 message=m",
+		f.start.Add(10*time.Minute).UTC().Format(time.RFC3339))
 	f.server = httptest.NewUnstartedServer(f) // a request reads f.server
 	f.server.Start()
 	t.Cleanup(f.server.Close)
@@ -43,13 +49,29 @@ func TestStack(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/stack", RequireExplicitExec: true, RequireUniqueNames: true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "interrupt": interrupt,
-			"columns": columns, "secret": secretIs},
+			"columns": columns, "secret": secretIs, "changed": changedTo},
 		Setup: func(env *testscript.Env) error {
 			f := newFakeStack(t)
 			env.Setenv("SECRET_URL", f.server.URL+"/secret")
+			env.Setenv("UPDATES_URL", f.server.URL+"/updates")
 			return setup(f.server.URL)(env)
 		},
 	})
+}
+
+// changedTo checks what the event source mapping and the tag of the stack named guarded were changed to: a pattern.
+func changedTo(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: changed pattern")
+	}
+	response, err := http.Get(ts.Getenv("UPDATES_URL")) //nolint:noctx // a server of this test
+	ts.Check(err)
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	if !regexp.MustCompile(args[0]).Match(text) {
+		ts.Fatalf("changed to %s", text)
+	}
 }
 
 // secretIs checks what the stack's secret holds: secret '{"A":"b"}'.
@@ -95,6 +117,14 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.replay(w, body)
 	case strings.HasSuffix(r.URL.Path, "/api/admin/siem/replay-dead-letter"):
 		_, _ = io.WriteString(w, `{"pending":{"splunk":1234,"unknown":3},"oldest":"2026-03-13T00:00:00Z"}`)
+	case r.URL.Path == "/updates":
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		_, _ = io.WriteString(w, strings.Join(append(f.updates, f.tag), "\n"))
+	case strings.Contains(r.URL.Path, "/tags/"):
+		f.tags(w, r.Method, body)
+	case strings.HasSuffix(r.URL.Path, "/event-source-mappings/mapping-guarded"):
+		f.guarded(w, r.Method, body)
 	case strings.Contains(r.URL.Path, "/event-source-mappings/"):
 		state := "Enabled"
 		if strings.HasSuffix(r.URL.Path, "sumo") {
@@ -162,7 +192,7 @@ func (f *fakeStack) changed() int {
 func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 	form, _ := url.ParseQuery(string(body))
 	stack := form.Get("StackName")
-	if stack != "siem" && stack != "denied" && stack != "nourl" {
+	if stack != "siem" && stack != "denied" && stack != "nourl" && stack != "guarded" {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintf(w,
 			`<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id %s does not exist</Message></Error></ErrorResponse>`, stack)
@@ -180,6 +210,9 @@ func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 			id + "Secret": "arn:" + name, id + "LogGroup": "/aws/lambda/" + name,
 		})
 	}
+	if stack == "guarded" {
+		physical["GuardFunction"], physical["splunkFunctionQueue"] = "guarded-guard", "mapping-guarded"
+	}
 	var members strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(physical)) {
 		fmt.Fprintf(&members,
@@ -188,6 +221,33 @@ func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 	}
 	fmt.Fprintf(w,
 		`<ListStackResourcesResponse><ListStackResourcesResult><StackResourceSummaries>%s</StackResourceSummaries></ListStackResourcesResult></ListStackResourcesResponse>`, members.String())
+}
+
+// guarded is the mapping of Splunk in the stack named guarded. The guard has disabled it.
+func (f *fakeStack) guarded(w http.ResponseWriter, method string, body []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	state := "Disabled"
+	if method == http.MethodPut {
+		f.updates = append(f.updates, string(body))
+	}
+	if n := len(f.updates); n > 0 && strings.Contains(f.updates[n-1], `"Enabled":true`) {
+		state = "Enabled"
+	}
+	fmt.Fprintf(w, `{"State":%q,"FunctionArn":"arn:aws:lambda:us-east-1:1:function:guarded-splunk:live"}`, state)
+}
+
+func (f *fakeStack) tags(w http.ResponseWriter, method string, body []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if method == http.MethodGet {
+		_ = json.NewEncoder(w).Encode(map[string]any{"Tags": map[string]string{"arbitex:guard": f.tag}})
+		return
+	}
+	var in struct{ Tags map[string]string }
+	_ = json.Unmarshal(body, &in) // the SDK writes JSON
+	f.tag = in.Tags["arbitex:guard"]
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func (f *fakeStack) secrets(w http.ResponseWriter, target string, body []byte) {

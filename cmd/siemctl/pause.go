@@ -9,6 +9,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/guard"
 )
 
 func (a *app) pauseCommand() *cobra.Command {
@@ -17,7 +18,7 @@ func (a *app) pauseCommand() *cobra.Command {
 		Long: `Stop the delivery to a SIEM. The queue keeps the events for its retention period (QueueRetentionDays); a batch
 that is being delivered is finished. An event that waits in the queue uses no attempts.
 
-A deployment of the stack does not resume the connector.`,
+If the guard holds the connector, the hold becomes yours: neither the guard nor a deployment resumes it.`,
 		Example: "  siemctl pause splunk\n  siemctl pause --all",
 	})
 }
@@ -55,7 +56,7 @@ func (a *app) switchTo(ctx context.Context, args []string, on bool) error {
 		return err
 	}
 	for _, c := range here {
-		if err := s.SetMapping(ctx, c.Name, on); err != nil {
+		if err := a.setMapping(ctx, s, c, on); err != nil {
 			return err
 		}
 	}
@@ -74,6 +75,36 @@ func (a *app) switchTo(ctx context.Context, args []string, on bool) error {
 	}
 	a.out.Table([]string{"CONNECTOR", "STATE", "QUEUED", "IN FLIGHT"}, rows)
 	return nil
+}
+
+// setMapping enables or disables a connector. A paused connector's hold becomes the operator's, so that the guard
+// leaves it paused. A resumed connector gets back the settings that the guard changed; the guard sees that its hold has
+// ended.
+func (a *app) setMapping(ctx context.Context, s *deployed.Stack, c connector, on bool) error {
+	m, err := s.Mapping(ctx, c.Name)
+	if err != nil {
+		return err
+	}
+	hold, err := s.Hold(ctx, &m)
+	if err != nil {
+		return err
+	}
+	if hold == nil {
+		return s.SetMapping(ctx, c.Name, on, nil)
+	}
+	switch hold.State {
+	case guard.None, guard.Done, guard.Ended: // the guard does not act
+		return s.SetMapping(ctx, c.Name, on, nil)
+	}
+	if on {
+		return s.SetMapping(ctx, c.Name, true, hold)
+	}
+	hold.State = guard.Operator
+	if err := s.SetHold(ctx, &m, hold); err != nil {
+		return err
+	}
+	a.out.Note("%s: the guard will not resume it", c.Name)
+	return s.SetMapping(ctx, c.Name, false, nil)
 }
 
 const (

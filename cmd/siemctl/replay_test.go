@@ -139,7 +139,8 @@ func TestReplayLimit(t *testing.T) {
 	if err != nil || f.pending != 70 || !strings.HasPrefix(out, "30 dead letters would be replayed") {
 		t.Errorf("%v, %d pending, %q", err, f.pending, out)
 	}
-	if _, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20}); !errors.As(err, new(usageError)) ||
+	if _, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20}); !errors.As(err,
+		new(usageError)) ||
 		f.pending != 70 {
 		t.Errorf("replayed without a yes: %v, %d pending", err, f.pending)
 	}
@@ -160,7 +161,8 @@ func TestReplayInterrupted(t *testing.T) {
 		t.Errorf("%v, %d pending, %q", err, f.pending, notes)
 	}
 	f.after = nil
-	if out, _, _, err := replayWith(t.Context(), f, o); err != nil || !strings.HasPrefix(out, "70 dead letters replayed") ||
+	if out, _, _, err := replayWith(t.Context(), f, o); err != nil ||
+		!strings.HasPrefix(out, "70 dead letters replayed") ||
 		f.pending != 0 {
 		t.Errorf("%v, %q, %d pending", err, out, f.pending)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
 	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
+	"github.com/arbitex/siem-connectors/shared/guard"
 )
 
 // connectorStatus is the state of one connector. Its JSON keys are the headings of the table.
@@ -25,6 +27,10 @@ type connectorStatus struct {
 	Filtered    int64      `json:"filtered"`
 	DeadLetters int        `json:"dead_letters"` // pending
 	LastSuccess *time.Time `json:"last_success"`
+	HeldSince   *time.Time `json:"held_since,omitempty"` // by the guard, which then tries again at NextTry
+	NextTry     *time.Time `json:"next_try,omitempty"`
+
+	note string
 }
 
 type status struct {
@@ -50,7 +56,7 @@ func (a *app) statusCommand() *cobra.Command {
 		Use: "status", Short: "Show queues, deliveries, alarms and dead letters", Args: cobra.NoArgs,
 		Long: `Show the state of each connector, the alarms that are on, and the pending dead letters by hour and reason.
 
-  STATE      running, paused, or a transition (starting, stopping)
+  STATE      running, paused, held (by the guard, because the SIEM is down), or a transition (starting, stopping)
   QUEUED     messages that wait in the queue; a message can hold several events
   IN FLIGHT  messages that are being delivered or wait for the next attempt
   OLDEST     age of the oldest message in the queue
@@ -111,6 +117,11 @@ func (a *app) status(ctx context.Context, s *deployed.Stack, here []connector, r
 	if st.Connectors, err = each(here, state); err != nil {
 		return nil, err
 	}
+	for _, c := range st.Connectors {
+		if c.note != "" && !slices.Contains(st.Notes, c.note) {
+			st.Notes = append(st.Notes, c.note)
+		}
+	}
 	depth, err := s.Depth(ctx, s.DeadLetterQueue())
 	if err != nil {
 		return nil, err
@@ -143,8 +154,20 @@ func connectorState(ctx context.Context, s *deployed.Stack, c connector) (connec
 		return connectorStatus{}, err
 	}
 	depth, err := s.Depth(ctx, s.Queue(c.Name))
-	return connectorStatus{Connector: c.Name, State: stateWord(m.State), Queued: depth.Visible + depth.Delayed,
-		InFlight: depth.InFlight}, err
+	if err != nil {
+		return connectorStatus{}, err
+	}
+	st := connectorStatus{Connector: c.Name, State: stateWord(m.State), Queued: depth.Visible + depth.Delayed,
+		InFlight: depth.InFlight}
+	hold, err := s.Hold(ctx, &m)
+	if err != nil && ctx.Err() == nil {
+		st.note = err.Error() // it needs a permission of its own
+		err = nil
+	}
+	if hold != nil && m.State == "Disabled" && (hold.State == guard.Holding || hold.State == guard.Held) {
+		st.State, st.HeldSince, st.NextTry = "held", &hold.Since, &hold.Next
+	}
+	return st, err
 }
 
 // stateWord is the state of an event source mapping as siemctl prints it.
@@ -260,6 +283,7 @@ func (a *app) showStatus(st *status) error {
 	} else {
 		a.showConnectorTable(st)
 	}
+	a.showHolds(st)
 	a.showAlarms(st.Alarms)
 	if n := st.DeadLetterQueue; n > 0 {
 		a.out.Line("\n%s in the dead-letter queue, not stored yet", term.Count(n, "message"))
@@ -297,6 +321,20 @@ func (a *app) showConnectorBlocks(st *status) {
 			c.oldest())
 		a.out.Line("  delivered %s, filtered %s, dead letters %s", term.Approximate(c.Delivered),
 			term.Approximate(c.Filtered), term.Approximate(int64(c.DeadLetters)))
+	}
+}
+
+func (a *app) showHolds(st *status) {
+	for _, c := range st.Connectors {
+		if c.HeldSince == nil {
+			continue
+		}
+		next := "now"
+		if wait := c.NextTry.Sub(a.now()); wait >= time.Second {
+			next = "in " + shortAge(wait)
+		}
+		a.out.Line("\n%s: held by the guard since %s, next try %s", c.Connector,
+			c.HeldSince.UTC().Format("2006-01-02 15:04Z"), next)
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+
+	"github.com/arbitex/siem-connectors/shared/guard"
 )
 
 // Invoke invokes a connector's function and returns the response.
@@ -56,8 +58,9 @@ func (s *Stack) Environment(ctx context.Context, id string) (map[string]string, 
 
 // Mapping is the event source mapping of a connector's queue.
 type Mapping struct {
-	State  string // Enabled, Disabled, or a transition between them
-	Reason string
+	State    string // Enabled, Disabled, or a transition between them
+	Reason   string
+	function string // ARN without a version or an alias
 }
 
 // Mapping reads the state of a connector's event source mapping.
@@ -70,17 +73,26 @@ func (s *Stack) Mapping(ctx context.Context, id string) (Mapping, error) {
 	if err != nil {
 		return Mapping{}, failed("reading the event source mapping of "+id, err)
 	}
-	return Mapping{aws.ToString(out.State), aws.ToString(out.StateTransitionReason)}, nil
+	return Mapping{aws.ToString(out.State), aws.ToString(out.StateTransitionReason),
+		unqualified(aws.ToString(out.FunctionArn))}, nil
 }
 
-// SetMapping enables or disables a connector's event source mapping. The change takes some seconds.
-func (s *Stack) SetMapping(ctx context.Context, id string, on bool) error {
+// SetMapping enables or disables a connector's event source mapping. The change takes some seconds. With a hold, it
+// also restores the settings that the mapping had before the guard changed them.
+func (s *Stack) SetMapping(ctx context.Context, id string, on bool, restore *guard.Hold) error {
 	uuid, err := s.uuid(id)
 	if err != nil {
 		return err
 	}
-	if _, err = s.lambda.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: &uuid,
-		Enabled: &on}); err != nil {
+	in := &lambda.UpdateEventSourceMappingInput{UUID: &uuid, Enabled: &on}
+	if restore != nil && restore.BatchSize > 0 {
+		in.BatchSize = aws.Int32(int32(restore.BatchSize)) //nolint:gosec // at most 10,000
+		in.ScalingConfig = &types.ScalingConfig{}          // an empty one removes the limit
+		if restore.Concurrency > 0 {
+			in.ScalingConfig.MaximumConcurrency = aws.Int32(int32(restore.Concurrency)) //nolint:gosec // at most 1,000
+		}
+	}
+	if _, err = s.lambda.UpdateEventSourceMapping(ctx, in); err != nil {
 		return failed("changing the event source mapping of "+id, err)
 	}
 	return nil
