@@ -64,7 +64,7 @@ func changedTo(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: changed pattern")
 	}
-	response, err := http.Get(ts.Getenv("UPDATES_URL")) //nolint:noctx // a server of this test
+	response, err := http.Get(ts.Getenv("UPDATES_URL"))
 	ts.Check(err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)

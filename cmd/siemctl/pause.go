@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -89,12 +90,8 @@ func (a *app) setMapping(ctx context.Context, s *deployed.Stack, c connector, on
 	if err != nil {
 		return err
 	}
-	if hold == nil {
-		return s.SetMapping(ctx, c.Name, on, nil)
-	}
-	switch hold.State {
-	case guard.None, guard.Done, guard.Ended: // the guard does not act
-		return s.SetMapping(ctx, c.Name, on, nil)
+	if hold == nil || slices.Contains([]guard.State{guard.None, guard.Done, guard.Ended}, hold.State) {
+		return s.SetMapping(ctx, c.Name, on, nil) // the guard does not act
 	}
 	if on {
 		return s.SetMapping(ctx, c.Name, true, hold)

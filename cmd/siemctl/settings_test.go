@@ -91,7 +91,7 @@ func TestHostSettings(t *testing.T) {
 		}
 	}
 	// Only the drain, the replay and the guard read these.
-	known = append(known, "SIEM_DEAD_LETTER_PATH")
+	known = append(known, "SIEM_DEAD_LETTER_PATH", "SIEM_QUEUE_RETENTION_DAYS")
 	name := regexp.MustCompile(`"(SIEM_[A-Z_]+[A-Z]|LOG_LEVEL|HTTPS_PROXY|NO_PROXY|SSL_CERT_[A-Z]+)"`)
 	found := 0
 	err := filepath.WalkDir("../../shared", func(path string, _ fs.DirEntry, err error) error {

@@ -183,11 +183,11 @@ func newResource(v any) (resource, error) {
 	}
 	r := resource{properties: fields["Properties"]}
 	if r.kind, ok = fields["Type"].(string); !ok {
-		return resource{}, fmt.Errorf("Type: expected a resource type, found %s", describe(fields["Type"]))
+		return resource{}, fmt.Errorf("type: expected a resource type, found %s", describe(fields["Type"]))
 	}
 	if c, found := fields["Condition"]; found {
 		if r.condition, ok = c.(string); !ok {
-			return resource{}, fmt.Errorf("Condition: expected the name of a condition, found %s", describe(c))
+			return resource{}, fmt.Errorf("condition: expected the name of a condition, found %s", describe(c))
 		}
 	}
 	return r, nil

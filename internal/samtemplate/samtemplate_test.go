@@ -184,7 +184,7 @@ func TestInvalidTemplates(t *testing.T) {
 		{"twice", "Resources: {Q: {Type: a}, Q: {Type: b}}", `line 1: duplicate key "Q"`},
 		{"merge key", "Resources: {Q: {<<: {Type: a}}}", "does not support YAML merge keys"},
 		{"alias", "Outputs: &a [*a]" + queue, "line 1: CloudFormation does not support YAML aliases"},
-		{"no type", "Resources: {Q: {Properties: {}}}", "Q: Type: expected a resource type, found nothing"},
+		{"no type", "Resources: {Q: {Properties: {}}}", "Q: type: expected a resource type, found nothing"},
 		{"lambda", "Resources: {L: {Type: AWS::Lambda::Function}}",
 			"L: resources of type AWS::Lambda::Function are not supported"},
 		{"condition unknown", "Resources: {Q: {Type: AWS::SQS::Queue, Condition: X}}", `Q.Condition: "X" is not a condition`},
