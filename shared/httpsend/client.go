@@ -158,10 +158,10 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	}
 	a := &Response{Status: resp.StatusCode, Header: resp.Header, client: c, secret: r.Secret}
 	a.Body, a.BodyErr = c.read(resp)
-	if a.Status/100 == 2 && a.BodyErr == nil && !x.waitWritten(ctx) {
+	if a.Status/100 == 2 && a.BodyErr == nil && !x.written.Load() && !x.waitWritten(ctx) {
 		a.BodyErr = errEarly
 	}
-	if x.isWritten() {
+	if x.written.Load() {
 		body.release()
 	} else if x.conn.broken.Load() {
 		c.transport.CloseIdleConnections() // net/http keeps a connection whose writes have not failed
@@ -175,7 +175,7 @@ func (c *Client) roundTrip(
 ) (*http.Response, *exchange, error) {
 	r.Meter.Add(body.buf.Len())
 	x := newExchange(body.buf.Len())
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: x.begin})
+	ctx = httptrace.WithClientTrace(ctx, &x.trace)
 	resp, err := c.transport.RoundTrip(c.newRequest(ctx, r, body, zip))
 	return resp, x, err
 }

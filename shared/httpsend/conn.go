@@ -60,9 +60,10 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 // exchange is one request and its response on one connection.
 type exchange struct {
 	conn     *conn
-	reused   bool          // the connection has served a request before
-	answered atomic.Bool   // a byte has been read since the request began
-	written  chan struct{} // closed when the connection has accepted the last byte of the request
+	reused   bool        // the connection has served a request before
+	answered atomic.Bool // a byte has been read since the request began
+	written  atomic.Bool // the connection has accepted the last byte of the request
+	trace    httptrace.ClientTrace
 
 	// Of the goroutine that writes.
 	header    int // bytes of headerEnd matched so far
@@ -75,7 +76,9 @@ const writeGrace = time.Second
 const headerEnd = "\r\n\r\n"
 
 func newExchange(bodyBytes int) *exchange {
-	return &exchange{written: make(chan struct{}), remaining: bodyBytes}
+	x := &exchange{remaining: bodyBytes}
+	x.trace.GotConn = x.begin
+	return x
 }
 
 // begin is an httptrace hook: net/http has chosen a connection for the request.
@@ -102,34 +105,24 @@ func (x *exchange) wrote(p []byte) {
 		}
 	}
 	x.remaining -= len(p)
-	if x.remaining <= 0 && !x.isWritten() {
-		close(x.written)
+	if x.remaining <= 0 {
+		x.written.Store(true)
 	}
 }
 
-// isWritten reports whether the connection has accepted the whole request.
-func (x *exchange) isWritten() bool {
-	select {
-	case <-x.written:
-		return true
-	default:
-		return false
-	}
-}
-
-// waitWritten is isWritten for a success. A server sends one after it has read the whole request, but the goroutine
-// that wrote the last bytes may still have to run.
+// waitWritten reports whether the whole request was written before its success arrived. A server sends a success after it
+// has read the request, but the goroutine that wrote the last bytes may still have to run.
 func (x *exchange) waitWritten(ctx context.Context) bool {
-	if x.isWritten() {
-		return true
-	}
 	ctx, cancel := context.WithTimeout(ctx, writeGrace)
 	defer cancel()
-	select {
-	case <-x.written:
-	case <-ctx.Done():
+	for !x.written.Load() {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return x.written.Load()
+		}
 	}
-	return x.isWritten()
+	return true
 }
 
 // failedIdle reports whether the request failed because its connection had been closed while it was idle: the

@@ -28,6 +28,7 @@ const (
 // instance is a connector with the settings from which it was opened. It does not change.
 type instance struct {
 	connector deliver.Connector
+	redacting deliver.Connector // the same; removes secrets from failures
 	redactor  *secret.Redactor
 	batches   sqsbatch.Handler
 	secret    string // the text of the secret
@@ -90,6 +91,7 @@ func (c *connectorCache) openWith(
 	}}
 	o.connector = c.open(s)
 	o.redactor = s.Redactor()
+	o.redacting = redacting{o.connector, o.redactor}
 	if err := cmp.Or(alsoWrong(secretErr, s.Err()), s.Err()); err != nil {
 		return nil, err
 	}
@@ -116,9 +118,7 @@ type source struct {
 }
 
 // Current implements deliver.Source.
-func (s *source) Current() deliver.Connector {
-	return redacting{s.instance.connector, s.instance.redactor}
-}
+func (s *source) Current() deliver.Connector { return s.instance.redacting }
 
 // Renew implements deliver.Source.
 func (s *source) Renew(ctx context.Context) deliver.Connector {

@@ -167,8 +167,7 @@ func TestFailuresAreRedacted(t *testing.T) {
 	} {
 		got := redacting{&gate{err: err}, r}.Send(t.Context(), nil)
 		results := []error{got}
-		var partial *deliver.PartialError
-		if errors.As(got, &partial) {
+		if partial, ok := errors.AsType[*deliver.PartialError](got); ok {
 			results = partial.Results
 		}
 		for _, result := range results {

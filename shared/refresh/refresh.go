@@ -65,6 +65,16 @@ func (c *Cache[T]) Get(ctx context.Context, load Load[T]) (T, error) {
 	return value, err
 }
 
+// Fresh returns the value if it need not be renewed. Unlike Get, it allocates nothing.
+func (c *Cache[T]) Fresh() (value T, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current == nil || !c.usable() || c.time() >= c.current.renew {
+		return value, false
+	}
+	return c.current.value, true
+}
+
 // recent is the longest age of a load that confirms a value in spite of a refusal.
 const recent = 2 * time.Second
 

@@ -80,8 +80,14 @@ func TestValueIsRenewed(t *testing.T) {
 		want int
 	}{{0, 1}, {age - time.Second, 1}, {time.Second, 2}, {0, 2}} {
 		s.pass(step.pass)
+		if fresh, ok := s.cache.Fresh(); ok && fresh != step.want {
+			t.Errorf("the fresh value is %d, want %d or none", fresh, step.want)
+		}
 		got, err := s.get(t.Context())
 		wantValue(t, got, err, step.want)
+		if fresh, ok := s.cache.Fresh(); !ok || fresh != step.want {
+			t.Errorf("the fresh value is %d (%t), want %d", fresh, ok, step.want)
+		}
 	}
 }
 

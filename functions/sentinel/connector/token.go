@@ -64,6 +64,9 @@ func newTokens(cfg config) *tokens {
 
 // get returns a token to use now. It makes a request only if there is none, or it is about to expire.
 func (ts *tokens) get(ctx context.Context, m *telemetry.Meter) (*token, error) {
+	if t, ok := ts.cache.Fresh(); ok {
+		return t, nil
+	}
 	t, err := ts.cache.Get(ctx, func(ctx context.Context) (*token, refresh.Life, error) {
 		t, err := ts.request(ctx, m)
 		if err != nil {
