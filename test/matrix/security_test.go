@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// mark intact in every hostile text, so that it is found where it should not be.
+// mark is in every hostile text, so that a test can find it in an output.
 const mark = "h0st1le"
 
 // hostileTexts try to end a header, a log line, a CEF field, a syslog message, a JSON string, a record.

@@ -6,28 +6,28 @@ import (
 	"time"
 )
 
-// What a syslog server does with a connection.
+// What a syslog receiver does on a connection.
 
 func takeAll(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 
-// resetAtOnce resets a connection as soon as it intact.
+// resetAtOnce resets a connection as soon as it is open.
 func resetAtOnce(c net.Conn) { reset(c) }
 
 func closeAtOnce(c net.Conn) { _ = c.Close() }
 
-// resetWithin resets when a part of the batch has been read.
+// resetWithin resets after part of the batch.
 func resetWithin(c net.Conn) {
 	_, _ = io.ReadFull(c, make([]byte, 100))
 	reset(c)
 }
 
-// closeWithin closes when a part has been read, which makes the kernel reset what it has taken for the program.
+// closeWithin closes after part of the batch. The kernel then sends a reset, because it has unread data.
 func closeWithin(c net.Conn) {
 	_, _ = io.ReadFull(c, make([]byte, 100))
 	_ = c.Close()
 }
 
-// resetBehind resets when all of it has been read.
+// resetBehind resets after the batch.
 func resetBehind(c net.Conn) {
 	readBatch(c)
 	reset(c)
@@ -38,15 +38,15 @@ func closeBehind(c net.Conn) {
 	_ = c.Close()
 }
 
-// readBatch reads what comes at first.
+// readBatch reads one chunk.
 func readBatch(c net.Conn) {
 	_, _ = c.Read(make([]byte, 1<<20))
 }
 
-// readNothing takes the connection and never reads: the kernel does, up to its buffer.
+// readNothing never reads; the kernel accepts data up to its buffer.
 func readNothing(net.Conn) {}
 
-// readLate reads all of it after a while.
+// readLate reads the batch after a while.
 func readLate(c net.Conn) {
 	timer := time.NewTimer(300 * time.Millisecond)
 	defer timer.Stop()
@@ -54,7 +54,7 @@ func readLate(c net.Conn) {
 	takeAll(c)
 }
 
-// greet says a line and takes everything.
+// greet sends a line, then reads everything.
 func greet(c net.Conn) {
 	_, _ = io.WriteString(c, "220 syslog ready\r\n")
 	takeAll(c)
