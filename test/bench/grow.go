@@ -25,7 +25,7 @@ const (
 
 // grow measures one process of the Splunk function, with gzip, over sizes and batches, and renews the page's table.
 func (p *plan) grow(s *sink) error {
-	run := lambda(filepath.Join(p.builds, "splunk", "bootstrap"), connectors[0].with("gzip"))
+	run := lambda(filepath.Join(p.builds, "splunk", "bootstrap"), senders[0].with("gzip"))
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s; medians of %d rounds.\n\n| an event | 1 a batch | 10 | 50 | 100 | on the wire, of an event |\n| ---: | ---: | ---: | ---: | ---: | ---: |\n", machine(), p.rounds)
 	for _, size := range growSizes {

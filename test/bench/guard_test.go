@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,29 +16,27 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	datadog "github.com/arbitex/siem-connectors/functions/datadog/connector"
-	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
-	qradar "github.com/arbitex/siem-connectors/functions/qradar/connector"
-	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
-	splunk "github.com/arbitex/siem-connectors/functions/splunk/connector"
-	sumo "github.com/arbitex/siem-connectors/functions/sumo/connector"
-	xsiam "github.com/arbitex/siem-connectors/functions/xsiam/connector"
+	"github.com/arbitex/siem-connectors/functions/all"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
 )
 
-// guards is what of each connector's cost does not depend on the machine.
-var guards = map[string]struct {
-	open     lambdahost.OpenFunc
-	perBatch float64 // most allocations of a batch of 100 events, of which net/http makes about forty and the contexts sixteen
-	requests [2]int  // of a batch of 100 events: of 907 bytes; of 20,000 bytes
-}{
-	"splunk":   {splunk.Open, 72, [2]int{1, 3}},
-	"elastic":  {elastic.Open, 73, [2]int{1, 1}},
-	"sumo":     {sumo.Open, 66, [2]int{1, 3}},
-	"datadog":  {datadog.Open, 71, [2]int{1, 1}},
-	"sentinel": {sentinel.Open, 66, [2]int{1, 2}},
-	"xsiam":    {xsiam.Open, 82, [2]int{1, 2}},
-	"qradar":   {qradar.Open, 47, [2]int{}},
+func TestEveryConnectorIsMeasured(t *testing.T) {
+	for _, name := range connectors.Names() {
+		if !slices.ContainsFunc(senders[:], func(s sender) bool { return s.name == name }) {
+			t.Errorf("test/bench/subjects.go: senders has no entry for the connector %q", name)
+		}
+	}
+}
+
+// open returns the code of a connector.
+func open(name string) lambdahost.OpenFunc {
+	for _, c := range all.Connectors() {
+		if c.Name == name {
+			return c.Open
+		}
+	}
+	return nil
 }
 
 // noAWS is SQS and Secrets Manager when they are not needed.
@@ -58,7 +57,7 @@ func (noAWS) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput
 }
 
 // handler is a connector's handler with a SIEM in memory; QRadar, which asks the kernel, has one on loopback.
-func handler(t testing.TB, name, compression string) (*lambdahost.Connector, *memory) {
+func handler(t testing.TB, c sender, compression string) (*lambdahost.Connector, *memory) {
 	t.Helper()
 	s, err := newSink()
 	if err != nil {
@@ -67,16 +66,12 @@ func handler(t testing.TB, name, compression string) (*lambdahost.Connector, *me
 	t.Cleanup(s.close)
 	m := &memory{records: 100}
 	env := map[string]string{"SIEM_QUEUE_URL": s.url("/q"), "SIEM_DEAD_LETTER_QUEUE_URL": s.url("/d"), "SIEM_ALLOW_HTTP": "true", "SIEM_COMPRESSION": compression}
-	for _, c := range connectors {
-		if c.name == name {
-			maps.Copy(env, c.env(s))
-		}
-	}
+	maps.Copy(env, c.env(s))
 	w := lambdahost.Deps{Env: func(n string) string { return env[n] }, Out: io.Discard, Now: time.Now, SQS: noAWS{}, Secrets: noAWS{}}
-	if name != "qradar" {
+	if !c.stream {
 		w.Dial = m.dial
 	}
-	return lambdahost.NewConnector(name, guards[name].open, w), m
+	return lambdahost.NewConnector(c.name, open(c.name), w), m
 }
 
 // invoke hands over a copy of the payload, which the handler decodes in place.
@@ -94,12 +89,13 @@ func TestAllocations(t *testing.T) {
 		t.Skip("the race detector empties pools; `make guards` runs this without it")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection would empty the pools
-	for name, guard := range guards {
+	for _, c := range senders {
+		name := c.name
 		for _, compression := range []string{"none", "gzip"} {
-			half, full := allocations(t, name, compression, 50), allocations(t, name, compression, 100)
+			half, full := allocations(t, c, compression, 50), allocations(t, c, compression, 100)
 			t.Logf("%-8s %s: %.1f a batch of 100, %.2f for one event more", name, compression, full, (full-half)/50)
-			if full > guard.perBatch {
-				t.Errorf("%s, %s: %.1f allocations a batch of 100 events, want at most %.0f", name, compression, full, guard.perBatch)
+			if full > c.perBatch {
+				t.Errorf("%s, %s: %.1f allocations a batch of 100 events, want at most %.0f", name, compression, full, c.perBatch)
 			}
 			if full-half > 1 {
 				t.Errorf("%s, %s: 50 events more make %.1f allocations more, want none", name, compression, full-half)
@@ -109,11 +105,11 @@ func TestAllocations(t *testing.T) {
 }
 
 // allocations is how many a batch of n events makes.
-func allocations(t *testing.T, name, compression string, n int) float64 {
+func allocations(t *testing.T, c sender, compression string, n int) float64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // Lambda's context has a deadline as well
 	defer cancel()
-	h, m := handler(t, name, compression)
+	h, m := handler(t, c, compression)
 	m.records = n
 	payload := makePayloads(n, n, 907)[0]
 	scratch := make([]byte, len(payload))
@@ -129,15 +125,15 @@ func TestRequests(t *testing.T) {
 	for i, size := range []int{907, 20_000} {
 		payload := makePayloads(100, 100, size)[0]
 		scratch := make([]byte, len(payload))
-		for name, guard := range guards {
-			if name == "qradar" {
-				continue // no requests: a stream of messages
+		for _, c := range senders {
+			if c.stream {
+				continue
 			}
-			h, m := handler(t, name, "gzip")
+			h, m := handler(t, c, "gzip")
 			for range 3 {
 				invoke(ctx, t, h, payload, scratch)
-				if n := m.count(); n != guard.requests[i] {
-					t.Errorf("%s: 100 events of %d bytes take %d requests, want %d", name, size, n, guard.requests[i])
+				if n := m.count(); n != c.requests[i] {
+					t.Errorf("%s: 100 events of %d bytes take %d requests, want %d", c.name, size, n, c.requests[i])
 				}
 			}
 		}
@@ -148,11 +144,11 @@ func TestRequests(t *testing.T) {
 // pooled buffers: those are overwritten, by a hostile hand and by the next batch, before they are looked at.
 func TestAnswerOutlivesItsBuffers(t *testing.T) {
 	payloads := makePayloads(20, 10, 907)
-	for name := range guards {
-		if name == "qradar" {
-			continue // its SIEM answers nothing
+	for _, c := range senders {
+		if c.stream {
+			continue // no responses
 		}
-		h, m := handler(t, name, "gzip")
+		h, m := handler(t, c, "gzip")
 		m.mu.Lock()
 		m.down = true
 		m.mu.Unlock()
@@ -168,7 +164,7 @@ func TestAnswerOutlivesItsBuffers(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := string(answer); got != allListed(10) {
-			t.Errorf("%s: the answer has become %q, want %s", name, got, allListed(10))
+			t.Errorf("%s: the answer has become %q, want %s", c.name, got, allListed(10))
 		}
 	}
 }

@@ -35,7 +35,7 @@ func (p *plan) profile(s *sink, w *work, dir string) (string, error) {
 	again := *w // a profile needs seconds: a hundred samples each
 	again.payloads = slices.Concat(slices.Repeat([][][]byte{w.payloads}, profileRepeats)...)
 	again.count = w.count * profileRepeats
-	settings := connectors[0].with("gzip")
+	settings := senders[0].with("gzip")
 	run := lambda(filepath.Join(p.peers, "profile"), func(s *sink) map[string]string {
 		env := settings(s)
 		env["BENCH_PROFILE"], env["BENCH_INVOCATIONS"] = file, strconv.Itoa(warmUp+len(again.payloads))

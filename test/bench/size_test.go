@@ -21,7 +21,7 @@ func TestSizes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range connectors {
+	for _, c := range senders {
 		binary := filepath.Join("build", "arm64", c.name, "bootstrap")
 		if out, err := exec.Command("make", "-s", "-C", root, binary).CombinedOutput(); err != nil {
 			t.Fatalf("building %s: %v: %s", binary, err, out)

@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"testing"
 	"time"
 )
@@ -15,16 +13,16 @@ import (
 // BenchmarkInvoke is a batch's whole way through a function, from the payload to the answer, with a SIEM in memory. The stages
 // are benchmarks of their packages: BenchmarkPayload, BenchmarkParse, BenchmarkAppend, BenchmarkCompress, BenchmarkJudge.
 func BenchmarkInvoke(b *testing.B) {
-	for _, name := range slices.Sorted(maps.Keys(guards)) {
+	for _, c := range senders {
 		for _, compression := range []string{"none", "gzip"} {
 			for _, batch := range []int{100, 10} {
-				if name == "qradar" && compression == "gzip" {
+				if c.stream && compression == "gzip" {
 					continue
 				}
-				b.Run(fmt.Sprintf("%s/%s/%d", name, compression, batch), func(b *testing.B) {
+				b.Run(fmt.Sprintf("%s/%s/%d", c.name, compression, batch), func(b *testing.B) {
 					ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
 					defer cancel()
-					h, m := handler(b, name, compression)
+					h, m := handler(b, c, compression)
 					m.records = batch
 					payload := makePayloads(batch, batch, 907)[0]
 					scratch := make([]byte, len(payload))
@@ -47,17 +45,17 @@ func TestMemoryIsFlat(t *testing.T) {
 		t.Skip("the race detector has memory of its own; `make guards` runs this without it")
 	}
 	const first, slack = 1_000, 512 << 10
-	for name := range guards {
-		invocations := 10_000
-		switch name {
-		case "splunk":
+	for i, c := range senders {
+		name, invocations := c.name, 10_000
+		switch {
+		case i == 0:
 			invocations = 100_000
-		case "qradar":
+		case c.stream:
 			invocations = 2_000 // each waits for the kernel
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 		defer cancel()
-		h, m := handler(t, name, "gzip")
+		h, m := handler(t, c, "gzip")
 		m.records = 1
 		payload := makePayloads(1, 1, 907)[0]
 		scratch := make([]byte, len(payload))
@@ -100,7 +98,7 @@ func TestPeakMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range connectors {
+	for _, c := range senders {
 		binary := filepath.Join("build", c.name, "bootstrap")
 		if out, err := exec.Command("make", "-s", "-C", root, binary).CombinedOutput(); err != nil {
 			t.Fatalf("building %s: %v: %s", binary, err, out)

@@ -21,12 +21,13 @@ import (
 func TestBadBodies(t *testing.T) {
 	bad := []struct{ name, body, reason string }{
 		{"no JSON", `no JSON`, "body: expected a JSON object, byte 4 of 7 is invalid"},
-		{"cut off", `{"time":1773360000000,"metadata":{"uid":"cut`, "body: expected JSON, byte "},
-		{"an array", `[{"time":1773360000000}]`, "body: expected a JSON object, found an array"},
+		{"cut off", `{"time":1773360000000,"metadata":{"uid":"cut`, "body: expected a JSON object, byte "},
+		{"an empty array", `[]`, "found an empty array"},
+		{"an array cut off", `[{"time":1773360000000,"metadata":{"uid":"cut-1"}},`, "body: expected a JSON array, byte "},
 		{"empty", ` `, "body: expected a JSON object, is empty"},
-		{"no UTF-8", "{\xff}", "body: expected UTF-8, byte 1 is not"},
+		{"no UTF-8", "{\xff}", "body: expected UTF-8, byte 1 is invalid"},
 		{"no time", `{"class_uid":6003}`, "time: expected an integer (Unix milliseconds), absent"},
-		{"time as a text", `{"time":"1773360000000"}`, "time: expected an integer (Unix milliseconds, not negative), found a string"},
+		{"time as a text", `{"time":"1773360000000"}`, "time: expected an integer (Unix milliseconds), found a string"},
 		{"time with a fraction", `{"time":1773360000000.5}`, "time: expected an integer"},
 	}
 	for _, a := range w.order {
@@ -136,7 +137,7 @@ func TestBadConfiguration(t *testing.T) {
 		{"a secret without the key", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "{}")}), []string{"SPLUNK_HEC_TOKEN"}},
 		{"a secret with an empty key", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `{"SPLUNK_HEC_TOKEN":" "}`)}), []string{"SPLUNK_HEC_TOKEN"}},
 		{"a secret that is no JSON", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "canary-of-a-bare-token")}), []string{"SIEM_SECRET_ID", "is not JSON"}},
-		{"a secret that is no object", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `"canary-of-a-bare-token"`)}), []string{"SIEM_SECRET_ID", "no object"}},
+		{"a secret that is no object", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `"canary-of-a-bare-token"`)}), []string{"SIEM_SECRET_ID", "not an object"}},
 		{"a secret that is not there", with(map[string]string{"SIEM_SECRET_ID": "nobody-made-it"}), []string{"SIEM_SECRET_ID", "nobody-made-it"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -202,7 +203,7 @@ func TestMisconfiguredConsumesNothing(t *testing.T) {
 			if r.Error == nil {
 				t.Fatalf("the function answered %s", r.Payload)
 			}
-			for _, name := range append(required[a.Name], "SIEM_DEAD_LETTER_QUEUE_URL", "SIEM_MAX_ATTEMPTS", "SIEM_BACKOFF_INITIAL_SECONDS") {
+			for _, name := range append(a.traits().required, "SIEM_DEAD_LETTER_QUEUE_URL", "SIEM_MAX_ATTEMPTS", "SIEM_BACKOFF_INITIAL_SECONDS") {
 				if !strings.Contains(r.Error.Message, name) {
 					t.Errorf("the error does not name %s: %s", name, r.Error.Message)
 				}
@@ -210,17 +211,6 @@ func TestMisconfiguredConsumesNothing(t *testing.T) {
 		})
 	}
 	t.Run("queue", misconfiguredQueue)
-}
-
-// required are the variables that a connector cannot do without.
-var required = map[string][]string{
-	"splunk":   {"SPLUNK_HEC_URL", "SPLUNK_HEC_TOKEN"},
-	"sentinel": {"SENTINEL_TENANT_ID", "SENTINEL_CLIENT_ID", "SENTINEL_DCR_ENDPOINT", "SENTINEL_DCR_RULE_ID", "SENTINEL_DCR_STREAM_NAME", "SENTINEL_CLIENT_SECRET"},
-	"elastic":  {"ELASTIC_URL", "ELASTIC_API_KEY"},
-	"datadog":  {"DATADOG_API_KEY"},
-	"sumo":     {"SUMO_HTTP_SOURCE_URL"},
-	"qradar":   {"QRADAR_SYSLOG_HOST"},
-	"xsiam":    {"XSIAM_URL", "XSIAM_API_KEY", "XSIAM_API_KEY_ID"},
 }
 
 // misconfiguredQueue puts a misconfigured function behind a real queue.

@@ -54,7 +54,7 @@ func TestCanary(t *testing.T) {
 					echoed(t, a, s, f, status, shape)
 				}
 			}
-			if sent := s.sent(); !strings.Contains(sent, sentForm(a.Name)) {
+			if sent := s.sent(); !strings.Contains(sent, a.traits().sent) {
 				t.Fatalf("the SIEM has not received the secret, and so nothing is proved: %.500q", sent)
 			}
 			brokenConnections(t, a)
@@ -105,30 +105,13 @@ func canaryEnv(t *testing.T, a *actor, at string) map[string]string {
 	t.Helper()
 	env := w.variables(a)
 	maps.Copy(env, a.at(at, env))
-	secret := map[string]map[string]string{
-		"splunk":   {"SPLUNK_HEC_TOKEN": canaryToken},
-		"sentinel": {"SENTINEL_CLIENT_SECRET": canaryToken},
-		"elastic":  {"ELASTIC_API_KEY": canaryKey},
-		"datadog":  {"DATADOG_API_KEY": canaryToken},
-		"sumo":     {"SUMO_HTTP_SOURCE_URL": at + "/receiver/v1/http/" + canaryCode},
-		"xsiam":    {"XSIAM_API_KEY": canaryToken, "XSIAM_AUTH": "token"},
-	}[a.Name]
+	secret := a.traits().canary
+	if secret == nil { // the URL is the credential
+		secret = map[string]string{a.traits().address: at + "/receiver/v1/http/" + canaryCode}
+	}
 	env["SIEM_SECRET_ID"] = w.secret(t, encode(secret))
 	env["SIEM_REQUEST_TIMEOUT_SECONDS"] = "2"
 	return env
-}
-
-// sentForm is how a connector sends its canary.
-func sentForm(connector string) string {
-	switch connector {
-	case "sentinel":
-		return "client_secret=canary+%227f%5C3%2F%2B+%2541%3D%26%3C%3E%27+feather9041~"
-	case "elastic":
-		return "ApiKey Y2FuYXJ5L2lkK29mPWtleTpjYW5hcnkva2V5K29mPWlk"
-	case "sumo":
-		return "/receiver/v1/http/" + canaryCode
-	}
-	return canaryToken
 }
 
 // echo is a SIEM that answers every request with all that was in it.
@@ -275,11 +258,7 @@ func listen(t *testing.T, do func(net.Conn)) string {
 // misconfigured has settings wrong whose values hold secrets.
 func misconfigured(t *testing.T, a *actor, env map[string]string, at string) {
 	t.Helper()
-	variable := address[a.Name].variable
-	credential := required[a.Name][len(required[a.Name])-1]
-	if a.Name == "xsiam" {
-		credential = "XSIAM_API_KEY"
-	}
+	variable, credential := a.traits().address, a.traits().credential
 	withPassword := strings.Replace(at, "https://", "https://user:canary-pass-7f3@", 1)
 	w.vault.add("canary: a password", "canary-pass-7f3")
 	for _, secret := range []string{

@@ -52,17 +52,6 @@ type failingCheck struct {
 	names string // what the answer has to name
 }
 
-// address are the variables that say where a SIEM is, each with a form of a value in which %s stands for a host and port.
-var address = map[string]struct{ variable, form string }{
-	"splunk":   {"SPLUNK_HEC_URL", "https://%s/services/collector/event"},
-	"sentinel": {"SENTINEL_DCR_ENDPOINT", "https://%s"},
-	"elastic":  {"ELASTIC_URL", "https://%s"},
-	"datadog":  {"DATADOG_INTAKE_URL", "https://%s"},
-	"sumo":     {"SUMO_HTTP_SOURCE_URL", "https://%s/receiver/v1/http/not-a-code=="},
-	"qradar":   {"QRADAR_SYSLOG_HOST", "%s"},
-	"xsiam":    {"XSIAM_URL", "https://%s"},
-}
-
 func failingChecks(t *testing.T, a *actor) []failingCheck {
 	t.Helper()
 	full := w.full(t, a)
@@ -71,12 +60,11 @@ func failingChecks(t *testing.T, a *actor) []failingCheck {
 		maps.Copy(env, changes)
 		return env
 	}
-	at := address[a.Name]
 	to := func(host, port string) map[string]string {
 		if a.Name == "qradar" {
-			return with(map[string]string{at.variable: host, "QRADAR_SYSLOG_PORT": port})
+			return with(map[string]string{a.traits().address: host, "QRADAR_SYSLOG_PORT": port})
 		}
-		return with(map[string]string{at.variable: fmt.Sprintf(at.form, host+":"+port)})
+		return with(map[string]string{a.traits().address: fmt.Sprintf(a.traits().form, host+":"+port)})
 	}
 	stranger := must(pki.New("another CA"))(t)
 	strangers := w.folder + "/stranger.pem"
@@ -89,9 +77,10 @@ func failingChecks(t *testing.T, a *actor) []failingCheck {
 			untrusted[name] = stranger.PEM()
 		}
 	}
-	variable, missing := required[a.Name][len(required[a.Name])-1], map[string]string{"SIEM_SECRET_ID": w.secret(t, "{}")}
+	at := a.traits()
+	variable, missing := at.required[len(at.required)-1], map[string]string{"SIEM_SECRET_ID": w.secret(t, "{}")}
 	if a.Name == "qradar" {
-		missing = map[string]string{at.variable: " "}
+		missing = map[string]string{at.address: " "}
 	}
 	checks := []failingCheck{
 		{step: "config", env: with(missing), names: variable},

@@ -55,27 +55,6 @@ func TestLargestEvents(t *testing.T) {
 	w.emptyBucket(t)
 }
 
-// whole, truncated and dead are what becomes of large events in each SIEM.
-func fateOf(connector string, size int) string {
-	switch connector {
-	case "elastic", "xsiam":
-		return "whole"
-	case "sentinel":
-		return "truncated" // a column takes 64 KB
-	case "qradar":
-		return "whole" // its columns are small
-	case "datadog":
-		if size > 950_000 {
-			return "truncated"
-		}
-	case "splunk", "sumo":
-		if size > 990_000 {
-			return "dead"
-		}
-	}
-	return "whole"
-}
-
 func judgeLarge(t *testing.T, a *actor, event, messageID string, letters []letter) {
 	t.Helper()
 	in := taken(a)[idOf(event)]
@@ -85,13 +64,13 @@ func judgeLarge(t *testing.T, a *actor, event, messageID string, letters []lette
 			dead = append(dead, l)
 		}
 	}
-	want := fateOf(a.Name, len(event))
+	want := a.traits().large(len(event))
 	if len(in)+len(dead) != 1 || (want == "dead") != (len(dead) == 1) {
 		t.Errorf("the event of %d bytes is %d times in the SIEM and has %d dead letters, want it %s", len(event), len(in), len(dead), want)
 		return
 	}
 	if want == "dead" {
-		reason := "SQS gave up after 4 receives"
+		reason := "SQS stopped retrying the message after 4 receives"
 		if len(event) <= maxMessage-700 {
 			// Splunk's limit is a setting of the server, and so the server's word is taken.
 			reason = map[string]string{"splunk": "status 413", "sumo": "the SIEM takes at most"}[a.Name]

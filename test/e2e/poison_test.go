@@ -11,10 +11,6 @@ import (
 // delivered, it is a dead letter that says why, and that takes at most 15 requests more than a batch without it.
 func TestPoison(t *testing.T) {
 	const batch, mostExtra = 100, 15
-	reasons := map[string]string{
-		"splunk": "status 400, code 6: ", "sentinel": "status 400, code InvalidPayload", "elastic": "status 400, code document_parsing_exception",
-		"datadog": "status 400", "sumo": "status 400, code parameter.invalid", "xsiam": "status 400",
-	}
 	for _, a := range w.order {
 		if a.own == "" {
 			continue // syslog refuses nothing
@@ -52,8 +48,8 @@ func TestPoison(t *testing.T) {
 					if len(taken(a)[idOf(bad)]) > 0 || len(letters) != 1 {
 						t.Fatalf("the poisonous event is %d times in the SIEM and has %d dead letters", len(taken(a)[idOf(bad)]), len(letters))
 					}
-					if l := letters[0]; string(l.Event) != compact(t, bad) || !strings.HasPrefix(l.Error, reasons[a.Name]) || l.Attempts != 1 {
-						t.Errorf("the dead letter is %.600s, want its error to begin with %q", l.line, reasons[a.Name])
+					if l := letters[0]; string(l.Event) != compact(t, bad) || !strings.HasPrefix(l.Error, a.traits().reason) || l.Attempts != 1 {
+						t.Errorf("the dead letter is %.600s, want its error to begin with %q", l.line, a.traits().reason)
 					}
 				})
 			}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 // Burst is a number of additional events for one connector, sent at once. NewPlan draws none.
@@ -27,7 +29,7 @@ const (
 
 func parseBurst(text string) (b Burst, err error) {
 	parts := strings.Split(text, "+")
-	if len(parts) != 3 || !slices.Contains(Connectors(), parts[0]) {
+	if len(parts) != 3 || !slices.Contains(connectors.Names(), parts[0]) {
 		return b, fmt.Errorf("burst: expected a connector, a number and a time, found %q", text)
 	}
 	b.Connector = parts[0]
@@ -48,7 +50,7 @@ func NewBurst(events int, down time.Duration) Plan {
 		at, notices, total = 10 * time.Minute, 5 * time.Minute, time.Hour
 		unavailable        = 3 // index of a 503 in statuses
 	)
-	lanes := Connectors()
+	lanes := connectors.Names()
 	p := Plan{
 		Seed: 1, Connectors: lanes, Events: 120, Span: total, BatchSize: 100, Slots: 2, Burst: Burst{lanes[0], events, at},
 		Replays: []Replay{{at + down + notices, `{"limit":1000000}`}},

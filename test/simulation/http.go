@@ -12,13 +12,8 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/datadog"
-	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
-	"github.com/arbitex/siem-connectors/emulator/siem/sentinel"
-	"github.com/arbitex/siem-connectors/emulator/siem/splunk"
-	"github.com/arbitex/siem-connectors/emulator/siem/sumo"
-	"github.com/arbitex/siem-connectors/emulator/siem/xsiam"
 )
 
 // simulator is a simulated SIEM whose handler is called directly.
@@ -84,21 +79,19 @@ func newHTTP(l *pipeline) *web {
 }
 
 func simulate(name string, o siem.Options) (simulator, error) {
-	switch name {
-	case "splunk":
-		return splunk.New(o)
-	case "sentinel":
-		return sentinel.New(o)
-	case "elastic":
-		return elastic.New(o)
-	case "datadog":
-		return datadog.New(o)
-	case "sumo":
-		return sumo.New(o)
-	case "xsiam":
-		return xsiam.New(o)
+	for _, entry := range catalog.List() {
+		if entry.Name != name || entry.New == nil {
+			continue
+		}
+		s, err := entry.New(o)
+		if err != nil {
+			return nil, err
+		}
+		if s, ok := s.(simulator); ok {
+			return s, nil
+		}
 	}
-	return nil, fmt.Errorf("%q is not a SIEM", name)
+	return nil, fmt.Errorf("emulator/siem/catalog has no HTTP simulator of %q", name)
 }
 
 func (s *web) poisoned(id string) bool {

@@ -9,17 +9,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/arbitex/siem-connectors/functions/all"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
-
-	datadog "github.com/arbitex/siem-connectors/functions/datadog/connector"
-	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
-	qradar "github.com/arbitex/siem-connectors/functions/qradar/connector"
-	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
-	splunk "github.com/arbitex/siem-connectors/functions/splunk/connector"
-	sumo "github.com/arbitex/siem-connectors/functions/sumo/connector"
-	xsiam "github.com/arbitex/siem-connectors/functions/xsiam/connector"
 )
 
 // Values of the template.
@@ -34,11 +27,13 @@ const (
 	pendingPath  = "pending/"
 )
 
-func openers() map[string]lambdahost.OpenFunc {
-	return map[string]lambdahost.OpenFunc{
-		"splunk": splunk.Open, "sentinel": sentinel.Open, "elastic": elastic.Open, "datadog": datadog.Open,
-		"sumo": sumo.Open, "qradar": qradar.Open, "xsiam": xsiam.Open,
+func opener(name string) lambdahost.OpenFunc {
+	for _, c := range all.Connectors() {
+		if c.Name == name {
+			return c.Open
+		}
 	}
+	return nil
 }
 
 // pipeline is one connector's path: its queue, its function, its SIEM, its events.
@@ -71,7 +66,7 @@ type destination interface {
 }
 
 func newPipeline(w *world, i int, name string) *pipeline {
-	l := &pipeline{world: w, name: name, queueURL: "https://sqs.sim/1/" + name, queueARN: "arn:aws:sqs:eu-west-1:1:" + name, open: openers()[name]}
+	l := &pipeline{world: w, name: name, queueURL: "https://sqs.sim/1/" + name, queueARN: "arn:aws:sqs:eu-west-1:1:" + name, open: opener(name)}
 	queue := fakeaws.Queue{URL: l.queueURL, ARN: l.queueARN, Visibility: visibility, MaxReceives: maxAttempts, DeadLetter: deadLetterQueue}
 	if name == w.plan.Burst.Connector {
 		queue.FirstID = firstOfBurst

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 // Plan determines a run. It is a function of its seed, of the parts that were removed, and of a burst.
@@ -52,11 +54,6 @@ type Rotation struct {
 type Replay struct {
 	At   time.Duration
 	Body string
-}
-
-// Connectors returns the names of all connectors.
-func Connectors() []string {
-	return []string{"splunk", "sentinel", "elastic", "datadog", "sumo", "qradar", "xsiam"}
 }
 
 // NewPlan returns the plan of a seed.
@@ -115,7 +112,7 @@ func NewPlan(seed uint64) Plan {
 const manyOld = 1000
 
 func pickConnectors(r *rand.Rand) []string {
-	all := Connectors()
+	all := connectors.Names()
 	n := 1 + r.IntN(3)
 	if r.IntN(12) == 0 {
 		n = len(all)
