@@ -36,7 +36,7 @@ func ReadFilter(s *settings.Settings) Filter {
 
 // excludes reports whether the filter excludes an event. The severity 99 (other) and an absent one always pass.
 func (f *Filter) excludes(e *event.Event) bool {
-	if e.HasSeverity && e.Severity < f.MinSeverity {
+	if f.MinSeverity > 0 && e.HasSeverity && e.Severity < f.MinSeverity { // severity_id may be negative
 		return true
 	}
 	return len(f.Classes) > 0 && !slices.Contains(f.Classes, e.Class)

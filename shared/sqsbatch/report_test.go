@@ -73,6 +73,7 @@ func TestFilter(t *testing.T) {
 		want   bool
 	}{
 		{sqsbatch.Filter{}, `"severity_id":0,"class_uid":1`, sent},
+		{sqsbatch.Filter{}, `"severity_id":-1`, sent},
 		{sqsbatch.Filter{MinSeverity: 3}, `"severity_id":3`, sent},
 		{sqsbatch.Filter{MinSeverity: 3}, `"severity_id":2`, left},
 		{sqsbatch.Filter{MinSeverity: 3}, `"severity_id":0`, left},
