@@ -69,6 +69,7 @@ type Guard struct {
 	Connectors map[string]Target // by name
 	Replay     string            // name or ARN of the replay function
 	Retention  time.Duration     // of the connectors' queues; 0 means DefaultRetention
+	Minute     time.Duration     // how long a minute of the timers takes; 0 means a minute, less is for demonstrations
 	Lambda     Lambda
 	Queue      Queue
 	Now        func() time.Time
@@ -125,6 +126,9 @@ func (g *Guard) message(ctx context.Context, m *sqsevent.Message) (stays bool) {
 	}
 	if d == 0 {
 		return false
+	}
+	if g.Minute > 0 {
+		d = max(time.Second, time.Duration(float64(d)*g.Minute.Minutes()))
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

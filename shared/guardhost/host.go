@@ -28,6 +28,7 @@ func open(s *settings.Settings, d lambdahost.Deps, l guard.Lambda) (*guard.Guard
 		Queue:      &queue{sqs: d.SQS, url: s.Required("SIEM_QUEUE_URL", "the URL of the guard's own queue")},
 		Replay:     s.Required("REPLAY_FUNCTION_NAME", "the name or the ARN of the replay function"),
 		Retention:  time.Duration(s.Int("SIEM_QUEUE_RETENTION_DAYS", 14, 1, 14)) * 24 * time.Hour,
+		Minute:     time.Duration(s.Int("GUARD_MINUTE_SECONDS", 60, 1, 60)) * time.Second,
 		Connectors: map[string]guard.Target{},
 	}
 	for _, c := range connectors.All() {

@@ -119,7 +119,7 @@ func (a *account) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, 
 }
 
 // function returns the guard's handler in an account, and its output.
-func function(t *testing.T, a *account, unset ...string) (*lambdahost.Function, *bytes.Buffer, *time.Time) {
+func function(t *testing.T, a *account, change ...string) (*lambdahost.Function, *bytes.Buffer, *time.Time) {
 	t.Helper()
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
@@ -128,8 +128,12 @@ func function(t *testing.T, a *account, unset ...string) (*lambdahost.Function, 
 		"SIEM_QUEUE_URL": "https://sqs/guard", "REPLAY_FUNCTION_NAME": "prod-replay", "SIEM_STACK": "prod",
 		"SPLUNK_FUNCTION_NAME": "prod-splunk", "SPLUNK_MAPPING_ID": mappingID,
 	}
-	for _, name := range unset {
-		delete(env, name)
+	for _, c := range change { // a variable to unset, or name=value
+		if name, value, ok := strings.Cut(c, "="); ok {
+			env[name] = value
+		} else {
+			delete(env, name)
+		}
 	}
 	now := time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
 	var out bytes.Buffer
@@ -310,5 +314,18 @@ func TestSettings(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestMinute: the timers of a demonstration are shorter, and at least a second.
+func TestMinute(t *testing.T) {
+	a := newAccount()
+	f, _, now := function(t, a, "GUARD_MINUTE_SECONDS=2")
+	message := payload(*now)
+	for _, want := range []int32{2, 4, 8, 10} {
+		if _, err := f.Invoke(t.Context(), bytes.Clone(message)); err != nil || a.hidden[len(a.hidden)-1] != want {
+			t.Errorf("%v, hidden %v, want %d", err, a.hidden, want)
+		}
+		*now = now.Add(time.Duration(want) * time.Second)
 	}
 }
