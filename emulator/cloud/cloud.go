@@ -2,8 +2,9 @@
 // functions are the real bootstrap binaries with an implementation of the Runtime API; event source mappings invoke them. A
 // function URL is an HTTP port. The functions use AWS through AWS_ENDPOINT_URL.
 //
-// Differences from AWS: access is not checked (roles and policies are ignored; a function URL accepts any caller), there are no
-// alarms, and Stop deletes everything.
+// Differences from AWS: access is not checked (roles and policies are ignored; a function URL accepts any caller), the
+// only alarms are those that the guard acts on, changes of a mapping other than Enabled do not affect its poller, and Stop deletes
+// everything.
 package cloud
 
 import (
@@ -15,6 +16,7 @@ import (
 	"io"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -22,6 +24,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/arbitex/siem-connectors/emulator/lambda/alarms"
 	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 	"github.com/arbitex/siem-connectors/emulator/moto"
@@ -47,6 +50,8 @@ type Options struct {
 	Venv            string    // Python environment of moto, created if missing; "": build/venv, beside the template
 	Logs            io.Writer // every line of the functions' output, with the function as prefix
 	Progress        io.Writer // progress of the deployment
+	// AlarmPeriod is the period of the alarms that the guard acts on, if the template deploys it; 0: the template's.
+	AlarmPeriod time.Duration
 	// Observe is called with the payload and the result of every batch, and the logical id of the function. It may be called
 	// concurrently, and must not retain them. nil: not called.
 	Observe func(functionLogicalID string, payload []byte, r runtimeapi.Result)
@@ -69,6 +74,8 @@ type Cloud struct {
 	functions map[string]*runtimeapi.Function
 	urls      map[string]*url
 	pollers   map[string]*eventsource.Poller
+	alarms    *alarms.Alarms // nil without the guard
+	settings  *settings
 
 	cancel  context.CancelFunc
 	stop    sync.Once
@@ -95,6 +102,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 	c := &Cloud{
 		o: o, template: t, logs: &lines{to: o.Logs}, sources: &sources{arn: map[string]string{}}, stopped: make(chan struct{}),
 		functions: map[string]*runtimeapi.Function{}, urls: map[string]*url{}, pollers: map[string]*eventsource.Poller{},
+		settings: newSettings(),
 	}
 	if err := errors.Join(c.checkIDs(), c.checkBuilds()); err != nil {
 		return nil, err
@@ -128,6 +136,9 @@ func (c *Cloud) deploy(ctx context.Context) error {
 	c.sqs, c.s3, c.secrets = sqs.NewFromConfig(c.config), s3.NewFromConfig(c.config), secretsmanager.NewFromConfig(c.config)
 	c.made = newResources(ctx, c)
 	if err := c.made.makeAll(); err != nil {
+		return err
+	}
+	if err := c.startAlarms(ctx); err != nil {
 		return err
 	}
 	for _, id := range c.template.IDs(samtemplate.TypeFunction) {

@@ -64,6 +64,9 @@ func (c *Cloud) startFunction(ctx context.Context, id string) error {
 		Environment: env, Timeout: f.Timeout, MemoryMB: f.MemoryMB, MaxInstances: maxInstances(f),
 		Output: func(line string) {
 			c.history.add(id, line, time.Now())
+			if c.alarms != nil {
+				c.alarms.Line([]byte(line))
+			}
 			c.logs.print(shortName(id), line)
 		},
 	})
@@ -119,6 +122,7 @@ func (c *Cloud) startMapping(ctx context.Context, id string, m samtemplate.Mappi
 	if c.made.isDeadLetterQueue(q.arn) {
 		cfg.Attributes = c.sources.attributes
 	}
+	c.settings.add(m, id)
 	c.pollers[m.ID] = eventsource.Start(ctx, cfg)
 	return nil
 }

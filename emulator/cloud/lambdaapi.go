@@ -21,6 +21,8 @@ func (a *api) lambda(w http.ResponseWriter, r *http.Request) {
 		what = parts[3]
 	}
 	switch {
+	case collection == "tags":
+		a.tags(w, r, name)
 	case collection == "event-source-mappings":
 		a.mapping(w, r, name)
 	case collection == "functions" && what == "invocations" && r.Method == http.MethodPost:
@@ -107,33 +109,4 @@ func (a *api) functionURL(w http.ResponseWriter, name string) {
 	lambdaAnswer(w, http.StatusOK, map[string]string{
 		"FunctionUrl": base + "/", "FunctionArn": functionARN(id), "AuthType": "AWS_IAM", "InvokeMode": "BUFFERED",
 	})
-}
-
-// mapping returns an event source mapping, and enables or disables it first if the request contains that. In AWS the change takes
-// some time; here it is complete with the response.
-func (a *api) mapping(w http.ResponseWriter, r *http.Request, id string) {
-	poller, ok := a.cloud.pollers[id]
-	if !ok {
-		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "The resource you requested does not exist.")
-		return
-	}
-	status := http.StatusOK
-	if r.Method == http.MethodPut {
-		body, ok := readBody(w, r)
-		if !ok {
-			return
-		}
-		var change struct{ Enabled *bool }
-		if err := json.Unmarshal(body, &change); err != nil || change.Enabled == nil {
-			lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", "only Enabled can be changed here")
-			return
-		}
-		poller.SetEnabled(*change.Enabled)
-		status = http.StatusAccepted
-	}
-	state := "Disabled"
-	if poller.Enabled() {
-		state = "Enabled"
-	}
-	lambdaAnswer(w, status, map[string]any{"UUID": id, "State": state, "StateTransitionReason": "User action"})
 }

@@ -1,0 +1,167 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/arbitex/siem-connectors/emulator/cloud"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/shared/guard"
+)
+
+// TestGuard: a SIEM is down until its events become dead letters. Nobody acts. In the end, every event is in the SIEM, and
+// the connector has its own settings. The guard's minutes take a second, and
+// the periods of the alarm six: a batch is delivered every five.
+func TestGuard(t *testing.T) {
+	g := newGuarded(t)
+	g.enqueue(t, 0, 40)
+	g.await(t, "the first events", func() bool { return g.simulator.Stats().Accepted >= 40 })
+	g.simulator.Inject(siem.Fault{Kind: siem.Status, Status: http.StatusServiceUnavailable, Name: "outage"})
+	sent := 40
+	g.await(t, "a hold", func() bool {
+		g.enqueue(t, sent, sent+10)
+		sent += 10
+		return g.state(t) == guard.Held && !g.enabled(t)
+	})
+	g.enqueue(t, sent, sent+10)
+	sent += 10
+	g.await(t, "a failed check", func() bool { return strings.Contains(g.tag(t), "failures=2") })
+	g.simulator.Inject(siem.Fault{Kind: siem.Heal})
+	g.await(t, "the end of the hold", func() bool { return g.state(t) == guard.Done })
+	g.await(t, "every event", func() bool { return len(g.arrived()) == sent })
+	mapping, err := g.lambda.GetEventSourceMapping(t.Context(), &lambda.GetEventSourceMappingInput{UUID: aws.String("splunkFunctionQueue")})
+	if err != nil || aws.ToString(mapping.State) != "Enabled" || aws.ToInt32(mapping.BatchSize) != 100 || aws.ToInt32(mapping.ScalingConfig.MaximumConcurrency) != 5 {
+		t.Errorf("%+v %v", mapping, err)
+	}
+	for _, want := range []string{`"GuardHeld":1`, `"GuardResumed":1`, `"from":"replaying","to":"done"`, `"Replayed":`} {
+		if !strings.Contains(g.logs.String(), want) {
+			t.Errorf("the log lacks %s", want)
+		}
+	}
+}
+
+// guarded is a deployment of one connector with the guard.
+type guarded struct {
+	cloud     *cloud.Cloud
+	simulator siem.Simulator
+	lambda    *lambda.Client
+	sqs       *sqs.Client
+	logs      output
+}
+
+func newGuarded(t *testing.T) *guarded {
+	t.Helper()
+	entry := catalog.List()[0]
+	ca, err := pki.New("guard test CA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := ca.WriteFile(file); err != nil {
+		t.Fatal(err)
+	}
+	g := &guarded{}
+	if g.simulator, err = entry.New(siem.Options{Authority: ca, CAFile: file}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.simulator.Close() })
+	environment := map[string]string{"SIEM_BACKOFF_INITIAL_SECONDS": "1", "SIEM_BACKOFF_MAX_SECONDS": "1"}
+	maps.Copy(environment, g.simulator.Settings())
+	g.cloud, err = cloud.Start(t.Context(), cloud.Options{
+		Template: filepath.Join(root, "template.yaml"), Builds: filepath.Join(root, "build"), Venv: filepath.Join(root, "build", "venv"),
+		Parameters:  map[string]string{"Connectors": entry.Name, "MaxAttempts": "2"},
+		Environment: map[string]map[string]string{entry.Function(): environment, "GuardFunction": {"GUARD_MINUTE_SECONDS": "1"}},
+		Logs:        &g.logs, AlarmPeriod: 6 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.cloud.Stop)
+	if err := g.cloud.PutSecret(t.Context(), entry.Secret(), g.simulator.Secret()); err != nil {
+		t.Fatal(err)
+	}
+	endpoint, err := g.cloud.ServeAPI(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := g.cloud.AWSConfig()
+	g.sqs = sqs.NewFromConfig(cfg)
+	cfg.BaseEndpoint = &endpoint
+	g.lambda = lambda.NewFromConfig(cfg)
+	return g
+}
+
+func (g *guarded) enqueue(t *testing.T, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		body := fmt.Sprintf(`{"time":1773396000000,"class_uid":6003,"severity_id":1,"metadata":{"uid":"guard-%d"}}`, i)
+		if _, err := g.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: aws.String(g.cloud.Queue("splunkQueue")), MessageBody: &body}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// arrived returns the ids of the events in the SIEM, each once.
+func (g *guarded) arrived() []string {
+	var ids []string
+	for _, a := range g.simulator.Accepted() {
+		ids = append(ids, a.ID)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+func (g *guarded) tag(t *testing.T) string {
+	t.Helper()
+	arn := "arn:aws:lambda:" + cloud.Region + ":" + cloud.AccountID + ":function:" + cloud.StackName + "-splunkFunction"
+	out, err := g.lambda.ListTags(t.Context(), &lambda.ListTagsInput{Resource: &arn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.Tags[guard.TagKey]
+}
+
+func (g *guarded) state(t *testing.T) guard.State {
+	t.Helper()
+	tag := g.tag(t)
+	if tag == "" {
+		return guard.None
+	}
+	h, err := guard.ParseHold(tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h.State
+}
+
+func (g *guarded) enabled(t *testing.T) bool {
+	t.Helper()
+	m, err := g.lambda.GetEventSourceMapping(t.Context(), &lambda.GetEventSourceMappingInput{UUID: aws.String("splunkFunctionQueue")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return aws.ToString(m.State) == "Enabled"
+}
+
+func (g *guarded) await(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	end := time.Now().Add(2 * time.Minute)
+	for !done() {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain for %s; tag %q\n%s", what, g.tag(t), g.logs.String())
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+}
