@@ -1,5 +1,5 @@
-// Package moto runs moto's server (https://docs.getmoto.org), the AWS of the local system: SQS, S3 and Secrets Manager
-// in one Python process on a loopback port. It makes the Python environment for it when asked.
+// Package moto runs moto's server (https://docs.getmoto.org) with SQS, S3 and Secrets Manager in one Python process on a loopback
+// port, and installs its Python environment.
 package moto
 
 import (
@@ -39,8 +39,8 @@ type Server struct {
 	stop     sync.Once
 }
 
-// Start starts moto's server from the venv at dir (see Install) and returns when it answers. The server ends with Stop
-// and, whatever happens, with this process: it lives only as long as its standard input is open.
+// Start starts moto's server from the venv at dir (see Install) and returns once it responds. The server ends with Stop, and always
+// with this process: it runs only as long as its standard input is open.
 func Start(ctx context.Context, dir string) (*Server, error) { return start(ctx, dir, script) }
 
 func start(ctx context.Context, dir, script string) (*Server, error) {
@@ -58,7 +58,7 @@ func start(ctx context.Context, dir, script string) (*Server, error) {
 	return s, nil
 }
 
-// launch starts the process, learns its port and waits for its first answer.
+// launch starts the process, reads its port and waits for its first response.
 func (s *Server) launch(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
@@ -130,7 +130,7 @@ func (s *Server) waitForAnswer(ctx context.Context) error {
 // the SDK would put an S3 bucket's name into the host.
 func (s *Server) Endpoint() string { return s.endpoint }
 
-// Stop ends the server with all that it holds, and returns when it is gone. It may be called more than once.
+// Stop ends the server and discards its state. It may be called more than once.
 func (s *Server) Stop() {
 	s.stop.Do(func() {
 		if s.cmd.Process == nil {
@@ -146,7 +146,7 @@ func (s *Server) Stop() {
 	})
 }
 
-// ring keeps the last KiB or so written to it: what moto said before it failed.
+// ring keeps about the last KiB of moto's output, for errors.
 type ring struct {
 	mu   sync.Mutex
 	last []byte

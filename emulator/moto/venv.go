@@ -69,7 +69,7 @@ func requirementsHash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// ready says whether dir holds the present requirements and a Python that is still there.
+// ready reports whether dir has the current requirements and an existing Python.
 func ready(dir string) bool {
 	stamp, err := os.ReadFile(filepath.Join(dir, stampFile))
 	if err != nil || string(stamp) != requirementsHash() {
@@ -79,7 +79,7 @@ func ready(dir string) bool {
 	return err == nil
 }
 
-// lock takes an exclusive lock on a file, and returns what gives it back.
+// lock takes an exclusive lock on a file, and returns a function that releases it.
 func lock(path string) (func(), error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, fmt.Errorf("making the venv's folder: %w", err)
@@ -94,7 +94,7 @@ func lock(path string) (func(), error) {
 	return func() { _ = f.Close() }, nil // closing unlocks
 }
 
-// findPython returns a Python of 3.9 or later.
+// findPython returns a Python 3.9 or later.
 func findPython(ctx context.Context) (string, error) {
 	var seen []string
 	for _, name := range []string{"python3", "python"} {
@@ -114,7 +114,7 @@ func findPython(ctx context.Context) (string, error) {
 	return "", errors.New("looking for Python: want python3 (3.9 or later) in PATH, found none")
 }
 
-// run runs a command to its end; its error ends with the last of what the command printed.
+// run runs a command. Its error ends with the end of the command's output.
 func run(ctx context.Context, doing, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	out, err := cmd.CombinedOutput()
@@ -124,7 +124,7 @@ func run(ctx context.Context, doing, name string, args ...string) error {
 	return nil
 }
 
-// tail returns the last KiB of what a command printed.
+// tail returns the last KiB of a command's output.
 func tail(out []byte) string {
 	out = bytes.TrimSpace(out)
 	return string(out[max(0, len(out)-1024):])

@@ -1,9 +1,9 @@
-// Package runtimeapi is Lambda for one function: it runs the function's bootstrap binary as Lambda runs it, serves it the
-// Runtime API (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html), holds it to its time limit, and measures
-// it. An execution environment, here called an instance, is one process with an API address of its own; it takes one
-// invocation at a time, is kept for the next, and is given up when it ends, runs into the time limit, or is killed.
+// Package runtimeapi emulates Lambda for one function: it runs the function's bootstrap binary, serves the Runtime API
+// (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html), enforces the time limit, and measures the invocations. An
+// execution environment, here called an instance, is a process with its own API address. It runs one invocation at a time, and is
+// reused until it ends, exceeds the time limit, or is killed.
 //
-// What Lambda does and this does not: freezing a process between invocations, and limiting its memory and CPU.
+// Unlike Lambda, it does not freeze a process between invocations, and does not limit its memory and CPU.
 package runtimeapi
 
 import (
@@ -24,7 +24,7 @@ const (
 	maxPayloadBytes = 6 << 20
 )
 
-// ErrClosed is what Invoke returns of a function that was closed.
+// ErrClosed is the error of Invoke after Close.
 var ErrClosed = errors.New("the function was closed")
 
 // Config describes a function.
@@ -33,25 +33,25 @@ type Config struct {
 	ARN          string            // Lambda-Runtime-Invoked-Function-Arn
 	Bootstrap    string            // path of its binary
 	Region       string            // AWS_REGION
-	Environment  map[string]string // its own variables; all else that it sees is what Lambda sets
+	Environment  map[string]string // its own variables, besides those that Lambda sets
 	Timeout      time.Duration     // of one invocation
 	InitTimeout  time.Duration     // 0: Lambda's 10 s
-	MemoryMB     int               // told to the function, not enforced; 0: 128
-	MaxInstances int               // invocations at once; more wait. 0: 1
-	Output       func(line string) // takes each line the processes print, one at a time; nil: dropped
+	MemoryMB     int               // not enforced; 0: 128
+	MaxInstances int               // concurrent invocations; further ones wait; 0: 1
+	Output       func(line string) // called for each line of the processes' output; nil: discarded
 }
 
-// Result is what became of an invocation.
+// Result is the result of an invocation.
 type Result struct {
 	RequestID string
-	Payload   []byte        // what the function answered, or the error document when Error is set
-	Error     *Error        // nil when the function answered
+	Payload   []byte        // the function's response, or the error document if Error is set
+	Error     *Error        // nil if the function succeeded
 	Duration  time.Duration // from the invocation's being handed out to the answer
 	Init      time.Duration // from process start to its first call of next, when this invocation started the process
 	CPU       time.Duration // user and system time of the process since its last answer, or since its start; 0 where the system does not tell
 }
 
-// Error is a function error: the invocation took place, and failed.
+// Error is a function error: the invocation ran and failed.
 type Error struct {
 	Type    string // errorType of the error document, or Lambda's own name for it (Sandbox.Timedout, Runtime.ExitError)
 	Message string
@@ -59,7 +59,7 @@ type Error struct {
 
 func (e *Error) Error() string { return fmt.Sprintf("function error %s: %.1024q", e.Type, e.Message) }
 
-// Stats is what a function did so far.
+// Stats counts the invocations of a function.
 type Stats struct {
 	Invocations int
 	Errors      int // of those, the ones that ended in a function error
@@ -85,7 +85,7 @@ type Function struct {
 	output sync.Mutex
 }
 
-// New makes a Function. Nothing is started before the first invocation.
+// New returns a Function. It starts no process before the first invocation.
 func New(cfg Config) *Function {
 	if cfg.InitTimeout == 0 {
 		cfg.InitTimeout = defaultInitTimeout
@@ -100,9 +100,8 @@ func New(cfg Config) *Function {
 	}
 }
 
-// Invoke has the function handle a payload, waiting for a free instance when all are busy. A function error is in the
-// Result; the error returned says that the invocation did not take place or that ctx ended first, which kills the
-// instance.
+// Invoke invokes the function, and waits for an instance if all are busy. A function error is in the Result. The returned error
+// means that the invocation did not run, or that ctx ended first, which kills the instance.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (Result, error) {
 	if len(payload) > maxPayloadBytes {
 		return Result{}, fmt.Errorf("invoking %s: the payload has %d bytes, Lambda allows %d", f.cfg.Name, len(payload), maxPayloadBytes)
@@ -121,7 +120,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (Result, error) {
 		inv := f.invocation(payload)
 		outcome := inst.run(ctx, inv)
 		if outcome == endedIdle && !fresh {
-			continue // it died in its sleep: Lambda makes a new environment
+			continue // it ended while it was idle: Lambda starts a new environment
 		}
 		return f.finish(ctx, inst, inv, outcome, fresh)
 	}
@@ -155,7 +154,7 @@ func (f *Function) invocation(payload []byte) *invocation {
 	return newInvocation(f.number, payload)
 }
 
-// finish turns the end of an invocation into its result, and gives the instance back or up.
+// finish returns the result of an invocation, and releases or discards the instance.
 func (f *Function) finish(ctx context.Context, inst *instance, inv *invocation, o outcome, fresh bool) (Result, error) {
 	r := Result{RequestID: inv.id, Duration: inv.duration(), CPU: inst.used()}
 	if fresh {
@@ -182,7 +181,7 @@ func (f *Function) finish(ctx context.Context, inst *instance, inv *invocation, 
 	return r, nil
 }
 
-// record counts a result, and keeps the instance for the next invocation when it can take one.
+// record counts a result, and keeps a usable instance for the next invocation.
 func (f *Function) record(inst *instance, r Result, o outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -199,7 +198,7 @@ func (f *Function) record(inst *instance, r Result, o outcome) {
 	}
 }
 
-// ended is called once when an instance's process is gone.
+// ended is called once after an instance's process has ended.
 func (f *Function) ended(inst *instance) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -210,7 +209,7 @@ func (f *Function) ended(inst *instance) {
 	}
 }
 
-// line hands one line of a process's output on.
+// line passes on a line of a process's output.
 func (f *Function) line(s string) {
 	if f.cfg.Output == nil {
 		return
@@ -220,7 +219,7 @@ func (f *Function) line(s string) {
 	f.cfg.Output(s)
 }
 
-// Kill ends every instance with SIGKILL, whatever it is doing, waits until they are gone, and says how many they were.
+// Kill ends every instance with SIGKILL, waits for their end, and returns their number.
 func (f *Function) Kill() int {
 	living := f.instances()
 	for _, inst := range living {
@@ -242,7 +241,7 @@ func (f *Function) instances() []*instance {
 	return living
 }
 
-// Stats returns what the function did so far.
+// Stats returns the counts so far.
 func (f *Function) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -258,7 +257,7 @@ func (f *Function) Stats() Stats {
 	return s
 }
 
-// Close ends every instance. Invocations under way end in an error, and so do all that come later.
+// Close ends every instance. Running and later invocations return an error.
 func (f *Function) Close() {
 	f.mu.Lock()
 	f.closed = true
