@@ -22,8 +22,8 @@ const (
 	guardQueue    = "GuardQueue"
 )
 
-// startAlarms starts the alarms that the guard acts on, and gives the guard the address of the Lambda API. Without a guard
-// in the template, it does nothing.
+// startAlarms starts the alarms that the guard acts on, and gives the guard the address of the Lambda API. Without a
+// guard in the template, it does nothing.
 func (c *Cloud) startAlarms(ctx context.Context) error {
 	functions := c.template.IDs(samtemplate.TypeFunction)
 	if !slices.Contains(functions, guardFunction) {
@@ -40,11 +40,15 @@ func (c *Cloud) startAlarms(ctx context.Context) error {
 	environment[guardFunction] = map[string]string{"AWS_ENDPOINT_URL_LAMBDA": endpoint}
 	maps.Copy(environment[guardFunction], c.o.Environment[guardFunction])
 	c.o.Environment = environment
-	names := slices.DeleteFunc(connectors.Names(), func(name string) bool { return !slices.Contains(functions, name+"Function") })
+	names := slices.DeleteFunc(connectors.Names(), func(name string) bool {
+		return !slices.Contains(functions, name+"Function")
+	})
 	c.alarms = alarms.New(alarms.Config{
 		Stack: StackName, Connectors: names, Period: c.o.AlarmPeriod,
 		Send: func(ctx context.Context, event []byte) error {
-			_, err := c.sqs.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: aws.String(c.Queue(guardQueue)), MessageBody: aws.String(string(event))})
+			_, err := c.sqs.SendMessage(ctx, &sqs.SendMessageInput{
+				QueueUrl: aws.String(c.Queue(guardQueue)), MessageBody: aws.String(string(event)),
+			})
 			return err
 		},
 		Problem: func(err error) { c.logs.print("alarms", err.Error()) },
@@ -53,8 +57,8 @@ func (c *Cloud) startAlarms(ctx context.Context) error {
 	return nil
 }
 
-// settings are the tags of the functions, and the settings of the event source mappings. The pollers keep those that they
-// started with.
+// settings are the tags of the functions, and the settings of the event source mappings. The pollers keep those that
+// they started with.
 type settings struct {
 	mu       sync.Mutex
 	tags     map[string]map[string]string // by the function's ARN
@@ -113,8 +117,8 @@ func (a *api) tags(w http.ResponseWriter, r *http.Request, arn string) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// mapping responds to GetEventSourceMapping and UpdateEventSourceMapping. In AWS, enabling and disabling takes a while; here
-// it is complete with the response. BatchSize and MaximumConcurrency are kept, and have no effect.
+// mapping responds to GetEventSourceMapping and UpdateEventSourceMapping. In AWS, enabling and disabling takes a
+// while; here it is complete with the response. BatchSize and MaximumConcurrency are kept, and have no effect.
 // https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html
 func (a *api) mapping(w http.ResponseWriter, r *http.Request, id string) {
 	poller, ok := a.cloud.pollers[id]
@@ -146,7 +150,8 @@ func (a *api) mapping(w http.ResponseWriter, r *http.Request, id string) {
 	m := a.cloud.settings.mappings[id]
 	a.cloud.settings.mu.Unlock()
 	out := map[string]any{
-		"UUID": id, "State": state, "StateTransitionReason": "User action", "FunctionArn": m.function, "BatchSize": m.batchSize,
+		"UUID": id, "State": state, "StateTransitionReason": "User action",
+		"FunctionArn": m.function, "BatchSize": m.batchSize,
 	}
 	if m.concurrency > 0 {
 		out["ScalingConfig"] = map[string]int{"MaximumConcurrency": m.concurrency}

@@ -1,5 +1,5 @@
-// Package downalarm evaluates the alarm "down" of a connector, as the template defines it: events were retried and none was
-// delivered, or events were held, in two periods out of two.
+// Package downalarm evaluates the alarm "down" of a connector, as the template defines it: events were retried and
+// none was delivered, or events were held, in two periods out of two.
 package downalarm
 
 import (
@@ -11,8 +11,8 @@ import (
 // Period is the period of the template's alarm.
 const Period = time.Minute
 
-// ResetEvery is the number of periods after which one period never breaches. The alarm then enters the state ALARM again,
-// which sends an event, although it fired before and the connector still fails.
+// ResetEvery is the number of periods after which one period never breaches. The alarm then enters the state ALARM
+// again, which sends an event, although it fired before and the connector still fails.
 const ResetEvery = 5
 
 // Values are the sums of a period.
@@ -99,8 +99,10 @@ func Event(name, id string, at time.Time) []byte {
 		"version": "0", "id": id, "detail-type": "CloudWatch Alarm State Change", "source": "aws.cloudwatch",
 		"time": at.UTC().Format(time.RFC3339),
 		"detail": map[string]any{
-			"alarmName":     name,
-			"state":         map[string]any{"value": "ALARM", "timestamp": at.UTC().Format("2006-01-02T15:04:05.000+0000")},
+			"alarmName": name,
+			"state": map[string]any{
+				"value": "ALARM", "timestamp": at.UTC().Format("2006-01-02T15:04:05.000+0000"),
+			},
 			"previousState": map[string]any{"value": "OK"},
 		},
 	})

@@ -32,8 +32,8 @@ func finish(t *testing.T, w *simWorld, minutes float64, name string) {
 	}
 }
 
-// TestCrashes ends the process before and after the effect of every call of a hold, once each. The hold must end as it does
-// without a crash.
+// TestCrashes ends the process before and after the effect of every call of a hold, once each. The hold must end as
+// it does without a crash.
 func TestCrashes(t *testing.T) {
 	for name, script := range map[string][]condition{
 		"the check knows":     {{failing: 1, checkFails: true, fromMinute: 2, untilMinute: 14}},
@@ -60,8 +60,8 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
-// interleave runs the guard on two messages at once, with a schedule of their calls: bit i of it decides which one makes the
-// i-th call. It returns the number of calls.
+// interleave runs the guard on two messages at once, with a schedule of their calls: bit i of it decides which one
+// makes the i-th call. It returns the number of calls.
 func interleave(w *simWorld, g *Guard, schedule uint64, messages [2]*simMessage) (calls int) {
 	type party struct{ ready, run chan struct{} }
 	var parties [2]party
@@ -174,6 +174,7 @@ func TestOtherMessages(t *testing.T) {
 		`{"source":"aws.cloudwatch","detail":{"alarmName":"prod-splunk-down","state":{"value":"OK"}}}`,
 		`{"source":"aws.cloudwatch","detail":{"alarmName":"prod-splunk-backlog","state":{"value":"ALARM"}}}`,
 		`{"source":"aws.cloudwatch","detail":{"alarmName":"test-splunk-down","state":{"value":"ALARM"}}}`,
+		`{"source":"aws.cloudwatch","detail":{"alarmName":"splunk-down","state":{"value":"ALARM"}}}`,
 		`{"source":"aws.cloudwatch","detail":{"alarmName":"prod-sumo-down","state":{"value":"ALARM"}}}`,
 	} {
 		payload := fmt.Sprintf(`{"Records":[{"messageId":"m","receiptHandle":"r","body":%q}]}`, body)

@@ -1,8 +1,8 @@
-// Package guard holds a connector whose SIEM is down: it disables the connector's event source mapping, runs the connector's
-// check, enables the mapping again, and replays the dead letters of the outage.
+// Package guard holds a connector whose SIEM is down: it disables the connector's event source mapping, runs the
+// connector's check, enables the mapping again, and replays the dead letters of the outage.
 //
-// An alarm's message on the guard's queue is the hold; its visibility timeout is the timer. Next is the state machine, a
-// pure function of what can be observed; Guard makes the calls.
+// An alarm's message on the guard's queue is the hold; its visibility timeout is the timer. Next is the state
+// machine, a pure function of what can be observed; Guard makes the calls.
 //
 // # The tag
 //
@@ -13,12 +13,12 @@
 //
 // ParseHold and Hold.String read and write it. Another program may do this, and nothing else:
 //
-//   - While the mapping is disabled and the state is holding or held, the guard holds the connector: since Since, and it
-//     tries again at Next. A state of holding or held beside an enabled mapping is not a hold.
-//   - To turn the guard's hold into the operator's hold, write the tag with the state operator, then disable the mapping.
-//     The guard then leaves the mapping disabled.
-//   - To end a hold, enable the mapping with MaximumConcurrency set to concurrency (0: leave it out) and BatchSize set to
-//     batch, and leave the tag alone. The guard continues with the state running.
+//   - While the mapping is disabled and the state is holding or held, the guard holds the connector: since Since,
+//     and it tries again at Next. A state of holding or held beside an enabled mapping is not a hold.
+//   - To turn the guard's hold into the operator's hold, write the tag with the state operator, then disable the
+//     mapping. The guard then leaves the mapping disabled.
+//   - To end a hold, enable the mapping with MaximumConcurrency set to concurrency (0: leave it out) and BatchSize
+//     set to batch, and leave the tag alone. The guard continues with the state running.
 package guard
 
 import (
@@ -87,8 +87,8 @@ const (
 	maxSteps = 20 // of one message in one invocation; more is a defect
 )
 
-// Handle processes the messages of one payload. It lists in batchItemFailures the messages that stay on the queue: the holds,
-// and those that it could not process.
+// Handle processes the messages of one payload. It lists in batchItemFailures the messages that stay on the queue:
+// the holds, and those that it could not process.
 func (g *Guard) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	var p sqsevent.Payload
 	if err := p.Read(payload); err != nil {
@@ -117,7 +117,10 @@ func (g *Guard) message(ctx context.Context, m *sqsevent.Message) (stays bool) {
 	}
 	s := &session{
 		Guard: g, name: name, target: g.Connectors[name], log: g.Log.With(slog.String("connector", name)),
-		in: Input{Message: Message{ID: MessageID(string(m.ID)), Sent: m.Sent}, Due: true, Retention: g.Retention},
+		in: Input{
+			Message: Message{ID: MessageID(string(m.ID)), Sent: m.Sent, Receives: m.Receives},
+			Due:     true, Retention: g.Retention,
+		},
 	}
 	d, err := s.run(ctx, string(m.SourceARN))
 	if err != nil {
@@ -133,7 +136,8 @@ func (g *Guard) message(ctx context.Context, m *sqsevent.Message) (stays bool) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := g.Queue.Hide(ctx, string(m.Receipt), d); err != nil {
-		s.log.LogAttrs(ctx, slog.LevelError, "the message returns after its queue's visibility timeout", slog.String("error", err.Error()))
+		s.log.LogAttrs(ctx, slog.LevelError, "the message returns after its queue's visibility timeout",
+			slog.String("error", err.Error()))
 	}
 	return true
 }
@@ -233,8 +237,8 @@ func (s *session) observe(ctx context.Context, queue string) (err error) {
 	return nil
 }
 
-// functionARN returns the unqualified ARN of a function, from its ARN in the event source mapping or, if there is none, from
-// its name and the ARN of the guard's queue.
+// functionARN returns the unqualified ARN of a function, from its ARN in the event source mapping or, if there is
+// none, from its name and the ARN of the guard's queue.
 func functionARN(name, mapped, queue string) string {
 	if mapped == "" {
 		mapped = name
@@ -252,8 +256,8 @@ func functionARN(name, mapped, queue string) string {
 // errRace is the error of a write after another invocation wrote the tag: what the decision depends on has changed.
 var errRace = errors.New("the tag has changed")
 
-// write writes the tag, unless it has changed. An invocation that has disabled the mapping writes it in any case: a mapping
-// that the guard disabled must not be without a hold.
+// write writes the tag, unless it has changed. An invocation that has disabled the mapping writes it in any case: a
+// mapping that the guard disabled must not be without a hold.
 func (s *session) write(ctx context.Context, a Action) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -283,7 +287,7 @@ func (s *session) write(ctx context.Context, a Action) error {
 // report writes the log line of a transition, and its metric.
 func (s *session) report(ctx context.Context, from State, a Action) {
 	to, level := a.Hold.State, slog.LevelInfo
-	if to == Ended || a.Hold.Failures == TrialFailures-1 {
+	if to == Ended || to == Trial {
 		level = slog.LevelError
 	}
 	s.log.LogAttrs(ctx, level, "guard", slog.String("from", string(from)), slog.String("to", string(to)),
@@ -297,7 +301,8 @@ func (s *session) report(ctx context.Context, from State, a Action) {
 	default:
 		return
 	}
-	if err := telemetry.Write(s.Metrics, s.Now(), s.Stack, s.name, telemetry.Value{Name: metric, Unit: telemetry.Count, Number: 1}); err != nil {
+	one := telemetry.Value{Name: metric, Unit: telemetry.Count, Number: 1}
+	if err := telemetry.Write(s.Metrics, s.Now(), s.Stack, s.name, one); err != nil {
 		s.log.LogAttrs(ctx, slog.LevelError, "metric", slog.String("error", err.Error()))
 	}
 }

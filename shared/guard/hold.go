@@ -54,7 +54,8 @@ func (h *Hold) String() string {
 	if h.Reduced {
 		reduced = " reduced=1"
 	}
-	return fmt.Sprintf("%s since=%s at=%s next=%s wait=%d interval=%d failures=%d concurrency=%d batch=%d sent=%d message=%s%s",
+	return fmt.Sprintf("%s since=%s at=%s next=%s wait=%d interval=%d failures=%d "+
+		"concurrency=%d batch=%d sent=%d message=%s%s",
 		h.State, stamp(h.Since), stamp(h.At), stamp(h.Next), seconds(h.Wait), seconds(h.Interval), h.Failures,
 		h.Concurrency, h.BatchSize, h.Sent, h.Message, reduced)
 }

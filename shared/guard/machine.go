@@ -20,8 +20,8 @@ const (
 )
 
 const (
-	// Gradual is the MaximumConcurrency of the first minute, Lambda's minimum, and the BatchSize of a resume that is likely
-	// to fail.
+	// Gradual is the MaximumConcurrency of the first minute, Lambda's minimum, and the BatchSize of a resume that is
+	// likely to fail.
 	Gradual = 2
 
 	// TrialFailures is the number of failed checks after which the guard runs a trial: an hour of the usual intervals.
@@ -30,8 +30,9 @@ const (
 
 // Message is the SQS message of an alarm. The first one is the hold.
 type Message struct {
-	ID   string // as MessageID returns it
-	Sent int64  // SentTimestamp, Unix ms; 0 = unknown
+	ID       string // as MessageID returns it
+	Sent     int64  // SentTimestamp, Unix ms; 0 = unknown
+	Receives int    // ApproximateReceiveCount
 }
 
 // Mapping is what the guard reads of a connector's event source mapping.
@@ -103,10 +104,10 @@ type Action struct {
 func wait(d time.Duration, reason string) Action { return Action{Kind: Wait, Wait: d, Reason: reason} }
 func drop(reason string) Action                  { return Action{Kind: Drop, Reason: reason} }
 
-// Next returns the next action for a message. The caller performs it, observes the result and calls Next again until the
-// action is Wait or Drop. Everything that must survive the end of the process is in the tag and in the mapping before the
-// next action depends on it, so that the guard can stop between any two actions and continue when SQS redelivers the
-// message.
+// Next returns the next action for a message. The caller performs it, observes the result and calls Next again until
+// the action is Wait or Drop. Everything that must survive the end of the process is in the tag and in the mapping
+// before the next action depends on it, so that the guard can stop between any two actions and continue when SQS
+// redelivers the message.
 func Next(in *Input) Action {
 	h := in.Hold
 	switch {
@@ -118,13 +119,14 @@ func Next(in *Input) Action {
 		return begin(in, FirstWait, outageStart(in))
 	case h.Message == in.Message.ID:
 		return owned(in)
-	case in.Message.Sent < h.Sent:
+	case in.Message.Sent < h.Sent, in.Message.Sent == h.Sent && in.Message.Receives > 1:
 		return drop("a newer message is the hold")
 	}
 	return another(in)
 }
 
-// outageStart returns when an outage began: when the alarm fired, if the guard was not prevented from acting for a day or more.
+// outageStart returns when an outage began: when the alarm fired, if the guard was not prevented from acting for a
+// day or more.
 func outageStart(in *Input) time.Time {
 	sent := time.UnixMilli(in.Message.Sent)
 	if late := in.Now.Sub(sent); 0 < late && late < 24*time.Hour {
@@ -140,7 +142,8 @@ func begin(in *Input, wait time.Duration, since time.Time) Action {
 	}
 	h := Hold{
 		State: Holding, Since: since, At: in.Now, Next: in.Now.Add(wait), Wait: wait, Interval: wait,
-		Concurrency: in.Mapping.Concurrency, BatchSize: in.Mapping.BatchSize, Sent: in.Message.Sent, Message: in.Message.ID,
+		Concurrency: in.Mapping.Concurrency, BatchSize: in.Mapping.BatchSize,
+		Sent: in.Message.Sent, Message: in.Message.ID,
 	}
 	if restore, needed := restored(in); needed {
 		h.Reduced = true
@@ -249,7 +252,8 @@ func holding(in *Input) Action {
 func held(in *Input) Action {
 	change, reduced := restored(in)
 	switch {
-	case in.Mapping.off() && reduced && !in.Hold.Reduced: // the guard enabled the mapping and stopped before it wrote the tag
+	case in.Mapping.off() && reduced && !in.Hold.Reduced:
+		// The guard enabled the mapping, and stopped before it wrote the tag.
 		return enter(in, Done, 0, "an operator disabled the mapping")
 	case tooOld(in):
 		return end(in)
@@ -276,7 +280,7 @@ func held(in *Input) Action {
 		change.BatchSize = new(min(Gradual, max(in.Hold.BatchSize, 1)))
 	}
 	if in.Check == Failed {
-		return Action{Kind: SetMapping, Change: change, Reason: "the check keeps failing: deliveries are the better check"}
+		return Action{Kind: SetMapping, Change: change, Reason: "the check keeps failing; a delivery is the better check"}
 	}
 	return Action{Kind: SetMapping, Change: change, Reason: "the check succeeded"}
 }
@@ -294,8 +298,8 @@ func restore(in *Input, change Change, needed bool) Action {
 	return Action{Kind: Write, Hold: h, Reason: "the previous settings are restored"}
 }
 
-// resumed decides about a held connector whose mapping is enabled. The guard's own change is recognized by its settings if
-// the guard stopped before it wrote the tag.
+// resumed decides about a held connector whose mapping is enabled. The guard's own change is recognized by its
+// settings if the guard stopped before it wrote the tag.
 func resumed(in *Input) Action {
 	_, reduced := restored(in)
 	switch {
@@ -320,8 +324,8 @@ func replaying(in *Input) Action {
 	return enter(in, Replaying, nextInterval(in.Hold), "the replay failed")
 }
 
-// end ends a hold of the maximum age: the connector runs, so that its events become dead letters, which are kept, before
-// SQS deletes them.
+// end ends a hold of the maximum age: the connector runs, so that its events become dead letters, which are kept,
+// before SQS deletes them.
 func end(in *Input) Action {
 	change, needed := restored(in)
 	switch {
@@ -365,8 +369,8 @@ func (in *Input) retention() time.Duration {
 	return in.Retention
 }
 
-// restored returns the change that undoes a gradual resume, and reports whether there is anything to undo. Settings that
-// somebody else changed in the meantime are kept.
+// restored returns the change that undoes a gradual resume, and reports whether there is anything to undo. Settings
+// that somebody else changed in the meantime are kept.
 func restored(in *Input) (c Change, needed bool) {
 	h, m := in.Hold, &in.Mapping
 	if h == nil || h.State == Done || h.State == Ended {

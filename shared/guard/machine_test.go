@@ -10,7 +10,8 @@ var now = time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
 
 const own = "m-1" // the message that is the hold
 
-// input returns an input: the message own is due, its hold has the state s since now, and the mapping has its own settings.
+// input returns an input: the message own is due, its hold has the state s since now, and the mapping has its own
+// settings.
 func input(s State, mapping string, change ...func(*Input)) *Input {
 	in := &Input{
 		Now: now, Message: Message{ID: own, Sent: now.UnixMilli()}, Due: true,
@@ -145,6 +146,8 @@ func TestNext(t *testing.T) {
 		"alarm after siemctl resume":  {input(Operator, on, alarm), "holding next 1m0s wait 1m0s"},
 		"alarm after the end":         {input(Ended, on, alarm), "drop"},
 		"alarm, two days later":       {input(Ended, on, alarm, later(49*time.Hour)), "holding next 49h1m0s wait 1m0s"},
+		"the same time, again":        {input(Running, on, alarm, func(in *Input) { in.Message.Sent--; in.Message.Receives = 2 }), "drop"},
+		"the same time":               {input(Running, on, alarm, func(in *Input) { in.Message.Sent--; in.Message.Receives = 1 }), "holding next 2m0s wait 2m0s"},
 		"an older message":            {input(Running, on, older), "drop"},
 		"12 days":                     {input(Held, off, later(12*24*time.Hour)), "set enabled=true"},
 		"12 days, enabled":            {input(Held, "Enabling", enabled, later(12*24*time.Hour)), "ended next 288h0m0s wait 1m0s"},

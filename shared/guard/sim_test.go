@@ -25,11 +25,13 @@ var (
 	oneSim = flag.Uint64("seed", 0, "run only this seed")
 )
 
-// Recovery is the longest time from the recovery of a SIEM to a mapping that runs with its own settings, without faults in
-// the guard's own calls: a trial begins TrialFailures checks after the hold, or the next check after MaxWait.
+// Recovery is the longest time from the recovery of a SIEM to a mapping that runs with its own settings, without
+// faults in the guard's own calls: a trial begins TrialFailures checks after the hold, or the next check after
+// MaxWait.
 const recoveryBound = 80 * time.Minute
 
-// deadLetterMinutes is the number of minutes whose events may become dead letters in an outage of which the check knows.
+// deadLetterMinutes is the number of minutes whose events may become dead letters in an outage of which the check
+// knows.
 const deadLetterMinutes = 4
 
 // scenario is one kind of outage.

@@ -222,7 +222,7 @@ type simWorld struct {
 	killBefore  int    // the number of the call before whose effect the process ends; 0 = none
 	killAfter   int    // the same, after the effect
 	turn        func() // called before each call
-	adjacent    bool   // the previous call read the tag; a write that follows at once is one step with it, see ADR 7
+	adjacent    bool   // the previous call read the tag; a write that follows at once is one step with it, see ADR 8
 	crashes     int
 	invocations int
 	transitions map[string]int

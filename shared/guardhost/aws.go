@@ -52,7 +52,8 @@ func (c *client) Mapping(ctx context.Context, id string) (guard.Mapping, error) 
 		return guard.Mapping{}, fmt.Errorf("reading the event source mapping: %w", err)
 	}
 	m := guard.Mapping{
-		State: aws.ToString(out.State), BatchSize: int(aws.ToInt32(out.BatchSize)), Function: aws.ToString(out.FunctionArn),
+		State: aws.ToString(out.State), BatchSize: int(aws.ToInt32(out.BatchSize)),
+		Function:    aws.ToString(out.FunctionArn),
 		Provisioned: out.ProvisionedPollerConfig != nil,
 	}
 	if out.ScalingConfig != nil {
@@ -67,7 +68,9 @@ func (c *client) SetMapping(ctx context.Context, id string, change guard.Change)
 	if err != nil {
 		return err
 	}
-	in := &lambda.UpdateEventSourceMappingInput{UUID: &id, Enabled: change.Enabled, BatchSize: int32Of(change.BatchSize)}
+	in := &lambda.UpdateEventSourceMappingInput{
+		UUID: &id, Enabled: change.Enabled, BatchSize: int32Of(change.BatchSize),
+	}
 	if change.Concurrency != nil {
 		in.ScalingConfig = &types.ScalingConfig{} // an empty one removes the limit
 		if *change.Concurrency > 0 {
@@ -112,15 +115,16 @@ func (c *client) SetTag(ctx context.Context, function, value string) error {
 	if err != nil {
 		return err
 	}
-	_, err = l.TagResource(ctx, &lambda.TagResourceInput{Resource: &function, Tags: map[string]string{guard.TagKey: value}})
+	tags := map[string]string{guard.TagKey: value}
+	_, err = l.TagResource(ctx, &lambda.TagResourceInput{Resource: &function, Tags: tags})
 	if err != nil {
 		return fmt.Errorf("writing the function's tag: %w", err)
 	}
 	return nil
 }
 
-// Invoke implements guard.Lambda. It makes one attempt: the guard's own timer repeats it, and a second replay beside the
-// first one would be refused.
+// Invoke implements guard.Lambda. It makes one attempt: the guard's own timer repeats it, and a second replay beside
+// the first one would be refused.
 func (c *client) Invoke(ctx context.Context, function string, payload []byte) ([]byte, error) {
 	l, err := c.lambda()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package guardhost runs the guard in Lambda: its settings and its AWS clients. It is not part of lambdahost because the
-// connectors' binaries would otherwise contain the client of Lambda.
+// Package guardhost runs the guard in Lambda: its settings and its AWS clients. It is not part of lambdahost because
+// the connectors' binaries would otherwise contain the client of Lambda.
 package guardhost
 
 import (

@@ -21,9 +21,9 @@ import (
 	"github.com/arbitex/siem-connectors/shared/guard"
 )
 
-// TestGuard: a SIEM is down until its events become dead letters. Nobody acts. In the end, every event is in the SIEM, and
-// the connector has its own settings. The guard's minutes take a second, and
-// the periods of the alarm six: a batch is delivered every five.
+// TestGuard: a SIEM is down until its events become dead letters. Nobody acts. In the end, every event is in the
+// SIEM, and the connector has its own settings. The guard's minutes take a second, and the periods of the alarm six:
+// a batch is delivered every five.
 func TestGuard(t *testing.T) {
 	g := newGuarded(t)
 	g.enqueue(t, 0, 40)
@@ -41,9 +41,9 @@ func TestGuard(t *testing.T) {
 	g.simulator.Inject(siem.Fault{Kind: siem.Heal})
 	g.await(t, "the end of the hold", func() bool { return g.state(t) == guard.Done })
 	g.await(t, "every event", func() bool { return len(g.arrived()) == sent })
-	mapping, err := g.lambda.GetEventSourceMapping(t.Context(), &lambda.GetEventSourceMappingInput{UUID: aws.String("splunkFunctionQueue")})
-	if err != nil || aws.ToString(mapping.State) != "Enabled" || aws.ToInt32(mapping.BatchSize) != 100 || aws.ToInt32(mapping.ScalingConfig.MaximumConcurrency) != 5 {
-		t.Errorf("%+v %v", mapping, err)
+	m := g.mapping(t)
+	if aws.ToString(m.State) != "Enabled" || aws.ToInt32(m.BatchSize) != 100 || aws.ToInt32(m.ScalingConfig.MaximumConcurrency) != 5 {
+		t.Errorf("%+v", m)
 	}
 	for _, want := range []string{`"GuardHeld":1`, `"GuardResumed":1`, `"from":"replaying","to":"done"`, `"Replayed":`} {
 		if !strings.Contains(g.logs.String(), want) {
@@ -107,7 +107,8 @@ func (g *guarded) enqueue(t *testing.T, from, to int) {
 	t.Helper()
 	for i := from; i < to; i++ {
 		body := fmt.Sprintf(`{"time":1773396000000,"class_uid":6003,"severity_id":1,"metadata":{"uid":"guard-%d"}}`, i)
-		if _, err := g.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: aws.String(g.cloud.Queue("splunkQueue")), MessageBody: &body}); err != nil {
+		queue := g.cloud.Queue("splunkQueue")
+		if _, err := g.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: &body}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -146,13 +147,19 @@ func (g *guarded) state(t *testing.T) guard.State {
 	return h.State
 }
 
-func (g *guarded) enabled(t *testing.T) bool {
+func (g *guarded) mapping(t *testing.T) *lambda.GetEventSourceMappingOutput {
 	t.Helper()
-	m, err := g.lambda.GetEventSourceMapping(t.Context(), &lambda.GetEventSourceMappingInput{UUID: aws.String("splunkFunctionQueue")})
+	id := "splunkFunctionQueue"
+	m, err := g.lambda.GetEventSourceMapping(t.Context(), &lambda.GetEventSourceMappingInput{UUID: &id})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return aws.ToString(m.State) == "Enabled"
+	return m
+}
+
+func (g *guarded) enabled(t *testing.T) bool {
+	t.Helper()
+	return aws.ToString(g.mapping(t).State) == "Enabled"
 }
 
 func (g *guarded) await(t *testing.T, what string, done func() bool) {

@@ -1,5 +1,5 @@
-// Package alarms is CloudWatch's evaluation of the alarms that the guard acts on, and EventBridge's delivery of their events.
-// It reads the metrics that the functions print.
+// Package alarms is CloudWatch's evaluation of the alarms that the guard acts on, and EventBridge's delivery of their
+// events. It reads the metrics that the functions print.
 package alarms
 
 import (
