@@ -224,3 +224,42 @@ func TestClockJumps(t *testing.T) {
 		}
 	}
 }
+
+// TestStuck: the function fails, which pages an operator, only if the guard cannot act.
+func TestStuck(t *testing.T) {
+	later := func(d time.Duration, s State, prepare func(*simWorld)) func(*simWorld, *Guard) *simMessage {
+		return func(w *simWorld, g *Guard) *simMessage {
+			m := w.message()
+			prepare(w)
+			if s != None {
+				w.until(g, s)
+			}
+			w.now = w.now.Add(d)
+			return m
+		}
+	}
+	failing, locked := func(w *simWorld) { w.errors = 1 }, func(w *simWorld) {
+		w.replayFails = func(time.Time) string { return "locked" }
+	}
+	nothing := func(*simWorld) {}
+	for name, c := range map[string]struct {
+		prepare func(*simWorld, *Guard) *simMessage
+		stuck   int
+	}{
+		"calls fail":                   {later(0, None, failing), 0},
+		"calls fail for ten minutes":   {later(11*time.Minute, None, failing), 1},
+		"a check succeeds after hours": {later(3*time.Hour, Held, nothing), 0},
+		"the replay fails":             {later(0, Replaying, locked), 0},
+		"the replay fails for an hour": {later(time.Hour, Replaying, locked), 1},
+		"the outage is too long":       {later(13*24*time.Hour, Held, nothing), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := faultWorld(condition{})
+			g := w.guard()
+			m := c.prepare(w, g)
+			if stays, _ := w.invoke(g, m); !stays || w.stuck != c.stuck {
+				t.Errorf("stays %t, stuck %d, want %d; tag %q", stays, w.stuck, c.stuck, w.plants[0].tag)
+			}
+		})
+	}
+}

@@ -84,11 +84,15 @@ const (
 	failurePause = time.Minute      // after a failed call of AWS
 	racePause    = 5 * time.Second  // after another invocation wrote the tag
 
+	stuckAfter       = 10 * time.Minute // of failing calls, an operator must act
+	replayStuckAfter = time.Hour        // of failing replays, an operator must act
+
 	maxSteps = 20 // of one message in one invocation; more is a defect
 )
 
 // Handle processes the messages of one payload. It lists in batchItemFailures the messages that stay on the queue:
-// the holds, and those that it could not process.
+// the holds, and those that it could not process. An error means that an operator must act; SQS then redelivers the
+// messages.
 func (g *Guard) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	var p sqsevent.Payload
 	if err := p.Read(payload); err != nil {
@@ -100,20 +104,26 @@ func (g *Guard) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	response := struct {
 		Failures []item `json:"batchItemFailures"`
 	}{[]item{}}
+	var stuck error
 	for i := range p.Messages {
-		if g.message(ctx, &p.Messages[i]) {
+		stays, err := g.message(ctx, &p.Messages[i])
+		if stays {
 			response.Failures = append(response.Failures, item{string(p.Messages[i].ID)})
 		}
+		stuck = errors.Join(stuck, err)
+	}
+	if stuck != nil {
+		return nil, stuck
 	}
 	return json.Marshal(response)
 }
 
-// message processes one message and reports whether it stays on the queue.
-func (g *Guard) message(ctx context.Context, m *sqsevent.Message) (stays bool) {
+// message processes one message and reports whether it stays on the queue. An error means that an operator must act.
+func (g *Guard) message(ctx context.Context, m *sqsevent.Message) (stays bool, stuck error) {
 	name, err := g.connector(m.Body)
 	if err != nil {
 		g.Log.LogAttrs(ctx, slog.LevelWarn, "message ignored", slog.String("error", err.Error()))
-		return false
+		return false, nil
 	}
 	s := &session{
 		Guard: g, name: name, target: g.Connectors[name], log: g.Log.With(slog.String("connector", name)),
@@ -127,19 +137,38 @@ func (g *Guard) message(ctx context.Context, m *sqsevent.Message) (stays bool) {
 		s.log.LogAttrs(ctx, slog.LevelError, "guard", slog.String("error", err.Error()))
 		d = failurePause
 	}
-	if d == 0 {
-		return false
+	stuck = s.stuckError(err)
+	if d == 0 && stuck == nil {
+		return false, nil
 	}
 	if g.Minute > 0 {
-		d = max(time.Second, time.Duration(float64(d)*g.Minute.Minutes()))
+		d = time.Duration(float64(d) * g.Minute.Minutes())
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if err := g.Queue.Hide(ctx, string(m.Receipt), d); err != nil {
+	if err := g.Queue.Hide(ctx, string(m.Receipt), max(d, time.Second)); err != nil {
 		s.log.LogAttrs(ctx, slog.LevelError, "the message returns after its queue's visibility timeout",
 			slog.String("error", err.Error()))
 	}
-	return true
+	return true, stuck
+}
+
+// stuckError returns an error if an operator must act. The function then fails, which an alarm of the template reports.
+func (s *session) stuckError(err error) error {
+	h := s.in.Hold
+	late := s.Now().Sub(time.UnixMilli(s.in.Message.Sent))
+	if h != nil && h.Message == s.in.Message.ID {
+		late = s.Now().Sub(h.Next)
+	}
+	switch {
+	case err != nil && late > stuckAfter:
+		return fmt.Errorf("%s: the guard has been unable to act for %s: %w", s.name, late.Round(time.Minute), err)
+	case s.ended:
+		return fmt.Errorf("%s: the outage reached its maximum age; replay its dead letters after the repair", s.name)
+	case s.replayErr != nil && s.Now().Sub(h.At) > replayStuckAfter:
+		return fmt.Errorf("%s: no replay since %s: %w", s.name, stamp(h.At), s.replayErr)
+	}
+	return nil
 }
 
 // connector returns the connector of an alarm's event.
@@ -175,13 +204,15 @@ func (g *Guard) connector(body []byte) (string, error) {
 // session is the processing of one message in one invocation.
 type session struct {
 	*Guard
-	name     string
-	target   Target
-	log      *slog.Logger
-	function string // ARN
-	tag      string // as last read or written
-	disabled bool   // this invocation disabled the mapping
-	in       Input
+	name      string
+	target    Target
+	log       *slog.Logger
+	function  string // ARN
+	tag       string // as last read or written
+	disabled  bool   // this invocation disabled the mapping
+	ended     bool   // this invocation ended the hold because of its age
+	replayErr error  // of the last replay of this invocation
+	in        Input
 }
 
 // run performs actions until the invocation is over. It returns how long to hide the message, 0 to delete it.
@@ -274,6 +305,7 @@ func (s *session) write(ctx context.Context, a Action) error {
 	if err := s.Lambda.SetTag(ctx, s.function, value); err != nil {
 		return err
 	}
+	s.ended = a.Hold.State == Ended
 	from := None
 	if s.in.Hold != nil {
 		from = s.in.Hold.State

@@ -74,6 +74,7 @@ func (s *session) replay(ctx context.Context) Result {
 	ctx, cancel := s.bounded(ctx, replayTimeout)
 	defer cancel()
 	result, replayed, err := s.callReplay(ctx)
+	s.replayErr = err
 	level, text := slog.LevelInfo, ""
 	if err != nil {
 		level, text = slog.LevelError, err.Error()

@@ -171,6 +171,7 @@ func chaos(w *simWorld, ops *operator, end float64) {
 		if rng.IntN(20) == 0 {
 			until = until.Add(24 * time.Hour)
 		}
+		w.replayFaulty = true
 		w.replayFails = func(t time.Time) string {
 			if t.Before(until) {
 				return kind
@@ -354,6 +355,9 @@ func (w *simWorld) judge(o *outcome, ops *operator) {
 	}
 	if calm && o.recovery > recoveryBound {
 		fail("the connector ran again %s after the SIEM", o.recovery)
+	}
+	if calm && w.stuck > 0 && !w.replayFaulty && o.scenario != longOutage {
+		fail("an operator was called %d times", w.stuck)
 	}
 }
 

@@ -207,26 +207,28 @@ type simMessage struct {
 
 // simWorld is the simulated account. It implements Lambda and Queue.
 type simWorld struct {
-	rng         *rand.Rand
-	start, now  time.Time
-	tick        int
-	plants      []*plant
-	messages    []*simMessage
-	current     *simMessage
-	clock       time.Duration
-	ids         int
-	kills       float64 // probability that a call ends the process
-	errors      float64 // probability that a call fails
-	replayFails func(time.Time) string
-	calls       int
-	killBefore  int    // the number of the call before whose effect the process ends; 0 = none
-	killAfter   int    // the same, after the effect
-	turn        func() // called before each call
-	adjacent    bool   // the previous call read the tag; a write that follows at once is one step with it, see ADR 8
-	crashes     int
-	invocations int
-	transitions map[string]int
-	broken      []string
+	rng          *rand.Rand
+	start, now   time.Time
+	tick         int
+	plants       []*plant
+	messages     []*simMessage
+	current      *simMessage
+	clock        time.Duration
+	ids          int
+	kills        float64 // probability that a call ends the process
+	errors       float64 // probability that a call fails
+	replayFails  func(time.Time) string
+	calls        int
+	killBefore   int    // the number of the call before whose effect the process ends; 0 = none
+	killAfter    int    // the same, after the effect
+	turn         func() // called before each call
+	adjacent     bool   // the previous call read the tag; a write that follows at once is one step with it, see ADR 8
+	replayFaulty bool
+	crashes      int
+	stuck        int // invocations that failed because an operator must act
+	invocations  int
+	transitions  map[string]int
+	broken       []string
 }
 
 // killed ends the process in the middle of an invocation.
@@ -481,7 +483,8 @@ func (w *simWorld) invoke(g *Guard, m *simMessage) (stays, finished bool) {
 	w.current = m
 	out, err := g.Handle(context.Background(), sqsPayload(m.id, m.alarm, m.sent))
 	if err != nil {
-		w.broken = append(w.broken, err.Error())
+		w.stuck++
+		return true, true
 	}
 	return strings.Contains(string(out), m.id), true
 }
