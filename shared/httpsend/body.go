@@ -4,57 +4,115 @@ import (
 	"bytes"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 )
 
-// pooledBody is the body of a request in a buffer of its own. net/http may read it in a goroutine after the response
-// has arrived, so neither the caller's bytes nor a buffer that the next request uses can be handed to it.
-type pooledBody struct {
-	buf bytes.Buffer
-	gz  *gzip.Writer // worth keeping: its tables are larger than most batches
+// requestBody is the body of a request on one connection. net/http reads it in a goroutine, which may still run when the
+// response arrives, so Do calls reclaim before it returns the bytes to the caller or to the pool.
+type requestBody struct {
+	bytes  []byte // the caller's, or of zipped
+	zipped bytes.Buffer
+	gz     *gzip.Writer // worth keeping: its tables are larger than most batches
+
+	reader bytes.Reader
+	closer io.ReadCloser // of reader
+	trace  httptrace.ClientTrace
+	x      *exchange
+	state  atomic.Int32
+	read   chan struct{} // receives a value when net/http has read the body
 }
 
-var bodies = sync.Pool{New: func() any { return new(pooledBody) }}
+// The states of a requestBody.
+const (
+	unread    = iota // net/http has not begun to read it
+	reading          // read will receive a value
+	reclaimed        // net/http will find it empty
+)
+
+var bodies = sync.Pool{New: func() any {
+	b := &requestBody{read: make(chan struct{}, 1)}
+	b.closer = io.NopCloser(&b.reader)
+	b.trace = httptrace.ClientTrace{
+		GotConn:      func(info httptrace.GotConnInfo) { b.x.begin(info) },
+		WroteHeaders: b.begin,
+		WroteRequest: b.end,
+	}
+	return b
+}}
 
 // maxKeptBody bounds the buffers that the pool keeps.
 const maxKeptBody = 4 << 20
 
-// newBody copies p into a buffer, compressed if zip is true.
-func newBody(p []byte, zip bool) *pooledBody {
-	b := bodies.Get().(*pooledBody)
-	b.buf.Reset()
+// newBody makes the body of a request from p, compressed if zip is true.
+func newBody(p []byte, zip bool) *requestBody {
+	b := bodies.Get().(*requestBody)
+	b.bytes = p
 	if zip {
 		b.compress(p)
-	} else {
-		b.buf.Write(p)
+		b.bytes = b.zipped.Bytes()
 	}
+	b.reader.Reset(b.bytes)
+	b.x = &exchange{remaining: len(b.bytes)}
+	b.state.Store(unread)
 	return b
 }
 
 // compress uses the fastest level: a smaller body saves less than the CPU time that it takes.
-func (b *pooledBody) compress(p []byte) {
+func (b *requestBody) compress(p []byte) {
 	if b.gz == nil {
 		b.gz, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is valid
 	}
-	b.gz.Reset(&b.buf)
+	b.zipped.Reset()
+	b.gz.Reset(&b.zipped)
 	_, _ = b.gz.Write(p) // a bytes.Buffer accepts everything
 	_ = b.gz.Close()
 }
 
-// reader returns a Request.Body. net/http sends a body of this type together with the header; for one that it does not
-// know it flushes the header first.
-func (b *pooledBody) reader() io.ReadCloser {
-	if b.buf.Len() == 0 {
+// of returns the Request.Body for a request with the method. net/http sends a body of a type that it knows together with
+// the header; for another one it flushes the header first.
+func (b *requestBody) of(method string) io.ReadCloser {
+	switch {
+	case len(b.bytes) > 0:
+		return b.closer
+	case method == http.MethodPost:
 		return http.NoBody
 	}
-	return io.NopCloser(bytes.NewReader(b.buf.Bytes()))
+	return empty{}
 }
 
-// release returns the buffer to the pool. The caller must know that net/http reads it no more.
-func (b *pooledBody) release() {
-	if b.buf.Cap() <= maxKeptBody {
+// begin is an httptrace hook: net/http has written the header and reads the body next.
+func (b *requestBody) begin() {
+	if !b.state.CompareAndSwap(unread, reading) {
+		b.reader.Reset(nil)
+	}
+}
+
+// end is an httptrace hook: net/http has read the body, or will not read it.
+func (b *requestBody) end(httptrace.WroteRequestInfo) {
+	if b.state.Load() == reading {
+		b.read <- struct{}{}
+	}
+}
+
+// reclaim returns when net/http does not use the bytes any more. After an early response that is at most 50 ms later: then
+// net/http closes the connection, which ends a write that blocks.
+func (b *requestBody) reclaim() {
+	if b.state.CompareAndSwap(unread, reclaimed) {
+		return // a goroutine of net/http may still call begin, so the pool does not get b
+	}
+	<-b.read
+	b.pool()
+}
+
+// pool keeps b for another request.
+func (b *requestBody) pool() {
+	b.bytes, b.x = nil, nil
+	b.reader.Reset(nil)
+	if b.zipped.Cap() <= maxKeptBody {
 		bodies.Put(b)
 	}
 }

@@ -73,6 +73,6 @@ func BenchmarkCompress(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	for b.Loop() {
-		newBody(body, true).release()
+		newBody(body, true).pool()
 	}
 }

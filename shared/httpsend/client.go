@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -145,42 +146,40 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
 	c.dropStale()
-	zip := c.cfg.Gzip && !r.Plain && len(r.Body) > 0
-	body := newBody(r.Body, zip)
-	resp, x, err := c.roundTrip(ctx, r, body, zip) //nolint:bodyclose // read does
+	a, x, err := c.attempt(ctx, r)
 	if err != nil && x.failedIdle() && ctx.Err() == nil {
 		c.transport.CloseIdleConnections()
-		resp, x, err = c.roundTrip(ctx, r, body, zip) //nolint:bodyclose // read does
+		a, _, err = c.attempt(ctx, r)
 	}
 	if err != nil {
-		body.release() // RoundTrip's error is returned after the last write
 		return nil, c.networkFailure(ctx, err, r)
+	}
+	return a, nil
+}
+
+// attempt sends the request on one connection. When it returns, net/http does not use r.Body any more.
+func (c *Client) attempt(ctx context.Context, r Request) (*Response, *exchange, error) {
+	zip := c.cfg.Gzip && !r.Plain && len(r.Body) > 0
+	body := newBody(r.Body, zip)
+	defer body.reclaim()
+	x := body.x
+	r.Meter.Add(len(body.bytes))
+	resp, err := c.transport.RoundTrip(c.newRequest(httptrace.WithClientTrace(ctx, &body.trace), r, body, zip))
+	if err != nil {
+		return nil, x, err
 	}
 	a := &Response{Status: resp.StatusCode, Header: resp.Header, client: c, secret: r.Secret}
 	a.Body, a.BodyErr = c.read(resp)
 	if a.Status/100 == 2 && a.BodyErr == nil && !x.written.Load() && !x.waitWritten(ctx) {
 		a.BodyErr = errEarly
 	}
-	if x.written.Load() {
-		body.release()
-	} else if x.conn.broken.Load() {
+	if !x.written.Load() {
 		c.transport.CloseIdleConnections() // net/http keeps a connection whose writes have not failed
 	}
-	return a, nil
+	return a, x, nil
 }
 
-// roundTrip sends the request on one connection.
-func (c *Client) roundTrip(
-	ctx context.Context, r Request, body *pooledBody, zip bool,
-) (*http.Response, *exchange, error) {
-	r.Meter.Add(body.buf.Len())
-	x := newExchange(body.buf.Len())
-	ctx = httptrace.WithClientTrace(ctx, &x.trace)
-	resp, err := c.transport.RoundTrip(c.newRequest(ctx, r, body, zip))
-	return resp, x, err
-}
-
-func (c *Client) newRequest(ctx context.Context, r Request, body *pooledBody, zip bool) *http.Request {
+func (c *Client) newRequest(ctx context.Context, r Request, body *requestBody, zip bool) *http.Request {
 	header := make(http.Header, len(r.Header)+3)
 	maps.Copy(header, r.Header)
 	if zip {
@@ -188,14 +187,11 @@ func (c *Client) newRequest(ctx context.Context, r Request, body *pooledBody, zi
 	}
 	header["User-Agent"] = agentHeader[:]
 	header["Accept-Encoding"] = identityHeader[:]
-	req := (&http.Request{
-		Method: cmp.Or(r.Method, http.MethodPost), URL: r.URL, Host: r.URL.Host, Header: header, Body: body.reader(),
-		ContentLength: int64(body.buf.Len()), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	method := cmp.Or(r.Method, http.MethodPost)
+	return (&http.Request{
+		Method: method, URL: r.URL, Host: r.URL.Host, Header: header, Body: body.of(method),
+		ContentLength: int64(len(body.bytes)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
-	if req.Method != http.MethodPost && req.ContentLength == 0 {
-		req.Body = empty{}
-	}
-	return req
 }
 
 // read reads a response's body up to the bound, and decodes it if it is gzip. Only a body read to its end leaves its
@@ -218,15 +214,20 @@ func (c *Client) read(resp *http.Response) (body []byte, err error) {
 }
 
 func (c *Client) readBounded(dst []byte, r io.Reader) ([]byte, error) {
-	buf := bytes.NewBuffer(dst)
-	n, err := buf.ReadFrom(io.LimitReader(r, int64(c.cfg.MaxResponse)+1))
-	if err != nil {
-		return buf.Bytes(), err
+	most := c.cfg.MaxResponse
+	for {
+		dst = slices.Grow(dst, bytes.MinRead)
+		n, err := r.Read(dst[len(dst):min(cap(dst), most+1)])
+		dst = dst[:len(dst)+n]
+		switch {
+		case len(dst) > most:
+			return dst[:most], errTooLong
+		case err == io.EOF:
+			return dst, nil
+		case err != nil:
+			return dst, err
+		}
 	}
-	if n > int64(c.cfg.MaxResponse) {
-		return buf.Bytes()[:c.cfg.MaxResponse], errTooLong
-	}
-	return buf.Bytes(), nil
 }
 
 func isGzip(encoding string) bool {

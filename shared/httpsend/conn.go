@@ -63,7 +63,6 @@ type exchange struct {
 	reused   bool        // the connection has served a request before
 	answered atomic.Bool // a byte has been read since the request began
 	written  atomic.Bool // the connection has accepted the last byte of the request
-	trace    httptrace.ClientTrace
 
 	// Of the goroutine that writes.
 	header    int // bytes of headerEnd matched so far
@@ -74,12 +73,6 @@ type exchange struct {
 const writeGrace = time.Second
 
 const headerEnd = "\r\n\r\n"
-
-func newExchange(bodyBytes int) *exchange {
-	x := &exchange{remaining: bodyBytes}
-	x.trace.GotConn = x.begin
-	return x
-}
 
 // begin is an httptrace hook: net/http has chosen a connection for the request.
 func (x *exchange) begin(info httptrace.GotConnInfo) {

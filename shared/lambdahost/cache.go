@@ -160,12 +160,13 @@ func (r redacting) redactAll(results []error) {
 
 // redact returns err without secrets. An error that is not a failure is the same if there was nothing to remove.
 func (r redacting) redact(err error) error {
+	if err == nil {
+		return nil
+	}
 	const maxBytes = 1024 // of a text
 	remove := func(text string) string { return r.redactor.Redact(text, maxBytes) }
 	var f *failure.Error
 	switch {
-	case err == nil:
-		return nil
 	case errors.As(err, &f):
 		return f.Redact(remove)
 	case remove(err.Error()) != err.Error():

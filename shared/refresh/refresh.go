@@ -56,6 +56,9 @@ func New[T comparable](now func() time.Time, pause time.Duration, keep func(erro
 // Get returns a value to use now. It loads one if there is none or it is time to renew it. The error is that of the
 // load, or of ctx.
 func (c *Cache[T]) Get(ctx context.Context, load Load[T]) (T, error) {
+	if value, ok := c.Fresh(); ok { // without the allocations of get
+		return value, nil
+	}
 	value, kept, err := c.get(ctx, load, func() bool {
 		return c.current != nil && c.usable() && (c.time() < c.current.renew || c.flight != nil)
 	})

@@ -85,5 +85,7 @@ func header(pairs ...string) http.Header {
 func nonce() string {
 	var random [40]byte
 	_, _ = rand.Read(random[:]) // never fails
-	return base32.StdEncoding.EncodeToString(random[:])
+	var text [64]byte
+	base32.StdEncoding.Encode(text[:], random[:])
+	return string(text[:])
 }
