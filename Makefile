@@ -40,7 +40,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-demo: build ## run the whole system on this machine (1 minute): EVENTS=file.jsonl, COUNT=1000, SEED=1, KEEP=1 to stay up
+demo: build ## run the whole system on this machine (2 minutes): EVENTS=file.jsonl, COUNT=1000, SEED=1, KEEP=1 to stay up
 	$(GO) run ./emulator
 
 test: vet build unit ## vet and all unit tests (4 minutes on two cores, downloads included)

@@ -43,7 +43,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 		return exitUsage
 	}
 	options.Out, options.Screen = stdout, demo.DetectScreen(stdout)
-	err = demo.Run(ctx, options)
+	if err = demo.Run(ctx, options); err == nil && !options.Keep {
+		err = demo.Outage(ctx, options)
+	}
 	switch {
 	case err == nil:
 		return 0
