@@ -10,6 +10,9 @@ FROM     ?= 1
 
 GOLANGCI_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
+CYCLONEDX_VERSION := v1.10.0
+# A release is built with this version of Go: another one gives other bytes.
+RELEASE_GO := go1.26.8
 
 # One folder with a main.go is one function; its bootstrap is build/<function>/bootstrap.
 FUNCTIONS  := $(patsubst functions/%/main.go,%,$(wildcard functions/*/main.go))
@@ -18,7 +21,8 @@ ARM64      := $(FUNCTIONS:%=build/arm64/%/bootstrap)
 SOURCES    := go.mod go.sum $(shell find functions shared -name '*.go' ! -name '*_test.go' 2>/dev/null)
 
 # Without net/rpc the linker drops what no function calls: a third less to load at a cold start.
-BUILD := CGO_ENABLED=0 $(GO) build -tags lambda.norpc,nethttpomithttp2 -trimpath -buildvcs=false -ldflags "-s -w"
+BUILD = CGO_ENABLED=0 $(GO) build -tags lambda.norpc,nethttpomithttp2 -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
+LDFLAGS := -s -w
 
 # Everything but test/, whose suites have their own targets. The mutants' table is a unit test.
 UNIT = $(GO) list ./... | grep -v '/test/\(bench\|e2e\|matrix\|soak\)'
@@ -26,6 +30,7 @@ MODULES := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
 
 TOOLS    := build/tools
 SCANNER  := build/scan
+CYCLONEDX := build/bin/cyclonedx-gomod-$(CYCLONEDX_VERSION)
 CONTENT  := build/content
 GOLANGCI := build/bin/golangci-lint-$(GOLANGCI_VERSION)
 export SAM_CLI_TELEMETRY := 0
@@ -35,7 +40,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo test vet unit test-all race e2e interop producers peers build lint fmt fmt-check tidy-check template scan sam-build deploy \
-	bench bench-peers growth guards fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl clean
+	bench bench-peers growth guards fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -216,5 +221,34 @@ build/syslog/.made: .ci/syslog-daemons
 siemctl: ## the operator's tool, at build/siemctl
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o build/siemctl ./cmd/siemctl
 
+# What the environment could change about the bytes.
+release: export GOTOOLCHAIN := $(RELEASE_GO)
+release: export GOFLAGS :=
+release: export GOEXPERIMENT :=
+release: export GOAMD64 := v1
+release: export GOARM64 := v8.0
+release: LDFLAGS += -X github.com/arbitex/siem-connectors/shared/version.Version=$(VERSION)
+
+SIEMCTL_PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64 windows-arm64
+
+release: $(CYCLONEDX) ## what is published, in dist/: VERSION=v1.0.0 (5 minutes)
+	@test -n "$(VERSION)" || { echo "VERSION is not set: make release VERSION=v1.0.0"; exit 1; }
+	rm -rf dist build/release && mkdir -p dist
+	for arch in arm64 amd64; do \
+		GOOS=linux GOARCH=$$arch $(BUILD) -o build/release/functions/$$arch/ $(FUNCTIONS:%=./functions/%) || exit 1; done
+	for p in $(SIEMCTL_PLATFORMS); do GOOS=$${p%-*} GOARCH=$${p#*-} CGO_ENABLED=0 \
+		$(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)" -o build/release/siemctl/$$p/ ./cmd/siemctl || exit 1; done
+	$(GO) run -trimpath ./deploy/release -version "$(VERSION)" -binaries build/release -dist dist
+	for f in $(FUNCTIONS:%=functions/arm64/%) siemctl/linux-amd64/siemctl; do $(CYCLONEDX) bin -json -noserial -notimestamp -std \
+		-version "$(VERSION)" -output dist/$${f##*/}.cdx.json build/release/$$f || exit 1; done
+	$(GO) run -trimpath ./deploy/release -sums -dist dist
+
+release-check: $(CYCLONEDX) ## make a release in two copies of the project and compare the bytes (10 minutes)
+	deploy/release/check "$(or $(VERSION),v0.0.0)"
+
+$(CYCLONEDX):
+	GOBIN="$(CURDIR)/build/bin" $(GO) install -trimpath github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
+	mv build/bin/cyclonedx-gomod $@
+
 clean: ## remove what was built, the venvs too
-	rm -rf build .aws-sam
+	rm -rf build dist .aws-sam

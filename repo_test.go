@@ -185,7 +185,7 @@ func files(t *testing.T) []string {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && slices.Contains([]string{"build", ".git", ".aws-sam"}, name) {
+		if d.IsDir() && slices.Contains([]string{"build", "dist", ".git", ".aws-sam"}, name) {
 			return filepath.SkipDir
 		}
 		if d.Type().IsRegular() {

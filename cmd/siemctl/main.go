@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/version"
 )
 
 func main() { os.Exit(siemctl()) }
@@ -153,7 +155,7 @@ Exit codes:
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "siemctl", Short: "Operate the ArbitexSIEM connectors", Long: about,
-		Version: version(), SilenceUsage: true, SilenceErrors: true, Args: noCommand,
+		Version: builtVersion(), SilenceUsage: true, SilenceErrors: true, Args: noCommand,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	root.SetFlagErrorFunc(flagError)
@@ -169,6 +171,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.checkCommand(), a.statusCommand(), a.logsCommand(), a.sendCommand(), a.lettersCommand(), a.replayCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.configureCommand(), a.validateCommand(), a.estimateCommand(), a.docsCommand(),
+		a.versionCommand(),
 	)
 	for _, c := range root.Commands() {
 		a.prepareBefore(c)
@@ -213,12 +216,12 @@ func (a *app) prepare() error {
 	return nil
 }
 
-// version returns the version of the module that the binary was built from.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok {
+// builtVersion returns the released version, or what Go knows about the commit that the binary was built from.
+func builtVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version.Version == "development" && strings.HasPrefix(info.Main.Version, "v") {
 		return info.Main.Version
 	}
-	return "unknown"
+	return version.Version
 }
 
 func orElse(text, other string) string {

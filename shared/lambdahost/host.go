@@ -11,12 +11,14 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/version"
 )
 
 // OpenFunc makes a connector from settings. It notes problems in the settings, and opens no connection.
@@ -46,7 +48,8 @@ func (l *logging) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	response, err := l.Handler.Invoke(ctx, payload)
 	if err != nil {
 		log := slog.New(slog.NewJSONHandler(l.out, nil))
-		log.LogAttrs(ctx, slog.LevelError, "invocation failed", slog.String("error", err.Error()))
+		log.LogAttrs(ctx, slog.LevelError, "invocation failed",
+			slog.String("error", err.Error()), slog.String("version", version.Version))
 	}
 	return response, err
 }
@@ -72,12 +75,32 @@ func System() Deps {
 	}
 }
 
-// Logger returns the log: JSON lines of LOG_LEVEL and above.
+// Logger returns the log: JSON lines of LOG_LEVEL and above. Its first line names the version.
 func (d Deps) Logger(s *settings.Settings) *slog.Logger {
 	level := map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	}[s.OneOf("LOG_LEVEL", "info", "debug", "warn", "error")]
-	return slog.New(slog.NewJSONHandler(d.Out, &slog.HandlerOptions{Level: level}))
+	return slog.New(versioned{slog.NewJSONHandler(d.Out, &slog.HandlerOptions{Level: level}), new(atomic.Bool)})
+}
+
+// versioned adds the version to the first record of a log. It has no groups.
+type versioned struct {
+	slog.Handler
+	done *atomic.Bool // shared with the handlers that WithAttrs returns
+}
+
+// WithAttrs implements slog.Handler.
+func (v versioned) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return versioned{v.Handler.WithAttrs(attrs), v.done}
+}
+
+// Handle implements slog.Handler.
+func (v versioned) Handle(ctx context.Context, r slog.Record) error {
+	if !v.done.Load() && v.done.CompareAndSwap(false, true) {
+		r = r.Clone()
+		r.AddAttrs(slog.String("version", version.Version))
+	}
+	return v.Handler.Handle(ctx, r)
 }
 
 const (
@@ -113,6 +136,6 @@ func Recovered(ctx context.Context, out io.Writer, p any) error {
 		text = err.Error()
 	}
 	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(ctx, slog.LevelError, "panic",
-		slog.String("panic", text), slog.String("stack", string(debug.Stack())))
+		slog.String("panic", text), slog.String("stack", string(debug.Stack())), slog.String("version", version.Version))
 	return fmt.Errorf("the function panicked: %s", text)
 }
