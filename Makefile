@@ -25,7 +25,7 @@ BUILD = CGO_ENABLED=0 $(GO) build -tags lambda.norpc,nethttpomithttp2 -trimpath 
 LDFLAGS := -s -w
 
 # Everything but test/, whose suites have their own targets. The mutants' table is a unit test.
-UNIT = $(GO) list ./... | grep -v '/test/\(bench\|e2e\|matrix\|soak\)'
+UNIT = $(GO) list ./... | grep -v '/test/\(bench\|e2e\|eighth\|matrix\|soak\)'
 MODULES := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
 
 TOOLS    := build/tools
@@ -40,7 +40,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo test vet unit test-all race e2e interop producers peers build lint fmt fmt-check tidy-check template scan sam-build deploy \
-	bench bench-peers growth guards fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check clean
+	bench bench-peers growth guards eighth fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -152,6 +152,9 @@ bench-peers: build syslog-daemons ## compare with other deliverers, update docs/
 
 growth: build ## measure one process by event and batch size, update docs/costs.md: BENCH="-rounds 3"
 	$(GO) run ./test/bench -growth docs/costs.md $(BENCH)
+
+eighth: ## add a connector to a copy of the tree, and show that a test names each missing entry (5 minutes)
+	$(GO) test -count=1 -timeout 40m ./test/eighth -v
 
 guards: ## limits on allocations, requests and sizes (1 minute); without -race, which empties pools
 	$(GO) test -count=1 ./test/bench

@@ -39,9 +39,14 @@ func TestDocsLinkToWhatExists(t *testing.T) {
 	}
 }
 
-// TestConnectorPages: each connector has a page that names every setting that the connector cannot work without.
+// TestConnectorPages checks that each connector has a page, that README.md links to it, and that it says how to configure
+// the connector.
 func TestConnectorPages(t *testing.T) {
+	readme := readText(t, "README.md")
 	for _, c := range connectors.All() {
+		if !strings.Contains(readme, "(docs/connectors/"+c.Name+".md)") {
+			t.Errorf("README.md: does not link to docs/connectors/%s.md", c.Name)
+		}
 		page := readText(t, "docs/connectors/"+c.Name+".md")
 		if !strings.Contains(page, "siemctl configure "+c.Name) {
 			t.Errorf("docs/connectors/%s.md: does not say how to configure the connector", c.Name)

@@ -54,24 +54,24 @@ func TestTemplateListsTheConnectors(t *testing.T) {
 		"ConnectorsInVpc: AllowedValues": parameter("ConnectorsInVpc", "AllowedValues")[1:],
 	} {
 		if !slices.Equal(have, names) {
-			t.Errorf("%s: %v, want %v", what, have, names)
+			t.Errorf("template.yaml: %s: %v, want %v", what, have, names)
 		}
 	}
 	if n := len(parameter("MaximumConcurrency", "Default")); n != len(names) {
-		t.Errorf("MaximumConcurrency: Default has %d numbers, want %d", n, len(names))
+		t.Errorf("template.yaml: MaximumConcurrency: Default has %d numbers, want %d", n, len(names))
 	}
 	enqueue := tmpl.properties("EnqueuePolicy").source()
 	mapping := tmpl.root.get("Mappings").get("Connector").pairs()
 	for i, c := range connectors.All() {
 		if m := mapping[c.Name]; m.text("Index") != strconv.Itoa(i) || m.text("Title") != c.Title {
-			t.Errorf("Mappings.Connector.%s: %s, want Index %d and Title %s", c.Name, m.source(), i, c.Title)
+			t.Errorf("template.yaml: Mappings.Connector.%s: %s, want Index %d and Title %s", c.Name, m.source(), i, c.Title)
 		}
 		if !strings.Contains(enqueue, "${AWS::StackName}-"+c.Name+`"`) {
-			t.Errorf("EnqueuePolicy does not allow the queue of %s", c.Name)
+			t.Errorf("template.yaml: EnqueuePolicy does not allow the queue of %s", c.Name)
 		}
 	}
 	if len(mapping) != len(names) {
-		t.Errorf("Mappings.Connector has %d entries, want %d", len(mapping), len(names))
+		t.Errorf("template.yaml: Mappings.Connector has %d entries, want %d", len(mapping), len(names))
 	}
 }
 

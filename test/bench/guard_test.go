@@ -79,7 +79,7 @@ func invoke(ctx context.Context, t testing.TB, h *lambdahost.Connector, payload,
 	t.Helper()
 	answer, err := h.Invoke(ctx, append(scratch[:0], payload...))
 	if err != nil || string(answer) != `{"batchItemFailures":[]}` {
-		t.Fatalf("%.200s, %v, want all delivered", answer, err)
+		t.Fatalf("%.200s, %v, want all delivered; test/bench/memory_test.go has the SIEM's responses", answer, err)
 	}
 }
 

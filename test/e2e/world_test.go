@@ -70,6 +70,10 @@ type actor struct {
 var w *world
 
 func TestMain(m *testing.M) {
+	if name := unknownConnector(); name != "" {
+		fmt.Printf("FAIL: test/e2e/traits_test.go: known has no entry for the connector %q, or it lacks fields\n", name)
+		os.Exit(1)
+	}
 	if _, err := exec.LookPath("python3"); err != nil {
 		fmt.Println("NOT TESTED: the local AWS needs python3, which is not installed")
 		return

@@ -17,7 +17,7 @@ func TestList(t *testing.T) {
 		}
 		seen[entry.Name] = true
 		if entry.New == nil {
-			t.Errorf("the connector %s has no simulator", entry.Name)
+			t.Errorf("emulator/siem/catalog/catalog.go: the connector %s has no simulator", entry.Name)
 			continue
 		}
 		play(t, entry)
