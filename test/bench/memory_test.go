@@ -14,6 +14,7 @@ import (
 // memory is a network of one SIEM that answers at once and allocates nothing for a request, so that what is counted is the
 // connector's alone. It understands as much of HTTP as the connectors speak.
 type memory struct {
+	success string
 	records int // that an answer of Elasticsearch speaks of
 
 	mu       sync.Mutex
@@ -38,7 +39,7 @@ func (m *memory) count() int {
 
 // reply is what the SIEM at path answers.
 func (m *memory) reply(path []byte) string {
-	status, body := "200 OK", ""
+	status, body := "200 OK", m.success
 	m.mu.Lock()
 	down := m.down
 	m.mu.Unlock()

@@ -75,28 +75,29 @@ func entries() []entry {
 			file: "test/matrix/targets_test.go",
 			edits: []edit{before("\t\t\"xsiam\": {\n", "\t\t\"webhook\": {\n"+
 				"\t\t\turl: \"WEBHOOK_URL\", secret: \"WEBHOOK_TOKEN\", success: always(http.StatusOK, `{\"ok\":true}`),\n"+
-				"\t\t\trefusal: `{\"ok\":false,\"reason\":\"Invalid data format\"}`, records: jsonArray,\n"+
+				"\t\t\trefusal: `{\"error\":\"Invalid data format\"}`, records: jsonArray,\n"+
 				"\t\t\trows: func() []row { return nil },\n\t\t},\n")},
 			check: []string{"./test/matrix", "-run", "TestTargets"},
 		},
 		{
 			file: "test/bench/subjects.go",
-			edits: []edit{before("\t{\"xsiam\", \"envelope\",", "\t{\"webhook\", \"array\", false, 72, [2]int{1, 3}, func(s *sink) map[string]string {\n"+
+			edits: []edit{before("\t{\"xsiam\", \"envelope\",", "\t{\"webhook\", \"array\", false, 72, [2]int{1, 1}, `{\"ok\":true}`, func(s *sink) map[string]string {\n"+
 				"\t\treturn map[string]string{\"WEBHOOK_URL\": s.url(\"/webhook\"), \"WEBHOOK_TOKEN\": \"token\"}\n\t}},\n")},
 			check: []string{"./test/bench", "-run", "TestEveryConnectorIsMeasured"},
-		},
-		{
-			file:  "test/bench/memory_test.go",
-			edits: []edit{before("\tcase strings.HasSuffix(p, \"/token\"):\n\t\tbody", "\tcase p == \"/webhook\":\n\t\tbody = `{\"ok\":true}`\n")},
-			check: []string{"./test/bench", "-run", "TestRequests"},
 		},
 		{
 			file: "test/e2e/traits_test.go",
 			edits: []edit{before("\t\"xsiam\": {\n", "\t\"webhook\": {\n"+
 				"\t\trequired: []string{\"WEBHOOK_URL\", \"WEBHOOK_TOKEN\"}, credential: \"WEBHOOK_TOKEN\",\n"+
-				"\t\taddress: \"WEBHOOK_URL\", form: \"https://%s\", reason: \"status 400\", large: above(990_000, \"dead\"),\n"+
+				"\t\taddress: \"WEBHOOK_URL\", form: \"https://%s\", reason: \"status 400\", large: whole,\n"+
 				"\t\tcanary: map[string]string{\"WEBHOOK_TOKEN\": canaryToken}, sent: canaryToken,\n\t},\n")},
 			check: []string{"./test/e2e"}, starts: true,
+		},
+		{
+			file: "cmd/siemctl/age.go",
+			edits: []edit{before("\tcase \"xsiam\":\n\t\treturn ageRule", "\tcase \"webhook\":\n"+
+				"\t\treturn ageRule{text: \"the receiver decides which time it shows\"}, true\n")},
+			check: []string{"./cmd/siemctl", "-run", "TestAgeRules"},
 		},
 		{
 			file:  "README.md",

@@ -56,7 +56,7 @@ func (s Suite) foreign(t *testing.T) {
 		want   Want
 	}{
 		{200, page, WantRetry}, {201, page, WantRetry}, {202, page, WantRetry}, {203, page, WantRetry},
-		{200, "OK", WantRetry}, {202, "null and void", WantRetry},
+		{200, "thank you", WantRetry}, {202, "null and void", WantRetry},
 		{400, "<html>400 No required SSL certificate was sent</html>", WantHeld}, {400, kibana, WantHeld}, {400, "", WantHeld},
 		{400, `{"message":"Bad Request"}`, WantHeld}, {403, page, WantHeld}, {406, page, WantHeld}, {418, "", WantHeld}, {422, page, WantHeld},
 	} {
