@@ -26,10 +26,10 @@ var codes = []httpsend.Code{
 // any 2xx and often without a body.
 func newCodes(intakeURL bool) *httpsend.Codes {
 	return &httpsend.Codes{SIEM: "a log intake of Datadog", Rows: codes, Hint: notTheIntake, Read: func(a *httpsend.Response) httpsend.Reply {
-		r, object := read(a)
+		r, confirms := read(a)
 		switch {
 		case intakeURL || a.Status == http.StatusAccepted:
-			r.Success = a.Empty() || object && !r.Own
+			r.Success = a.Empty() || confirms
 		case a.Status == http.StatusOK:
 			r.Success = strings.TrimSpace(string(a.Body)) == "{}"
 		}
@@ -37,12 +37,13 @@ func newCodes(intakeURL bool) *httpsend.Codes {
 	}}
 }
 
-// read reads the intake's error format, {"errors":["…"]} or {"errors":[{"title":"…","detail":"…"}]}. object reports whether
-// the body is a JSON object.
-func read(a *httpsend.Response) (r httpsend.Reply, object bool) {
+// read reads the intake's error format, {"errors":["…"]} or {"errors":[{"title":"…","detail":"…"}]}. confirms reports
+// whether the body is a JSON object without errors.
+func read(a *httpsend.Response) (r httpsend.Reply, confirms bool) {
 	members := a.Object()
+	raw, listed := members["errors"]
 	var list []json.RawMessage
-	if raw := members["errors"]; !httpsend.Absent(raw) && json.Unmarshal(raw, &list) != nil {
+	if !httpsend.Absent(raw) && json.Unmarshal(raw, &list) != nil {
 		return httpsend.Reply{}, false
 	}
 	var texts []string
@@ -54,7 +55,7 @@ func read(a *httpsend.Response) (r httpsend.Reply, object bool) {
 		}
 		texts = append(texts, text)
 	}
-	return httpsend.Reply{Own: len(list) > 0, Text: strings.Join(texts, "; ")}, members != nil
+	return httpsend.Reply{Own: len(list) > 0, Text: strings.Join(texts, "; ")}, members != nil && !listed
 }
 
 func (c *connector) classify(a *httpsend.Response) error {
