@@ -22,9 +22,10 @@ var (
 )
 
 const (
-	// maxRequestBytes is the maximum of one call, compressed and uncompressed.
+	// maxRequestBytes is the maximum of one call, compressed and uncompressed. Azure documents 1 MB; its error message
+	// states 1,048,576 bytes.
 	// https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits#logs-ingestion-api
-	maxRequestBytes = 1_048_576
+	maxRequestBytes = 1_000_000
 
 	// maxRawBytes is the largest event in RawOCSF. Azure truncates a value over 64 KB silently.
 	maxRawBytes = 64_000

@@ -156,7 +156,7 @@ func TestRequestsKeepTheLimit(t *testing.T) {
 				t.Errorf("request of %d bytes", len(r.body))
 			}
 		}
-		if test.requests == 1 && len(got[0].body) != 1_048_576 {
+		if test.requests == 1 && len(got[0].body) != 1_000_000 {
 			t.Errorf("the full request has %d bytes", len(got[0].body))
 		}
 		for i, o := range outcomes {
