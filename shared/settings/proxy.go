@@ -102,12 +102,20 @@ func parseDestination(entry string) (d destination, ok bool) {
 			return d, false
 		}
 	}
-	if a, err := netip.ParseAddr(strings.Trim(d.host, "[]")); err == nil {
+	if a, err := netip.ParseAddr(unbracketed(d.host)); err == nil {
 		d.prefix = netip.PrefixFrom(a, a.BitLen())
 		return d, true
 	}
 	d.host = strings.TrimPrefix(d.host, "*")
 	return d, strings.Trim(d.host, ".") != "" && !strings.ContainsAny(d.host, "/:*@ \t[]?#")
+}
+
+// unbracketed returns the address in [address], and any other text as it is.
+func unbracketed(host string) string {
+	if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {
+		return strings.TrimSuffix(inner, "]")
+	}
+	return host
 }
 
 // Bypasses reports whether a connection to address (host:port) does not use the proxy: NO_PROXY names the host, its

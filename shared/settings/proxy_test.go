@@ -57,7 +57,7 @@ func TestNoProxy(t *testing.T) {
 	if !all.Bypasses("other.example:443") {
 		t.Error("* does not name every host")
 	}
-	for _, wrong := range []string{"http://siem.example", "10.0.0.0/33", "siem.example:https", "siem.example:0", "a b", "siem.example/path", "."} {
+	for _, wrong := range []string{"http://siem.example", "10.0.0.0/33", "siem.example:https", "siem.example:0", "a b", "siem.example/path", ".", "[::1", "::1]"} {
 		s := with(map[string]string{"NO_PROXY": wrong}, nil)
 		if s.Proxy(); s.Err() == nil || !strings.Contains(s.Err().Error(), "NO_PROXY") {
 			t.Errorf("%q: %v, want a problem", wrong, s.Err())

@@ -70,6 +70,7 @@ func readConfig(s *settings.Settings) config {
 		cfg.keys = standard
 	}
 	readTLS(s, &cfg.sender)
+	s.Proxy() // syslog needs none; a wrong value would make every request to SQS fail
 	return cfg
 }
 

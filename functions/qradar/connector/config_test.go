@@ -56,12 +56,15 @@ func TestProblems(t *testing.T) {
 		"QRADAR_TLS_CLIENT_CERT":       "-----BEGIN nothing",
 		"SIEM_HOST":                    "a\nb",
 		"SIEM_REQUEST_TIMEOUT_SECONDS": "0",
+		"HTTPS_PROXY":                  "http://user:50%off@proxy:3128",
+		"NO_PROXY":                     "[::1",
 	})
 	Open(s)
 	for _, name := range []string{
 		"QRADAR_SYSLOG_HOST", "QRADAR_SYSLOG_PORT", "QRADAR_SYSLOG_PROTOCOL", "QRADAR_SYSLOG_FRAMING", "QRADAR_CEF_KEYS",
 		"QRADAR_CEF_DEVICE_VENDOR", "QRADAR_CEF_DEVICE_PRODUCT", "QRADAR_CEF_DEVICE_VERSION", "QRADAR_MAX_MESSAGE_BYTES",
 		"QRADAR_TLS_CA_BUNDLE", "QRADAR_TLS_SERVER_NAME", "QRADAR_TLS_CLIENT_KEY", "SIEM_HOST", "SIEM_REQUEST_TIMEOUT_SECONDS",
+		"HTTPS_PROXY", "NO_PROXY",
 	} {
 		if !strings.Contains(s.Err().Error(), name+": ") {
 			t.Errorf("%s is wrong and not named in: %v", name, s.Err())
