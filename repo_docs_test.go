@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/shared/connectors"
 )
@@ -71,4 +72,29 @@ func readText(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// maxColumns is the maximum length of a line of prose. Tables, code, links and generated parts may be longer.
+const maxColumns = 120
+
+func TestDocumentsHaveShortLines(t *testing.T) {
+	for _, name := range committed(t) {
+		if path.Ext(name) != ".md" {
+			continue
+		}
+		code, generated := false, false
+		for i, line := range strings.Split(readText(t, name), "\n") {
+			if strings.HasPrefix(strings.TrimSpace(line), "```") {
+				code = !code
+			}
+			generated = (generated || strings.HasPrefix(line, "<!-- begin ")) && !strings.HasPrefix(line, "<!-- end ")
+			table := strings.HasPrefix(strings.TrimSpace(line), "|")
+			if code || generated || table || strings.Contains(line, "](") || strings.Contains(line, "://") {
+				continue
+			}
+			if n := utf8.RuneCountInString(line); n > maxColumns {
+				t.Errorf("%s:%d: %d columns, want at most %d", name, i+1, n, maxColumns)
+			}
+		}
+	}
 }
