@@ -56,7 +56,7 @@ vet:
 unit:
 	$(GO) test $$($(UNIT))
 
-test-all: race guards e2e matrix interop producers peers ## every test that .ci/run runs after `make test` (15 minutes)
+test-all: race guards e2e matrix eighth interop producers peers ## every test that .ci/run runs after `make test` (15 minutes)
 
 race: ## unit tests with the race detector (4 minutes)
 	$(GO) test -race $$($(UNIT))
@@ -202,7 +202,7 @@ content: $(CONTENT)/.made ## the packs in contrib/: vendors' checkers, format te
 	$(CONTENT)/venv/bin/python -B contrib/checks/elastic.py $(CONTENT)/node/node_modules
 	$(CONTENT)/venv/bin/python -B contrib/checks/datadog.py
 	@echo "starting OpenSearch and Elasticsearch; the first time they are downloaded, 140 MB"
-	FETCH_PRODUCTS=1 $(GO) test -count=1 -v ./contrib
+	FETCH_PRODUCTS=1 $(GO) test -count=1 -v ./contrib ./internal/testkit/products
 
 $(CONTENT)/.made: .ci/requirements-content.txt .ci/content/package.json .ci/content/package-lock.json
 	@for tool in node npm java mvn; do \

@@ -1,9 +1,8 @@
 // Package products starts third-party products for tests: the real server, on a random loopback port, for the
 // duration of one test. It never uses a server that it did not start.
 //
-// The jars come from Maven Central at pinned versions and are cached in build/products, outside the repository. A
-// test is skipped, with a message, when a product is neither cached nor to be fetched; it fails instead when
-// REQUIRE_TOOLS is set. FETCH_PRODUCTS or REQUIRE_TOOLS allows the download. OpenSearch is Apache-2.0.
+// The jars come from Maven Central at pinned versions and are cached in build/products, outside the repository. Only
+// `make content` uses them, by FETCH_PRODUCTS; any other run skips these tests with a message. OpenSearch is Apache-2.0.
 // Elasticsearch is under the Elastic License or SSPL: it is used here and not redistributed.
 package products
 
