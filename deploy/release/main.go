@@ -52,7 +52,7 @@ func run(args []string) error {
 	)
 }
 
-// packFunctions writes <function>-<architecture>.zip for each binary.
+// packFunctions writes function-<name>-<architecture>.zip for each binary.
 func packFunctions(binaries, dist string) error {
 	for _, a := range architectures {
 		files, err := os.ReadDir(filepath.Join(binaries, a.goarch))
@@ -68,7 +68,7 @@ func packFunctions(binaries, dist string) error {
 			if err != nil {
 				return err
 			}
-			if err := write(filepath.Join(dist, f.Name()+"-"+a.lambda+".zip"), archive); err != nil {
+			if err := write(filepath.Join(dist, "function-"+f.Name()+"-"+a.lambda+".zip"), archive); err != nil {
 				return err
 			}
 		}

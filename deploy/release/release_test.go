@@ -108,8 +108,9 @@ func TestPack(t *testing.T) {
 	if sums[0] != sums[1] {
 		t.Errorf("two releases differ:\n%s\n%s", sums[0], sums[1])
 	}
-	want := []string{"CHANGELOG.md", "LICENSE", "README.md", "samconfig.toml", "siemctl-v1.2.3-linux-arm64.tar.gz",
-		"siemctl-v1.2.3-windows-amd64.zip", "splunk-arm64.zip", "splunk-x86_64.zip", "template-x86_64.yaml", "template.yaml"}
+	want := []string{"CHANGELOG.md", "LICENSE", "README.md", "function-splunk-arm64.zip", "function-splunk-x86_64.zip",
+		"samconfig.toml", "siemctl-v1.2.3-linux-arm64.tar.gz", "siemctl-v1.2.3-windows-amd64.zip", "template-x86_64.yaml",
+		"template.yaml"}
 	var have []string
 	for line := range strings.Lines(sums[0]) {
 		have = append(have, strings.Fields(line)[1])
@@ -148,7 +149,7 @@ func TestReleaseTemplate(t *testing.T) {
 		})
 		want := map[string]bool{}
 		for _, name := range []string{"${C}", "deadletter", "replay", "guard"} {
-			want["./"+name+"-"+architecture+".zip"] = true
+			want["./function-"+name+"-"+architecture+".zip"] = true
 		}
 		if len(code) != len(want) {
 			t.Errorf("CodeUri: %v", code)

@@ -80,10 +80,10 @@ func releaseTemplate(text, version, architecture string) (string, error) {
 		if !strings.Contains(tail, "\n      CodeUri: .\n") {
 			return "", fmt.Errorf("%s: CodeUri is not the folder of the template", id)
 		}
-		text = head + strings.Replace(tail, "\n      CodeUri: .\n", "\n      CodeUri: ./"+name+"-"+architecture+".zip\n", 1)
+		text = head + strings.Replace(tail, "\n      CodeUri: .\n", "\n      CodeUri: ./function-"+name+"-"+architecture+".zip\n", 1)
 	}
 	for _, e := range []edit{
-		{1, regexp.MustCompile(`CodeUri: \./functions/\$\{C\}`), "CodeUri: ./$${C}-" + architecture + ".zip"},
+		{1, regexp.MustCompile(`CodeUri: \./functions/\$\{C\}`), "CodeUri: ./function-$${C}-" + architecture + ".zip"},
 		{3, regexp.MustCompile(`\n +Metadata: \{BuildMethod: makefile\}`), ""},
 		{1, regexp.MustCompile(`\{BuildMethod: makefile, ContextPath: \., WorkingDirectory: \., `), "{"},
 		{2, regexp.MustCompile(`Architectures: \[arm64\]`), "Architectures: [" + architecture + "]"},

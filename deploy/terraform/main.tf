@@ -1,0 +1,45 @@
+# Deploys the template of a release as a CloudFormation stack.
+
+terraform {
+  required_version = ">= 1.5"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.0"
+    }
+  }
+}
+
+data "aws_s3_bucket" "code" {
+  bucket = var.bucket
+}
+
+resource "aws_s3_object" "code" {
+  for_each = local.code
+
+  bucket      = var.bucket
+  key         = "${local.key}/${each.value}"
+  source      = "${var.release}/${each.value}"
+  source_hash = filesha256("${var.release}/${each.value}")
+}
+
+resource "aws_s3_object" "template" {
+  bucket       = var.bucket
+  key          = "${var.prefix}/${local.version}-${substr(sha256(local.body), 0, 16)}/template.yaml"
+  content      = local.body
+  content_type = "application/yaml"
+}
+
+resource "aws_cloudformation_stack" "connectors" {
+  name         = var.name
+  template_url = "https://${data.aws_s3_bucket.code.bucket_regional_domain_name}/${aws_s3_object.template.key}"
+  parameters   = var.parameters
+  tags         = merge({ "arbitex:version" = local.version }, var.tags)
+  iam_role_arn = var.iam_role_arn
+
+  # AUTO_EXPAND: the template has transforms, and Terraform creates the stack without a change set.
+  capabilities = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+
+  depends_on = [aws_s3_object.code]
+}
