@@ -64,10 +64,15 @@ func newBody(p []byte, zip bool) *requestBody {
 	return b
 }
 
-// compress uses the fastest level: a smaller body saves less than the CPU time that it takes.
+// level costs the least. Against level 1 it saves 50 bytes an event, in a batch of 1 as of 100, which is $0.0045 of
+// transfer per million events (at $0.09 a GB). Its CPU time is $0.0003: 12 us more an event in a batch of 100, 22 us alone.
+// Level 5 saves 43 bytes, level 9 takes 80 us for the next 15 (docs/performance.md).
+const level = 6
+
+// compress compresses p into b.zipped.
 func (b *requestBody) compress(p []byte) {
 	if b.gz == nil {
-		b.gz, _ = gzip.NewWriterLevel(nil, gzip.BestSpeed) // the level is valid
+		b.gz, _ = gzip.NewWriterLevel(nil, level) // the level is valid
 	}
 	b.zipped.Reset()
 	b.gz.Reset(&b.zipped)

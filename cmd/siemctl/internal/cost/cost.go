@@ -59,7 +59,7 @@ var baseRegions = [...]string{"us-east-1", "us-east-2", "us-west-2"}
 const DefaultMemoryMB = 128
 
 // UsualCompression is the ratio that the connectors reach with generated events. It was counted in a run.
-const UsualCompression = 7
+const UsualCompression = 8.5
 
 // Load is the input of the model.
 type Load struct {

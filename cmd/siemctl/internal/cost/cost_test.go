@@ -22,7 +22,7 @@ func TestByHand(t *testing.T) {
 		"Lambda requests":      0.002,                         // 10,000
 		"Lambda duration":      10000 * 0.3 / 4 * .0000133334, // 750 GB-s
 		"logs and metrics":     10000 * 1140 * .5 / 1e9,
-		"transfer to the SIEM": 10000 * (400 + 750 + 99*1500/7.) * .09 / 1e9,
+		"transfer to the SIEM": 10000 * (400 + 750 + 99*1500/8.5) * .09 / 1e9,
 	}
 	for _, i := range e.Single.PerMillion {
 		if math.Abs(i.Dollars-want[i.Name]) > 1e-9 {
@@ -54,7 +54,7 @@ func TestSeveralByHand(t *testing.T) {
 		"Lambda requests":      2500,
 		"Lambda duration":      2500 * 4 * .3 / 8,
 		"logs and metrics":     2500 * 1140 / 1e9,
-		"transfer to the SIEM": 2500 * (4*(400+750) + 396*1500/7.) / 1e9,
+		"transfer to the SIEM": 2500 * (4*(400+750) + 396*1500/8.5) / 1e9,
 	}
 	e := Of(l)
 	for _, i := range e.Several.PerMillion {
