@@ -40,8 +40,8 @@ func TestDocsLinkToWhatExists(t *testing.T) {
 	}
 }
 
-// TestConnectorPages checks that each connector has a page, that README.md links to it, and that it says how to configure
-// the connector.
+// TestConnectorPages checks that each connector has a page, that README.md links to it, and that it says how to
+// configure the connector.
 func TestConnectorPages(t *testing.T) {
 	readme := readText(t, "README.md")
 	for _, c := range connectors.All() {

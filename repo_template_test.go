@@ -27,7 +27,8 @@ func TestTemplateIsSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	parameters := len(readTemplate(t).root.get("Parameters").pairs())
-	if lines := bytes.Count(data, []byte("\n")); lines > maxTemplateLines || len(data) > maxTemplateBytes || parameters > maxParameters {
+	if lines := bytes.Count(data, []byte("\n")); lines > maxTemplateLines || len(data) > maxTemplateBytes ||
+		parameters > maxParameters {
 		t.Errorf("template.yaml: %d lines, %d bytes, %d parameters; want at most %d, %d, %d",
 			lines, len(data), parameters, maxTemplateLines, maxTemplateBytes, maxParameters)
 	}
@@ -104,7 +105,8 @@ func TestTemplateMappings(t *testing.T) {
 	}
 }
 
-// TestTemplateQueuesOutlastTheirFunctions: a visibility timeout is six timeouts of the function and the batching window.
+// TestTemplateQueuesOutlastTheirFunctions: a visibility timeout is six timeouts of the function and the batching
+// window.
 // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 func TestTemplateQueuesOutlastTheirFunctions(t *testing.T) {
 	tmpl := readTemplate(t)
@@ -156,7 +158,8 @@ func TestTemplateExpiresNoPendingDeadLetter(t *testing.T) {
 		for key, v := range rule.pairs() {
 			have, prefix := v.source(), rule.text("Prefix")
 			switch {
-			case slices.Contains([]string{"Id", "Status", "Prefix", "AbortIncompleteMultipartUpload", "ExpiredObjectDeleteMarker"}, key):
+			case slices.Contains([]string{"Id", "Status", "Prefix", "AbortIncompleteMultipartUpload",
+				"ExpiredObjectDeleteMarker"}, key):
 			case key == "ExpirationInDays" && prefix == "${DeadLetterPrefix}/replayed/" && have == "!Ref ReplayedRetentionDays":
 			case prefix == "${DeadLetterPrefix}/progress/": // holds no dead letters
 			case key == "NoncurrentVersionExpiration" && prefix == "${DeadLetterPrefix}/replayed/":
@@ -198,7 +201,8 @@ func TestTemplateParameters(t *testing.T) {
 		if parameter.text("Description") == "" || parameter.get("Default") == nil {
 			t.Errorf("%s: want a Description and a Default", name)
 		}
-		if !slices.ContainsFunc([]string{"AllowedPattern", "AllowedValues", "MinValue"}, func(key string) bool { return parameter.get(key) != nil }) {
+		if !slices.ContainsFunc([]string{"AllowedPattern", "AllowedValues", "MinValue"},
+			func(key string) bool { return parameter.get(key) != nil }) {
 			t.Errorf("%s: has no constraint", name)
 		}
 		words := func(r rune) bool { return !strings.ContainsRune(":_", r) && !isLetter(r) }

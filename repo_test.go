@@ -1,5 +1,5 @@
-// Package repo holds tests of the repository itself: the files that every connector has, its resources in template.yaml,
-// the links of the documents, and text that no committed file may contain.
+// Package repo holds tests of the repository itself: the files that every connector has, its resources in
+// template.yaml, the links of the documents, and text that no committed file may contain.
 package repo
 
 import (
@@ -33,7 +33,8 @@ func TestFunctionsHaveTheStandardFiles(t *testing.T) {
 	}
 	for _, c := range connectors.All() {
 		known = append(known, c.Name)
-		for _, name := range []string{"main.go", "README.md", "connector/connector.go", "connector/config.go", "connector/response.go"} {
+		for _, name := range []string{"main.go", "README.md", "connector/connector.go", "connector/config.go",
+			"connector/response.go"} {
 			if c.Name == "qradar" && name == "connector/response.go" {
 				continue // syslog has no responses
 			}
@@ -103,7 +104,8 @@ func TestReadmesListTheSettingsThatTheCodeReads(t *testing.T) {
 
 func TestCommittedFilesNameNoMachine(t *testing.T) {
 	// Put together from parts, or this file would find itself.
-	absolute := regexp.MustCompile(`(?m)(^|[\s"'` + "`" + `(=:])/(` + strings.Join([]string{"work", "root", "home", "Users", "farm"}, "|") + `)/\w`)
+	absolute := regexp.MustCompile(`(?m)(^|[\s"'` + "`" + `(=:])/(` +
+		strings.Join([]string{"work", "root", "home", "Users", "farm"}, "|") + `)/\w`)
 	outside := regexp.MustCompile(`\.\./` + `shared/(contract|facts|style|data|spec|tools|hooks)`)
 	for _, name := range committed(t) {
 		data, err := os.ReadFile(name)

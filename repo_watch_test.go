@@ -112,8 +112,8 @@ func writtenMetrics(t *testing.T) []string {
 	return names
 }
 
-// TestRolesNameOnlyWhatTheCodeCalls: each action of a role is one that the code calls or one that Lambda performs with the
-// role: it receives messages and writes logs.
+// TestRolesNameOnlyWhatTheCodeCalls: each action of a role is one that the code calls or one that Lambda performs with
+// the role: it receives messages and writes logs.
 func TestRolesNameOnlyWhatTheCodeCalls(t *testing.T) {
 	calls := map[string]string{ // action to what the code of shared/ says when it calls it
 		"sqs:ChangeMessageVisibility": "ChangeMessageVisibilityBatch(", "sqs:SendMessage": "SendMessageBatch(",
@@ -128,7 +128,8 @@ func TestRolesNameOnlyWhatTheCodeCalls(t *testing.T) {
 	tmpl := readTemplate(t)
 	roles := 0
 	for _, r := range tmpl.resources() {
-		if kind := r.text("Type"); kind != "AWS::IAM::Role" && kind != "AWS::IAM::RolePolicy" || strings.HasPrefix(r.id, "Guard") || r.id == "${C}GuardPolicy" {
+		if kind := r.text("Type"); kind != "AWS::IAM::Role" && kind != "AWS::IAM::RolePolicy" ||
+			strings.HasPrefix(r.id, "Guard") || r.id == "${C}GuardPolicy" {
 			continue
 		}
 		roles++
@@ -162,7 +163,8 @@ func sharedCode(t *testing.T) string {
 	t.Helper()
 	var code strings.Builder
 	for _, source := range sources(t) {
-		if strings.HasPrefix(source, "shared/") && !strings.HasSuffix(source, "_test.go") && !strings.Contains(source, "test/") {
+		if strings.HasPrefix(source, "shared/") && !strings.HasSuffix(source, "_test.go") &&
+			!strings.Contains(source, "test/") {
 			data, err := os.ReadFile(source)
 			if err != nil {
 				t.Fatal(err)

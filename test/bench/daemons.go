@@ -13,7 +13,8 @@ import (
 
 // daemon measures a syslog server that follows a file and forwards what is added to it over TCP. Its time runs from the
 // adding of all events to the arrival of the last line.
-func daemon(name string, config func(*sink, *work, string) string, args func(dir string) []string) func(*sink, *work) (result, error) {
+func daemon(name string, config func(*sink, *work, string) string, args func(dir string) []string) func(*sink,
+	*work) (result, error) {
 	return func(s *sink, w *work) (result, error) {
 		program, err := find(name)
 		if err != nil {
@@ -86,11 +87,15 @@ func find(name string) (string, error) {
 // cef is the message of the QRadar connector, with the fields of an event as a daemon names them between its marks.
 func cef(open, separator, end string) string {
 	field := func(path string) string { return open + strings.ReplaceAll(path, ".", separator) + end }
-	return "<134>1 - platform.arbitex.ai ArbitexPlatform - " + field("api.request.uid") + " - CEF:0|Arbitex|ArbitexPlatform|1.0|" +
-		field("class_uid") + "|" + field("api.operation") + "|3|rt=" + field("time") + " suser=" + field("actor.user.email_addr") +
-		" duid=" + field("actor.user.uid") + " act=" + field("unmapped.policy_action") + " model=" + field("unmapped.model_id") +
+	return "<134>1 - platform.arbitex.ai ArbitexPlatform - " + field("api.request.uid") +
+		" - CEF:0|Arbitex|ArbitexPlatform|1.0|" +
+		field("class_uid") + "|" + field("api.operation") + "|3|rt=" + field("time") + " suser=" +
+		field("actor.user.email_addr") +
+		" duid=" + field("actor.user.uid") + " act=" + field("unmapped.policy_action") + " model=" +
+		field("unmapped.model_id") +
 		" tokenIn=" + field("unmapped.tokens_input") + " tokenOut=" + field("unmapped.tokens_output") +
-		" cs1Label=PolicyAction cs1=" + field("unmapped.policy_action") + " cs2Label=DlpLabels cs2=" + field("unmapped.dlp_labels") +
+		" cs1Label=PolicyAction cs1=" + field("unmapped.policy_action") + " cs2Label=DlpLabels cs2=" +
+		field("unmapped.dlp_labels") +
 		" cs3Label=GroupIds cs3=" + field("actor.user.groups")
 }
 
@@ -122,14 +127,17 @@ func syslogNGPlain(s *sink, w *work, in string) string {
 func syslogNG(s *sink, w *work, in, template, parser, parse string) string {
 	host, port, _ := net.SplitHostPort(s.tcp.Addr().String()) // a listener's address always splits
 	return fmt.Sprintf("@version: 3.35\noptions { stats-freq(0); log-msg-size(65536); flush-lines(%d); };\n", w.batch) +
-		fmt.Sprintf("source s { file(%q flags(no-parse) follow-freq(0.1) log-iw-size(10000) log-fetch-limit(1000)); };\n", in) + parser +
-		fmt.Sprintf("destination d { network(%q port(%s) transport(\"tcp\") template(\"%s\\n\") log-fifo-size(200000)); };\n", host, port, template) +
+		fmt.Sprintf("source s { file(%q flags(no-parse) follow-freq(0.1) log-iw-size(10000) log-fetch-limit(1000)); };\n",
+			in) + parser +
+		fmt.Sprintf("destination d { network(%q port(%s) transport(\"tcp\") template(\"%s\\n\") log-fifo-size(200000)); };\n",
+			host, port, template) +
 		"log { source(s); " + parse + "destination(d); flags(flow-control); };\n"
 }
 
 func syslogNGArgs(dir string) []string {
 	return []string{
-		"--foreground", "--no-caps", "--stderr", "--cfgfile", filepath.Join(dir, "conf"), "--persist-file", filepath.Join(dir, "persist"),
+		"--foreground", "--no-caps", "--stderr", "--cfgfile", filepath.Join(dir, "conf"), "--persist-file",
+		filepath.Join(dir, "persist"),
 		"--control", filepath.Join(dir, "ctl"), "--pidfile", filepath.Join(dir, "pid"),
 	}
 }

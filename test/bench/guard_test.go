@@ -44,15 +44,18 @@ type noAWS struct{}
 
 var errNoAWS = errors.New("AWS was called, and nothing had failed")
 
-func (noAWS) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+func (noAWS) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput,
+	...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
 	return nil, errNoAWS
 }
 
-func (noAWS) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+func (noAWS) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput,
+	...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
 	return nil, errNoAWS
 }
 
-func (noAWS) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (noAWS) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput,
+	...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
 	return nil, errNoAWS
 }
 
@@ -65,9 +68,11 @@ func handler(t testing.TB, c sender, compression string) (*lambdahost.Connector,
 	}
 	t.Cleanup(s.close)
 	m := &memory{records: 100, success: c.success}
-	env := map[string]string{"SIEM_QUEUE_URL": s.url("/q"), "SIEM_DEAD_LETTER_QUEUE_URL": s.url("/d"), "SIEM_ALLOW_HTTP": "true", "SIEM_COMPRESSION": compression}
+	env := map[string]string{"SIEM_QUEUE_URL": s.url("/q"), "SIEM_DEAD_LETTER_QUEUE_URL": s.url("/d"),
+		"SIEM_ALLOW_HTTP": "true", "SIEM_COMPRESSION": compression}
 	maps.Copy(env, c.env(s))
-	w := lambdahost.Deps{Env: func(n string) string { return env[n] }, Out: io.Discard, Now: time.Now, SQS: noAWS{}, Secrets: noAWS{}}
+	w := lambdahost.Deps{Env: func(n string) string { return env[n] }, Out: io.Discard, Now: time.Now, SQS: noAWS{},
+		Secrets: noAWS{}}
 	if !c.stream {
 		w.Dial = m.dial
 	}

@@ -1,8 +1,8 @@
-// Command bench measures what delivering costs: CPU time of the real bootstrap of each connector, from the Runtime API's
-// answer to the posted response, user and system, as the operating system counts it. All subjects get the same events,
-// in turn, against the same sink, in one run; the figures are medians of rounds, and ratios to an ordinary Go Lambda that
-// does nothing but decode, copy and post (the floor). Peers are what others use for the same job: the Collector's exporter
-// and Elastic's client (test/peers), rsyslog and syslog-ng as Debian builds them.
+// Command bench measures what delivering costs: CPU time of the real bootstrap of each connector, from the Runtime
+// API's answer to the posted response, user and system, as the operating system counts it. All subjects get the same
+// events, in turn, against the same sink, in one run; the figures are medians of rounds, and ratios to an ordinary Go
+// Lambda that does nothing but decode, copy and post (the floor). Peers are what others use for the same job: the
+// Collector's exporter and Elastic's client (test/peers), rsyslog and syslog-ng as Debian builds them.
 package main
 
 import (
@@ -42,7 +42,8 @@ func main() {
 	flag.IntVar(&p.size, "size", 907, "bytes an event")
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds")
 	flag.StringVar(&p.page, "page", "", "page whose tables to update, for example docs/performance.md")
-	flag.StringVar(&p.growth, "growth", "", "page whose table of sizes and batches to renew, e.g. docs/costs.md; nothing else is measured")
+	flag.StringVar(&p.growth, "growth", "",
+		"page whose table of sizes and batches to renew, e.g. docs/costs.md; nothing else is measured")
 	flag.Parse()
 	for field := range strings.SplitSeq(*batches, ",") {
 		n, err := strconv.Atoi(field)

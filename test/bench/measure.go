@@ -96,7 +96,8 @@ func call(f *runtimeapi.Function, payload []byte) error {
 // fed measures a peer of test/peers: it says when it is ready, delivers on a word, and says when it has.
 func fed(program, path string, gzip bool) func(*sink, *work) (result, error) {
 	return func(s *sink, w *work) (result, error) {
-		cmd := exec.Command(program, "-url", s.url(path), "-batch", strconv.Itoa(w.batch), "-events", w.file, "-gzip="+strconv.FormatBool(gzip))
+		cmd := exec.Command(program, "-url", s.url(path), "-batch", strconv.Itoa(w.batch), "-events", w.file,
+			"-gzip="+strconv.FormatBool(gzip))
 		cmd.Stderr = os.Stderr
 		in, err := cmd.StdinPipe()
 		if err != nil {
@@ -135,7 +136,8 @@ func expect(words *bufio.Scanner, word string) error {
 	return nil
 }
 
-// peakRSS is the largest resident set of the program that this process runs, in bytes; 0 where the system does not tell.
+// peakRSS is the largest resident set of the program that this process runs, in bytes; 0 where the system does not
+// tell.
 func peakRSS(program string) int64 {
 	processes, _ := filepath.Glob("/proc/[0-9]*") // the pattern is valid
 	for _, p := range processes {

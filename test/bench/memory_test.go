@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// memory is a network of one SIEM that answers at once and allocates nothing for a request, so that what is counted is the
-// connector's alone. It understands as much of HTTP as the connectors speak.
+// memory is a network of one SIEM that answers at once and allocates nothing for a request, so that what is counted is
+// the connector's alone. It understands as much of HTTP as the connectors speak.
 type memory struct {
 	success string
 	records int // that an answer of Elasticsearch speaks of
@@ -50,7 +50,8 @@ func (m *memory) reply(path []byte) string {
 	case strings.HasSuffix(p, "/token"):
 		body = `{"token_type":"Bearer","expires_in":3599,"access_token":"a-token"}`
 	case strings.HasSuffix(p, "/_bulk"):
-		body = `{"errors":false,"items":[` + strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, m.records), ",") + `]}`
+		body = `{"errors":false,"items":[` + strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, m.records), ",") +
+			`]}`
 	case strings.Contains(p, "dataCollectionRules"):
 		status = "204 No Content"
 	case strings.HasPrefix(p, "/services"):

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// stages are the functions under which a Splunk function's time is spent, as the profile names them, and what each is. They
-// do not overlap, but for what the last ones say.
+// stages are the functions under which a Splunk function's time is spent, as the profile names them, and what each is.
+// They do not overlap, but for what the last ones say.
 var stages = [...]struct{ function, what string }{
 	{"lambda.(*runtimeAPIClient).next", "the Runtime API: waiting for and reading an invocation"},
 	{"lambda.(*runtimeAPIClient).post", "the Runtime API: posting the response"},

@@ -12,8 +12,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// sink takes everything: HTTP, answered as each SIEM does, and lines over TCP. It counts what it was given, as the proof
-// that every subject has delivered every event.
+// sink takes everything: HTTP, answered as each SIEM does, and lines over TCP. It counts what it was given, as the
+// proof that every subject has delivered every event.
 type sink struct {
 	http net.Listener
 	tcp  net.Listener
@@ -64,7 +64,8 @@ func (s *sink) answer(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/_bulk"):
 		w.Header().Set("X-Elastic-Product", "Elasticsearch")
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"errors":false,"items":[`+strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, n), ",")+`]}`)
+		_, _ = io.WriteString(w, `{"errors":false,"items":[`+strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`,
+			n), ",")+`]}`)
 	case strings.Contains(r.URL.Path, "dataCollectionRules"):
 		w.WriteHeader(http.StatusNoContent)
 	case strings.HasSuffix(r.URL.Path, "/api/v2/logs"):

@@ -18,8 +18,10 @@ type subject struct {
 func subjects(builds, peers string) []subject {
 	floor := filepath.Join(peers, "floor")
 	all := []subject{
-		{name: "nothing", wire: "–", measure: lambda(floor, func(*sink) map[string]string { return map[string]string{"FLOOR_NOTHING": "true"} })},
-		{name: "floor", wire: "lines", measure: lambda(floor, func(s *sink) map[string]string { return map[string]string{"FLOOR_URL": s.url("/floor")} })},
+		{name: "nothing", wire: "–", measure: lambda(floor,
+			func(*sink) map[string]string { return map[string]string{"FLOOR_NOTHING": "true"} })},
+		{name: "floor", wire: "lines", measure: lambda(floor,
+			func(s *sink) map[string]string { return map[string]string{"FLOOR_URL": s.url("/floor")} })},
 		{name: "floor", wire: "lines", gzip: true, measure: lambda(floor, func(s *sink) map[string]string {
 			return map[string]string{"FLOOR_URL": s.url("/floor"), "FLOOR_GZIP": "true"}
 		})},
@@ -29,7 +31,8 @@ func subjects(builds, peers string) []subject {
 			if c.stream && compression == "gzip" {
 				continue
 			}
-			all = append(all, subject{c.name, c.wire, compression == "gzip", true, lambda(filepath.Join(builds, c.name, "bootstrap"), c.with(compression))})
+			all = append(all, subject{c.name, c.wire, compression == "gzip", true,
+				lambda(filepath.Join(builds, c.name, "bootstrap"), c.with(compression))})
 		}
 	}
 	for _, gzip := range []bool{false, true} {
@@ -86,8 +89,10 @@ var senders = [...]sender{
 	}},
 	{"sentinel", "array", false, 63, [2]int{1, 2}, "", func(s *sink) map[string]string {
 		return map[string]string{
-			"SENTINEL_TENANT_ID": "11111111-1111-1111-1111-111111111111", "SENTINEL_CLIENT_ID": "22222222-2222-2222-2222-222222222222",
-			"SENTINEL_CLIENT_SECRET": "secret", "SENTINEL_DCR_ENDPOINT": s.url(""), "SENTINEL_DCR_RULE_ID": "dcr-00000000000000000000000000000000",
+			"SENTINEL_TENANT_ID":     "11111111-1111-1111-1111-111111111111",
+			"SENTINEL_CLIENT_ID":     "22222222-2222-2222-2222-222222222222",
+			"SENTINEL_CLIENT_SECRET": "secret", "SENTINEL_DCR_ENDPOINT": s.url(""),
+			"SENTINEL_DCR_RULE_ID":     "dcr-00000000000000000000000000000000",
 			"SENTINEL_DCR_STREAM_NAME": "Custom-ArbitexAudit_CL", "SENTINEL_AUTHORITY_HOST": s.url(""),
 		}
 	}},

@@ -27,7 +27,9 @@ type table struct {
 }
 
 func newTable(p *plan, w *work, all []subject, results [][]result) table {
-	t := table{batch: w.batch, conditions: fmt.Sprintf("%d distinct events of %d bytes a round, %d a batch, medians of %d rounds; %s", w.count, p.size, w.batch, p.rounds, machine())}
+	t := table{batch: w.batch,
+		conditions: fmt.Sprintf("%d distinct events of %d bytes a round, %d a batch, medians of %d rounds; %s", w.count,
+			p.size, w.batch, p.rounds, machine())}
 	million := 1e6 / float64(w.count)
 	floors := map[bool]float64{}
 	for i, x := range all {
@@ -62,15 +64,18 @@ func machine() string {
 			model, _, _ = strings.Cut(rest, "\n")
 		}
 	}
-	return fmt.Sprintf("%s, %d cores, %s/%s, %s", strings.TrimSpace(model), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	return fmt.Sprintf("%s, %d cores, %s/%s, %s", strings.TrimSpace(model), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
+		runtime.Version())
 }
 
 // text is the table for a terminal.
 func (t table) text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n%-22s %-9s %-5s %12s %8s %9s %10s %8s %8s\n", t.conditions, "subject", "wire", "gzip", "CPU-s per M", "x floor", "bytes", "requests", "init", "RSS")
+	fmt.Fprintf(&b, "%s\n\n%-22s %-9s %-5s %12s %8s %9s %10s %8s %8s\n", t.conditions, "subject", "wire", "gzip",
+		"CPU-s per M", "x floor", "bytes", "requests", "init", "RSS")
 	for _, r := range t.rows {
-		fmt.Fprintf(&b, "%-22s %-9s %-5v %12.1f %8.2f %9.0f %10.0f %8s %6.1fMB\n", r.name, r.wire, r.gzip, r.cpu, r.ratio, r.bytes, r.requests, r.start(), r.rss)
+		fmt.Fprintf(&b, "%-22s %-9s %-5v %12.1f %8.2f %9.0f %10.0f %8s %6.1fMB\n", r.name, r.wire, r.gzip, r.cpu, r.ratio,
+			r.bytes, r.requests, r.start(), r.rss)
 	}
 	return b.String()
 }
@@ -78,13 +83,15 @@ func (t table) text() string {
 // markdown is the table for the page: plain and gzip of a subject in one line.
 func (t table) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s.\n\n| deliverer | wire | plain: CPU-s per million | × floor | gzip: CPU-s per million | × floor | bytes an event, plain / gzip | process start to `next` | peak RSS |\n", t.conditions)
+	fmt.Fprintf(&b, "%s.\n\n| deliverer | wire | plain: CPU-s per million | × floor | gzip: CPU-s per million | × "+
+		"floor | bytes an event, plain / gzip | process start to `next` | peak RSS |\n", t.conditions)
 	b.WriteString("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, plain := range t.rows {
 		if plain.gzip {
 			continue
 		}
-		cells := []string{plain.title(), plain.wire, fmt.Sprintf("%.1f", plain.cpu), fmt.Sprintf("%.2f", plain.ratio), "", "", fmt.Sprintf("%.0f", plain.bytes), plain.start(), fmt.Sprintf("%.0f MB", plain.rss)}
+		cells := []string{plain.title(), plain.wire, fmt.Sprintf("%.1f", plain.cpu), fmt.Sprintf("%.2f", plain.ratio), "", "",
+			fmt.Sprintf("%.0f", plain.bytes), plain.start(), fmt.Sprintf("%.0f MB", plain.rss)}
 		if z, ok := t.find(plain.name, true); ok {
 			cells[4], cells[5] = fmt.Sprintf("%.1f", z.cpu), fmt.Sprintf("%.2f", z.ratio)
 			cells[6] += fmt.Sprintf(" / %.0f", z.bytes)

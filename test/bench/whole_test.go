@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// BenchmarkInvoke is a batch's whole way through a function, from the payload to the answer, with a SIEM in memory. The stages
-// are benchmarks of their packages: BenchmarkPayload, BenchmarkParse, BenchmarkAppend, BenchmarkCompress, BenchmarkJudge.
+// BenchmarkInvoke is a batch's whole way through a function, from the payload to the answer, with a SIEM in memory. The
+// stages are benchmarks of their packages: BenchmarkPayload, BenchmarkParse, BenchmarkAppend, BenchmarkCompress,
+// BenchmarkJudge.
 func BenchmarkInvoke(b *testing.B) {
 	for _, c := range senders {
 		for _, compression := range []string{"none", "gzip"} {
@@ -67,7 +68,8 @@ func TestMemoryIsFlat(t *testing.T) {
 			invoke(ctx, t, h, payload, scratch)
 		}
 		heapThen, goroutinesThen := held()
-		t.Logf("%-8s %d KB and %d goroutines after %d invocations, %d KB and %d after %d", name, heap>>10, goroutines, first, heapThen>>10, goroutinesThen, invocations)
+		t.Logf("%-8s %d KB and %d goroutines after %d invocations, %d KB and %d after %d", name, heap>>10, goroutines, first,
+			heapThen>>10, goroutinesThen, invocations)
 		if heapThen > heap+slack || goroutinesThen > goroutines+2 { // one may be about to end
 			t.Errorf("%s: %d bytes and %d goroutines have become %d and %d", name, heap, goroutines, heapThen, goroutinesThen)
 		}
@@ -83,7 +85,8 @@ func held() (heap uint64, goroutines int) {
 	return m.HeapAlloc, runtime.NumGoroutine()
 }
 
-// TestPeakMemory: what the process of a connector takes of the system, at ordinary batches and at the largest there are.
+// TestPeakMemory: what the process of a connector takes of the system, at ordinary batches and at the largest there
+// are.
 func TestPeakMemory(t *testing.T) {
 	if raceDetector {
 		t.Skip("the same processes again; `make guards` looks at them")
@@ -111,7 +114,8 @@ func TestPeakMemory(t *testing.T) {
 			{"ordinary batches", 10_000, 907, 40 * megabyte},
 			{"payloads of 6 MB", 1_000, 60_000, 100 * megabyte},
 		} {
-			r, err := lambda(filepath.Join(root, binary), c.with("gzip"))(s, &work{count: load.events, batch: 100, payloads: makePayloads(load.events, 100, load.size)})
+			r, err := lambda(filepath.Join(root, binary), c.with("gzip"))(s,
+				&work{count: load.events, batch: 100, payloads: makePayloads(load.events, 100, load.size)})
 			if err != nil {
 				t.Fatalf("%s, %s: %v", c.name, load.name, err)
 			}

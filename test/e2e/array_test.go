@@ -57,8 +57,8 @@ func TestArray(t *testing.T) {
 	}
 }
 
-// TestArrayIsResentInPart has Elasticsearch throttle every second event of a message. The connector sends these events to
-// its own queue as a new message, whose attempts continue, and the old message is deleted.
+// TestArrayIsResentInPart has Elasticsearch throttle every second event of a message. The connector sends these events
+// to its own queue as a new message, whose attempts continue, and the old message is deleted.
 func TestArrayIsResentInPart(t *testing.T) {
 	a := w.siems["elastic"]
 	w.feed(t, a)
@@ -83,7 +83,8 @@ func TestArrayIsResentInPart(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, entry := range in.Entries {
-			resent = append(resent, fmt.Sprintf("%t %s %d s, attempts %s", in.QueueUrl == queue, entry.MessageBody, entry.DelaySeconds,
+			resent = append(resent, fmt.Sprintf("%t %s %d s, attempts %s", in.QueueUrl == queue, entry.MessageBody,
+				entry.DelaySeconds,
 				entry.MessageAttributes["attempts"].StringValue))
 		}
 	}
@@ -93,7 +94,8 @@ func TestArrayIsResentInPart(t *testing.T) {
 			want = append(want, compact(t, sent[i]))
 		}
 	}
-	if expected := fmt.Sprintf("true %s %d s, attempts 1", array(want...), backoffInitial); len(resent) != 1 || resent[0] != expected {
+	if expected := fmt.Sprintf("true %s %d s, attempts 1", array(want...), backoffInitial); len(resent) != 1 ||
+		resent[0] != expected {
 		t.Errorf("resent %q, want %q", resent, expected)
 	}
 	for id, waits := range waitsSince(t, mark, a) {

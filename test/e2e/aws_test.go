@@ -45,7 +45,8 @@ func (w *world) enqueue(t *testing.T, queue string, bodies ...string) []string {
 	for part := range slices.Chunk(bodies, 10) {
 		var entries []types.SendMessageBatchRequestEntry
 		for i, body := range part {
-			entries = append(entries, types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(body)})
+			entries = append(entries, types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)),
+				MessageBody: aws.String(body)})
 		}
 		out, err := w.sqs.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &queue, Entries: entries})
 		if err != nil || len(out.Failed) > 0 {
@@ -65,7 +66,8 @@ func (w *world) depth(t *testing.T, queue string) int {
 		QueueUrl: &queue, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
 	}))(t)
 	total := 0
-	for _, name := range []string{"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"} {
+	for _, name := range []string{"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible",
+		"ApproximateNumberOfMessagesDelayed"} {
 		total += must(strconv.Atoi(out.Attributes[name]))(t)
 	}
 	return total
@@ -204,7 +206,8 @@ type replayed struct {
 // ask calls the function URL, and decodes its answer into v.
 func (w *world) ask(t *testing.T, method, body string, v any) int {
 	t.Helper()
-	request := must(http.NewRequestWithContext(t.Context(), method, w.cloud.URL("ReplayFunction")+replayPath, bytes.NewReader([]byte(body))))(t)
+	request := must(http.NewRequestWithContext(t.Context(), method, w.cloud.URL("ReplayFunction")+replayPath,
+		bytes.NewReader([]byte(body))))(t)
 	request.Header.Set("Content-Type", "application/json")
 	response := must(http.DefaultClient.Do(request))(t)
 	defer response.Body.Close()
@@ -260,7 +263,8 @@ func payload(a *actor, messages ...message) []byte {
 		for name, value := range m.attributes {
 			attributes[name] = map[string]string{"stringValue": value, "dataType": "String"}
 		}
-		fmt.Fprintf(&out, `{"messageId":%q,"receiptHandle":"made-up-%d","body":%s,"attributes":{"ApproximateReceiveCount":"%d","SentTimestamp":"%d"},"messageAttributes":%s,`+
+		fmt.Fprintf(&out, `{"messageId":%q,"receiptHandle":"made-up-%d","body":%s,`+
+			`"attributes":{"ApproximateReceiveCount":"%d","SentTimestamp":"%d"},"messageAttributes":%s,`+
 			`"eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:us-east-1:123456789012:siem-%s","awsRegion":"us-east-1"}`,
 			id, i, quoted(m.body), max(1, m.receives), time.Now().UnixMilli(), encode(attributes), a.Name)
 	}

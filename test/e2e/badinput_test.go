@@ -17,7 +17,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 )
 
-// TestBadBodies: a body that can never be delivered is a dead letter that says why, and the rest of its batch is delivered.
+// TestBadBodies: a body that can never be delivered is a dead letter that says why, and the rest of its batch is
+// delivered.
 func TestBadBodies(t *testing.T) {
 	bad := []struct{ name, body, reason string }{
 		{"no JSON", `no JSON`, "body: expected a JSON object, byte 4 of 7 is invalid"},
@@ -105,14 +106,15 @@ func TestDrainOfWhatIsNotUTF8(t *testing.T) {
 		t.Errorf("the answer lists %v", left)
 	}
 	letters := w.pending(t)
-	if len(letters) != 1 || string(letters[0].Base64) != body || !strings.Contains(letters[0].line, base64.StdEncoding.EncodeToString([]byte(body))) {
+	if len(letters) != 1 || string(letters[0].Base64) != body ||
+		!strings.Contains(letters[0].line, base64.StdEncoding.EncodeToString([]byte(body))) {
 		t.Errorf("in the bucket is %+v", letters)
 	}
 	w.emptyBucket(t)
 }
 
-// TestBadConfiguration: whatever is wrong with the set-up, no event is rejected for it. What can be known beforehand is the
-// error of the invocation, and names the variable; what shows on the way holds the events back.
+// TestBadConfiguration: whatever is wrong with the set-up, no event is rejected for it. What can be known beforehand is
+// the error of the invocation, and names the variable; what shows on the way holds the events back.
 func TestBadConfiguration(t *testing.T) {
 	splunk := w.siems["splunk"]
 	stranger, err := pki.New("another CA")
@@ -130,15 +132,24 @@ func TestBadConfiguration(t *testing.T) {
 		env  map[string]string
 		want []string // in the error
 	}{
-		{"a URL that is none", with(map[string]string{"SPLUNK_HEC_URL": "splunk.example.com:8088"}), []string{"SPLUNK_HEC_URL"}},
-		{"an http URL", with(map[string]string{"SPLUNK_HEC_URL": "http://splunk.example.com:8088"}), []string{"SPLUNK_HEC_URL", "https"}},
-		{"a bundle that is none", with(map[string]string{"SPLUNK_HEC_TLS_CA_BUNDLE": "no PEM"}), []string{"SPLUNK_HEC_TLS_CA_BUNDLE"}},
-		{"an empty secret", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "")}), []string{"SIEM_SECRET_ID", "is empty"}},
-		{"a secret without the key", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "{}")}), []string{"SPLUNK_HEC_TOKEN"}},
-		{"a secret with an empty key", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `{"SPLUNK_HEC_TOKEN":" "}`)}), []string{"SPLUNK_HEC_TOKEN"}},
-		{"a secret that is no JSON", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "canary-of-a-bare-token")}), []string{"SIEM_SECRET_ID", "is not JSON"}},
-		{"a secret that is no object", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `"canary-of-a-bare-token"`)}), []string{"SIEM_SECRET_ID", "not an object"}},
-		{"a secret that is not there", with(map[string]string{"SIEM_SECRET_ID": "nobody-made-it"}), []string{"SIEM_SECRET_ID", "nobody-made-it"}},
+		{"a URL that is none", with(map[string]string{"SPLUNK_HEC_URL": "splunk.example.com:8088"}),
+			[]string{"SPLUNK_HEC_URL"}},
+		{"an http URL", with(map[string]string{"SPLUNK_HEC_URL": "http://splunk.example.com:8088"}),
+			[]string{"SPLUNK_HEC_URL", "https"}},
+		{"a bundle that is none", with(map[string]string{"SPLUNK_HEC_TLS_CA_BUNDLE": "no PEM"}),
+			[]string{"SPLUNK_HEC_TLS_CA_BUNDLE"}},
+		{"an empty secret", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "")}),
+			[]string{"SIEM_SECRET_ID", "is empty"}},
+		{"a secret without the key", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "{}")}),
+			[]string{"SPLUNK_HEC_TOKEN"}},
+		{"a secret with an empty key", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `{"SPLUNK_HEC_TOKEN":" "}`)}),
+			[]string{"SPLUNK_HEC_TOKEN"}},
+		{"a secret that is no JSON", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "canary-of-a-bare-token")}),
+			[]string{"SIEM_SECRET_ID", "is not JSON"}},
+		{"a secret that is no object", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `"canary-of-a-bare-token"`)}),
+			[]string{"SIEM_SECRET_ID", "not an object"}},
+		{"a secret that is not there", with(map[string]string{"SIEM_SECRET_ID": "nobody-made-it"}),
+			[]string{"SIEM_SECRET_ID", "nobody-made-it"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := w.function(t, splunk, c.env)
@@ -169,7 +180,8 @@ func TestBadConfiguration(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := len(w.output.String())
 			sent := events(1)
-			if left := failures(t, beside(t, w.function(t, splunk, c.env)), payload(splunk, message{body: sent[0], id: "kept"})); !slices.Equal(left, []string{"kept"}) {
+			if left := failures(t, beside(t, w.function(t, splunk, c.env)),
+				payload(splunk, message{body: sent[0], id: "kept"})); !slices.Equal(left, []string{"kept"}) {
 				t.Errorf("the answer lists %v, want the one event", left)
 			}
 			eventually(t, "the log to say "+c.log, func() bool { return strings.Contains(w.output.String()[before:], c.log) })
@@ -183,8 +195,8 @@ func TestBadConfiguration(t *testing.T) {
 	}
 }
 
-// TestMisconfiguredConsumesNothing: a function that misses variables names them all in one error, leaves its messages in the
-// queue, and goes on when the last of them is put into its secret.
+// TestMisconfiguredConsumesNothing: a function that misses variables names them all in one error, leaves its messages
+// in the queue, and goes on when the last of them is put into its secret.
 func TestMisconfiguredConsumesNothing(t *testing.T) {
 	for _, a := range w.order {
 		t.Run(a.Name, func(t *testing.T) {
@@ -203,7 +215,8 @@ func TestMisconfiguredConsumesNothing(t *testing.T) {
 			if r.Error == nil {
 				t.Fatalf("the function answered %s", r.Payload)
 			}
-			for _, name := range append(a.traits().required, "SIEM_DEAD_LETTER_QUEUE_URL", "SIEM_MAX_ATTEMPTS", "SIEM_BACKOFF_INITIAL_SECONDS") {
+			for _, name := range append(a.traits().required, "SIEM_DEAD_LETTER_QUEUE_URL", "SIEM_MAX_ATTEMPTS",
+				"SIEM_BACKOFF_INITIAL_SECONDS") {
 				if !strings.Contains(r.Error.Message, name) {
 					t.Errorf("the error does not name %s: %s", name, r.Error.Message)
 				}
@@ -262,7 +275,8 @@ func (w *world) put(t *testing.T, id, text string) {
 func TestReplayRefusesBadRequests(t *testing.T) {
 	var ignored replayed
 	for body, want := range map[string]int{
-		`{"connector":"nobody"}`: 400, `{"limit":0}`: 400, `{"from":"yesterday"}`: 400, `{"colour":"red"}`: 400, `[]`: 400, `{`: 415,
+		`{"connector":"nobody"}`: 400, `{"limit":0}`: 400, `{"from":"yesterday"}`: 400, `{"colour":"red"}`: 400, `[]`: 400,
+		`{`: 415,
 	} {
 		if got := w.ask(t, http.MethodPost, body, &ignored); got != want {
 			t.Errorf("POST %s is answered %d, want %d", body, got, want)

@@ -30,8 +30,9 @@ const (
 	canaryGiven = "canary.access.token-9~d/+=="
 )
 
-// TestCanary has everything fail that can, with SIEMs that answer with all they were sent, and then looks for the secrets
-// in all that the functions have said: log, metrics, answers of invocations, dead letters on the queue and in S3.
+// TestCanary has everything fail that can, with SIEMs that answer with all they were sent, and then looks for the
+// secrets in all that the functions have said: log, metrics, answers of invocations, dead letters on the queue and in
+// S3.
 func TestCanary(t *testing.T) {
 	w.emptyBucket(t)
 	w.vault.add("canary: a token", canaryToken)
@@ -74,7 +75,8 @@ func TestCanary(t *testing.T) {
 		w.receive(t, w.cloud.Queue(a.Queue()))
 	}
 	said := fmt.Sprint(w.said())
-	for _, want := range []string{`"Namespace":"ArbitexSIEM"`, `"level":"ERROR"`, "SendMessageBatch of sumo", "PutObject pending of deadletter", "response of qradar", "response of replay"} {
+	for _, want := range []string{`"Namespace":"ArbitexSIEM"`, `"level":"ERROR"`, "SendMessageBatch of sumo",
+		"PutObject pending of deadletter", "response of qradar", "response of replay"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not in what is searched, and so nothing is proved", want)
 		}
@@ -92,7 +94,8 @@ func TestLeaksAreFound(t *testing.T) {
 		encode(fmt.Sprintf("in a log line that quotes: %q", canaryToken)), "in a form: a=" + url.QueryEscape(canaryToken),
 		"in a path: /" + url.PathEscape(canaryToken), "in hex: " + hex.EncodeToString([]byte(canaryToken)),
 		base64.StdEncoding.EncodeToString([]byte(canaryToken)), base64.URLEncoding.EncodeToString([]byte(canaryToken)),
-		base64.StdEncoding.EncodeToString([]byte("u:" + canaryToken + "…")), base64.RawURLEncoding.EncodeToString([]byte("u" + canaryToken)),
+		base64.StdEncoding.EncodeToString([]byte("u:" + canaryToken + "…")),
+		base64.RawURLEncoding.EncodeToString([]byte("u" + canaryToken)),
 	} {
 		if !slices.ContainsFunc(forms(canaryToken), func(form string) bool { return strings.Contains(text, form) }) {
 			t.Errorf("%q would not be found", text)
@@ -158,7 +161,8 @@ func (s *echo) answer(rw http.ResponseWriter, r *http.Request) {
 		}
 	}
 	content, _ := io.ReadAll(io.LimitReader(body, 300))
-	what := "echo of " + r.Header.Get("Authorization") + r.Header.Get("DD-API-KEY") + " " + r.URL.Path + " " + string(content) + string(head)
+	what := "echo of " + r.Header.Get("Authorization") + r.Header.Get("DD-API-KEY") + " " + r.URL.Path + " " +
+		string(content) + string(head)
 	s.mu.Lock()
 	s.all.WriteString(what)
 	status, shape, grant := s.status, s.shape, s.grant
@@ -182,11 +186,15 @@ func shaped(shape, what string, status int) string {
 	text := encode(what)
 	switch shape {
 	case "fields":
-		return fmt.Sprintf(`{"text":%[1]s,"code":6,"invalid-event-number":0,"message":%[1]s,"id":%[1]s,"errors":[{"status":"%[2]d","title":%[1]s,"detail":%[1]s}],"reply":{"err_code":%[2]d,"err_msg":%[1]s}}`, text, status)
+		return fmt.Sprintf(`{"text":%[1]s,"code":6,"invalid-event-number":0,"message":%[1]s,"id":%[1]s,`+
+			`"errors":[{"status":"%[2]d","title":%[1]s,"detail":%[1]s}],"reply":{"err_code":%[2]d,"err_msg":%[1]s}}`, text,
+			status)
 	case "nested":
-		return fmt.Sprintf(`{"error":{"code":%[1]s,"type":%[1]s,"reason":%[1]s,"message":%[1]s},"status":%[2]d,"code":%[1]s,"errors":true,"items":[{"index":{"status":400,"error":{"type":%[1]s,"reason":%[1]s}}}]}`, text, status)
+		return fmt.Sprintf(`{"error":{"code":%[1]s,"type":%[1]s,"reason":%[1]s,"message":%[1]s},"status":%[2]d,`+
+			`"code":%[1]s,"errors":true,"items":[{"index":{"status":400,"error":{"type":%[1]s,"reason":%[1]s}}}]}`, text, status)
 	case "oauth":
-		return fmt.Sprintf(`{"error":%[1]s,"error_description":%[1]s,"error_codes":[7000222],"correlation_id":%[1]s,"title":%[1]s}`, text)
+		return fmt.Sprintf(`{"error":%[1]s,"error_description":%[1]s,"error_codes":[7000222],"correlation_id":%[1]s,`+
+			`"title":%[1]s}`, text)
 	}
 	return what
 }
@@ -224,7 +232,8 @@ func brokenConnections(t *testing.T, a *actor) {
 	wrongName.TLS, wrongName.Config.ErrorLog = &tls.Config{Certificates: []tls.Certificate{other.TLS}}, quiet
 	wrongName.StartTLS()
 	t.Cleanup(wrongName.Close)
-	for _, at := range []string{"https://" + noTLS, "https://" + hangsUp, "https://" + halfAnswer, wrongName.URL, "https://nobody.invalid:8088", "https://127.0.0.1:1"} {
+	for _, at := range []string{"https://" + noTLS, "https://" + hangsUp, "https://" + halfAnswer, wrongName.URL,
+		"https://nobody.invalid:8088", "https://127.0.0.1:1"} {
 		elsewhere := canaryEnv(t, a, at)
 		f := w.function(t, a, elsewhere)
 		sent := events(1)
@@ -262,13 +271,16 @@ func misconfigured(t *testing.T, a *actor, env map[string]string, at string) {
 	withPassword := strings.Replace(at, "https://", "https://user:canary-pass-7f3@", 1)
 	w.vault.add("canary: a password", "canary-pass-7f3")
 	for _, secret := range []string{
-		canaryToken, encode(canaryToken), "[" + encode(canaryToken) + "]", `{"` + credential + `":` + encode(canaryToken), // not the form it must have
+		// not the form it must have
+		canaryToken, encode(canaryToken), "[" + encode(canaryToken) + "]", `{"` + credential + `":` + encode(canaryToken),
 		encode(map[string]any{credential: map[string]string{"value": canaryToken}}),
 		encode(map[string]string{credential: canaryToken + "\nX-Injected: 1"}),
 		encode(map[string]string{credential: canaryToken + "\x00é"}),
 		encode(map[string]string{variable: withPassword, credential: canaryToken}),
-		encode(map[string]string{variable: strings.Replace(withPassword, "https", "http", 1) + "/" + canaryCode, credential: canaryToken}),
-		encode(map[string]string{variable: "https://127.0.0.1:" + canaryCode + "/%zz" + canaryToken, credential: canaryToken}),
+		encode(map[string]string{variable: strings.Replace(withPassword, "https", "http", 1) + "/" + canaryCode,
+			credential: canaryToken}),
+		encode(map[string]string{variable: "https://127.0.0.1:" + canaryCode + "/%zz" + canaryToken,
+			credential: canaryToken}),
 		encode(map[string]string{variable: withPassword + "?token=" + canaryCode}),
 	} {
 		changed := maps.Clone(env)
@@ -294,12 +306,15 @@ func syslogCanary(t *testing.T, a *actor) {
 	stranger := refusedSecret(t, a)
 	for _, values := range []map[string]string{
 		stranger,
-		{"QRADAR_TLS_CLIENT_CERT": secret["QRADAR_TLS_CLIENT_CERT"], "QRADAR_TLS_CLIENT_KEY": stranger["QRADAR_TLS_CLIENT_KEY"]},
+		{"QRADAR_TLS_CLIENT_CERT": secret["QRADAR_TLS_CLIENT_CERT"],
+			"QRADAR_TLS_CLIENT_KEY": stranger["QRADAR_TLS_CLIENT_KEY"]},
 		{"QRADAR_TLS_CLIENT_CERT": key, "QRADAR_TLS_CLIENT_KEY": key},
 		{"QRADAR_TLS_CLIENT_CERT": key, "QRADAR_TLS_CLIENT_KEY": secret["QRADAR_TLS_CLIENT_CERT"]},
 		{"QRADAR_TLS_CLIENT_KEY": key},
-		{"QRADAR_TLS_CLIENT_CERT": secret["QRADAR_TLS_CLIENT_CERT"], "QRADAR_TLS_CLIENT_KEY": strings.Replace(key, "MI", "XX", 1)},
-		{"QRADAR_TLS_CLIENT_CERT": secret["QRADAR_TLS_CLIENT_CERT"], "QRADAR_TLS_CLIENT_KEY": strings.ReplaceAll(key, "\n", " ")},
+		{"QRADAR_TLS_CLIENT_CERT": secret["QRADAR_TLS_CLIENT_CERT"],
+			"QRADAR_TLS_CLIENT_KEY": strings.Replace(key, "MI", "XX", 1)},
+		{"QRADAR_TLS_CLIENT_CERT": secret["QRADAR_TLS_CLIENT_CERT"],
+			"QRADAR_TLS_CLIENT_KEY": strings.ReplaceAll(key, "\n", " ")},
 		{"QRADAR_TLS_CA_BUNDLE": key},
 	} {
 		changed := maps.Clone(env)

@@ -12,8 +12,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/sentinel"
 )
 
-// TestCheck has each connector's connection check succeed, and fail at every step: the answer says which, and nothing is
-// written to the SIEM by a check that could prove the way without.
+// TestCheck has each connector's connection check succeed, and fail at every step: the answer says which, and nothing
+// is written to the SIEM by a check that could prove the way without.
 func TestCheck(t *testing.T) {
 	for _, a := range w.order {
 		t.Run(a.Name, func(t *testing.T) {
@@ -90,10 +90,12 @@ func failingChecks(t *testing.T, a *actor) []failingCheck {
 		{step: "tls", env: untrusted, names: "CA"},
 		{step: "auth", env: with(map[string]string{"SIEM_SECRET_ID": w.secret(t, encode(refusedSecret(t, a)))})},
 		{step: "request", env: full, names: "418", fault: siem.Fault{
-			Kind: siem.Status, Status: http.StatusTeapot, Name: "teapot", On: func(r *http.Request) bool { return !sentinel.IsToken(r) },
+			Kind: siem.Status, Status: http.StatusTeapot, Name: "teapot",
+			On: func(r *http.Request) bool { return !sentinel.IsToken(r) },
 		}},
 	}
-	if a.Name == "qradar" { // its credential is refused in the handshake or right after it, and there is no request that could fail
+	// its credential is refused in the handshake or right after it, and there is no request that could fail
+	if a.Name == "qradar" {
 		checks[5].step, checks[5].names = "tls", "QRADAR_TLS_CLIENT_CERT"
 		checks = checks[:6]
 	}

@@ -18,7 +18,8 @@ import (
 // variables is what a connector's function sees in the deployment, without the way to its secret.
 func (w *world) variables(a *actor) map[string]string {
 	env := map[string]string{
-		"SIEM_QUEUE_URL": w.cloud.Queue(a.Queue()), "SIEM_DEAD_LETTER_QUEUE_URL": w.deadLetterQueue(), "SIEM_MAX_ATTEMPTS": "4",
+		"SIEM_QUEUE_URL": w.cloud.Queue(a.Queue()), "SIEM_DEAD_LETTER_QUEUE_URL": w.deadLetterQueue(),
+		"SIEM_MAX_ATTEMPTS":        "4",
 		"SIEM_BACKOFF_MAX_SECONDS": "4", "SIEM_REQUEST_TIMEOUT_SECONDS": "5", "AWS_ENDPOINT_URL": w.gate.function(a.Name),
 	}
 	maps.Copy(env, a.Settings())
@@ -29,8 +30,10 @@ func (w *world) variables(a *actor) map[string]string {
 func (w *world) function(t *testing.T, a *actor, env map[string]string) *runtimeapi.Function {
 	t.Helper()
 	f := runtimeapi.New(runtimeapi.Config{
-		Name: "beside-" + a.Name, ARN: "arn:aws:lambda:us-east-1:123456789012:function:beside-" + a.Name, Region: cloud.Region,
-		Bootstrap: filepath.Join(w.folder, "build", a.Name, "bootstrap"), Environment: env, Timeout: 30 * time.Second, MemoryMB: 256, MaxInstances: 2,
+		Name: "beside-" + a.Name, ARN: "arn:aws:lambda:us-east-1:123456789012:function:beside-" + a.Name,
+		Region:    cloud.Region,
+		Bootstrap: filepath.Join(w.folder, "build", a.Name, "bootstrap"), Environment: env, Timeout: 30 * time.Second,
+		MemoryMB: 256, MaxInstances: 2,
 		Output: func(line string) { _, _ = w.output.Write([]byte("beside-" + a.Name + " | " + line + "\n")) },
 	})
 	t.Cleanup(f.Close)
@@ -40,7 +43,8 @@ func (w *world) function(t *testing.T, a *actor, env map[string]string) *runtime
 // secret makes a secret in Secrets Manager that holds a text, and returns its ARN.
 func (w *world) secret(t *testing.T, text string) string {
 	t.Helper()
-	name := strings.NewReplacer("/", "-", "#", "-", ":", "-", "'", "-", ",", "-", "(", "-", ")", "-").Replace(t.Name()) + "-" + time.Now().Format("150405.000000000")
+	name := strings.NewReplacer("/", "-", "#", "-", ":", "-", "'", "-", ",", "-", "(", "-", ")", "-").Replace(t.Name()) +
+		"-" + time.Now().Format("150405.000000000")
 	in := &secretsmanager.CreateSecretInput{Name: &name, SecretString: &text}
 	if text == "" { // neither AWS nor its SDK lets a secret be made empty, a binary one can be
 		in.SecretString, in.SecretBinary = nil, []byte(" ")

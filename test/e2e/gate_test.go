@@ -20,9 +20,9 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 )
 
-// gate is what the functions have for AWS, for the Runtime API and for the SIEMs that speak HTTP: it passes on what they
-// say, keeps it, and ends a function's process where it is told to. It has one door for each function, and one for each
-// SIEM.
+// gate is what the functions have for AWS, for the Runtime API and for the SIEMs that speak HTTP: it passes on what
+// they say, keeps it, and ends a function's process where it is told to. It has one door for each function, and one for
+// each SIEM.
 type gate struct {
 	mu    sync.Mutex
 	doors map[string]*door
@@ -130,7 +130,8 @@ func (g *gate) open(name string, target *url.URL, ca *pki.Authority) (*door, err
 	}
 	d := &door{gate: g, name: name, target: target, url: "http://" + listener.Addr().String()}
 	transport := &http.Transport{DisableCompression: true}
-	d.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	d.client = &http.Client{Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	d.server = &http.Server{Handler: d, ReadHeaderTimeout: time.Minute, ErrorLog: quiet}
 	if ca != nil {
 		certificate, err := ca.Server("127.0.0.1", "localhost")
@@ -164,7 +165,8 @@ func (d *door) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler) // the function is gone
 	}
 	e := &exchange{
-		step: step{door: d.name, name: d.describe(r)}, path: r.URL.RequestURI(), header: r.Header.Clone(), request: body, began: time.Now(),
+		step: step{door: d.name, name: d.describe(r)}, path: r.URL.RequestURI(), header: r.Header.Clone(), request: body,
+		began: time.Now(),
 	}
 	d.gate.begin(e)
 	d.gate.reach(e, before)
@@ -186,7 +188,8 @@ func (d *door) pass(r *http.Request, e *exchange, body []byte) (*http.Response, 
 		return nil, nil, errors.New("nobody is behind the door")
 	}
 	out := r.Clone(r.Context())
-	out.URL, out.Host, out.RequestURI, out.Body, out.ContentLength = to, "", "", io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	out.URL, out.Host, out.RequestURI = to, "", ""
+	out.Body, out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	if d.gate.due(e, during) {
 		half := bytes.NewReader(body[:len(body)/2])
 		out.Body = io.NopCloser(io.MultiReader(half, broken{func() { d.gate.reach(e, during) }}))
@@ -260,7 +263,8 @@ func describeS3(r *http.Request) string {
 			folder = known
 		}
 	}
-	operation := map[string]string{http.MethodGet: "GetObject", http.MethodPut: "PutObject", http.MethodDelete: "DeleteObject", http.MethodHead: "HeadObject"}[r.Method]
+	operation := map[string]string{http.MethodGet: "GetObject", http.MethodPut: "PutObject",
+		http.MethodDelete: "DeleteObject", http.MethodHead: "HeadObject"}[r.Method]
 	switch {
 	case r.URL.Query().Has("list-type"):
 		operation = "ListObjects"
@@ -310,7 +314,8 @@ func (g *gate) due(e *exchange, when moment) bool {
 	return p != nil && !p.done && p.when == when && p.step == e.step
 }
 
-// watch begins a recording, with a plan of what is to happen; an empty plan happens never. The steps are counted from now.
+// watch begins a recording, with a plan of what is to happen; an empty plan happens never. The steps are counted from
+// now.
 func (g *gate) watch(s step, when moment, do func()) (carriedOut func() bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -323,8 +328,8 @@ func (g *gate) watch(s step, when moment, do func()) (carriedOut func() bool) {
 	}
 }
 
-// since is what passed through a door since a time, in the order of asking: what was asked before and answered after it is
-// in it too. It is of all doors when the name is empty.
+// since is what passed through a door since a time, in the order of asking: what was asked before and answered after it
+// is in it too. It is of all doors when the name is empty.
 func (g *gate) since(mark time.Time, name string) []exchange {
 	g.mu.Lock()
 	defer g.mu.Unlock()

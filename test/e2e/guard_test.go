@@ -42,7 +42,8 @@ func TestGuard(t *testing.T) {
 	g.await(t, "the end of the hold", func() bool { return g.state(t) == guard.Done })
 	g.await(t, "every event", func() bool { return len(g.arrived()) == sent })
 	m := g.mapping(t)
-	if aws.ToString(m.State) != "Enabled" || aws.ToInt32(m.BatchSize) != 100 || aws.ToInt32(m.ScalingConfig.MaximumConcurrency) != 5 {
+	if aws.ToString(m.State) != "Enabled" || aws.ToInt32(m.BatchSize) != 100 ||
+		aws.ToInt32(m.ScalingConfig.MaximumConcurrency) != 5 {
 		t.Errorf("%+v", m)
 	}
 	for _, want := range []string{`"GuardHeld":1`, `"GuardResumed":1`, `"from":"replaying","to":"done"`, `"Replayed":`} {
@@ -80,10 +81,12 @@ func newGuarded(t *testing.T) *guarded {
 	environment := map[string]string{"SIEM_BACKOFF_INITIAL_SECONDS": "1", "SIEM_BACKOFF_MAX_SECONDS": "1"}
 	maps.Copy(environment, g.simulator.Settings())
 	g.cloud, err = cloud.Start(t.Context(), cloud.Options{
-		Template: filepath.Join(root, "template.yaml"), Builds: filepath.Join(root, "build"), Venv: filepath.Join(root, "build", "venv"),
-		Parameters:  map[string]string{"Connectors": entry.Name, "MaxAttempts": "2"},
-		Environment: map[string]map[string]string{entry.Function(): environment, "GuardFunction": {"GUARD_MINUTE_SECONDS": "1"}},
-		Logs:        &g.logs, AlarmPeriod: 6 * time.Second,
+		Template: filepath.Join(root, "template.yaml"), Builds: filepath.Join(root, "build"),
+		Venv:       filepath.Join(root, "build", "venv"),
+		Parameters: map[string]string{"Connectors": entry.Name, "MaxAttempts": "2"},
+		Environment: map[string]map[string]string{entry.Function(): environment,
+			"GuardFunction": {"GUARD_MINUTE_SECONDS": "1"}},
+		Logs: &g.logs, AlarmPeriod: 6 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -113,8 +113,8 @@ func (w *world) bringBack(function, queue string) {
 	_, _ = w.sqs.ChangeMessageVisibilityBatch(context.Background(), in)
 }
 
-// TestKilledConnector: every event ends up in the SIEM or in a dead letter, and no more often than twice, as there was one
-// process that did not live to say what it had done.
+// TestKilledConnector: every event ends up in the SIEM or in a dead letter, and no more often than twice, as there was
+// one process that did not live to say what it had done.
 func TestKilledConnector(t *testing.T) {
 	for _, name := range []string{"splunk", "sentinel"} {
 		a := w.siems[name]
@@ -133,9 +133,9 @@ func TestKilledConnector(t *testing.T) {
 	}
 }
 
-// killRun takes six events through a fresh process: one is refused for its content, and a request later the SIEM is down
-// for once, so that there is something to deliver, something to reject and something to retry. With a point, the process
-// is killed there.
+// killRun takes six events through a fresh process: one is refused for its content, and a request later the SIEM is
+// down for once, so that there is something to deliver, something to reject and something to retry. With a point, the
+// process is killed there.
 func killRun(t *testing.T, a *actor, p *point) {
 	t.Helper()
 	w.cloud.Kill(a.Function())
@@ -143,15 +143,16 @@ func killRun(t *testing.T, a *actor, p *point) {
 	refused := refusedAt(a)
 	a.poisoned(t, idOf(sent[refused]))
 	requests, last := 0, (*http.Request)(nil) // the simulator may ask more than once about a request
-	a.Inject(siem.Fault{Kind: siem.Status, Status: http.StatusServiceUnavailable, Times: 1, Name: "once", On: func(r *http.Request) bool {
-		if r.Method != http.MethodPost || strings.HasSuffix(r.URL.Path, "/token") {
-			return false
-		}
-		if r != last {
-			requests, last = requests+1, r
-		}
-		return requests == downAt(a)
-	}})
+	a.Inject(siem.Fault{Kind: siem.Status, Status: http.StatusServiceUnavailable, Times: 1, Name: "once",
+		On: func(r *http.Request) bool {
+			if r.Method != http.MethodPost || strings.HasSuffix(r.URL.Path, "/token") {
+				return false
+			}
+			if r != last {
+				requests, last = requests+1, r
+			}
+			return requests == downAt(a)
+		}})
 	mend := func() { a.Inject(siem.Fault{Kind: siem.Heal, Name: "once"}) }
 	defer mend()
 	killed := func() bool { return true }
@@ -253,7 +254,8 @@ func killDrain(t *testing.T, p *point) {
 	} else {
 		w.gate.watch(step{}, "", nil)
 	}
-	must(w.sqs.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: aws.String(w.deadLetterQueue()), Entries: entries}))(t)
+	must(w.sqs.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: aws.String(w.deadLetterQueue()),
+		Entries: entries}))(t)
 	w.settle(t)
 	eventually(t, "the process to be killed: the run came by no such point", killed)
 	w.settle(t)
@@ -287,7 +289,8 @@ func TestKilledReplay(t *testing.T) {
 	killReplay(t, nil)
 	all := points(w.gate.since(began, "replay"), "replay", "")
 	wantSteps(t, all, "next", "PutObject replay.lock", "ListObjects pending", "GetObject pending", "SendMessageBatch",
-		"PutObject progress", "CopyObject replayed", "DeleteObject pending", "PutObject replayed", "PutObject pending", "DeleteObject replay.lock", "response")
+		"PutObject progress", "CopyObject replayed", "DeleteObject pending", "PutObject replayed", "PutObject pending",
+		"DeleteObject replay.lock", "response")
 	for _, p := range all {
 		t.Run(p.String(), func(t *testing.T) { killReplay(t, &p) })
 	}
@@ -340,7 +343,8 @@ func killReplay(t *testing.T, p *point) {
 			t.Errorf("event %d was put back %d times", i, n)
 		}
 	}
-	if left := w.objects(t, "/pending/"); len(left) != 1 || len(w.objects(t, "/replayed/")) < 3 || len(w.objects(t, "replay.lock")) > 0 {
+	if left := w.objects(t, "/pending/"); len(left) != 1 || len(w.objects(t, "/replayed/")) < 3 ||
+		len(w.objects(t, "replay.lock")) > 0 {
 		t.Errorf("pending are %v, in all there are %v", left, w.objects(t, ""))
 	}
 	if counts := w.counts(t); counts["splunk"] != 1 || counts["elastic"] != 0 {
@@ -358,7 +362,8 @@ func drained(t *testing.T, a *actor, bodies ...string) {
 	for i, body := range bodies {
 		id := fmt.Sprintf("original-%d-%d", drains, i)
 		messages[i] = message{body: body, id: "dead-" + id, attributes: map[string]string{
-			"connector": a.Name, "error": "status 400", "attempts": "1", "message_id": id, "failed_at": "2026-03-13T00:00:00.000Z",
+			"connector": a.Name, "error": "status 400", "attempts": "1", "message_id": id,
+			"failed_at": "2026-03-13T00:00:00.000Z",
 		}}
 	}
 	if left := failures(t, w.deployed(t, "DeadLetterFunction"), payload(a, messages...)); len(left) > 0 {
@@ -379,6 +384,7 @@ func (w *world) expireLease(t *testing.T) {
 			t.Errorf("under the lease of the killed replay, another one is answered %d, want 409", status)
 		}
 		note["expires"] = time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
-		must(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(w.bucket()), Key: &key, Body: strings.NewReader(encode(note))}))(t)
+		must(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(w.bucket()), Key: &key,
+			Body: strings.NewReader(encode(note))}))(t)
 	}
 }

@@ -15,12 +15,13 @@ const maxMessage = 1 << 20 // what SQS takes
 func sized(id string, bytes int) string {
 	start := `{"time":1773360000123,"class_uid":6003,"metadata":{"uid":"` + id + `"},"unmapped":{"excerpt":"`
 	const end = `"}}`
-	return start + strings.Repeat("é", (bytes-len(start)-len(end))/2) + strings.Repeat("x", (bytes-len(start)-len(end))%2) + end
+	return start + strings.Repeat("é", (bytes-len(start)-len(end))/2) +
+		strings.Repeat("x", (bytes-len(start)-len(end))%2) + end
 }
 
-// TestLargestEvents takes events of 1 MiB and a little less, the largest that SQS takes, to every SIEM: each is there whole, or
-// as its stand-in, or is a dead letter. With a reason it may be too large for the dead-letter queue; then SQS's own redrive
-// has it.
+// TestLargestEvents takes events of 1 MiB and a little less, the largest that SQS takes, to every SIEM: each is there
+// whole, or as its stand-in, or is a dead letter. With a reason it may be too large for the dead-letter queue; then
+// SQS's own redrive has it.
 func TestLargestEvents(t *testing.T) {
 	w.emptyBucket(t)
 	sizes := []int{maxMessage, maxMessage - 700, 950_000}
@@ -28,7 +29,8 @@ func TestLargestEvents(t *testing.T) {
 	ids := map[string][]string{}
 	stop := w.feed(t, w.order...)
 	slow := []*actor{w.siems["splunk"], w.siems["sumo"]} // which try to the last attempt, beside the others
-	for _, a := range append(slow, slices.DeleteFunc(slices.Clone(w.order), func(a *actor) bool { return slices.Contains(slow, a) })...) {
+	for _, a := range append(slow, slices.DeleteFunc(slices.Clone(w.order),
+		func(a *actor) bool { return slices.Contains(slow, a) })...) {
 		for _, size := range sizes {
 			event := sized(fmt.Sprintf("large-%s-%d", a.Name, size), size)
 			if len(event) != size {
@@ -66,7 +68,8 @@ func judgeLarge(t *testing.T, a *actor, event, messageID string, letters []lette
 	}
 	want := a.traits().large(len(event))
 	if len(in)+len(dead) != 1 || (want == "dead") != (len(dead) == 1) {
-		t.Errorf("the event of %d bytes is %d times in the SIEM and has %d dead letters, want it %s", len(event), len(in), len(dead), want)
+		t.Errorf("the event of %d bytes is %d times in the SIEM and has %d dead letters, want it %s", len(event), len(in),
+			len(dead), want)
 		return
 	}
 	if want == "dead" {
@@ -76,7 +79,8 @@ func judgeLarge(t *testing.T, a *actor, event, messageID string, letters []lette
 			reason = map[string]string{"splunk": "status 413", "sumo": "the SIEM takes at most"}[a.Name]
 		}
 		if string(dead[0].Event) != event || !strings.Contains(dead[0].Error, reason) || dead[0].Connector != a.Name {
-			t.Errorf("the dead letter of %d bytes is of %s and says %q, want %q", len(dead[0].Event), dead[0].Connector, dead[0].Error, reason)
+			t.Errorf("the dead letter of %d bytes is of %s and says %q, want %q", len(dead[0].Event), dead[0].Connector,
+				dead[0].Error, reason)
 		}
 		return
 	}
@@ -84,7 +88,8 @@ func judgeLarge(t *testing.T, a *actor, event, messageID string, letters []lette
 		t.Errorf("the event of %d bytes is truncated: %v, want it %s", len(event), in[0].Truncated, want)
 	}
 	sum := sha256.Sum256([]byte(event))
-	standIn := fmt.Sprintf(`{"truncated":true,"bytes":%d,"sha256":"%s","class_uid":6003,"time":1773360000123,"metadata":{"uid":"%s"}}`,
+	standIn := fmt.Sprintf(`{"truncated":true,"bytes":%d,"sha256":"%s","class_uid":6003,"time":1773360000123,`+
+		`"metadata":{"uid":"%s"}}`,
 		len(event), hex.EncodeToString(sum[:]), idOf(event))
 	switch {
 	case in[0].Event == nil:

@@ -59,7 +59,8 @@ func (v *vault) all() map[string]string {
 	return maps.Clone(v.secrets)
 }
 
-// forms are the ways in which a secret may show: as it is, escaped for URLs, JSON and Go, in base64 wherever it begins, in hex.
+// forms are the ways in which a secret may show: as it is, escaped for URLs, JSON and Go, in base64 wherever it begins,
+// in hex.
 func forms(secret string) []string {
 	out := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), hex.EncodeToString([]byte(secret))}
 	for _, text := range []any{secret, url.QueryEscape(secret)} {

@@ -17,9 +17,11 @@ func TestReplayOfEveryName(t *testing.T) {
 	sent := events(len(names))
 	folder := "dead-letters/pending/connector=splunk/date=2026-03-13/"
 	for i, name := range names {
-		line := `{"timestamp":"2026-03-13T00:00:00Z","connector":"splunk","error":null,"attempts":5.0,"message_id":` + encode(name) + `,"event":` + compact(t, sent[i]) + `}`
+		line := `{"timestamp":"2026-03-13T00:00:00Z","connector":"splunk","error":null,"attempts":5.0,"message_id":` +
+			encode(name) + `,"event":` + compact(t, sent[i]) + `}`
 		key := folder + name + ".jsonl"
-		must(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(w.bucket()), Key: &key, Body: strings.NewReader(line)}))(t)
+		must(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(w.bucket()), Key: &key,
+			Body: strings.NewReader(line)}))(t)
 	}
 	if a := w.replay(t, ""); a.Replayed != len(names) || a.Skipped != 0 || a.Remaining != 0 || len(a.Errors) != 0 {
 		t.Errorf("the replay responds %+v", a)

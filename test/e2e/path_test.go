@@ -41,7 +41,8 @@ func TestWholePath(t *testing.T) {
 		arrivedOnce(t, splunk, healthy)
 		hasLetter(t, w.pending(t), ids[3], poisoned[0], 1, regexp.MustCompile(`^status 400, code 6: .*Invalid data format`))
 		for i, id := range exhaustedIDs {
-			hasLetter(t, w.pending(t), id, exhausted[i], maxAttempts, regexp.MustCompile(`^given up after 4 attempts, .*status 503`))
+			hasLetter(t, w.pending(t), id, exhausted[i], maxAttempts,
+				regexp.MustCompile(`^given up after 4 attempts, .*status 503`))
 		}
 	})
 	t.Run("replays", func(t *testing.T) { replays(t, splunk, append(exhausted, poisoned...)) })
@@ -199,7 +200,8 @@ func hasLetter(t *testing.T, letters []letter, messageID, event string, attempts
 		return
 	}
 	l := found[0]
-	want := fmt.Sprintf(`{"timestamp":%s,"connector":"splunk","error":%s,"event":%s,"attempts":%d,"message_id":%s,"replays":0}`,
+	want := fmt.Sprintf(`{"timestamp":%s,"connector":"splunk","error":%s,"event":%s,"attempts":%d,"message_id":%s,`+
+		`"replays":0}`,
 		encode(l.Timestamp), encode(l.Error), compact(t, event), attempts, encode(messageID))
 	if l.line != want {
 		t.Errorf("the line is %q, want %q", l.line, want)
@@ -226,7 +228,8 @@ func replays(t *testing.T, splunk *actor, events []string) {
 		t.Error("a dry run has changed something")
 	}
 	got := w.replay(t, `{"connector":"splunk"}`)
-	if got.Replayed != len(events) || got.Skipped != 0 || got.Remaining != 0 || len(got.Errors) != 0 || !maps.Equal(got.ByConnector, pending) {
+	if got.Replayed != len(events) || got.Skipped != 0 || got.Remaining != 0 || len(got.Errors) != 0 ||
+		!maps.Equal(got.ByConnector, pending) {
 		t.Errorf("the replay answers %+v", got)
 	}
 	w.settle(t, splunk)

@@ -46,9 +46,11 @@ func TestPoison(t *testing.T) {
 					w.settle(t)
 					letters := slices.DeleteFunc(w.pending(t), func(l letter) bool { return l.MessageID != "message-of-"+idOf(bad) })
 					if len(taken(a)[idOf(bad)]) > 0 || len(letters) != 1 {
-						t.Fatalf("the poisonous event is %d times in the SIEM and has %d dead letters", len(taken(a)[idOf(bad)]), len(letters))
+						t.Fatalf("the poisonous event is %d times in the SIEM and has %d dead letters", len(taken(a)[idOf(bad)]),
+							len(letters))
 					}
-					if l := letters[0]; string(l.Event) != compact(t, bad) || !strings.HasPrefix(l.Error, a.traits().reason) || l.Attempts != 1 {
+					if l := letters[0]; string(l.Event) != compact(t, bad) || !strings.HasPrefix(l.Error, a.traits().reason) ||
+						l.Attempts != 1 {
 						t.Errorf("the dead letter is %.600s, want its error to begin with %q", l.line, a.traits().reason)
 					}
 				})

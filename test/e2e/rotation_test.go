@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// TestRotation revokes every SIEM's credential between two batches, with the new one in Secrets Manager: the next attempt
-// is refused, reads the secret again, and delivers. No message comes a second time, and none becomes a dead letter.
+// TestRotation revokes every SIEM's credential between two batches, with the new one in Secrets Manager: the next
+// attempt is refused, reads the secret again, and delivers. No message comes a second time, and none becomes a dead
+// letter.
 func TestRotation(t *testing.T) {
 	w.emptyBucket(t)
 	w.feed(t, w.order...)
@@ -49,7 +50,8 @@ func rotate(t *testing.T, a *actor) {
 	attempts := attemptsSince(mark, a)
 	for _, id := range ids {
 		if len(attempts[id]) != 1 || attempts[id][0].receives != "1" {
-			t.Errorf("a message after the rotation came %d times, with the receive counts %v", len(attempts[id]), receives(attempts[id]))
+			t.Errorf("a message after the rotation came %d times, with the receive counts %v", len(attempts[id]),
+				receives(attempts[id]))
 		}
 	}
 }

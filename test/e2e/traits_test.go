@@ -4,12 +4,13 @@ import "github.com/arbitex/siem-connectors/shared/connectors"
 
 // traits are what the tests know about a connector.
 type traits struct {
-	required   []string              // settings without which it does not start; the last one is in the secret
-	address    string                // setting of the SIEM's address
-	form       string                // of the address; %s stands for host and port
-	credential string                // setting of the credential
-	reason     string                // start of the reason of an event that is refused for its content; "" if the SIEM refuses none
-	large      func(size int) string // outcome of an event near the maximum size of a message: whole, truncated or dead
+	required   []string // settings without which it does not start; the last one is in the secret
+	address    string   // setting of the SIEM's address
+	form       string   // of the address; %s stands for host and port
+	credential string   // setting of the credential
+	// start of the reason of an event that is refused for its content; "" if the SIEM refuses none
+	reason string
+	large  func(size int) string // outcome of an event near the maximum size of a message: whole, truncated or dead
 
 	canary map[string]string // the secret of TestCanary, besides the address
 	sent   string            // form in which the SIEM receives the canary
@@ -52,7 +53,8 @@ var known = map[string]traits{
 		canary: map[string]string{"ELASTIC_API_KEY": canaryKey}, sent: "ApiKey Y2FuYXJ5L2lkK29mPWtleTpjYW5hcnkva2V5K29mPWlk",
 	},
 	"datadog": {
-		required: []string{"DATADOG_API_KEY"}, credential: "DATADOG_API_KEY", address: "DATADOG_INTAKE_URL", form: "https://%s",
+		required: []string{"DATADOG_API_KEY"}, credential: "DATADOG_API_KEY", address: "DATADOG_INTAKE_URL",
+		form:   "https://%s",
 		reason: "status 400", large: above(950_000, "truncated"),
 		canary: map[string]string{"DATADOG_API_KEY": canaryToken}, sent: canaryToken,
 	},

@@ -1,6 +1,6 @@
 // Package e2e tests the system from end to end: the built functions, run as Lambda runs them by what template.yaml
-// declares, between moto's AWS and the simulated SIEMs. A gate stands between the functions and everything they talk to:
-// it keeps what they said, and can end them in the middle of it.
+// declares, between moto's AWS and the simulated SIEMs. A gate stands between the functions and everything they talk
+// to: it keeps what they said, and can end them in the middle of it.
 //
 // `make build` makes the binaries. The tests share one deployment and leave it empty; those that change it do not run
 // beside others.
@@ -79,7 +79,8 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if runtime.GOOS == "darwin" {
-		fmt.Println("NOT TESTED: on macOS Go trusts no CA file named in the environment, and four connectors know of no other")
+		fmt.Println("NOT TESTED: on macOS Go trusts no CA file named in the environment, and four connectors know of no " +
+			"other")
 		return
 	}
 	os.Exit(run(m))
@@ -265,7 +266,8 @@ func (w *world) bootstraps() (string, error) {
 		if _, err := os.Stat(binary); err != nil {
 			return "", fmt.Errorf("looking for a function (`make build` makes it): %w", err)
 		}
-		script := "#!/bin/sh\nAWS_LAMBDA_RUNTIME_API=" + w.gate.runtime(name) + "/$AWS_LAMBDA_RUNTIME_API\nexport AWS_LAMBDA_RUNTIME_API\nexec '" + binary + "'\n"
+		script := "#!/bin/sh\nAWS_LAMBDA_RUNTIME_API=" + w.gate.runtime(name) +
+			"/$AWS_LAMBDA_RUNTIME_API\nexport AWS_LAMBDA_RUNTIME_API\nexec '" + binary + "'\n"
 		if err := os.MkdirAll(filepath.Join(builds, name), 0o700); err != nil {
 			return "", err
 		}

@@ -36,16 +36,19 @@ func entries() []entry {
 	const comma = "qradar, xsiam"
 	return []entry{
 		{
-			file:  "shared/connectors/connectors.go",
-			edits: []edit{after(`RotatesWithSecret: []string{"XSIAM_API_KEY_ID"}},`, "\n\t\t"+`{Name: "webhook", Title: "Webhook"},`)},
+			file: "shared/connectors/connectors.go",
+			edits: []edit{after(`RotatesWithSecret: []string{"XSIAM_API_KEY_ID"}},`,
+				"\n\t\t"+`{Name: "webhook", Title: "Webhook"},`)},
 			check: []string{".", "-run", "TestFunctionsHaveTheStandardFiles"},
 		},
 		{
 			file: "functions/all/all.go",
 			edits: []edit{
-				after(`"github.com/arbitex/siem-connectors/functions/sumo/connector"`, "\n\t"+`webhook "github.com/arbitex/siem-connectors/functions/webhook/connector"`),
-				before("\tcase \"xsiam\":", "\tcase \"webhook\":\n\t\treturn Connector{Open: webhook.Open, Example: map[string]string{\n"+
-					"\t\t\t\"WEBHOOK_URL\": \"https://hook.example.com\", \"WEBHOOK_TOKEN\": \"example\",\n\t\t}}\n"),
+				after(`"github.com/arbitex/siem-connectors/functions/sumo/connector"`,
+					"\n\t"+`webhook "github.com/arbitex/siem-connectors/functions/webhook/connector"`),
+				before("\tcase \"xsiam\":",
+					"\tcase \"webhook\":\n\t\treturn Connector{Open: webhook.Open, Example: map[string]string{\n"+
+						"\t\t\t\"WEBHOOK_URL\": \"https://hook.example.com\", \"WEBHOOK_TOKEN\": \"example\",\n\t\t}}\n"),
 			},
 			check: []string{"./functions/all"},
 		},
@@ -55,19 +58,24 @@ func entries() []entry {
 				{"sumo,qradar,xsiam", "sumo,qradar,xsiam,webhook"},
 				{comma + "]", comma + ", webhook]"},
 				{`"5,5,5,5,5,5,5"`, `"5,5,5,5,5,5,5,5"`},
-				{"[none, splunk, sentinel, elastic, datadog, sumo, " + comma + "]", "[none, splunk, sentinel, elastic, datadog, sumo, " + comma + ", webhook]"},
+				{"[none, splunk, sentinel, elastic, datadog, sumo, " + comma + "]",
+					"[none, splunk, sentinel, elastic, datadog, sumo, " + comma + ", webhook]"},
 				{"qradar and xsiam, in this order", "qradar, xsiam and webhook, in this order"},
 				after(`    xsiam: {Title: Cortex XSIAM, Index: "6"}`, "\n"+`    webhook: {Title: Webhook, Index: "7"}`),
 				after(`              - !Sub "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-xsiam"`,
-					"\n"+`              - !Sub "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-webhook"`),
+					"\n"+`              - !Sub `+
+						`"arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-webhook"`),
 			},
 			check: []string{".", "-run", "TestTemplateListsTheConnectors"},
 		},
 		{
 			file: "emulator/siem/catalog/catalog.go",
 			edits: []edit{
-				after(`"github.com/arbitex/siem-connectors/emulator/siem/sumo"`, "\n\t"+`"github.com/arbitex/siem-connectors/emulator/siem/webhook"`),
-				after(`Script: xsiamScript()},`, "\n\t\t"+`"webhook": {New: simulator(webhook.New), Script: []Act{{Say: "has a new token", Do: revoke}, {Say: "stores it", Do: publish}}},`),
+				after(`"github.com/arbitex/siem-connectors/emulator/siem/sumo"`,
+					"\n\t"+`"github.com/arbitex/siem-connectors/emulator/siem/webhook"`),
+				after(`Script: xsiamScript()},`,
+					"\n\t\t"+`"webhook": {New: simulator(webhook.New), Script: []Act{{Say: "has a new token", Do: revoke}, {Say: `+
+						`"stores it", Do: publish}}},`),
 			},
 			check: []string{"./emulator/siem/catalog"},
 		},
@@ -81,8 +89,9 @@ func entries() []entry {
 		},
 		{
 			file: "test/bench/subjects.go",
-			edits: []edit{before("\t{\"xsiam\", \"envelope\",", "\t{\"webhook\", \"array\", false, 72, [2]int{1, 1}, `{\"ok\":true}`, func(s *sink) map[string]string {\n"+
-				"\t\treturn map[string]string{\"WEBHOOK_URL\": s.url(\"/webhook\"), \"WEBHOOK_TOKEN\": \"token\"}\n\t}},\n")},
+			edits: []edit{before("\t{\"xsiam\", \"envelope\",",
+				"\t{\"webhook\", \"array\", false, 72, [2]int{1, 1}, `{\"ok\":true}`, func(s *sink) map[string]string {\n"+
+					"\t\treturn map[string]string{\"WEBHOOK_URL\": s.url(\"/webhook\"), \"WEBHOOK_TOKEN\": \"token\"}\n\t}},\n")},
 			check: []string{"./test/bench", "-run", "TestEveryConnectorIsMeasured"},
 		},
 		{
@@ -130,7 +139,8 @@ func TestEighthConnector(t *testing.T) {
 			run(t, dir, "go", append([]string{"test"}, e.check...)...)
 		}
 	}
-	run(t, dir, "go", "test", "./functions/webhook/...", "./emulator/siem/webhook", "./cmd/siemctl", "./internal/samtemplate")
+	run(t, dir, "go", "test", "./functions/webhook/...", "./emulator/siem/webhook", "./cmd/siemctl",
+		"./internal/samtemplate")
 	run(t, dir, "go", "test", "./test/bench", "-run", "TestRequests|TestAnswerOutlivesItsBuffers")
 	run(t, dir, "make", "-s", "build")
 	run(t, dir, "go", "test", "./test/matrix", "-run", "TestMatrix/cells/.*/.*/webhook$")

@@ -115,7 +115,8 @@ func (a *account) send(c *call) done {
 		}
 		a.deadLetters = append(a.deadLetters, l)
 		sum := md5.Sum([]byte(e.MessageBody))
-		d.Successful = append(d.Successful, map[string]string{"Id": e.Id, "MessageId": "m" + e.Id, "MD5OfMessageBody": hex.EncodeToString(sum[:])})
+		d.Successful = append(d.Successful, map[string]string{"Id": e.Id, "MessageId": "m" + e.Id,
+			"MD5OfMessageBody": hex.EncodeToString(sum[:])})
 	}
 	return d
 }

@@ -45,9 +45,11 @@ func splunkRows() []row {
 		{name: "401, code 3: invalid authorization", respond: hec(401, 3, ""), want: held, renewed: true, reason: "code 3"},
 		{name: "403, code 4: invalid token", respond: hec(403, 4, ""), want: held, renewed: true, reason: "code 4"},
 		{name: "400, code 5: no data", respond: hec(400, 5, ""), want: again, reason: "code 5"},
-		{name: "400, code 6 at the second event", respond: partial(400, 6), once: true, want: dead, requests: 2, reason: "code 6"},
+		{name: "400, code 6 at the second event", respond: partial(400, 6), once: true, want: dead, requests: 2,
+			reason: "code 6"},
 		{name: "400, code 6 without a number", respond: hec(400, 6, ""), want: held, reason: "code 6"},
-		{name: "400, code 6 at an event beyond the last", respond: hec(400, 6, `,"invalid-event-number":7`), want: held, reason: "code 6"},
+		{name: "400, code 6 at an event beyond the last", respond: hec(400, 6, `,"invalid-event-number":7`), want: held,
+			reason: "code 6"},
 		{name: "400, code 7: incorrect index", respond: hec(400, 7, ""), want: held, requests: 1, reason: "SPLUNK_HEC_INDEX"},
 		{name: "500, code 8: internal error", respond: hec(500, 8, ""), want: again, reason: "code 8"},
 		{name: "503, code 9: busy", respond: hec(503, 9, ""), want: again, reason: "code 9"},
@@ -68,8 +70,10 @@ func splunkRows() []row {
 		{name: "429, code 26: queue full", respond: hec(429, 26, ""), want: again, reason: "code 26"},
 		{name: "429, code 27: acknowledgements full", respond: hec(429, 27, ""), want: again, reason: "code 27"},
 		{name: "400, code 99, which is not documented", respond: hec(400, 99, ""), want: again, reason: "code 99"},
-		{name: "400, code 6 at the second event, then reset", respond: behind(partial(400, 6), resetAfter), want: "delivered · dead letter · 1 s"},
-		{name: "400, code 6 at the second event, then 503", respond: behind(partial(400, 6), hec(503, 9, "")), want: "delivered · dead letter · 1 s"},
+		{name: "400, code 6 at the second event, then reset", respond: behind(partial(400, 6), resetAfter),
+			want: "delivered · dead letter · 1 s"},
+		{name: "400, code 6 at the second event, then 503", respond: behind(partial(400, 6), hec(503, 9, "")),
+			want: "delivered · dead letter · 1 s"},
 	}
 	return rows
 }
@@ -103,7 +107,8 @@ func second(other string) responder {
 
 // bulkRefusal is a refusal of the whole request.
 func bulkRefusal(status int, kind, reason string) responder {
-	return reply(status, fmt.Sprintf(`{"error":{"root_cause":[],"type":%q,"reason":%q},"status":%d}`, kind, reason, status))
+	return reply(status, fmt.Sprintf(`{"error":{"root_cause":[],"type":%q,"reason":%q},"status":%d}`, kind, reason,
+		status))
 }
 
 // cut is a bulk response with n items too many.
@@ -121,27 +126,46 @@ func cut(n int) responder {
 func elasticRows() []row {
 	create := map[string]string{"ELASTIC_OP_TYPE": "create"}
 	return []row{
-		{name: "item 400 document_parsing_exception", respond: second("400 document_parsing_exception failed to parse"), want: dead, reason: "document_parsing_exception"},
-		{name: "item 400 illegal_argument_exception: only op_type of create", respond: wantsCreate, want: "delivered", requests: 2},
-		{name: "item 400 illegal_argument_exception: no such pipeline", respond: second("400 illegal_argument_exception pipeline with id [p] does not exist"), want: isHeld, reason: "ELASTIC_PIPELINE"},
-		{name: "item 403 cluster_block_exception", respond: second("403 cluster_block_exception index is read-only"), want: isHeld, reason: "cluster_block_exception"},
-		{name: "item 404 index_not_found_exception", respond: second("404 index_not_found_exception no such index"), want: isHeld, reason: "ELASTIC_INDEX"},
-		{name: "item 409 version_conflict, action index", respond: second("409 version_conflict_engine_exception conflict"), want: comes, reason: "version_conflict"},
-		{name: "item 409 version_conflict, action create", env: create, respond: thereAlready, want: "delivered", requests: 1},
+		{name: "item 400 document_parsing_exception", respond: second("400 document_parsing_exception failed to parse"),
+			want: dead, reason: "document_parsing_exception"},
+		{name: "item 400 illegal_argument_exception: only op_type of create", respond: wantsCreate, want: "delivered",
+			requests: 2},
+		{name: "item 400 illegal_argument_exception: no such pipeline",
+			respond: second("400 illegal_argument_exception pipeline with id [p] does not exist"), want: isHeld,
+			reason: "ELASTIC_PIPELINE"},
+		{name: "item 403 cluster_block_exception", respond: second("403 cluster_block_exception index is read-only"),
+			want: isHeld, reason: "cluster_block_exception"},
+		{name: "item 404 index_not_found_exception", respond: second("404 index_not_found_exception no such index"),
+			want: isHeld, reason: "ELASTIC_INDEX"},
+		{name: "item 409 version_conflict, action index", respond: second("409 version_conflict_engine_exception conflict"),
+			want: comes, reason: "version_conflict"},
+		{name: "item 409 version_conflict, action create", env: create, respond: thereAlready, want: "delivered",
+			requests: 1},
 		{name: "item 413", respond: second("413 content_too_large too large"), want: dead, reason: "status 413"},
-		{name: "item 429 es_rejected_execution_exception", respond: second("429 es_rejected_execution_exception full"), want: comes, reason: "es_rejected_execution_exception"},
+		{name: "item 429 es_rejected_execution_exception", respond: second("429 es_rejected_execution_exception full"),
+			want: comes, reason: "es_rejected_execution_exception"},
 		{name: "item 500", respond: second("500 internal broken"), want: comes, reason: "status 500"},
-		{name: "item 503 unavailable_shards_exception", respond: second("503 unavailable_shards_exception primary shard is not active"), want: comes, reason: "unavailable_shards_exception"},
+		{name: "item 503 unavailable_shards_exception",
+			respond: second("503 unavailable_shards_exception primary shard is not active"), want: comes,
+			reason: "unavailable_shards_exception"},
 		{name: "one item is missing", respond: cut(-1), want: again, reason: "2 items for 3 events"},
 		{name: "one item too many", respond: cut(+1), want: again},
-		{name: "`errors` is true, but no item is an error", respond: contradicts("true", ""), want: again, reason: "errors true"},
-		{name: "`errors` is false, but an item is an error", respond: contradicts("false", "429 es_rejected_execution_exception full"), want: again, reason: "errors false"},
+		{name: "`errors` is true, but no item is an error", respond: contradicts("true", ""), want: again,
+			reason: "errors true"},
+		{name: "`errors` is false, but an item is an error",
+			respond: contradicts("false", "429 es_rejected_execution_exception full"), want: again, reason: "errors false"},
 		{name: "no items", respond: reply(200, `{"took":1,"errors":false}`), want: again, reason: "bulk API"},
-		{name: "400 illegal_argument_exception: no such pipeline", respond: bulkRefusal(400, "illegal_argument_exception", "pipeline with id [p] does not exist"), want: held, reason: "ELASTIC_PIPELINE"},
-		{name: "401 security_exception", respond: bulkRefusal(401, "security_exception", "unable to authenticate"), want: held, renewed: true, reason: "ELASTIC_API_KEY"},
-		{name: "403 security_exception", respond: bulkRefusal(403, "security_exception", "unauthorized"), want: held, renewed: true, reason: "ELASTIC_API_KEY"},
-		{name: "429 circuit_breaking_exception", respond: bulkRefusal(429, "circuit_breaking_exception", "data too large"), want: again, requests: 1, reason: "circuit_breaking_exception"},
-		{name: "one item refused, the rest reset when it is sent as create", respond: behind(wantsCreateOfLast, resetAfter), want: "delivered · delivered · 1 s"},
+		{name: "400 illegal_argument_exception: no such pipeline",
+			respond: bulkRefusal(400, "illegal_argument_exception", "pipeline with id [p] does not exist"), want: held,
+			reason: "ELASTIC_PIPELINE"},
+		{name: "401 security_exception", respond: bulkRefusal(401, "security_exception", "unable to authenticate"),
+			want: held, renewed: true, reason: "ELASTIC_API_KEY"},
+		{name: "403 security_exception", respond: bulkRefusal(403, "security_exception", "unauthorized"), want: held,
+			renewed: true, reason: "ELASTIC_API_KEY"},
+		{name: "429 circuit_breaking_exception", respond: bulkRefusal(429, "circuit_breaking_exception", "data too large"),
+			want: again, requests: 1, reason: "circuit_breaking_exception"},
+		{name: "one item refused, the rest reset when it is sent as create", respond: behind(wantsCreateOfLast, resetAfter),
+			want: "delivered · delivered · 1 s"},
 	}
 }
 
@@ -189,20 +213,31 @@ func contradicts(flag, other string) responder {
 func sentinelRows() []row {
 	refusal := func(code string) string { return `{"error":{"code":"` + code + `","message":"as documented"}}` }
 	oauth := func(kind string, number int) string {
-		return fmt.Sprintf(`{"error":%q,"error_description":"AADSTS%d: as documented","error_codes":[%d]}`, kind, number, number)
+		return fmt.Sprintf(`{"error":%q,"error_description":"AADSTS%d: as documented","error_codes":[%d]}`, kind, number,
+			number)
 	}
 	return []row{
-		{name: "400 InvalidStream", respond: reply(400, refusal("InvalidStream")), want: held, requests: 1, reason: "SENTINEL_DCR_STREAM_NAME"},
-		{name: "400 to one event of three", respond: refuses(1, reply(400, refusal("InvalidPayload"))), want: dead, reason: "InvalidPayload"},
-		{name: "401", respond: reply(401, refusal("InvalidToken")), want: held, requests: 2, renewed: true, reason: "SENTINEL_SCOPE"},
-		{name: "401 until there is a new token", respond: status(401), once: true, want: "delivered", requests: 2, renewed: true},
-		{name: "403 OperationFailed", respond: reply(403, refusal("OperationFailed")), want: held, renewed: true, reason: "Monitoring Metrics Publisher"},
-		{name: "404 ResourceNotFound", respond: reply(404, refusal("ResourceNotFound")), want: held, requests: 1, reason: "SENTINEL_DCR_RULE_ID"},
+		{name: "400 InvalidStream", respond: reply(400, refusal("InvalidStream")), want: held, requests: 1,
+			reason: "SENTINEL_DCR_STREAM_NAME"},
+		{name: "400 to one event of three", respond: refuses(1, reply(400, refusal("InvalidPayload"))), want: dead,
+			reason: "InvalidPayload"},
+		{name: "401", respond: reply(401, refusal("InvalidToken")), want: held, requests: 2, renewed: true,
+			reason: "SENTINEL_SCOPE"},
+		{name: "401 until there is a new token", respond: status(401), once: true, want: "delivered", requests: 2,
+			renewed: true},
+		{name: "403 OperationFailed", respond: reply(403, refusal("OperationFailed")), want: held, renewed: true,
+			reason: "Monitoring Metrics Publisher"},
+		{name: "404 ResourceNotFound", respond: reply(404, refusal("ResourceNotFound")), want: held, requests: 1,
+			reason: "SENTINEL_DCR_RULE_ID"},
 		{name: "413 ContentLengthLimitExceeded to more than one event", respond: tooMany, want: "delivered", requests: 5},
-		{name: "429, `Retry-After: 45`", respond: status(429, "Retry-After", "45"), want: "45 s", requests: 1, reason: "status 429"},
-		{name: "token: 401 invalid_client, secret expired", token: reply(401, oauth("invalid_client", 7000222)), want: held, renewed: true, reason: "AADSTS7000222"},
-		{name: "token: 400 unauthorized_client, unknown application", token: reply(400, oauth("unauthorized_client", 700016)), want: held, renewed: true, reason: "AADSTS700016"},
-		{name: "token: 400 temporarily_unavailable", token: reply(400, oauth("temporarily_unavailable", 90033)), want: again, reason: "AADSTS90033"},
+		{name: "429, `Retry-After: 45`", respond: status(429, "Retry-After", "45"), want: "45 s", requests: 1,
+			reason: "status 429"},
+		{name: "token: 401 invalid_client, secret expired", token: reply(401, oauth("invalid_client", 7000222)), want: held,
+			renewed: true, reason: "AADSTS7000222"},
+		{name: "token: 400 unauthorized_client, unknown application", token: reply(400, oauth("unauthorized_client", 700016)),
+			want: held, renewed: true, reason: "AADSTS700016"},
+		{name: "token: 400 temporarily_unavailable", token: reply(400, oauth("temporarily_unavailable", 90033)), want: again,
+			reason: "AADSTS90033"},
 		{name: "token: 404", token: status(404), want: held, reason: "SENTINEL_AUTHORITY_HOST"},
 		{name: "token: 302", token: redirect(302), want: held, reason: "redirects are not followed"},
 		{name: "token: 429, `Retry-After: 30`", token: status(429, "Retry-After", "30"), want: "30 s", reason: "status 429"},
@@ -210,8 +245,10 @@ func sentinelRows() []row {
 		{name: "token: reset", token: resetAfter, want: again, reason: "reset"},
 		{name: "token: no respond", token: blackHole, slow: true, want: again, reason: "in time"},
 		{name: "token: 200, a web page", token: webPage, want: again, reason: "does not lead to a token endpoint"},
-		{name: "token: 200 without an expiry", token: reply(200, `{"access_token":"`+tokenCanary+`"}`), want: again, reason: "does not lead to a token endpoint"},
-		{name: "token: 200 with a line break in the token", token: reply(200, `{"access_token":"a\nb","expires_in":3600}`), want: again, reason: "does not lead to a token endpoint"},
+		{name: "token: 200 without an expiry", token: reply(200, `{"access_token":"`+tokenCanary+`"}`), want: again,
+			reason: "does not lead to a token endpoint"},
+		{name: "token: 200 with a line break in the token", token: reply(200, `{"access_token":"a\nb","expires_in":3600}`),
+			want: again, reason: "does not lead to a token endpoint"},
 		{name: "token: 200, endless", token: endless, want: again, reason: "does not lead to a token endpoint"},
 	}
 }
@@ -230,9 +267,12 @@ func datadogRows() []row {
 		{name: "403", respond: reply(403, refusal(403)), want: held, renewed: true, reason: "DATADOG_SITE"},
 		{name: "408", respond: reply(408, refusal(408)), want: again, reason: "status 408"},
 		{name: "413 to more than one event", respond: tooMany, want: "delivered"},
-		{name: "429, `X-RateLimit-Reset: 60`", respond: status(429, "X-RateLimit-Reset", "60"), want: "60 s", reason: "status 429"},
-		{name: "429, `X-RateLimit-Period: 10`", respond: status(429, "X-RateLimit-Period", "10"), want: "10 s", reason: "status 429"},
-		{name: "429, `Retry-After: 5`, `X-RateLimit-Reset: 60`", respond: status(429, "Retry-After", "5", "X-RateLimit-Reset", "60"), want: "5 s", reason: "status 429"},
+		{name: "429, `X-RateLimit-Reset: 60`", respond: status(429, "X-RateLimit-Reset", "60"), want: "60 s",
+			reason: "status 429"},
+		{name: "429, `X-RateLimit-Period: 10`", respond: status(429, "X-RateLimit-Period", "10"), want: "10 s",
+			reason: "status 429"},
+		{name: "429, `Retry-After: 5`, `X-RateLimit-Reset: 60`",
+			respond: status(429, "Retry-After", "5", "X-RateLimit-Reset", "60"), want: "5 s", reason: "status 429"},
 		{name: "503", respond: reply(503, refusal(503)), want: again, reason: "status 503"},
 	}
 }
@@ -244,13 +284,16 @@ func sumoRows() []row {
 	}
 	return []row{
 		{name: "200 with a code", respond: reply(200, body(200, "header.invalid")), want: "delivered"},
-		{name: "400 to one event of three", respond: refuses(1, reply(400, body(400, "malformed"))), want: dead, reason: "code malformed"},
-		{name: "401", respond: reply(401, body(401, "unauthorized")), want: held, renewed: true, reason: "SUMO_HTTP_SOURCE_URL"},
+		{name: "400 to one event of three", respond: refuses(1, reply(400, body(400, "malformed"))), want: dead,
+			reason: "code malformed"},
+		{name: "401", respond: reply(401, body(401, "unauthorized")), want: held, renewed: true,
+			reason: "SUMO_HTTP_SOURCE_URL"},
 		{name: "403", respond: reply(403, body(403, "forbidden")), want: held, renewed: true, reason: "SUMO_HTTP_SOURCE_URL"},
 		{name: "404", respond: reply(404, body(404, "notfound")), want: held, reason: "SUMO_HTTP_SOURCE_URL"},
 		{name: "408", respond: reply(408, body(408, "timeout")), want: again, reason: "may have taken part"},
 		{name: "413 to more than one event", respond: tooMany, want: "delivered"},
-		{name: "429", respond: reply(429, body(429, "rate.limit.exceeded")), want: again, requests: 1, reason: "rate.limit.exceeded"},
+		{name: "429", respond: reply(429, body(429, "rate.limit.exceeded")), want: again, requests: 1,
+			reason: "rate.limit.exceeded"},
 		{name: "503", respond: reply(503, body(503, "internal.error")), want: again, reason: "internal.error"},
 		{name: "504", respond: status(504), want: again, reason: "status 504"},
 	}

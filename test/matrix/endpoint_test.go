@@ -30,7 +30,8 @@ func (f *fixture) open(t *testing.T, c *target, a attempt) *endpoint {
 	case noConnect:
 		p.address(t, c, f.full)
 		return p
-	case intact, expired, wrongName, unknownCA, oldTLS, noTLS, clientCertificate, clientCertificate12, silentHandshake, closedHandshake:
+	case intact, expired, wrongName, unknownCA, oldTLS, noTLS, clientCertificate, clientCertificate12, silentHandshake,
+		closedHandshake:
 	}
 	l := listen(t)
 	p.address(t, c, l.Addr().String())

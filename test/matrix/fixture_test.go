@@ -55,7 +55,8 @@ func newFixture(t *testing.T) *fixture {
 	strict12.ClientAuth, strict12.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	f.certs = map[fault]*tls.Config{
-		intact: good, expired: config(f.ca, "127.0.0.1", time.Now().Add(-time.Hour)), wrongName: config(f.ca, "other.example", soon),
+		intact: good, expired: config(f.ca, "127.0.0.1", time.Now().Add(-time.Hour)),
+		wrongName: config(f.ca, "other.example", soon),
 		unknownCA: config(f.other, "127.0.0.1", soon), oldTLS: old, clientCertificate: strict, clientCertificate12: strict12,
 	}
 	f.wrapper, f.full = newWrapper(t), fullQueue(t)
@@ -85,8 +86,8 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// fullQueue is an address that does not respond to a SYN: Linux drops the SYN when the queue of connections to accept is
-// full.
+// fullQueue is an address that does not respond to a SYN: Linux drops the SYN when the queue of connections to accept
+// is full.
 func fullQueue(t *testing.T) string {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -104,7 +105,8 @@ func fullQueue(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*syscall.SockaddrInet4).Port)) //nolint:forcetypeassert // as it was bound
+	bound := name.(*syscall.SockaddrInet4) //nolint:forcetypeassert // as it was bound
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(bound.Port))
 	for range 8 {
 		c, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
 		if err != nil {

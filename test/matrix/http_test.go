@@ -46,8 +46,10 @@ type siem struct {
 }
 
 func newSIEM(l net.Listener, secure *tls.Config, target *target, a attempt) *siem {
-	s := &siem{target: target, respond: a.respond, token: a.token, accepted: map[string]int{}, gone: make(chan struct{}), url: "https://" + l.Addr().String()}
-	s.server = &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute, TLSConfig: secure.Clone()}
+	s := &siem{target: target, respond: a.respond, token: a.token, accepted: map[string]int{}, gone: make(chan struct{}),
+		url: "https://" + l.Addr().String()}
+	s.server = &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
+		TLSConfig: secure.Clone()}
 	go func() {
 		if secure == nil {
 			_ = s.server.Serve(l)

@@ -31,7 +31,8 @@ type section struct {
 
 func sections(all []*target) []section {
 	list := []section{
-		{"Path to the SIEM", "Under TLS 1.3, a peer reports a missing client certificate only after the handshake. QRadar's connector " +
+		{"Path to the SIEM", "Under TLS 1.3, a peer reports a missing client certificate only after the handshake. " +
+			"QRadar's connector " +
 			"waits for that. Over HTTP, the report may be lost, so the wait is 300 s or 1 s.", routeRows()},
 		{"Proxy", "The address of the proxy, with its password, is in the secret.", proxyRows()},
 		{"One request", "A syslog receiver sends no responses. The rows test what it may do on a connection.", requestRows()},

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// proxiedHost is the SIEM's name behind the proxy. The proxy connects to the SIEM's address whatever the name. Without a
-// name, the connector would connect directly, because loopback addresses bypass the proxy.
+// proxiedHost is the SIEM's name behind the proxy. The proxy connects to the SIEM's address whatever the name. Without
+// a name, the connector would connect directly, because loopback addresses bypass the proxy.
 const proxiedHost = "siem.matrix.invalid"
 
 // proxyCase is an HTTP proxy between the connector and the SIEM.
@@ -33,20 +33,27 @@ func proxyRows() []row {
 	const user = "http://svc:"
 	rows := []row{
 		{name: "tunnel with user and password", proxy: &proxyCase{}, want: "delivered"},
-		{name: "407: wrong password", proxy: &proxyCase{password: "wrong"}, want: held, reason: "another user or password: check HTTPS_PROXY"},
+		{name: "407: wrong password", proxy: &proxyCase{password: "wrong"}, want: held,
+			reason: "another user or password: check HTTPS_PROXY"},
 		{name: "403", proxy: &proxyCase{status: 403}, want: held, reason: "does not allow the connection"},
-		{name: "302", proxy: &proxyCase{status: 302, header: "Location: http://login.invalid/\r\n"}, want: held, reason: "HTTPS_PROXY"},
-		{name: "429, `Retry-After: 60`", proxy: &proxyCase{status: 429, header: "Retry-After: 60\r\n"}, want: "60 s", reason: "proxy_429"},
+		{name: "302", proxy: &proxyCase{status: 302, header: "Location: http://login.invalid/\r\n"}, want: held,
+			reason: "HTTPS_PROXY"},
+		{name: "429, `Retry-After: 60`", proxy: &proxyCase{status: 429, header: "Retry-After: 60\r\n"}, want: "60 s",
+			reason: "proxy_429"},
 		{name: "502", proxy: &proxyCase{status: 502}, want: again, reason: "proxy_502"},
 		{name: "503", proxy: &proxyCase{status: 503}, want: again, reason: "proxy_503"},
 		{name: "connection refused", proxy: &proxyCase{refused: true}, want: again, reason: "HTTPS_PROXY"},
-		{name: "closed without a response", proxy: &proxyCase{broken: func(c net.Conn) { _ = c.Close() }}, want: again, reason: "HTTPS_PROXY"},
+		{name: "closed without a response", proxy: &proxyCase{broken: func(c net.Conn) { _ = c.Close() }}, want: again,
+			reason: "HTTPS_PROXY"},
 		{name: "no response", proxy: &proxyCase{broken: func(net.Conn) {}}, slow: true, want: again, reason: "HTTPS_PROXY"},
 		{name: "https proxy with its own CA", proxy: &proxyCase{secure: true, bundle: true}, want: "delivered"},
 		{name: "https proxy of an unknown CA", proxy: &proxyCase{secure: true}, want: held, reason: "SIEM_PROXY_CA_BUNDLE"},
-		{name: "setting: invalid escape", proxy: &proxyCase{setting: user + proxyCanary + "50%off@host:3128"}, want: failed, reason: "HTTPS_PROXY"},
-		{name: "setting: number sign in the password", proxy: &proxyCase{setting: user + proxyCanary + "#b@host"}, want: failed, reason: "HTTPS_PROXY"},
-		{name: "setting: another scheme", proxy: &proxyCase{setting: "socks5://host:1080"}, want: failed, reason: "HTTPS_PROXY"},
+		{name: "setting: invalid escape", proxy: &proxyCase{setting: user + proxyCanary + "50%off@host:3128"}, want: failed,
+			reason: "HTTPS_PROXY"},
+		{name: "setting: number sign in the password", proxy: &proxyCase{setting: user + proxyCanary + "#b@host"},
+			want: failed, reason: "HTTPS_PROXY"},
+		{name: "setting: another scheme", proxy: &proxyCase{setting: "socks5://host:1080"}, want: failed,
+			reason: "HTTPS_PROXY"},
 	}
 	for i := range rows {
 		rows[i].respond = (*request).accept

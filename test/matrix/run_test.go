@@ -129,13 +129,14 @@ func (f *fixture) run(t *testing.T, c *target, a attempt) result {
 	return s
 }
 
-// newWrapper makes a bootstrap that writes its process id and then executes the real one, so that the test can measure its
-// memory. It must be written before any process starts: a process that starts meanwhile inherits the open file, which can
-// then not be executed.
+// newWrapper makes a bootstrap that writes its process id and then executes the real one, so that the test can measure
+// its memory. It must be written before any process starts: a process that starts meanwhile inherits the open file,
+// which can then not be executed.
 func newWrapper(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "bootstrap")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\necho $$ >\"$MATRIX_PID\"\nexec \"$MATRIX_BOOTSTRAP\"\n"), 0o700); err != nil {
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho $$ >\"$MATRIX_PID\"\nexec \"$MATRIX_BOOTSTRAP\"\n"),
+		0o700); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -143,7 +144,8 @@ func newWrapper(t *testing.T) string {
 
 func (f *fixture) environment(c *target, a attempt, p *endpoint, account *account, pidFile string) map[string]string {
 	env := map[string]string{
-		"MATRIX_PID": pidFile, "MATRIX_BOOTSTRAP": bootstrap(c.name), "AWS_ENDPOINT_URL": account.URL, "SIEM_SECRET_ID": secretID,
+		"MATRIX_PID": pidFile, "MATRIX_BOOTSTRAP": bootstrap(c.name), "AWS_ENDPOINT_URL": account.URL,
+		"SIEM_SECRET_ID": secretID,
 		"SIEM_QUEUE_URL": ownQueue, "SIEM_DEAD_LETTER_QUEUE_URL": deadQueue, "SIEM_REQUEST_TIMEOUT_SECONDS": requestSeconds,
 		"SIEM_MAX_ATTEMPTS": strconv.Itoa(maxAttempts),
 	}
@@ -163,7 +165,8 @@ func (f *fixture) environment(c *target, a attempt, p *endpoint, account *accoun
 
 // bootstrap is the path of a function's binary.
 func bootstrap(name string) string {
-	path, _ := filepath.Abs(filepath.Join("..", "..", "build", name, "bootstrap")) // fails only without a working directory
+	// fails only without a working directory
+	path, _ := filepath.Abs(filepath.Join("..", "..", "build", name, "bootstrap"))
 	return path
 }
 
@@ -196,7 +199,8 @@ func payload(a attempt) []byte {
 	for i := range a.count() {
 		records = append(records, map[string]any{
 			"messageId": "m-" + eventID(i), "receiptHandle": "r-" + eventID(i), "body": a.body(i),
-			"attributes": map[string]string{"ApproximateReceiveCount": strconv.Itoa(a.receives)}, "messageAttributes": map[string]any{},
+			"attributes":        map[string]string{"ApproximateReceiveCount": strconv.Itoa(a.receives)},
+			"messageAttributes": map[string]any{},
 		})
 	}
 	text, _ := json.Marshal(map[string]any{"Records": records}) // strings always marshal
@@ -235,7 +239,8 @@ func outcomes(t *testing.T, response []byte, a attempt, account *account, printe
 	}
 	account.deadLetters = nil
 	checkMetrics(t, printed, map[string]int{
-		"Received": a.count(), "Delivered": counts["delivered"], "Retried": counts["retry"], "DeadLettered": counts["dead letter"],
+		"Received": a.count(), "Delivered": counts["delivered"], "Retried": counts["retry"],
+		"DeadLettered": counts["dead letter"],
 	})
 	return all
 }

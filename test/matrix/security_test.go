@@ -33,8 +33,10 @@ func hostileTexts() []string {
 // hostileBody is an event with a text in every field that a connector reads.
 func hostileBody(i int, text string) string {
 	q, _ := json.Marshal(text) // a string always marshals
-	return fmt.Sprintf(`{"class_uid":6003,"time":1741824000123,"severity_id":1,"metadata":{"uid":"%s","labels":[%[2]s]},"activity_name":%[2]s,`+
-		`"actor":{"user":{"uid":%[2]s,"email_addr":%[2]s,"groups":[{"uid":%[2]s},{"name":%[2]s}]}},"api":{"operation":%[2]s,"request":{"uid":%[2]s}},`+
+	return fmt.Sprintf(`{"class_uid":6003,"time":1741824000123,"severity_id":1,"metadata":{"uid":"%s",`+
+		`"labels":[%[2]s]},"activity_name":%[2]s,`+
+		`"actor":{"user":{"uid":%[2]s,"email_addr":%[2]s,"groups":[{"uid":%[2]s},{"name":%[2]s}]}},`+
+		`"api":{"operation":%[2]s,"request":{"uid":%[2]s}},`+
 		`"unmapped":{"model_id":%[2]s,"policy_action":%[2]s,"dlp_labels":[%[2]s,%[2]s],%[2]s:1}}`, eventID(i), q)
 }
 
@@ -146,7 +148,10 @@ func checkSyslog(t *testing.T, stream []byte, events int) {
 		if len(fields) < 7 || !strings.HasPrefix(fields[6], "rt=1741824000123") {
 			t.Errorf("a field was added: %q", cef)
 		}
-		if strings.ContainsFunc(line, func(r rune) bool { return r < 0x20 || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029 }) {
+		if strings.ContainsFunc(line, func(r rune) bool {
+			return r < 0x20 || r == 0x7f || r == 0x85 || r == 0x2028 ||
+				r == 0x2029
+		}) {
 			t.Errorf("a control character is left: %q", line)
 		}
 		extension := strings.ReplaceAll(strings.Join(fields[min(6, len(fields)):], "|"), `\=`, "")
@@ -173,7 +178,8 @@ func checkOutput(t *testing.T, printed string) {
 	}
 }
 
-// TestHostileResponses checks that no response adds a line to the log, and that the reason of a dead letter is one line.
+// TestHostileResponses checks that no response adds a line to the log, and that the reason of a dead letter is one
+// line.
 func TestHostileResponses(t *testing.T) {
 	f := newFixture(t)
 	for _, c := range targets(t) {
@@ -185,7 +191,8 @@ func TestHostileResponses(t *testing.T) {
 			for i, text := range hostileTexts() {
 				for _, body := range hostileResponses(text) {
 					s := f.run(t, c, attempt{receives: maxAttempts, events: 2, respond: func(int) responder {
-						return reply([]int{http.StatusBadRequest, http.StatusOK, http.StatusServiceUnavailable}[i%3], body, "X-Ms-Error-Code", "x\t"+mark, "Retry-After", mark)
+						return reply([]int{http.StatusBadRequest, http.StatusOK, http.StatusServiceUnavailable}[i%3], body,
+							"X-Ms-Error-Code", "x\t"+mark, "Retry-After", mark)
 					}})
 					checkOutput(t, s.printed)
 					for _, o := range s.outcomes {
@@ -202,7 +209,8 @@ func TestHostileResponses(t *testing.T) {
 // hostileResponses are a text alone, and in the place of every code and message of a SIEM.
 func hostileResponses(text string) []string {
 	q, _ := json.Marshal(text) // a string always marshals
-	return []string{text, fmt.Sprintf(`{"code":%[1]s,"text":%[1]s,"message":%[1]s,"status":%[1]s,"error":{"code":%[1]s,"type":%[1]s,"reason":%[1]s},"errors":[{"code":%[1]s}]}`, q)}
+	return []string{text, fmt.Sprintf(`{"code":%[1]s,"text":%[1]s,"message":%[1]s,"status":%[1]s,"error":{"code":%[1]s,`+
+		`"type":%[1]s,"reason":%[1]s},"errors":[{"code":%[1]s}]}`, q)}
 }
 
 // TestInvalidMessages checks that messages that are too large, too deep or invalid do not affect other messages.
@@ -214,7 +222,8 @@ func TestInvalidMessages(t *testing.T) {
 		return strings.TrimSuffix(eventBody(i, ""), "}") + `,"more":` + more + "}"
 	}
 	dead := []string{
-		nested("[", "]", deep), nested(`{"a":`, "}", 50_000), event(1, nested("[", "]", deep)), strings.Repeat("{", deep), strings.Repeat(`{"actor":`, 30_000),
+		nested("[", "]", deep), nested(`{"a":`, "}", 50_000), event(1, nested("[", "]", deep)), strings.Repeat("{", deep),
+		strings.Repeat(`{"actor":`, 30_000),
 		`{"time":` + strings.Repeat("9", huge) + `}`, `{"time":1e999999999}`, "", "\x00", "null", `{"time":1`,
 	}
 	var keys strings.Builder
@@ -222,7 +231,8 @@ func TestInvalidMessages(t *testing.T) {
 		fmt.Fprintf(&keys, `"k%d":0,`, i)
 	}
 	alive := []string{
-		event(21, nested("[", "]", 9_000)), event(22, `"`+strings.Repeat("x", huge)+`"`), event(23, "{"+strings.TrimSuffix(keys.String(), ",")+"}"),
+		event(21, nested("[", "]", 9_000)), event(22, `"`+strings.Repeat("x", huge)+`"`),
+		event(23, "{"+strings.TrimSuffix(keys.String(), ",")+"}"),
 		event(24, `"`+strings.Repeat(`\u0000`, 50_000)+`"`), "\ufeff" + eventBody(25, ""), // a byte order mark
 	}
 	for _, c := range targets(t) {
@@ -232,7 +242,8 @@ func TestInvalidMessages(t *testing.T) {
 			for len(bodies) < 21 {
 				bodies = append(bodies, eventBody(len(bodies), ""))
 			}
-			s := f.run(t, c, attempt{receives: 1, bodies: append(bodies, alive...), respond: func(int) responder { return (*request).accept }})
+			s := f.run(t, c, attempt{receives: 1, bodies: append(bodies, alive...),
+				respond: func(int) responder { return (*request).accept }})
 			checkOutput(t, s.printed)
 			for i, o := range s.outcomes {
 				want := "delivered"
@@ -247,8 +258,8 @@ func TestInvalidMessages(t *testing.T) {
 	}
 }
 
-// TestPoisonFlood refuses all events but two, on the last attempt. The two are delivered wherever they are in the batch, and
-// each dead letter states the refusal of its own event.
+// TestPoisonFlood refuses all events but two, on the last attempt. The two are delivered wherever they are in the
+// batch, and each dead letter states the refusal of its own event.
 func TestPoisonFlood(t *testing.T) {
 	f := newFixture(t)
 	for _, c := range targets(t) {

@@ -15,9 +15,12 @@ import (
 // render returns all results.
 func render(list []section, all []*target, results *cells) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d cells. *delivered*: the SIEM has the event. *n s*: it is retried after n seconds; 300 s is the longest back-off, "+
-		"for what an operator must fix. *dead letter*: it is on the dead-letter queue. *error*: the function returns an error, and SQS "+
-		"redelivers the batch. On attempt %d, an event that is not delivered is a dead letter; the last column is its reason, for the first "+
+	fmt.Fprintf(&b, "%d cells. *delivered*: the SIEM has the event. *n s*: it is retried after n seconds; 300 s is the "+
+		"longest back-off, "+
+		"for what an operator must fix. *dead letter*: it is on the dead-letter queue. *error*: the function returns an "+
+		"error, and SQS "+
+		"redelivers the batch. On attempt %d, an event that is not delivered is a dead letter; the last column is its "+
+		"reason, for the first "+
 		"connector that has one. \"…\" replaces text that differs between runs.\n", len(results.outcomes), maxAttempts)
 	for _, s := range list {
 		fmt.Fprintf(&b, "\n### %s\n\n", s.title)
@@ -69,7 +72,8 @@ func tidying() []struct {
 		{regexp.MustCompile(`acknowledged [0-9]+ bytes`), "acknowledged … bytes"},
 		{regexp.MustCompile(`(read|write|dial) (tcp|udp) 127\.0\.0\.1: `), ""},
 		// A closed connection is an EOF, a reset or a broken pipe, depending on the timing.
-		{regexp.MustCompile(`(unexpected )?EOF|(read|write): (connection reset by peer|broken pipe)|use of closed network connection|http: server closed idle connection`), "*connection closed*"},
+		{regexp.MustCompile(`(unexpected )?EOF|(read|write): (connection reset by peer|broken pipe)|use of closed network ` +
+			`connection|http: server closed idle connection`), "*connection closed*"},
 	}
 }
 
@@ -112,7 +116,8 @@ func compare(t *testing.T, list []section, all []*target, cells *cells) {
 func summary(list []section, all []*target, results *cells) string {
 	var b strings.Builder
 	outcomes := []string{"delivered", again, held, "dead letter"}
-	fmt.Fprintf(&b, "%d cells:\n\n| faults | cells | delivered | retried after 1 s | held for 300 s | dead letter | other |\n"+
+	fmt.Fprintf(&b, "%d cells:\n\n| faults | cells | delivered | retried after 1 s | held for 300 s | dead letter | "+
+		"other |\n"+
 		"| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n", len(results.outcomes))
 	for _, s := range list {
 		count := map[string]int{}

@@ -78,7 +78,8 @@ func table() map[string]*target {
 		},
 		"elastic": {
 			url: "ELASTIC_URL", ca: "ELASTIC_TLS_CA_BUNDLE", secret: "ELASTIC_API_KEY", large: true, success: bulk,
-			refusal: `{"error":{"type":"parse_exception","reason":"Invalid data format"},"status":400}`, rows: elasticRows, records: bulkActions,
+			refusal: `{"error":{"type":"parse_exception","reason":"Invalid data format"},"status":400}`, rows: elasticRows,
+			records: bulkActions,
 		},
 		"datadog": {
 			url: "DATADOG_INTAKE_URL", secret: "DATADOG_API_KEY", large: true, success: always(http.StatusAccepted, `{}`),

@@ -163,7 +163,8 @@ func (r *results) add(m mutant, v verdict) {
 		end = "SURVIVES"
 		r.survivors = append(r.survivors, m.name)
 	}
-	_, _ = fmt.Fprintf(r.out, "%3d/%d %5.1fs  %-45s %-28s %s\n", r.done, r.of, v.took.Round(100*time.Millisecond).Seconds(), m.file, m.name, end)
+	_, _ = fmt.Fprintf(r.out, "%3d/%d %5.1fs  %-45s %-28s %s\n", r.done, r.of,
+		v.took.Round(100*time.Millisecond).Seconds(), m.file, m.name, end)
 	if r.verbose {
 		_, _ = fmt.Fprintf(r.out, "%s\n", v.output)
 	}

@@ -61,11 +61,13 @@ func loaded(t *testing.T) []mutant {
 func TestParse(t *testing.T) {
 	const entry = "# comment\n\nmutant x\nfile f.go\neffect loses events\ntests a b\nrace\n<<<\nold\n\n===\nnew\n>>>\n"
 	got, err := parse(entry, "shared/p")
-	want := mutant{name: "x", file: "shared/p/f.go", effect: "loses events", tests: []string{"a", "b"}, race: true, old: "old\n", new: "new"}
+	want := mutant{name: "x", file: "shared/p/f.go", effect: "loses events", tests: []string{"a", "b"}, race: true,
+		old: "old\n", new: "new"}
 	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
 		t.Errorf("parse: %+v, %v; want %+v", got, err, want)
 	}
-	for _, bad := range []string{"file f.go\n", "mutant x\nfil f.go\n", "mutant x\n<<<\nold\n>>>\n", "mutant x\n<<<\nold\n===\n"} {
+	for _, bad := range []string{"file f.go\n", "mutant x\nfil f.go\n", "mutant x\n<<<\nold\n>>>\n",
+		"mutant x\n<<<\nold\n===\n"} {
 		if got, err := parse(bad, "p"); err == nil {
 			t.Errorf("parse(%q): %+v, want an error", bad, got)
 		}
@@ -146,6 +148,7 @@ func TestDocument(t *testing.T) {
 			delete(count, dir)
 		}
 	}
-	text := fmt.Sprintf("%d defects, all killed:\n\n| package | defects | example |\n| --- | ---: | --- |\n%s", len(all), rows.String())
+	text := fmt.Sprintf("%d defects, all killed:\n\n| package | defects | example |\n| --- | ---: | --- |\n%s", len(all),
+		rows.String())
 	docgen.Check(t, filepath.Join(root, "docs", "reliability.md"), "mutants", text, *update)
 }

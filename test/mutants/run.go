@@ -64,7 +64,8 @@ func (l *lab) overlay(m *mutant) (string, error) {
 
 // test runs the tests of packages.
 func (l *lab) test(ctx context.Context, packages []string, race bool, flags ...string) verdict {
-	args := append([]string{"test", "-count=1", "-vet=off", "-failfast", "-p=1", "-timeout=" + patience.String(), "-skip=InBoundedMemory$"}, flags...)
+	args := append([]string{"test", "-count=1", "-vet=off", "-failfast", "-p=1", "-timeout=" + patience.String(),
+		"-skip=InBoundedMemory$"}, flags...)
 	if race {
 		args = append(args, "-race")
 	}

@@ -213,7 +213,8 @@ func (b *books) balance() map[*lane]balance {
 	return out
 }
 
-// delays are how long the events sent in a span of time took from being sent to being in the SIEM, without those of one lane.
+// delays are how long the events sent in a span of time took from being sent to being in the SIEM, without those of one
+// lane.
 func (b *books) delays(from, to time.Time, without *lane) []time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()

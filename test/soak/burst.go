@@ -10,8 +10,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// defaultBurst is far from what SQS takes. moto goes through the messages in flight for each that it gives, one request at a
-// time for all queues: from a certain length on it would be what the others wait for.
+// defaultBurst is far from what SQS takes. moto goes through the messages in flight for each that it gives, one request
+// at a time for all queues: from a certain length on it would be what the others wait for.
 const defaultBurst = 10_000
 
 const (
@@ -32,8 +32,8 @@ type burst struct {
 	before, during spread        // delays of the others
 }
 
-// burst queues events for one connector while its SIEM is down, has the SIEM come back, and waits until all are worked off.
-// The other connectors get a trickle all the while.
+// burst queues events for one connector while its SIEM is down, has the SIEM come back, and waits until all are worked
+// off. The other connectors get a trickle all the while.
 func (s *soak) burst(ctx context.Context) (*burst, error) {
 	for _, l := range s.lanes {
 		l.simulator.Inject(siem.Fault{Kind: siem.Heal})
@@ -71,7 +71,8 @@ func (s *soak) burst(ctx context.Context) (*burst, error) {
 func (s *soak) surge(ctx context.Context, b *burst, down time.Time) error {
 	const name = "burst"
 	b.lane.simulator.Inject(siem.Fault{
-		Kind: siem.Status, Status: http.StatusServiceUnavailable, Name: name, Header: map[string]string{"Retry-After": retryAfter},
+		Kind: siem.Status, Status: http.StatusServiceUnavailable, Name: name,
+		Header: map[string]string{"Retry-After": retryAfter},
 	})
 	queue := s.cloud.Queue(b.lane.Queue())
 	for sent := 0; sent < b.events; {

@@ -16,14 +16,16 @@ const (
 // String names it as in the report.
 func (c cause) String() string {
 	return [...]string{
-		"the answer was lost after the SIEM took them", "the SIEM took half of a request and answered 408", "the function was killed",
+		"the answer was lost after the SIEM took them", "the SIEM took half of a request and answered 408",
+		"the function was killed",
 		"the function ran into its time limit", "the function failed", "SQS handed them out again",
 		"the answer was lost on a kept connection, and the request made again in the same attempt",
 	}[c]
 }
 
-// cause tells why the SIEM has taken an event once more: it is how the attempt ended in which it had taken it before. What
-// tells a lost answer from a 408 is the plan: Sumo Logic is the one SIEM that answers 408, and loses no other answer.
+// cause tells why the SIEM has taken an event once more: it is how the attempt ended in which it had taken it before.
+// What tells a lost answer from a 408 is the plan: Sumo Logic is the one SIEM that answers 408, and loses no other
+// answer.
 func (e *entry) cause() cause {
 	how := e.blame
 	if e.accepted-1 > e.seen {

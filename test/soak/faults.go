@@ -12,7 +12,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// sumo and qradar fail in ways of their own: the one answers 408 to a request it took half of, the other answers nothing.
+// sumo and qradar fail in ways of their own: the one answers 408 to a request it took half of, the other answers
+// nothing.
 const (
 	sumo   = "sumo"
 	qradar = "qradar"
@@ -79,7 +80,8 @@ func troubles(l *lane, random *rand.Rand) []trouble {
 	}
 	return append(append(
 		common,
-		trouble{name: "outage", do: inject(siem.Fault{Kind: siem.Status, Status: http.StatusServiceUnavailable, For: outage})},
+		trouble{name: "outage", do: inject(siem.Fault{Kind: siem.Status, Status: http.StatusServiceUnavailable,
+			For: outage})},
 		trouble{name: "brownout 503", do: inject(busy(http.StatusServiceUnavailable))},
 		trouble{name: "brownout 429", do: inject(busy(http.StatusTooManyRequests))},
 		trouble{name: "reset before the body", do: inject(siem.Fault{Kind: siem.CloseBefore, Times: 5})},
@@ -88,8 +90,8 @@ func troubles(l *lane, random *rand.Rand) []trouble {
 	), unanswered(l)...)
 }
 
-// unanswered are requests that the SIEM takes, in whole or in part, without saying so. Sumo Logic gets one kind alone, so
-// that the account can tell the causes apart.
+// unanswered are requests that the SIEM takes, in whole or in part, without saying so. Sumo Logic gets one kind alone,
+// so that the account can tell the causes apart.
 func unanswered(l *lane) []trouble {
 	if l.Name == sumo {
 		return []trouble{{name: "partial 408", do: inject(siem.Fault{Kind: siem.Product, Code: "408", Times: 3})}}

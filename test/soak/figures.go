@@ -27,8 +27,8 @@ func spreadOf(d []time.Duration) spread {
 	return spread{count: len(d), median: percentile(d, 50), ninetyNine: percentile(d, 99)}
 }
 
-// How much longer the others may take while one connector works off a burst. An event waits up to the 5 s of the batching
-// window; with its phase the median moves by itself.
+// How much longer the others may take while one connector works off a burst. An event waits up to the 5 s of the
+// batching window; with its phase the median moves by itself.
 const (
 	medianBound     = time.Second
 	ninetyNineBound = 2500 * time.Millisecond

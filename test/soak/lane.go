@@ -32,7 +32,8 @@ type lane struct {
 func newLane(entry catalog.SIEM, simulator siem.Simulator, b *books, seed uint64, share int) *lane {
 	g := ocsfgen.New(seed)
 	g.Now = time.Now
-	return &lane{SIEM: entry, simulator: simulator, books: b, events: g, seed: seed, share: share, underWay: make(chan struct{}, room)}
+	return &lane{SIEM: entry, simulator: simulator, books: b, events: g, seed: seed, share: share,
+		underWay: make(chan struct{}, room)}
 }
 
 // key is what an event must arrive as: itself, or what the SIEM's format keeps of it.

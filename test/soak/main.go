@@ -1,6 +1,7 @@
-// Command soak sends a great many events through the local system while the SIEMs fail, and reports what became of them and
-// what it cost: lost, altered, twice and why, dead letters by reason, memory, threads and sockets over time, throughput.
-// Then it queues a burst for one connector whose SIEM is down, and measures whether the others' delay moves.
+// Command soak sends a great many events through the local system while the SIEMs fail, and reports what became of them
+// and what it cost: lost, altered, twice and why, dead letters by reason, memory, threads and sockets over time,
+// throughput. Then it queues a burst for one connector whose SIEM is down, and measures whether the others' delay
+// moves.
 //
 // It exits with 1 when an event was lost or altered, when memory is not flat, when the burst did not drain, or when it
 // moved the others.
@@ -68,7 +69,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.IntVar(&o.events, "events", 1_000_000, "how many `events`, all connectors together")
-	flags.IntVar(&o.burst, "burst", defaultBurst, "how many `events` are queued for one connector while its SIEM is down; 0 leaves it out")
+	flags.IntVar(&o.burst, "burst", defaultBurst,
+		"how many `events` are queued for one connector while its SIEM is down; 0 leaves it out")
 	flags.Uint64Var(&o.seed, "seed", 1, "`number` on which events and faults depend")
 	flags.StringVar(&o.root, "root", ".", "`folder` of the repository")
 	flags.StringVar(&o.page, "page", "", "`page` to renew between its marks")

@@ -7,8 +7,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// observe enters how a batch ended; see [cloud.Options]. What the drain has written is where it stays; for an event that
-// SQS itself moved to the dead-letter queue nothing else says so.
+// observe enters how a batch ended; see [cloud.Options]. What the drain has written is where it stays; for an event
+// that SQS itself moved to the dead-letter queue nothing else says so.
 func (s *soak) observe(function string, payload []byte, r runtimeapi.Result) {
 	var batch struct {
 		Records []struct {

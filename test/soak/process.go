@@ -15,8 +15,8 @@ type usage struct {
 	threads, sockets int   // of all together
 }
 
-// processes are the functions that this process runs, by the folder of their bootstrap: what /proc says of its children.
-// Where there is no /proc there are none.
+// processes are the functions that this process runs, by the folder of their bootstrap: what /proc says of its
+// children. Where there is no /proc there are none.
 func processes(builds string) map[string]usage {
 	out := map[string]usage{}
 	entries, err := os.ReadDir("/proc")
@@ -87,7 +87,8 @@ func sockets(folder string) (n int) {
 		return 0
 	}
 	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(folder, "fd", e.Name())); err == nil && strings.HasPrefix(target, "socket:") {
+		if target, err := os.Readlink(filepath.Join(folder, "fd", e.Name())); err == nil &&
+			strings.HasPrefix(target, "socket:") {
 			n++
 		}
 	}

@@ -43,8 +43,10 @@ func (r *report) verdict() error { return errors.Join(r.problems...) }
 
 func (s *soak) conditions(did *load) string {
 	total := s.meters.total()
-	return fmt.Sprintf("%s events, seed %d, in %s: %.0f a second on %d cores, which the SIEMs, the functions and AWS (moto) share; "+
-		"back-off %d to %d s, visibility time-out %d s. The functions say, of the burst too: %s received in %s requests, %s retried, %s made dead letters.",
+	return fmt.Sprintf("%s events, seed %d, in %s: %.0f a second on %d cores, which the SIEMs, the functions and AWS "+
+		"(moto) share; "+
+		"back-off %d to %d s, visibility time-out %d s. The functions say, of the burst too: %s received in %s requests, "+
+		"%s retried, %s made dead letters.",
 		number(s.options.events), s.options.seed, did.took.Round(time.Second), float64(s.options.events)/did.took.Seconds(),
 		runtime.NumCPU(), backoffInitial, backoffMax, visibility,
 		number(total.Received), number(total.Requests), number(total.Retried), number(total.DeadLettered))
@@ -54,7 +56,8 @@ func (s *soak) conditions(did *load) string {
 func (s *soak) account(r *report) table {
 	t := table{
 		title: "The account",
-		head:  []string{"", "enqueued", "in the SIEM", "dead letters", "lost", "twice", "delivered and dead", "dead letters twice"},
+		head: []string{"", "enqueued", "in the SIEM", "dead letters", "lost", "twice", "delivered and dead",
+			"dead letters twice"},
 	}
 	balances := s.books.balance()
 	var sum balance
@@ -65,7 +68,8 @@ func (s *soak) account(r *report) table {
 	}
 	t.add("all", sum.enqueued, sum.delivered, sum.dead, sum.lost, sum.twice, sum.both, sum.again)
 	altered, changed, standins := s.books.strange()
-	t.note = fmt.Sprintf("%s altered. %s came as the truncated stand-in that the SIEM's limits demand. Elastic has nothing twice: what comes again overwrites the same document.",
+	t.note = fmt.Sprintf("%s altered. %s came as the truncated stand-in that the SIEM's limits demand. Elastic has "+
+		"nothing twice: what comes again overwrites the same document.",
 		number(changed), number(standins))
 	if sum.lost > 0 {
 		r.fail("%d events are lost", sum.lost)
@@ -82,7 +86,8 @@ func (s *soak) twice() table {
 	for c := causeAnswer; c <= causeWithin; c++ {
 		t.add(c.String(), causes[c])
 	}
-	t.note = "The cause is how the attempt ended in which the SIEM had taken the event before. Sumo Logic's one fault of this kind is the 408, which is how the first two are told apart."
+	t.note = "The cause is how the attempt ended in which the SIEM had taken the event before. Sumo Logic's one fault " +
+		"of this kind is the 408, which is how the first two are told apart."
 	return t
 }
 
@@ -142,11 +147,14 @@ func (s *soak) memory(r *report) table {
 			r.fail("%s grew from %s to %s", name, mib(at[0].largest), mib(at[2].largest))
 		}
 		t.add(name, over(at, func(u usage) string { return fmt.Sprintf("%.1f", float64(u.largest)/(1<<20)) })+" MiB",
-			over(at, func(u usage) string { return fmt.Sprint(u.processes) }), over(at, func(u usage) string { return fmt.Sprint(u.threads) }),
+			over(at, func(u usage) string { return fmt.Sprint(u.processes) }),
+			over(at, func(u usage) string { return fmt.Sprint(u.threads) }),
 			over(at, func(u usage) string { return fmt.Sprint(u.sockets) }), flatness)
 	}
-	t.note = fmt.Sprintf("The most seen in a stretch, looked at every %s. Flat: the largest process grew by no more than %s. "+
-		"A function's goroutines cannot be told from outside, so these are its threads; the soak's own process, the SIEMs in it, had %s goroutines.",
+	t.note = fmt.Sprintf("The most seen in a stretch, looked at every %s. Flat: the largest process grew by no more "+
+		"than %s. "+
+		"A function's goroutines cannot be told from outside, so these are its threads; the soak's own process, the SIEMs "+
+		"in it, had %s goroutines.",
 		sampling, mib(growth), s.watch.goroutines())
 	return t
 }
@@ -163,7 +171,8 @@ func (s *soak) cost(did *load) table {
 		sum += did.cpu[l]
 	}
 	t.add("all", perMillion(sum, s.options.events))
-	t.note = "User and system time of all their processes under load, their starts, every retry and every halving included."
+	t.note = "User and system time of all their processes under load, their starts, every retry and every halving " +
+		"included."
 	return t
 }
 
@@ -183,8 +192,10 @@ func (b *burst) table(r *report) table {
 	t.add("before", b.before.count, short(b.before.median), short(b.before.ninetyNine))
 	t.add("during", b.during.count, short(b.during.median), short(b.during.ninetyNine))
 	t.note = fmt.Sprintf("Queued in %s while the SIEM was down, for %s in all; worked off %s after it was back. "+
-		"A delay is from sending to acceptance, and has the batching window of 5 s in it; the median may move by %s, the 99th percentile by %s.",
-		b.enqueueing.Round(time.Second), b.outage.Round(time.Second), b.draining.Round(time.Second), medianBound, ninetyNineBound)
+		"A delay is from sending to acceptance, and has the batching window of 5 s in it; the median may move by %s, the "+
+		"99th percentile by %s.",
+		b.enqueueing.Round(time.Second), b.outage.Round(time.Second), b.draining.Round(time.Second),
+		medianBound, ninetyNineBound)
 	switch {
 	case b.unmoved > 0:
 		r.fail("the burst did not drain: %d events did not move for %s", b.unmoved, stuck)

@@ -44,7 +44,8 @@ func (s *services) send(ctx context.Context, queue string, bodies []string) erro
 		return fmt.Errorf("enqueueing: %w", err)
 	}
 	if len(answer.Failed) > 0 {
-		return fmt.Errorf("enqueueing: sqs refused %d messages, the first for %q", len(answer.Failed), aws.ToString(answer.Failed[0].Message))
+		return fmt.Errorf("enqueueing: sqs refused %d messages, the first for %q", len(answer.Failed),
+			aws.ToString(answer.Failed[0].Message))
 	}
 	return nil
 }
@@ -54,7 +55,8 @@ func (s *services) depth(ctx context.Context, queue string) (int, error) {
 	names := []types.QueueAttributeName{
 		types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
 	}
-	answer, err := s.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: aws.String(queue), AttributeNames: names})
+	answer, err := s.sqs.GetQueueAttributes(ctx,
+		&sqs.GetQueueAttributesInput{QueueUrl: aws.String(queue), AttributeNames: names})
 	if err != nil {
 		return 0, fmt.Errorf("asking for a queue's depth: %w", err)
 	}

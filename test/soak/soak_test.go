@@ -167,7 +167,8 @@ func TestFlatLooksAtTheEndAgainstTheStart(t *testing.T) {
 	at := func(share float64, bytes int64) sample {
 		return sample{share: share, functions: map[string]usage{"splunk": {processes: 1, largest: bytes}}}
 	}
-	samples := []sample{at(0.05, 90<<20), at(0.2, 20<<20), at(0.25, 30<<20), at(0.5, 50<<20), at(0.9, 30<<20+growth), at(1.1, 99<<20)}
+	samples := []sample{at(0.05, 90<<20), at(0.2, 20<<20), at(0.25, 30<<20), at(0.5, 50<<20), at(0.9, 30<<20+growth),
+		at(1.1, 99<<20)}
 	first, _ := peak(samples, "splunk", stretches()[0])
 	last, ok := peak(samples, "splunk", stretches()[2])
 	if first.largest != 30<<20 || !ok || !flat(first, last) {
@@ -183,7 +184,8 @@ func TestFlatLooksAtTheEndAgainstTheStart(t *testing.T) {
 }
 
 func TestNumbers(t *testing.T) {
-	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", -1000: "-1,000", -100: "-100", 1234567: "1,234,567"} {
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", -1000: "-1,000", -100: "-100",
+		1234567: "1,234,567"} {
 		if got := number(n); got != want {
 			t.Errorf("number(%d) = %q, want %q", n, got, want)
 		}

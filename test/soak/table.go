@@ -58,7 +58,8 @@ func (r *report) markdown() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s\n", r.conditions)
 	for _, t := range r.tables {
-		fmt.Fprintf(&out, "\n### %s\n\n| %s |\n|%s\n", t.title, strings.Join(t.head, " | "), strings.Repeat(" --- |", len(t.head)))
+		fmt.Fprintf(&out, "\n### %s\n\n| %s |\n|%s\n", t.title, strings.Join(t.head, " | "),
+			strings.Repeat(" --- |", len(t.head)))
 		for _, row := range t.rows {
 			cells := make([]string, len(row))
 			for i, c := range row {

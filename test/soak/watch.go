@@ -101,8 +101,10 @@ func line(since time.Duration, p progress, s sample, rate float64) string {
 		threads += u.threads
 		sockets += u.sockets
 	}
-	return fmt.Sprintf("%7s  sent %8d  in the SIEMs %8d  settled %8d  %5.0f/s  left %s  largest function %s, threads %d, sockets %d; soak %s, goroutines %d",
-		since.Round(time.Second), p.sent, p.delivered, p.settled, rate, left, mib(largest), threads, sockets, mib(s.own), s.goroutines)
+	return fmt.Sprintf("%7s  sent %8d  in the SIEMs %8d  settled %8d  %5.0f/s  left %s  largest function %s, threads "+
+		"%d, sockets %d; soak %s, goroutines %d",
+		since.Round(time.Second), p.sent, p.delivered, p.settled, rate, left, mib(largest), threads, sockets, mib(s.own),
+		s.goroutines)
 }
 
 func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }

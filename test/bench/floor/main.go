@@ -1,6 +1,6 @@
-// Command floor is the ordinary Go Lambda that does the least: it decodes an SQS event with aws-lambda-go's type, copies
-// the bodies into one request and posts it. The benchmark measures connectors against it. With FLOOR_NOTHING it does not even
-// that.
+// Command floor is the ordinary Go Lambda that does the least: it decodes an SQS event with aws-lambda-go's type,
+// copies the bodies into one request and posts it. The benchmark measures connectors against it. With FLOOR_NOTHING it
+// does not even that.
 package main
 
 import (

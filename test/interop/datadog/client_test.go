@@ -1,9 +1,9 @@
-// Package datadog compares what the connector sends with what Datadog's official Go client sends, and shows that this client gets
-// on with the simulator, so that the simulator is not only the connector's own idea of Datadog.
+// Package datadog compares what the connector sends with what Datadog's official Go client sends, and shows that this
+// client gets on with the simulator, so that the simulator is not only the connector's own idea of Datadog.
 //
-// It is a module of its own, which `make modules` does not run: the client's one package for the API's second version is 100 MB
-// of source, which takes three minutes and up to 6 GB of memory to compile. Run it by hand when the connector's wire format
-// changes: cd test/interop/datadog && go test ./...
+// It is a module of its own, which `make modules` does not run: the client's one package for the API's second version
+// is 100 MB of source, which takes three minutes and up to 6 GB of memory to compile. Run it by hand when the
+// connector's wire format changes: cd test/interop/datadog && go test ./...
 // https://github.com/DataDog/datadog-api-client-go
 package datadog
 
@@ -82,7 +82,8 @@ func read(t *testing.T, r *http.Request) string {
 // theirs sends events through the official client.
 func theirs(url, key string, compress bool, bodies []string) error {
 	protocol, name, _ := strings.Cut(url, "://")
-	ctx := context.WithValue(context.Background(), datadog.ContextAPIKeys, map[string]datadog.APIKey{"apiKeyAuth": {Key: key}})
+	ctx := context.WithValue(context.Background(), datadog.ContextAPIKeys,
+		map[string]datadog.APIKey{"apiKeyAuth": {Key: key}})
 	ctx = context.WithValue(ctx, datadog.ContextServerIndex, 1) // the one whose whole name can be set
 	ctx = context.WithValue(ctx, datadog.ContextServerVariables, map[string]string{"protocol": protocol, "name": name})
 	items := make([]datadogV2.HTTPLogItem, len(bodies))
@@ -134,8 +135,8 @@ func events(n int) []string {
 	return bodies
 }
 
-// TestSameRequest wants the same request of both, with and without compression. Entries are compared as values: the client
-// sorts their keys, ours have the page's order.
+// TestSameRequest wants the same request of both, with and without compression. Entries are compared as values: the
+// client sorts their keys, ours have the page's order.
 func TestSameRequest(t *testing.T) {
 	for _, compression := range []string{"gzip", "none"} {
 		t.Run(compression, func(t *testing.T) {

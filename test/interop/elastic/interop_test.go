@@ -1,5 +1,5 @@
-// Package elastic compares what the connector sends with what Elasticsearch's official Go client sends, and shows that this
-// client gets on with the simulator, so that the simulator is not only the connector's own idea of Elasticsearch.
+// Package elastic compares what the connector sends with what Elasticsearch's official Go client sends, and shows that
+// this client gets on with the simulator, so that the simulator is not only the connector's own idea of Elasticsearch.
 // https://github.com/elastic/go-elasticsearch
 package elastic
 
@@ -43,7 +43,8 @@ func answer(w http.ResponseWriter, r recorder.Request) {
 // theirs sends documents through the official client's indexer, and returns the status of each by its id.
 func theirs(t *testing.T, address, ca, key, op, pipeline string, items []item) map[string]int {
 	t.Helper()
-	client, err := elasticsearch.New(elasticsearch.WithAddresses(address), elasticsearch.WithAPIKey(key), elasticsearch.WithCACert([]byte(ca)), elasticsearch.WithCompression())
+	client, err := elasticsearch.New(elasticsearch.WithAddresses(address), elasticsearch.WithAPIKey(key),
+		elasticsearch.WithCACert([]byte(ca)), elasticsearch.WithCompression())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,8 +73,8 @@ func theirs(t *testing.T, address, ca, key, op, pipeline string, items []item) m
 	return statuses
 }
 
-// TestSameRequest wants one request of each, for both actions, with and without a pipeline. What is left once they are the
-// same is named here, one by one: everything else has to be equal.
+// TestSameRequest wants one request of each, for both actions, with and without a pipeline. What is left once they are
+// the same is named here, one by one: everything else has to be equal.
 func TestSameRequest(t *testing.T) {
 	for _, op := range []string{"index", "create"} {
 		for _, pipeline := range []string{"", "geo ip/v1"} {
@@ -120,7 +121,8 @@ func documents(t *testing.T, bodies []string) []item {
 			t.Fatal(err)
 		}
 		hash := sha256.Sum256([]byte(body))
-		items[i] = item{event.Metadata.UID + "-" + hex.EncodeToString(hash[:8]), `{"@timestamp":"` + time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") + `",` + body[1:]}
+		items[i] = item{event.Metadata.UID + "-" + hex.EncodeToString(hash[:8]),
+			`{"@timestamp":"` + time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") + `",` + body[1:]}
 	}
 	return items
 }
@@ -152,7 +154,8 @@ func compare(t *testing.T, we, they recorder.Request) {
 		t.Errorf("we send Content-Type %s, they %s", kind, theirs)
 	}
 	if we.Header.Get("Content-Encoding") != they.Header.Get("Content-Encoding") {
-		t.Errorf("we send Content-Encoding %q, they %q", we.Header.Get("Content-Encoding"), they.Header.Get("Content-Encoding"))
+		t.Errorf("we send Content-Encoding %q, they %q", we.Header.Get("Content-Encoding"),
+			they.Header.Get("Content-Encoding"))
 	}
 	compareLines(t, we.Body, they.Body)
 }
@@ -200,7 +203,8 @@ func TestClientAndSimulator(t *testing.T) {
 	s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "poison" }})
 	var items []item
 	for _, id := range []string{"a", "poison", "b"} {
-		items = append(items, item{id, fmt.Sprintf(`{"@timestamp":"2025-03-13T00:00:00.123Z","time":1741824000123,"metadata":{"uid":%q}}`, id)})
+		items = append(items, item{id,
+			fmt.Sprintf(`{"@timestamp":"2025-03-13T00:00:00.123Z","time":1741824000123,"metadata":{"uid":%q}}`, id)})
 	}
 	key := s.Secret()["ELASTIC_API_KEY"]
 	for _, round := range []struct {

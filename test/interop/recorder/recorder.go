@@ -1,5 +1,5 @@
-// Package recorder is the other end of a comparison: a server on loopback that takes everything and keeps it, so that what a
-// connector sends can be laid beside what the product's official client sends for the same events.
+// Package recorder is the other end of a comparison: a server on loopback that takes everything and keeps it, so that
+// what a connector sends can be laid beside what the product's official client sends for the same events.
 package recorder
 
 import (
@@ -34,7 +34,8 @@ type Recorder struct {
 	requests []Request
 }
 
-// Start starts a recorder with TLS, or without where plain; it ends with the test. answer may be nil, which is an empty 200.
+// Start starts a recorder with TLS, or without where plain; it ends with the test. answer may be nil, which is an empty
+// 200.
 func Start(t testing.TB, plain bool, answer func(http.ResponseWriter, Request)) *Recorder {
 	t.Helper()
 	r := new(Recorder)
@@ -83,7 +84,8 @@ func (r *Recorder) Requests() []Request {
 	return append([]Request(nil), r.requests...)
 }
 
-// Only returns the one request that came to a path for which which is true; nil means any. Another number is the test's end.
+// Only returns the one request that came to a path for which which is true; nil means any. Another number is the test's
+// end.
 func (r *Recorder) Only(t testing.TB, which func(Request) bool) Request {
 	t.Helper()
 	var found []Request

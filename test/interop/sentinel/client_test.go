@@ -1,5 +1,6 @@
-// Package sentinel compares what the connector sends with what Azure's official Go client for the Logs Ingestion API sends, and
-// shows that this client gets on with the simulator, so that the simulator is not only the connector's own idea of Azure.
+// Package sentinel compares what the connector sends with what Azure's official Go client for the Logs Ingestion API
+// sends, and shows that this client gets on with the simulator, so that the simulator is not only the connector's own
+// idea of Azure.
 // https://github.com/Azure/azure-sdk-for-go/tree/main/sdk/monitor/ingestion/azlogs
 package sentinel
 
@@ -66,8 +67,8 @@ func answer(w http.ResponseWriter, r recorder.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// ours has the connector send events, and returns the request that carried them. The connector has no setting for a CA, so
-// that it is let speak http to a recorder; the official client speaks https to its own.
+// ours has the connector send events, and returns the request that carried them. The connector has no setting for a CA,
+// so that it is let speak http to a recorder; the official client speaks https to its own.
 func ours(t *testing.T, compression, rule, stream string, bodies []string) recorder.Request {
 	t.Helper()
 	r := recorder.Start(t, true, answer)
@@ -80,8 +81,8 @@ func ours(t *testing.T, compression, rule, stream string, bodies []string) recor
 	return r.Only(t, ingests)
 }
 
-// TestSameRequest gives the client the rows that the connector made, which is all that it leaves to its caller. The second
-// stream's name, which Azure would not have, shows that both escape a name in the same way.
+// TestSameRequest gives the client the rows that the connector made, which is all that it leaves to its caller. The
+// second stream's name, which Azure would not have, shows that both escape a name in the same way.
 func TestSameRequest(t *testing.T) {
 	for _, stream := range []string{"Custom-ArbitexAudit_CL", "Custom-Odd name%?_CL"} {
 		t.Run(stream, func(t *testing.T) {
@@ -134,8 +135,8 @@ func TestCompressedIsTheSame(t *testing.T) {
 	}
 }
 
-// TestScope wants tokens for the same resource. The client's scope has one more slash, since it takes the resource to end in
-// one; ours is the platform's, and SENTINEL_SCOPE can be set to the other.
+// TestScope wants tokens for the same resource. The client's scope has one more slash, since it takes the resource to
+// end in one; ours is the platform's, and SENTINEL_SCOPE can be set to the other.
 func TestScope(t *testing.T) {
 	r := recorder.Start(t, true, answer)
 	c := recorder.Open(t, sentinel.Open, map[string]string{
@@ -188,7 +189,8 @@ func TestClientAndSimulator(t *testing.T) {
 	} {
 		err := theirs(t, s.URL(), client, c.credential, rule, c.stream, c.rows)
 		var refused *azcore.ResponseError
-		if errors.As(err, &refused); c.status == 0 && err != nil || c.status != 0 && (refused == nil || refused.StatusCode != c.status || refused.ErrorCode != c.code) {
+		if errors.As(err, &refused); c.status == 0 && err != nil || c.status != 0 &&
+			(refused == nil || refused.StatusCode != c.status || refused.ErrorCode != c.code) {
 			t.Errorf("%s: %v, want status %d %s", c.name, err, c.status, c.code)
 		}
 	}
@@ -203,10 +205,11 @@ func TestClientAndSimulator(t *testing.T) {
 // grant gets a token from the simulator.
 func grant(t *testing.T, client *http.Client, env, secret map[string]string) string {
 	t.Helper()
-	res, err := client.PostForm(env["SENTINEL_AUTHORITY_HOST"]+"/"+env["SENTINEL_TENANT_ID"]+"/oauth2/v2.0/token", url.Values{
-		"grant_type": {"client_credentials"}, "client_id": {env["SENTINEL_CLIENT_ID"]},
-		"client_secret": {secret["SENTINEL_CLIENT_SECRET"]}, "scope": {"https://monitor.azure.com/.default"},
-	})
+	res, err := client.PostForm(env["SENTINEL_AUTHORITY_HOST"]+"/"+env["SENTINEL_TENANT_ID"]+"/oauth2/v2.0/token",
+		url.Values{
+			"grant_type": {"client_credentials"}, "client_id": {env["SENTINEL_CLIENT_ID"]},
+			"client_secret": {secret["SENTINEL_CLIENT_SECRET"]}, "scope": {"https://monitor.azure.com/.default"},
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

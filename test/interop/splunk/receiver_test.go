@@ -1,8 +1,8 @@
-// Package splunk delivers events to a HEC that is not ours: the OpenTelemetry Collector's splunkhecreceiver, which is made to
-// take what real forwarders send. What it understood of a request is compared with the events that went in.
+// Package splunk delivers events to a HEC that is not ours: the OpenTelemetry Collector's splunkhecreceiver, which is
+// made to take what real forwarders send. What it understood of a request is compared with the events that went in.
 //
-// It is not Splunk in three ways that matter here: it holds numbers as 64-bit floats, so that events are compared as values
-// and not as bytes; it looks at no token; its refusals do not say which event is at fault.
+// It is not Splunk in three ways that matter here: it holds numbers as 64-bit floats, so that events are compared as
+// values and not as bytes; it looks at no token; its refusals do not say which event is at fault.
 // https://github.com/open-telemetry/opentelemetry-collector-contrib/tree/main/receiver/splunkhecreceiver
 package splunk
 
@@ -59,7 +59,8 @@ func collect(t *testing.T, next consumer.Logs) map[string]string {
 	}
 	return map[string]string{
 		"SPLUNK_HEC_URL": "https://" + address, "SPLUNK_HEC_TLS_CA_BUNDLE": authority.PEM(), "SPLUNK_HEC_TOKEN": token,
-		"SPLUNK_HEC_INDEX": "audit", "SPLUNK_HEC_SOURCE": `a "source"`, "SPLUNK_HEC_SOURCETYPE": "arbitex:audit", "SIEM_HOST": "gateway-1",
+		"SPLUNK_HEC_INDEX": "audit", "SPLUNK_HEC_SOURCE": `a "source"`, "SPLUNK_HEC_SOURCETYPE": "arbitex:audit",
+		"SIEM_HOST": "gateway-1",
 	}
 }
 

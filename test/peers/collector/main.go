@@ -1,5 +1,6 @@
-// Command collector delivers events with the OpenTelemetry Collector's exporter for Splunk HEC, without queue and without
-// retries: it parses an event as the Collector's receivers do, into a log record with a structured body, and exports.
+// Command collector delivers events with the OpenTelemetry Collector's exporter for Splunk HEC, without queue and
+// without retries: it parses an event as the Collector's receivers do, into a log record with a structured body, and
+// exports.
 // https://github.com/open-telemetry/opentelemetry-collector-contrib/tree/main/exporter/splunkhecexporter
 package main
 

@@ -1,5 +1,5 @@
-// Command elastic delivers events with Elastic's Go client and its bulk indexer, one request a batch. It parses an event for
-// its id, as whoever wants no duplicates must.
+// Command elastic delivers events with Elastic's Go client and its bulk indexer, one request a batch. It parses an
+// event for its id, as whoever wants no duplicates must.
 // https://pkg.go.dev/github.com/elastic/go-elasticsearch/v9/esutil
 package main
 
@@ -41,7 +41,8 @@ func send(ctx context.Context, client *elasticsearch.Client, batch [][]byte) err
 	for _, text := range batch {
 		size += len(text) + 128 // the action's line
 	}
-	indexer, err := esutil.NewBulkIndexer(esutil.BulkIndexerConfig{Client: client, NumWorkers: 1, FlushBytes: size, Index: "arbitex-audit"})
+	indexer, err := esutil.NewBulkIndexer(esutil.BulkIndexerConfig{Client: client, NumWorkers: 1, FlushBytes: size,
+		Index: "arbitex-audit"})
 	if err != nil {
 		return err
 	}

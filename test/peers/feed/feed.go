@@ -1,5 +1,5 @@
-// Package feed gives a peer of the benchmark its events: it waits for the word, hands them over batch by batch, and says
-// when all are delivered. The time before and after is not measured.
+// Package feed gives a peer of the benchmark its events: it waits for the word, hands them over batch by batch, and
+// says when all are delivered. The time before and after is not measured.
 package feed
 
 import (
