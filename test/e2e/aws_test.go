@@ -23,13 +23,13 @@ import (
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
-// events makes n events no other test has.
+// events makes n events that no other test has.
 func events(n int) []string {
 	generator := ocsfgen.New(uint64(time.Now().UnixNano()))
 	generator.Now = time.Now
 	out := make([]string, n)
 	for i := range out {
-		for out[i] == "" || len(out[i]) > 20_000 { // the giants have a test of their own
+		for out[i] == "" || len(out[i]) > 20_000 { // TestLargestEvents has larger ones
 			out[i] = string(generator.Next())
 		}
 	}
@@ -38,7 +38,7 @@ func events(n int) []string {
 
 func idOf(event string) string { return siem.EventID([]byte(event)) }
 
-// enqueue puts bodies into a queue, ten at a time, and returns their message ids.
+// enqueue sends messages, ten at a time, and returns their ids.
 func (w *world) enqueue(t *testing.T, queue string, bodies ...string) []string {
 	t.Helper()
 	var ids []string
@@ -59,7 +59,7 @@ func (w *world) enqueue(t *testing.T, queue string, bodies ...string) []string {
 	return ids
 }
 
-// depth is how many messages a queue holds, those under way included.
+// depth returns the number of messages in a queue, including those in flight.
 func (w *world) depth(t *testing.T, queue string) int {
 	t.Helper()
 	out := must(w.sqs.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
@@ -75,10 +75,10 @@ func (w *world) depth(t *testing.T, queue string) int {
 
 func (w *world) deadLetterQueue() string { return w.cloud.Queue("DeadLetterQueue") }
 
-// settle waits until nothing is under way: every event is in its SIEM or in the bucket.
+// settle waits until every event is in its SIEM or in the bucket.
 func (w *world) settle(t *testing.T, actors ...*actor) {
 	t.Helper()
-	eventually(t, "the queues to empty", func() bool {
+	eventually(t, "the queues to be empty", func() bool {
 		for _, a := range actors {
 			if w.depth(t, w.cloud.Queue(a.Queue())) > 0 {
 				return false
@@ -88,7 +88,7 @@ func (w *world) settle(t *testing.T, actors ...*actor) {
 	})
 }
 
-// feed has the connectors' mappings poll until the test ends, after which nothing is left of what they did.
+// feed enables the connectors' event source mappings until the test ends.
 func (w *world) feed(t *testing.T, actors ...*actor) (stop func()) {
 	t.Helper()
 	w.enable(t, true, actors)
@@ -97,7 +97,7 @@ func (w *world) feed(t *testing.T, actors ...*actor) (stop func()) {
 	return stop
 }
 
-// enable starts or stops mappings, all at once: stopping one takes as long as its long poll.
+// enable starts or stops mappings concurrently, because stopping one takes as long as its long poll.
 func (w *world) enable(t *testing.T, on bool, actors []*actor) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -111,7 +111,7 @@ func (w *world) enable(t *testing.T, on bool, actors []*actor) {
 	all.Wait()
 }
 
-// receive takes everything out of a queue.
+// receive receives and deletes all messages of a queue.
 func (w *world) receive(t *testing.T, queue string) []types.Message {
 	t.Helper()
 	var all []types.Message
@@ -143,7 +143,7 @@ type letter struct {
 	line string
 }
 
-// objects are the keys of the bucket that hold a text.
+// objects returns the keys of the bucket that contain a text.
 func (w *world) objects(t *testing.T, with string) []string {
 	t.Helper()
 	var keys []string
@@ -167,7 +167,7 @@ func (w *world) object(t *testing.T, key string) string {
 	return string(must(io.ReadAll(out.Body))(t))
 }
 
-// pending are the dead letters in the bucket, replayed ones left out.
+// pending returns the pending dead letters in the bucket.
 func (w *world) pending(t *testing.T) []letter {
 	t.Helper()
 	var all []letter
@@ -185,7 +185,7 @@ func (w *world) pending(t *testing.T) []letter {
 	return all
 }
 
-// emptyBucket deletes all dead letters, and everything about them.
+// emptyBucket deletes all objects of the bucket.
 func (w *world) emptyBucket(t *testing.T) {
 	t.Helper()
 	for _, key := range w.objects(t, "") {
@@ -195,7 +195,7 @@ func (w *world) emptyBucket(t *testing.T) {
 
 const replayPath = "/api/admin/siem/replay-dead-letter"
 
-// replayed is what the replay answers to a POST.
+// replayed is the replay's response to a POST.
 type replayed struct {
 	Replayed, Skipped, Remaining int
 	ByConnector                  map[string]int `json:"by_connector"`
@@ -203,7 +203,7 @@ type replayed struct {
 	Errors                       []string
 }
 
-// ask calls the function URL, and decodes its answer into v.
+// ask calls the function URL and decodes the response into v.
 func (w *world) ask(t *testing.T, method, body string, v any) int {
 	t.Helper()
 	request := must(http.NewRequestWithContext(t.Context(), method, w.cloud.URL("ReplayFunction")+replayPath,
@@ -238,16 +238,16 @@ func (w *world) counts(t *testing.T) map[string]int {
 	return r.Pending
 }
 
-// message is one of an SQS event to invoke a function with.
+// message is a record of an SQS event.
 type message struct {
 	body       string // its bytes as they are
-	receives   int    // 0: 1
-	id         string // empty: made up
+	receives   int    // 0 means 1
+	id         string // empty means a generated one
 	attributes map[string]string
 }
 
-// payload is an SQS event from a connector's queue. Bodies that are not UTF-8 are written into the JSON as they are, so
-// they must hold nothing that JSON escapes.
+// payload returns an SQS event from a connector's queue. A body that is not UTF-8 is written as it is, so it must hold
+// nothing that JSON escapes.
 func payload(a *actor, messages ...message) []byte {
 	var out bytes.Buffer
 	out.WriteString(`{"Records":[`)
@@ -280,7 +280,7 @@ func payloadOf(a *actor, bodies ...string) []byte {
 	return payload(a, messages...)
 }
 
-// quoted is a JSON string, or the bytes between quotes when they are not UTF-8.
+// quoted returns a JSON string, or the bytes between quotes if they are not UTF-8.
 func quoted(text string) string {
 	if strings.ToValidUTF8(text, "") != text {
 		return `"` + text + `"`
@@ -293,12 +293,12 @@ func encode(v any) string {
 	encoder := json.NewEncoder(&out)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(v); err != nil {
-		panic(err) // texts and maps of them always marshal
+		panic(err) // strings and maps of them always marshal
 	}
 	return strings.TrimSuffix(out.String(), "\n")
 }
 
-// compact is an event without the white space between its tokens.
+// compact returns an event without the white space between its tokens.
 func compact(t *testing.T, event string) string {
 	t.Helper()
 	var out bytes.Buffer

@@ -17,8 +17,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 )
 
-// TestBadBodies: a body that can never be delivered is a dead letter that says why, and the rest of its batch is
-// delivered.
+// TestBadBodies checks that an invalid body becomes a dead letter that states the reason, and that the rest of its
+// batch is delivered.
 func TestBadBodies(t *testing.T) {
 	bad := []struct{ name, body, reason string }{
 		{"no JSON", `no JSON`, "body: expected a JSON object, byte 4 of 7 is invalid"},
@@ -41,7 +41,7 @@ func TestBadBodies(t *testing.T) {
 			}
 			messages = append(messages, message{body: healthy[2]}, message{body: healthy[3]})
 			if left := failures(t, w.deployed(t, a.Function()), payload(a, messages...)); len(left) > 0 {
-				t.Errorf("the answer lists %v", left)
+				t.Errorf("the function retained %v", left)
 			}
 			arrived(t, a, healthy)
 			w.settle(t)
@@ -56,7 +56,7 @@ func TestBadBodies(t *testing.T) {
 	}
 }
 
-// arrived checks that each event is in the SIEM once, as far as the SIEM is told all of it.
+// arrived checks that each event is in the SIEM once, by its fields if the SIEM does not receive the whole event.
 func arrived(t *testing.T, a *actor, events []string) {
 	t.Helper()
 	if a.Key == nil {
@@ -87,7 +87,7 @@ func hasReason(t *testing.T, a *actor, letters []letter, id, body, reason string
 	}
 	var text string
 	switch {
-	case strings.ToValidUTF8(body, "") != body: // SQS takes no such body: what is not UTF-8 is replaced on the way
+	case strings.ToValidUTF8(body, "") != body: // SQS replaces invalid UTF-8
 	case json.Valid([]byte(body)) && strings.HasPrefix(body, "{"):
 		if string(l.Event) != body {
 			t.Errorf("the event is %s, want %s", l.Event, body)
@@ -97,13 +97,13 @@ func hasReason(t *testing.T, a *actor, letters []letter, id, body, reason string
 	}
 }
 
-// TestDrainOfWhatIsNotUTF8: should such a body reach the drain, it is kept whole.
+// TestDrainOfWhatIsNotUTF8 checks that the drain keeps such a body.
 func TestDrainOfWhatIsNotUTF8(t *testing.T) {
 	w.emptyBucket(t)
 	splunk := w.siems["splunk"]
 	body := "{\xff\xfe}"
 	if left := failures(t, w.deployed(t, "DeadLetterFunction"), payload(splunk, message{body: body})); len(left) > 0 {
-		t.Errorf("the answer lists %v", left)
+		t.Errorf("the function retained %v", left)
 	}
 	letters := w.pending(t)
 	if len(letters) != 1 || string(letters[0].Base64) != body ||
@@ -113,8 +113,8 @@ func TestDrainOfWhatIsNotUTF8(t *testing.T) {
 	w.emptyBucket(t)
 }
 
-// TestBadConfiguration: whatever is wrong with the set-up, no event is rejected for it. What can be known beforehand is
-// the error of the invocation, and names the variable; what shows on the way holds the events back.
+// TestBadConfiguration checks that a wrong configuration rejects no event. A problem that is known beforehand is an
+// invocation error that names the variable; other problems hold the events.
 func TestBadConfiguration(t *testing.T) {
 	splunk := w.siems["splunk"]
 	stranger, err := pki.New("another CA")
@@ -153,7 +153,7 @@ func TestBadConfiguration(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := w.function(t, splunk, c.env)
-			for range 2 { // and not at the first invocation only
+			for range 2 { // not only at the first invocation
 				r := must(f.Invoke(t.Context(), payloadOf(splunk, events(1)...)))(t)
 				if r.Error == nil {
 					t.Fatalf("the function answered %s", r.Payload)
@@ -170,7 +170,7 @@ func TestBadConfiguration(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		env  map[string]string
-		log  string // how the failure is counted in the log
+		log  string // the failure in the log
 	}{
 		{"nobody listens", with(map[string]string{"SPLUNK_HEC_URL": "https://127.0.0.1:1"}), `"transient at connect":1`},
 		{"no such path", with(map[string]string{"SPLUNK_HEC_URL": splunk.door + "/services/nothing"}), `"held status=404`},
@@ -195,8 +195,8 @@ func TestBadConfiguration(t *testing.T) {
 	}
 }
 
-// TestMisconfiguredConsumesNothing: a function that misses variables names them all in one error, leaves its messages
-// in the queue, and goes on when the last of them is put into its secret.
+// TestMisconfiguredConsumesNothing checks that a function with missing variables names all of them in one error, leaves
+// its messages in the queue, and continues once its secret holds the last of them.
 func TestMisconfiguredConsumesNothing(t *testing.T) {
 	for _, a := range w.order {
 		t.Run(a.Name, func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestMisconfiguredConsumesNothing(t *testing.T) {
 	t.Run("queue", misconfiguredQueue)
 }
 
-// misconfiguredQueue puts a misconfigured function behind a real queue.
+// misconfiguredQueue connects a misconfigured function to a queue.
 func misconfiguredQueue(t *testing.T) {
 	splunk := w.siems["splunk"]
 	env := w.variables(splunk)
@@ -265,13 +265,13 @@ func misconfiguredQueue(t *testing.T) {
 	arrivedOnce(t, splunk, sent)
 }
 
-// put makes a text the current version of a secret.
+// put stores a text as the current version of a secret.
 func (w *world) put(t *testing.T, id, text string) {
 	t.Helper()
 	must(w.secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &id, SecretString: &text}))(t)
 }
 
-// TestReplayRefusesBadRequests: each is answered with what is wrong, and none changes anything.
+// TestReplayRefusesBadRequests checks the responses to invalid requests.
 func TestReplayRefusesBadRequests(t *testing.T) {
 	var ignored replayed
 	for body, want := range map[string]int{

@@ -21,7 +21,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
-// The canaries are secrets made of what is escaped in one place or another, so that no escaped form is the plain one.
+// The canaries are secrets with characters that are escaped in URLs, JSON or Go, so that no escaped form equals the
+// plain one.
 const (
 	canaryToken = `canary "7f\3/+ %41=&<>' ` + canaryCore + `~` // for a header or a form
 	canaryCore  = "feather9041"
@@ -30,9 +31,8 @@ const (
 	canaryGiven = "canary.access.token-9~d/+=="
 )
 
-// TestCanary has everything fail that can, with SIEMs that answer with all they were sent, and then looks for the
-// secrets in all that the functions have said: log, metrics, answers of invocations, dead letters on the queue and in
-// S3.
+// TestCanary causes every failure, with SIEMs that echo the requests, and then searches for the secrets in everything
+// that the functions produced: logs, metrics, invocation responses, and dead letters on the queue and in S3.
 func TestCanary(t *testing.T) {
 	w.emptyBucket(t)
 	w.vault.add("canary: a token", canaryToken)
@@ -56,7 +56,7 @@ func TestCanary(t *testing.T) {
 				}
 			}
 			if sent := s.sent(); !strings.Contains(sent, a.traits().sent) {
-				t.Fatalf("the SIEM has not received the secret, and so nothing is proved: %.500q", sent)
+				t.Fatalf("the SIEM has not received the secret, so the test proves nothing: %.500q", sent)
 			}
 			brokenConnections(t, a)
 			misconfigured(t, a, env, s.URL)
@@ -68,7 +68,7 @@ func TestCanary(t *testing.T) {
 		t.Errorf("only %d dead letters were made", len(letters))
 	}
 	if !slices.ContainsFunc(letters, func(l letter) bool { return strings.Contains(l.Error, "echo of") }) {
-		t.Error("no dead letter quotes what the SIEM has answered, and so nothing is proved")
+		t.Error("no dead letter quotes what the SIEM has answered, so the test proves nothing")
 	}
 	w.replay(t, `{"limit":20}`)
 	for _, a := range w.order {
@@ -78,7 +78,7 @@ func TestCanary(t *testing.T) {
 	for _, want := range []string{`"Namespace":"ArbitexSIEM"`, `"level":"ERROR"`, "SendMessageBatch of sumo",
 		"PutObject pending of deadletter", "response of qradar", "response of replay"} {
 		if !strings.Contains(said, want) {
-			t.Errorf("%q is not in what is searched, and so nothing is proved", want)
+			t.Errorf("%q is not in what is searched, so the test proves nothing", want)
 		}
 	}
 	if found := w.leaks(); len(found) > 0 {
@@ -87,7 +87,7 @@ func TestCanary(t *testing.T) {
 	w.emptyBucket(t)
 }
 
-// TestLeaksAreFound shows that the search finds each form of a secret.
+// TestLeaksAreFound checks that the search finds each form of a secret.
 func TestLeaksAreFound(t *testing.T) {
 	for _, text := range []string{
 		"plain: " + canaryToken, encode("in JSON: " + canaryToken), fmt.Sprintf("in Go: %q", canaryToken),
@@ -103,7 +103,7 @@ func TestLeaksAreFound(t *testing.T) {
 	}
 }
 
-// canaryEnv is a working environment for a SIEM at url, with canaries for credentials.
+// canaryEnv returns an environment for a SIEM at the URL, with canaries as credentials.
 func canaryEnv(t *testing.T, a *actor, at string) map[string]string {
 	t.Helper()
 	env := w.variables(a)
@@ -117,7 +117,7 @@ func canaryEnv(t *testing.T, a *actor, at string) map[string]string {
 	return env
 }
 
-// echo is a SIEM that answers every request with all that was in it.
+// echo is a SIEM that responds with everything that was in the request.
 type echo struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -139,7 +139,7 @@ func newEcho(t *testing.T) *echo {
 	return s
 }
 
-// sent is all that the SIEM has received.
+// sent returns everything that the SIEM has received.
 func (s *echo) sent() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,7 +181,7 @@ func (s *echo) answer(rw http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(rw, shaped(shape, what, status))
 }
 
-// shaped is an echo in the fields in which one or the other SIEM says what is wrong.
+// shaped puts an echo into the fields of the SIEMs' error formats.
 func shaped(shape, what string, status int) string {
 	text := encode(what)
 	switch shape {
@@ -199,7 +199,8 @@ func shaped(shape, what string, status int) string {
 	return what
 }
 
-// echoed has an event at its first attempt, one at its last, and a check answered so; for Sentinel the token too.
+// echoed sends an event on its first attempt, one on its last, and a check; for Sentinel also with an echo instead of a
+// token.
 func echoed(t *testing.T, a *actor, s *echo, f *runtimeapi.Function, status int, shape string) {
 	t.Helper()
 	grants := []bool{true}
@@ -215,7 +216,7 @@ func echoed(t *testing.T, a *actor, s *echo, f *runtimeapi.Function, status int,
 	}
 }
 
-// brokenConnections has TLS fail, the connection break off at several points, and the name not be found.
+// brokenConnections breaks TLS, name resolution, and the connection at several points.
 func brokenConnections(t *testing.T, a *actor) {
 	t.Helper()
 	noTLS := listen(t, func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) })
@@ -244,7 +245,7 @@ func brokenConnections(t *testing.T, a *actor) {
 	}
 }
 
-// listen serves connections with do, and then closes them.
+// listen serves each connection with do, and then closes it.
 func listen(t *testing.T, do func(net.Conn)) string {
 	t.Helper()
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))(t)
@@ -264,7 +265,7 @@ func listen(t *testing.T, do func(net.Conn)) string {
 	return listener.Addr().String()
 }
 
-// misconfigured has settings wrong whose values hold secrets.
+// misconfigured uses invalid settings whose values contain secrets.
 func misconfigured(t *testing.T, a *actor, env map[string]string, at string) {
 	t.Helper()
 	variable, credential := a.traits().address, a.traits().credential
@@ -293,12 +294,12 @@ func misconfigured(t *testing.T, a *actor, env map[string]string, at string) {
 	}
 }
 
-// syslogCanary is the same for a private key, which is never sent: the peer proves by a handshake that it was used.
+// syslogCanary does the same for a private key. It is never sent; a successful handshake proves that it was used.
 func syslogCanary(t *testing.T, a *actor) {
 	env := w.full(t, a)
 	sent := events(1)
 	if left := failures(t, beside(t, w.function(t, a, env)), payloadOf(a, sent...)); len(left) > 0 {
-		t.Fatal("the client certificate was not taken, and so nothing is proved")
+		t.Fatal("the client certificate was not taken, so the test proves nothing")
 	}
 	arrived(t, a, sent)
 	secret := a.Secret()

@@ -12,8 +12,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/sentinel"
 )
 
-// TestCheck has each connector's connection check succeed, and fail at every step: the answer says which, and nothing
-// is written to the SIEM by a check that could prove the way without.
+// TestCheck checks that each connector's connection check succeeds, and that it names the step at which it fails. A
+// check writes no event.
 func TestCheck(t *testing.T) {
 	for _, a := range w.order {
 		t.Run(a.Name, func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// failingCheck is a way to the SIEM that ends at a step.
+// failingCheck is a configuration whose check fails at a step.
 type failingCheck struct {
 	step  string
 	env   map[string]string

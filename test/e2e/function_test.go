@@ -15,7 +15,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
-// variables is what a connector's function sees in the deployment, without the way to its secret.
+// variables returns the environment of a connector's function in the deployment, without SIEM_SECRET_ID.
 func (w *world) variables(a *actor) map[string]string {
 	env := map[string]string{
 		"SIEM_QUEUE_URL": w.cloud.Queue(a.Queue()), "SIEM_DEAD_LETTER_QUEUE_URL": w.deadLetterQueue(),
@@ -26,7 +26,7 @@ func (w *world) variables(a *actor) map[string]string {
 	return env
 }
 
-// function runs a connector's binary beside the deployment, with an environment of its own.
+// function runs a connector's binary outside of the deployment, with its own environment.
 func (w *world) function(t *testing.T, a *actor, env map[string]string) *runtimeapi.Function {
 	t.Helper()
 	f := runtimeapi.New(runtimeapi.Config{
@@ -40,7 +40,7 @@ func (w *world) function(t *testing.T, a *actor, env map[string]string) *runtime
 	return f
 }
 
-// secret makes a secret in Secrets Manager that holds a text, and returns its ARN.
+// secret creates a secret that holds a text, and returns its ARN.
 func (w *world) secret(t *testing.T, text string) string {
 	t.Helper()
 	name := strings.NewReplacer("/", "-", "#", "-", ":", "-", "'", "-", ",", "-", "(", "-", ")", "-").Replace(t.Name()) +
@@ -52,7 +52,7 @@ func (w *world) secret(t *testing.T, text string) string {
 	return aws.ToString(must(w.secrets.CreateSecret(t.Context(), in))(t).ARN)
 }
 
-// full is a working environment of a connector, with its credential in a secret of its own.
+// full returns a working environment of a connector, with its credential in its own secret.
 func (w *world) full(t *testing.T, a *actor) map[string]string {
 	t.Helper()
 	env := w.variables(a)
@@ -60,7 +60,7 @@ func (w *world) full(t *testing.T, a *actor) map[string]string {
 	return env
 }
 
-// invoker is a function, or one of the deployment.
+// invoker invokes a function.
 type invoker func(payload []byte) (runtimeapi.Result, error)
 
 func (w *world) deployed(t *testing.T, id string) invoker {
@@ -71,7 +71,7 @@ func beside(t *testing.T, f *runtimeapi.Function) invoker {
 	return func(p []byte) (runtimeapi.Result, error) { return f.Invoke(t.Context(), p) }
 }
 
-// failures invokes with an SQS event, and returns the ids the answer lists.
+// failures invokes with an SQS event, and returns the ids in batchItemFailures.
 func failures(t *testing.T, invoke invoker, payload []byte) []string {
 	t.Helper()
 	r := must(invoke(payload))(t)
@@ -91,7 +91,7 @@ func failures(t *testing.T, invoke invoker, payload []byte) []string {
 	return ids
 }
 
-// checked is the answer to the connection check.
+// checked is the response of the connection check.
 type checked struct {
 	Connector, Step, Detail, Hint string
 	OK                            bool

@@ -20,9 +20,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 )
 
-// gate is what the functions have for AWS, for the Runtime API and for the SIEMs that speak HTTP: it passes on what
-// they say, keeps it, and ends a function's process where it is told to. It has one door for each function, and one for
-// each SIEM.
+// gate is a recording proxy between the functions and AWS, the Runtime API and the SIEMs that use HTTP. It can end a
+// function's process at a given request. It has one door for each function and each SIEM.
 type gate struct {
 	mu    sync.Mutex
 	doors map[string]*door
@@ -31,37 +30,37 @@ type gate struct {
 	plan  *plan
 }
 
-// exchange is one request and its answer.
+// exchange is a request and its response.
 type exchange struct {
 	step
 	path    string
 	header  http.Header
 	request []byte
-	status  int // 0: no answer
+	status  int // 0 means no response
 	answer  []byte
 	began   time.Time
-	ended   time.Time // zero: no answer
+	ended   time.Time // zero means no response
 }
 
-// step tells a request apart from the others of one run of a function.
+// step identifies a request in a run of a function.
 type step struct {
 	door string // a function's, or "siem:" and the SIEM's
-	name string // what is asked for: "SendMessageBatch", "PutObject …", "next", "response", "POST"
-	n    int    // how many of that name came before
+	name string // operation: "SendMessageBatch", "PutObject …", "next", "response", "POST"
+	n    int    // number of earlier requests with that name
 }
 
 func (s step) String() string { return fmt.Sprintf("%s of %s, number %d", s.name, s.door, s.n+1) }
 
-// moment is when within a step.
+// moment is a point in time of a step.
 type moment string
 
 const (
-	before moment = "before" // it has been sent to the gate, and to nobody else
-	during moment = "during" // the other side has half of it
-	after  moment = "after"  // the other side has answered, and the function does not know
+	before moment = "before" // the gate has the request, but the other side does not
+	during moment = "during" // the other side has half of the request
+	after  moment = "after"  // the other side has responded, but the function does not have the response
 )
 
-// plan is what is to happen at a moment of a step, once.
+// plan is an action at a moment of a step. It runs once.
 type plan struct {
 	step
 	when  moment
@@ -70,7 +69,7 @@ type plan struct {
 	done  bool
 }
 
-// door is a listener with what is behind it.
+// door is a listener with its target.
 type door struct {
 	gate   *gate
 	name   string
@@ -82,23 +81,23 @@ type door struct {
 
 func newGate() *gate { return &gate{doors: map[string]*door{}} }
 
-// setAWS says where AWS is.
+// setAWS sets the endpoint of AWS.
 func (g *gate) setAWS(endpoint string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.aws, _ = url.Parse(endpoint)
 }
 
-// function is the AWS_ENDPOINT_URL of a function.
+// function returns the AWS_ENDPOINT_URL of a function.
 func (g *gate) function(name string) string {
 	d, err := g.open(name, nil, nil)
 	if err != nil {
-		panic(err) // no port is left on loopback
+		panic(err) // no free port on loopback
 	}
 	return d.url
 }
 
-// runtime is what stands before the Runtime API's own address for a function.
+// runtime returns the prefix of the Runtime API's address for a function.
 func (g *gate) runtime(name string) string {
 	return strings.TrimPrefix(g.function(name), "http://") + runtimePrefix
 }
@@ -139,7 +138,7 @@ func (g *gate) open(name string, target *url.URL, ca *pki.Authority) (*door, err
 			return nil, err
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: ca.Pool()}
-		transport.DisableKeepAlives = true // or what the SIEM breaks off would be tried again
+		transport.DisableKeepAlives = true // a request on a kept connection may be sent again
 		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate.TLS}})
 		d.url = strings.Replace(d.url, "http:", "https:", 1)
 	}
@@ -162,7 +161,7 @@ const maxBody = 16 << 20
 func (d *door) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
 	if err != nil {
-		panic(http.ErrAbortHandler) // the function is gone
+		panic(http.ErrAbortHandler) // the function has ended
 	}
 	e := &exchange{
 		step: step{door: d.name, name: d.describe(r)}, path: r.URL.RequestURI(), header: r.Header.Clone(), request: body,
@@ -172,7 +171,7 @@ func (d *door) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	d.gate.reach(e, before)
 	answer, content, err := d.pass(r, e, body)
 	if err != nil {
-		panic(http.ErrAbortHandler) // as the other side broke off, so does this
+		panic(http.ErrAbortHandler) // the other side closed the connection
 	}
 	d.gate.end(e, answer.StatusCode, content)
 	d.gate.reach(e, after)
@@ -181,11 +180,11 @@ func (d *door) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	_, _ = rw.Write(content)
 }
 
-// pass hands a request on, and returns the answer, whose body has been read.
+// pass forwards a request, and returns the response with its body.
 func (d *door) pass(r *http.Request, e *exchange, body []byte) (*http.Response, []byte, error) {
 	to := d.destination(r)
 	if to == nil {
-		return nil, nil, errors.New("nobody is behind the door")
+		return nil, nil, errors.New("the door has no target yet")
 	}
 	out := r.Clone(r.Context())
 	out.URL, out.Host, out.RequestURI = to, "", ""
@@ -203,12 +202,12 @@ func (d *door) pass(r *http.Request, e *exchange, body []byte) (*http.Response, 
 	return answer, content, err
 }
 
-// broken is the end of a body that never comes.
+// broken is a body that ends with an error after do.
 type broken struct{ do func() }
 
 func (b broken) Read([]byte) (n int, err error) {
 	defer func() {
-		if recover() != nil { // reach has ended the process, and wants to end its handler
+		if recover() != nil { // reach aborts the handler
 			err = io.ErrUnexpectedEOF
 		}
 	}()
@@ -216,7 +215,7 @@ func (b broken) Read([]byte) (n int, err error) {
 	return 0, io.ErrUnexpectedEOF
 }
 
-// destination is where a request goes.
+// destination returns the URL of a request's target.
 func (d *door) destination(r *http.Request) *url.URL {
 	to := *r.URL
 	to.Scheme = "http"
@@ -238,7 +237,7 @@ func (d *door) destination(r *http.Request) *url.URL {
 	return &to
 }
 
-// describe names what a request asks for.
+// describe returns the name of a request.
 func (d *door) describe(r *http.Request) string {
 	switch {
 	case d.target != nil:
@@ -252,7 +251,7 @@ func (d *door) describe(r *http.Request) string {
 	return describeS3(r)
 }
 
-// describeS3 names a request to S3 by the operation and the folder it is about.
+// describeS3 returns a request's S3 operation and folder.
 func describeS3(r *http.Request) string {
 	folder := r.URL.Path
 	if r.URL.Query().Has("list-type") {
@@ -274,7 +273,7 @@ func describeS3(r *http.Request) string {
 	return operation + " " + folder
 }
 
-// begin puts a request on the tape.
+// begin records a request.
 func (g *gate) begin(e *exchange) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -291,7 +290,7 @@ func (g *gate) end(e *exchange, status int, content []byte) {
 	e.status, e.answer, e.ended = status, content, time.Now()
 }
 
-// reach carries out the plan when its moment has come, and does not return then: the request is broken off.
+// reach runs the plan if this is its moment. It then aborts the request and does not return.
 func (g *gate) reach(e *exchange, when moment) {
 	if !g.due(e, when) {
 		return
@@ -314,8 +313,7 @@ func (g *gate) due(e *exchange, when moment) bool {
 	return p != nil && !p.done && p.when == when && p.step == e.step
 }
 
-// watch begins a recording, with a plan of what is to happen; an empty plan happens never. The steps are counted from
-// now.
+// watch sets the plan. The steps are counted from now.
 func (g *gate) watch(s step, when moment, do func()) (carriedOut func() bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -328,14 +326,14 @@ func (g *gate) watch(s step, when moment, do func()) (carriedOut func() bool) {
 	}
 }
 
-// since is what passed through a door since a time, in the order of asking: what was asked before and answered after it
-// is in it too. It is of all doors when the name is empty.
+// since returns the requests of a door that ended after mark, or of all doors if the name is empty, in the order of
+// their beginning.
 func (g *gate) since(mark time.Time, name string) []exchange {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var out []exchange
 	for _, e := range g.tape {
-		last := e.ended // of one that waits, or was broken off, all that is known is when it began
+		last := e.ended // without a response, only the beginning is known
 		if last.IsZero() {
 			last = e.began
 		}
@@ -346,10 +344,10 @@ func (g *gate) since(mark time.Time, name string) []exchange {
 	return out
 }
 
-// named are the exchanges of that name among some.
+// named returns the exchanges with that name.
 func named(exchanges []exchange, name string) []exchange {
 	return slices.DeleteFunc(slices.Clone(exchanges), func(e exchange) bool { return e.name != name })
 }
 
-// quiet swallows what servers say of the connections that tests break off.
+// quiet discards the servers' messages about connections that tests abort.
 var quiet = log.New(io.Discard, "", 0)

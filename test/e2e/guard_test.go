@@ -21,9 +21,9 @@ import (
 	"github.com/arbitex/siem-connectors/shared/guard"
 )
 
-// TestGuard: a SIEM is down until its events become dead letters. Nobody acts. In the end, every event is in the
-// SIEM, and the connector has its own settings. The guard's minutes take a second, and the periods of the alarm six:
-// a batch is delivered every five.
+// TestGuard makes a SIEM unavailable until its events become dead letters, without an operator. In the end, every event
+// is in the SIEM, and the connector has its previous settings. The guard's minutes take a second, and the alarm's
+// periods six, because a batch is delivered every five seconds.
 func TestGuard(t *testing.T) {
 	g := newGuarded(t)
 	g.enqueue(t, 0, 40)

@@ -19,11 +19,10 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// The tests of this file end a function's process with SIGKILL at every step it makes on the network: before the other
-// side knows of it, in the midst of it, and when it is done and the function does not know yet. What the steps are is
-// learnt from a run that is left in peace.
+// The tests of this file kill a function's process at each of its network requests: before the other side receives it,
+// while it receives it, and after it responded. A first run without a kill records the requests.
 
-// point is a moment at which a process is ended.
+// point is a moment at which a process is killed.
 type point struct {
 	step
 	when moment
@@ -31,13 +30,13 @@ type point struct {
 
 func (p point) String() string { return fmt.Sprintf("%s %s %d", p.when, p.name, p.n+1) }
 
-// points are the moments of the first invocation of a run, by what passed the doors of a function and of its SIEM.
+// points returns the moments of the first invocation of a run.
 func points(run []exchange, function, siemDoor string) []point {
 	count := map[step]int{}
 	var all []point
 	for _, e := range run {
 		if e.door != function && e.door != siemDoor || e.name == "next" && e.ended.IsZero() {
-			continue // a process that is waiting, or waited when it was ended
+			continue // a process without an invocation
 		}
 		s := step{door: e.door, name: e.name}
 		s.n = count[s]
@@ -56,7 +55,7 @@ func points(run []exchange, function, siemDoor string) []point {
 	return all
 }
 
-// names are the names of the steps among points, each once.
+// names returns the names of the steps, each once.
 func names(points []point) []string {
 	var out []string
 	for _, p := range points {
@@ -77,8 +76,8 @@ func wantSteps(t *testing.T, points []point, want ...string) {
 	}
 }
 
-// killAt ends a function's processes at p, and has SQS bring back at once what the function was handling: a test cannot
-// wait until the visibility time-out is over. mend is done on the way.
+// killAt kills a function's processes at p, and ends the visibility timeouts of the messages that it was processing. It
+// calls mend in between.
 func (w *world) killAt(id, function, queue string, p point, mend func()) (killed func() bool) {
 	return w.gate.watch(p.step, p.when, func() {
 		w.cloud.Kill(id)
@@ -89,7 +88,7 @@ func (w *world) killAt(id, function, queue string, p point, mend func()) (killed
 	})
 }
 
-// bringBack ends the visibility time-out of the messages that a function was handed last.
+// bringBack ends the visibility timeouts of the messages that a function received last.
 func (w *world) bringBack(function, queue string) {
 	var last []byte
 	for _, e := range named(w.gate.since(time.Time{}, function), "next") {
@@ -113,8 +112,7 @@ func (w *world) bringBack(function, queue string) {
 	_, _ = w.sqs.ChangeMessageVisibilityBatch(context.Background(), in)
 }
 
-// TestKilledConnector: every event ends up in the SIEM or in a dead letter, and no more often than twice, as there was
-// one process that did not live to say what it had done.
+// TestKilledConnector checks that every event is in the SIEM or in a dead letter, and at most twice.
 func TestKilledConnector(t *testing.T) {
 	for _, name := range []string{"splunk", "sentinel"} {
 		a := w.siems[name]
@@ -126,23 +124,22 @@ func TestKilledConnector(t *testing.T) {
 		wantSteps(t, all, "next", "GetSecretValue", "POST", "SendMessageBatch", "ChangeMessageVisibilityBatch", "response")
 		for _, p := range all {
 			if a.Name == "sentinel" && (p.name != "POST" || p.n > 1) {
-				continue // what is its own is the token, and the first delivery after it
+				continue // only the token, and the first delivery after it, differ from other connectors
 			}
 			t.Run(a.Name+" "+p.String(), func(t *testing.T) { killRun(t, a, &p) })
 		}
 	}
 }
 
-// killRun takes six events through a fresh process: one is refused for its content, and a request later the SIEM is
-// down for once, so that there is something to deliver, something to reject and something to retry. With a point, the
-// process is killed there.
+// killRun delivers six events with a new process. One is refused for its content, and a later request gets a 503, so
+// that events are delivered, rejected and retried. With a point, the process is killed there.
 func killRun(t *testing.T, a *actor, p *point) {
 	t.Helper()
 	w.cloud.Kill(a.Function())
 	sent := events(6)
 	refused := refusedAt(a)
 	a.poisoned(t, idOf(sent[refused]))
-	requests, last := 0, (*http.Request)(nil) // the simulator may ask more than once about a request
+	requests, last := 0, (*http.Request)(nil) // the simulator may call it more than once for a request
 	a.Inject(siem.Fault{Kind: siem.Status, Status: http.StatusServiceUnavailable, Times: 1, Name: "once",
 		On: func(r *http.Request) bool {
 			if r.Method != http.MethodPost || strings.HasSuffix(r.URL.Path, "/token") {
@@ -168,9 +165,9 @@ func killRun(t *testing.T, a *actor, p *point) {
 	accountFor(t, a, sent, ids, refused, p)
 }
 
-// refusedAt and downAt are which event of a run is refused, and at which request after that the SIEM is down, so that
-// others have been taken before and some are still to come. Splunk takes what stands before the one it refuses; for the
-// other the batch is halved until the culprit stands alone: 6, 3, 3, and of the first half 1 and 2.
+// refusedAt and downAt are the number of the refused event, and of the request after it that gets the 503, so that some
+// events are accepted before it and some remain. Splunk accepts the events before the refused one; for other SIEMs the
+// batch is bisected: 6, 3, 3, and of the first half 1 and 2.
 func refusedAt(a *actor) int {
 	if a.Name == "splunk" {
 		return 2
@@ -185,10 +182,10 @@ func downAt(a *actor) int {
 	return 5
 }
 
-// accountFor checks where a run's events are, of which one was refused.
+// accountFor checks where a run's events are.
 func accountFor(t *testing.T, a *actor, sent, messageIDs []string, refused int, p *point) {
 	t.Helper()
-	most := 2 // a killed process has delivered what the next one delivers again
+	most := 2 // a killed process may have delivered before
 	if p == nil {
 		most = 1
 	}
@@ -221,7 +218,7 @@ func accountFor(t *testing.T, a *actor, sent, messageIDs []string, refused int, 
 	}
 }
 
-// TestKilledDrain: every dead letter is in S3, in the one object that its batch makes.
+// TestKilledDrain checks that every dead letter is in S3, in the one object of its batch.
 func TestKilledDrain(t *testing.T) {
 	began := time.Now()
 	killDrain(t, nil)
@@ -232,7 +229,7 @@ func TestKilledDrain(t *testing.T) {
 	}
 }
 
-// killDrain has a fresh process drain dead letters of two connectors.
+// killDrain drains dead letters of two connectors with a new process.
 func killDrain(t *testing.T, p *point) {
 	t.Helper()
 	w.emptyBucket(t)
@@ -282,8 +279,7 @@ func attributes(values map[string]string) map[string]types.MessageAttributeValue
 	return out
 }
 
-// TestKilledReplay: the next call finishes what the killed one began; every event is put back, and none more often than
-// twice.
+// TestKilledReplay checks that the next call completes the replay, and that no event is replayed more than twice.
 func TestKilledReplay(t *testing.T) {
 	began := time.Now()
 	killReplay(t, nil)
@@ -296,8 +292,7 @@ func TestKilledReplay(t *testing.T) {
 	}
 }
 
-// killReplay has a fresh process replay three objects: two whole, and one in part, because one of its lines cannot be
-// replayed.
+// killReplay replays three objects with a new process. One line of one object cannot be replayed.
 func killReplay(t *testing.T, p *point) {
 	t.Helper()
 	w.emptyBucket(t)
@@ -371,7 +366,7 @@ func drained(t *testing.T, a *actor, bodies ...string) {
 	}
 }
 
-// expireLease lets the time pass after which a replay that was killed shuts no other out.
+// expireLease makes the lease of a killed replay expire.
 func (w *world) expireLease(t *testing.T) {
 	t.Helper()
 	for _, key := range w.objects(t, "/replay.lock") {

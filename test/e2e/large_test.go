@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-const maxMessage = 1 << 20 // what SQS takes
+const maxMessage = 1 << 20 // the maximum of SQS
 
-// sized makes an event of exactly that many bytes.
+// sized returns an event of exactly that many bytes.
 func sized(id string, bytes int) string {
 	start := `{"time":1773360000123,"class_uid":6003,"metadata":{"uid":"` + id + `"},"unmapped":{"excerpt":"`
 	const end = `"}}`
@@ -19,16 +19,16 @@ func sized(id string, bytes int) string {
 		strings.Repeat("x", (bytes-len(start)-len(end))%2) + end
 }
 
-// TestLargestEvents takes events of 1 MiB and a little less, the largest that SQS takes, to every SIEM: each is there
-// whole, or as its stand-in, or is a dead letter. With a reason it may be too large for the dead-letter queue; then
-// SQS's own redrive has it.
+// TestLargestEvents sends events of up to 1 MiB, the maximum of SQS, to every SIEM. Each of them is delivered whole or
+// truncated, or becomes a dead letter. With its reason, a dead letter may be too large for the dead-letter queue; SQS's
+// redrive then moves the message.
 func TestLargestEvents(t *testing.T) {
 	w.emptyBucket(t)
 	sizes := []int{maxMessage, maxMessage - 700, 950_000}
 	sent := map[string][]string{}
 	ids := map[string][]string{}
 	stop := w.feed(t, w.order...)
-	slow := []*actor{w.siems["splunk"], w.siems["sumo"]} // which try to the last attempt, beside the others
+	slow := []*actor{w.siems["splunk"], w.siems["sumo"]} // which retry until the last attempt
 	for _, a := range append(slow, slices.DeleteFunc(slices.Clone(w.order),
 		func(a *actor) bool { return slices.Contains(slow, a) })...) {
 		for _, size := range sizes {
@@ -48,7 +48,7 @@ func TestLargestEvents(t *testing.T) {
 	for _, a := range w.order {
 		t.Run(a.Name, func(t *testing.T) {
 			for i, event := range sent[a.Name] {
-				judgeLarge(t, a, event, ids[a.Name][i], letters)
+				checkLarge(t, a, event, ids[a.Name][i], letters)
 			}
 		})
 	}
@@ -57,7 +57,7 @@ func TestLargestEvents(t *testing.T) {
 	w.emptyBucket(t)
 }
 
-func judgeLarge(t *testing.T, a *actor, event, messageID string, letters []letter) {
+func checkLarge(t *testing.T, a *actor, event, messageID string, letters []letter) {
 	t.Helper()
 	in := taken(a)[idOf(event)]
 	var dead []letter
@@ -100,7 +100,7 @@ func judgeLarge(t *testing.T, a *actor, event, messageID string, letters []lette
 	}
 }
 
-// largeComeBack has the largest dead letters put back: a message of exactly SQS's size has no room for an attribute.
+// largeComeBack replays the largest dead letters. A message of SQS's maximum size has no room for an attribute.
 func largeComeBack(t *testing.T, letters []letter) {
 	got := w.replay(t, "")
 	if got.Replayed != len(letters) || got.Remaining != 0 || len(letters) == 0 {

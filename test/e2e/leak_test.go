@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// vault is every secret the functions were given in this run.
+// vault holds every secret of the run.
 type vault struct {
 	mu      sync.Mutex
 	secrets map[string]string // by secret, what it is
 }
 
-// keep takes the values of a secret. What is public in it is left out: a certificate, an id of a key.
+// keep adds the values of a secret, except public ones: certificates and key ids.
 func (v *vault) keep(values map[string]string) {
 	for name, value := range values {
 		switch {
@@ -59,8 +59,8 @@ func (v *vault) all() map[string]string {
 	return maps.Clone(v.secrets)
 }
 
-// forms are the ways in which a secret may show: as it is, escaped for URLs, JSON and Go, in base64 wherever it begins,
-// in hex.
+// forms returns the forms in which a secret may appear: plain, escaped for URLs, JSON and Go, in base64 at any offset,
+// and in hex.
 func forms(secret string) []string {
 	out := []string{secret, url.QueryEscape(secret), url.PathEscape(secret), hex.EncodeToString([]byte(secret))}
 	for _, text := range []any{secret, url.QueryEscape(secret)} {
@@ -90,8 +90,7 @@ func forms(secret string) []string {
 	return slices.Compact(out)
 }
 
-// said is everything that left a function, but for what it sent to its SIEM: its log and metrics, its answers, and its
-// requests to AWS, dead letters and objects among them.
+// said returns everything that the functions produced, except their requests to SIEMs.
 func (w *world) said() map[string]string {
 	said := map[string]string{"standard output": w.output.String()}
 	for i, e := range w.gate.since(time.Time{}, "") {
@@ -106,7 +105,7 @@ func (w *world) said() map[string]string {
 	return said
 }
 
-// leaks are the places where a secret shows.
+// leaks returns the places where a secret appears.
 func (w *world) leaks() []string {
 	var found []string
 	said := w.said()

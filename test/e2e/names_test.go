@@ -9,7 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 )
 
-// TestReplayOfEveryName: an operator's object is replayed and moved whatever its name is.
+// TestReplayOfEveryName checks that an object is replayed and moved, whatever characters its name contains.
 func TestReplayOfEveryName(t *testing.T) {
 	w.emptyBucket(t)
 	splunk := w.siems["splunk"]

@@ -7,9 +7,8 @@ import (
 	"testing"
 )
 
-// TestOddEvents takes events as the world makes them to all seven SIEMs. Where the envelope carries the whole event it
-// arrives byte for byte, but for white space between tokens; where it does not, its columns are right, and the
-// simulators compare the columns of the others as well.
+// TestOddEvents sends unusual but valid events to every SIEM. If the wire format carries the whole event, it arrives
+// byte for byte, except for white space between tokens; else its fields are right.
 func TestOddEvents(t *testing.T) {
 	odd := oddEvents()
 	for _, a := range w.order {
@@ -18,7 +17,7 @@ func TestOddEvents(t *testing.T) {
 			names, bodies := []string{}, []string{}
 			for _, o := range odd {
 				if a.Name == "elastic" && o.duplicate {
-					continue // it refuses a key that stands twice: see below
+					continue // it refuses duplicate keys: see below
 				}
 				names, bodies = append(names, o.name), append(bodies, strings.ReplaceAll(o.event, "ID", a.Name+" "+o.name))
 			}
@@ -27,7 +26,7 @@ func TestOddEvents(t *testing.T) {
 			}
 			for i, body := range bodies {
 				if !oddArrived(t, a, body) {
-					t.Errorf("%s: is not in the SIEM as it was: %.300q", names[i], body)
+					t.Errorf("%s: is not in the SIEM once, unchanged: %.300q", names[i], body)
 				}
 			}
 			if v := a.Stats().Violations; len(v) > before {
@@ -38,7 +37,7 @@ func TestOddEvents(t *testing.T) {
 	t.Run("elastic refuses duplicates", func(t *testing.T) { elasticDuplicates(t, odd) })
 }
 
-// oddArrived tells whether an event is in the SIEM exactly once.
+// oddArrived reports whether an event is in the SIEM exactly once.
 func oddArrived(t *testing.T, a *actor, body string) bool {
 	t.Helper()
 	want := compact(t, body)
@@ -54,7 +53,7 @@ func oddArrived(t *testing.T, a *actor, body string) bool {
 	return n == 1
 }
 
-// elasticDuplicates: what Elasticsearch refuses is a dead letter.
+// elasticDuplicates checks that an event that Elasticsearch refuses becomes a dead letter.
 func elasticDuplicates(t *testing.T, odd []oddEvent) {
 	w.emptyBucket(t)
 	elastic := w.siems["elastic"]
@@ -76,10 +75,10 @@ func elasticDuplicates(t *testing.T, odd []oddEvent) {
 	w.emptyBucket(t)
 }
 
-// oddEvent is an event with a name; "ID" in it stands for its id.
+// oddEvent is an event with a name. "ID" in it is replaced by its id.
 type oddEvent struct {
 	name, event string
-	duplicate   bool // a key stands twice
+	duplicate   bool // with a duplicate key
 }
 
 const oddStart = `{"metadata":{"uid":"ID"},"time":1773360000123,`
@@ -139,7 +138,7 @@ func oddEvents() []oddEvent {
 	return append(odd, madeUp(40)...)
 }
 
-// madeUp makes events of random values of every kind, in the read fields and beside them, without any key twice.
+// madeUp returns events with random values in the known fields and in others.
 func madeUp(n int) []oddEvent {
 	random := rand.New(rand.NewPCG(11, 7))
 	values := []string{`null`, `true`, `0`, `-1`, `42`, `1.5e3`, `18446744073709551616`, `""`, `"x"`, `"a b"`,

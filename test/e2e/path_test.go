@@ -14,8 +14,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// TestWholePath takes events from the queue to Splunk and, where Splunk does not take them, to a dead letter in S3 and
-// back.
+// TestWholePath sends events to Splunk and, where Splunk does not accept them, to a dead letter in S3, and replays
+// them.
 func TestWholePath(t *testing.T) {
 	splunk := w.siems["splunk"]
 	w.feed(t, splunk)
@@ -30,8 +30,8 @@ func TestWholePath(t *testing.T) {
 	})
 	exhausted := events(3)
 	var exhaustedIDs []string
-	t.Run("backs off and gives up", func(t *testing.T) { exhaustedIDs = backsOff(t, splunk, exhausted) })
-	t.Run("waits as long as it is asked", func(t *testing.T) { waitsAsAsked(t, splunk) })
+	t.Run("exhausted", func(t *testing.T) { exhaustedIDs = backsOff(t, splunk, exhausted) })
+	t.Run("Retry-After", func(t *testing.T) { waitsAsAsked(t, splunk) })
 	poisoned := events(1)
 	t.Run("rejects", func(t *testing.T) {
 		healthy := events(6)
@@ -51,7 +51,7 @@ func TestWholePath(t *testing.T) {
 	}
 }
 
-// taken are the events a SIEM took, by id.
+// taken returns the events that a SIEM accepted, by id.
 func taken(a *actor) map[string][]siem.Accepted {
 	out := map[string][]siem.Accepted{}
 	for _, one := range a.Accepted() {
@@ -76,7 +76,7 @@ func arrivedOnce(t *testing.T, a *actor, events []string) {
 	}
 }
 
-// backsOff has Splunk down for all attempts, and looks at when they come. It returns the message ids.
+// backsOff makes Splunk unavailable for all attempts, and checks their times. It returns the message ids.
 func backsOff(t *testing.T, splunk *actor, sent []string) []string {
 	mark := time.Now()
 	splunk.Inject(siem.Fault{Kind: siem.Status, Status: http.StatusServiceUnavailable, Name: "down"})
@@ -106,12 +106,12 @@ func backsOff(t *testing.T, splunk *actor, sent []string) []string {
 		}
 	}
 	if len(taken(splunk)[idOf(sent[0])]) > 0 {
-		t.Error("a SIEM that was down took an event")
+		t.Error("a SIEM that was down accepted an event")
 	}
 	return ids
 }
 
-// waitsAsAsked has Splunk ask for more time than the back-off gives.
+// waitsAsAsked makes Splunk request a longer wait than the back-off.
 func waitsAsAsked(t *testing.T, splunk *actor) {
 	mark := time.Now()
 	splunk.Inject(siem.RetryAfter(http.StatusTooManyRequests, "3", 1))
@@ -127,14 +127,14 @@ func waitsAsAsked(t *testing.T, splunk *actor) {
 	}
 }
 
-// attempt is one message in one invocation.
+// attempt is a message in an invocation.
 type attempt struct {
 	receives string
 	receipt  string
 	began    time.Time // when it was handed to the function
 }
 
-// attemptsSince are the messages a connector was invoked with, by message id.
+// attemptsSince returns the messages with which a connector was invoked, by message id.
 func attemptsSince(mark time.Time, a *actor) map[string][]attempt {
 	out := map[string][]attempt{}
 	for _, e := range named(w.gate.since(mark, a.Name), "next") {
@@ -146,7 +146,7 @@ func attemptsSince(mark time.Time, a *actor) map[string][]attempt {
 			}
 		}
 		if json.Unmarshal(e.answer, &p) != nil {
-			continue // it is still waiting, or was no SQS event
+			continue // not an SQS event
 		}
 		for _, r := range p.Records {
 			out[r.MessageID] = append(out[r.MessageID], attempt{r.Attributes.ApproximateReceiveCount, r.ReceiptHandle, e.ended})
@@ -155,7 +155,7 @@ func attemptsSince(mark time.Time, a *actor) map[string][]attempt {
 	return out
 }
 
-// waitsSince are the visibility time-outs that a connector set, by message id, in order.
+// waitsSince returns the visibility timeouts that a connector set, by message id, in order.
 func waitsSince(t *testing.T, mark time.Time, a *actor) map[string][]int {
 	t.Helper()
 	byReceipt := map[string]int{}
@@ -186,7 +186,7 @@ func waitsSince(t *testing.T, mark time.Time, a *actor) map[string][]int {
 
 var timestamp = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`)
 
-// hasLetter checks that there is one dead letter of a message, and that its line is the contract's.
+// hasLetter checks that a message has one dead letter, in the documented format.
 func hasLetter(t *testing.T, letters []letter, messageID, event string, attempts int, reason *regexp.Regexp) {
 	t.Helper()
 	var found []letter
@@ -215,7 +215,7 @@ func hasLetter(t *testing.T, letters []letter, messageID, event string, attempts
 	}
 }
 
-// replays puts the dead letters back, once.
+// replays replays the dead letters once.
 func replays(t *testing.T, splunk *actor, events []string) {
 	pending := map[string]int{"splunk": len(events)}
 	if got := w.counts(t); got["splunk"] != len(events) {

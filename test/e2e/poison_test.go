@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// TestPoison has one event of a batch of 100 refused for its content, in every SIEM that can refuse one: the others are
-// delivered, it is a dead letter that says why, and that takes at most 15 requests more than a batch without it.
+// TestPoison makes each HTTP SIEM refuse one event of a batch of 100. The others are delivered; the event becomes a
+// dead letter with the reason, and causes at most 15 additional requests.
 func TestPoison(t *testing.T) {
 	const batch, mostExtra = 100, 15
 	for _, a := range w.order {
 		if a.own == "" {
-			continue // syslog refuses nothing
+			continue // a syslog receiver refuses no event
 		}
 		t.Run(a.Name, func(t *testing.T) {
 			w.emptyBucket(t)
@@ -30,7 +30,7 @@ func TestPoison(t *testing.T) {
 				return a.Stats().Requests - before
 			}
 			healthy := events(batch)
-			requests(healthy) // and once more, for what only the first needs
+			requests(healthy) // the first batch also makes requests for a token and a connection
 			usual := requests(events(batch))
 
 			sent := events(batch)

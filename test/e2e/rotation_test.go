@@ -5,9 +5,8 @@ import (
 	"time"
 )
 
-// TestRotation revokes every SIEM's credential between two batches, with the new one in Secrets Manager: the next
-// attempt is refused, reads the secret again, and delivers. No message comes a second time, and none becomes a dead
-// letter.
+// TestRotation revokes every SIEM's credential between two batches. The next attempt is refused, reads the new
+// credential from Secrets Manager, and delivers. No message is received twice, and none becomes a dead letter.
 func TestRotation(t *testing.T) {
 	w.emptyBucket(t)
 	w.feed(t, w.order...)
@@ -56,7 +55,7 @@ func rotate(t *testing.T, a *actor) {
 	}
 }
 
-// waitFor waits until the SIEM has all events, and the queue none.
+// waitFor waits until all events are in the SIEM and the queue is empty.
 func waitFor(t *testing.T, a *actor, events []string) {
 	t.Helper()
 	eventually(t, "the queue to empty", func() bool { return w.depth(t, w.cloud.Queue(a.Queue())) == 0 })

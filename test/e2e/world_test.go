@@ -1,9 +1,9 @@
-// Package e2e tests the system from end to end: the built functions, run as Lambda runs them by what template.yaml
-// declares, between moto's AWS and the simulated SIEMs. A gate stands between the functions and everything they talk
-// to: it keeps what they said, and can end them in the middle of it.
+// Package e2e tests the system from end to end: the built functions in a Lambda runtime, deployed by template.yaml,
+// between moto and the simulated SIEMs. A recording proxy, the gate, is between the functions and everything that they
+// connect to; it can kill a function during a request.
 //
-// `make build` makes the binaries. The tests share one deployment and leave it empty; those that change it do not run
-// beside others.
+// `make build` makes the binaries. The tests share one deployment and leave its queues and bucket empty; those that
+// change it do not run in parallel.
 package e2e
 
 import (
@@ -34,16 +34,16 @@ import (
 const (
 	root = "../.."
 
-	// Four attempts, after which waits of 1, 2 and 4 s: as few as show that they grow.
+	// Four attempts with waits of 1, 2 and 4 s: the fewest that show that the waits grow.
 	maxAttempts    = 4
 	backoffInitial = 1
 	backoffMax     = 4
 
-	// visibility is the queues' own time-out in seconds: longer than any invocation takes here, and shorter than patience.
+	// visibility is the queues' visibility timeout in seconds: longer than any invocation, and shorter than patience.
 	visibility = "60"
 )
 
-// world is everything the tests share.
+// world holds what the tests share.
 type world struct {
 	folder  string // temporary
 	ca      *pki.Authority
@@ -59,7 +59,7 @@ type world struct {
 	vault   vault
 }
 
-// actor is one SIEM behind its door of the gate.
+// actor is a simulated SIEM and its door of the gate.
 type actor struct {
 	catalog.SIEM
 	siem.Simulator
@@ -100,7 +100,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	// What any test has made the functions say, whether it looked for this or not.
+	// Search everything that the functions produced in any test.
 	if found := w.leaks(); len(found) > 0 {
 		fmt.Println("FAIL: secrets have leaked in the whole run:")
 		fmt.Println(strings.Join(found, "\n"))
@@ -161,7 +161,7 @@ func (w *world) start(ctx context.Context) error {
 	return nil
 }
 
-// functions is what each function's bootstrap is called, by its logical id.
+// functions returns the name of each function by its logical id.
 func functions() map[string]string {
 	names := map[string]string{"DeadLetterFunction": "deadletter", "ReplayFunction": "replay"}
 	for _, entry := range catalog.List() {
@@ -172,7 +172,7 @@ func functions() map[string]string {
 
 var loopback = regexp.MustCompile(`https://127\.0\.0\.1:\d+`)
 
-// openSIEMs starts the simulators, each behind a door of the gate.
+// openSIEMs starts the simulators and their doors.
 func (w *world) openSIEMs() (err error) {
 	if w.ca, err = pki.New("end-to-end test CA"); err != nil {
 		return err
@@ -208,15 +208,15 @@ func both(a, b map[string]string) map[string]string {
 	return out
 }
 
-// Settings are the simulator's, with the way through the gate.
+// Settings returns the simulator's settings, with the address of its door.
 func (a *actor) Settings() map[string]string { return a.through(a.Simulator.Settings()) }
 
-// Secret is the simulator's, with the way through the gate.
+// Secret returns the simulator's secret, with the address of its door.
 func (a *actor) Secret() map[string]string { return a.through(a.Simulator.Secret()) }
 
 func (a *actor) through(values map[string]string) map[string]string { return a.at(a.door, values) }
 
-// at has the SIEM's address replaced by another.
+// at replaces the SIEM's address.
 func (a *actor) at(url string, values map[string]string) map[string]string {
 	out := maps.Clone(values)
 	if a.own == "" {
@@ -230,7 +230,7 @@ func (a *actor) at(url string, values map[string]string) map[string]string {
 
 func (a *actor) mapping() string { return a.Function() + "Queue" }
 
-// poisoned has the SIEM refuse the event of that id until the test ends.
+// poisoned makes the SIEM refuse the event with that id until the test ends.
 func (a *actor) poisoned(t *testing.T, id string) {
 	t.Helper()
 	name := "poison " + id
@@ -255,7 +255,7 @@ func (w *world) template() (string, error) {
 	return path, os.WriteFile(path, batching.ReplaceAll(text, []byte("BatchSize: 10\n")), 0o600)
 }
 
-// bootstraps makes the folder of the functions' binaries: each is the built one, sent to the gate for its Runtime API.
+// bootstraps writes a bootstrap for each function that connects the built binary to the gate's Runtime API.
 func (w *world) bootstraps() (string, error) {
 	builds := filepath.Join(w.folder, "build")
 	for _, name := range functions() {
@@ -264,7 +264,7 @@ func (w *world) bootstraps() (string, error) {
 			return "", err
 		}
 		if _, err := os.Stat(binary); err != nil {
-			return "", fmt.Errorf("looking for a function (`make build` makes it): %w", err)
+			return "", fmt.Errorf("looking for a function (run `make build`): %w", err)
 		}
 		script := "#!/bin/sh\nAWS_LAMBDA_RUNTIME_API=" + w.gate.runtime(name) +
 			"/$AWS_LAMBDA_RUNTIME_API\nexport AWS_LAMBDA_RUNTIME_API\nexec '" + binary + "'\n"
@@ -278,7 +278,7 @@ func (w *world) bootstraps() (string, error) {
 	return builds, nil
 }
 
-// publish puts a SIEM's present credential into Secrets Manager.
+// publish stores a SIEM's current credential in Secrets Manager.
 func (w *world) publish(ctx context.Context, a *actor) error {
 	w.vault.keep(a.Secret())
 	return w.cloud.PutSecret(ctx, a.SIEM.Secret(), a.Secret())
@@ -312,10 +312,10 @@ func (o *output) String() string {
 	return o.lines.String()
 }
 
-// patience bounds every wait; nothing is expected to take a tenth of it.
+// patience bounds every wait. A wait normally takes less than a tenth of it.
 const patience = 90 * time.Second
 
-// eventually waits until done says so, and ends the test when it never does.
+// eventually waits until done returns true, and ends the test on a timeout.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	limit := time.NewTimer(patience)
@@ -326,7 +326,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 		select {
 		case <-tick.C:
 		case <-limit.C:
-			t.Fatalf("waited in vain for %s", what)
+			t.Fatalf("timeout waiting for %s", what)
 		case <-t.Context().Done():
 			t.Fatalf("waited for %s: %v", what, t.Context().Err())
 		}
