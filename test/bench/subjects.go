@@ -87,7 +87,7 @@ var senders = [...]sender{
 	{"datadog", "array", false, 69, [2]int{1, 1}, "", func(s *sink) map[string]string {
 		return map[string]string{"DATADOG_INTAKE_URL": s.url(""), "DATADOG_API_KEY": "key"}
 	}},
-	{"sentinel", "array", false, 63, [2]int{1, 2}, "", func(s *sink) map[string]string {
+	{"sentinel", "array", false, 63, [2]int{1, 3}, "", func(s *sink) map[string]string {
 		return map[string]string{
 			"SENTINEL_TENANT_ID":     "11111111-1111-1111-1111-111111111111",
 			"SENTINEL_CLIENT_ID":     "22222222-2222-2222-2222-222222222222",
