@@ -6,8 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cpuOf returns the CPU time of a living process, from its own clock, whose number is made as clock_getcpuclockid(3)
-// does.
+// cpuOf returns the CPU time of a running process, from its own clock; see clock_getcpuclockid(3).
 func cpuOf(pid int) time.Duration {
 	const processClock = 2 // CPUCLOCK_SCHED
 	var at unix.Timespec

@@ -4,5 +4,5 @@ package main
 
 import "time"
 
-// cpuOf returns 0: how to ask for another process's time is not known here.
+// cpuOf returns 0: not implemented for this system.
 func cpuOf(int) time.Duration { return 0 }

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// daemon measures a syslog server that follows a file and forwards what is added to it over TCP. Its time runs from the
-// adding of all events to the arrival of the last line.
+// daemon measures a syslog server that follows a file and forwards new lines over TCP, from the moment when the events
+// are appended to the arrival of the last line.
 func daemon(name string, config func(*sink, *work, string) string, args func(dir string) []string) func(*sink,
 	*work) (result, error) {
 	return func(s *sink, w *work) (result, error) {
@@ -57,7 +57,7 @@ func daemon(name string, config func(*sink, *work, string) string, args func(dir
 	}
 }
 
-// add adds lines to the file that the daemon follows, and waits until they have arrived.
+// add appends lines to the file, and waits until they have arrived.
 func add(s *sink, file, text string, lines int) error {
 	want := s.events.Load() + int64(lines)
 	f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
@@ -76,7 +76,7 @@ func add(s *sink, file, text string, lines int) error {
 	return nil
 }
 
-// find finds a daemon: installed, or as `make syslog-daemons` unpacks it.
+// find returns the path of a daemon: an installed one, or the one of `make syslog-daemons`.
 func find(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
@@ -84,7 +84,7 @@ func find(name string) (string, error) {
 	return exec.LookPath(filepath.Join("build", "bin", name))
 }
 
-// cef is the message of the QRadar connector, with the fields of an event as a daemon names them between its marks.
+// cef is the message of the QRadar connector, with the daemon's names of an event's fields.
 func cef(open, separator, end string) string {
 	field := func(path string) string { return open + strings.ReplaceAll(path, ".", separator) + end }
 	return "<134>1 - platform.arbitex.ai ArbitexPlatform - " + field("api.request.uid") +
@@ -119,7 +119,7 @@ func syslogNGConfig(s *sink, w *work, in string) string {
 	return syslogNG(s, w, in, cef("${.e.", ".", "}"), "parser p { json-parser(prefix(\".e.\")); };\n", "parser(p); ")
 }
 
-// syslogNGPlain looks at nothing and forwards lines as they are.
+// syslogNGPlain forwards lines without parsing.
 func syslogNGPlain(s *sink, w *work, in string) string {
 	return syslogNG(s, w, in, "${MESSAGE}", "", "")
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 )
 
-// makePayloads makes the SQS events of count distinct OCSF events of about size bytes, batch to an invocation.
+// makePayloads returns SQS events with count distinct OCSF events of about size bytes, batch per invocation.
 func makePayloads(count, batch, size int) [][]byte {
 	var all [][]byte
 	for from := 0; from < count; from += batch {
@@ -29,7 +29,7 @@ func makePayloads(count, batch, size int) [][]byte {
 	return all
 }
 
-// lines are the same events as they are, one a line.
+// lines returns the same events, one per line.
 func lines(count, size int) string {
 	var b strings.Builder
 	for n := range count {
@@ -39,11 +39,11 @@ func lines(count, size int) string {
 	return b.String()
 }
 
-// marker is in every event once, and in no connector's own words.
+// marker is in every event once, and in no other text of a connector.
 const marker = "src_endpoint"
 
-// makeEvent makes event n: the fields a connector reads, and words that differ from event to event up to the size. A
-// small one has few of the fields.
+// makeEvent returns event n: the fields that a connector reads, and different words up to the size. A small event has
+// few of the fields.
 func makeEvent(n, size int) string {
 	e := fmt.Sprintf(`{"class_uid":6003,"category_uid":6,"activity_id":1,"type_uid":600301,"time":%d,"severity_id":1,`+
 		`"actor":{"user":{"uid":"user_%d","name":"user %d","email_addr":"user%d@example.com",`+

@@ -9,7 +9,7 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
-// The sizes of events and batches that are gone through.
+// The sizes of events and batches.
 var (
 	growSizes   = [...]int{200, 1_000, 10_000, 100_000, 900_000}
 	growBatches = [...]int{1, 10, 50, 100}
@@ -23,7 +23,7 @@ const (
 	payloadBytes = 6 << 20
 )
 
-// grow measures one process of the Splunk function, with gzip, over sizes and batches, and renews the page's table.
+// grow measures one process of the Splunk function, with gzip, by event and batch size, and updates the page's table.
 func (p *plan) grow(s *sink) error {
 	run := lambda(filepath.Join(p.builds, "splunk", "bootstrap"), senders[0].with("gzip"))
 	var b strings.Builder
@@ -73,7 +73,7 @@ func bytesText(n int) string {
 	return fmt.Sprintf("%d KB", n/1000)
 }
 
-// digits writes a number with two digits that matter, and commas.
+// digits returns a number with two significant digits, and commas.
 func digits(x float64) string {
 	unit := 1.
 	for x/unit >= 100 {

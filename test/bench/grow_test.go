@@ -11,7 +11,7 @@ func TestDigits(t *testing.T) {
 	}
 }
 
-// TestEventSizes: an event is as large as it is said to be, the smallest too.
+// TestEventSizes checks that events have the requested size.
 func TestEventSizes(t *testing.T) {
 	for _, size := range growSizes {
 		if got := len(makeEvent(7, size)); got != size {

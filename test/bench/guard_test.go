@@ -39,7 +39,7 @@ func open(name string) lambdahost.OpenFunc {
 	return nil
 }
 
-// noAWS is SQS and Secrets Manager when they are not needed.
+// noAWS is SQS and Secrets Manager where no call is expected.
 type noAWS struct{}
 
 var errNoAWS = errors.New("AWS was called, and nothing had failed")
@@ -59,7 +59,8 @@ func (noAWS) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput
 	return nil, errNoAWS
 }
 
-// handler is a connector's handler with a SIEM in memory; QRadar, which asks the kernel, has one on loopback.
+// handler returns a connector's handler with a SIEM in memory. QRadar's is on loopback, because the connector queries
+// the kernel.
 func handler(t testing.TB, c sender, compression string) (*lambdahost.Connector, *memory) {
 	t.Helper()
 	s, err := newSink()
@@ -79,7 +80,7 @@ func handler(t testing.TB, c sender, compression string) (*lambdahost.Connector,
 	return lambdahost.NewConnector(c.name, open(c.name), w), m
 }
 
-// invoke hands over a copy of the payload, which the handler decodes in place.
+// invoke uses a copy of the payload, because the handler overwrites it.
 func invoke(ctx context.Context, t testing.TB, h *lambdahost.Connector, payload, scratch []byte) {
 	t.Helper()
 	answer, err := h.Invoke(ctx, append(scratch[:0], payload...))
@@ -88,7 +89,7 @@ func invoke(ctx context.Context, t testing.TB, h *lambdahost.Connector, payload,
 	}
 }
 
-// TestAllocations: in the steady state a connector allocates for a batch, and nothing for an event.
+// TestAllocations checks that a connector in the steady state allocates per batch, and nothing per event.
 func TestAllocations(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector empties pools; `make guards` runs this without it")
@@ -109,7 +110,7 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// allocations is how many a batch of n events makes.
+// allocations returns the number of allocations for a batch of n events.
 func allocations(t *testing.T, c sender, compression string, n int) float64 {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Hour) // Lambda's context has a deadline as well
@@ -124,7 +125,8 @@ func allocations(t *testing.T, c sender, compression string, n int) float64 {
 	return testing.AllocsPerRun(50, func() { invoke(ctx, t, h, payload, scratch) })
 }
 
-// TestRequests: a batch takes as few requests as the SIEM's limits allow, and AWS is not called for what is delivered.
+// TestRequests checks that a batch makes as few requests as the SIEM's limits allow, and no call to AWS if all events
+// are delivered.
 func TestRequests(t *testing.T) {
 	ctx := t.Context()
 	for i, size := range []int{907, 20_000} {
@@ -145,8 +147,8 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// TestAnswerOutlivesItsBuffers: what a handler returns and what it sent to SQS hold nothing of the payload, nor of the
-// pooled buffers: those are overwritten, by a hostile hand and by the next batch, before they are looked at.
+// TestAnswerOutlivesItsBuffers checks that a response does not refer to the payload or to pooled buffers: both are
+// overwritten before the response is compared.
 func TestAnswerOutlivesItsBuffers(t *testing.T) {
 	payloads := makePayloads(20, 10, 907)
 	for _, c := range senders {
@@ -174,7 +176,7 @@ func TestAnswerOutlivesItsBuffers(t *testing.T) {
 	}
 }
 
-// allListed is the answer that keeps the first n messages.
+// allListed returns the response that retains the first n messages.
 func allListed(n int) string {
 	var ids []string
 	for i := range n {

@@ -1,8 +1,8 @@
-// Command bench measures what delivering costs: CPU time of the real bootstrap of each connector, from the Runtime
-// API's answer to the posted response, user and system, as the operating system counts it. All subjects get the same
-// events, in turn, against the same sink, in one run; the figures are medians of rounds, and ratios to an ordinary Go
-// Lambda that does nothing but decode, copy and post (the floor). Peers are what others use for the same job: the
-// Collector's exporter and Elastic's client (test/peers), rsyslog and syslog-ng as Debian builds them.
+// Command bench measures the cost of a delivery: the CPU time (user and system) of each connector's bootstrap, from the
+// Runtime API's response to the posted response. All subjects deliver the same events, in turn, to the same sink, in
+// one run. The figures are medians of rounds, and ratios to a minimal Go Lambda that only decodes, copies and posts
+// (the floor). Peers are other programs for the same job: the Collector's exporter and Elastic's client (test/peers),
+// rsyslog and syslog-ng from Debian.
 package main
 
 import (
@@ -65,7 +65,7 @@ func fail(err error) {
 	os.Exit(1)
 }
 
-// run measures, prints, and writes what the plan names.
+// run measures, prints, and updates the pages of the plan.
 func (p *plan) run() error {
 	s, err := newSink()
 	if err != nil {
@@ -103,7 +103,7 @@ func (p *plan) run() error {
 	return p.write(tables, where)
 }
 
-// measure takes the subjects in turn, round by round. One whose program is not there is left out, and named.
+// measure measures the subjects in turn, round by round. It names and omits a subject whose program is missing.
 func (p *plan) measure(s *sink, w *work) (table, error) {
 	all := subjects(p.builds, p.peers)
 	if p.only != nil {

@@ -15,14 +15,14 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
-// work is what every subject has to deliver.
+// work is what every subject delivers.
 type work struct {
 	count, batch int
 	payloads     [][]byte // the events as invocations
 	file         string   // the events, one a line
 }
 
-// result is what one delivery of the work took.
+// result is the cost of one delivery of the work.
 type result struct {
 	cpu   time.Duration // user and system, as the system counts it
 	wall  time.Duration // with what hands over the work and takes it; Lambda functions only
@@ -32,10 +32,10 @@ type result struct {
 	calls int64         // requests the sink got
 }
 
-// warmUp is how many invocations are made before the measuring begins: pools fill, the connection is opened.
+// warmUp is the number of invocations before the measurement, which fill pools and open the connection.
 const warmUp = 20
 
-// account makes a result of the difference; it is an error when the sink has not got exactly the events.
+// account returns the difference as a result, and an error if the sink did not receive exactly the events.
 func account(before, after counts, events int, cpu time.Duration) (result, error) {
 	if n := after.events - before.events; n != int64(events) {
 		return result{}, fmt.Errorf("%d of %d events arrived", n, events)
@@ -93,7 +93,8 @@ func call(f *runtimeapi.Function, payload []byte) error {
 	return nil
 }
 
-// fed measures a peer of test/peers: it says when it is ready, delivers on a word, and says when it has.
+// fed measures a peer of test/peers, which reports when it is ready, delivers on request, and reports when it has
+// delivered.
 func fed(program, path string, gzip bool) func(*sink, *work) (result, error) {
 	return func(s *sink, w *work) (result, error) {
 		cmd := exec.Command(program, "-url", s.url(path), "-batch", strconv.Itoa(w.batch), "-events", w.file,
@@ -136,8 +137,7 @@ func expect(words *bufio.Scanner, word string) error {
 	return nil
 }
 
-// peakRSS is the largest resident set of the program that this process runs, in bytes; 0 where the system does not
-// tell.
+// peakRSS returns the largest resident memory of the program, in bytes; 0 if the system does not report it.
 func peakRSS(program string) int64 {
 	processes, _ := filepath.Glob("/proc/[0-9]*") // the pattern is valid
 	for _, p := range processes {
@@ -152,10 +152,10 @@ func peakRSS(program string) int64 {
 	return 0
 }
 
-// rssOf is the largest resident set of a process so far.
+// rssOf returns the largest resident memory of a process so far.
 func rssOf(pid int) int64 { return inStatus(pid, "VmHWM:") * 1024 }
 
-// inStatus is a number that the system tells of a process; 0 when it does not.
+// inStatus returns a number of a process's status, 0 if there is none.
 func inStatus(pid int, name string) (n int64) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

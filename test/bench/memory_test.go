@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// memory is a network of one SIEM that answers at once and allocates nothing for a request, so that what is counted is
-// the connector's alone. It understands as much of HTTP as the connectors speak.
+// memory is a network with one SIEM that responds at once and allocates nothing per request, so that only the
+// connector's allocations are counted. It implements the part of HTTP that the connectors use.
 type memory struct {
 	success string
 	records int // that an answer of Elasticsearch speaks of
@@ -28,7 +28,7 @@ func (m *memory) dial(context.Context, string, string) (net.Conn, error) {
 	return c, nil
 }
 
-// count tells how many requests there were since it was asked last.
+// count returns the number of requests since the last call.
 func (m *memory) count() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -37,7 +37,7 @@ func (m *memory) count() int {
 	return n
 }
 
-// reply is what the SIEM at path answers.
+// reply returns the response of the SIEM at path.
 func (m *memory) reply(path []byte) string {
 	status, body := "200 OK", m.success
 	m.mu.Lock()
@@ -62,7 +62,7 @@ func (m *memory) reply(path []byte) string {
 	return "HTTP/1.1 " + status + "\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
 }
 
-// memoryConn is the SIEM's end and ours in one: what is written is understood, and the answer can be read.
+// memoryConn is both ends of a connection.
 type memoryConn struct {
 	m    *memory
 	mu   sync.Mutex
@@ -88,7 +88,7 @@ func (c *memoryConn) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// take takes the part of p that belongs to the header or to the body, whichever is coming in.
+// take consumes the part of p that belongs to the header or the body.
 func (c *memoryConn) take(p []byte) (rest []byte) {
 	if !c.whole {
 		before := len(c.header)

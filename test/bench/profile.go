@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// stages are the functions under which a Splunk function's time is spent, as the profile names them, and what each is.
-// They do not overlap, but for what the last ones say.
+// stages are the functions in which the Splunk function spends its time, by their names in the profile. They do not
+// overlap, except as stated.
 var stages = [...]struct{ function, what string }{
 	{"lambda.(*runtimeAPIClient).next", "the Runtime API: waiting for and reading an invocation"},
 	{"lambda.(*runtimeAPIClient).post", "the Runtime API: posting the response"},
@@ -26,10 +26,10 @@ var stages = [...]struct{ function, what string }{
 	{"runtime.schedule", "scheduler: finding the next goroutine, waiting for the network"},
 }
 
-// profileRepeats is how often the work is done for the profile.
+// profileRepeats is how often the work is repeated for the profile.
 const profileRepeats = 20
 
-// profile runs the profiled Splunk function over the payloads and says where its time goes.
+// profile runs the profiled Splunk function and reports where its time is spent.
 func (p *plan) profile(s *sink, w *work, dir string) (string, error) {
 	file := filepath.Join(dir, "cpu.prof")
 	again := *w // a profile needs seconds: a hundred samples each
@@ -56,7 +56,7 @@ func (p *plan) profile(s *sink, w *work, dir string) (string, error) {
 	return b.String(), nil
 }
 
-// share finds a function's cumulative share in what `pprof -top` prints: flat, flat%, sum%, cum, cum%, name.
+// share returns a function's cumulative share in the output of `pprof -top`: flat, flat%, sum%, cum, cum%, name.
 func share(top, function string) string {
 	for line := range strings.Lines(top) {
 		fields := strings.Fields(line)

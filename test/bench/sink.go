@@ -12,8 +12,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// sink takes everything: HTTP, answered as each SIEM does, and lines over TCP. It counts what it was given, as the
-// proof that every subject has delivered every event.
+// sink accepts everything: HTTP with each SIEM's success response, and lines over TCP. It counts events, to prove that
+// every subject delivered all of them.
 type sink struct {
 	http net.Listener
 	tcp  net.Listener
@@ -46,7 +46,7 @@ func (s *sink) close() {
 
 func (s *sink) url(path string) string { return "http://" + s.http.Addr().String() + path }
 
-// counts is what the sink had by a certain time.
+// counts is what the sink has received.
 type counts struct{ events, requests, bytes int64 }
 
 func (s *sink) counts() counts { return counts{s.events.Load(), s.requests.Load(), s.bytes.Load()} }
@@ -76,7 +76,7 @@ func (s *sink) answer(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// take reads a request's body and counts the events in it.
+// take reads a request's body and counts its events.
 func (s *sink) take(r *http.Request) (events int) {
 	raw, plain := s.buffers.Get().(*bytes.Buffer), s.buffers.Get().(*bytes.Buffer)
 	defer s.buffers.Put(raw)

@@ -9,10 +9,10 @@ import (
 	"testing"
 )
 
-// maxZipped is what a connector's binary may take as it is deployed: Lambda loads it at every cold start.
+// maxZipped is the maximum size of a connector's zipped binary, which Lambda loads at every cold start.
 const maxZipped = 3 << 20
 
-// TestSizes builds each connector for arm64, as `make` does to deploy it.
+// TestSizes builds each connector for arm64, as for a deployment.
 func TestSizes(t *testing.T) {
 	if raceDetector {
 		t.Skip("the same binaries again; `make guards` looks at them")
@@ -34,7 +34,7 @@ func TestSizes(t *testing.T) {
 	}
 }
 
-// zipped is how many bytes a file takes in a zip archive.
+// zipped returns the size of a file in a zip archive.
 func zipped(t *testing.T, path string) (n int) {
 	t.Helper()
 	content, err := os.ReadFile(path)
@@ -55,7 +55,7 @@ func zipped(t *testing.T, path string) (n int) {
 	return n
 }
 
-// writer calls a function for what is written.
+// writer calls a function for each write.
 type writer func(p []byte)
 
 var _ io.Writer = writer(nil)

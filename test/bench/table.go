@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// row is one subject's medians.
+// row holds one subject's medians.
 type row struct {
 	name, wire string
 	gzip, ours bool
@@ -19,7 +19,7 @@ type row struct {
 	rss        float64 // MB
 }
 
-// table is what one batch size has shown.
+// table is the result for one batch size.
 type table struct {
 	batch      int
 	conditions string
@@ -56,7 +56,7 @@ func newTable(p *plan, w *work, all []subject, results [][]result) table {
 	return t
 }
 
-// machine says what it was measured on.
+// machine describes the machine.
 func machine() string {
 	model := "unknown processor"
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
@@ -68,7 +68,7 @@ func machine() string {
 		runtime.Version())
 }
 
-// text is the table for a terminal.
+// text returns the table for a terminal.
 func (t table) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%-22s %-9s %-5s %12s %8s %9s %10s %8s %8s\n", t.conditions, "subject", "wire", "gzip",
@@ -80,7 +80,7 @@ func (t table) text() string {
 	return b.String()
 }
 
-// markdown is the table for the page: plain and gzip of a subject in one line.
+// markdown returns the table for the page, with plain and gzip of a subject in one row.
 func (t table) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s.\n\n| deliverer | wire | plain: CPU-s per million | × floor | gzip: CPU-s per million | × "+
@@ -109,7 +109,7 @@ func (r row) title() string {
 	return r.name
 }
 
-// start is the time from the process's start to its readiness, where that was measured.
+// start returns the time from the process's start to its readiness, if it was measured.
 func (r row) start() string {
 	if r.init == 0 {
 		return "–"

@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// BenchmarkInvoke is a batch's whole way through a function, from the payload to the answer, with a SIEM in memory. The
-// stages are benchmarks of their packages: BenchmarkPayload, BenchmarkParse, BenchmarkAppend, BenchmarkCompress,
-// BenchmarkJudge.
+// BenchmarkInvoke measures a batch from the payload to the response, with a SIEM in memory. The packages have
+// benchmarks of the stages.
 func BenchmarkInvoke(b *testing.B) {
 	for _, c := range senders {
 		for _, compression := range []string{"none", "gzip"} {
@@ -40,7 +39,7 @@ func BenchmarkInvoke(b *testing.B) {
 	}
 }
 
-// TestMemoryIsFlat: however many batches have gone through a function, it holds what it held after the first few.
+// TestMemoryIsFlat checks that a function's memory does not grow with the number of batches.
 func TestMemoryIsFlat(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector has memory of its own; `make guards` runs this without it")
@@ -76,7 +75,7 @@ func TestMemoryIsFlat(t *testing.T) {
 	}
 }
 
-// held is what is left of the heap after a collection, and how many goroutines there are.
+// held returns the heap after a collection, and the number of goroutines.
 func held() (heap uint64, goroutines int) {
 	runtime.GC()
 	runtime.GC() // pools are emptied in two
@@ -85,8 +84,7 @@ func held() (heap uint64, goroutines int) {
 	return m.HeapAlloc, runtime.NumGoroutine()
 }
 
-// TestPeakMemory: what the process of a connector takes of the system, at ordinary batches and at the largest there
-// are.
+// TestPeakMemory checks the memory of each connector's process, with ordinary and with the largest batches.
 func TestPeakMemory(t *testing.T) {
 	if raceDetector {
 		t.Skip("the same processes again; `make guards` looks at them")

@@ -10,8 +10,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// defaultBurst is far from what SQS takes. moto goes through the messages in flight for each that it gives, one request
-// at a time for all queues: from a certain length on it would be what the others wait for.
+// defaultBurst is far below the limits of SQS. moto iterates over the messages in flight for each message that it
+// returns, one request at a time for all queues; with more messages, the other connectors would wait for moto.
 const defaultBurst = 10_000
 
 const (
@@ -21,9 +21,9 @@ const (
 	retryAfter  = "60"            // what the SIEM says while it is down: five attempts must last longer than the queueing
 )
 
-// burst is what came of the burst.
+// burst is the result of the burst.
 type burst struct {
-	lane           *lane
+	pipeline       *pipeline
 	events         int
 	enqueueing     time.Duration
 	outage         time.Duration
@@ -32,18 +32,18 @@ type burst struct {
 	before, during spread        // delays of the others
 }
 
-// burst queues events for one connector while its SIEM is down, has the SIEM come back, and waits until all are worked
-// off. The other connectors get a trickle all the while.
+// burst sends events for one connector while its SIEM is down, restores the SIEM, and waits until all are settled. The
+// other connectors receive a few events all the time.
 func (s *soak) burst(ctx context.Context) (*burst, error) {
-	for _, l := range s.lanes {
+	for _, l := range s.pipelines {
 		l.simulator.Inject(siem.Fault{Kind: siem.Heal})
 	}
-	b := &burst{lane: s.lanes[0], events: s.options.burst}
-	fmt.Fprintf(s.options.out, "burst: %d events for %s; first %s of calm\n", b.events, b.lane.Name, calm)
+	b := &burst{pipeline: s.pipelines[0], events: s.options.burst}
+	fmt.Fprintf(s.options.out, "burst: %d events for %s; first %s of calm\n", b.events, b.pipeline.Name, calm)
 	over := make(chan struct{})
 	var began, down, ended time.Time
-	err := s.each(ctx, func(ctx context.Context, l *lane) error {
-		if l != b.lane {
+	err := s.each(ctx, func(ctx context.Context, l *pipeline) error {
+		if l != b.pipeline {
 			return s.trickle(ctx, l, over)
 		}
 		defer close(over)
@@ -62,23 +62,23 @@ func (s *soak) burst(ctx context.Context) (*burst, error) {
 	if b.unmoved, err = s.settle(ctx, nil); b.unmoved > 0 || err != nil {
 		return b, err
 	}
-	b.before = spreadOf(s.books.delays(began, down, b.lane))
-	b.during = spreadOf(s.books.delays(down, ended, b.lane))
+	b.before = spreadOf(s.tracker.delays(began, down, b.pipeline))
+	b.during = spreadOf(s.tracker.delays(down, ended, b.pipeline))
 	return b, s.drain(ctx)
 }
 
-// surge is the outage, the burst, the SIEM's return, and the wait until the burst is worked off.
+// surge is the outage, the burst, the recovery, and the wait until the burst is settled.
 func (s *soak) surge(ctx context.Context, b *burst, down time.Time) error {
 	const name = "burst"
-	b.lane.simulator.Inject(siem.Fault{
+	b.pipeline.simulator.Inject(siem.Fault{
 		Kind: siem.Status, Status: http.StatusServiceUnavailable, Name: name,
 		Header: map[string]string{"Retry-After": retryAfter},
 	})
-	queue := s.cloud.Queue(b.lane.Queue())
+	queue := s.cloud.Queue(b.pipeline.Queue())
 	for sent := 0; sent < b.events; {
 		n := min(maxSend, b.events-sent)
-		if err := s.aws.send(ctx, queue, b.lane.next(n)); err != nil {
-			return fmt.Errorf("%s: %w", b.lane.Name, err)
+		if err := s.aws.send(ctx, queue, b.pipeline.next(n)); err != nil {
+			return fmt.Errorf("%s: %w", b.pipeline.Name, err)
 		}
 		sent += n
 	}
@@ -88,18 +88,18 @@ func (s *soak) surge(ctx context.Context, b *burst, down time.Time) error {
 	}
 	b.outage = time.Since(down)
 	fmt.Fprintf(s.options.out, "burst: all is queued after %s; the SIEM comes back\n", b.enqueueing.Round(time.Second))
-	b.lane.simulator.Inject(siem.Fault{Kind: siem.Heal, Name: name})
+	b.pipeline.simulator.Inject(siem.Fault{Kind: siem.Heal, Name: name})
 	back := time.Now()
 	var err error
-	b.unmoved, err = s.settle(ctx, b.lane)
+	b.unmoved, err = s.settle(ctx, b.pipeline)
 	b.draining = time.Since(back)
 	return err
 }
 
-// trickle sends a few events at a time until it is over, each lane at a time of its own.
-func (s *soak) trickle(ctx context.Context, l *lane, over <-chan struct{}) error {
+// trickle sends a few events at a time to each pipeline, at different times, until the burst is over.
+func (s *soak) trickle(ctx context.Context, l *pipeline, over <-chan struct{}) error {
 	queue := s.cloud.Queue(l.Queue())
-	offset := time.Duration(slices.Index(s.lanes, l)) * trickle / time.Duration(len(s.lanes))
+	offset := time.Duration(slices.Index(s.pipelines, l)) * trickle / time.Duration(len(s.pipelines))
 	for pause := offset; wait(ctx, pause, over); pause = trickle {
 		if err := s.aws.send(ctx, queue, l.next(maxSend)); err != nil {
 			return fmt.Errorf("%s: %w", l.Name, err)
@@ -108,7 +108,7 @@ func (s *soak) trickle(ctx context.Context, l *lane, over <-chan struct{}) error
 	return nil
 }
 
-// wait returns true after that time, false when the context ends or it is over before.
+// wait returns true after that time, and false if the context or over ends first.
 func wait(ctx context.Context, d time.Duration, over <-chan struct{}) bool {
 	timer := time.NewTimer(max(0, d))
 	defer timer.Stop()

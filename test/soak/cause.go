@@ -1,6 +1,6 @@
 package main
 
-// cause is why a SIEM has an event twice.
+// cause is the reason why a SIEM has an event twice.
 type cause int
 
 const (
@@ -13,7 +13,7 @@ const (
 	causeWithin // its answer was lost on a kept connection, and the request made again in the same attempt
 )
 
-// String names it as in the report.
+// String returns the text of the report.
 func (c cause) String() string {
 	return [...]string{
 		"the answer was lost after the SIEM took them", "the SIEM took half of a request and answered 408",
@@ -23,9 +23,8 @@ func (c cause) String() string {
 	}[c]
 }
 
-// cause tells why the SIEM has taken an event once more: it is how the attempt ended in which it had taken it before.
-// What tells a lost answer from a 408 is the plan: Sumo Logic is the one SIEM that answers 408, and loses no other
-// answer.
+// cause returns why the SIEM accepted an event again: how the attempt ended in which it accepted it before. A lost
+// response and a 408 differ by the plan: only Sumo Logic responds 408, and it loses no other response.
 func (e *entry) cause() cause {
 	how := e.blame
 	if e.accepted-1 > e.seen {
@@ -35,7 +34,7 @@ func (e *entry) cause() cause {
 	case finished:
 		return causeQueue
 	case listed:
-		if e.lane != nil && e.lane.Name == sumo {
+		if e.pipeline != nil && e.pipeline.Name == sumo {
 			return causePartial
 		}
 		return causeAnswer

@@ -12,16 +12,15 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// sumo and qradar fail in ways of their own: the one answers 408 to a request it took half of, the other answers
-// nothing.
+// Sumo Logic responds 408 to a request that it accepted in part; QRadar sends no responses.
 const (
 	sumo   = "sumo"
 	qradar = "qradar"
 )
 
 const (
-	round      = 15_000 // events of a lane in which every trouble comes once
-	kills      = 2      // of a lane's function, all before memory is looked at
+	round      = 15_000 // events of a pipeline in which every incident comes once
+	kills      = 2      // of a pipeline's function, all before memory is looked at
 	poisonRate = 2_000  // one event in so many is refused for its content
 	outage     = 10 * time.Second
 	brownout   = 15 * time.Second
@@ -29,23 +28,23 @@ const (
 	slowness   = 500 * time.Millisecond
 )
 
-// trouble is something that goes wrong in a lane once so many of its events were sent.
-type trouble struct {
+// incident is a failure that begins after a number of events of a pipeline.
+type incident struct {
 	at   int
 	name string
-	do   func(context.Context, *soak, *lane)
+	do   func(context.Context, *soak, *pipeline)
 }
 
-// plan is how a lane fails, in order. It depends on the lane's seed and share alone.
-func plan(l *lane, share int) []trouble {
+// plan returns the incidents of a pipeline in order. It depends only on the seed and the share.
+func plan(l *pipeline, share int) []incident {
 	random := rand.New(rand.NewPCG(l.seed, 0x50a7))
-	out := []trouble{{name: "poison", do: inject(siem.Fault{Kind: siem.Poison, Match: poisoned(l.seed)})}}
+	out := []incident{{name: "poison", do: inject(siem.Fault{Kind: siem.Poison, Match: poisoned(l.seed)})}}
 	for range kills {
-		out = append(out, trouble{at: share * (2 + random.IntN(5)) / 100, name: "kill", do: kill})
+		out = append(out, incident{at: share * (2 + random.IntN(5)) / 100, name: "kill", do: kill})
 	}
 	rounds := max(1, share/round)
 	for n := range rounds {
-		kinds := troubles(l, random)
+		kinds := incidents(l, random)
 		random.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 		length := share / rounds
 		for i, t := range kinds {
@@ -54,22 +53,22 @@ func plan(l *lane, share int) []trouble {
 			out = append(out, t)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b trouble) int { return cmp.Compare(a.at, b.at) })
+	slices.SortStableFunc(out, func(a, b incident) int { return cmp.Compare(a.at, b.at) })
 	return out
 }
 
-// troubles are the kinds that come in every round.
-func troubles(l *lane, random *rand.Rand) []trouble {
-	common := []trouble{
+// incidents returns the kinds of a round.
+func incidents(l *pipeline, random *rand.Rand) []incident {
+	common := []incident{
 		{name: "slow answers", do: inject(siem.Fault{Kind: siem.Slow, Delay: slowness, Times: 20})},
 		{name: "rotation", do: rotate},
 	}
 	if l.Name == qradar {
 		return append(
 			common,
-			trouble{name: "outage", do: inject(siem.Fault{Kind: siem.CloseBefore, For: outage})},
-			trouble{name: "hangs up", do: inject(siem.Fault{Kind: siem.AcceptClose, Times: 3})},
-			trouble{name: "stops reading", do: stopReading},
+			incident{name: "outage", do: inject(siem.Fault{Kind: siem.CloseBefore, For: outage})},
+			incident{name: "hangs up", do: inject(siem.Fault{Kind: siem.AcceptClose, Times: 3})},
+			incident{name: "stops reading", do: stopReading},
 		)
 	}
 	busy := func(status int) siem.Fault {
@@ -80,38 +79,38 @@ func troubles(l *lane, random *rand.Rand) []trouble {
 	}
 	return append(append(
 		common,
-		trouble{name: "outage", do: inject(siem.Fault{Kind: siem.Status, Status: http.StatusServiceUnavailable,
+		incident{name: "outage", do: inject(siem.Fault{Kind: siem.Status, Status: http.StatusServiceUnavailable,
 			For: outage})},
-		trouble{name: "brownout 503", do: inject(busy(http.StatusServiceUnavailable))},
-		trouble{name: "brownout 429", do: inject(busy(http.StatusTooManyRequests))},
-		trouble{name: "reset before the body", do: inject(siem.Fault{Kind: siem.CloseBefore, Times: 5})},
-		trouble{name: "reset within the body", do: inject(siem.Fault{Kind: siem.CloseDuring, Times: 5})},
-		trouble{name: "reset behind the body", do: inject(siem.Fault{Kind: siem.CloseAfter, Times: 5})},
+		incident{name: "brownout 503", do: inject(busy(http.StatusServiceUnavailable))},
+		incident{name: "brownout 429", do: inject(busy(http.StatusTooManyRequests))},
+		incident{name: "reset before the body", do: inject(siem.Fault{Kind: siem.CloseBefore, Times: 5})},
+		incident{name: "reset within the body", do: inject(siem.Fault{Kind: siem.CloseDuring, Times: 5})},
+		incident{name: "reset behind the body", do: inject(siem.Fault{Kind: siem.CloseAfter, Times: 5})},
 	), unanswered(l)...)
 }
 
-// unanswered are requests that the SIEM takes, in whole or in part, without saying so. Sumo Logic gets one kind alone,
-// so that the account can tell the causes apart.
-func unanswered(l *lane) []trouble {
+// unanswered are requests that the SIEM accepts, at least in part, without a response. Sumo Logic has only one kind, so
+// that the causes can be told apart.
+func unanswered(l *pipeline) []incident {
 	if l.Name == sumo {
-		return []trouble{{name: "partial 408", do: inject(siem.Fault{Kind: siem.Product, Code: "408", Times: 3})}}
+		return []incident{{name: "partial 408", do: inject(siem.Fault{Kind: siem.Product, Code: "408", Times: 3})}}
 	}
-	return []trouble{
+	return []incident{
 		{name: "reset after it was taken", do: inject(siem.Fault{Kind: siem.AcceptClose, Times: 3})},
 		{name: "no answer after it was taken", do: inject(siem.Fault{Kind: siem.AcceptHang, Times: 1})},
 	}
 }
 
-func inject(f siem.Fault) func(context.Context, *soak, *lane) {
-	return func(_ context.Context, _ *soak, l *lane) { l.simulator.Inject(f) }
+func inject(f siem.Fault) func(context.Context, *soak, *pipeline) {
+	return func(_ context.Context, _ *soak, l *pipeline) { l.simulator.Inject(f) }
 }
 
-// some meets one request in four.
+// some applies to one request in four.
 func some(random *rand.Rand) func(*http.Request) bool {
 	return func(*http.Request) bool { return random.IntN(4) == 0 }
 }
 
-// poisoned tells, by its id, whether an event is refused for its content.
+// poisoned returns whether an event is refused for its content, by its id.
 func poisoned(seed uint64) func(id string) bool {
 	return func(id string) bool {
 		h := fnv.New64a()
@@ -120,9 +119,9 @@ func poisoned(seed uint64) func(id string) bool {
 	}
 }
 
-// kill ends the function's processes when the SIEM has taken a request and before the function can know. Syslog has no
-// answers to wait for: there it comes as it happens.
-func kill(ctx context.Context, s *soak, l *lane) {
+// kill kills the function's processes after the SIEM accepted a request and before the function has the response.
+// Syslog has no responses, so the time is arbitrary.
+func kill(ctx context.Context, s *soak, l *pipeline) {
 	const name, taken = "kill", "no answer"
 	defer s.cloud.Kill(l.Function())
 	if l.Name == qradar {
@@ -138,17 +137,16 @@ func kill(ctx context.Context, s *soak, l *lane) {
 	}
 }
 
-// rotate revokes the credential and puts the new one into the secret at once. That it cannot be put is told by what
-// comes of it: nothing is delivered any more.
-func rotate(ctx context.Context, s *soak, l *lane) {
+// rotate revokes the credential and stores the new one. If that fails, nothing is delivered any more.
+func rotate(ctx context.Context, s *soak, l *pipeline) {
 	l.simulator.Rotate()
 	if err := s.cloud.PutSecret(ctx, l.Secret(), l.simulator.Secret()); err != nil {
 		s.meters.note(err)
 	}
 }
 
-// stopReading has the SIEM leave what its kernel takes unread for a while.
-func stopReading(ctx context.Context, _ *soak, l *lane) {
+// stopReading makes the SIEM stop reading for a while.
+func stopReading(ctx context.Context, _ *soak, l *pipeline) {
 	const name = "stops reading"
 	l.simulator.Inject(siem.Fault{Kind: siem.AcceptHang, Name: name})
 	defer l.simulator.Inject(siem.Fault{Kind: siem.Heal, Name: name})

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// percentile is the smallest value that p of 100 are not larger than (the nearest rank); 0 of none.
+// percentile returns the smallest value that at least p percent of the values do not exceed (nearest rank); 0 if there
+// are none.
 func percentile(of []time.Duration, p float64) time.Duration {
 	if len(of) == 0 {
 		return 0
@@ -16,7 +17,7 @@ func percentile(of []time.Duration, p float64) time.Duration {
 	return sorted[min(max(rank, 1), len(sorted))-1]
 }
 
-// spread is what is told of delays.
+// spread is a summary of delays.
 type spread struct {
 	count      int
 	median     time.Duration
@@ -27,14 +28,14 @@ func spreadOf(d []time.Duration) spread {
 	return spread{count: len(d), median: percentile(d, 50), ninetyNine: percentile(d, 99)}
 }
 
-// How much longer the others may take while one connector works off a burst. An event waits up to the 5 s of the
-// batching window; with its phase the median moves by itself.
+// The bounds of the delays of other connectors during a burst. An event waits up to the 5 s of the batching window, and
+// the median depends on its phase.
 const (
 	medianBound     = time.Second
 	ninetyNineBound = 2500 * time.Millisecond
 )
 
-// unmoved tells whether delays are what they were before, within the bounds.
+// unmoved reports whether delays are unchanged, within the bounds.
 func unmoved(before, during spread) bool {
 	return before.count > 0 && during.count > 0 &&
 		during.median <= before.median+medianBound && during.ninetyNine <= before.ninetyNine+ninetyNineBound

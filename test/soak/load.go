@@ -7,17 +7,17 @@ import (
 	"time"
 )
 
-// stuck is how long nothing may move before a run is given up: far longer than any wait there is in it.
+// stuck is the time without progress after which a run ends: much longer than any wait.
 const stuck = 3 * time.Minute
 
-// load is what the load with faults took.
+// load is the result of the load with faults.
 type load struct {
 	took    time.Duration // from the first event's being sent to the last one's being where it stays
-	cpu     map[*lane]time.Duration
+	cpu     map[*pipeline]time.Duration
 	unmoved int // events that did not come to rest
 }
 
-// load feeds all lanes at once and waits until every event is in its SIEM or a dead letter.
+// load feeds all pipelines concurrently, and waits until every event is in its SIEM or a dead letter.
 func (s *soak) load(ctx context.Context) (*load, error) {
 	began, before := time.Now(), s.cpu()
 	if err := s.each(ctx, s.feed); err != nil {
@@ -38,12 +38,12 @@ func (s *soak) load(ctx context.Context) (*load, error) {
 	return out, s.drain(ctx)
 }
 
-// each does something for every lane at once; the first error ends the others.
-func (s *soak) each(ctx context.Context, what func(context.Context, *lane) error) error {
+// each calls a function for every pipeline concurrently. The first error ends the others.
+func (s *soak) each(ctx context.Context, what func(context.Context, *pipeline) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var all sync.WaitGroup
-	for _, l := range s.lanes {
+	for _, l := range s.pipelines {
 		all.Go(func() {
 			if err := what(ctx, l); err != nil {
 				cancel(err)
@@ -54,13 +54,13 @@ func (s *soak) each(ctx context.Context, what func(context.Context, *lane) error
 	return context.Cause(ctx)
 }
 
-// settle waits until every event of a lane, of all when it is nil, is where it stays. It returns how many are not when
-// nothing moves any more.
-func (s *soak) settle(ctx context.Context, l *lane) (unmoved int, err error) {
+// settle waits until every event of a pipeline (nil means all) has its final place. It returns the number of events
+// that have none when there is no more progress.
+func (s *soak) settle(ctx context.Context, l *pipeline) (unmoved int, err error) {
 	limit := time.NewTimer(stuck)
 	defer limit.Stop()
 	for {
-		n, changed := s.books.open(l)
+		n, changed := s.tracker.open(l)
 		if n == 0 {
 			return 0, nil
 		}
@@ -75,12 +75,12 @@ func (s *soak) settle(ctx context.Context, l *lane) (unmoved int, err error) {
 	}
 }
 
-// drain waits until the dead-letter queue and all others are empty: what comes twice may come late.
+// drain waits until all queues are empty, because an event may be delivered a second time late.
 func (s *soak) drain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, stuck, fmt.Errorf("the queues were not empty after %s", stuck))
 	defer cancel()
 	queues := []string{"DeadLetterQueue"}
-	for _, l := range s.lanes {
+	for _, l := range s.pipelines {
 		queues = append(queues, l.Queue())
 	}
 	tick := time.NewTicker(time.Second)
@@ -105,18 +105,18 @@ func (s *soak) drain(ctx context.Context) error {
 	}
 }
 
-// cpu is the CPU time that each connector's processes have taken so far.
-func (s *soak) cpu() map[*lane]time.Duration {
+// cpu returns the CPU time of each connector's processes so far.
+func (s *soak) cpu() map[*pipeline]time.Duration {
 	stats := s.cloud.Stats()
-	out := map[*lane]time.Duration{}
-	for _, l := range s.lanes {
+	out := map[*pipeline]time.Duration{}
+	for _, l := range s.pipelines {
 		out[l] = stats[l.Function()].CPU
 	}
 	return out
 }
 
-// progress is how far the load is: the share of its events that are where they stay. It is more than 1 in the burst.
+// progress returns the share of the load that is settled. It is more than 1 during the burst.
 func (s *soak) progress() progress {
-	sent, settled, delivered := s.books.standing()
+	sent, settled, delivered := s.tracker.standing()
 	return progress{sent: sent, settled: settled, delivered: delivered, of: s.options.events}
 }

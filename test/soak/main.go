@@ -1,10 +1,9 @@
-// Command soak sends a great many events through the local system while the SIEMs fail, and reports what became of them
-// and what it cost: lost, altered, twice and why, dead letters by reason, memory, threads and sockets over time,
-// throughput. Then it queues a burst for one connector whose SIEM is down, and measures whether the others' delay
-// moves.
+// Command soak sends many events through the emulator while the SIEMs fail, and reports the results and the cost:
+// events lost, altered or delivered twice with the cause, dead letters by reason, memory, threads and sockets over
+// time, throughput. It then queues a burst for one connector whose SIEM is down, and measures the delay of the others.
 //
-// It exits with 1 when an event was lost or altered, when memory is not flat, when the burst did not drain, or when it
-// moved the others.
+// It exits with 1 if an event is lost or altered, if memory grows, if the burst is not delivered, or if it delays the
+// other connectors.
 package main
 
 import (
@@ -18,7 +17,7 @@ import (
 	"syscall"
 )
 
-// Exit codes beside 0: what was promised did not hold or something broke; the command line was wrong; Ctrl-C.
+// Exit codes besides 0: a guarantee was broken or an error occurred; wrong command line; Ctrl-C.
 const (
 	exitFailed      = 1
 	exitUsage       = 2
@@ -54,7 +53,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
-// options say what is run.
+// options are the options of the command line.
 type options struct {
 	events int    // through all connectors together
 	burst  int    // queued for one of them

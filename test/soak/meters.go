@@ -10,11 +10,11 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/cloud"
 )
 
-// counts is what the functions say of their batches in their metrics, by attempt: an event that came three times was
-// received three times.
+// counts are the metrics of the functions. They count attempts: an event that was received three times counts three
+// times.
 type counts struct{ Received, Delivered, Retried, DeadLettered, Requests int }
 
-// meters sums up the metrics among the lines that the functions print, and writes all lines on.
+// meters sums the metrics in the lines that the functions print, and writes all lines to a file.
 type meters struct {
 	*cloud.Lines
 
@@ -45,12 +45,12 @@ func (m *meters) read(printed []byte) {
 	m.sum.Requests += values.Requests
 }
 
-// total is the sum so far.
+// total returns the sum so far.
 func (m *meters) total() counts {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.sum
 }
 
-// note writes an error of the soak's own between the lines.
+// note writes an error of the soak itself between the lines.
 func (m *meters) note(err error) { fmt.Fprintln(m, "soak |", err) }

@@ -7,8 +7,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// observe enters how a batch ended; see [cloud.Options]. What the drain has written is where it stays; for an event
-// that SQS itself moved to the dead-letter queue nothing else says so.
+// observe records how a batch ended; see [cloud.Options]. A dead letter of the drain is settled; only the drain shows
+// an event that SQS itself moved to the dead-letter queue.
 func (s *soak) observe(function string, payload []byte, r runtimeapi.Result) {
 	var batch struct {
 		Records []struct {
@@ -34,7 +34,7 @@ func (s *soak) observe(function string, payload []byte, r runtimeapi.Result) {
 	}
 	l := s.byName[function]
 	if l != nil {
-		l.catchUp() // what the SIEM took in this attempt is in the books before its end is
+		l.catchUp() // what the SIEM took in this attempt is in the tracker before its end is
 	}
 	for _, record := range batch.Records {
 		end := how
@@ -44,14 +44,14 @@ func (s *soak) observe(function string, payload []byte, r runtimeapi.Result) {
 		id := siem.EventID([]byte(record.Body))
 		switch {
 		case l != nil:
-			s.books.finish(id, end)
+			s.tracker.finish(id, end)
 		case end == finished:
-			s.books.drained(id)
+			s.tracker.drained(id)
 		}
 	}
 }
 
-// endOf is how the invocation ended for the whole batch.
+// endOf returns how the invocation ended for the whole batch.
 func endOf(r runtimeapi.Result) ending {
 	switch {
 	case r.Error == nil:

@@ -11,55 +11,55 @@ import (
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
-// room is how many events of a lane may be under way: enough for the batches that a connector works on at once, and no
-// more, since moto looks through a queue for every message that it is sent.
+// room is the maximum number of events of a pipeline in flight: enough for the concurrent batches of a connector, and
+// no more, because moto iterates over a queue for every message that it receives.
 const room = 600
 
-// lane is the way of the events for one SIEM.
-type lane struct {
+// pipeline is the path of the events to one SIEM.
+type pipeline struct {
 	catalog.SIEM
 	simulator siem.Simulator
-	books     *books
+	tracker   *tracker
 	events    *ocsfgen.Generator
 	seed      uint64
 	share     int           // how many events it gets under load
-	underWay  chan struct{} // one for each event that is
+	inFlight  chan struct{} // one for each event that is
 
 	mu    sync.Mutex
-	taken int // how many of the events that the simulator took are in the books
+	taken int // how many of the events that the simulator took are in the tracker
 }
 
-func newLane(entry catalog.SIEM, simulator siem.Simulator, b *books, seed uint64, share int) *lane {
+func newPipeline(entry catalog.SIEM, simulator siem.Simulator, b *tracker, seed uint64, share int) *pipeline {
 	g := ocsfgen.New(seed)
 	g.Now = time.Now
-	return &lane{SIEM: entry, simulator: simulator, books: b, events: g, seed: seed, share: share,
-		underWay: make(chan struct{}, room)}
+	return &pipeline{SIEM: entry, simulator: simulator, tracker: b, events: g, seed: seed, share: share,
+		inFlight: make(chan struct{}, room)}
 }
 
-// key is what an event must arrive as: itself, or what the SIEM's format keeps of it.
-func (l *lane) key(event []byte) []byte {
+// key returns what must arrive of an event: itself, or the fields that the SIEM's format contains.
+func (l *pipeline) key(event []byte) []byte {
 	if l.Key == nil {
 		return event
 	}
 	return []byte(l.Key(event))
 }
 
-// next makes n events and enters them into the books as sent now.
-func (l *lane) next(n int) []string {
+// next makes n events and records them as sent now.
+func (l *pipeline) next(n int) []string {
 	bodies := make([]string, n)
 	for i := range bodies {
 		event := l.events.Next()
 		bodies[i] = string(event)
-		l.books.enqueue(siem.EventID(event), l, l.key(event))
+		l.tracker.enqueue(siem.EventID(event), l, l.key(event))
 	}
 	return bodies
 }
 
-// take waits until n more events may be under way.
-func (l *lane) take(ctx context.Context, n int) error {
+// take waits until n more events may be in flight.
+func (l *pipeline) take(ctx context.Context, n int) error {
 	for range n {
 		select {
-		case l.underWay <- struct{}{}:
+		case l.inFlight <- struct{}{}:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -67,44 +67,44 @@ func (l *lane) take(ctx context.Context, n int) error {
 	return nil
 }
 
-// release says that an event is not under way any more. Events of the burst never took room.
-func (l *lane) release() {
+// release records that an event is no longer in flight. Events of the burst do not count.
+func (l *pipeline) release() {
 	select {
-	case <-l.underWay:
+	case <-l.inFlight:
 	default:
 	}
 }
 
-// catchUp enters into the books what the SIEM took since the last time.
-func (l *lane) catchUp() {
+// catchUp records what the SIEM accepted since the last call.
+func (l *pipeline) catchUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	accepted := l.simulator.Accepted()
 	now := time.Now()
 	for _, a := range accepted[l.taken:] {
-		l.books.accept(l, a, now)
+		l.tracker.accept(l, a, now)
 	}
 	l.taken = len(accepted)
 }
 
-// arrived is what an event came as.
-func (l *lane) arrived(a siem.Accepted) []byte {
+// arrived returns what arrived of an event.
+func (l *pipeline) arrived(a siem.Accepted) []byte {
 	if l.Took == nil {
 		return a.Event
 	}
 	return []byte(l.Took(a))
 }
 
-// feed enqueues the lane's share, as fast as it is worked off, and lets the SIEM fail on the way.
-func (s *soak) feed(ctx context.Context, l *lane) error {
+// feed enqueues the pipeline's share as fast as it is delivered, and starts the incidents.
+func (s *soak) feed(ctx context.Context, l *pipeline) error {
 	queue := s.cloud.Queue(l.Queue())
-	troubles := plan(l, l.share)
+	incidents := plan(l, l.share)
 	var playing sync.WaitGroup
 	defer playing.Wait()
 	for sent := 0; sent < l.share; {
-		for len(troubles) > 0 && troubles[0].at <= sent {
-			t := troubles[0]
-			troubles = troubles[1:]
+		for len(incidents) > 0 && incidents[0].at <= sent {
+			t := incidents[0]
+			incidents = incidents[1:]
 			playing.Go(func() { t.do(ctx, s, l) })
 		}
 		n := min(maxSend, l.share-sent)

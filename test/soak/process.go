@@ -8,15 +8,14 @@ import (
 	"strings"
 )
 
-// usage is what the processes of one function hold.
+// usage is the resources of a function's processes.
 type usage struct {
 	processes        int
 	largest          int64 // resident bytes of the largest
 	threads, sockets int   // of all together
 }
 
-// processes are the functions that this process runs, by the folder of their bootstrap: what /proc says of its
-// children. Where there is no /proc there are none.
+// processes returns the running functions by the folder of their bootstrap, from /proc. Without /proc there are none.
 func processes(builds string) map[string]usage {
 	out := map[string]usage{}
 	entries, err := os.ReadDir("/proc")
@@ -43,7 +42,7 @@ func processes(builds string) map[string]usage {
 	return out
 }
 
-// function is the name of the function whose bootstrap the process runs. It may have been built anew since.
+// function returns the name of the function whose bootstrap the process runs, even if it was built again meanwhile.
 func function(folder, builds string) (string, bool) {
 	exe, err := os.Readlink(filepath.Join(folder, "exe"))
 	if err != nil {
@@ -54,7 +53,7 @@ func function(folder, builds string) (string, bool) {
 	return filepath.Base(dir), file == "bootstrap" && filepath.Dir(dir) == builds
 }
 
-// parent is the process's parent: the second field behind its name, which is in parentheses and may hold any.
+// parent returns the parent's id: the second field after the name in parentheses.
 func parent(folder string) int {
 	text, err := os.ReadFile(filepath.Join(folder, "stat"))
 	if err != nil {
@@ -68,7 +67,7 @@ func parent(folder string) int {
 	return pid
 }
 
-// status is a number from the process's status, 0 when it is gone.
+// status returns a number of the process's status, 0 if it has ended.
 func status(folder, name string) int64 {
 	text, err := os.ReadFile(filepath.Join(folder, "status"))
 	if err != nil {

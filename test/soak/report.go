@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// report is what is told at the end.
+// report is the final report.
 type report struct {
 	conditions string
 	tables     []table
 	problems   []error // what was promised and did not hold
 }
 
-// report makes the account and the tables.
+// report makes the tables.
 func (s *soak) report(did *load, b *burst, letters []deadLetter) *report {
 	for _, letter := range letters {
-		s.books.letter(letter.id(), letter.Event)
+		s.tracker.letter(letter.id(), letter.Event)
 	}
 	r := &report{conditions: s.conditions(did)}
 	r.tables = append(r.tables, s.account(r), s.twice(), reasons(letters), s.memory(r), s.cost(did))
@@ -38,7 +38,7 @@ func (r *report) fail(format string, args ...any) {
 	r.problems = append(r.problems, fmt.Errorf(format, args...))
 }
 
-// verdict is nil when all that was promised did hold.
+// verdict returns nil if all guarantees hold.
 func (r *report) verdict() error { return errors.Join(r.problems...) }
 
 func (s *soak) conditions(did *load) string {
@@ -52,22 +52,22 @@ func (s *soak) conditions(did *load) string {
 		number(total.Received), number(total.Requests), number(total.Retried), number(total.DeadLettered))
 }
 
-// account is where every event is, the burst and the trickle included.
+// account is the table of where every event is, including the burst.
 func (s *soak) account(r *report) table {
 	t := table{
 		title: "The account",
 		head: []string{"", "enqueued", "in the SIEM", "dead letters", "lost", "twice", "delivered and dead",
 			"dead letters twice"},
 	}
-	balances := s.books.balance()
+	balances := s.tracker.balance()
 	var sum balance
-	for _, l := range s.lanes {
+	for _, l := range s.pipelines {
 		b := balances[l]
 		t.add(l.Name, b.enqueued, b.delivered, b.dead, b.lost, b.twice, b.both, b.again)
 		sum.sum(b)
 	}
 	t.add("all", sum.enqueued, sum.delivered, sum.dead, sum.lost, sum.twice, sum.both, sum.again)
-	altered, changed, standins := s.books.strange()
+	altered, changed, standins := s.tracker.strange()
 	t.note = fmt.Sprintf("%s altered. %s came as the truncated stand-in that the SIEM's limits demand. Elastic has "+
 		"nothing twice: what comes again overwrites the same document.",
 		number(changed), number(standins))
@@ -82,7 +82,7 @@ func (s *soak) account(r *report) table {
 
 func (s *soak) twice() table {
 	t := table{title: "Twice in a SIEM, by cause", head: []string{"cause", "times"}}
-	causes := s.books.causes()
+	causes := s.tracker.causes()
 	for c := causeAnswer; c <= causeWithin; c++ {
 		t.add(c.String(), causes[c])
 	}
@@ -91,7 +91,7 @@ func (s *soak) twice() table {
 	return t
 }
 
-// maxReason bounds a reason in the table.
+// maxReason is the maximum length of a reason in the table.
 const maxReason = 70
 
 func reasons(letters []deadLetter) table {
@@ -109,7 +109,7 @@ func reasons(letters []deadLetter) table {
 	return t
 }
 
-// brief is a dead letter's reason without what is different from event to event.
+// brief returns a dead letter's reason without the parts that differ between events.
 func brief(reason string) string {
 	how := ""
 	if _, last, ok := strings.Cut(reason, ", the last of which: "); ok {
@@ -119,7 +119,7 @@ func brief(reason string) string {
 	return how + reason[:min(len(reason), maxReason)]
 }
 
-// memory is what the functions' processes hold in the three stretches of the load.
+// memory is the table of the functions' processes in three parts of the load.
 func (s *soak) memory(r *report) table {
 	t := table{
 		title: "Over time: at the start of the steady state, in the middle, at the end",
@@ -127,7 +127,7 @@ func (s *soak) memory(r *report) table {
 	}
 	samples := s.watch.all()
 	functions := []string{"deadletter"}
-	for _, l := range s.lanes {
+	for _, l := range s.pipelines {
 		functions = append(functions, l.Name)
 	}
 	for _, name := range functions {
@@ -166,7 +166,7 @@ func over(at [3]usage, text func(usage) string) string {
 func (s *soak) cost(did *load) table {
 	t := table{title: "CPU time of the functions, for a million events", head: []string{"connector", "CPU seconds"}}
 	var sum time.Duration
-	for _, l := range s.lanes {
+	for _, l := range s.pipelines {
 		t.add(l.Name, perMillion(did.cpu[l], l.share))
 		sum += did.cpu[l]
 	}
@@ -185,7 +185,7 @@ func perMillion(cpu time.Duration, events int) string {
 
 func (b *burst) table(r *report) table {
 	t := table{
-		title: fmt.Sprintf("The burst: %s events for %s", number(b.events), b.lane.Name),
+		title: fmt.Sprintf("The burst: %s events for %s", number(b.events), b.pipeline.Name),
 		head:  []string{"the others' delay", "events", "median", "99th percentile"},
 	}
 	short := func(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }

@@ -17,10 +17,10 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// maxSend is how many messages SendMessageBatch takes at once.
+// maxSend is the maximum number of messages of SendMessageBatch.
 const maxSend = 10
 
-// services are what the platform uses of the local cloud.
+// services are the AWS clients.
 type services struct {
 	sqs *sqs.Client
 	s3  *s3.Client
@@ -50,7 +50,7 @@ func (s *services) send(ctx context.Context, queue string, bodies []string) erro
 	return nil
 }
 
-// depth is how many messages a queue has, waiting and in flight.
+// depth returns the number of messages in a queue, including those in flight.
 func (s *services) depth(ctx context.Context, queue string) (int, error) {
 	names := []types.QueueAttributeName{
 		types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,

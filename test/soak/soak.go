@@ -20,37 +20,37 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
-// The waits of this run, in seconds, which the report states: deployed, the longest back-off is 300 and the visibility
-// time-out 185, and a run with a hundred faults would wait for hours.
+// The waits of this run in seconds, which the report states. With the deployed values (back-off up to 300, visibility
+// timeout 185), a run with a hundred faults would take hours.
 const (
 	backoffInitial = 1
 	backoffMax     = 30
 	visibility     = 45 // longer than a function's time limit of 30
 )
 
-// plainHTTP: on macOS Go trusts no CA file named in the environment.
+// plainHTTP is set on macOS, where Go ignores SSL_CERT_FILE.
 const plainHTTP = runtime.GOOS == "darwin"
 
-// look is how often the journals of the SIEMs are read: how exact a delay is.
+// look is the interval between two reads of the SIEMs' journals, and so the precision of a delay.
 const look = 50 * time.Millisecond
 
 // soak is one run.
 type soak struct {
-	options options
-	books   *books
-	lanes   []*lane
-	byName  map[string]*lane // by function's logical id
-	cloud   *cloud.Cloud
-	aws     *services
-	meters  *meters
-	watch   *watch
-	log     io.WriteCloser
-	began   time.Time
+	options   options
+	tracker   *tracker
+	pipelines []*pipeline
+	byName    map[string]*pipeline // by function's logical id
+	cloud     *cloud.Cloud
+	aws       *services
+	meters    *meters
+	watch     *watch
+	log       io.WriteCloser
+	began     time.Time
 }
 
-// soakAndReport runs it all and takes everything down again. A nil error says that all that was promised did hold.
+// soakAndReport runs everything and stops the emulator. A nil error means that all guarantees hold.
 func soakAndReport(ctx context.Context, o options) (err error) {
-	s := &soak{options: o, books: newBooks(), byName: map[string]*lane{}, began: time.Now()}
+	s := &soak{options: o, tracker: newTracker(), byName: map[string]*pipeline{}, began: time.Now()}
 	defer func() { err = errors.Join(err, s.stop()) }()
 	if err := s.start(ctx); err != nil {
 		return err
@@ -68,7 +68,7 @@ func soakAndReport(ctx context.Context, o options) (err error) {
 	return r.verdict()
 }
 
-// run is the load with faults, the burst, and the account.
+// run is the load with faults, the burst, and the result.
 func (s *soak) run(ctx context.Context) (*report, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var besides sync.WaitGroup
@@ -87,8 +87,8 @@ func (s *soak) run(ctx context.Context) (*report, error) {
 			return nil, err
 		}
 	}
-	for _, l := range s.lanes {
-		l.catchUp() // the books are closed on what the SIEMs have
+	for _, l := range s.pipelines {
+		l.catchUp() // the tracker are closed on what the SIEMs have
 	}
 	letters, err := s.aws.letters(ctx, s.cloud.Bucket("DeadLetterBucket"))
 	if err != nil {
@@ -97,12 +97,12 @@ func (s *soak) run(ctx context.Context) (*report, error) {
 	return s.report(load, b, letters), nil
 }
 
-// follow enters into the books what the SIEMs take, until the context ends.
+// follow records what the SIEMs accept, until the context ends.
 func (s *soak) follow(ctx context.Context) {
 	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for {
-		for _, l := range s.lanes {
+		for _, l := range s.pipelines {
 			l.catchUp()
 		}
 		select {
@@ -113,7 +113,7 @@ func (s *soak) follow(ctx context.Context) {
 	}
 }
 
-// start brings up the simulators and the cloud, and hands the functions their credentials.
+// start starts the simulators and the emulator, and stores the credentials.
 func (s *soak) start(ctx context.Context) error {
 	folder, err := filepath.Abs(filepath.Join(s.options.root, "build", "soak"))
 	if err != nil {
@@ -140,7 +140,7 @@ func (s *soak) start(ctx context.Context) error {
 	}
 	s.aws = newServices(s.cloud.AWSConfig())
 	s.watch = newWatch(filepath.Join(s.options.root, "build"))
-	for _, l := range s.lanes {
+	for _, l := range s.pipelines {
 		if err := s.cloud.PutSecret(ctx, l.Secret(), l.simulator.Secret()); err != nil {
 			return fmt.Errorf("putting the secret of %s: %w", l.Name, err)
 		}
@@ -167,18 +167,18 @@ func (s *soak) openSIEMs(folder string) error {
 		if i < s.options.events%len(list) {
 			share++
 		}
-		l := newLane(entry, simulator, s.books, s.options.seed*uint64(len(list))+uint64(i), share)
-		s.lanes, s.byName[entry.Function()] = append(s.lanes, l), l
+		l := newPipeline(entry, simulator, s.tracker, s.options.seed*uint64(len(list))+uint64(i), share)
+		s.pipelines, s.byName[entry.Function()] = append(s.pipelines, l), l
 	}
 	return nil
 }
 
-// deployment returns the template's parameters, the variables that the functions get in addition, and the attributes in
-// which the queues differ from the template.
+// deployment returns the template's parameters, the functions' additional variables, and the changed attributes of the
+// queues.
 func (s *soak) deployment() (parameters map[string]string, environment, queues map[string]map[string]string) {
-	list := make([]catalog.SIEM, len(s.lanes))
+	list := make([]catalog.SIEM, len(s.pipelines))
 	environment, queues = map[string]map[string]string{}, map[string]map[string]string{}
-	for i, l := range s.lanes {
+	for i, l := range s.pipelines {
 		list[i] = l.SIEM
 		variables := maps.Clone(l.simulator.Settings())
 		variables["SIEM_BACKOFF_INITIAL_SECONDS"] = strconv.Itoa(backoffInitial)
@@ -189,13 +189,13 @@ func (s *soak) deployment() (parameters map[string]string, environment, queues m
 	return catalog.Parameters(list), environment, queues
 }
 
-// stop takes everything down.
+// stop stops everything.
 func (s *soak) stop() error {
 	var errs []error
 	if s.cloud != nil {
 		s.cloud.Stop()
 	}
-	for _, l := range s.lanes {
+	for _, l := range s.pipelines {
 		errs = append(errs, l.simulator.Close())
 	}
 	if s.log != nil {

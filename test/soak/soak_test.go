@@ -76,16 +76,16 @@ type simulator struct {
 
 func (s *simulator) Accepted() []siem.Accepted { return s.took }
 
-func (s *simulator) take(l *lane, ids ...string) {
+func (s *simulator) take(l *pipeline, ids ...string) {
 	for _, id := range ids {
 		s.took = append(s.took, siem.Accepted{ID: id, Event: []byte("body of " + id)})
 	}
 	l.catchUp()
 }
 
-func open(name string, ids ...string) (*lane, *simulator, *books) {
-	b, s := newBooks(), &simulator{}
-	l := newLane(catalog.SIEM{Connector: connectors.Connector{Name: name}}, s, b, 1, len(ids))
+func open(name string, ids ...string) (*pipeline, *simulator, *tracker) {
+	b, s := newTracker(), &simulator{}
+	l := newPipeline(catalog.SIEM{Connector: connectors.Connector{Name: name}}, s, b, 1, len(ids))
 	for _, id := range ids {
 		b.enqueue(id, l, []byte("body of "+id))
 	}
@@ -145,7 +145,7 @@ func TestOneSeedHasOnePlan(t *testing.T) {
 	for _, entry := range catalog.List() {
 		describe := func(seed uint64) (out []string) {
 			last := -1
-			for _, one := range plan(newLane(entry, &simulator{}, newBooks(), seed, 0), 40_000) {
+			for _, one := range plan(newPipeline(entry, &simulator{}, newTracker(), seed, 0), 40_000) {
 				if one.at < last || one.at >= 40_000 {
 					t.Errorf("%s: %s comes at %d, after what comes at %d", entry.Name, one.name, one.at, last)
 				}

@@ -27,7 +27,7 @@ func (t *table) add(cells ...any) {
 	t.rows = append(t.rows, row)
 }
 
-// number writes thousands apart.
+// number returns a number with commas between thousands.
 func number(n int) string {
 	text := strconv.Itoa(n)
 	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
@@ -36,7 +36,7 @@ func number(n int) string {
 	return text
 }
 
-// print writes the report for a terminal.
+// print prints the report to a terminal.
 func (r *report) print(out io.Writer) {
 	fmt.Fprintf(out, "\n%s\n", r.conditions)
 	for _, t := range r.tables {

@@ -10,7 +10,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// ending is how an attempt to deliver an event ended, as the mapping saw it.
+// ending is how an attempt to deliver an event ended, as the event source mapping saw it.
 type ending uint8
 
 const (
@@ -22,12 +22,12 @@ const (
 	failed          // the function answered with an error
 )
 
-// maxAltered bounds what is kept of events that came through changed.
+// maxAltered bounds the number of altered events that are kept.
 const maxAltered = 5
 
-// entry is one event in the books.
+// entry is one event.
 type entry struct {
-	lane       *lane
+	pipeline   *pipeline
 	sum        uint64 // of what must arrive
 	sent, took int64  // Unix time in nanoseconds; took: when it was first seen in the SIEM
 	accepted   uint16 // how often the SIEM took it
@@ -38,14 +38,14 @@ type entry struct {
 	blame      ending // of the attempt in which the SIEM last took it
 }
 
-// books are the account of every event, by its id: when it was sent, what the SIEM took, how its attempts ended.
-type books struct {
+// tracker records every event by its id: when it was sent, what the SIEM accepted, how its attempts ended.
+type tracker struct {
 	seed maphash.Seed
 
 	mu        sync.Mutex
 	entries   map[string]*entry
 	settled   int
-	opened    map[*lane]int // events that are not settled
+	opened    map[*pipeline]int // events that are not settled
 	delivered int
 	twice     map[cause]int
 	altered   []string
@@ -54,30 +54,30 @@ type books struct {
 	progress  chan struct{}
 }
 
-func newBooks() *books {
-	return &books{
-		seed: maphash.MakeSeed(), entries: map[string]*entry{}, opened: map[*lane]int{}, twice: map[cause]int{},
+func newTracker() *tracker {
+	return &tracker{
+		seed: maphash.MakeSeed(), entries: map[string]*entry{}, opened: map[*pipeline]int{}, twice: map[cause]int{},
 		progress: make(chan struct{}),
 	}
 }
 
-func (b *books) sum(text []byte) uint64 { return maphash.Bytes(b.seed, text) }
+func (b *tracker) sum(text []byte) uint64 { return maphash.Bytes(b.seed, text) }
 
-// enqueue enters an event that is about to be sent, with what must arrive.
-func (b *books) enqueue(id string, l *lane, key []byte) {
-	e := &entry{lane: l, sum: b.sum(key), sent: time.Now().UnixNano()}
+// enqueue records an event before it is sent, with what must arrive.
+func (b *tracker) enqueue(id string, l *pipeline, key []byte) {
+	e := &entry{pipeline: l, sum: b.sum(key), sent: time.Now().UnixNano()}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.entries[id] = e
 	b.opened[l]++
 }
 
-// accept enters an event that a SIEM took. One that is not what was enqueued counts as altered.
-func (b *books) accept(l *lane, a siem.Accepted, now time.Time) {
+// accept records an event that a SIEM accepted. One that differs from what was enqueued counts as altered.
+func (b *tracker) accept(l *pipeline, a siem.Accepted, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entries[a.ID]
-	if e == nil || e.lane != l || !a.Truncated && b.sum(l.arrived(a)) != e.sum {
+	if e == nil || e.pipeline != l || !a.Truncated && b.sum(l.arrived(a)) != e.sum {
 		b.alter(l.Name, a.ID, a.Event)
 		return
 	}
@@ -92,15 +92,15 @@ func (b *books) accept(l *lane, a siem.Accepted, now time.Time) {
 	b.delivered++
 }
 
-func (b *books) alter(where, id string, came []byte) {
+func (b *tracker) alter(where, id string, came []byte) {
 	b.changed++
 	if len(b.altered) < maxAltered {
 		b.altered = append(b.altered, fmt.Sprintf("%s: id %q, %d bytes: %.300q", where, id, len(came), came))
 	}
 }
 
-// finish enters how an attempt of an event ended.
-func (b *books) finish(id string, how ending) {
+// finish records how an attempt ended.
+func (b *tracker) finish(id string, how ending) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entries[id]
@@ -116,8 +116,8 @@ func (b *books) finish(id string, how ending) {
 	}
 }
 
-// drained enters that a dead letter of an event is in S3.
-func (b *books) drained(id string) {
+// drained records that a dead letter of an event is in S3.
+func (b *tracker) drained(id string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if e := b.entries[id]; e != nil {
@@ -125,21 +125,21 @@ func (b *books) drained(id string) {
 	}
 }
 
-// settle notes that an event is where it stays. The caller holds the lock.
-func (b *books) settle(e *entry) {
+// settle records that an event has its final place. The caller holds the lock.
+func (b *tracker) settle(e *entry) {
 	if e.settled {
 		return
 	}
 	e.settled = true
 	b.settled++
-	b.opened[e.lane]--
-	e.lane.release()
+	b.opened[e.pipeline]--
+	e.pipeline.release()
 	close(b.progress)
 	b.progress = make(chan struct{})
 }
 
-// letter enters an event that was made a dead letter.
-func (b *books) letter(id string, body []byte) {
+// letter records an event that became a dead letter.
+func (b *tracker) letter(id string, body []byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entries[id]
@@ -147,23 +147,23 @@ func (b *books) letter(id string, body []byte) {
 		b.alter("dead letters", id, body)
 		return
 	}
-	if b.sum(e.lane.key(body)) != e.sum {
+	if b.sum(e.pipeline.key(body)) != e.sum {
 		b.alter("dead letters", id, body)
 	}
 	e.letters++
 	b.settle(e)
 }
 
-// standing is how many events are where.
-func (b *books) standing() (sent, settled, delivered int) {
+// standing returns the numbers of events by place.
+func (b *tracker) standing() (sent, settled, delivered int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.entries), b.settled, b.delivered
 }
 
-// open is how many events of a lane are not where they stay, of all when it is nil, and a channel that is closed at the
-// next change.
-func (b *books) open(l *lane) (n int, changed <-chan struct{}) {
+// open returns the number of events of a pipeline (nil means all) without a final place, and a channel that is closed
+// at the next change.
+func (b *tracker) open(l *pipeline) (n int, changed <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if l == nil {
@@ -172,7 +172,7 @@ func (b *books) open(l *lane) (n int, changed <-chan struct{}) {
 	return b.opened[l], b.progress
 }
 
-// balance is the account of some events.
+// balance is the result of some events.
 type balance struct {
 	enqueued, delivered, dead, lost int
 	twice                           int // acceptances beyond the first
@@ -180,7 +180,7 @@ type balance struct {
 	again                           int // more dead letters than one of an event
 }
 
-// add enters one event. What is neither in the SIEM nor in a dead letter is lost.
+// add adds one event. An event that is neither in the SIEM nor in a dead letter is lost.
 func (b *balance) add(e entry) {
 	b.enqueued++
 	switch {
@@ -200,34 +200,34 @@ func (b *balance) add(e entry) {
 	}
 }
 
-// balance closes the books of the lanes.
-func (b *books) balance() map[*lane]balance {
+// balance returns the result of each pipeline.
+func (b *tracker) balance() map[*pipeline]balance {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := map[*lane]balance{}
+	out := map[*pipeline]balance{}
 	for _, e := range b.entries {
-		sum := out[e.lane]
+		sum := out[e.pipeline]
 		sum.add(*e)
-		out[e.lane] = sum
+		out[e.pipeline] = sum
 	}
 	return out
 }
 
-// delays are how long the events sent in a span of time took from being sent to being in the SIEM, without those of one
-// lane.
-func (b *books) delays(from, to time.Time, without *lane) []time.Duration {
+// delays returns the delays from sending to acceptance of the events sent in a span of time, without those of one
+// pipeline.
+func (b *tracker) delays(from, to time.Time, without *pipeline) []time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var out []time.Duration
 	for _, e := range b.entries {
-		if e.lane != without && e.accepted > 0 && e.sent >= from.UnixNano() && e.sent < to.UnixNano() {
+		if e.pipeline != without && e.accepted > 0 && e.sent >= from.UnixNano() && e.sent < to.UnixNano() {
 			out = append(out, time.Duration(e.took-e.sent))
 		}
 	}
 	return out
 }
 
-// sum adds another account.
+// sum adds another result.
 func (b *balance) sum(o balance) {
 	b.enqueued += o.enqueued
 	b.delivered += o.delivered
@@ -238,15 +238,15 @@ func (b *balance) sum(o balance) {
 	b.again += o.again
 }
 
-// strange is what came altered, a few of them in words, and how many came truncated.
-func (b *books) strange() (altered []string, changed, standins int) {
+// strange returns the altered events, descriptions of a few of them, and the number of truncated ones.
+func (b *tracker) strange() (altered []string, changed, standins int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.altered, b.changed, b.standins
 }
 
-// causes are how many events were taken once more, and why.
-func (b *books) causes() map[cause]int {
+// causes returns the numbers of repeated acceptances by cause.
+func (b *tracker) causes() map[cause]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return maps.Clone(b.twice)

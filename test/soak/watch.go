@@ -18,16 +18,16 @@ const (
 	telling  = 5 // samples for each line of progress
 )
 
-// growth is how much larger a function's largest process may be at the end than at the start of the steady state.
+// growth is the bound on the growth of a function's largest process from the start to the end of the steady state.
 const growth = 8 << 20
 
-// progress is how far the load is.
+// progress is the state of the load.
 type progress struct{ sent, settled, delivered, of int }
 
-// share is the part of the load that is settled; more than 1 in the burst.
+// share is the settled part of the load; more than 1 during the burst.
 func (p progress) share() float64 { return float64(p.settled) / float64(p.of) }
 
-// sample is a look at all processes.
+// sample is a measurement of all processes.
 type sample struct {
 	share      float64
 	functions  map[string]usage
@@ -35,7 +35,7 @@ type sample struct {
 	own        int64
 }
 
-// watch looks at the processes from time to time.
+// watch measures the processes at intervals.
 type watch struct {
 	builds string
 	began  time.Time
@@ -55,7 +55,7 @@ func newWatch(builds string) *watch {
 	return &watch{builds: abs, began: time.Now()}
 }
 
-// run takes samples, and tells how far the run is, until the context ends.
+// run takes samples and prints the progress, until the context ends.
 func (w *watch) run(ctx context.Context, out io.Writer, how func() progress) {
 	tick := time.NewTicker(sampling)
 	defer tick.Stop()
@@ -109,18 +109,18 @@ func line(since time.Duration, p progress, s sample, rate float64) string {
 
 func mib(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 
-// stretch is a part of the load by the share that is settled.
+// stretch is a part of the load, by the settled share.
 type stretch struct {
 	name     string
 	from, to float64
 }
 
-// stretches are where the steady state is looked at: behind the kills, in the middle, at the end.
+// stretches returns the measured parts of the steady state: after the kills, in the middle, at the end.
 func stretches() []stretch {
 	return []stretch{{"start", 0.10, 0.30}, {"middle", 0.45, 0.65}, {"end", 0.80, 1}}
 }
 
-// peak is the most that a function held in a stretch; ok tells whether there was a sample of it.
+// peak returns the largest values of a function in a stretch. ok reports whether there is a sample.
 func peak(samples []sample, function string, s stretch) (most usage, ok bool) {
 	for _, one := range samples {
 		u, found := one.functions[function]
@@ -136,17 +136,17 @@ func peak(samples []sample, function string, s stretch) (most usage, ok bool) {
 	return most, ok
 }
 
-// flat tells whether memory did not grow beyond the bound.
+// flat reports whether memory stayed within the bound.
 func flat(start, end usage) bool { return end.largest <= start.largest+growth }
 
-// all are the samples so far.
+// all returns the samples so far.
 func (w *watch) all() []sample {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.samples)
 }
 
-// goroutines is the most that the soak's own process had in each stretch.
+// goroutines returns the largest number of the soak's own goroutines in each stretch.
 func (w *watch) goroutines() string {
 	var out []string
 	for _, s := range stretches() {

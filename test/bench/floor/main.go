@@ -1,6 +1,5 @@
-// Command floor is the ordinary Go Lambda that does the least: it decodes an SQS event with aws-lambda-go's type,
-// copies the bodies into one request and posts it. The benchmark measures connectors against it. With FLOOR_NOTHING it
-// does not even that.
+// Command floor is a minimal Go Lambda: it decodes an SQS event with aws-lambda-go's type, copies the bodies into one
+// request and posts it. The benchmark compares the connectors with it. With FLOOR_NOTHING it ignores the event.
 package main
 
 import (
@@ -23,7 +22,7 @@ func main() {
 	lambda.Start(handle)
 }
 
-// nothing takes a payload and looks at nothing of it: what is left is the Runtime API's own cost.
+// nothing ignores the payload, which leaves the cost of the Runtime API.
 type nothing struct{}
 
 // Invoke implements lambda.Handler.
