@@ -7,6 +7,7 @@ package httpsend
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip" // its reader is in net/http; requests are written by a faster one
 	"context"
 	"crypto/x509"
 	"io"
@@ -18,8 +19,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
