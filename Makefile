@@ -40,7 +40,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo test vet unit test-all race e2e interop producers peers build lint fmt fmt-check tidy-check template scan sam-build deploy \
-	bench bench-peers growth guards eighth fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check clean
+	bench bench-peers latency growth guards eighth fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -144,6 +144,9 @@ $(SCANNER)/.made: .ci/requirements-scan.txt
 
 bench: ## benchmarks: BENCHTIME=1s
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+latency: build ## time of a batch with the CPU of 128, 256 and 1,769 MB of memory; needs root and cgroup v1 (1 minute)
+	$(GO) run ./test/bench -latency
 
 bench-peers: build syslog-daemons ## compare with other deliverers, update docs/performance.md: BENCH="-rounds 3"
 	$(BUILD) -o build/bench/ ./test/bench ./test/bench/floor ./test/bench/profile

@@ -10,8 +10,8 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// requestBody is the body of a request on one connection. net/http reads it in a goroutine, which may still run when the
-// response arrives, so Do calls reclaim before it returns the bytes to the caller or to the pool.
+// requestBody is the body of a request on one connection. net/http reads it in a goroutine, which may still run when
+// the response arrives, so Do calls reclaim before it returns the bytes to the caller or to the pool.
 type requestBody struct {
 	bytes  []byte // the caller's, or of zipped
 	zipped bytes.Buffer
@@ -64,9 +64,9 @@ func newBody(p []byte, zip bool) *requestBody {
 	return b
 }
 
-// level costs the least. Against level 1 it saves 50 bytes an event, in a batch of 1 as of 100, which is $0.0045 of
-// transfer per million events (at $0.09 a GB). Its CPU time is $0.0003: 12 us more an event in a batch of 100, 22 us alone.
-// Level 5 saves 43 bytes, level 9 takes 80 us for the next 15 (docs/performance.md).
+// level costs the least. Compared with level 1 it saves 50 bytes per event, in batches of 1 and of 100 events, which is
+// $0.0045 of transfer per million events (at $0.09 per GB). The CPU time costs $0.0003 to $0.0005: 12 us per event in a
+// batch of 100, 22 us alone (docs/performance.md).
 const level = 6
 
 // compress compresses p into b.zipped.
@@ -80,8 +80,8 @@ func (b *requestBody) compress(p []byte) {
 	_ = b.gz.Close()
 }
 
-// of returns the Request.Body for a request with the method. net/http sends a body of a type that it knows together with
-// the header; for another one it flushes the header first.
+// of returns the Request.Body for a request with the method. net/http sends a body of a type that it knows together
+// with the header; for another one it flushes the header first.
 func (b *requestBody) of(method string) io.ReadCloser {
 	switch {
 	case len(b.bytes) > 0:
@@ -113,16 +113,16 @@ func (b *requestBody) end(httptrace.WroteRequestInfo) {
 	}
 }
 
-// reclaim returns when net/http does not use the bytes any more. After an early response that is at most 50 ms later: then
-// net/http closes the connection, which ends a write that blocks.
+// reclaim returns when net/http does not use the bytes any more. After an early response that is at most 50 ms later:
+// then net/http closes the connection, which ends a write that blocks.
 func (b *requestBody) reclaim() {
 	if b.wait() {
 		b.pool()
 	}
 }
 
-// wait waits until net/http has read the body. It reports false if net/http has not begun to: it may still call begin, so
-// that the pool must not get b.
+// wait waits until net/http has read the body. It reports false if net/http has not begun to: it may still call begin,
+// so the pool must not get b.
 func (b *requestBody) wait() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -8,17 +8,20 @@ import (
 )
 
 // makePayloads returns SQS events with count distinct OCSF events of about size bytes, batch per invocation.
-func makePayloads(count, batch, size int) [][]byte {
+func makePayloads(count, batch, size int) [][]byte { return makeMessages(count, batch, 1, size) }
+
+// makeMessages is makePayloads with several events per message.
+func makeMessages(count, batch, perMessage, size int) [][]byte {
 	var all [][]byte
 	for from := 0; from < count; from += batch {
 		p := []byte(`{"Records":[`)
-		for n := from; n < min(from+batch, count); n++ {
+		for n := from; n < min(from+batch, count); n += perMessage {
 			if n > from {
 				p = append(p, ',')
 			}
 			p = fmt.Appendf(p, `{"messageId":"059f36b4-87a3-44ab-83d2-%012d","receiptHandle":"%s","body":`, n,
 				strings.Repeat("AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a", 5))
-			p = jsonscan.AppendQuoted(p, makeEvent(n, size))
+			p = jsonscan.AppendQuoted(p, makeBody(n, perMessage, size))
 			p = fmt.Appendf(p, `,"attributes":{"ApproximateReceiveCount":"1","SentTimestamp":"1545082649183",`+
 				`"SenderId":"AIDAIENQZJOLO23YVJ4VO","ApproximateFirstReceiveTimestamp":"1545082649185"},`+
 				`"messageAttributes":{},"md5OfBody":"e4e68fb7bd0e697a0ae8f1bb342846b3","eventSource":"aws:sqs",`+
@@ -27,6 +30,18 @@ func makePayloads(count, batch, size int) [][]byte {
 		all = append(all, append(p, `]}`...))
 	}
 	return all
+}
+
+// makeBody returns a message's body: event n, or an array of the events from n on.
+func makeBody(n, events, size int) string {
+	if events == 1 {
+		return makeEvent(n, size)
+	}
+	list := make([]string, events)
+	for i := range list {
+		list[i] = makeEvent(n+i, size)
+	}
+	return "[" + strings.Join(list, ",") + "]"
 }
 
 // lines returns the same events, one per line.

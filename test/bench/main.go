@@ -28,6 +28,7 @@ type plan struct {
 	only          []string
 	page          string
 	growth        string
+	latency       bool
 }
 
 func main() {
@@ -44,6 +45,8 @@ func main() {
 	flag.StringVar(&p.page, "page", "", "page whose tables to update, for example docs/performance.md")
 	flag.StringVar(&p.growth, "growth", "",
 		"page whose table of sizes and batches to renew, e.g. docs/costs.md; nothing else is measured")
+	flag.BoolVar(&p.latency, "latency", false,
+		"measure the time of a batch with the CPU of small functions; nothing else is measured")
 	flag.Parse()
 	for field := range strings.SplitSeq(*batches, ",") {
 		n, err := strconv.Atoi(field)
@@ -74,6 +77,9 @@ func (p *plan) run() error {
 	defer s.close()
 	if p.growth != "" {
 		return p.grow(s)
+	}
+	if p.latency {
+		return p.latencies(s)
 	}
 	dir, err := os.MkdirTemp("", "bench")
 	if err != nil {

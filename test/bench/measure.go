@@ -139,6 +139,14 @@ func expect(words *bufio.Scanner, word string) error {
 
 // peakRSS returns the largest resident memory of the program, in bytes; 0 if the system does not report it.
 func peakRSS(program string) int64 {
+	if pid := childOf(program); pid != 0 {
+		return rssOf(pid)
+	}
+	return 0
+}
+
+// childOf returns the id of the process in which this process runs a program, 0 if there is none.
+func childOf(program string) int {
 	processes, _ := filepath.Glob("/proc/[0-9]*") // the pattern is valid
 	for _, p := range processes {
 		if exe, err := os.Readlink(p + "/exe"); err != nil || exe != program {
@@ -146,7 +154,7 @@ func peakRSS(program string) int64 {
 		}
 		pid, _ := strconv.Atoi(filepath.Base(p)) // the pattern has digits only
 		if inStatus(pid, "PPid:") == int64(os.Getpid()) {
-			return rssOf(pid)
+			return pid
 		}
 	}
 	return 0

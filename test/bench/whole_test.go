@@ -105,19 +105,21 @@ func TestPeakMemory(t *testing.T) {
 			t.Fatalf("building %s: %v: %s", binary, err, out)
 		}
 		for _, load := range []struct {
-			name         string
-			events, size int
-			most         int64
+			name                            string
+			events, batch, perMessage, size int
+			most                            int64
 		}{
-			{"ordinary batches", 10_000, 907, 40 * megabyte},
-			{"payloads of 6 MB", 1_000, 60_000, 100 * megabyte},
+			{"ordinary batches", 10_000, 100, 1, 907, 40 * megabyte},
+			{"100 events of 60 KB", 1_000, 100, 1, 60_000, 100 * megabyte},
+			{"4,000 events in 40 messages", 40_000, 4_000, 100, 1_400, 100 * megabyte},
 		} {
+			payloads := makeMessages(load.events, load.batch, load.perMessage, load.size)
 			r, err := lambda(filepath.Join(root, binary), c.with("gzip"))(s,
-				&work{count: load.events, batch: 100, payloads: makePayloads(load.events, 100, load.size)})
+				&work{count: load.events, batch: load.batch, payloads: payloads})
 			if err != nil {
 				t.Fatalf("%s, %s: %v", c.name, load.name, err)
 			}
-			t.Logf("%-8s %s: %d MB", c.name, load.name, r.rss/megabyte)
+			t.Logf("%-8s %s: %d MB, payload of %d bytes", c.name, load.name, r.rss/megabyte, len(payloads[0]))
 			if r.rss > load.most {
 				t.Errorf("%s takes %d MB at %s, want at most %d", c.name, r.rss/megabyte, load.name, load.most/megabyte)
 			}
