@@ -25,7 +25,7 @@ BUILD = CGO_ENABLED=0 $(GO) build -tags lambda.norpc,nethttpomithttp2 -trimpath 
 LDFLAGS := -s -w
 
 # Everything but test/, whose suites have their own targets. The mutants' table is a unit test.
-UNIT = $(GO) list ./... | grep -v '/test/\(bench\|e2e\|eighth\|matrix\|soak\)'
+UNIT = $(GO) list ./... | grep -v '/test/\(bench\|e2e\|eighth\|matrix\|products\|soak\)'
 MODULES := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
 
 TOOLS    := build/tools
@@ -39,7 +39,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test vet unit test-all race e2e interop producers peers build lint fmt fmt-check tidy-check template scan sam-build deploy \
+.PHONY: help demo test vet unit test-all race e2e interop interop-all producers peers build lint fmt fmt-check tidy-check template scan sam-build deploy \
 	bench bench-peers latency growth guards eighth fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check clean
 
 help: ## list the targets
@@ -68,6 +68,10 @@ e2e: build ## end-to-end tests: built binaries, moto, loopback sockets (2 minute
 interop: build ## third-party clients and receivers against our connectors and simulators (5 minutes to compile)
 	$(call in-module,test/interop)
 	$(call in-module,test/interop/datadog)
+	$(GO) test -count=1 ./test/products/alarms
+
+interop-all: interop $(TOOLS)/.made ## and real products, 200 MB to download once: OpenSearch, Elasticsearch, MiniStack (10 minutes)
+	FETCH_PRODUCTS=1 $(GO) test -count=1 -v -p 1 -timeout 30m ./test/products/...
 
 producers: build/moto/.made ## the platform's libraries (producers/python, producers/go) against moto (1 minute)
 	cd producers/python && $(CURDIR)/build/moto/bin/python -B -W ignore -m unittest

@@ -1,6 +1,7 @@
 """Deploys template.yaml into moto's CloudFormation, after the transforms of SAM CLI, and checks the result.
 
-With --expanded it prints the expanded template with all optional parts instead.
+With --expanded it prints the expanded template with all optional parts instead; with --cloudformation and a JSON object
+of parameters, what CloudFormation creates for them.
 
 Needs neither AWS nor a network; runs in the venv of `make template`. It deploys each connector alone, all, none of the
 optional parts, and one in a VPC. It checks that every resource that moto supports is created and nothing else, that a
@@ -13,6 +14,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 import zipfile
 
@@ -64,6 +66,9 @@ def expand(parameters, canary=None):
     pseudo = {"AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "AWS::StackName": STACK, "AWS::Partition": "aws",
               "AWS::URLSuffix": "amazonaws.com"}
     expanded = expand_language_extensions(copy.deepcopy(template), {**values, **pseudo}, enabled=True).expanded_template
+    names = set(expanded["Resources"]) | {n + event for n, r in expanded["Resources"].items()
+                                          for event in r["Properties"].get("Events", {})}
+    expanded = restore_subs(expanded, names)
     for resource in expanded["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = {"Bucket": "code", "Key": "function.zip"}
@@ -96,6 +101,19 @@ def plain(node):
             return node["Fn::Sub"]
         return {k: plain(v) for k, v in node.items()}
     return [plain(n) for n in node] if isinstance(node, list) else node
+
+
+def restore_subs(node, resources):
+    """Puts Fn::Sub back around texts that name a resource: SAM CLI drops it once it has replaced the parameters, and
+    writes a Ref among the variables of Fn::Sub as Python does."""
+    if isinstance(node, str):
+        node = re.sub(r"\{'Ref': '(\w+)'\}", r"${\1}", node)
+        return {"Fn::Sub": node} if resources & set(re.findall(r"\$\{(\w+)[.}]", node)) else node
+    if isinstance(node, list):
+        return [restore_subs(n, resources) for n in node]
+    if isinstance(node, dict):
+        return {k: v if k == "Fn::Sub" else restore_subs(v, resources) for k, v in node.items()}
+    return node
 
 
 def deploy(translated, parameters):
@@ -296,6 +314,9 @@ def everything():
 def main():
     if sys.argv[1:] == ["--expanded"]:
         print(json.dumps(everything(), indent=1, default=str))
+        return
+    if sys.argv[1:2] == ["--cloudformation"]:
+        print(json.dumps(translate(json.loads(sys.argv[2])), default=str))
         return
     logging.disable(logging.WARNING)  # moto logs each unsupported resource every time
     checks = [*[lambda n=n: check_alone(n) for n in CONNECTORS], check_minimal, check_everything, check_vpc, check_update]

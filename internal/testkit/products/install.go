@@ -17,10 +17,7 @@ import (
 // allowed. Two processes may do so at the same time.
 func install(t testing.TB, p product) string {
 	t.Helper()
-	//nolint:forbidigo // make content sets it
-	if os.Getenv("FETCH_PRODUCTS") == "" {
-		t.Skip("NOT TESTED: make content tests with " + p.name + " " + p.version)
-	}
+	requested(t, p.name+" "+p.version)
 	cache := filepath.Join(root(t), "build", "products", p.name+"-"+p.version)
 	if _, err := os.Stat(filepath.Join(cache, "lib")); err == nil {
 		writeSources(t, p, cache)
@@ -54,6 +51,14 @@ func install(t testing.TB, p product) string {
 		}
 	}
 	return cache
+}
+
+// requested skips the test unless the run is one with products.
+func requested(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("FETCH_PRODUCTS") == "" { //nolint:forbidigo // the targets of make set it
+		t.Skip("NOT TESTED: make content and make interop-all test with " + what)
+	}
 }
 
 // writeSources puts pom.xml and the main class into the folder.

@@ -2,7 +2,8 @@
 // duration of one test. It never uses a server that it did not start.
 //
 // The jars come from Maven Central at pinned versions and are cached in build/products, outside the repository. Only
-// `make content` uses them, by FETCH_PRODUCTS; any other run skips these tests with a message. OpenSearch is Apache-2.0.
+// `make content` and `make interop-all` use them, by FETCH_PRODUCTS; any other run skips these tests with a message.
+// OpenSearch is Apache-2.0.
 // Elasticsearch is under the Elastic License or SSPL: it is used here and not redistributed.
 package products
 
@@ -24,7 +25,7 @@ import (
 // startTimeout bounds the start of a node, which takes about 10 s on two cores.
 const startTimeout = 3 * time.Minute
 
-//go:embed opensearch elasticsearch elasticsearch7 esql
+//go:embed opensearch elasticsearch elasticsearch7 esql ministack
 var sources embed.FS
 
 // product is a server that a Java main class of this package runs.
@@ -36,21 +37,29 @@ type product struct {
 	moduleJars    []string // prefixes of the jars that belong into the module's folder
 }
 
+//nolint:gochecknoglobals // constants
+var (
+	openSearch = product{
+		name: "opensearch", version: "2.19.6", folder: "opensearch", mainClass: "OpenSearchNode.java",
+	}
+	elasticsearch = product{
+		name: "elasticsearch", version: "8.19.0", folder: "elasticsearch", mainClass: "ElasticsearchNode.java",
+		module: "transport-netty4", moduleJars: []string{"transport-netty4-", "netty-"},
+	}
+)
+
 // OpenSearch starts OpenSearch 2.19.6 with the modules lang-painless, lang-mustache, ingest-common, analysis-common,
 // mapper-extras and reindex, and returns its base URL. It has no security plugin: every request is permitted.
 func OpenSearch(t testing.TB) string {
 	t.Helper()
-	return start(t, product{name: "opensearch", version: "2.19.6", folder: "opensearch", mainClass: "OpenSearchNode.java"})
+	return start(t, openSearch)
 }
 
 // Elasticsearch starts Elasticsearch 8.19.0 and returns its base URL. Maven Central has no x-pack security,
 // Painless or ingest processors: every request is permitted, data streams work, and no ingest pipeline does.
 func Elasticsearch(t testing.TB) string {
 	t.Helper()
-	return start(t, product{
-		name: "elasticsearch", version: "8.19.0", folder: "elasticsearch", mainClass: "ElasticsearchNode.java",
-		module: "transport-netty4", moduleJars: []string{"transport-netty4-", "netty-"},
-	})
+	return start(t, elasticsearch)
 }
 
 // Elasticsearch7 starts Elasticsearch 7.10.2 of the Apache-2.0 distribution, with the modules lang-painless,
@@ -63,57 +72,114 @@ func Elasticsearch7(t testing.TB) string {
 	})
 }
 
-// start runs the product until the test ends. Its log is deleted when the test passes.
+// Node is a running server that the test can end and start again.
+type Node struct {
+	URL string
+
+	t       testing.TB
+	product product
+	home    string
+	log     *os.File
+	cmd     *exec.Cmd
+	copied  chan struct{} // closed when the output has ended
+}
+
+// OpenSearchNode starts OpenSearch as OpenSearch does, with more settings of opensearch.yml, each as name=value.
+func OpenSearchNode(t testing.TB, settings ...string) *Node {
+	t.Helper()
+	return startNode(t, openSearch, settings)
+}
+
+// ElasticsearchNode starts Elasticsearch as Elasticsearch does, with more settings of elasticsearch.yml, each as
+// name=value.
+func ElasticsearchNode(t testing.TB, settings ...string) *Node {
+	t.Helper()
+	return startNode(t, elasticsearch, settings)
+}
+
+// start runs the product until the test ends, and returns its base URL.
 func start(t testing.TB, p product) string {
 	t.Helper()
-	java, err := exec.LookPath("java")
-	if err != nil {
+	return startNode(t, p, nil).URL
+}
+
+// startNode runs the product until the test ends. Its log is deleted when the test passes.
+func startNode(t testing.TB, p product, settings []string) *Node {
+	t.Helper()
+	if _, err := exec.LookPath("java"); err != nil {
 		testenv.Missing(t, p.name+" needs Java 17 or later, which is not installed")
 	}
 	cache := install(t, p)
-	home := t.TempDir()
+	n := &Node{t: t, product: p, home: t.TempDir()}
 	for _, folder := range []string{"config", "plugins", "logs", "lib"} {
-		if err := os.MkdirAll(filepath.Join(home, folder), 0o750); err != nil {
+		if err := os.MkdirAll(filepath.Join(n.home, folder), 0o750); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink(filepath.Join(cache, "modules"), filepath.Join(home, "modules")); err != nil {
+	if err := os.Symlink(filepath.Join(cache, "modules"), filepath.Join(n.home, "modules")); err != nil {
 		t.Fatal(err)
 	}
-	log := createLog(t, p)
-	//nolint:gosec,noctx // the test's cleanup ends the process
-	cmd := exec.Command(java, "-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
+	n.log = createLog(t, p)
+	t.Cleanup(n.Kill)
+	n.run(settings)
+	return n
+}
+
+// Kill ends the server at once, as the kernel does when memory is short. It has no effect on a server that has ended.
+func (n *Node) Kill() {
+	if n.cmd == nil {
+		return
+	}
+	_ = n.cmd.Process.Kill()
+	<-n.copied
+	_ = n.cmd.Wait()
+	n.cmd = nil
+}
+
+// Restart starts the server again after Kill, with its data and at the same address.
+func (n *Node) Restart(settings ...string) {
+	n.t.Helper()
+	port := n.URL[strings.LastIndexByte(n.URL, ':')+1:]
+	n.run(append([]string{"http.port=" + port}, settings...))
+}
+
+// run starts the process and waits until it is ready.
+func (n *Node) run(settings []string) {
+	n.t.Helper()
+	cache := install(n.t, n.product)
+	args := append([]string{
+		"-Xms512m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
 		"-Dlog4j2.disable.jmx=true", "-Dorg.apache.logging.log4j.level=INFO", "-cp", filepath.Join(cache, "lib", "*"),
-		filepath.Join(cache, p.mainClass), home)
-	cmd.Stderr = log
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
+		filepath.Join(cache, n.product.mainClass), n.home,
+	}, settings...)
+	n.cmd = exec.Command("java", args...) //nolint:gosec,noctx // the test's cleanup ends the process
+	n.cmd.Stderr = n.log
+	if _, err := n.cmd.StdinPipe(); err != nil { // the server ends with this process, whose end closes it
+		n.t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	stdout, err := n.cmd.StdoutPipe()
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if err := n.cmd.Start(); err != nil {
+		n.cmd = nil
+		n.t.Fatal(err)
 	}
 	ready := make(chan string, 1)
-	copied := make(chan struct{})
+	n.copied = make(chan struct{})
 	go func() {
-		defer close(copied)
-		watch(io.TeeReader(stdout, log), ready)
+		defer close(n.copied)
+		watch(io.TeeReader(stdout, n.log), ready)
 	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill() // a node without data to keep
-		<-copied
-		_ = cmd.Wait()
-	})
 	select {
 	case address := <-ready:
 		if address == "" {
-			t.Fatalf("%s ended before it was ready: see %s", p.name, log.Name())
+			n.t.Fatalf("%s ended before it was ready: see %s", n.product.name, n.log.Name())
 		}
-		return "http://" + address
+		n.URL = "http://" + address
 	case <-time.After(startTimeout):
-		t.Fatalf("%s was not ready after %s: see %s", p.name, startTimeout, log.Name())
+		n.t.Fatalf("%s was not ready after %s: see %s", n.product.name, startTimeout, n.log.Name())
 	}
-	return ""
 }
 
 // watch sends the address of the line "READY <address>", or "" when the output ends without one, and reads to the

@@ -37,6 +37,7 @@ public final class Elasticsearch7Node extends Node {
             Netty4Plugin.class, PainlessPlugin.class, MustachePlugin.class, IngestCommonPlugin.class,
             MapperExtrasPlugin.class)).start();
         System.out.println("READY " + Files.readAllLines(home.resolve("logs/http.ports")).get(0));
-        Thread.currentThread().join();
+        System.in.read(); // ends when the test process does
+        Runtime.getRuntime().halt(0);
     }
 }

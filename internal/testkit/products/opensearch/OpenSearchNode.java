@@ -13,7 +13,8 @@ import org.opensearch.plugins.Plugin;
 import org.opensearch.script.mustache.MustachePlugin;
 import org.opensearch.transport.Netty4Plugin;
 
-/** Runs one OpenSearch node on a random loopback port. Its argument is the home folder; it prints "READY host:port". */
+/** Runs one OpenSearch node on a random loopback port. Its arguments are the home folder and settings, each
+ * as name=value; it prints "READY host:port". */
 public final class OpenSearchNode extends Node {
     private OpenSearchNode(Environment environment, List<Class<? extends Plugin>> plugins) {
         super(environment, plugins, false);
@@ -21,7 +22,7 @@ public final class OpenSearchNode extends Node {
 
     public static void main(String[] args) throws Exception {
         Path home = Path.of(args[0]);
-        Settings settings = Settings.builder()
+        Settings.Builder builder = Settings.builder()
             .put("path.home", home.toString())
             .put("cluster.name", "products")
             .put("node.name", "node")
@@ -32,13 +33,17 @@ public final class OpenSearchNode extends Node {
             .put("discovery.type", "single-node")
             .put("cluster.routing.allocation.disk.threshold_enabled", false)
             .put("transport.type", "netty4")
-            .put("http.type", "netty4")
-            .build();
+            .put("http.type", "netty4");
+        for (int i = 1; i < args.length; i++) {
+            builder.put(args[i].substring(0, args[i].indexOf('=')), args[i].substring(args[i].indexOf('=') + 1));
+        }
+        Settings settings = builder.build();
         Environment environment = new Environment(settings, home.resolve("config"));
         new OpenSearchNode(environment, List.of(
             Netty4Plugin.class, PainlessPlugin.class, MustachePlugin.class, IngestCommonPlugin.class,
             CommonAnalysisPlugin.class, MapperExtrasPlugin.class, ReindexPlugin.class)).start();
         System.out.println("READY " + Files.readAllLines(home.resolve("logs/http.ports")).get(0));
-        Thread.currentThread().join();
+        System.in.read(); // ends when the test process does
+        Runtime.getRuntime().halt(0);
     }
 }

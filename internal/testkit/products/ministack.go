@@ -1,0 +1,163 @@
+package products
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
+)
+
+const ministackVersion = "1.5.33"
+
+// The account and the region of MiniStack: those that deploy/check.py writes into the template.
+const (
+	MiniStackAccount = "123456789012"
+	MiniStackRegion  = "eu-west-1"
+)
+
+// MiniStackFiles are the paths of the PEM files of a MiniStack: its certificate for 127.0.0.1 with its key, and the CA
+// that its functions trust.
+type MiniStackFiles struct{ Cert, Key, CA string }
+
+// MiniStack starts MiniStack 1.5.33 (MIT, from PyPI) with TLS and authorization by IAM policies, and returns its URL.
+// The access key "test" with the secret "test" is the account's root. Functions run as processes of this machine, with
+// the credentials of their roles and the URL as AWS_ENDPOINT_URL. Python listens on a random loopback port only.
+func MiniStack(t testing.TB, files MiniStackFiles) string {
+	t.Helper()
+	python := installMiniStack(t)
+	script, err := sources.ReadFile("ministack/serve.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := freeAddress(t)
+	url := "https://" + address
+	_, port, _ := net.SplitHostPort(address)
+	folder := t.TempDir()
+	log := createLog(t, product{name: "ministack"})
+	//nolint:gosec,noctx // the test's cleanup ends the process
+	cmd := exec.Command(python, "-c", string(script), address)
+	cmd.Dir = folder
+	cmd.Env = []string{ // nothing else: functions inherit it
+		"PATH=" + os.Getenv("PATH"), //nolint:forbidigo // a child's
+		"TMPDIR=" + folder, "HOME=" + folder, "PYTHONUNBUFFERED=1",
+		"BIND_HOST=127.0.0.1", "MINISTACK_HOST=127.0.0.1", "GATEWAY_PORT=" + port,
+		"MINISTACK_ACCOUNT_ID=" + MiniStackAccount, "MINISTACK_REGION=" + MiniStackRegion,
+		"AUTH=true", "USE_SSL=1", "MINISTACK_SSL_CERT=" + files.Cert, "MINISTACK_SSL_KEY=" + files.Key,
+		"AWS_ENDPOINT_URL=" + url, "SSL_CERT_FILE=" + files.CA, "SFTP_ENABLED=0",
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // serve.py ends its process group
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		<-exited
+	})
+	waitForListener(t, address, log.Name(), exited)
+	return url
+}
+
+// waitForListener returns when the server accepts TLS connections.
+func waitForListener(t testing.TB, address, log string, exited <-chan struct{}) {
+	t.Helper()
+	late := time.After(startTimeout)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		//nolint:gosec,noctx // only whether it listens; loopback
+		connection, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+		if err == nil {
+			_ = connection.Close()
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-exited:
+			t.Fatalf("MiniStack ended before it was ready: see %s", log)
+		case <-late:
+			t.Fatalf("MiniStack was not ready after %s: see %s", startTimeout, log)
+		}
+	}
+}
+
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return listener.Addr().String()
+}
+
+// installMiniStack returns the Python of a virtual environment that holds MiniStack.
+func installMiniStack(t testing.TB) string {
+	t.Helper()
+	requested(t, "ministack "+ministackVersion)
+	cache := filepath.Join(root(t), "build", "products", "ministack-"+ministackVersion)
+	python := filepath.Join(cache, "bin", "python")
+	complete := filepath.Join(cache, "complete") // a virtual environment cannot be renamed into its place
+	if _, err := os.Stat(complete); err == nil {
+		return python
+	}
+	testenv.Python(t)
+	if err := os.MkdirAll(filepath.Dir(cache), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	lock, err := os.OpenFile(cache+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Close() }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(complete); err == nil { // another process was faster
+		return python
+	}
+	list, err := sources.ReadFile("ministack/requirements.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("fetching ministack %s from PyPI", ministackVersion)
+	run(t, nil, "python3", "-m", "venv", "--clear", cache)
+	run(t, list, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
+		"--requirement", "/dev/stdin")
+	if err := os.WriteFile(complete, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return python
+}
+
+// run runs a command that installs a product, with this standard input.
+func run(t testing.TB, stdin []byte, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...) //nolint:gosec // Python and pip
+	pipe, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, _ = pipe.Write(stdin)
+		_ = pipe.Close()
+	}()
+	if output, err := cmd.CombinedOutput(); err != nil {
+		testenv.Missing(t, name+": "+err.Error()+": "+lastLine(string(output)))
+	}
+}

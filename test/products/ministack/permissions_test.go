@@ -1,0 +1,251 @@
+package ministack
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/aws/smithy-go"
+)
+
+// roles are the logical ids of the roles, with the names of the table below.
+var roles = map[string]string{
+	"elastic": "elasticRole", "splunk": "splunkRole", "drain": "DeadLetterRole", "replay": "ReplayRole",
+	"guard": "GuardRole", "platform": "PlatformRole", "operator": "OperatorRole",
+}
+
+// permission is a call, and the roles that may make it. Every other role must be refused.
+type permission struct {
+	call    string
+	allowed string
+	do      action
+}
+
+type action = func(context.Context, clients) error
+
+// permissions makes every call of the table with the credentials of every role.
+func (s *stack) permissions() {
+	for _, p := range slices.Concat(s.queuePermissions(), s.bucketPermissions(), s.otherPermissions()) {
+		for role, id := range roles {
+			err := p.do(s.t.Context(), s.as(id))
+			want := slices.Contains(strings.Fields(p.allowed), role)
+			if got := !denied(err); got != want {
+				s.t.Errorf("%s %s: permitted %t, want %t: %v", role, p.call, got, want, err)
+			}
+		}
+	}
+}
+
+// denied reports whether AWS refused the call for lack of permission. Any other error comes after the permission.
+func denied(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && strings.Contains(api.ErrorCode(), "AccessDenied")
+}
+
+func (s *stack) queuePermissions() (all []permission) {
+	queues := map[string]string{
+		"elastic's queue": s.queue("elastic"), "splunk's queue": s.queue("splunk"),
+		"the dead-letter queue": s.outputs["DeadLetterQueueUrl"], "the guard's queue": s.ids["GuardQueue"],
+	}
+	receivers := map[string]string{
+		"elastic's queue": "elastic", "splunk's queue": "splunk", "the dead-letter queue": "drain",
+		"the guard's queue": "guard",
+	}
+	senders := map[string]string{
+		"elastic's queue": "elastic replay platform", "splunk's queue": "splunk replay platform",
+		"the dead-letter queue": "elastic splunk",
+	}
+	delayers := map[string]string{"elastic's queue": "elastic", "splunk's queue": "splunk", "the guard's queue": "guard"}
+	for name, url := range queues {
+		queue, receipt := aws.String(url), aws.String("invalid")
+		all = append(all,
+			permission{"receives from " + name, receivers[name], func(ctx context.Context, c clients) error {
+				_, err := c.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: queue})
+				return err
+			}},
+			permission{"deletes from " + name, receivers[name], func(ctx context.Context, c clients) error {
+				_, err := c.sqs.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: queue, ReceiptHandle: receipt})
+				return err
+			}},
+			permission{"reads the attributes of " + name, receivers[name], func(ctx context.Context, c clients) error {
+				_, err := c.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: queue})
+				return err
+			}},
+			permission{"sends to " + name, senders[name], func(ctx context.Context, c clients) error {
+				body := aws.String(event("sent"))
+				_, err := c.sqs.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: queue, MessageBody: body})
+				return err
+			}},
+			permission{"delays a message of " + name, delayers[name], func(ctx context.Context, c clients) error {
+				in := &sqs.ChangeMessageVisibilityInput{QueueUrl: queue, ReceiptHandle: receipt}
+				_, err := c.sqs.ChangeMessageVisibility(ctx, in)
+				return err
+			}},
+			permission{"purges " + name, "", func(ctx context.Context, c clients) error {
+				_, err := c.sqs.PurgeQueue(ctx, &sqs.PurgeQueueInput{QueueUrl: queue})
+				return err
+			}},
+			permission{"changes " + name, "", func(ctx context.Context, c clients) error {
+				_, err := c.sqs.SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{
+					QueueUrl: queue, Attributes: map[string]string{string(types.QueueAttributeNameDelaySeconds): "0"},
+				})
+				return err
+			}},
+			permission{"deletes " + name, "", func(ctx context.Context, c clients) error {
+				_, err := c.sqs.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: queue})
+				return err
+			}})
+	}
+	return all
+}
+
+func (s *stack) bucketPermissions() (all []permission) {
+	bucket := aws.String(s.outputs["DeadLetterBucketName"])
+	writers := map[string]string{
+		"dead-letters/pending/connector=elastic/date=2026-01-01/x.jsonl": "replay", "dead-letters/progress/x": "replay",
+		"dead-letters/replay.lock": "replay", "dead-letters/replayed/x": "replay", "dead-letters/discarded/x": "replay",
+		"dead-letters/x": "", "other/x": "", "dead-letters-2/pending/x": "",
+	}
+	readers := map[string]string{
+		"dead-letters/pending/connector=elastic/date=2026-01-01/x.jsonl": "replay", "dead-letters/progress/x": "replay",
+		"dead-letters/replay.lock": "replay",
+	}
+	put := func(ctx context.Context, c clients, key string, condition *string) error {
+		_, err := c.s3.PutObject(ctx, &s3.PutObjectInput{
+			Bucket: bucket, Key: &key, Body: strings.NewReader(""), IfNoneMatch: condition,
+		})
+		return err
+	}
+	for key, roles := range writers {
+		creators := roles
+		if strings.HasPrefix(key, "dead-letters/pending/") {
+			creators += " drain"
+		}
+		all = append(all,
+			permission{"overwrites " + key, roles, func(ctx context.Context, c clients) error {
+				return put(ctx, c, key, nil)
+			}},
+			permission{"creates " + key, creators, func(ctx context.Context, c clients) error {
+				return put(ctx, c, key, aws.String("*"))
+			}},
+			permission{"reads " + key, readers[key], func(ctx context.Context, c clients) error {
+				_, err := c.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: &key})
+				return err
+			}},
+			permission{"deletes " + key, readers[key], func(ctx context.Context, c clients) error {
+				_, err := c.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: bucket, Key: &key})
+				return err
+			}},
+			permission{"deletes a version of " + key, "", func(ctx context.Context, c clients) error {
+				in := &s3.DeleteObjectInput{Bucket: bucket, Key: &key, VersionId: aws.String("null")}
+				_, err := c.s3.DeleteObject(ctx, in)
+				return err
+			}},
+			permission{"reads a version of " + key, "", func(ctx context.Context, c clients) error {
+				_, err := c.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: &key, VersionId: aws.String("null")})
+				return err
+			}})
+	}
+	for prefix, roles := range map[string]string{
+		"": "", "other/": "", "dead-letters": "", "dead-letters-2/": "",
+		"dead-letters/pending/": "replay", "dead-letters/progress/": "replay", "dead-letters/replayed/": "replay",
+	} {
+		all = append(all, permission{"lists " + prefix, roles, func(ctx context.Context, c clients) error {
+			_, err := c.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: bucket, Prefix: &prefix})
+			return err
+		}})
+	}
+	return append(all,
+		permission{"lists the whole bucket", "", func(ctx context.Context, c clients) error {
+			_, err := c.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: bucket})
+			return err
+		}},
+		permission{"lists versions", "", func(ctx context.Context, c clients) error {
+			in := &s3.ListObjectVersionsInput{Bucket: bucket, Prefix: aws.String("dead-letters/")}
+			_, err := c.s3.ListObjectVersions(ctx, in)
+			return err
+		}},
+		permission{"deletes the bucket's policy", "", func(ctx context.Context, c clients) error {
+			_, err := c.s3.DeleteBucketPolicy(ctx, &s3.DeleteBucketPolicyInput{Bucket: bucket})
+			return err
+		}})
+}
+
+func (s *stack) otherPermissions() (all []permission) {
+	for _, name := range []string{"elastic", "splunk", "sumo"} {
+		secret := aws.String(s.ids[name+"Secret"])
+		owner := name
+		if name == "sumo" {
+			owner = "" // its role is not among the roles
+		}
+		all = append(all,
+			permission{"reads the secret of " + name, owner, func(ctx context.Context, c clients) error {
+				_, err := c.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: secret})
+				return err
+			}},
+			permission{"writes the secret of " + name, "", func(ctx context.Context, c clients) error {
+				in := &secretsmanager.PutSecretValueInput{SecretId: secret, SecretString: aws.String("{}")}
+				_, err := c.secrets.PutSecretValue(ctx, in)
+				return err
+			}})
+	}
+	for id, callers := range map[string]string{
+		"elasticFunction": "guard", "ReplayFunction": "guard operator", "DeadLetterFunction": "", "GuardFunction": "",
+	} {
+		function := aws.String(s.ids[id])
+		tagger := ""
+		if id == "elasticFunction" {
+			tagger = "guard"
+		}
+		arn := aws.String(s.arn(id))
+		all = append(all,
+			permission{"invokes " + id, callers, func(ctx context.Context, c clients) error {
+				_, err := c.lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: function, Payload: []byte(`{"check":true}`)})
+				return err
+			}},
+			permission{"lists the tags of " + id, tagger, func(ctx context.Context, c clients) error {
+				_, err := c.lambda.ListTags(ctx, &lambda.ListTagsInput{Resource: arn})
+				return err
+			}},
+			permission{"tags " + id, tagger, func(ctx context.Context, c clients) error {
+				_, err := c.lambda.TagResource(ctx, &lambda.TagResourceInput{Resource: arn, Tags: map[string]string{"a": "b"}})
+				return err
+			}},
+			permission{"changes " + id, "", func(ctx context.Context, c clients) error {
+				in := &lambda.UpdateFunctionConfigurationInput{FunctionName: function}
+				_, err := c.lambda.UpdateFunctionConfiguration(ctx, in)
+				return err
+			}},
+			permission{"reads the settings of " + id, "", func(ctx context.Context, c clients) error {
+				in := &lambda.GetFunctionConfigurationInput{FunctionName: function}
+				_, err := c.lambda.GetFunctionConfiguration(ctx, in)
+				return err
+			}})
+	}
+	for id, holder := range map[string]string{
+		"elasticFunctionQueue": "guard", "DeadLetterFunctionQueue": "", "GuardFunctionQueue": "",
+	} {
+		mapping := aws.String(s.ids[id])
+		all = append(all,
+			permission{"reads the mapping " + id, holder, func(ctx context.Context, c clients) error {
+				_, err := c.lambda.GetEventSourceMapping(ctx, &lambda.GetEventSourceMappingInput{UUID: mapping})
+				return err
+			}},
+			permission{"changes the mapping " + id, holder, func(ctx context.Context, c clients) error {
+				_, err := c.lambda.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: mapping})
+				return err
+			}},
+			permission{"deletes the mapping " + id, "", func(ctx context.Context, c clients) error {
+				_, err := c.lambda.DeleteEventSourceMapping(ctx, &lambda.DeleteEventSourceMappingInput{UUID: mapping})
+				return err
+			}})
+	}
+	return all
+}
