@@ -207,7 +207,7 @@ func owned(in *Input) Action {
 		return drop("the hold is over")
 	case Operator:
 		if in.Mapping.off() {
-			return enter(in, Done, 0, "the hold is the operator's")
+			return stopped(in, "the hold is the operator's")
 		}
 		return enter(in, Running, ProbationTime, "the operator resumed the connector")
 	case Holding:
@@ -218,7 +218,7 @@ func owned(in *Input) Action {
 	}
 	switch {
 	case in.Mapping.off():
-		return enter(in, Done, 0, "an operator disabled the mapping")
+		return stopped(in, "an operator disabled the mapping")
 	case !due(in):
 		return wait(h.Next.Sub(in.Now), "next try")
 	case h.State == Replaying && tooOld(in): // the replay failed for days; SQS is about to delete the message
@@ -239,6 +239,19 @@ func owned(in *Input) Action {
 	return enter(in, Replaying, 0, "the connector ran for five minutes")
 }
 
+// stopped ends a hold whose mapping an operator disabled. The mapping first gets its own settings, and stays disabled:
+// otherwise it would run with the reduced ones when the operator enables it.
+func stopped(in *Input, reason string) Action {
+	change, needed := restored(in)
+	switch {
+	case needed && in.Mapping.State == "Disabling":
+		return wait(settleTime, "the mapping is Disabling")
+	case needed:
+		return Action{Kind: SetMapping, Change: change, Reason: "the previous settings"}
+	}
+	return enter(in, Done, 0, reason)
+}
+
 func holding(in *Input) Action {
 	switch {
 	case in.Mapping.off():
@@ -253,8 +266,8 @@ func held(in *Input) Action {
 	change, reduced := restored(in)
 	switch {
 	case in.Mapping.off() && reduced && !in.Hold.Reduced:
-		// The guard enabled the mapping, and stopped before it wrote the tag.
-		return enter(in, Done, 0, "an operator disabled the mapping")
+		// The guard enabled the mapping, and stopped before it wrote the tag. Restoring the settings now would hide that.
+		return enter(in, Resumed, 0, "the check succeeded, and an operator disabled the mapping")
 	case tooOld(in):
 		return end(in)
 	case in.Mapping.on():
