@@ -106,6 +106,64 @@ func TestOnTerminal(t *testing.T) {
 	}
 }
 
+// TestConfigureOnTerminal: a credential is not shown, another setting is.
+func TestConfigureOnTerminal(t *testing.T) {
+	f := newFakeStack(t)
+	s := startOnTerminal(t, f, "configure", "splunk", "--set", "SPLUNK_HEC_INDEX")
+	s.answer("SPLUNK_HEC_INDEX (not set): ", "audit")
+	s.answer("SPLUNK_HEC_TOKEN (set; Enter keeps it): ", "new-token")
+	shown, code := s.end()
+	if code != exitOK || !strings.Contains(shown, "audit") || strings.Contains(shown, "new-token") ||
+		!strings.Contains(shown, "SPLUNK_HEC_TOKEN is the HEC token") {
+		t.Errorf("exit code %d, the terminal shows %q", code, shown)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if want := `{"SPLUNK_HEC_INDEX":"audit","SPLUNK_HEC_TOKEN":"new-token"}`; f.secret != want {
+		t.Errorf("the secret is %s, want %s", f.secret, want)
+	}
+}
+
+// session is a siemctl on a pseudo terminal that asks questions.
+type session struct {
+	cmd    *exec.Cmd
+	master *os.File
+	shown  strings.Builder
+}
+
+func startOnTerminal(t *testing.T, f *fakeStack, args ...string) *session {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	master, slave := openTerminal(t)
+	s := &session{cmd: exec.CommandContext(t.Context(), binary, args...), master: master}
+	s.cmd.Args[0] = "siemctl"
+	s.cmd.Env = []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_REGION=us-east-1", "SIEMCTL_STACK=siem",
+		"TERM=xterm", "NO_COLOR=1", "AWS_ENDPOINT_URL=" + f.server.URL, "PATH=" + os.Getenv("PATH")}
+	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+	return s
+}
+
+// answer waits for a question and types the answer.
+func (s *session) answer(question, text string) {
+	s.shown.WriteString(readUntil(s.master, question))
+	fmt.Fprint(s.master, text+"\r")
+}
+
+// end returns what the terminal has shown, and the exit code.
+func (s *session) end() (shown string, code int) {
+	s.shown.WriteString(readUntil(s.master, "\x00")) // to the end
+	_ = s.cmd.Wait()                                 // the exit code says it
+	return s.shown.String(), s.cmd.ProcessState.ExitCode()
+}
+
 // readUntil reads what a terminal shows, up to a text or to its end.
 func readUntil(from io.Reader, text string) string {
 	var shown strings.Builder

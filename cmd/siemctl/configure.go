@@ -24,8 +24,8 @@ type configureOptions struct {
 func (a *app) configureCommand() *cobra.Command {
 	var o configureOptions
 	c := &cobra.Command{
-		Use: "configure <connector>", Short: "Store a SIEM's credentials in the connector's secret", Args: cobra.ExactArgs(1),
-		Long: `Ask for the credentials of a connector without showing them, and store them in the connector's
+		Use: "configure <connector>", Short: "Store a SIEM's settings in the connector's secret", Args: cobra.ExactArgs(1),
+		Long: `Ask for the settings that a connector requires, without showing credentials, and store them in its
 secret. Other keys of the secret do not change. An empty answer keeps the stored value, also with
 --stdin; --unset removes a value. @file reads the value from a file, for example a certificate; a
 value that begins with @ is written as @@.
@@ -65,11 +65,15 @@ func (a *app) configure(ctx context.Context, name string, o configureOptions) er
 	if err != nil {
 		return err
 	}
-	given, err := a.given(c, o, object)
+	env, err := s.Environment(ctx, c.Name)
 	if err != nil {
 		return err
 	}
-	return a.store(ctx, s, c, object, given, o)
+	given, err := a.given(c, o, env, object)
+	if err != nil {
+		return err
+	}
+	return a.store(ctx, s, c, env, object, given, o)
 }
 
 // check rejects settings that the connector does not read.
@@ -112,7 +116,8 @@ func storedSecret(ctx context.Context, s *deployed.Stack, c connector) (map[stri
 }
 
 // given returns the settings that were entered. Empty answers are left out.
-func (a *app) given(c connector, o configureOptions, stored map[string]json.RawMessage) (map[string]string, error) {
+func (a *app) given(c connector, o configureOptions, env map[string]string, stored map[string]json.RawMessage) (
+	map[string]string, error) {
 	if o.stdin {
 		data, err := a.readFile("--stdin", "-")
 		if err != nil {
@@ -137,37 +142,63 @@ func (a *app) given(c connector, o configureOptions, stored map[string]json.RawM
 	if !a.in.Interactive() { // --unset alone
 		return values, nil
 	}
-	for _, name := range c.toAsk(o.set) {
-		value, err := a.askFor(name, stored[name] != nil)
+	for _, q := range c.toAsk(env, o.set) {
+		value, err := a.askFor(q, stored[q.name] != nil)
 		if err != nil {
 			return nil, err
 		}
 		if value != "" {
-			values[name] = value
+			values[q.name] = value
 		}
 	}
 	return values, nil
 }
 
-// toAsk lists the settings to ask for: the credentials, the settings that rotate with them, and more.
-func (c connector) toAsk(more []string) []string {
-	var list []string
-	for _, s := range c.settings() {
-		if s.Secret {
-			list = append(list, s.Name)
-		}
-	}
-	list = slices.Concat(list, c.RotatesWithSecret, more)
-	slices.Sort(list)
-	return slices.Compact(list)
+// question is a setting to ask for.
+type question struct {
+	name     string
+	expected string // description of the value, may be empty
+	secret   bool   // the answer is not shown
 }
 
-func (a *app) askFor(name string, isSet bool) (string, error) {
-	state := "not set"
+// toAsk lists the settings to ask for: those that the connector requires, the credentials, the settings that rotate
+// with them, and more. A required setting that the function's environment sets is not asked for.
+func (c connector) toAsk(env map[string]string, more []string) []question {
+	expected := map[string]string{}
+	for _, problem := range c.problems(func(string) string { return "" }, nil) {
+		name, text, _ := strings.Cut(problem, ": expected ")
+		expected[name] = strings.TrimSuffix(strings.TrimSuffix(text, ", is not set"), " (a key of the secret SIEM_SECRET_ID)")
+	}
+	var list []question
+	for _, s := range c.settings() {
+		inEnvironment := strings.TrimSpace(env[s.Name]) != ""
+		if s.Secret || s.Required && !inEnvironment || slices.Contains(c.RotatesWithSecret, s.Name) ||
+			slices.Contains(more, s.Name) {
+			list = append(list, question{s.Name, expected[s.Name], s.Secret})
+		}
+	}
+	for _, name := range slices.Concat(c.RotatesWithSecret, more) { // the connector reads some only with other settings
+		if !slices.ContainsFunc(list, func(q question) bool { return q.name == name }) {
+			list = append(list, question{name: name})
+		}
+	}
+	slices.SortFunc(list, func(a, b question) int { return strings.Compare(a.name, b.name) })
+	return slices.CompactFunc(list, func(a, b question) bool { return a.name == b.name })
+}
+
+func (a *app) askFor(q question, isSet bool) (string, error) {
+	name, state := q.name, "not set"
 	if isSet {
 		state = "set; Enter keeps it"
 	}
-	value, err := a.in.Secret(a.out, fmt.Sprintf("%s (%s): ", name, state))
+	if q.expected != "" {
+		a.out.Note("%s is %s", name, q.expected)
+	}
+	ask := a.in.Line
+	if q.secret {
+		ask = a.in.Secret
+	}
+	value, err := ask(a.out, fmt.Sprintf("%s (%s): ", name, state))
 	if err != nil {
 		return "", err
 	}
@@ -192,18 +223,14 @@ type configured struct {
 	Problems  []string `json:"problems"` // that were there before
 }
 
-func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, object map[string]json.RawMessage,
-	given map[string]string, o configureOptions) error {
+func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, env map[string]string,
+	object map[string]json.RawMessage, given map[string]string, o configureOptions) error {
 	if len(given)+len(o.unset) == 0 {
 		a.out.Note("no value was entered; nothing was changed")
 		if o.stdin { // a script that sets a value did not do so
 			return errProblems
 		}
 		return nil
-	}
-	env, err := s.Environment(ctx, c.Name)
-	if err != nil {
-		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if strings.TrimSpace(env[name]) != "" {

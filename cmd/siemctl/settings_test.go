@@ -37,18 +37,41 @@ func TestParseSettings(t *testing.T) {
 	}
 }
 
-// TestAskForCredentials verifies that configure asks for a credential of every connector, and for what rotates with it.
-func TestAskForCredentials(t *testing.T) {
+// TestAskForSettings verifies that the answers to configure's questions are all that a connector needs, and that each
+// credential, and what rotates with it, is among them.
+func TestAskForSettings(t *testing.T) {
 	for _, c := range allConnectors() {
-		asked := c.toAsk(nil)
-		if len(asked) == 0 {
-			t.Errorf("%s has no credential to ask for", c.Name)
+		asked := map[string]question{}
+		for _, q := range c.toAsk(nil, nil) {
+			asked[q.name] = q
 		}
-		for _, name := range c.RotatesWithSecret {
-			if !slices.Contains(asked, name) || len(asked) < 2 {
-				t.Errorf("%s: want %s and a credential, asks for %v", c.Name, name, asked)
+		for _, problem := range c.problems(func(string) string { return "" }, nil) {
+			name, _, _ := strings.Cut(problem, ":")
+			if q, ok := asked[name]; !ok || !strings.Contains(problem, q.expected) || q.expected == "" {
+				t.Errorf("%s: want a question for %q, have %+v", c.Name, problem, q)
 			}
 		}
+		for _, s := range c.settings() {
+			if q := asked[s.Name]; s.Secret && (q.name == "" || !q.secret) {
+				t.Errorf("%s: want a hidden question for %s, have %+v", c.Name, s.Name, q)
+			}
+		}
+		for _, name := range c.RotatesWithSecret {
+			if _, ok := asked[name]; !ok {
+				t.Errorf("%s: does not ask for %s", c.Name, name)
+			}
+		}
+	}
+	list, err := find([]string{"splunk"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, q := range list[0].toAsk(map[string]string{"SPLUNK_HEC_URL": "https://splunk.example.com"}, []string{"SIEM_HOST"}) {
+		names = append(names, q.name)
+	}
+	if want := []string{"SIEM_HOST", "SPLUNK_HEC_TOKEN"}; !slices.Equal(names, want) {
+		t.Errorf("with the URL in the environment: asks for %v, want %v", names, want)
 	}
 }
 

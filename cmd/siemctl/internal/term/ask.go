@@ -17,10 +17,10 @@ var ErrNoTerminal = errors.New("standard input is not a terminal")
 
 // Input reads answers.
 type Input struct {
-	in      io.Reader
-	reader  *bufio.Reader
-	asks    bool           // in is a terminal
-	secrets *term.Terminal // nil before the first; buffers what was typed ahead
+	in       io.Reader
+	reader   *bufio.Reader
+	asks     bool           // in is a terminal
+	terminal *term.Terminal // nil before the first question; buffers what was typed ahead
 }
 
 // NewInput reads answers from a stream.
@@ -67,13 +67,26 @@ var ErrInterrupted = errors.New("interrupted")
 
 // Secret asks for a value without showing it. Echo is off before the question appears, so that pasted text is not shown
 // either.
-func (i *Input) Secret(o *Output, prompt string) (value string, err error) {
+func (i *Input) Secret(o *Output, prompt string) (string, error) {
+	return i.read(o, func(t *term.Terminal) (string, error) { return t.ReadPassword(prompt) })
+}
+
+// Line asks for a value and shows it.
+func (i *Input) Line(o *Output, prompt string) (string, error) {
+	return i.read(o, func(t *term.Terminal) (string, error) {
+		t.SetPrompt(prompt)
+		return t.ReadLine()
+	})
+}
+
+// read puts the terminal into raw mode and reads a line.
+func (i *Input) read(o *Output, line func(*term.Terminal) (string, error)) (value string, err error) {
 	file, ok := i.in.(*os.File)
 	if !ok || !i.Interactive() {
 		return "", ErrNoTerminal
 	}
-	if i.secrets == nil {
-		i.secrets = term.NewTerminal(struct {
+	if i.terminal == nil {
+		i.terminal = term.NewTerminal(struct {
 			io.Reader
 			io.Writer
 		}{file, o.Err}, "")
@@ -83,7 +96,7 @@ func (i *Input) Secret(o *Output, prompt string) (value string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, term.Restore(int(file.Fd()), before)) }()
-	if value, err = i.secrets.ReadPassword(prompt); errors.Is(err, io.EOF) {
+	if value, err = line(i.terminal); errors.Is(err, io.EOF) {
 		fmt.Fprint(o.Err, "\r\n")
 		return "", ErrInterrupted
 	}
