@@ -19,6 +19,8 @@ import (
 type configureOptions struct {
 	set, unset []string
 	stdin      bool
+	explain    map[string]string // more settings to ask for, with an explanation
+	preset     map[string]string // stored unless they are set
 }
 
 func (a *app) configureCommand() *cobra.Command {
@@ -142,7 +144,17 @@ func (a *app) given(c connector, o configureOptions, env map[string]string, stor
 	if !a.in.Interactive() { // --unset alone
 		return values, nil
 	}
-	for _, q := range c.toAsk(env, o.set) {
+	for name, value := range o.preset {
+		if stored[name] == nil && strings.TrimSpace(env[name]) == "" {
+			values[name] = value
+			a.out.Note("%s: %s", name, value)
+		}
+	}
+	for _, q := range c.toAsk(env, slices.Concat(o.set, slices.Collect(maps.Keys(o.explain)))) {
+		if _, ok := values[q.name]; ok {
+			continue
+		}
+		q.expected = orElse(o.explain[q.name], q.expected)
 		value, err := a.askFor(q, stored[q.name] != nil)
 		if err != nil {
 			return nil, err

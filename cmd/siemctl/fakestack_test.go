@@ -29,12 +29,13 @@ type fakeStack struct {
 	changes int // calls of the replay function that are not dry runs
 	tag     string
 	updates []string // of event source mappings
+	fresh   *freshStack
 	start   time.Time
 }
 
 func newFakeStack(t *testing.T) *fakeStack {
 	t.Helper()
-	f := &fakeStack{secret: `{"SPLUNK_HEC_TOKEN":"stored-token"}`, start: time.Now()}
+	f := &fakeStack{secret: `{"SPLUNK_HEC_TOKEN":"stored-token"}`, start: time.Now(), fresh: new(freshStack)}
 	f.tag = fmt.Sprintf("held since=2026-03-13T10:00:00Z at=2026-03-13T10:00:04Z next=%s wait=60 interval=300 "+
 		"failures=4 concurrency=10 batch=100 sent=1 message=m",
 		f.start.Add(10*time.Minute).UTC().Format(time.RFC3339))
@@ -123,6 +124,8 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, strings.Join(append(f.updates, f.tag), "\n"))
 	case strings.Contains(r.URL.Path, "/tags/"):
 		f.tags(w, r.Method, body)
+	case strings.Contains(r.URL.Path, "fresh") || strings.HasSuffix(target, ".SendMessageBatch"):
+		f.fresh.serve(w, r, body, f)
 	case strings.HasSuffix(r.URL.Path, "/event-source-mappings/mapping-guarded"):
 		f.guarded(w, r.Method, body)
 	case strings.Contains(r.URL.Path, "/event-source-mappings/"):
@@ -192,7 +195,8 @@ func (f *fakeStack) changed() int {
 func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 	form, _ := url.ParseQuery(string(body))
 	stack := form.Get("StackName")
-	if stack != "siem" && stack != "denied" && stack != "nourl" && stack != "guarded" {
+	known := slices.Contains([]string{"siem", "denied", "nourl", "guarded"}, stack)
+	if !known && (stack != "fresh" || !f.fresh.deployed()) {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintf(w,
 			`<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id %s does not exist</Message></Error></ErrorResponse>`, stack)
@@ -212,6 +216,9 @@ func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 	}
 	if stack == "guarded" {
 		physical["GuardFunction"], physical["splunkFunctionQueue"] = "guarded-guard", "mapping-guarded"
+	}
+	if stack == "fresh" {
+		physical["splunkFunctionQueue"] = "mapping-fresh"
 	}
 	var members strings.Builder
 	for _, id := range slices.Sorted(maps.Keys(physical)) {

@@ -171,7 +171,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(
 		a.checkCommand(), a.statusCommand(), a.logsCommand(), a.sendCommand(), a.lettersCommand(), a.replayCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.configureCommand(), a.validateCommand(), a.estimateCommand(), a.docsCommand(),
-		a.versionCommand(),
+		a.deployCommand(), a.initCommand(), a.versionCommand(),
 	)
 	for _, c := range root.Commands() {
 		a.prepareBefore(c)
@@ -218,7 +218,8 @@ func (a *app) prepare() error {
 
 // builtVersion returns the released version, or what Go knows about the commit that the binary was built from.
 func builtVersion() string {
-	if info, ok := debug.ReadBuildInfo(); ok && version.Version == "development" && strings.HasPrefix(info.Main.Version, "v") {
+	info, ok := debug.ReadBuildInfo()
+	if released := version.Version != "development"; !released && ok && strings.HasPrefix(info.Main.Version, "v") {
 		return info.Main.Version
 	}
 	return version.Version

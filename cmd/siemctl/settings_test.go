@@ -67,7 +67,8 @@ func TestAskForSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
-	for _, q := range list[0].toAsk(map[string]string{"SPLUNK_HEC_URL": "https://splunk.example.com"}, []string{"SIEM_HOST"}) {
+	env := map[string]string{"SPLUNK_HEC_URL": "https://splunk.example.com"}
+	for _, q := range list[0].toAsk(env, []string{"SIEM_HOST"}) {
 		names = append(names, q.name)
 	}
 	if want := []string{"SIEM_HOST", "SPLUNK_HEC_TOKEN"}; !slices.Equal(names, want) {

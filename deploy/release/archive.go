@@ -53,7 +53,9 @@ func tarred(entries []entry) ([]byte, error) {
 	}
 	archive := tar.NewWriter(compressed)
 	for _, e := range entries {
-		header := &tar.Header{Name: e.name, Mode: int64(e.mode), Size: int64(len(e.content)), ModTime: epoch, Format: tar.FormatUSTAR}
+		header := &tar.Header{
+			Name: e.name, Mode: int64(e.mode), Size: int64(len(e.content)), ModTime: epoch, Format: tar.FormatUSTAR,
+		}
 		if err := archive.WriteHeader(header); err != nil {
 			return nil, err
 		}

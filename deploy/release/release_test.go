@@ -18,8 +18,8 @@ import (
 
 func TestVersions(t *testing.T) {
 	for version, valid := range map[string]bool{
-		"v1.0.0": true, "v0.12.3-rc.1": true, "1.0.0": false, "v1.0": false, "v01.0.0": false, "v1.0.0+b": false, "v1.0.0\n": false,
-		"v1.0.0/x": false, "": false,
+		"v1.0.0": true, "v0.12.3-rc.1": true, "1.0.0": false, "v1.0": false, "v01.0.0": false, "v1.0.0+b": false,
+		"v1.0.0\n": false, "v1.0.0/x": false, "": false,
 	} {
 		if semver.MatchString(version) != valid {
 			t.Errorf("%q: want valid %v", version, valid)
@@ -67,7 +67,8 @@ func TestArchives(t *testing.T) {
 			t.Fatal(err)
 		}
 		have, err := io.ReadAll(tr)
-		if err != nil || !bytes.Equal(have, f.content) || header.Name != f.name || header.Mode != int64(f.mode) || header.Uid != 0 {
+		wrong := header.Name != f.name || header.Mode != int64(f.mode) || header.Uid != 0
+		if err != nil || wrong || !bytes.Equal(have, f.content) {
 			t.Errorf("tar: %+v with %d bytes: %v", header, len(have), err)
 		}
 		if !header.ModTime.Equal(epoch) {

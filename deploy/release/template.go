@@ -77,10 +77,12 @@ func releaseTemplate(text, version, architecture string) (string, error) {
 			return "", fmt.Errorf("expected a resource %s", id)
 		}
 		head, tail := text[:start], text[start:]
-		if !strings.Contains(tail, "\n      CodeUri: .\n") {
+		const folder = "\n      CodeUri: .\n"
+		if !strings.Contains(tail, folder) {
 			return "", fmt.Errorf("%s: CodeUri is not the folder of the template", id)
 		}
-		text = head + strings.Replace(tail, "\n      CodeUri: .\n", "\n      CodeUri: ./function-"+name+"-"+architecture+".zip\n", 1)
+		code := "\n      CodeUri: ./function-" + name + "-" + architecture + ".zip\n"
+		text = head + strings.Replace(tail, folder, code, 1)
 	}
 	for _, e := range []edit{
 		{1, regexp.MustCompile(`CodeUri: \./functions/\$\{C\}`), "CodeUri: ./function-$${C}-" + architecture + ".zip"},
@@ -88,7 +90,7 @@ func releaseTemplate(text, version, architecture string) (string, error) {
 		{1, regexp.MustCompile(`\{BuildMethod: makefile, ContextPath: \., WorkingDirectory: \., `), "{"},
 		{2, regexp.MustCompile(`Architectures: \[arm64\]`), "Architectures: [" + architecture + "]"},
 		{1, regexp.MustCompile(`Value: development\}`), "Value: " + version + "}"},
-		{1, regexp.MustCompile(`\nMetadata:\n`), "\nMetadata:\n" + fmt.Sprintf(repository, strings.TrimPrefix(version, "v"))},
+		{1, regexp.MustCompile(`\nMetadata:\n`), "\nMetadata:\n" + fmt.Sprintf(repository, version[1:])},
 	} {
 		if n := len(e.pattern.FindAllString(text, -1)); n != e.count {
 			return "", fmt.Errorf("expected %s %d times, found it %d times", e.pattern, e.count, n)
@@ -104,7 +106,7 @@ func releaseTemplate(text, version, architecture string) (string, error) {
 // repository is the metadata of the AWS Serverless Application Repository.
 const repository = `  AWS::ServerlessRepo::Application:
     Name: arbitex-siem-connectors
-    Description: Delivers audit events from SQS to Splunk, Sentinel, Elastic, Datadog, Sumo Logic, QRadar and Cortex XSIAM.
+    Description: Delivers audit events to Splunk, Sentinel, Elastic, Datadog, Sumo Logic, QRadar and Cortex XSIAM.
     Author: Arbitex
     SpdxLicenseId: Apache-2.0
     LicenseUrl: LICENSE

@@ -116,6 +116,7 @@ func Connect(ctx context.Context, o Options) (*Stack, error) {
 			err = failed(fmt.Sprintf("looking for the stack %q in %s", o.Stack, cfg.Region), err)
 			if e, ok := errors.AsType[*Error](err); ok && strings.Contains(e.Error(), "does not exist") {
 				e.Hint = "set --stack to its name and --region to its region"
+				e.Err = noStackError{e.Err}
 			}
 			return nil, err
 		}
@@ -125,6 +126,15 @@ func Connect(ctx context.Context, o Options) (*Stack, error) {
 	}
 	return s, nil
 }
+
+// ErrNoStack means that the stack does not exist in the region.
+var ErrNoStack = errors.New("the stack does not exist")
+
+// noStackError is the error of CloudFormation about a stack that does not exist.
+type noStackError struct{ error }
+
+func (n noStackError) Unwrap() error        { return n.error }
+func (n noStackError) Is(target error) bool { return target == ErrNoStack }
 
 // ErrRegion means that no region is configured.
 var ErrRegion = errors.New("--region is not set, and neither AWS_REGION nor the profile names one: expected a " +

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestInit brings the first event to Splunk, with five questions.
+func TestInit(t *testing.T) {
+	f := newFakeStack(t)
+	release := fakeSAM(t, f)
+	f.secret = "{}"
+	s := startOnTerminal(t, f, "init", "--release", release, "--stack", "fresh")
+	s.answer("Connectors (splunk, ", "splunk")
+	s.answer("ARN of the topic (Enter: CloudWatch only): ", "arn:aws:sns:us-east-1:123456789012:alarms")
+	s.answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
+	s.answer("SPLUNK_HEC_TOKEN (not set): ", "right")
+	s.answer("SPLUNK_HEC_URL (not set): ", "https://splunk.example.com:8088")
+	shown, code := s.end()
+	if code != exitOK || strings.Contains(shown, "right") {
+		t.Errorf("exit code %d, the terminal shows %q", code, shown)
+	}
+	for _, want := range []string{
+		"docs/connectors/splunk.md", "SPLUNK_HEC_URL is the HEC endpoint", "index=arbitex", "next: siemctl check splunk",
+	} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("want %q, the terminal shows %q", want, shown)
+		}
+	}
+	want := "sam deploy --template-file " + release + "/template.yaml --stack-name fresh --no-confirm-changeset " +
+		"--parameter-overrides Connectors=splunk AlarmTopicArn=arn:aws:sns:us-east-1:123456789012:alarms\n" +
+		"pause\ncheck\nresume\nsend 1"
+	if got := f.fresh.did(); got != want {
+		t.Errorf("did %q, want %q", got, want)
+	}
+}
+
+// TestInitStopsAtAFailedCheck: the connector stays paused, and a second init continues without deploying anew.
+func TestInitStopsAtAFailedCheck(t *testing.T) {
+	f := newFakeStack(t)
+	release := fakeSAM(t, f)
+	f.secret = "{}"
+	s := startOnTerminal(t, f, "init", "splunk", "--release", release, "--stack", "fresh", "--alarm-topic", "arn:x")
+	s.answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
+	s.answer("SPLUNK_HEC_TOKEN (not set): ", "wrong")
+	s.answer("SPLUNK_HEC_URL (not set): ", "https://splunk.example.com:8088")
+	shown, code := s.end()
+	if code != exitProblems || !strings.Contains(shown, "splunk stays paused until") {
+		t.Errorf("exit code %d, the terminal shows %q", code, shown)
+	}
+	if got := f.fresh.did(); !strings.HasSuffix(got, "\npause\ncheck") {
+		t.Errorf("did %q", got)
+	}
+	s = startOnTerminal(t, f, "init", "splunk", "--release", release, "--stack", "fresh") // the stack exists: no topic
+	s.answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
+	s.answer("SPLUNK_HEC_TOKEN (set; Enter keeps it): ", "right")
+	s.answer("SPLUNK_HEC_URL (set; Enter keeps it): ", "")
+	if shown, code = s.end(); code != exitOK {
+		t.Errorf("exit code %d, the terminal shows %q", code, shown)
+	}
+	if got := f.fresh.did(); !strings.HasSuffix(got, "Connectors=splunk,sumo\npause\ncheck\nresume\nsend 1") {
+		t.Errorf("did %q", got)
+	}
+}
+
+// TestInitAsksAtMostSixQuestions counts the questions of init with a connector's name: the topic and the settings.
+func TestInitAsksAtMostSixQuestions(t *testing.T) {
+	for _, c := range allConnectors() {
+		first, ok := firstEvents()[c.Name]
+		if !ok || first.look == "" {
+			t.Errorf("%s: init does not say how to find the event", c.Name)
+		}
+		env := map[string]string{}
+		for name, value := range first.preset {
+			if !c.reads(name) {
+				t.Errorf("%s: does not read %s", c.Name, name)
+			}
+			env[name] = value
+		}
+		var also []string
+		for name := range first.also {
+			if !c.reads(name) {
+				t.Errorf("%s: does not read %s", c.Name, name)
+			}
+			also = append(also, name)
+		}
+		if n := 1 + len(c.toAsk(env, also)); n > 6 {
+			t.Errorf("%s: %d questions", c.Name, n)
+		}
+		_, page, _ := strings.Cut(c.page(), "/blob/main/")
+		if _, err := os.Stat("../../" + page); err != nil {
+			t.Errorf("%s: %s: %v", c.Name, c.page(), err)
+		}
+	}
+}
+
+// TestDeploy covers what init does not: the flags, and a folder that is none of a release.
+func TestDeploy(t *testing.T) {
+	f := newFakeStack(t)
+	release := fakeSAM(t, f)
+	env := func(name string) string {
+		return map[string]string{"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}[name]
+	}
+	for _, x := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"--connectors", "splunk", "--release", t.TempDir()}, exitUsage, "--release: expected the folder"},
+		{[]string{"--release", release}, exitUsage, "--connectors: expected at least one"},
+		{[]string{"--connectors", "splnk", "--release", release}, exitUsage, "did you mean"},
+		{[]string{"--connectors", "splunk", "--release", release, "--x86"}, exitUsage, "template-x86_64.yaml"},
+		{[]string{"--connectors", "sumo,splunk", "--release", release, "--region", "eu-west-1",
+			"--parameter", "LogLevel=debug"}, exitOK, ""},
+	} {
+		var out, errs bytes.Buffer
+		args := append([]string{"deploy", "--stack", "fresh"}, x.args...)
+		code := run(t.Context(), args, env, strings.NewReader(""), &out, &errs)
+		if code != x.code || !strings.Contains(errs.String(), x.says) {
+			t.Errorf("%v: exit code %d, %s; want %d and %q", x.args, code, errs.String(), x.code, x.says)
+		}
+	}
+	want := "--region eu-west-1 --parameter-overrides Connectors=sumo,splunk LogLevel=debug"
+	if got := f.fresh.did(); !strings.HasSuffix(got, want) || strings.Count(got, "sam ") != 1 {
+		t.Errorf("did %q, want one call that ends with %q", got, want)
+	}
+}
