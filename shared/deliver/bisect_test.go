@@ -119,7 +119,7 @@ func TestMisleadingSample(t *testing.T) {
 func TestReasonOfUnsentEvents(t *testing.T) {
 	s := &script{answer: func(ids []string) error {
 		if len(ids) > 1 {
-			return tooLarge
+			return errTooLarge
 		}
 		return &failure.Error{Kind: failure.Unauthorized, Status: 403, Foreign: true}
 	}}

@@ -122,11 +122,11 @@ func refuses(err error, bad ...string) func([]string) error {
 }
 
 var (
-	rejected = &failure.Error{Kind: failure.Rejected, Status: 400}
-	tooLarge = &failure.Error{Kind: failure.TooLarge, Status: 413}
-	denied   = &failure.Error{Kind: failure.Unauthorized, Status: 401}
-	busy     = &failure.Error{Kind: failure.Transient, Status: 503}
-	broken   = &failure.Error{Kind: failure.Transient, Status: 500}
+	rejected    = &failure.Error{Kind: failure.Rejected, Status: 400}
+	errTooLarge = &failure.Error{Kind: failure.TooLarge, Status: 413}
+	denied      = &failure.Error{Kind: failure.Unauthorized, Status: 401}
+	busy        = &failure.Error{Kind: failure.Transient, Status: 503}
+	broken      = &failure.Error{Kind: failure.Transient, Status: 500}
 )
 
 func TestOutcomes(t *testing.T) {
@@ -144,10 +144,10 @@ func TestOutcomes(t *testing.T) {
 		"denied":                    {numbered(2), always(denied), "hh", 2},
 		"held":                      {numbered(2), always(&failure.Error{Kind: failure.Misconfigured}), "hh", 1},
 		"alone and refused":         {numbered(1), always(rejected), "x", 1},
-		"alone and too large":       {numbered(1), always(tooLarge), "x", 1},
+		"alone and too large":       {numbered(1), always(errTooLarge), "x", 1},
 		"both refused":              {numbered(2), always(rejected), "hh", 3},
 		"all refused":               {numbered(100), always(rejected), strings.Repeat("h", 100), 3 + 16},
-		"all too large":             {numbered(100), always(tooLarge), strings.Repeat("h", 100), 3 + 16},
+		"all too large":             {numbered(100), always(errTooLarge), strings.Repeat("h", 100), 3 + 16},
 		"one refused":               {numbered(4), refuses(rejected, "e002"), "ddxd", 5},
 		"unencodable":               {[]string{"a", "unencodable", "b"}, accept, "dxd", 1},
 		"only unencodable":          {[]string{"unencodable", "unencodable2"}, accept, "xx", 0},

@@ -16,7 +16,7 @@ import (
 
 // handshakeFailure is the alert by which a TLS 1.2 peer refuses a missing client certificate, after it has asked for
 // one, and cipher suites, before that.
-const handshakeFailure = tls.AlertError(40)
+const handshakeFailure = 40
 
 // refusals are the TLS alerts by which a peer refuses a client certificate, or the lack of one.
 // https://www.rfc-editor.org/rfc/rfc8446#section-6.2

@@ -37,7 +37,7 @@ func Update(path, name, text string) error {
 	if page == string(old) {
 		return nil
 	}
-	if err := os.WriteFile(path, []byte(page), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(page), 0o600); err != nil {
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	return nil
