@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 )
 
 // maxViolations bounds the violations that are kept: one mistake is usually repeated.
@@ -14,6 +15,7 @@ const maxViolations = 100
 type Journal struct {
 	mu       sync.Mutex
 	accepted []Accepted
+	arrived  []int64 // Unix milliseconds, of each accepted event
 	stats    Stats
 }
 
@@ -26,10 +28,16 @@ func (j *Journal) Arrived(wireBytes int64) {
 }
 
 // Accept records events. The caller must not change their bytes afterwards.
-func (j *Journal) Accept(events ...Accepted) {
+func (j *Journal) Accept(events ...Accepted) { j.AcceptAt(time.Now(), events...) }
+
+// AcceptAt is Accept with the time of arrival, which searches use.
+func (j *Journal) AcceptAt(at time.Time, events ...Accepted) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.accepted = append(j.accepted, events...)
+	for range events {
+		j.arrived = append(j.arrived, at.UnixMilli())
+	}
 	j.stats.Accepted = len(j.accepted)
 }
 

@@ -41,6 +41,8 @@ type Simulator struct {
 
 	mu  sync.Mutex
 	key string
+
+	searches [][]siem.Accepted // results, for their pages
 }
 
 // New starts a simulator.
@@ -92,6 +94,8 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 			return refusal
 		}
 		return answer(http.StatusOK, `{"valid":true}`, "")
+	case r.URL.Path == searchPath && r.Method == http.MethodPost:
+		return s.search(r)
 	case r.URL.Path == intakePath && r.Method == http.MethodPost:
 		return s.intake(r)
 	case r.URL.Path == validatePath || r.URL.Path == intakePath:

@@ -43,6 +43,8 @@ type Simulator struct {
 	key       apiKey
 	revoked   []apiKey
 	documents map[docID][]byte // their sources
+	positions map[string][]int // of accepted events by their _id, for searches
+	known     int              // accepted events in positions
 }
 
 type docID struct{ index, id string }
@@ -95,6 +97,9 @@ func newKey() apiKey {
 }
 
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
+	if isSearch(r) {
+		return s.search(r)
+	}
 	if why := s.authorize(r); why != "" {
 		a := failure(http.StatusUnauthorized, "security_exception", why)
 		a.Header["WWW-Authenticate"] = "ApiKey"

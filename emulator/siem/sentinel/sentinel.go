@@ -52,6 +52,8 @@ type Simulator struct {
 	revoked []string
 	tokens  map[string]time.Time // expiry
 	issued  int
+
+	summary summary
 }
 
 // New starts a simulator whose application has a client secret.
@@ -121,6 +123,9 @@ func IsToken(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/oaut
 func Ingests(r *http.Request) bool { return !IsToken(r) }
 
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
+	if isSearch(r) {
+		return s.search(r)
+	}
 	if IsToken(r.Request) {
 		return s.grant(r)
 	}

@@ -91,6 +91,8 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 		return s.event(r)
 	case ackPath, ackPath + "/1.0":
 		return s.ack(r)
+	case exportPath:
+		return s.export(r)
 	case "/services/collector/health", "/services/collector/health/1.0":
 		return s.health(r)
 	}

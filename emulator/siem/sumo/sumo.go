@@ -30,6 +30,8 @@ var _ siem.Simulator = (*Simulator)(nil)
 type Simulator struct {
 	*siem.Server
 
+	jobs jobs
+
 	mu   sync.Mutex
 	code string
 }
@@ -77,6 +79,9 @@ func newCode() string {
 }
 
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
+	if strings.HasPrefix(r.URL.Path, jobsPath) {
+		return s.search(r)
+	}
 	code, ok := strings.CutPrefix(r.URL.Path, sourcePath)
 	if !ok {
 		return siem.Answer{Status: http.StatusNotFound, Detail: "not the path of a source"}

@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	switch {
+	case strings.HasPrefix(r.URL.Path, xqlPath):
+		return s.search(r)
 	case r.URL.Path != eventPath:
 		return refuse(http.StatusNotFound, "not found", "")
 	case r.Method != http.MethodPost:

@@ -50,6 +50,8 @@ type Simulator struct {
 	key    string
 	keyID  int
 	nonces map[string]bool
+
+	queries queries
 }
 
 // New starts the endpoint of the platform's page.
