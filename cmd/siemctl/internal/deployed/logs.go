@@ -24,12 +24,29 @@ var ErrNoLog = errors.New("no log group")
 // Log calls take for each line of a function's log group from a time on, in the order of CloudWatch Logs. The id is the
 // prefix of the function's logical ids.
 func (s *Stack) Log(ctx context.Context, id string, from time.Time, take func(LogLine)) error {
+	return s.LogWith(ctx, id, LogQuery{From: from}, take)
+}
+
+// LogQuery selects lines of a log.
+type LogQuery struct {
+	From, To time.Time // by the time of the line, To exclusive; a zero To is no limit
+	Pattern  string    // a filter pattern of CloudWatch Logs; "" selects every line
+}
+
+// LogWith is Log for selected lines.
+func (s *Stack) LogWith(ctx context.Context, id string, q LogQuery, take func(LogLine)) error {
 	doing := "reading the log of " + id
 	group := s.physical[id+"LogGroup"]
 	if group == "" {
 		return &Error{Doing: doing, Err: fmt.Errorf("%w in the stack %q", ErrNoLog, s.Name)}
 	}
-	in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group, StartTime: aws.Int64(from.UnixMilli())}
+	in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group, StartTime: aws.Int64(q.From.UnixMilli())}
+	if !q.To.IsZero() {
+		in.EndTime = aws.Int64(q.To.UnixMilli())
+	}
+	if q.Pattern != "" {
+		in.FilterPattern = &q.Pattern
+	}
 	pages := cloudwatchlogs.NewFilterLogEventsPaginator(s.logs, in)
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)

@@ -22,6 +22,15 @@ func (s *Stack) Secret(ctx context.Context, id string) (string, error) {
 	return aws.ToString(out.SecretString), nil
 }
 
+// NamedSecret reads the text of a secret by its name or ARN, of the stack or not.
+func (s *Stack) NamedSecret(ctx context.Context, name string) (string, error) {
+	out, err := s.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
+	if err != nil {
+		return "", failed("reading the secret "+name, err)
+	}
+	return aws.ToString(out.SecretString), nil
+}
+
 // PutSecret makes a text the current version of a connector's secret.
 func (s *Stack) PutSecret(ctx context.Context, id, text string) error {
 	arn, err := s.secretARN(id)

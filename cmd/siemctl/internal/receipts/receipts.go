@@ -1,0 +1,203 @@
+// Package receipts compares what the functions have delivered with what a SIEM holds. A receipt is the id and the
+// content hash of one delivered event; the functions write receipts to their logs. A Set takes the receipts of a
+// window, then the events that the SIEM's search returns, and reports which events are missing, present more than once,
+// or altered.
+//
+// A Set takes 24 bytes for each event, and the bytes of its id (at most 64).
+package receipts
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Line is one line of receipts in a function's log.
+type Line struct {
+	Stack     string      `json:"stack"`
+	Connector string      `json:"connector"`
+	At        time.Time   `json:"at"`
+	Request   string      `json:"request"` // id of the invocation
+	Delivered [][2]string `json:"delivered"`
+}
+
+// Parse reads a line of a log. The second result is false for any other line.
+func Parse(line string) (Line, bool) {
+	if !strings.HasPrefix(line, `{"receipt":`) {
+		return Line{}, false
+	}
+	var l struct {
+		Receipt *Line `json:"receipt"`
+	}
+	if json.Unmarshal([]byte(line), &l) != nil || l.Receipt == nil {
+		return Line{}, false
+	}
+	return *l.Receipt, true
+}
+
+// Hash is the content hash of a receipt as a number: 16 hex digits.
+func Hash(digits string) (uint64, error) {
+	var b [8]byte
+	if len(digits) != 16 {
+		return 0, fmt.Errorf("content hash: expected 16 hex digits, found %q", digits)
+	}
+	if _, err := hex.Decode(b[:], []byte(digits)); err != nil {
+		return 0, fmt.Errorf("content hash: %w", err)
+	}
+	return binary.BigEndian.Uint64(b[:]), nil
+}
+
+// Digits is the inverse of Hash.
+func Digits(hash uint64) string { return fmt.Sprintf("%016x", hash) }
+
+// Found is an event that the SIEM's search returned.
+type Found struct {
+	ID   string
+	Hash uint64 // content hash; 0 if the SIEM does not hold the content, or a hash of it
+	// Whole reports whether Hash is that of everything that the connector sent, so that another hash means another
+	// content. False for an event of which the SIEM holds only a part.
+	Whole  bool
+	Copies int // how often the SIEM holds it
+}
+
+// entry is one delivered event.
+type entry struct {
+	hash     uint64
+	offset   uint32 // of the id in Set.ids
+	length   uint8
+	compared bool   // a whole copy was compared
+	copies   uint16 // with this content, or of which the SIEM holds a part
+	other    uint16 // copies with another content; counted at the id's first entry
+}
+
+// Set is the delivered events of a window, and what the SIEM holds of them.
+type Set struct {
+	ids     []byte
+	entries []entry
+	sorted  bool
+
+	receipts int // added
+	others   int // events of the SIEM without a receipt
+}
+
+// ErrTooMany means that a window has more receipts than a Set takes.
+var ErrTooMany = errors.New("too many receipts: choose a shorter window")
+
+// Add adds the receipt of an event.
+func (s *Set) Add(id string, hash uint64) error {
+	if len(id) > math.MaxUint8 {
+		return fmt.Errorf("event id: expected at most %d bytes, found %d", math.MaxUint8, len(id))
+	}
+	if len(s.ids)+len(id) > math.MaxUint32 {
+		return ErrTooMany
+	}
+	// checked above
+	s.entries = append(s.entries, entry{hash: hash, offset: uint32(len(s.ids)), length: uint8(len(id))}) //nolint:gosec
+	s.ids = append(s.ids, id...)
+	s.receipts++
+	s.sorted = false
+	return nil
+}
+
+// Receipts is the number of receipts added. An event that was delivered twice has two.
+func (s *Set) Receipts() int { return s.receipts }
+
+// Len is the number of different events.
+func (s *Set) Len() int {
+	s.sort()
+	return len(s.entries)
+}
+
+// Each calls yield for every event, in the order of the ids, until it returns false.
+func (s *Set) Each(yield func(id string, hash uint64) bool) {
+	s.sort()
+	for i := range s.entries {
+		if !yield(string(s.id(i)), s.entries[i].hash) {
+			return
+		}
+	}
+}
+
+func (s *Set) id(i int) []byte {
+	e := &s.entries[i]
+	return s.ids[e.offset : e.offset+uint32(e.length)]
+}
+
+// sort orders the entries by id and hash, and removes repeated ones.
+func (s *Set) sort() {
+	if s.sorted {
+		return
+	}
+	idOf := func(e entry) []byte { return s.ids[e.offset : e.offset+uint32(e.length)] }
+	slices.SortFunc(s.entries, func(a, b entry) int {
+		if c := bytes.Compare(idOf(a), idOf(b)); c != 0 {
+			return c
+		}
+		switch {
+		case a.hash < b.hash:
+			return -1
+		case a.hash > b.hash:
+			return 1
+		}
+		return 0
+	})
+	s.entries = slices.CompactFunc(s.entries, func(a, b entry) bool {
+		return a.hash == b.hash && bytes.Equal(idOf(a), idOf(b))
+	})
+	s.sorted = true
+}
+
+// group returns the range of entries that have the id.
+func (s *Set) group(id []byte) (from, to int) {
+	s.sort()
+	from, _ = slices.BinarySearchFunc(s.entries, id, func(e entry, id []byte) int {
+		return bytes.Compare(s.ids[e.offset:e.offset+uint32(e.length)], id)
+	})
+	for to = from; to < len(s.entries) && bytes.Equal(s.id(to), id); to++ {
+	}
+	return from, to
+}
+
+// Reset forgets what the SIEM holds, for another search.
+func (s *Set) Reset() {
+	for i := range s.entries {
+		e := &s.entries[i]
+		e.copies, e.other, e.compared = 0, 0, false
+	}
+	s.others = 0
+}
+
+// Take compares an event of the SIEM.
+func (s *Set) Take(f Found) {
+	from, to := s.group([]byte(f.ID))
+	if from == to {
+		s.others += f.Copies
+		return
+	}
+	target := -1
+	for i := from; i < to; i++ {
+		if e := &s.entries[i]; f.Hash == e.hash {
+			e.copies = plus(e.copies, f.Copies)
+			e.compared = e.compared || f.Whole
+			return
+		} else if target < 0 && e.copies == 0 {
+			target = i
+		}
+	}
+	if f.Whole {
+		s.entries[from].other = plus(s.entries[from].other, f.Copies)
+		return
+	}
+	e := &s.entries[max(target, from)]
+	e.copies = plus(e.copies, f.Copies)
+}
+
+// plus adds without overflow.
+func plus(n uint16, more int) uint16 { return uint16(min(int(n)+more, math.MaxUint16)) } //nolint:gosec // bounded

@@ -1,0 +1,170 @@
+package search
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/arbitex/siem-connectors/shared/secret"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+const (
+	maxTries  = 10
+	firstWait = time.Second
+	maxWait   = 15 * time.Minute // also of a Retry-After; Datadog's limits apply to an hour
+
+	// headerTimeout bounds the wait for a response. A search may scan for minutes before its first result.
+	headerTimeout = 10 * time.Minute
+
+	// maxError is how much of an error response is shown.
+	maxError = 300
+)
+
+// client sends requests to one SIEM.
+type client struct {
+	base     *url.URL
+	header   http.Header
+	http     *http.Client
+	redactor *secret.Redactor
+	options  Options
+}
+
+// newClient makes a client. <prefix>_CA_BUNDLE may name a CA.
+func newClient(s *settings.Settings, o Options, prefix string, base *url.URL, header http.Header) *client {
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.ResponseHeaderTimeout = headerTimeout
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.CABundle(prefix + "_CA_BUNDLE")}
+	c := &client{base: base, header: header, redactor: s.Redactor(), options: o, http: &http.Client{
+		Transport: transport,
+		// A credential goes only to the configured host.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	if _, encoded, ok := strings.Cut(header.Get("Authorization"), " "); ok { // an id and a key in base64
+		c.redactor = c.redactor.With(secret.New(encoded))
+	}
+	return c
+}
+
+// request is one request. It may be sent several times.
+type request struct {
+	method, path string
+	query        url.Values
+	kind         string // Content-Type of the body
+	body         []byte
+	header       http.Header
+	accept       []int // statuses that are a success besides 200
+}
+
+// do sends a request until the response is a success, and returns it. The caller closes its body. It waits and repeats
+// the request after a network error, a 429 and a 5xx that may pass.
+func (c *client) do(ctx context.Context, r request) (*http.Response, error) {
+	wait := firstWait
+	for try := 1; ; try++ {
+		response, err := c.once(ctx, r)
+		if err == nil && (response.StatusCode == http.StatusOK || slices.Contains(r.accept, response.StatusCode)) {
+			return response, nil
+		}
+		if err == nil {
+			err = c.refusal(response)
+		}
+		var refused *statusError
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if errors.As(err, &refused) && !refused.passes() || try == maxTries {
+			return nil, err
+		}
+		pause := wait
+		if refused != nil && refused.after > 0 {
+			pause = refused.after
+		}
+		pause = min(pause, maxWait)
+		if c.options.Note != nil && pause >= 5*time.Second {
+			c.options.Note(fmt.Sprintf("%v; asking again in %v", err, pause))
+		}
+		if err := c.options.Wait(ctx, pause); err != nil {
+			return nil, err
+		}
+		wait = min(2*wait, time.Minute)
+	}
+}
+
+func (c *client) once(ctx context.Context, r request) (*http.Response, error) {
+	target := c.base.JoinPath(r.path)
+	target.RawQuery = r.query.Encode()
+	req, err := http.NewRequestWithContext(ctx, r.method, target.String(), bytes.NewReader(r.body))
+	if err != nil {
+		return nil, fmt.Errorf("making the request: %w", err)
+	}
+	for _, h := range []http.Header{c.header, r.header} {
+		maps.Copy(req.Header, h)
+	}
+	if r.kind != "" {
+		req.Header.Set("Content-Type", r.kind)
+	}
+	response, err := c.http.Do(req)
+	if err != nil {
+		if cause, ok := errors.AsType[*url.Error](err); ok { // its text has the URL
+			err = cause.Err
+		}
+		return nil, fmt.Errorf("searching at %s: %w", c.base.Host, err)
+	}
+	return response, nil
+}
+
+// statusError is a response that is not a success.
+type statusError struct {
+	host   string
+	status int
+	text   string
+	after  time.Duration // that the SIEM asks to wait; 0 if it does not
+}
+
+// Error implements error.
+func (e *statusError) Error() string {
+	text := fmt.Sprintf("searching at %s: status %d", e.host, e.status)
+	if e.text != "" {
+		text += fmt.Sprintf(": %q", e.text)
+	}
+	switch e.status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		text += "; check the search credential and its permissions (docs/audit.md)"
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		text += "; set the search URL to the address of your deployment"
+	}
+	return text
+}
+
+// passes reports whether the request may succeed later.
+func (e *statusError) passes() bool {
+	switch e.status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+func (c *client) refusal(r *http.Response) error {
+	defer r.Body.Close()
+	body, _ := io.ReadAll(io.LimitReader(r.Body, 4*maxError)) // a broken body is a short one
+	e := &statusError{host: c.base.Host, status: r.StatusCode, text: c.redactor.Redact(strings.TrimSpace(string(body)),
+		maxError)}
+	for _, name := range []string{"Retry-After", "X-RateLimit-Reset"} {
+		if seconds, err := strconv.ParseFloat(r.Header.Get(name), 64); err == nil && seconds > 0 {
+			e.after = time.Duration(min(seconds, maxWait.Seconds()) * float64(time.Second))
+			break
+		}
+	}
+	return e
+}
