@@ -17,6 +17,8 @@ import (
 
 	"github.com/aws/smithy-go/encoding/cbor"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 // fakeStack is a deployed stack named siem with the connectors splunk and sumo, at one endpoint for all services. It
@@ -31,6 +33,10 @@ type fakeStack struct {
 	updates []string // of event source mappings
 	fresh   *freshStack
 	start   time.Time
+
+	receipts    []string          // lines of the logs in the stack named receipts, which has every connector
+	environment map[string]string // of its functions
+	letters     string            // its dead letters; "" for those of the other stacks
 }
 
 func newFakeStack(t *testing.T) *fakeStack {
@@ -134,6 +140,8 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			state = "Disabling"
 		}
 		fmt.Fprintf(w, `{"State":%q}`, state)
+	case strings.HasSuffix(r.URL.Path, "/configuration") && strings.Contains(r.URL.Path, "/receipts-"):
+		_ = json.NewEncoder(w).Encode(map[string]any{"Environment": map[string]any{"Variables": f.environment}})
 	case strings.HasSuffix(r.URL.Path, "/configuration"):
 		_, _ = io.WriteString(w,
 			`{"Environment":{"Variables":{"SPLUNK_HEC_URL":"https://splunk.example.com:8088","SIEM_DEAD_LETTER_PATH":"s3://bucket/dead"}}}`)
@@ -195,7 +203,7 @@ func (f *fakeStack) changed() int {
 func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 	form, _ := url.ParseQuery(string(body))
 	stack := form.Get("StackName")
-	known := slices.Contains([]string{"siem", "denied", "nourl", "guarded"}, stack)
+	known := slices.Contains([]string{"siem", "denied", "nourl", "guarded", "receipts"}, stack)
 	if !known && (stack != "fresh" || !f.fresh.deployed()) {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprintf(w,
@@ -206,12 +214,16 @@ func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 		"ReplayFunction": stack + "-replay", "ReplayLogGroup": "/aws/lambda/replay",
 		"DeadLetterQueue": f.server.URL + "/1/dlq", "DeadLetterErrorsAlarm": stack + "-DeadLetter-errors",
 	}
-	for _, id := range []string{"splunk", "sumo"} {
+	deployed := []string{"splunk", "sumo"}
+	if stack == "receipts" {
+		deployed = connectors.Names()
+	}
+	for _, id := range deployed {
 		name := strings.ToLower(id)
 		maps.Copy(physical, map[string]string{
 			id + "Function": stack + "-" + name, id + "FunctionQueue": "mapping-" + name,
 			id + "Queue":  f.server.URL + "/1/" + name,
-			id + "Secret": "arn:" + name, id + "LogGroup": "/aws/lambda/" + name,
+			id + "Secret": "arn:" + name, id + "LogGroup": "/aws/lambda/" + map[bool]string{true: "receipts-"}[stack == "receipts"] + name,
 		})
 	}
 	if stack == "guarded" {
@@ -272,8 +284,15 @@ func (f *fakeStack) secrets(w http.ResponseWriter, target string, body []byte) {
 
 // logs answers FilterLogEvents. A line of sumo appears only after the first request, as if it had just been written.
 func (f *fakeStack) logs(w http.ResponseWriter, body []byte) {
-	var in struct{ LogGroupName string }
+	var in struct {
+		LogGroupName, NextToken string
+		StartTime, EndTime      int64
+	}
 	_ = json.Unmarshal(body, &in) // the SDK writes JSON
+	if strings.Contains(in.LogGroupName, "/receipts-") {
+		f.receiptLines(w, in.NextToken, in.StartTime)
+		return
+	}
 	lines := map[string][]string{
 		"/aws/lambda/splunk": {
 			"START RequestId: 1 Version: $LATEST",
@@ -290,16 +309,36 @@ func (f *fakeStack) logs(w http.ResponseWriter, body []byte) {
 		_, _ = io.WriteString(w, `{"__type":"ResourceNotFoundException","message":"The specified log group does not exist."}`)
 		return
 	}
-	type event struct {
-		EventID   string `json:"eventId"`
-		Timestamp int64  `json:"timestamp"`
-		Message   string `json:"message"`
-	}
-	var out struct {
-		Events []event `json:"events"`
-	}
+	var out logPage
 	for i, line := range lines {
-		out.Events = append(out.Events, event{fmt.Sprint(i), f.start.UnixMilli() + int64(i), line})
+		out.Events = append(out.Events, logEvent{fmt.Sprint(i), f.start.UnixMilli() + int64(i), line})
+	}
+	_ = json.NewEncoder(w).Encode(out)
+}
+
+type logEvent struct {
+	EventID   string `json:"eventId"`
+	Timestamp int64  `json:"timestamp"`
+	Message   string `json:"message"`
+}
+
+type logPage struct {
+	Events []logEvent `json:"events"`
+	Next   string     `json:"nextToken,omitempty"`
+}
+
+// receiptLines answers FilterLogEvents with 100 lines on a page.
+func (f *fakeStack) receiptLines(w http.ResponseWriter, token string, from int64) {
+	const perPage = 100
+	var start int
+	_, _ = fmt.Sscan(token, &start) // the first page has no token
+	end := min(start+perPage, len(f.receipts))
+	var out logPage
+	for i, line := range f.receipts[start:end] {
+		out.Events = append(out.Events, logEvent{fmt.Sprint(start + i), from, line})
+	}
+	if end < len(f.receipts) {
+		out.Next = fmt.Sprint(end)
 	}
 	_ = json.NewEncoder(w).Encode(out)
 }
@@ -344,6 +383,9 @@ func (f *fakeStack) bucket(w http.ResponseWriter, r *http.Request) {
 		"\u009b\u0085\u007f\u202e"+`b"},"attempts":1,"message_id":"m-1","replays":0}`+"\n", strings.Repeat("long ", 40)) +
 		fmt.Sprintf(`{"timestamp":"2026-03-13T00:00:00.000Z","connector":"splunk","error":"%s","event":{"time":1773360000000},"attempts":5,"message_id":"m-2","replays":0}`+
 			"\n", strings.Repeat("given up after 5 attempts ", 8)+"\u009b")
+	if f.letters != "" {
+		text = f.letters
+	}
 	if r.URL.Query().Get("list-type") == "" {
 		w.Header().Set("ETag", etag)
 		http.ServeContent(w, r, "", f.start, strings.NewReader(text))

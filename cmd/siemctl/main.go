@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -56,8 +57,10 @@ type app struct {
 	format  string
 	env     func(string) string
 	now     func() time.Time
+	pause   func(context.Context, time.Duration) error
 	out     *term.Output
 	in      *term.Input
+	noting  sync.Mutex
 	started bool // a command runs: later errors are not errors of the command line
 }
 
@@ -70,7 +73,7 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 var errProblems = errors.New("problems were found")
 
 func run(ctx context.Context, args []string, env func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{env: env, now: time.Now, out: term.New(stdout, stderr, env), in: term.NewInput(stdin)}
+	a := &app{env: env, now: time.Now, pause: pause, out: term.New(stdout, stderr, env), in: term.NewInput(stdin)}
 	a.out.JSON = wantsJSON(args)
 	root := a.root() //nolint:contextcheck // the commands get it from ExecuteContext
 	root.SetArgs(args)
@@ -169,7 +172,8 @@ func (a *app) root() *cobra.Command {
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"},
 		cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
-		a.checkCommand(), a.statusCommand(), a.logsCommand(), a.sendCommand(), a.lettersCommand(), a.replayCommand(),
+		a.checkCommand(), a.statusCommand(), a.logsCommand(), a.traceCommand(), a.reconcileCommand(), a.sendCommand(),
+		a.lettersCommand(), a.replayCommand(),
 		a.pauseCommand(), a.resumeCommand(), a.configureCommand(), a.validateCommand(), a.estimateCommand(), a.docsCommand(),
 		a.deployCommand(), a.initCommand(), a.versionCommand(),
 	)

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/receipts"
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/search"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+// searchSettings reads the operator's search settings: the environment, then a secret.
+func (a *app) searchSettings(ctx context.Context, s *deployed.Stack, secret string) (*settings.Settings, error) {
+	var values map[string]string
+	if secret != "" {
+		text, err := s.NamedSecret(ctx, secret)
+		if err != nil {
+			return nil, err
+		}
+		if values, err = parseObject([]byte(text)); err != nil {
+			return nil, usage("the secret %s: %w", secret, err)
+		}
+	}
+	return settings.New(a.env, values), nil
+}
+
+// connectorSettings returns the settings of a connector: the operator's environment first, then the function's
+// environment and its secret. Without permission to read the secret, defaults apply.
+func (a *app) connectorSettings(ctx context.Context, s *deployed.Stack, c connector) (settings.Lookup, error) {
+	env, err := s.Environment(ctx, c.Name)
+	if err != nil {
+		return nil, err
+	}
+	var values map[string]string
+	text, err := s.Secret(ctx, c.Name)
+	if err == nil {
+		values, err = parseObject([]byte(text))
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		a.note(fmt.Sprintf("%s: its settings are not known, and defaults apply unless you set them in your environment: %v",
+			c.Name, err))
+	}
+	return func(name string) string { return orElse(a.env(name), orElse(env[name], values[name])) }, nil
+}
+
+// searcher makes the searcher of a connector with these settings.
+func (a *app) searcher(ctx context.Context, s *deployed.Stack, c connector, lookup settings.Lookup, secret string) (
+	search.Searcher, error,
+) {
+	own, err := a.searchSettings(ctx, s, secret)
+	if err != nil {
+		return nil, err
+	}
+	searcher, err := search.Open(c.Name, own, search.Options{Function: lookup, Wait: a.pause, Note: a.note})
+	if wrong, ok := errors.AsType[*settings.Error](err); ok {
+		return nil, usage("the search credential of %s: %s", c.Name, strings.Join(wrong.Problems, "; "))
+	}
+	return searcher, err
+}
+
+// note writes a note. Searches of several SIEMs run concurrently.
+func (a *app) note(text string) {
+	a.noting.Lock()
+	defer a.noting.Unlock()
+	a.out.Note("%s", text)
+}
+
+// contents returns what the content hash of a receipt becomes in the SIEM. Only QRadar holds something else than the
+// event.
+func (r *reconciliation) contents() (func(uint64) (uint64, error), error) {
+	same := func(hash uint64) (uint64, error) { return hash, nil }
+	if r.connector.Name != "qradar" {
+		if r.o.events != "" {
+			return nil, usage("--events: only valid for qradar; %s holds the whole event", r.connector.Name)
+		}
+		return same, nil
+	}
+	if r.settings("QRADAR_CEF_KEYS") != "standard" {
+		return nil, usage("qradar: the messages have no event id: set QRADAR_CEF_KEYS=standard for the connector")
+	}
+	if r.o.events == "" {
+		r.o.idsOnly = true
+		r.app.out.Note("QRadar holds CEF, not the event: only ids are compared; --events compares the CEF of the original " +
+			"events")
+		return same, nil
+	}
+	hashes, err := r.app.cefHashes(r.connector, r.o.events, r.settings)
+	if err != nil {
+		return nil, err
+	}
+	return func(hash uint64) (uint64, error) {
+		cef, ok := hashes[hash]
+		if !ok {
+			return 0, fmt.Errorf("its original is not in %s", r.o.events)
+		}
+		return cef, nil
+	}, nil
+}
+
+// cefHashes encodes the original events as the connector does, and returns the hashes of their CEF by their own.
+func (a *app) cefHashes(c connector, file string, lookup settings.Lookup) (map[uint64]uint64, error) {
+	encoder := c.Open(settings.New(lookup, nil)) // credentials are in the secret, and encoding needs none
+	hashes := map[uint64]uint64{}
+	var parser event.Parser
+	var e event.Event
+	var buffer []byte
+	var wrong error
+	err := a.eachEvent("--events", file, func(line int, body []byte) {
+		parser.Reset()
+		if err := parser.Parse(body, &e); err != nil {
+			wrong = errors.Join(wrong, fmt.Errorf("line %d: %w", line, err))
+			return
+		}
+		record, _, err := encoder.Append(buffer[:0], &e)
+		buffer = record
+		own, _ := receipts.Hash(string(e.AppendContentHash(nil))) // always 16 hex digits
+		if cef, ok := search.CEFHash(record); err == nil && ok {
+			hashes[own] = cef
+		}
+	})
+	if err == nil && wrong != nil {
+		err = usage("--events %s: %w", file, wrong)
+	}
+	return hashes, err
+}

@@ -1,0 +1,277 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/receipts"
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/search"
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
+	"github.com/arbitex/siem-connectors/shared/event"
+)
+
+type traceOptions struct {
+	since      time.Duration
+	secret     string
+	connectors []string
+}
+
+func (a *app) traceCommand() *cobra.Command {
+	var o traceOptions
+	c := &cobra.Command{
+		Use: "trace <event-id>", Short: "Show everything that is known about one event", Args: cobra.ExactArgs(1),
+		Long: `Show what is known about an event: its receipts and the log lines that name it, its pending dead
+letters with their attempts and replays, and, with a search credential, the SIEM's copies.
+
+The event id is metadata.uid; for an event without one, the first 32 hex digits of the SHA-256 of
+the event. Functions write receipts only with SIEM_RECEIPTS=true. Other log lines name at most 20
+events, so that an event that is not in any line may still have been retried. A SIEM is searched
+if its search variables are set; see siemctl reconcile --help.
+
+The exit code is 1 if nothing is known about the event.`,
+		Example: "  siemctl trace 0190a3b4-7c1e-7000-8000-3f1c3a9d2b11\n" +
+			"  siemctl trace 0190a3b4-7c1e-7000-8000-3f1c3a9d2b11 --connector splunk --since 72h --output json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "" {
+				return usage("event id: expected an id, found an empty value")
+			}
+			if o.since <= 0 {
+				return usage("--since: expected a duration greater than zero, found %s", o.since)
+			}
+			return a.trace(cmd.Context(), args[0], o)
+		},
+	}
+	f := c.Flags()
+	f.DurationVar(&o.since, "since", 24*time.Hour, "how far back, a `duration` such as 24h")
+	f.StringSliceVar(&o.connectors, "connector", nil, "only this `connector`; repeat the flag for several")
+	f.StringVar(&o.secret, "search-secret", "", "`name` of a Secrets Manager secret that holds search credentials")
+	_ = c.RegisterFlagCompletionFunc("connector", completeConnectors)
+	return c
+}
+
+// traced is one thing that is known about an event.
+type traced struct {
+	Time      time.Time `json:"time,omitzero"`
+	Connector string    `json:"connector"`
+	Source    string    `json:"source"` // receipt, log, dead letter or siem
+	What      string    `json:"what"`
+	Request   string    `json:"request,omitempty"`      // id of the invocation
+	Hash      string    `json:"content_hash,omitempty"` // of the event's content
+	MessageID string    `json:"message_id,omitempty"`   // of the dead letter
+}
+
+// tracer collects what is known.
+type tracer struct {
+	app   *app
+	stack *deployed.Stack
+	id    string
+	since time.Time
+	now   time.Time
+
+	mu   sync.Mutex
+	list []traced
+}
+
+func (t *tracer) add(found traced) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.list = append(t.list, found)
+}
+
+func (a *app) trace(ctx context.Context, id string, o traceOptions) error {
+	s, here, err := a.connect(ctx, o.connectors)
+	if err != nil {
+		return err
+	}
+	now := a.now()
+	t := &tracer{app: a, stack: s, id: id, since: now.Add(-o.since), now: now}
+	targets, err := a.traceTargets(ctx, s, here, o.secret)
+	if err != nil {
+		return err
+	}
+	letters, err := openReader(ctx, s)
+	if err != nil {
+		return err
+	}
+	work := []func() error{func() error { return t.deadLetters(ctx, letters, here) }}
+	for _, c := range targets {
+		work = append(work, func() error { return t.log(ctx, c.connector) })
+		if c.searcher != nil {
+			work = append(work, func() error { return t.search(ctx, c.connector, c.searcher) })
+		}
+	}
+	if _, err := each(work, func(do func() error) (struct{}, error) { return struct{}{}, do() }); err != nil {
+		return err
+	}
+	return t.show()
+}
+
+// traceTarget is a connector, with a searcher if the operator has a search credential.
+type traceTarget struct {
+	connector
+	searcher search.Searcher
+}
+
+// traceTargets makes the searchers. It does so one after the other, because a stack is not safe for concurrent use
+// while it reads settings.
+func (a *app) traceTargets(ctx context.Context, s *deployed.Stack, here []connector, secret string) ([]traceTarget,
+	error) {
+	targets := make([]traceTarget, 0, len(here))
+	for _, c := range here {
+		found := traceTarget{connector: c}
+		if secret != "" || search.Configured(c.Name, a.env) {
+			lookup, err := a.connectorSettings(ctx, s, c)
+			if err != nil {
+				return nil, err
+			}
+			found.searcher, err = a.searcher(ctx, s, c, lookup, secret)
+			// A secret need not hold the credentials of every connector.
+			if err != nil && (!isUsage(err) || search.Configured(c.Name, a.env)) {
+				return nil, err
+			}
+		}
+		targets = append(targets, found)
+	}
+	return targets, nil
+}
+
+// isUsage reports whether an error is one of the command line or of settings.
+func isUsage(err error) bool {
+	_, ok := errors.AsType[usageError](err)
+	return ok
+}
+
+// log adds the receipts and the log lines that name the event.
+func (t *tracer) log(ctx context.Context, c connector) error {
+	pattern := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(t.id) + `"`
+	query := deployed.LogQuery{From: t.since, Pattern: pattern}
+	err := t.stack.LogWith(ctx, c.Name, query, func(l deployed.LogLine) {
+		if !strings.Contains(l.Text, t.id) {
+			return
+		}
+		if line, ok := receipts.Parse(l.Text); ok {
+			t.receipts(c.Name, line)
+			return
+		}
+		if line := parseLogLine(c.Name, l); !line.platform {
+			details := slices.DeleteFunc(line.details(), func(d string) bool { return !strings.Contains(d, t.id) })
+			what := append([]string{line.summary()}, details...)
+			t.add(traced{Time: l.Time, Connector: c.Name, Source: "log", What: strings.Join(what, "; ")})
+		}
+	})
+	if errors.Is(err, deployed.ErrNoLog) {
+		return nil
+	}
+	return err
+}
+
+func (t *tracer) receipts(connector string, line receipts.Line) {
+	for _, pair := range line.Delivered {
+		if pair[0] == t.id {
+			t.add(traced{Time: line.At, Connector: connector, Source: "receipt", What: "delivered", Request: line.Request,
+				Hash: pair[1]})
+		}
+	}
+}
+
+// deadLetters adds the event's pending dead letters.
+func (t *tracer) deadLetters(ctx context.Context, reader *deadletter.Reader, here []connector) error {
+	var parser event.Parser
+	var e event.Event
+	_, err := reader.Each(ctx, deadletter.Filter{From: t.since}, func(l *deadletter.Letter) error {
+		wanted := slices.ContainsFunc(here, func(c connector) bool { return c.Name == l.Connector })
+		parser.Reset()
+		if !wanted || parser.Parse(l.Body, &e) != nil || string(e.AppendID(nil)) != t.id {
+			return nil //nolint:nilerr // an invalid event has no id
+		}
+		what := fmt.Sprintf("pending dead letter after %s", term.Count(int64(l.Attempts), "attempt"))
+		if l.Replays > 0 {
+			what += " and " + term.Count(int64(l.Replays), "replay")
+		}
+		t.add(traced{Time: l.Time, Connector: l.Connector, Source: "dead letter", What: what + ": " + l.Error,
+			Hash: string(e.AppendContentHash(nil)), MessageID: l.MessageID})
+		return nil
+	})
+	return err
+}
+
+// search adds the SIEM's copies.
+func (t *tracer) search(ctx context.Context, c connector, s search.Searcher) error {
+	const ahead = time.Hour // for an event that is dated in the future
+	found := false
+	query := search.Query{From: t.since, To: t.now.Add(ahead), ID: t.id}
+	err := s.Search(ctx, query, func(f receipts.Found) {
+		if f.ID != t.id {
+			return
+		}
+		found = true
+		what := term.Count(int64(f.Copies), "copy")
+		if f.Copies > 1 {
+			what = fmt.Sprintf("%d copies", f.Copies)
+		}
+		copied := traced{Connector: c.Name, Source: "siem", What: what}
+		switch {
+		case c.Name == "qradar":
+			copied.What += " as CEF"
+		case f.Whole:
+			copied.Hash = receipts.Digits(f.Hash)
+		default:
+			copied.What += ", of which the SIEM does not hold the whole content"
+		}
+		t.add(copied)
+	})
+	if err == nil && !found {
+		t.app.note(fmt.Sprintf("%s: the search found nothing that arrived since %s", c.Name,
+			t.since.UTC().Format(time.RFC3339)))
+	}
+	return err
+}
+
+func (t *tracer) show() error {
+	slices.SortStableFunc(t.list, func(a, b traced) int {
+		if a.Time.IsZero() != b.Time.IsZero() { // what the SIEM holds comes last
+			if b.Time.IsZero() {
+				return -1
+			}
+			return 1
+		}
+		if c := a.Time.Compare(b.Time); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Connector, b.Connector)
+	})
+	out := t.app.out
+	if out.JSON {
+		if t.list == nil {
+			t.list = []traced{}
+		}
+		if err := out.Object(t.list); err != nil {
+			return err
+		}
+	} else if len(t.list) > 0 {
+		rows := make([][]term.Cell, 0, len(t.list))
+		for _, l := range t.list {
+			at := "now"
+			if !l.Time.IsZero() {
+				at = l.Time.UTC().Format("2006-01-02 15:04:05Z")
+			}
+			rows = append(rows, []term.Cell{term.Text(at), term.Text(l.Connector), term.Text(l.Source), term.Text(l.Hash),
+				term.Text(term.Shorten(l.What, maxReason))})
+		}
+		out.Table([]string{"TIME", "CONNECTOR", "SOURCE", "CONTENT", "WHAT"}, rows)
+	}
+	if len(t.list) == 0 {
+		out.Note("nothing is known about the event since %s", t.since.UTC().Format(time.RFC3339))
+		return errProblems
+	}
+	return nil
+}
