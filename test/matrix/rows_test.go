@@ -69,7 +69,9 @@ func routeRows() []row {
 }
 
 // requestRows break one request. An event that the SIEM may have is sent again: at-least-once delivery. Where a syslog
-// receiver stops reading, the batch is larger than the kernel's buffers, which would otherwise confirm it.
+// receiver stops reading, the batch is larger than the kernel's buffers, which would otherwise confirm it. A receiver
+// that closes after it has read the batch is not tested: whether the connector sees that in time depends on the
+// scheduler.
 func requestRows() []row {
 	return []row{
 		{name: "reset before the body is read", respond: resetBefore, stream: resetAtOnce, events: maxEvents,
@@ -80,8 +82,8 @@ func requestRows() []row {
 			want: again, part: true},
 		{name: "closed within the body", respond: closeDuring, stream: closeWithin, events: maxEvents, filler: longName,
 			want: again, part: true},
-		{name: "reset after the body", respond: resetAfter, stream: resetBehind, want: again, part: true},
-		{name: "closed after the body", respond: closeAfter, stream: closeBehind, want: again, part: true},
+		{name: "reset after the body", respond: resetAfter, want: again, part: true},
+		{name: "closed after the body", respond: closeAfter, want: again, part: true},
 		{name: "closed within the response's header", respond: closeInHeader, want: again, part: true},
 		{name: "no response", respond: blackHole, slow: true, want: again, reason: "in time", part: true},
 		{name: "a response that does not end in time", respond: drip, slow: true, want: again, reason: "in time", part: true},

@@ -27,22 +27,6 @@ func closeWithin(c net.Conn) {
 	_ = c.Close()
 }
 
-// resetBehind resets after the batch.
-func resetBehind(c net.Conn) {
-	readBatch(c)
-	reset(c)
-}
-
-func closeBehind(c net.Conn) {
-	readBatch(c)
-	_ = c.Close()
-}
-
-// readBatch reads one chunk.
-func readBatch(c net.Conn) {
-	_, _ = c.Read(make([]byte, 1<<20))
-}
-
 // readNothing never reads; the kernel accepts data up to its buffer.
 func readNothing(net.Conn) {}
 
