@@ -86,7 +86,7 @@ func TestResponseTable(t *testing.T) {
 		return fmt.Sprintf(`{"errors":%t,"items":[{%q:{"status":%d%s}}]}`, status > 299, op, status, more)
 	}
 	failed := func(status int, code, words string) string {
-		return item(status, opIndex, fmt.Sprintf(`,"error":{"type":%q,"reason":"a %s b"}`, code, words))
+		return item(status, opIndex, fmt.Sprintf(`,"error":{"type":%q,"reason":"%s b"}`, code, words))
 	}
 	rows := []connectortest.Row{
 		{Status: "2xx", Code: "by item", Is: 200, Body: item(201, opIndex, "")}, {Status: "2xx", Code: "none", Is: 200, Body: `{}`}, {Status: "3xx", Code: "–", Is: 302},
@@ -101,7 +101,7 @@ func TestResponseTable(t *testing.T) {
 		{Status: "item 404", Code: "–", Is: 200, Body: failed(404, "index_not_found_exception", "")},
 		{Status: "item 429", Code: "–", Is: 200, Body: failed(429, "es_rejected_execution_exception", "")},
 		{Status: "item 5xx", Code: "–", Is: 200, Body: failed(503, "unavailable_shards_exception", "")},
-		{Status: "item 400", Code: "`illegal_argument_exception`: op_type of create", Is: 200, Body: failed(400, illegal, "op_type of create")},
+		{Status: "item 400", Code: "`illegal_argument_exception`: only write ops with an op_type of create", Is: 200, Body: failed(400, illegal, "only write ops with an op_type of create")},
 	}
 	for _, r := range commonRows {
 		code := "any"

@@ -135,6 +135,24 @@ func (c *cause) reply() httpsend.Reply {
 	return httpsend.Reply{Own: code != "", Code: code, Text: reason}
 }
 
+// setup returns the reason, or that of the cause, if it begins with words of the response table. Words anywhere else
+// may come from an event: Elasticsearch quotes its keys and values.
+func (c *cause) setup() string {
+	for _, t := range []event.Text{c.reason, c.root} {
+		text := strings.ToLower(decode(t))
+		if position, after, ok := strings.Cut(text, "] "); ok && strings.Trim(position, "[:0123456789") == "" { // [1:114]
+			text = after
+		}
+		text = strings.TrimPrefix(text, "failed to parse: ")
+		for _, row := range itemCodes.Rows {
+			if row.Words != "" && strings.HasPrefix(text, row.Words) {
+				return text
+			}
+		}
+	}
+	return ""
+}
+
 // decode returns a text, at most the first bytes of it: a reason can be as long as the event.
 func decode(t event.Text) string {
 	const most, longestEscape = 2 << 10, len(`\ud83d\ude00`)

@@ -22,7 +22,7 @@ const illegal = "illegal_argument_exception"
 var commonRows = []httpsend.Code{
 	{Status: 400, Code: illegal, Words: "pipeline with id [", Kind: failure.Misconfigured, Hint: "the pipeline ELASTIC_PIPELINE does not exist"},
 	{Status: 400, Code: illegal, Words: "no write index is defined for alias", Kind: failure.Misconfigured, Hint: "the alias ELASTIC_INDEX has no write index"},
-	{Status: 400, Code: illegal, Words: "backing indices is disallowed", Kind: failure.Misconfigured, Hint: "ELASTIC_INDEX must name the data stream, not one of its backing indices"},
+	{Status: 400, Code: illegal, Words: "index request with op_type=index", Kind: failure.Misconfigured, Hint: "ELASTIC_INDEX must name the data stream, not one of its backing indices"},
 	{Status: 400, Words: "limit of total fields", Kind: failure.Misconfigured, Hint: "the index has too many fields: install the index template of contrib/elastic, or raise index.mapping.total_fields.limit"},
 	{Status: 400, Code: "invalid_index_name_exception", Kind: failure.Misconfigured, Hint: "ELASTIC_INDEX is not a valid name of an index"},
 	{Status: 400, Code: "index_closed_exception", Kind: failure.Misconfigured, Hint: "the index ELASTIC_INDEX is closed"},
@@ -48,7 +48,7 @@ var requestCodes = &httpsend.Codes{SIEM: "Elasticsearch", Read: readRefusal, Hin
 
 // itemCodes are the errors of an item. A credential that is refused for an item is known, so reading it again is no help.
 var itemCodes = &httpsend.Codes{SIEM: "Elasticsearch", Rows: append([]httpsend.Code{ //nolint:gochecknoglobals // a table
-	{Status: 400, Code: illegal, Words: "op_type of create", Kind: failure.Unprocessed, Hint: "ELASTIC_INDEX is a data stream, which accepts only the action create"},
+	{Status: 400, Code: illegal, Words: "only write ops with an op_type of create", Kind: failure.Unprocessed, Hint: "ELASTIC_INDEX is a data stream, which accepts only the action create"},
 }, append(commonRows,
 	httpsend.Code{Status: 401, Kind: failure.Misconfigured, Hint: noPrivilege},
 	httpsend.Code{Status: 403, Kind: failure.Misconfigured, Hint: noPrivilege},
@@ -127,7 +127,7 @@ func (p *panel) add(t *item) bool {
 func (p *panel) explain(t *item) *failure.Error {
 	r := t.cause.reply()
 	f := &failure.Error{Step: failure.Request, Status: t.status, Code: p.response.Word(r.Code)}
-	f.Kind, f.Hint = itemCodes.Explain(t.status, r)
+	f.Kind, f.Hint = itemCodes.Explain(t.status, httpsend.Reply{Own: r.Own, Code: r.Code, Text: t.cause.setup()})
 	switch {
 	case f.Kind == failure.Unprocessed && t.create: // the item already has the action that is asked for
 		f.Kind = failure.Rejected

@@ -124,6 +124,12 @@ func TestItems(t *testing.T) {
 		detail     string
 	}{
 		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse","caused_by":{"type":"x","reason":"y"}}`, failure.Rejected, "document_parsing_exception", "", `"[1:9] failed to parse: y"`},
+		// Elasticsearch and OpenSearch quote keys and values of the event: they are no words of the table.
+		{`"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse field [a] of type [long]. Preview of field's value: 'limit of total fields'","caused_by":{"type":"x","reason":"For input string: \"limit of total fields\""}}`, failure.Rejected, "mapper_parsing_exception", "", ""},
+		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse: Duplicate field 'limit of total fields'"}`, failure.Rejected, "document_parsing_exception", "", ""},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"unable to parse date [pipeline with id [x]]"}`, failure.Rejected, "illegal_argument_exception", "", ""},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"unable to parse date [only write ops with an op_type of create]"}`, failure.Rejected, "illegal_argument_exception", "", ""},
+		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:114] failed to parse: Limit of total fields [8] has been exceeded while adding new fields [2]"}`, failure.Misconfigured, "document_parsing_exception", "total_fields", ""},
 		{`"status":400,"error":{"type":"strict_dynamic_mapping_exception","reason":"r"},"failure_store":"not_enabled"`, failure.Rejected, "strict_dynamic_mapping_exception", "", `"r"`},
 		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"pipeline with id [p] does not exist"}`, failure.Misconfigured, "illegal_argument_exception", "ELASTIC_PIPELINE", `"pipeline with id [p] does not exist"`},
 		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"no write index is defined for alias [a]."}`, failure.Misconfigured, "illegal_argument_exception", "alias", `"no write index is defined for alias [a]."`},
