@@ -68,6 +68,7 @@ e2e: build ## end-to-end tests: built binaries, moto, loopback sockets (2 minute
 interop: build ## third-party clients and receivers against our connectors and simulators (5 minutes to compile)
 	$(call in-module,test/interop)
 	$(call in-module,test/interop/datadog)
+	$(call in-module,test/interop/qradar)
 	$(GO) test -count=1 ./test/products/alarms
 
 interop-all: interop $(TOOLS)/.made ## and real products, 200 MB to download once: OpenSearch, Elasticsearch, MiniStack (10 minutes)

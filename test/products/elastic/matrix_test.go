@@ -1,0 +1,343 @@
+// Package elastic sends events through the Elastic connector to real servers. Each row of the response table in
+// functions/elastic/README.md that such a server can produce is a row here.
+package elastic
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
+	"github.com/arbitex/siem-connectors/internal/testkit/products"
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/settings"
+)
+
+// cluster is a server that the test started.
+type cluster struct {
+	t    *testing.T
+	url  string
+	open bool // OpenSearch, which has ingest processors
+}
+
+// call makes a request; a status other than 2xx fails the test.
+func (c cluster) call(method, path, body string) string {
+	c.t.Helper()
+	request, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path, strings.NewReader(body))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode/100 != 2 {
+		c.t.Fatalf("%s %s: %s: %.1000s %v", method, path, response.Status, text, err)
+	}
+	return string(text)
+}
+
+func (c cluster) put(path, body string) { c.t.Helper(); c.call(http.MethodPut, path, body) }
+
+// count returns the number of documents.
+func (c cluster) count(index string) (n int) {
+	c.t.Helper()
+	c.call(http.MethodPost, "/"+index+"/_refresh", "")
+	text := c.call(http.MethodGet, "/"+index+"/_count?filter_path=count", "")
+	if _, err := fmt.Sscanf(text, `{"count":%d}`, &n); err != nil {
+		c.t.Fatalf("%q: %v", text, err)
+	}
+	return n
+}
+
+// connector opens the connector; more are pairs of settings.
+func connector(t *testing.T, base, index string, more ...string) deliver.Connector {
+	t.Helper()
+	env := map[string]string{
+		"ELASTIC_URL": base, "ELASTIC_API_KEY": "id:key", "ELASTIC_INDEX": index, "SIEM_ALLOW_HTTP": "true",
+		"SIEM_REQUEST_TIMEOUT_SECONDS": "60",
+	}
+	for i := 0; i < len(more); i += 2 {
+		env[more[i]] = more[i+1]
+	}
+	set := settings.New(func(name string) string { return env[name] }, nil)
+	c := elastic.Open(set)
+	if err := set.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// event has members after its metadata.
+func event(id, members string) string {
+	return `{"time":1741824000123,"class_uid":6003,"metadata":{"uid":"` + id + `"}` + members + `}`
+}
+
+// plain are n events, the one at bad with these members.
+func plain(n, bad int, members string) (events []string) {
+	for i := range n {
+		more := `,"value":1`
+		if i == bad {
+			more = members
+		}
+		events = append(events, event(fmt.Sprint("e", i), more))
+	}
+	return events
+}
+
+// row is a row of the matrix. %s in a path or a body is the index.
+type row struct {
+	setup    []string // method, path, body of requests before
+	undo     []string // the same, afterwards
+	env      []string // pairs of settings
+	events   []string
+	want     string // the outcome of every event but the one at bad
+	bad      int    // -1: none
+	wantBad  string // its outcome
+	reason   string // a part of the reason of that outcome, or of the first event's
+	stored   int    // documents in the end; -1: not counted
+	onlyOpen bool   // needs ingest processors, which Elasticsearch has here none of
+	backing  bool   // the connector writes to the backing index of the data stream
+	twice    bool   // the batch is sent twice
+}
+
+// The bodies of requests that rows share.
+const (
+	number     = `{"mappings":{"properties":{"value":{"type":"long"}}}}`
+	keyword    = `{"mappings":{"properties":{"value":{"type":"keyword"}}}}`
+	date       = `{"mappings":{"properties":{"@timestamp":{"type":"date"},"value":{"type":"date"}}}}`
+	fewFields  = `{"settings":{"index.mapping.total_fields.limit":8},"mappings":{"properties":{"value":{"type":"long"}}}}`
+	shallow    = `{"settings":{"index.mapping.depth.limit":5}}`
+	dataStream = `{"index_patterns":["%s"],"data_stream":{},"priority":500,"template":` + number + `}`
+	strict     = `{"mappings":{"dynamic":"strict","properties":{"@timestamp":{"type":"date"},"time":{"type":"long"},` +
+		`"class_uid":{"type":"long"},"metadata":{"type":"object","dynamic":"true"},"value":{"type":"long"}}}}`
+)
+
+func rows() map[string]row {
+	all := contentRows()
+	maps.Copy(all, setupRows())
+	maps.Copy(all, pipelineRows())
+	return all
+}
+
+// contentRows are about one event among others.
+func contentRows() map[string]row {
+	bad := func(n, at int, setup []string, members, reason string) row {
+		return row{
+			setup: setup, events: plain(n, at, members), want: "delivered", bad: at, wantBad: "rejected", reason: reason,
+			stored: n - 1,
+		}
+	}
+	create := func(body string) []string { return []string{"PUT", "/%s", body} }
+	deep := `,"deep":` + strings.Repeat(`{"a":`, 8) + "1" + strings.Repeat("}", 8)
+	long := `,"value":"` + strings.Repeat("x", 40_000) + `"`
+	limit := bad(5, 2, create(fewFields), `,"a":1,"b":2,"c":3,"d":4,"e":5,"f":6`, "total fields")
+	limit.wantBad = "held"
+	return map[string]row{
+		"mapping conflict of one in 100":  bad(100, 41, create(number), `,"value":"many"`, "value"),
+		"strict mapping":                  bad(5, 2, create(strict), `,"unknown":1`, "unknown"),
+		"keyword longer than 32766 bytes": bad(5, 2, create(keyword), long, ""),
+		"deeper than the mapping":         bad(5, 2, create(shallow), deep, "depth"),
+		"a key twice":                     bad(5, 2, nil, `,"value":1,"value":2`, "uplicate"),
+		"wrong type of @timestamp":        bad(5, 2, create(date), `,"@timestamp":"soon"`, "soon"),
+		"field limit":                     limit,
+		// An event's text that a reason quotes is not taken for a reason.
+		"a value as a reason": bad(5, 2, create(number), `,"value":"limit of total fields"`, "value"),
+		"a date as a reason":  bad(5, 2, create(date), `,"value":"pipeline with id [x]"`, ""),
+		"a key as a reason":   bad(5, 2, nil, `,"limit of total fields":1,"limit of total fields":2`, "uplicate"),
+		"one bad event of a data stream": bad(100, 41, []string{"PUT", "/_index_template/%s", dataStream},
+			`,"value":"many"`, "value"),
+		"413 of one event": {
+			events: large(6, 3), env: []string{"SIEM_COMPRESSION", "none"}, want: "delivered", bad: 3, wantBad: "rejected",
+			reason: "413", stored: 5,
+		},
+		"413 of one event, gzip": {
+			events: large(6, 3), want: "delivered", bad: 3, wantBad: "rejected", reason: "413", stored: 5,
+		},
+	}
+}
+
+// setupRows are about all events.
+func setupRows() map[string]row {
+	const settings, cluster = "/%s/_settings", "/_cluster/settings"
+	all := func(want, reason string, stored int, setup ...string) row {
+		return row{setup: setup, events: plain(5, -1, ""), want: want, bad: -1, reason: reason, stored: stored}
+	}
+	undone := func(r row, undo ...string) row {
+		r.undo = undo
+		return r
+	}
+	twice := func(env []string, setup ...string) row {
+		return row{env: env, setup: setup, events: plain(10, -1, ""), want: "delivered", bad: -1, stored: 10, twice: true}
+	}
+	backing := all("held", "backing indices is disallowed", 1,
+		"PUT", "/_index_template/%s", dataStream, "PUT", "/%s/_create/first", `{"@timestamp":1741824000123}`)
+	backing.backing = true
+	plainLarge := row{events: large(6, -1), want: "delivered", bad: -1, stored: 6}
+	uncompressed := plainLarge
+	uncompressed.env = []string{"SIEM_COMPRESSION", "none"}
+	return map[string]row{
+		"413": uncompressed, "413, gzip": plainLarge,
+		"the same batch twice":              twice(nil),
+		"the same batch twice, create":      twice([]string{"ELASTIC_OP_TYPE", "create"}),
+		"data stream, from index to create": twice(nil, "PUT", "/_index_template/%s", dataStream),
+		"backing index of a data stream":    backing,
+		"auto-create is off": undone(
+			all("held", "no such index", -1, "PUT", cluster, `{"persistent":{"action.auto_create_index":"false"}}`),
+			"PUT", cluster, `{"persistent":{"action.auto_create_index":null}}`),
+		"shard limit": undone(
+			all("held", "shards", -1, "PUT", cluster, `{"persistent":{"cluster.max_shards_per_node":1}}`),
+			"PUT", cluster, `{"persistent":{"cluster.max_shards_per_node":null}}`),
+		"closed index": all("held", "closed", -1, "PUT", "/%s", number, "POST", "/%s/_close", ""),
+		"write block":  all("held", "block", 0, "PUT", "/%s", number, "PUT", settings, `{"index.blocks.write":true}`),
+		"read-only index": undone(
+			all("held", "block", -1, "PUT", "/%s", number, "PUT", settings, `{"index.blocks.read_only":true}`),
+			"PUT", settings, `{"index.blocks.read_only":null}`),
+		"flood stage": all("retry", "flood", -1,
+			"PUT", "/%s", number, "PUT", settings, `{"index.blocks.read_only_allow_delete":true}`),
+		"read-only cluster": undone(
+			all("held", "block", 0, "PUT", "/%s", number, "PUT", cluster, `{"persistent":{"cluster.blocks.read_only":true}}`),
+			"PUT", cluster, `{"persistent":{"cluster.blocks.read_only":null}}`),
+		"alias without a write index": all("held", "write index", 0,
+			"PUT", "/%s-1", `{"aliases":{"%s":{}}}`, "PUT", "/%s-2", `{"aliases":{"%s":{}}}`),
+	}
+}
+
+// pipelineRows are about ingest pipelines.
+func pipelineRows() map[string]row {
+	failing := func(processor, members, wantBad, reason string, stored int) row {
+		return row{
+			onlyOpen: true, setup: []string{"PUT", "/_ingest/pipeline/%s", `{"processors":[` + processor + `]}`},
+			env: []string{"ELASTIC_PIPELINE", "%s"}, events: plain(5, 2, members), want: "delivered", bad: 2,
+			wantBad: wantBad, reason: reason, stored: stored,
+		}
+	}
+	return map[string]row{
+		"unknown pipeline": {
+			setup: []string{"PUT", "/%s", number}, env: []string{"ELASTIC_PIPELINE", "nowhere"}, events: plain(5, -1, ""),
+			want: "held", bad: -1, reason: "pipeline with id [nowhere]", stored: 0,
+		},
+		"script of a pipeline fails": failing(`{"script":{"source":"if (ctx.value != 1) { ctx.nothing.at = 1 }"}}`,
+			`,"value":2`, "rejected", "script", 4),
+		"date of a pipeline fails": failing(`{"date":{"field":"value","formats":["UNIX_MS"]}}`,
+			`,"value":"soon"`, "rejected", "soon", 4),
+		"date of a pipeline as a reason": failing(`{"date":{"field":"value","formats":["UNIX_MS"]}}`,
+			`,"value":"pipeline with id [x]"`, "rejected", "unable to parse date", 4),
+		"fail of a pipeline": failing(`{"fail":{"if":"ctx.value == 2","message":"no"}}`, `,"value":2`, "retry", "no", 4),
+	}
+}
+
+// maxContent is the server's limit for a request.
+const maxContent = 400 << 10
+
+// large are n events of which four exceed the limit, and the one at bad alone does.
+func large(n, bad int) (events []string) {
+	for i := range n {
+		size := 110 << 10
+		if i == bad {
+			size = 500 << 10
+		}
+		var chunks []string // short words, because a keyword has a limit
+		for range size / 100 {
+			chunks = append(chunks, `"`+strings.Repeat("x", 97)+`"`)
+		}
+		events = append(events, event(fmt.Sprint("e", i), `,"value":[`+strings.Join(chunks, ",")+`]`))
+	}
+	return events
+}
+
+func TestMatrix(t *testing.T) {
+	content := fmt.Sprintf("http.max_content_length=%db", maxContent)
+	t.Run("OpenSearch 2.19", func(t *testing.T) {
+		run(t, cluster{t, products.OpenSearchNode(t, content).URL, true})
+	})
+	t.Run("Elasticsearch 8.19", func(t *testing.T) {
+		run(t, cluster{t, products.ElasticsearchNode(t, content).URL, false})
+	})
+}
+
+func run(t *testing.T, c cluster) {
+	all := rows()
+	for n, name := range slices.Sorted(maps.Keys(all)) {
+		r := all[name]
+		if r.onlyOpen && !c.open {
+			continue
+		}
+		t.Run(name, func(t *testing.T) { c.with(t).check(r, fmt.Sprint("row-", n)) })
+	}
+}
+
+func (c cluster) with(t *testing.T) cluster {
+	c.t = t
+	return c
+}
+
+// requests makes requests that a row describes.
+func (c cluster) requests(list []string, index string) {
+	c.t.Helper()
+	for i := 0; i < len(list); i += 3 {
+		c.call(list[i], strings.ReplaceAll(list[i+1], "%s", index), strings.ReplaceAll(list[i+2], "%s", index))
+	}
+}
+
+func (c cluster) check(r row, index string) {
+	c.requests(r.setup, index)
+	var env []string
+	for _, value := range r.env {
+		env = append(env, strings.ReplaceAll(value, "%s", index))
+	}
+	target := index
+	if r.backing {
+		target = strings.Split(c.call(http.MethodGet, "/"+index+"/_settings", ""), `"`)[1] // the first key
+	}
+	outcomes := connectortest.Deliver(c.t, connector(c.t, c.url, target, env...), r.events...)
+	if r.twice {
+		again := connectortest.Deliver(c.t, connector(c.t, c.url, index, env...), r.events...)
+		outcomes = append(outcomes, again...)
+	}
+	c.requests(r.undo, index)
+	reason := outcomes[0]
+	for i, o := range outcomes {
+		want := r.want
+		if i == r.bad {
+			want, reason = r.wantBad, o
+		}
+		if got := describe(o); got != want {
+			c.t.Errorf("event %d is %s, want %s: %v", i, got, want, o.Fault)
+			break
+		}
+	}
+	if r.reason != "" && (reason.Fault == nil || !strings.Contains(reason.Fault.Error(), r.reason)) {
+		c.t.Errorf("reason %v, want one with %q", reason.Fault, r.reason)
+	}
+	if reason.Fault != nil {
+		c.t.Logf("%s: %v", describe(reason), reason.Fault)
+	}
+	if r.stored >= 0 {
+		if n := c.count(index); n != r.stored {
+			c.t.Errorf("%d documents, want %d", n, r.stored)
+		}
+	}
+}
+
+// describe names an outcome as the README does.
+func describe(o deliver.Outcome) string {
+	switch {
+	case o.State == deliver.Delivered:
+		return "delivered"
+	case o.State == deliver.Rejected:
+		return "rejected"
+	case o.Fault != nil && (o.Fault.Kind == failure.Misconfigured || o.Fault.Kind == failure.Unauthorized):
+		return "held"
+	}
+	return "retry"
+}
