@@ -72,7 +72,7 @@ interop: build ## third-party clients and receivers against our connectors and s
 	$(GO) test -count=1 ./test/products/alarms
 
 interop-all: interop $(TOOLS)/.made ## and real products, 200 MB to download once: OpenSearch, Elasticsearch, MiniStack (10 minutes)
-	FETCH_PRODUCTS=1 $(GO) test -count=1 -v -p 1 -timeout 30m ./test/products/...
+	FETCH_PRODUCTS=1 $(GO) test -count=1 -v -p 1 -timeout 30m ./test/products/... ./cmd/siemctl/internal/search
 
 producers: build/moto/.made ## the platform's libraries (producers/python, producers/go) against moto (1 minute)
 	cd producers/python && $(CURDIR)/build/moto/bin/python -B -W ignore -m unittest
