@@ -321,3 +321,30 @@ func TestReconcileExitCode(t *testing.T) {
 		})
 	}
 }
+
+// TestReconcileAltered: an altered event alone is an error, except with --ids-only.
+func TestReconcileAltered(t *testing.T) {
+	for _, entry := range catalog.List() {
+		t.Run(entry.Name, func(t *testing.T) {
+			a := newAudit(t, entry.Name)
+			a.deliver(20, never, never, every(20, 3, 1))
+			var args []string
+			if entry.Name == "qradar" {
+				args = []string{"--events", a.originals(20)}
+			}
+			if code := a.reconcile(args...); code != exitProblems || !strings.Contains(a.stdout.String(),
+				"altered\n  "+eventID(3)) {
+				t.Errorf("exit code %d: %s%s", code, &a.stdout, &a.stderr)
+			}
+			if code := a.reconcile(append(args, "--ids-only")...); code != exitOK {
+				t.Errorf("--ids-only: exit code %d: %s%s", code, &a.stdout, &a.stderr)
+			}
+			if entry.Name == "qradar" { // an event without an original cannot be compared
+				if code := a.reconcile("--events", a.originals(19)); code != exitProblems ||
+					!strings.Contains(a.stderr.String(), eventID(19)) {
+					t.Errorf("without an original: exit code %d: %s", code, &a.stderr)
+				}
+			}
+		})
+	}
+}

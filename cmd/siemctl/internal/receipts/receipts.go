@@ -98,8 +98,8 @@ func (s *Set) Add(id string, hash uint64) error {
 	if len(s.ids)+len(id) > math.MaxUint32 {
 		return ErrTooMany
 	}
-	// checked above
-	s.entries = append(s.entries, entry{hash: hash, offset: uint32(len(s.ids)), length: uint8(len(id))}) //nolint:gosec
+	e := entry{hash: hash, offset: uint32(len(s.ids)), length: uint8(len(id))} //nolint:gosec // checked above
+	s.entries = append(s.entries, e)
 	s.ids = append(s.ids, id...)
 	s.receipts++
 	s.sorted = false
