@@ -154,7 +154,7 @@ latency: build ## time of a batch with the CPU of 128, 256 and 1,769 MB of memor
 	$(GO) run ./test/bench -latency
 
 bench-peers: build syslog-daemons ## compare with other deliverers, update docs/performance.md: BENCH="-rounds 3"
-	$(BUILD) -o build/bench/ ./test/bench ./test/bench/floor ./test/bench/profile
+	$(BUILD) -o build/bench/ ./test/bench ./test/bench/floor
 	cd test/peers && $(BUILD) -o ../../build/bench/ ./collector ./elastic
 	build/bench/bench -page docs/performance.md $(BENCH)
 

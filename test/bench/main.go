@@ -34,7 +34,7 @@ type plan struct {
 func main() {
 	var (
 		p       plan
-		batches = flag.String("batches", "100,10", "events an invocation or request, one table each")
+		batches = flag.String("batches", "100", "events an invocation or request, one table each")
 		only    = flag.String("only", "", "comma-separated names of subjects beside the floor, all when empty")
 	)
 	flag.StringVar(&p.builds, "builds", "build", "folder with <function>/bootstrap")
@@ -102,11 +102,7 @@ func (p *plan) run() error {
 	if p.page == "" {
 		return nil
 	}
-	where, err := p.profile(s, &work{p.count, tables[0].batch, makePayloads(p.count, tables[0].batch, p.size), file}, dir)
-	if err != nil {
-		return err
-	}
-	return p.write(tables, where)
+	return p.write(tables)
 }
 
 // measure measures the subjects in turn, round by round. It names and omits a subject whose program is missing.

@@ -7,11 +7,11 @@ import (
 )
 
 // write updates the generated parts of the page.
-func (p *plan) write(tables []table, profile string) error {
+func (p *plan) write(tables []table) error {
 	for _, t := range tables {
 		if err := docgen.Update(p.page, fmt.Sprintf("batch %d", t.batch), t.markdown()); err != nil {
 			return err
 		}
 	}
-	return docgen.Update(p.page, "profile", profile)
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -36,6 +37,25 @@ func BenchmarkInvoke(b *testing.B) {
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkMessages measures a batch of 10 events in 10 messages and in one.
+func BenchmarkMessages(b *testing.B) {
+	const events = 10
+	for _, perMessage := range []int{1, events} {
+		b.Run(strconv.Itoa(perMessage), func(b *testing.B) {
+			ctx, cancel := context.WithTimeout(b.Context(), time.Hour)
+			defer cancel()
+			h, _ := handler(b, senders[0], "gzip")
+			payload := makeMessages(events, events, perMessage, 907)[0]
+			scratch := make([]byte, len(payload))
+			invoke(ctx, b, h, payload, scratch) // the connection
+			b.ReportAllocs()
+			for b.Loop() {
+				invoke(ctx, b, h, payload, scratch)
+			}
+		})
 	}
 }
 
