@@ -25,10 +25,11 @@ const (
 // that its functions trust.
 type MiniStackFiles struct{ Cert, Key, CA string }
 
-// MiniStack starts MiniStack 1.5.33 (MIT, from PyPI) with TLS and authorization by IAM policies, and returns its URL.
+// MiniStack starts MiniStack 1.5.33 (MIT, from PyPI) with TLS and authorization by IAM policies, and returns its URL
+// and the path of its log, which has every line that a function prints.
 // The access key "test" with the secret "test" is the account's root. Functions run as processes of this machine, with
 // the credentials of their roles and the URL as AWS_ENDPOINT_URL. Python listens on a random loopback port only.
-func MiniStack(t testing.TB, files MiniStackFiles) string {
+func MiniStack(t testing.TB, files MiniStackFiles) (url, logFile string) {
 	t.Helper()
 	python := installMiniStack(t)
 	script, err := sources.ReadFile("ministack/serve.py")
@@ -36,7 +37,7 @@ func MiniStack(t testing.TB, files MiniStackFiles) string {
 		t.Fatal(err)
 	}
 	address := freeAddress(t)
-	url := "https://" + address
+	url = "https://" + address
 	_, port, _ := net.SplitHostPort(address)
 	folder := t.TempDir()
 	log := createLog(t, product{name: "ministack"})
@@ -70,7 +71,7 @@ func MiniStack(t testing.TB, files MiniStackFiles) string {
 		<-exited
 	})
 	waitForListener(t, address, log.Name(), exited)
-	return url
+	return url, log.Name()
 }
 
 // waitForListener returns when the server accepts TLS connections.

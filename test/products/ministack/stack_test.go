@@ -63,7 +63,8 @@ func TestMain(m *testing.M) {
 // stack is the deployed template.
 type stack struct {
 	t         *testing.T
-	url       string
+	url, log  string
+	watched   []string // the metrics of the alarms and of the dashboard
 	ca        *pki.Authority
 	root      clients
 	ids       map[string]string // physical ids by logical id
@@ -106,7 +107,8 @@ func deploy(t *testing.T) *stack {
 		}
 	}
 	s := &stack{t: t, ca: ca, siems: map[string]siem.Simulator{}, roles: map[string]clients{}}
-	s.url = products.MiniStack(t, files)
+	s.url, s.log = products.MiniStack(t, files)
+	s.watched = watched(t, template)
 	s.root = s.clients(credentials.NewStaticCredentialsProvider("test", "test", ""))
 	t.Logf("not deployed: %v", adjust(template))
 	s.resources = template["Resources"].(object)
@@ -279,6 +281,7 @@ func (s *stack) configure(connector string) {
 	s.t.Helper()
 	settings := map[string]string{
 		"SIEM_BACKOFF_INITIAL_SECONDS": "1", "SIEM_BACKOFF_MAX_SECONDS": "2", "SIEM_REQUEST_TIMEOUT_SECONDS": "20",
+		"SIEM_MIN_SEVERITY": "1",
 	}
 	maps.Copy(settings, s.siems[connector].Settings())
 	maps.Copy(settings, s.siems[connector].Secret())
