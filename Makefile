@@ -65,7 +65,7 @@ e2e: build ## end-to-end tests: built binaries, moto, loopback sockets (2 minute
 	$(GO) test -count=1 -timeout 20m ./test/e2e ./test/soak
 
 # Modules of their own keep the dependencies of third-party clients and servers out of the functions' go.mod.
-interop: build ## third-party clients and receivers against our connectors and simulators (5 minutes to compile)
+interop: build $(TOOLS)/.made ## third-party clients and receivers against our connectors and simulators (5 minutes to compile)
 	$(call in-module,test/interop)
 	$(call in-module,test/interop/datadog)
 	$(call in-module,test/interop/qradar)
