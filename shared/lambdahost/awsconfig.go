@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -104,7 +105,19 @@ func httpClient(env settings.Lookup) (aws.HTTPClient, error) {
 			t.DialTLSContext = dialTLS(t, proxy)
 		}
 	}
-	return awshttp.NewBuildableClient().WithTransportOptions(configure), nil
+	return plainBodies{awshttp.NewBuildableClient().WithTransportOptions(configure)}, nil
+}
+
+// plainBodies hides the WriteTo of request bodies. The SDK closes a body as soon as the header of the response is read.
+// WriteTo then returns io.EOF as an error, on which net/http closes the connection. If the response's body has not
+// arrived by then, the SDK sends the request a second time: a message that SQS accepted is in the queue twice.
+type plainBodies struct{ aws.HTTPClient }
+
+func (c plainBodies) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return c.HTTPClient.Do(r)
 }
 
 // dialTLS returns a function that verifies the proxy with the proxy's CAs, and everything else with those for AWS.

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 func lookup(env map[string]string) func(string) string {
@@ -145,5 +146,36 @@ func TestAWSProxy(t *testing.T) {
 		if err == nil || asked.Load() != test.want {
 			t.Errorf("%q: the proxy was asked %q, want %q; %v", test.env[0], asked.Load(), test.want, err)
 		}
+	}
+}
+
+// TestClosedBody: net/http looks for the end of a request's body after the SDK has closed it. It must not find an error.
+func TestClosedBody(t *testing.T) {
+	cfg, err := AWSConfig(lookup(lambdaEnv()), "SQS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, ok := cfg.HTTPClient.(plainBodies)
+	if !ok {
+		t.Fatalf("the client is a %T", cfg.HTTPClient)
+	}
+	request, err := smithyhttp.NewStackRequest().(*smithyhttp.Request).SetStream(strings.NewReader("message"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.ContentLength = int64(len("message"))
+	client.HTTPClient = roundTrip(func(r *http.Request) {
+		if body, err := io.ReadAll(io.LimitReader(r.Body, r.ContentLength)); err != nil || string(body) != "message" {
+			t.Errorf("the body is %q, %v", body, err)
+		}
+		if err := r.Body.Close(); err != nil {
+			t.Error(err)
+		}
+		if n, err := io.Copy(io.Discard, r.Body); n != 0 || err != nil {
+			t.Errorf("after the body is closed, reading returns %d bytes, %v", n, err)
+		}
+	})
+	if _, err := client.Do(request.Build(t.Context())); err != nil {
+		t.Error(err)
 	}
 }
