@@ -74,6 +74,10 @@ func lambda(bootstrap string, environment func(*sink) map[string]string) func(*s
 			}
 		}
 		after, wall := f.Stats(), time.Since(start)
+		// The kernel may have acknowledged the last bytes of a stream that the sink has not read yet.
+		for end := time.Now().Add(time.Second); s.counts().events-counted.events < int64(events) && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
 		r, err := account(counted, s.counts(), events, after.CPU-before.CPU)
 		r.wall, r.init, r.rss = wall, after.Inits[0], peakRSS(path)
 		return r, err
