@@ -95,11 +95,11 @@ func (a *app) countAges(ctx context.Context, s *deployed.Stack, filter deadlette
 		if !s.Has(c.Name) || filter.Connector != "" && filter.Connector != c.Name {
 			continue
 		}
-		env, err := s.Environment(ctx, c.Name)
+		lookup, err := a.connectorSettings(ctx, s, c)
 		if err != nil {
 			return nil, err
 		}
-		rule, _ := ageRuleOf(c.Name, func(name string) string { return env[name] })
+		rule, _ := ageRuleOf(c.Name, lookup)
 		index[c.Name] = len(counts)
 		counts = append(counts, ageCount{Connector: c.Name, rule: rule, Rule: rule.text})
 	}
