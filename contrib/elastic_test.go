@@ -102,7 +102,8 @@ func TestElasticRulesFollowTheExportFormat(t *testing.T) {
 	if exported != len(rules) {
 		t.Errorf("the last line counts %d rules of %d", exported, len(rules))
 	}
-	languages := map[string]string{"query": "lucene", "threshold": "lucene", "new_terms": "lucene", "eql": "eql", "esql": "esql"}
+	languages := map[string]string{"query": "lucene", "threshold": "lucene", "new_terms": "lucene", "eql": "eql",
+		"esql": "esql"}
 	var names, ids []string
 	for _, r := range rules {
 		names, ids = append(names, r.Name), append(ids, r.RuleID)

@@ -36,9 +36,11 @@ func messages(t *testing.T, event string) map[string]string {
 
 func TestQRadarPropertiesFindWhatIsSent(t *testing.T) {
 	want := map[string]string{
-		"Operation": "chat_completion", "User Email": "alice@example.com", "User Id": `user\=abc`, "Source Address": "198.51.100.7",
-		"Event Time (ms)": "1741824000123", "Event Id": "evt-1", "Policy Action": "redact", "Action": "redact", "DLP Labels": "pii,pci",
-		"Group Ids": "g1,g2", "Model Id": "gpt-4o", "Tokens Input": "512", "Tokens Output": "256",
+		"Operation": "chat_completion", "User Email": "alice@example.com", "User Id": `user\=abc`,
+		"Source Address":  "198.51.100.7",
+		"Event Time (ms)": "1741824000123", "Event Id": "evt-1", "Policy Action": "redact", "Action": "redact",
+		"DLP Labels": "pii,pci",
+		"Group Ids":  "g1,g2", "Model Id": "gpt-4o", "Tokens Input": "512", "Tokens Output": "256",
 	}
 	forged := map[string]string{
 		"Operation":  "o suser=root act=allow src=9.9.9.9 cs2=none cn1=9 tokenIn=9 rt=1",
@@ -135,8 +137,9 @@ func TestQRadarExtensionFollowsTheFormat(t *testing.T) {
 		t.Errorf("%d patterns, %d used", len(patterns), len(used))
 	}
 	want := map[string]string{
-		"EventName": "6003", "EventCategory": "ArbitexPlatform", "DeviceTime": "2025-03-13T00:00:00.123Z", "SourceIp": "198.51.100.7",
-		"UserId": `user\=abc`, "GroupName": "g1,g2",
+		"EventName": "6003", "EventCategory": "ArbitexPlatform", "DeviceTime": "2025-03-13T00:00:00.123Z",
+		"SourceIp": "198.51.100.7",
+		"UserId":   `user\=abc`, "GroupName": "g1,g2",
 	}
 	for _, event := range []string{full, forging} {
 		for mode, message := range messages(t, event) {
@@ -148,7 +151,8 @@ func TestQRadarExtensionFollowsTheFormat(t *testing.T) {
 			if !patterns["AllEvents"].MatchString(message) || patterns["SourceIpv6"].MatchString(message) {
 				t.Errorf("%s: AllEvents does not match, or SourceIpv6 matches", mode)
 			}
-			if six := strings.Replace(message, "src=198.51.100.7", "src=2001:db8::1", 1); !patterns["SourceIpv6"].MatchString(six) {
+			if six := strings.Replace(message, "src=198.51.100.7", "src=2001:db8::1",
+				1); !patterns["SourceIpv6"].MatchString(six) {
 				t.Errorf("%s: SourceIpv6 does not match %s", mode, six)
 			}
 		}

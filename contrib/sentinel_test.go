@@ -81,7 +81,8 @@ func TestSentinelParserMakesTheFields(t *testing.T) {
 	readJSON(t, "sentinel/content.json", &c)
 	first := c.Resources[0]
 	function := first.Properties
-	if !strings.HasSuffix(first.Type, "savedSearches") || function.FunctionAlias != "ArbitexAudit" || function.Query != parser {
+	if !strings.HasSuffix(first.Type, "savedSearches") || function.FunctionAlias != "ArbitexAudit" ||
+		function.Query != parser {
 		t.Error("content.json: its first resource is not the function ArbitexAudit with the text of parser.kql")
 	}
 }
@@ -111,7 +112,8 @@ func TestSentinelRulesFollowTheFormat(t *testing.T) {
 		if strings.HasSuffix(p.QueryPeriod, "D") && strings.HasSuffix(p.QueryFrequency, "M") {
 			t.Errorf("%s: too often for %s", p.DisplayName, p.QueryPeriod)
 		}
-		if !slices.Contains([]string{"High", "Medium", "Low", "Informational"}, p.Severity) || p.TriggerOperator != "GreaterThan" {
+		if !slices.Contains([]string{"High", "Medium", "Low", "Informational"}, p.Severity) ||
+			p.TriggerOperator != "GreaterThan" {
 			t.Errorf("%s: severity %q, operator %q", p.DisplayName, p.Severity, p.TriggerOperator)
 		}
 		for _, tactic := range p.Tactics {

@@ -82,9 +82,11 @@ func TestSplunkFillsTheModelsOfItsTags(t *testing.T) {
 	made := splunkFields(stanzas(t, splunkApp+"default/props.conf")["arbitex:audit"])
 	models := map[string]string{
 		"arbitex_authentication": "action app authentication_method dest signature src user vendor_product",
-		"arbitex_change":         "action change_type command dest dvc object object_category object_id result src status user vendor_product",
-		"arbitex_data_access":    "action app dest dvc object object_category object_id src user vendor_product",
-		"arbitex_finding":        "action app category dest dlp_type dvc id object severity signature signature_id src type user vendor_product",
+		"arbitex_change": "action change_type command dest dvc object object_category object_id result src status " +
+			"user vendor_product",
+		"arbitex_data_access": "action app dest dvc object object_category object_id src user vendor_product",
+		"arbitex_finding": "action app category dest dlp_type dvc id object severity signature signature_id src type " +
+			"user vendor_product",
 	}
 	tags := stanzas(t, splunkApp+"default/tags.conf")
 	types := stanzas(t, splunkApp+"default/eventtypes.conf")
@@ -156,7 +158,8 @@ func TestSplunkDetections(t *testing.T) {
 	searches := stanzas(t, splunkApp+"default/savedsearches.conf")
 	hasDetections(t, "savedsearches.conf", slices.Collect(maps.Keys(searches)))
 	for name, s := range searches {
-		if s["enableSched"] != "0" || s["cron_schedule"] == "" || s["alert.track"] != "1" || s["dispatch.earliest_time"] == "" {
+		if s["enableSched"] != "0" || s["cron_schedule"] == "" || s["alert.track"] != "1" ||
+			s["dispatch.earliest_time"] == "" {
 			t.Errorf("%s: not a schedule that an operator only has to enable: %v", name, s)
 		}
 	}

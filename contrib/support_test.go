@@ -25,7 +25,8 @@ const full = `{"class_uid":6003,"activity_id":1,"activity_name":"Create","time":
 // attributes of OCSF 1.8, a malformed address, nulls, and text where OCSF wants a number.
 func varied() []string {
 	head := func(id string) string {
-		return `{"class_uid":6003,"activity_id":1,"time":1773360000000,"severity_id":4,"status_id":2,"metadata":{"uid":"` + id + `","version":"1.8.0"},`
+		return `{"class_uid":6003,"activity_id":1,"time":1773360000000,"severity_id":4,"status_id":2,"metadata":{"uid":"` +
+			id + `","version":"1.8.0"},`
 	}
 	return []string{
 		full,
@@ -68,7 +69,8 @@ func record(t *testing.T, open func(*settings.Settings) deliver.Connector, pairs
 }
 
 // appendEvent returns what a connector sends for an event, or the error that makes it a dead letter.
-func appendEvent(t *testing.T, open func(*settings.Settings) deliver.Connector, body string, pairs ...string) ([]byte, error) {
+func appendEvent(t *testing.T, open func(*settings.Settings) deliver.Connector, body string, pairs ...string) ([]byte,
+	error) {
 	t.Helper()
 	env := map[string]string{}
 	for i := 0; i < len(pairs); i += 2 {

@@ -41,16 +41,20 @@ func TestXSIAMRulesReadTheRecordsKeys(t *testing.T) {
 	if len(columns) != len(sent)-4 { // _time, _vendor, _product and _dataset are the platform's
 		t.Errorf("the schema has %d columns, the record %d keys", len(columns), len(sent))
 	}
-	hasPaths(t, "the modeling rule", model, "actor.user.uid", "actor.user.email_addr", "unmapped.dlp_labels", "severity_id")
+	hasPaths(t, "the modeling rule", model, "actor.user.uid", "actor.user.email_addr", "unmapped.dlp_labels",
+		"severity_id")
 	hasNames(t, "the modeling rule", model, func(f field) string { return f.xsiam })
 }
 
 // The types of the XDM fields that the rule fills, of Palo Alto Networks' public XDM schema.
 func TestXSIAMModelFollowsXDM(t *testing.T) {
 	types := map[string]string{
-		"xdm.event.id": "string", "xdm.event.type": "string", "xdm.event.operation_sub_type": "string", "xdm.event.outcome": "OUTCOME",
-		"xdm.event.outcome_reason": "string", "xdm.event.tags": "EVENT_TAG", "xdm.event.description": "string", "xdm.alert.severity": "string",
-		"xdm.observer.vendor": "string", "xdm.observer.action": "string", "xdm.source.ipv4": "string", "xdm.source.ipv6": "string",
+		"xdm.event.id": "string", "xdm.event.type": "string", "xdm.event.operation_sub_type": "string",
+		"xdm.event.outcome":        "OUTCOME",
+		"xdm.event.outcome_reason": "string", "xdm.event.tags": "EVENT_TAG", "xdm.event.description": "string",
+		"xdm.alert.severity":  "string",
+		"xdm.observer.vendor": "string", "xdm.observer.action": "string", "xdm.source.ipv4": "string",
+		"xdm.source.ipv6":            "string",
 		"xdm.source.user.identifier": "string", "xdm.source.user.upn": "string", "xdm.source.user.username": "string",
 		"xdm.source.user.groups": "array", "xdm.target.resource.name": "string", "xdm.target.resource.type": "string",
 		"xdm.session_context_id": "string",

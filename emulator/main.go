@@ -1,5 +1,5 @@
-// Command emulator runs the demo (make demo): the whole system on this machine. Its settings are environment variables, for
-// `make demo EVENTS=file.jsonl KEEP=1`; each is also a flag.
+// Command emulator runs the demo (make demo): the whole system on this machine. Its settings are environment variables,
+// for `make demo EVENTS=file.jsonl KEEP=1`; each is also a flag.
 package main
 
 import (
@@ -63,7 +63,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 func parse(args []string, getenv func(string) string, stderr io.Writer) (demo.Options, error) {
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	events := flags.String("events", getenv("EVENTS"), "`file` of events, one JSON object a line, instead of generated ones (EVENTS)")
+	events := flags.String("events", getenv("EVENTS"),
+		"`file` of events, one JSON object a line, instead of generated ones (EVENTS)")
 	count := flags.String("count", getenv("COUNT"), "how many `events` to generate, default 1000 (COUNT)")
 	seed := flags.String("seed", getenv("SEED"), "`number` the generated events depend on, default 1 (SEED)")
 	keep := flags.String("keep", getenv("KEEP"), "`1` stays up after the account, until Ctrl-C (KEEP)")
@@ -84,7 +85,8 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (demo.Op
 	return o, errors.Join(problems...)
 }
 
-func whole[T any](name, text string, byDefault T, parse func(string) (T, error), fits func(T) bool, note func(error)) T {
+func whole[T any](name, text string, byDefault T, parse func(string) (T, error), fits func(T) bool,
+	note func(error)) T {
 	if text == "" {
 		return byDefault
 	}

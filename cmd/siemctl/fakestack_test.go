@@ -223,7 +223,8 @@ func (f *fakeStack) resources(w http.ResponseWriter, body []byte) {
 		maps.Copy(physical, map[string]string{
 			id + "Function": stack + "-" + name, id + "FunctionQueue": "mapping-" + name,
 			id + "Queue":  f.server.URL + "/1/" + name,
-			id + "Secret": "arn:" + name, id + "LogGroup": "/aws/lambda/" + map[bool]string{true: "receipts-"}[stack == "receipts"] + name,
+			id + "Secret": "arn:" + name, id + "LogGroup": "/aws/lambda/" +
+				map[bool]string{true: "receipts-"}[stack == "receipts"] + name,
 		})
 	}
 	if stack == "guarded" {

@@ -112,7 +112,8 @@ func TestDiscard(t *testing.T) {
 // TestReplayNamesProblems: what the function skips or cannot read is printed, and the exit code says so.
 func TestReplayNamesProblems(t *testing.T) {
 	const named = `pending/connector=splunk/date=2026-03-13/a.jsonl, line 3: \"attempts\": expected an integer`
-	f := &function{answer: `{"replayed":2,"skipped":1,"by_connector":{"splunk":2},"remaining":0,"errors":["` + named + `"]}`}
+	f := &function{answer: `{"replayed":2,"skipped":1,"by_connector":{"splunk":2},"remaining":0,"errors":["` + named +
+		`"]}`}
 	for _, o := range []replayOptions{{limit: 10, perCall: 10, yes: true}, {limit: 10, perCall: 10, dryRun: true}} {
 		_, notes, _, err := replayWith(t.Context(), f, o)
 		if !errors.Is(err, errProblems) || !strings.Contains(notes, "1 dead letter skipped") ||

@@ -18,9 +18,9 @@ import (
 	"github.com/arbitex/siem-connectors/internal/samtemplate"
 )
 
-// api serves all AWS services of a deployment at one address, for clients with one endpoint (the AWS CLI, siemctl). It implements
-// Lambda, the stack's resources, the functions' logs and metrics, and passes everything else to moto. The signature of a request,
-// which is not verified, names the service.
+// api serves all AWS services of a deployment at one address, for clients with one endpoint (the AWS CLI, siemctl). It
+// implements Lambda, the stack's resources, the functions' logs and metrics, and passes everything else to moto. The
+// signature of a request, which is not verified, names the service.
 type api struct {
 	cloud *Cloud
 	moto  http.Handler
@@ -70,7 +70,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// service returns the service for which a request is signed: …Credential=AKIA/20260313/us-east-1/lambda/aws4_request, ….
+// service returns the service for which a request is signed: …Credential=AKIA/20260313/us-east-1/lambda/aws4_request,
+// ….
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-signing-elements.html
 func service(r *http.Request) string {
 	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
@@ -117,7 +118,8 @@ func (a *api) cloudFormation(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/xml")
 	if form.Get("Action") != "ListStackResources" || form.Get("StackName") != StackName {
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id %s does not exist</Message></Error></ErrorResponse>",
+		_, _ = fmt.Fprintf(w, "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id "+
+			"%s does not exist</Message></Error></ErrorResponse>",
 			escapeXML(form.Get("StackName")))
 		return
 	}
@@ -134,7 +136,8 @@ func escapeXML(text string) string {
 func (c *Cloud) resources() []resource {
 	var list []resource
 	add := func(kind, id, physical string) {
-		list = append(list, resource{ID: id, Physical: physical, Type: kind, Status: "CREATE_COMPLETE", Updated: time.Now().UTC()})
+		list = append(list, resource{ID: id, Physical: physical, Type: kind, Status: "CREATE_COMPLETE",
+			Updated: time.Now().UTC()})
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.made.queues)) {
 		add(samtemplate.TypeQueue, id, c.made.queues[id].url)

@@ -1,10 +1,10 @@
-// Package cloud deploys the project's template.yaml on one machine. Queues, the bucket and the secrets are in moto's server. The
-// functions are the real bootstrap binaries with an implementation of the Runtime API; event source mappings invoke them. A
-// function URL is an HTTP port. The functions use AWS through AWS_ENDPOINT_URL.
+// Package cloud deploys the project's template.yaml on one machine. Queues, the bucket and the secrets are in moto's
+// server. The functions are the real bootstrap binaries with an implementation of the Runtime API; event source
+// mappings invoke them. A function URL is an HTTP port. The functions use AWS through AWS_ENDPOINT_URL.
 //
 // Differences from AWS: access is not checked (roles and policies are ignored; a function URL accepts any caller), the
-// only alarms are those that the guard acts on, changes of a mapping other than Enabled do not affect its poller, and Stop deletes
-// everything.
+// only alarms are those that the guard acts on, changes of a mapping other than Enabled do not affect its poller, and
+// Stop deletes everything.
 package cloud
 
 import (
@@ -52,8 +52,8 @@ type Options struct {
 	Progress        io.Writer // progress of the deployment
 	// AlarmPeriod is the period of the alarms that the guard acts on, if the template deploys it; 0: the template's.
 	AlarmPeriod time.Duration
-	// Observe is called with the payload and the result of every batch, and the logical id of the function. It may be called
-	// concurrently, and must not retain them. nil: not called.
+	// Observe is called with the payload and the result of every batch, and the logical id of the function. It may be
+	// called concurrently, and must not retain them. nil: not called.
 	Observe func(functionLogicalID string, payload []byte, r runtimeapi.Result)
 }
 
@@ -100,7 +100,8 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 		return nil, err
 	}
 	c := &Cloud{
-		o: o, template: t, logs: &lines{to: o.Logs}, sources: &sources{arn: map[string]string{}}, stopped: make(chan struct{}),
+		o: o, template: t, logs: &lines{to: o.Logs}, sources: &sources{arn: map[string]string{}},
+		stopped:   make(chan struct{}),
 		functions: map[string]*runtimeapi.Function{}, urls: map[string]*url{}, pollers: map[string]*eventsource.Poller{},
 		settings: newSettings(),
 	}
@@ -133,7 +134,8 @@ func (c *Cloud) deploy(ctx context.Context) error {
 		BaseEndpoint: aws.String(server.Endpoint()),
 		Credentials:  credentials.NewStaticCredentialsProvider("local", "local", "local"),
 	}
-	c.sqs, c.s3, c.secrets = sqs.NewFromConfig(c.config), s3.NewFromConfig(c.config), secretsmanager.NewFromConfig(c.config)
+	c.sqs, c.s3, c.secrets = sqs.NewFromConfig(c.config), s3.NewFromConfig(c.config),
+		secretsmanager.NewFromConfig(c.config)
 	c.made = newResources(ctx, c)
 	if err := c.made.makeAll(); err != nil {
 		return err
@@ -211,8 +213,9 @@ func (c *Cloud) Kill(functionLogicalID string) int {
 	return f.Kill()
 }
 
-// SetEnabled enables or disables an event source mapping. Its logical id is the function's followed by the event's name, as in
-// SAM: SplunkFunctionQueue. A disabled mapping receives no messages, and completes those that it has received.
+// SetEnabled enables or disables an event source mapping. Its logical id is the function's followed by the event's
+// name, as in SAM: SplunkFunctionQueue. A disabled mapping receives no messages, and completes those that it has
+// received.
 func (c *Cloud) SetEnabled(mappingLogicalID string, on bool) error {
 	p, ok := c.pollers[mappingLogicalID]
 	if !ok {

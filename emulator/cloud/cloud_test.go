@@ -266,7 +266,8 @@ func checkURLEvent(t *testing.T, c *Cloud) {
 	if want := map[string]string{"x": "1,2", "y": " "}; !maps.Equal(e.QueryStringParameters, want) {
 		t.Errorf("query = %v", e.QueryStringParameters)
 	}
-	if e.RequestContext.HTTP.Method != http.MethodPut || e.RequestContext.Authorizer != nil || !slices.Equal(e.Cookies, []string{"c=v"}) {
+	if e.RequestContext.HTTP.Method != http.MethodPut || e.RequestContext.Authorizer != nil ||
+		!slices.Equal(e.Cookies, []string{"c=v"}) {
 		t.Errorf("context = %+v, cookies = %v", e.RequestContext, e.Cookies)
 	}
 }
@@ -305,8 +306,10 @@ func TestStartNamesWhatIsWrong(t *testing.T) {
 		want []string
 	}{
 		{"template", Options{Template: "testdata/none.yaml"}, []string{"testdata/none.yaml"}},
-		{"parameter", Options{Template: "testdata/template.yaml", Parameters: map[string]string{"Nope": "1"}}, []string{"parameter Nope"}},
-		{"builds", Options{Template: "testdata/template.yaml", Builds: "none"}, []string{"none/splunk/bootstrap", "none/replay/bootstrap", "make build"}},
+		{"parameter", Options{Template: "testdata/template.yaml", Parameters: map[string]string{"Nope": "1"}},
+			[]string{"parameter Nope"}},
+		{"builds", Options{Template: "testdata/template.yaml", Builds: "none"}, []string{"none/splunk/bootstrap",
+			"none/replay/bootstrap", "make build"}},
 		{
 			"ids", Options{
 				Template: "testdata/template.yaml", Environment: map[string]map[string]string{"Splunk": nil},
@@ -331,7 +334,9 @@ func TestProjectTemplateDeploys(t *testing.T) {
 		Template: "../../template.yaml", Builds: builds(t, "splunk", "deadletter", "replay"),
 		Parameters: map[string]string{"Connectors": "splunk", "EnableGuard": "false"},
 		Environment: map[string]map[string]string{
-			"splunkFunction": {"HELPER": "environment", "SIEM_MAX_ATTEMPTS": "3", "SPLUNK_HEC_URL": "https://127.0.0.1:8088"}, "DeadLetterFunction": {"HELPER": "environment"},
+			"splunkFunction": {"HELPER": "environment", "SIEM_MAX_ATTEMPTS": "3",
+				"SPLUNK_HEC_URL": "https://127.0.0.1:8088"},
+			"DeadLetterFunction": {"HELPER": "environment"},
 		},
 	})
 	r, err := c.Invoke(t.Context(), "splunkFunction", []byte("{}"))

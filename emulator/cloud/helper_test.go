@@ -18,7 +18,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
-// TestMain lets the test binary be the functions' bootstrap: HELPER says which one. They reach AWS as any function does.
+// TestMain lets the test binary be the functions' bootstrap: HELPER says which one. They reach AWS as any function
+// does.
 func TestMain(m *testing.M) {
 	switch os.Getenv("HELPER") {
 	case "":

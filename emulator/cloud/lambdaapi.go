@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// lambda implements the actions of Lambda that siemctl needs: Invoke, GetFunctionConfiguration, GetFunctionUrlConfig, and those that
-// read, enable and disable event source mappings, whose UUIDs are their logical ids.
+// lambda implements the actions of Lambda that siemctl needs: Invoke, GetFunctionConfiguration, GetFunctionUrlConfig,
+// and those that read, enable and disable event source mappings, whose UUIDs are their logical ids.
 // https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html
 func (a *api) lambda(w http.ResponseWriter, r *http.Request) {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // version, collection, name, property

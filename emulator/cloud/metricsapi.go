@@ -12,7 +12,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-// series keeps what the functions have printed in the embedded metric format, a sum by minute, for CloudWatch to answer.
+// series keeps what the functions have printed in the embedded metric format, a sum by minute, for CloudWatch to
+// answer.
 type series struct {
 	mu   sync.Mutex
 	sums map[point]float64
@@ -92,7 +93,8 @@ func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
 	root, err := cbor.Decode(body)
 	if err != nil || !strings.HasSuffix(r.URL.Path, "/operation/GetMetricData") {
 		w.WriteHeader(http.StatusBadRequest)
-		_, _ = w.Write(cbor.Encode(cbor.Map{"__type": cbor.String("InvalidParameterValue"), "message": cbor.String("only GetMetricData and DescribeAlarms are supported")}))
+		_, _ = w.Write(cbor.Encode(cbor.Map{"__type": cbor.String("InvalidParameterValue"),
+			"message": cbor.String("only GetMetricData and DescribeAlarms are supported")}))
 		return
 	}
 	from, to := seconds(member(root, "StartTime")), seconds(member(root, "EndTime"))
@@ -105,8 +107,10 @@ func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
 		for _, d := range dimensions {
 			connector = text(member(d, "Value"))
 		}
-		times, values := a.cloud.logs.metrics.between(text(member(stat, "Metric", "MetricName")), connector, from, to, seconds(member(stat, "Period")))
-		results = append(results, cbor.Map{"Id": member(q, "Id"), "StatusCode": cbor.String("Complete"), "Timestamps": times, "Values": values})
+		times, values := a.cloud.logs.metrics.between(text(member(stat, "Metric", "MetricName")), connector, from, to,
+			seconds(member(stat, "Period")))
+		results = append(results, cbor.Map{"Id": member(q, "Id"), "StatusCode": cbor.String("Complete"), "Timestamps": times,
+			"Values": values})
 	}
 	_, _ = w.Write(cbor.Encode(cbor.Map{"MetricDataResults": results}))
 }

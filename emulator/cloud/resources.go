@@ -19,8 +19,8 @@ import (
 	"github.com/arbitex/siem-connectors/internal/samtemplate"
 )
 
-// resources creates the template's resources in moto, each at its first use, so that dependencies exist. One goroutine creates
-// them; afterwards they are only read.
+// resources creates the template's resources in moto, each at its first use, so that dependencies exist. One goroutine
+// creates them; afterwards they are only read.
 type resources struct {
 	cloud *Cloud
 	ctx   context.Context //nolint:containedctx // Attribute, which the template asks with, has no context of its own
@@ -71,7 +71,8 @@ func (r *resources) Attribute(id, name string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		attributes = map[string]string{"": q.url, "QueueUrl": q.url, "Arn": q.arn, "QueueName": q.arn[strings.LastIndex(q.arn, ":")+1:]}
+		attributes = map[string]string{"": q.url, "QueueUrl": q.url, "Arn": q.arn,
+			"QueueName": q.arn[strings.LastIndex(q.arn, ":")+1:]}
 	case samtemplate.TypeBucket:
 		b, err := once(r, r.buckets, id, r.makeBucket)
 		if err != nil {
@@ -135,11 +136,13 @@ func (r *resources) makeQueue(id string) (queue, error) {
 		}
 		q.Attributes["RedrivePolicy"] = string(policy)
 	}
-	out, err := r.cloud.sqs.CreateQueue(r.ctx, &sqs.CreateQueueInput{QueueName: aws.String(q.Name), Attributes: q.Attributes})
+	out, err := r.cloud.sqs.CreateQueue(r.ctx, &sqs.CreateQueueInput{QueueName: aws.String(q.Name),
+		Attributes: q.Attributes})
 	if err != nil {
 		return queue{}, fmt.Errorf("making the queue %s: %w", id, err)
 	}
-	return queue{aws.ToString(out.QueueUrl), fmt.Sprintf("arn:aws:sqs:%s:%s:%s", Region, AccountID, q.Name), q.Redrive}, nil
+	return queue{aws.ToString(out.QueueUrl), fmt.Sprintf("arn:aws:sqs:%s:%s:%s", Region, AccountID, q.Name), q.Redrive},
+		nil
 }
 
 func (r *resources) makeBucket(id string) (string, error) {

@@ -8,9 +8,9 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 )
 
-// sources adds DeadLetterQueueSourceArn, which moto does not have, to messages that SQS has moved to a dead-letter queue. A moved
-// message keeps its id, so its source is the queue from which it was received before. A message that a function has sent to the
-// dead-letter queue has a new id, and gets no source, as in AWS.
+// sources adds DeadLetterQueueSourceArn, which moto does not have, to messages that SQS has moved to a dead-letter
+// queue. A moved message keeps its id, so its source is the queue from which it was received before. A message that a
+// function has sent to the dead-letter queue has a new id, and gets no source, as in AWS.
 type sources struct {
 	mu  sync.Mutex
 	arn map[string]string // by message id, the queue it was received from

@@ -23,8 +23,8 @@ import (
 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const maxBodyBytes = 6 << 20
 
-// url is a function URL. It converts requests to events of payload format 2.0, and a function's results to responses. It requires no
-// signature, so the event has no caller.
+// url is a function URL. It converts requests to events of payload format 2.0, and a function's results to responses.
+// It requires no signature, so the event has no caller.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 type url struct {
 	base   string
@@ -98,8 +98,9 @@ func (u *url) event(r *http.Request, body []byte) events.LambdaFunctionURLReques
 		e.Body = base64.StdEncoding.EncodeToString(body)
 	}
 	e.RequestContext = events.LambdaFunctionURLRequestContext{
-		AccountID: "anonymous", RequestID: fmt.Sprintf("local-%d", now.UnixNano()), APIID: u.id, DomainName: r.Host, DomainPrefix: u.id,
-		Time: now.Format("02/Jan/2006:15:04:05 -0700"), TimeEpoch: now.UnixMilli(),
+		AccountID: "anonymous", RequestID: fmt.Sprintf("local-%d", now.UnixNano()), APIID: u.id, DomainName: r.Host,
+		DomainPrefix: u.id,
+		Time:         now.Format("02/Jan/2006:15:04:05 -0700"), TimeEpoch: now.UnixMilli(),
 		HTTP: events.LambdaFunctionURLRequestContextHTTPDescription{
 			Method: r.Method, Path: r.URL.EscapedPath(), Protocol: r.Proto, SourceIP: host, UserAgent: r.UserAgent(),
 		},

@@ -18,7 +18,8 @@ func (d *demo) account(ctx context.Context) error {
 		return err
 	}
 	d.screen.lines(strong, "", "The account", "")
-	d.screen.lines(faint, fmt.Sprintf(accountFormat, "", "enqueued", "in SIEM", "dead", "lost", "twice", "attempts", "retried", "cold", "CPU"))
+	d.screen.lines(faint, fmt.Sprintf(accountFormat, "", "enqueued", "in SIEM", "dead", "lost", "twice", "attempts",
+		"retried", "cold", "CPU"))
 	var sum balance
 	ok := true
 	for _, a := range d.actors {
@@ -41,13 +42,15 @@ func (d *demo) account(ctx context.Context) error {
 func (d *demo) accountLine(a *actor, b balance) string {
 	did, stats := d.meters.tally(a.Name), d.cloud.Stats()[a.Function()]
 	return fmt.Sprintf(accountFormat, a.Name, number(b.enqueued), number(b.delivered), number(b.pending), number(b.lost),
-		number(b.duplicates), number(did.Received), number(did.Retried), short(median(stats.Inits)), short(d.meters.steady(a.Function())))
+		number(b.duplicates), number(did.Received), number(did.Retried), short(median(stats.Inits)),
+		short(d.meters.steady(a.Function())))
 }
 
 // remain lists the reasons of the remaining dead letters.
 func (d *demo) remain(letters map[string][]deadLetter) {
 	for _, r := range d.reasons(letters) {
-		d.screen.prose(plain, "  ", fmt.Sprintf("dead: %s ×  %s  (%s)", number(r.count), r.text, strings.Join(r.connectors, ", ")))
+		d.screen.prose(plain, "  ", fmt.Sprintf("dead: %s ×  %s  (%s)", number(r.count), r.text, strings.Join(r.connectors,
+			", ")))
 	}
 }
 
@@ -55,9 +58,11 @@ func (d *demo) remain(letters map[string][]deadLetter) {
 func (d *demo) explain(sum balance) {
 	d.screen.lines(plain, "")
 	note := func(text string) { d.screen.prose(faint, "  ", text) }
-	note("Compared byte for byte with the enqueued events, without the white space between tokens; for QRadar, whose CEF does not contain the whole event, field by field.")
+	note("Compared byte for byte with the enqueued events, without the white space between tokens; for QRadar, whose " +
+		"CEF does not contain the whole event, field by field.")
 	if sum.duplicates > 0 {
-		note("twice: the SIEM accepted them and its response was lost, so they were sent again. metadata.uid identifies them; Elasticsearch stores them once.")
+		note("twice: the SIEM accepted them and its response was lost, so they were sent again. metadata.uid identifies " +
+			"them; Elasticsearch stores them once.")
 	}
 	if sum.truncated > 0 {
 		note(count(sum.truncated, "event") + " too large for a field were replaced by an object with their size and SHA-256.")
@@ -65,13 +70,15 @@ func (d *demo) explain(sum balance) {
 	if sum.replaced > 0 {
 		note(fmt.Sprintf("elastic: %s replaced another with the same _id.", count(sum.replaced, "event")))
 	}
-	note(fmt.Sprintf("cold: from process start to the first request for an invocation. CPU: user and system time of a warm process for 1,000 events without failures (median of its batches of %d events and more).", fullBatch))
+	note(fmt.Sprintf("cold: from process start to the first request for an invocation. CPU: user and system time of a "+
+		"warm process for 1,000 events without failures (median of its batches of %d events and more).", fullBatch))
 	if low, high := d.allIn(); high > 0 {
 		took := short(high)
 		if low != high {
 			took = short(low) + " to " + took
 		}
-		note(fmt.Sprintf("In total, %s for 1,000 enqueued events, including failures and retries, and %s for each process's start, secret, TLS handshake and first batch.", took, short(d.meters.start())))
+		note(fmt.Sprintf("In total, %s for 1,000 enqueued events, including failures and retries, and %s for each "+
+			"process's start, secret, TLS handshake and first batch.", took, short(d.meters.start())))
 	}
 }
 
@@ -103,7 +110,8 @@ func (d *demo) complain() bool {
 // verdict prints the last line.
 func (d *demo) verdict(sum balance, ok bool) error {
 	line := fmt.Sprintf("%s enqueued = %s in the SIEMs + %s in dead letters; lost %s, altered %s, duplicates %s.",
-		number(sum.enqueued), number(sum.delivered), number(sum.pending), number(sum.lost), number(sum.altered), number(sum.duplicates))
+		number(sum.enqueued), number(sum.delivered), number(sum.pending), number(sum.lost), number(sum.altered),
+		number(sum.duplicates))
 	d.screen.lines(plain, "")
 	if !ok {
 		d.screen.prose(bad, "", line)

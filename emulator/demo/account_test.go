@@ -18,7 +18,8 @@ func TestComplainNamesViolationsAndAlteredEvents(t *testing.T) {
 	s, out, _ := testScreen(ScreenChoice{})
 	l := books(one)
 	took(l, `{"metadata":{"uid":"1"},"n":1.5}`)
-	d := &demo{screen: s, actors: []*actor{{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: "splunk"}}, simulator: violator{}, ledger: l}}}
+	d := &demo{screen: s, actors: []*actor{{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: "splunk"}},
+		simulator: violator{}, ledger: l}}}
 	if d.complain() {
 		t.Error("a violation was no reason to complain")
 	}

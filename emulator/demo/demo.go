@@ -1,9 +1,10 @@
-// Package demo runs the whole system on one machine. Events are enqueued while the SIEMs fail in different ways. Events that
-// cannot be delivered become dead letters in S3, and a replay enqueues them again. At the end, every enqueued event is in its
-// SIEM or in a dead letter with the reason.
+// Package demo runs the whole system on one machine. Events are enqueued while the SIEMs fail in different ways. Events
+// that cannot be delivered become dead letters in S3, and a replay enqueues them again. At the end, every enqueued
+// event is in its SIEM or in a dead letter with the reason.
 //
-// AWS is moto's server, the functions are the binaries that are deployed, their configuration is read from template.yaml, and
-// the SIEMs are strict simulators. Only the bytes that a SIEM has accepted decide whether an event was delivered.
+// AWS is moto's server, the functions are the binaries that are deployed, their configuration is read from
+// template.yaml, and the SIEMs are strict simulators. Only the bytes that a SIEM has accepted decide whether an event
+// was delivered.
 package demo
 
 import (
@@ -57,8 +58,8 @@ const (
 	deadLetterFunction = "DeadLetterFunction"
 )
 
-// plainHTTP reports whether the simulators use plain HTTP: on macOS, Go ignores SSL_CERT_FILE, and four connectors have no
-// setting for a CA.
+// plainHTTP reports whether the simulators use plain HTTP: on macOS, Go ignores SSL_CERT_FILE, and four connectors have
+// no setting for a CA.
 const plainHTTP = runtime.GOOS == "darwin"
 
 // ErrAccount reports that the event counts do not add up. The screen shows the differences.
@@ -147,7 +148,8 @@ func (d *demo) start(ctx context.Context) error {
 	parameters, environment := d.deployment()
 	d.cloud, err = cloud.Start(ctx, cloud.Options{
 		Template: filepath.Join(d.options.Root, "template.yaml"), Builds: filepath.Join(d.options.Root, "build"),
-		Parameters: parameters, Environment: environment, Logs: d.meters, Progress: d.screen.progress(), Observe: d.meters.observe,
+		Parameters: parameters, Environment: environment, Logs: d.meters, Progress: d.screen.progress(),
+		Observe: d.meters.observe,
 	})
 	if err != nil {
 		return fmt.Errorf("starting the cloud: %w", err)

@@ -35,7 +35,8 @@ func (d *demo) keep(ctx context.Context) error {
 	first := d.actors[0]
 	d.screen.lines(plain, "", "To enqueue an event, look at the dead letters, count them, replay them:", "",
 		"  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION="+d.cloud.AWSConfig().Region,
-		"  "+aws+" sqs send-message --queue-url "+d.cloud.Queue(first.Queue())+` --message-body '{"class_uid":6003,"time":'$(date +%s)'000,"message":"by hand"}'`,
+		"  "+aws+" sqs send-message --queue-url "+d.cloud.Queue(first.Queue())+
+			` --message-body '{"class_uid":6003,"time":'$(date +%s)'000,"message":"by hand"}'`,
 		"  "+aws+" s3 ls --recursive s3://"+d.cloud.Bucket(deadLetterBucket)+"/",
 		"  curl -s "+d.replayURL(),
 		"  curl -s -X POST -H 'Content-Type: application/json' -d '{}' "+d.replayURL(),

@@ -84,14 +84,15 @@ type balance struct {
 	enqueued, delivered, pending, lost, duplicates, altered, truncated, replaced int
 }
 
-// balance returns the counts with those of the dead letters. An event that is both delivered and a dead letter counts as
-// delivered, and the dead letter as a duplicate.
+// balance returns the counts with those of the dead letters. An event that is both delivered and a dead letter counts
+// as delivered, and the dead letter as a duplicate.
 func (l *ledger) balance(letters []deadLetter) balance {
 	dead := map[string]int{}
 	for _, letter := range letters {
 		dead[l.keyOf(letter.body)]++
 	}
-	b := balance{delivered: l.delivered, duplicates: l.duplicates, altered: l.alteredCount, truncated: l.truncated, replaced: l.replaced}
+	b := balance{delivered: l.delivered, duplicates: l.duplicates, altered: l.alteredCount, truncated: l.truncated,
+		replaced: l.replaced}
 	for key, enqueued := range l.enqueued {
 		b.enqueued += enqueued
 		open := max(0, enqueued-l.accepted[key])

@@ -49,18 +49,27 @@ func TestBalance(t *testing.T) {
 		adds    bool
 	}{
 		{"all arrived", []string{one, two}, []string{two, one}, nil, balance{enqueued: 2, delivered: 2}, true},
-		{"white space goes", []string{" {\"metadata\": {\"uid\":\"2\"} }"}, []string{two}, nil, balance{enqueued: 1, delivered: 1}, true},
+		{"white space goes", []string{" {\"metadata\": {\"uid\":\"2\"} }"}, []string{two}, nil,
+			balance{enqueued: 1, delivered: 1}, true},
 		{"one is lost", []string{one, two}, []string{one}, nil, balance{enqueued: 2, delivered: 1, lost: 1}, false},
-		{"one is dead", []string{one, two}, []string{one}, []string{`{"event":` + two + `}`}, balance{enqueued: 2, delivered: 1, pending: 1}, true},
-		{"a dead one that is no event", []string{one, broken}, []string{one}, []string{`{"event":"` + broken + `"}`}, balance{enqueued: 2, delivered: 1, pending: 1}, true},
-		{"a dead one that is no utf-8", []string{"\xff"}, nil, []string{`{"event_base64":"/w=="}`}, balance{enqueued: 1, pending: 1}, true},
+		{"one is dead", []string{one, two}, []string{one}, []string{`{"event":` + two + `}`},
+			balance{enqueued: 2, delivered: 1, pending: 1}, true},
+		{"a dead one that is no event", []string{one, broken}, []string{one}, []string{`{"event":"` + broken + `"}`},
+			balance{enqueued: 2, delivered: 1, pending: 1}, true},
+		{"a dead one that is no utf-8", []string{"\xff"}, nil, []string{`{"event_base64":"/w=="}`},
+			balance{enqueued: 1, pending: 1}, true},
 		{"one came twice", []string{one}, []string{one, one}, nil, balance{enqueued: 1, delivered: 1, duplicates: 1}, true},
 		{"one was sent twice", []string{one, one}, []string{one, one}, nil, balance{enqueued: 2, delivered: 2}, true},
-		{"one of two alike is lost", []string{one, one}, []string{one}, nil, balance{enqueued: 2, delivered: 1, lost: 1}, false},
-		{"arrived and dead", []string{one}, []string{one}, []string{`{"event":` + one + `}`}, balance{enqueued: 1, delivered: 1, duplicates: 1}, true},
-		{"a number was printed anew", []string{one}, []string{`{"metadata":{"uid":"1"},"n":1.5}`}, nil, balance{enqueued: 1, lost: 1, altered: 1}, false},
-		{"white space was put in", []string{two}, []string{`{"metadata": {"uid":"2"}}`}, nil, balance{enqueued: 1, lost: 1, altered: 1}, false},
-		{"a dead letter of nothing", []string{one}, []string{one}, []string{`{"event":` + three + `}`}, balance{enqueued: 1, delivered: 1, altered: 1}, false},
+		{"one of two alike is lost", []string{one, one}, []string{one}, nil, balance{enqueued: 2, delivered: 1, lost: 1},
+			false},
+		{"arrived and dead", []string{one}, []string{one}, []string{`{"event":` + one + `}`},
+			balance{enqueued: 1, delivered: 1, duplicates: 1}, true},
+		{"a number was printed anew", []string{one}, []string{`{"metadata":{"uid":"1"},"n":1.5}`}, nil,
+			balance{enqueued: 1, lost: 1, altered: 1}, false},
+		{"white space was put in", []string{two}, []string{`{"metadata": {"uid":"2"}}`}, nil, balance{enqueued: 1, lost: 1,
+			altered: 1}, false},
+		{"a dead letter of nothing", []string{one}, []string{one}, []string{`{"event":` + three + `}`},
+			balance{enqueued: 1, delivered: 1, altered: 1}, false},
 	} {
 		l := books(test.bodies...)
 		took(l, test.took...)
@@ -85,7 +94,8 @@ func TestBalanceOfAStandIn(t *testing.T) {
 }
 
 func TestBalanceByKey(t *testing.T) {
-	l := newLedger(func(event []byte) string { return "key of " + siem.EventID(event) }, func(a siem.Accepted) string { return "key of " + a.ID })
+	l := newLedger(func(event []byte) string { return "key of " + siem.EventID(event) },
+		func(a siem.Accepted) string { return "key of " + a.ID })
 	l.enqueue(newMessage([]byte(one)))
 	l.enqueue(newMessage([]byte(two)))
 	l.accept(siem.Accepted{ID: "1"})

@@ -62,7 +62,8 @@ type cachedStore struct {
 }
 
 // GetObject implements deadletter.Store.
-func (s *cachedStore) GetObject(ctx context.Context, in *s3.GetObjectInput, o ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+func (s *cachedStore) GetObject(ctx context.Context, in *s3.GetObjectInput,
+	o ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
 	key := fmt.Sprintf("%s %s %s", aws.ToString(in.Key), aws.ToString(in.Range), aws.ToString(in.IfMatch))
 	s.mu.Lock()
 	body, ok := s.bodies[key]

@@ -74,8 +74,8 @@ func readMessages(path string) ([]message, error) {
 	return out, nil
 }
 
-// poison chooses the event that a SIEM refuses: an early one, so that later faults apply to it as well, and if possible one with a
-// unique id.
+// poison chooses the event that a SIEM refuses: an early one, so that later faults apply to it as well, and if possible
+// one with a unique id.
 func poison(messages []message) (id string) {
 	times := map[string]int{}
 	for _, m := range messages {

@@ -25,14 +25,16 @@ func TestReadMessages(t *testing.T) {
 	if err != nil || len(got) != 3 {
 		t.Fatalf("%d messages, %v", len(got), err)
 	}
-	if got[0].body != one || got[0].id != "1" || got[1].body != `{ "a" : 1.0 }` || got[1].wire != `{"a":1.0}` || got[2].id != "" {
+	if got[0].body != one || got[0].id != "1" || got[1].body != `{ "a" : 1.0 }` || got[1].wire != `{"a":1.0}` ||
+		got[2].id != "" {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestReadMessagesRefuses(t *testing.T) {
 	for name, path := range map[string]string{
-		"no file": filepath.Join(t.TempDir(), "none"), "an empty file": file(t, "\n"), "a line over 1 MiB": file(t, strings.Repeat("x", 1<<20+100)),
+		"no file": filepath.Join(t.TempDir(), "none"), "an empty file": file(t, "\n"), "a line over 1 MiB": file(t,
+			strings.Repeat("x", 1<<20+100)),
 	} {
 		if _, err := loadMessages(Options{Events: path}); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", name, err)

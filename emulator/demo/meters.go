@@ -12,7 +12,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
-// meters collects the metrics of the functions and the CPU time of their processes. The functions' output is written to it.
+// meters collects the metrics of the functions and the CPU time of their processes. The functions' output is written to
+// it.
 type meters struct {
 	*cloud.Lines
 
@@ -22,7 +23,8 @@ type meters struct {
 	cold    []time.Duration     // first batches, with any result
 }
 
-// tally is the sum of a connector's metrics. Received counts attempts: an event that was received three times counts three times.
+// tally is the sum of a connector's metrics. Received counts attempts: an event that was received three times counts
+// three times.
 type tally struct{ Received, Retried int }
 
 // sample is a batch without failures, of a process that had completed a batch before.
@@ -67,7 +69,8 @@ func (m *meters) observe(function string, payload []byte, r runtimeapi.Result) {
 		m.cold = append(m.cold, r.CPU)
 		return
 	}
-	if r.Error != nil || r.CPU == 0 || json.Unmarshal(payload, &batch) != nil || json.Unmarshal(r.Payload, &answer) != nil {
+	if r.Error != nil || r.CPU == 0 || json.Unmarshal(payload, &batch) != nil || json.Unmarshal(r.Payload,
+		&answer) != nil {
 		return
 	}
 	if len(batch.Records) == 0 || len(answer.BatchItemFailures) > 0 {
@@ -106,8 +109,8 @@ func (m *meters) steady(function string) time.Duration {
 	return median(costs)
 }
 
-// start returns the CPU time of a process from its start to the end of its first batch, including the secret and the TLS
-// handshakes; 0 if there was none.
+// start returns the CPU time of a process from its start to the end of its first batch, including the secret and the
+// TLS handshakes; 0 if there was none.
 func (m *meters) start() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()

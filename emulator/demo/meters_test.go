@@ -13,7 +13,8 @@ const embedded = `{"_aws":{"Timestamp":1},"Connector":"splunk","Received":100,"D
 func TestMetersReadWhatFunctionsPrint(t *testing.T) {
 	var log strings.Builder
 	m := newMeters(&log)
-	text := "splunk | " + embedded + "\nreplay | {\"_aws\":{},\"Connector\":\"splunk\",\"Replayed\":7}\nsplunk | " + embedded + "\nsplunk | words\nno bar\n"
+	text := "splunk | " + embedded + "\nreplay | {\"_aws\":{},\"Connector\":\"splunk\",\"Replayed\":7}\nsplunk | " +
+		embedded + "\nsplunk | words\nno bar\n"
 	for i := 0; i < len(text); i += 50 { // lines come in pieces
 		if n, err := m.Write([]byte(text[i:min(i+50, len(text))])); n == 0 || err != nil {
 			t.Fatalf("%d, %v", n, err)

@@ -217,7 +217,8 @@ func (d *outage) verdict() error {
 		st, err = bad, ErrAccount
 	}
 	d.screen.lines(plain, "")
-	d.screen.prose(st, "", fmt.Sprintf("%s enqueued = %s in the SIEM; lost %s. %s became dead letters, and the guard replayed %s. No operator acted.",
+	d.screen.prose(st, "", fmt.Sprintf("%s enqueued = %s in the SIEM; lost %s. %s became dead letters, and the guard "+
+		"replayed %s. No operator acted.",
 		number(d.sent), number(arrived), number(d.sent-arrived), number(d.drained), number(d.replayed)))
 	return err
 }

@@ -15,7 +15,8 @@ func (d *demo) introduce() {
 	d.screen.lines(plain, "")
 	for _, text := range []string{
 		fmt.Sprintf("%s, each enqueued for %s.", d.what(), count(len(d.actors), "SIEM")),
-		fmt.Sprintf("Back-off is truncated here to %d–%d s (SIEM_BACKOFF_INITIAL_SECONDS, SIEM_BACKOFF_MAX_SECONDS); deployed it is 1, 7, 45, 300 s.", backoffInitial, backoffMax),
+		fmt.Sprintf("Back-off is truncated here to %d–%d s (SIEM_BACKOFF_INITIAL_SECONDS, SIEM_BACKOFF_MAX_SECONDS); "+
+			"deployed it is 1, 7, 45, 300 s.", backoffInitial, backoffMax),
 		"The functions' logs are in build/demo.log.",
 	} {
 		d.screen.prose(plain, "", text)
@@ -27,7 +28,8 @@ func (d *demo) what() string {
 	if d.options.Events != "" {
 		return count(len(d.messages), "event") + " of " + d.options.Events
 	}
-	return fmt.Sprintf("%s (OCSF 1.1, seed %d) and one message that is no event", count(d.options.Count, "generated event"), d.options.Seed)
+	return fmt.Sprintf("%s (OCSF 1.1, seed %d) and one message that is no event",
+		count(d.options.Count, "generated event"), d.options.Seed)
 }
 
 // failingSIEMs enqueues the events while the scripts run, and waits until each event is delivered or a dead letter.
@@ -90,9 +92,10 @@ func (d *demo) enqueue(ctx context.Context, a *actor) error {
 // play runs the script of one SIEM.
 func (d *demo) play(ctx context.Context, a *actor) error {
 	var publishErr error
-	stage := &catalog.Stage{SIEM: a.simulator, Poison: poison(d.messages), Distinct: distinct(d.messages), Publish: func() {
-		publishErr = d.cloud.PutSecret(ctx, a.Secret(), a.simulator.Secret())
-	}}
+	stage := &catalog.Stage{SIEM: a.simulator, Poison: poison(d.messages), Distinct: distinct(d.messages),
+		Publish: func() {
+			publishErr = d.cloud.PutSecret(ctx, a.Secret(), a.simulator.Secret())
+		}}
 	began, before := time.Now(), a.simulator.Stats()
 	for _, act := range a.Script {
 		if !wait(ctx, began.Add(act.At)) || !d.ready(ctx, a, act, before) {

@@ -38,7 +38,8 @@ func (d *demo) replay(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.screen.say(plain, "replayed %s, skipped %s, remaining %s", number(answer.Replayed), number(answer.Skipped), number(answer.Remaining))
+		d.screen.say(plain, "replayed %s, skipped %s, remaining %s", number(answer.Replayed), number(answer.Skipped),
+			number(answer.Remaining))
 		for _, problem := range answer.Errors {
 			d.screen.prose(faint, storyIndent, strings.Trim(string(problem), `"`))
 		}

@@ -3,8 +3,8 @@ package demo
 // The rules of the demo's output:
 //
 //   - A line of the log stays where it was written. It begins with the seconds since the start.
-//   - The table is a block below the log. A terminal redraws it in place. Elsewhere, the line of a SIEM is printed after a change,
-//     at most once a second (ten seconds with more than two SIEMs).
+//   - The table is a block below the log. A terminal redraws it in place. Elsewhere, the line of a SIEM is printed
+//     after a change, at most once a second (ten seconds with more than two SIEMs).
 //   - Colour only repeats what the text states. Only the log scrolls.
 
 import (
@@ -26,8 +26,8 @@ type ScreenChoice struct {
 	Width  func() int // columns; nil = 100
 }
 
-// DetectScreen returns the format for a file: a terminal gets a table in place, and colour unless NO_COLOR is set or TERM is
-// "dumb".
+// DetectScreen returns the format for a file: a terminal gets a table in place, and colour unless NO_COLOR is set or
+// TERM is "dumb".
 func DetectScreen(f *os.File) ScreenChoice {
 	fd := int(f.Fd())
 	if !term.IsTerminal(fd) {

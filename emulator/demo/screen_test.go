@@ -69,12 +69,14 @@ func TestProgressWritesLines(t *testing.T) {
 }
 
 func TestWords(t *testing.T) {
-	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", -1234: "-1,234", 1234567: "1,234,567", -100: "-100"} {
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", -1234: "-1,234", 1234567: "1,234,567",
+		-100: "-100"} {
 		if got := number(n); got != want {
 			t.Errorf("number(%d) = %s", n, got)
 		}
 	}
-	for d, want := range map[time.Duration]string{0: "-", 1500 * time.Microsecond: "1.5 ms", 40 * time.Millisecond: "40 ms", 1234 * time.Millisecond: "1.2 s"} {
+	for d, want := range map[time.Duration]string{0: "-", 1500 * time.Microsecond: "1.5 ms",
+		40 * time.Millisecond: "40 ms", 1234 * time.Millisecond: "1.2 s"} {
 		if got := short(d); got != want {
 			t.Errorf("short(%s) = %s", d, got)
 		}
@@ -85,7 +87,8 @@ func TestWords(t *testing.T) {
 	if got := refusals(map[string]int{"503": 2, "503 code 9": 1, "no answer": 1}); got != "503 ×3, no answer ×1" {
 		t.Error(got)
 	}
-	if got := refusals(map[string]int{"item 400 a": 1, "item 400 b": 1, "certificate": 1}); got != "certificate ×1, item 400 ×2" {
+	if got := refusals(map[string]int{"item 400 a": 1, "item 400 b": 1,
+		"certificate": 1}); got != "certificate ×1, item 400 ×2" {
 		t.Error(got)
 	}
 	if got := median([]time.Duration{3, 1, 2}); got != 2 {
@@ -98,7 +101,8 @@ func TestSettled(t *testing.T) {
 	if s := (state{standings: []standing{quiet}}); !s.settled() {
 		t.Errorf("%+v is not settled", s)
 	}
-	for _, s := range []state{{standings: []standing{quiet, {waiting: 1}}}, {standings: []standing{{inFlight: 1}}}, {draining: 1}} {
+	for _, s := range []state{{standings: []standing{quiet, {waiting: 1}}}, {standings: []standing{{inFlight: 1}}},
+		{draining: 1}} {
 		if s.settled() {
 			t.Errorf("%+v is settled", s)
 		}
@@ -114,7 +118,8 @@ func TestTextIsBrokenBetweenWords(t *testing.T) {
 		t.Errorf("wrote\n%swant\n%s", out.String(), want)
 	}
 	got := s.paragraph("head: ", 2, "one-word-that-is-too-long and more than two lines hold")
-	if len(got) != 2 || got[0] != "head: one-word-that…" || utf8.RuneCountInString(got[1]) > 20 || !strings.HasSuffix(got[1], "…") {
+	if len(got) != 2 || got[0] != "head: one-word-that…" || utf8.RuneCountInString(got[1]) > 20 ||
+		!strings.HasSuffix(got[1], "…") {
 		t.Errorf("%q", got)
 	}
 }

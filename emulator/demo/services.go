@@ -39,21 +39,24 @@ func (s *services) send(ctx context.Context, queue string, messages []message) (
 			break
 		}
 		size += len(m.body)
-		entries = append(entries, types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(m.body)})
+		entries = append(entries, types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)),
+			MessageBody: aws.String(m.body)})
 	}
 	answer, err := s.sqs.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: aws.String(queue), Entries: entries})
 	if err != nil {
 		return 0, fmt.Errorf("enqueueing: %w", err)
 	}
 	if len(answer.Failed) > 0 {
-		return 0, fmt.Errorf("enqueueing: sqs refused %d messages, the first for %q", len(answer.Failed), aws.ToString(answer.Failed[0].Message))
+		return 0, fmt.Errorf("enqueueing: sqs refused %d messages, the first for %q", len(answer.Failed),
+			aws.ToString(answer.Failed[0].Message))
 	}
 	return len(entries), nil
 }
 
 // depth returns the number of visible messages of a queue, and of those in flight.
 func (s *services) depth(ctx context.Context, queue string) (waiting, inFlight int, err error) {
-	const visible, hidden = types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible
+	const visible, hidden = types.QueueAttributeNameApproximateNumberOfMessages,
+		types.QueueAttributeNameApproximateNumberOfMessagesNotVisible
 	const delayed = types.QueueAttributeNameApproximateNumberOfMessagesDelayed
 	answer, err := s.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{
 		QueueUrl: aws.String(queue), AttributeNames: []types.QueueAttributeName{visible, hidden, delayed},

@@ -18,8 +18,8 @@ type standing struct {
 	refused                                      map[string]int
 }
 
-// state is the state of the system. It is read along the path of an event (queues, dead-letter queue, bucket), so that a moving
-// event is counted twice rather than never.
+// state is the state of the system. It is read along the path of an event (queues, dead-letter queue, bucket), so that
+// a moving event is counted twice rather than never.
 type state struct {
 	standings []standing
 	draining  int // messages on the dead-letter queue
@@ -101,7 +101,8 @@ func (d *demo) watch(ctx context.Context, done func(state) bool) error {
 
 // settle watches until the state is settled.
 func (d *demo) settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, stuck, fmt.Errorf("waiting for the queues to empty: not done after %s; see build/demo.log", stuck))
+	ctx, cancel := context.WithTimeoutCause(ctx, stuck,
+		fmt.Errorf("waiting for the queues to empty: not done after %s; see build/demo.log", stuck))
 	defer cancel()
 	err := d.watch(ctx, state.settled)
 	d.screen.finish()
@@ -114,11 +115,13 @@ const tableFormat = "%-8s %8s %8s %9s %8s %5s   %s"
 func (d *demo) rows(s state) []row {
 	rows := []row{
 		{key: "space"},
-		{key: "head", text: fmt.Sprintf(tableFormat, "", "enqueued", "waiting", "in flight", "in SIEM", "dead", "other responses than success"), style: faint},
+		{key: "head", text: fmt.Sprintf(tableFormat, "", "enqueued", "waiting", "in flight", "in SIEM", "dead",
+			"other responses than success"), style: faint},
 	}
 	for i, a := range d.actors {
 		one := s.standings[i]
-		r := row{key: a.Name, text: fmt.Sprintf(tableFormat, a.Name, number(one.enqueued), number(one.waiting), number(one.inFlight),
+		r := row{key: a.Name, text: fmt.Sprintf(tableFormat, a.Name, number(one.enqueued), number(one.waiting),
+			number(one.inFlight),
 			number(one.delivered), number(one.dead), refusals(one.refused))}
 		if one.delivered+one.dead >= one.enqueued && one.waiting+one.inFlight == 0 && one.enqueued > 0 {
 			r.style = good
@@ -126,7 +129,8 @@ func (d *demo) rows(s state) []row {
 		rows = append(rows, r)
 	}
 	if s.draining > 0 {
-		rows = append(rows, row{key: "drain", text: count(s.draining, "dead letter") + " on the way to S3", style: faint, passing: true})
+		rows = append(rows, row{key: "drain", text: count(s.draining, "dead letter") + " on the way to S3", style: faint,
+			passing: true})
 	}
 	return rows
 }

@@ -1,5 +1,5 @@
-// Package moto runs moto's server (https://docs.getmoto.org) with SQS, S3 and Secrets Manager in one Python process on a loopback
-// port, and installs its Python environment.
+// Package moto runs moto's server (https://docs.getmoto.org) with SQS, S3 and Secrets Manager in one Python process on
+// a loopback port, and installs its Python environment.
 package moto
 
 import (
@@ -39,8 +39,8 @@ type Server struct {
 	stop     sync.Once
 }
 
-// Start starts moto's server from the venv at dir (see Install) and returns once it responds. The server ends with Stop, and always
-// with this process: it runs only as long as its standard input is open.
+// Start starts moto's server from the venv at dir (see Install) and returns once it responds. The server ends with
+// Stop, and always with this process: it runs only as long as its standard input is open.
 func Start(ctx context.Context, dir string) (*Server, error) { return start(ctx, dir, script) }
 
 func start(ctx context.Context, dir, script string) (*Server, error) {

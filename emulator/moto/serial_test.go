@@ -26,7 +26,8 @@ type traffic struct {
 }
 
 // TestQueueKeepsEveryMessageOnce is why server.py makes requests take turns: without that moto hands messages out twice
-// and, rarely, loses one. Python's threads are made to change a thousand times as often as usual here, so that it shows.
+// and, rarely, loses one. Python's threads are made to change a thousand times as often as usual here, so that it
+// shows.
 func TestQueueKeepsEveryMessageOnce(t *testing.T) {
 	testenv.Python(t)
 	if err := Install(t.Context(), venv, io.Discard); err != nil {
@@ -76,7 +77,8 @@ func (tr *traffic) send(ctx context.Context, sender, batches int) error {
 				Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(fmt.Sprintf("%d-%d-%d", sender, b, i)),
 			})
 		}
-		if _, err := tr.client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &tr.url, Entries: entries}); err != nil {
+		if _, err := tr.client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &tr.url,
+			Entries: entries}); err != nil {
 			return err
 		}
 	}
@@ -119,7 +121,8 @@ func (tr *traffic) count(messages []types.Message) int {
 func (tr *traffic) remove(ctx context.Context, messages []types.Message) error {
 	var entries []types.DeleteMessageBatchRequestEntry
 	for i, m := range messages {
-		entries = append(entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: m.ReceiptHandle})
+		entries = append(entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)),
+			ReceiptHandle: m.ReceiptHandle})
 	}
 	_, err := tr.client.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &tr.url, Entries: entries})
 	return err

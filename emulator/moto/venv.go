@@ -20,7 +20,8 @@ import (
 const stampFile = ".requirements.sha256"
 
 // Install makes the Python virtual environment at dir and installs this package's pinned requirements in it. One that
-// holds exactly these is left as it is. What is done goes to progress. Several processes may call it at once for one dir.
+// holds exactly these is left as it is. What is done goes to progress. Several processes may call it at once for one
+// dir.
 func Install(ctx context.Context, dir string, progress io.Writer) error {
 	unlock, err := lock(dir + ".lock")
 	if err != nil {
@@ -38,7 +39,8 @@ func Install(ctx context.Context, dir string, progress io.Writer) error {
 		return fmt.Errorf("removing the outdated venv %s: %w", dir, err)
 	}
 	_, _ = fmt.Fprintf(progress, "making a Python venv for moto in %s\n", dir)
-	if err := run(ctx, "making a venv (Debian has it in the package python3-venv)", python, "-m", "venv", dir); err != nil {
+	if err := run(ctx, "making a venv (Debian has it in the package python3-venv)", python, "-m", "venv",
+		dir); err != nil {
 		return err
 	}
 	return installRequirements(ctx, dir, progress)
@@ -49,7 +51,8 @@ func installRequirements(ctx context.Context, dir string, progress io.Writer) er
 	if err := os.WriteFile(list, requirements, 0o600); err != nil {
 		return fmt.Errorf("writing the requirements: %w", err)
 	}
-	_, _ = fmt.Fprintf(progress, "installing moto and what it needs (%d packages, once)\n", bytes.Count(requirements, []byte("==")))
+	_, _ = fmt.Fprintf(progress, "installing moto and what it needs (%d packages, once)\n", bytes.Count(requirements,
+		[]byte("==")))
 	// The list is complete, so pip need not resolve anything; compiling what is never imported is the slowest part.
 	err := run(ctx, "installing moto with pip", venvPython(dir), "-m", "pip", "install",
 		"--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--no-compile", "--requirement", list)

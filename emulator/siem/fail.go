@@ -44,8 +44,8 @@ func (s *Server) broken(f Fault, wire int64) {
 	panic(http.ErrAbortHandler)
 }
 
-// early sends a response while the client is still sending. It writes to the connection, because net/http would read the
-// rest of the body first. The kernel of a server that closes with unread data resets the connection.
+// early sends a response while the client is still sending. It writes to the connection, because net/http would read
+// the rest of the body first. The kernel of a server that closes with unread data resets the connection.
 func (s *Server) early(w http.ResponseWriter, r *http.Request, f Fault) {
 	s.refused(f.response())
 	conn, _, err := http.NewResponseController(w).Hijack()

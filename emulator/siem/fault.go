@@ -14,7 +14,7 @@ type Kind int
 const (
 	Heal        Kind = iota // removes all faults, or those with its Name
 	Status                  // sends Status, Header and Body instead of processing the request
-	Early                   // sends them after Read bytes of the body, then closes the connection, or with Stay stops reading
+	Early                   // sends them after Read bytes of the body, then closes the connection; Stay: reads no more
 	CloseBefore             // closes the connection without reading the body
 	CloseDuring             // closes it after half of the body
 	CloseAfter              // closes it after the body; nothing is accepted
@@ -31,7 +31,8 @@ const (
 // String returns the kind's name.
 func (k Kind) String() string {
 	names := [...]string{
-		"heal", "status", "early", "close-before", "close-during", "close-after", "accept-close", "accept-hang", "accept-cut", "compressed",
+		"heal", "status", "early", "close-before", "close-during", "close-after", "accept-close", "accept-hang", "accept-cut",
+		"compressed",
 		"slow", "endless", "poison", "product",
 	}
 	if k < 0 || int(k) >= len(names) {
@@ -45,8 +46,8 @@ func (k Kind) accepted() bool {
 	return slices.Contains([]Kind{AcceptClose, AcceptHang, AcceptCut, Compressed}, k)
 }
 
-// Fault is one fault. If several faults apply to a request, only the one that was injected first takes effect. Faults of
-// accepted requests, Poison and Product faults are independent of the others.
+// Fault is one fault. If several faults apply to a request, only the one that was injected first takes effect. Faults
+// of accepted requests, Poison and Product faults are independent of the others.
 type Fault struct {
 	Kind Kind
 	Name string // identifies the fault for Heal
@@ -102,7 +103,8 @@ func (s *Faults) Inject(f Fault) {
 	s.list = append(s.list, a)
 }
 
-// Next uses and returns the fault that applies to a request before its body is read. r is nil for other protocols than HTTP.
+// Next uses and returns the fault that applies to a request before its body is read. r is nil for other protocols than
+// HTTP.
 func (s *Faults) Next(r *http.Request) (Fault, bool) {
 	return s.use(func(f *Fault) bool {
 		return f.meets(r) && f.Holds == nil && !f.Kind.accepted() && f.Kind != Poison && f.Kind != Product

@@ -18,8 +18,10 @@ import (
 func TestEarlyResponseArrivesBeforeTheBodyIsRead(t *testing.T) {
 	for _, stay := range []bool{false, true} {
 		e := newEcho(t, siem.Options{})
-		e.Inject(siem.Fault{Kind: siem.Early, Status: 413, Read: 3, Stay: stay, Header: map[string]string{"X-A": "b"}, Body: "too large"})
-		conn, err := tls.Dial("tcp", strings.TrimPrefix(e.URL(), "https://"), &tls.Config{RootCAs: e.Options().Authority.Pool(), MinVersion: tls.VersionTLS12})
+		e.Inject(siem.Fault{Kind: siem.Early, Status: 413, Read: 3, Stay: stay, Header: map[string]string{"X-A": "b"},
+			Body: "too large"})
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(e.URL(), "https://"),
+			&tls.Config{RootCAs: e.Options().Authority.Pool(), MinVersion: tls.VersionTLS12})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +81,8 @@ func TestFirewallRefusesOneEvent(t *testing.T) {
 	}
 }
 
-// TestSucceeds: the table of the contract, and that a foreign success succeeds only where the contract cannot distinguish it.
+// TestSucceeds: the table of the contract, and that a foreign success succeeds only where the contract cannot
+// distinguish it.
 func TestSucceeds(t *testing.T) {
 	for _, c := range []struct {
 		connector string
@@ -87,20 +90,26 @@ func TestSucceeds(t *testing.T) {
 		body      string
 		want      bool
 	}{
-		{"splunk", 200, `{"text":"Success","code":0}`, true}, {"splunk", 200, `{"code":24}`, true}, {"splunk", 201, `{"code":25}`, false},
+		{"splunk", 200, `{"text":"Success","code":0}`, true}, {"splunk", 200, `{"code":24}`, true},
+		{"splunk", 201, `{"code":25}`, false},
 		{"splunk", 200, ``, false}, {"splunk", 200, `{"code":17}`, false}, {"splunk", 400, `{"code":0}`, false},
-		{"sentinel", 204, ``, true}, {"sentinel", 200, `{"a":1}`, true}, {"sentinel", 200, `{"error":{}}`, false}, {"sentinel", 200, `<html>`, false},
+		{"sentinel", 204, ``, true}, {"sentinel", 200, `{"a":1}`, true}, {"sentinel", 200, `{"error":{}}`, false},
+		{"sentinel", 200, `<html>`, false},
 		{"elastic", 200, `{"items":[{},{}]}`, true}, {"elastic", 200, `{"items":[{}]}`, false}, {"elastic", 200, `{}`, false},
-		{"datadog", 202, `{}`, true}, {"datadog", 200, ``, true}, {"datadog", 204, ``, true}, {"datadog", 202, `{"errors":["x"]}`, false}, {"datadog", 202, `[]`, false},
-		{"sumo", 200, ``, true}, {"sumo", 200, `{"code":"header.invalid"}`, true}, {"sumo", 202, ``, false}, {"sumo", 200, `OK`, false},
-		{"xsiam", 202, ``, true}, {"xsiam", 200, `{"error":"false"}`, true}, {"xsiam", 200, `{"error":""}`, true}, {"xsiam", 200, `{"error":"license"}`, false},
+		{"datadog", 202, `{}`, true}, {"datadog", 200, ``, true}, {"datadog", 204, ``, true},
+		{"datadog", 202, `{"errors":["x"]}`, false}, {"datadog", 202, `[]`, false},
+		{"sumo", 200, ``, true}, {"sumo", 200, `{"code":"header.invalid"}`, true}, {"sumo", 202, ``, false},
+		{"sumo", 200, `OK`, false},
+		{"xsiam", 202, ``, true}, {"xsiam", 200, `{"error":"false"}`, true}, {"xsiam", 200, `{"error":""}`, true},
+		{"xsiam", 200, `{"error":"license"}`, false},
 		{"xsiam", 500, ``, false}, {"nothing", 200, ``, false},
 	} {
 		if got := siem.Succeeds(c.connector, c.status, []byte(c.body), 2); got != c.want {
 			t.Errorf("%s, %d %s: %t", c.connector, c.status, c.body, got)
 		}
 	}
-	allowed := map[string]string{"sentinel": "JSON array", "sumo": "JSON array errors of another product", "xsiam": "JSON array"}
+	allowed := map[string]string{"sentinel": "JSON array", "sumo": "JSON array errors of another product",
+		"xsiam": "JSON array"}
 	for _, f := range siem.ForeignSuccesses() {
 		for _, name := range []string{"splunk", "sentinel", "elastic", "datadog", "sumo", "xsiam"} {
 			if siem.Succeeds(name, f.Status, []byte(f.Body), 2) && !strings.Contains(allowed[name], f.Name) {

@@ -32,7 +32,8 @@ func object(name string, status int, body string) Foreign {
 func ForeignSuccesses() []Foreign {
 	return []Foreign{
 		html("login page", http.StatusOK, "<!DOCTYPE html><html><body>Please sign in to continue.</body></html>"),
-		html("single-page application", http.StatusOK, `<!doctype html><html><div id="app"></div><script src="/app.js"></script></html>`),
+		html("single-page application", http.StatusOK,
+			`<!doctype html><html><div id="app"></div><script src="/app.js"></script></html>`),
 		html("page of a proxy with 202", http.StatusAccepted, "<html><body>Your request is being scanned.</body></html>"),
 		{"plain text", http.StatusOK, map[string]string{"Content-Type": "text/plain"}, "OK"},
 		object("JSON array", http.StatusOK, `["ok"]`),
@@ -44,19 +45,22 @@ func ForeignSuccesses() []Foreign {
 // ForeignRefusals returns refusals that are not in the error format of any SIEM. They are not the event's fault.
 func ForeignRefusals() []Foreign {
 	return []Foreign{
-		html("nginx: client certificate", http.StatusBadRequest, "<html><head><title>400 No required SSL certificate was sent</title></head></html>"),
+		html("nginx: client certificate", http.StatusBadRequest,
+			"<html><head><title>400 No required SSL certificate was sent</title></head></html>"),
 		html("firewall page", http.StatusForbidden, "<html><body>Request blocked. Incident 4711.</body></html>"),
-		html("firewall: 406", http.StatusNotAcceptable, "<head><title>Not Acceptable!</title></head>An appropriate representation could not be found."),
+		html("firewall: 406", http.StatusNotAcceptable,
+			"<head><title>Not Acceptable!</title></head>An appropriate representation could not be found."),
 		html("load balancer: 502", http.StatusBadGateway, "<html><head><title>502 Bad Gateway</title></head></html>"),
-		html("page with 422", http.StatusUnprocessableEntity, "<html><body>The change you wanted was rejected.</body></html>"),
+		html("page with 422", http.StatusUnprocessableEntity,
+			"<html><body>The change you wanted was rejected.</body></html>"),
 		{"empty 400", http.StatusBadRequest, nil, ""},
 		object("Kibana", http.StatusBadRequest, `{"statusCode":400,"message":"[request body]: expected a plain object"}`),
 	}
 }
 
-// Succeeds reports whether a response is a success of the connector's SIEM. n is the number of events in the request. The
-// rules are those of the contract's table; they are written again here, so that a connector cannot share a mistake with the
-// test that uses them.
+// Succeeds reports whether a response is a success of the connector's SIEM. n is the number of events in the request.
+// The rules are those of the contract's table; they are written again here, so that a connector cannot share a mistake
+// with the test that uses them.
 func Succeeds(connector string, status int, body []byte, n int) bool {
 	body = bytes.TrimSpace(body)
 	var reply map[string]json.RawMessage

@@ -85,8 +85,8 @@ func decode(wire io.Reader, encoding string, limit int64) ([]byte, error) {
 	return body, err
 }
 
-// EventID returns the id of an event: metadata.uid, else the first 32 hex digits of the SHA-256 of the event without the
-// white space between its tokens.
+// EventID returns the id of an event: metadata.uid, else the first 32 hex digits of the SHA-256 of the event without
+// the white space between its tokens.
 func EventID(event []byte) string {
 	if uid := OwnID(event); uid != "" {
 		return uid
@@ -142,8 +142,8 @@ func Standin(event []byte) (id string, ok bool) {
 // MaxEvents is the largest number of events in one request, which the contract limits.
 const MaxEvents = 100
 
-// CheckRequest records violations of the contract that every HTTP SIEM accepts: the content type, a query string, bytes that
-// are not UTF-8.
+// CheckRequest records violations of the contract that every HTTP SIEM accepts: the content type, a query string, bytes
+// that are not UTF-8.
 func (s *Server) CheckRequest(r *Request, contentType, query string) {
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != contentType {
 		s.Violate("content type is %q, not %s", r.Header.Get("Content-Type"), contentType)

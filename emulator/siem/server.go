@@ -24,7 +24,8 @@ type Config struct {
 	TLS *tls.Config
 }
 
-// Answer is a simulator's response. A status of 400 or more counts as refused, 401 and 403 count as authentication failures.
+// Answer is a simulator's response. A status of 400 or more counts as refused, 401 and 403 count as authentication
+// failures.
 type Answer struct {
 	Status int
 	Header map[string]string
@@ -35,8 +36,8 @@ type Answer struct {
 	Detail string
 }
 
-// Server is the HTTPS server of an HTTP simulator. It reads and decodes bodies within bounds, applies faults and keeps the
-// journal. A simulator embeds it for Accepted, Stats, Inject, Close and the methods of [Journal] and [Faults].
+// Server is the HTTPS server of an HTTP simulator. It reads and decodes bodies within bounds, applies faults and keeps
+// the journal. A simulator embeds it for Accepted, Stats, Inject, Close and the methods of [Journal] and [Faults].
 type Server struct {
 	Journal
 	Faults

@@ -40,7 +40,8 @@ func newEcho(t *testing.T, o siem.Options) *echo {
 }
 
 func (e *echo) client() *http.Client {
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: e.Options().Authority.Pool()}, DisableKeepAlives: true}}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: e.Options().Authority.Pool()},
+		DisableKeepAlives: true}}
 }
 
 func (e *echo) post(t *testing.T, ctx context.Context, body string, encoding string) (*http.Response, string, error) {
@@ -248,7 +249,8 @@ func TestEventID(t *testing.T) {
 	if got := siem.EventID([]byte(`{}`)); got != "44136fa355b3678a1146ad16f7e8649e" { // sha256sum of {}
 		t.Errorf("without: %q", got)
 	}
-	for _, event := range []string{`{"metadata":{"uid":7}}`, `{"metadata":{"uid":""}}`, `{"metadata":null}`, `[]`, `no json`} {
+	for _, event := range []string{`{"metadata":{"uid":7}}`, `{"metadata":{"uid":""}}`, `{"metadata":null}`, `[]`,
+		`no json`} {
 		if got := siem.EventID([]byte(event)); len(got) != 32 {
 			t.Errorf("EventID(%s) = %q, want a hash", event, got)
 		}
@@ -257,7 +259,8 @@ func TestEventID(t *testing.T) {
 
 func TestStandin(t *testing.T) {
 	sum := strings.Repeat("ab", 32)
-	id, ok := siem.Standin([]byte(`{"truncated":true,"bytes":70000,"sha256":"` + sum + `","class_uid":6003,"time":1,"metadata":{"uid":"u"}}`))
+	id, ok := siem.Standin([]byte(`{"truncated":true,"bytes":70000,"sha256":"` + sum +
+		`","class_uid":6003,"time":1,"metadata":{"uid":"u"}}`))
 	if !ok || id != "u" {
 		t.Errorf("%q %v", id, ok)
 	}

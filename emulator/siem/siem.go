@@ -1,9 +1,10 @@
-// Package siem provides the common parts of the simulated SIEMs: their interface, the faults that can be injected, the journal
-// of accepted events, and the HTTPS server of those that use HTTP.
+// Package siem provides the common parts of the simulated SIEMs: their interface, the faults that can be injected, the
+// journal of accepted events, and the HTTPS server of those that use HTTP.
 //
-// A simulator is strict. It refuses what the product refuses, with the product's codes. It accepts what the product accepts,
-// and records a violation if the contract forbids it, so that a test or the demo can require that there is none. It shares no
-// code with the connectors (it uses encoding/json, not their parser), so that both cannot have the same mistake.
+// A simulator is strict. It refuses what the product refuses, with the product's codes. It accepts what the product
+// accepts, and records a violation if the contract forbids it, so that a test or the demo can require that there is
+// none. It shares no code with the connectors (it uses encoding/json, not their parser), so that both cannot have the
+// same mistake.
 package siem
 
 import (
@@ -13,8 +14,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 )
 
-// Simulator is a SIEM on loopback. It processes requests as the product does and keeps the accepted events. All methods are
-// safe for concurrent use.
+// Simulator is a SIEM on loopback. It processes requests as the product does and keeps the accepted events. All methods
+// are safe for concurrent use.
 type Simulator interface {
 	// Name returns the connector's name, as in functions/<name>.
 	Name() string
@@ -61,8 +62,8 @@ type Stats struct {
 type Options struct {
 	// Authority signs the simulator's certificates; nil: a new one.
 	Authority *pki.Authority
-	// CAFile is a file with Authority's certificate. Settings contains it as SSL_CERT_FILE if the connector has no variable
-	// for a CA bundle.
+	// CAFile is a file with Authority's certificate. Settings contains it as SSL_CERT_FILE if the connector has no
+	// variable for a CA bundle.
 	CAFile string
 	// Plain serves http instead of https. Settings then allows it (SIEM_ALLOW_HTTP).
 	Plain bool

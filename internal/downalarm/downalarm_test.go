@@ -16,13 +16,14 @@ func TestAlarm(t *testing.T) {
 		minutes []Values // from the minute 1 on
 		fires   string   // x: the alarm fires at the end of the minute
 	}{
-		"two periods":            {[]Values{failing, failing, failing}, " x  "},
-		"one period":             {[]Values{failing, delivering, failing, none}, "     "},
-		"held":                   {[]Values{held, held}, " x"},
-		"some delivered":         {[]Values{mixed, mixed, mixed, mixed}, "    "},
-		"a quiet period":         {[]Values{failing, none, failing, failing}, "   x"},
-		"again after it was OK":  {[]Values{failing, failing, none, failing, none, failing, failing}, " x    x"},
-		"again while it is down": {[]Values{failing, failing, failing, failing, failing, failing, failing, failing}, " x    x "},
+		"two periods":           {[]Values{failing, failing, failing}, " x  "},
+		"one period":            {[]Values{failing, delivering, failing, none}, "     "},
+		"held":                  {[]Values{held, held}, " x"},
+		"some delivered":        {[]Values{mixed, mixed, mixed, mixed}, "    "},
+		"a quiet period":        {[]Values{failing, none, failing, failing}, "   x"},
+		"again after it was OK": {[]Values{failing, failing, none, failing, none, failing, failing}, " x    x"},
+		"again while it is down": {[]Values{failing, failing, failing, failing, failing, failing, failing, failing},
+			" x    x "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var a Alarm
@@ -32,7 +33,8 @@ func TestAlarm(t *testing.T) {
 				half := Values{v.Delivered / 2, v.Retried / 2, v.Held / 2}
 				a.Add(begin.Add(time.Second), half)
 				a.Add(begin.Add(59*time.Second), half)
-				if fired, want := a.Evaluate(begin.Add(Period)), strings.HasPrefix(c.fires[min(i, len(c.fires)):], "x"); fired != want {
+				if fired, want := a.Evaluate(begin.Add(Period)), strings.HasPrefix(c.fires[min(i, len(c.fires)):],
+					"x"); fired != want {
 					t.Errorf("minute %d: fired %t, want %t", i+1, fired, want)
 				}
 			}

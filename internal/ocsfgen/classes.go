@@ -2,8 +2,9 @@ package ocsfgen
 
 import "fmt"
 
-// The attributes each class must have, and those it may have under a profile only: https://schema.ocsf.io/1.1.0/classes.
-// api belongs to the profile "cloud" in all classes but API Activity, actor of Entity Management to the profile "host".
+// The attributes each class must have, and those it may have under a profile only:
+// https://schema.ocsf.io/1.1.0/classes. api belongs to the profile "cloud" in all classes but API Activity, actor of
+// Entity Management to the profile "host".
 
 func (g *Generator) apiActivity() *event {
 	operation := pick(g, operations)
@@ -69,7 +70,8 @@ func (g *Generator) entityManagement() *event {
 	e.Cloud = g.cloud()
 	e.Actor = g.actor()
 	e.API = g.api(pick(g, []string{"policy_update", "api_key_rotate", "group_member_add", "user_deactivate"}))
-	e.Entity = &entity{UID: g.id("pol"), Name: pick(g, entityNames), Type: "policy", Version: fmt.Sprint(g.random.IntN(40) + 1)}
+	e.Entity = &entity{UID: g.id("pol"), Name: pick(g, entityNames), Type: "policy",
+		Version: fmt.Sprint(g.random.IntN(40) + 1)}
 	e.Comment = pick(g, messages)
 	e.StatusID, e.Status = g.status()
 	return e
@@ -116,7 +118,8 @@ func (g *Generator) cloud() *cloud {
 }
 
 func (g *Generator) endpoint() *endpoint {
-	e := &endpoint{IP: fmt.Sprintf("10.%d.%d.%d", g.random.IntN(256), g.random.IntN(256), g.random.IntN(254)+1), Port: 1024 + g.random.IntN(60000)}
+	e := &endpoint{IP: fmt.Sprintf("10.%d.%d.%d", g.random.IntN(256), g.random.IntN(256), g.random.IntN(254)+1),
+		Port: 1024 + g.random.IntN(60000)}
 	if g.random.IntN(4) == 0 {
 		e.IP = fmt.Sprintf("2001:db8::%x:%x", g.random.IntN(65536), g.random.IntN(65536))
 		e.Hostname = fmt.Sprintf("ws-%04d.corp.example.com", g.random.IntN(10_000))

@@ -1,10 +1,10 @@
-// Package ocsfgen makes audit events as an AI-governance platform sends them: OCSF 1.1.0, one compact JSON object each, valid
-// by the schema, in the four classes 6003 API Activity, 2001 Security Finding, 3002 Authentication and 3004 Entity
-// Management. One seed makes the same events every time; no two events of one seed have the same metadata.uid.
+// Package ocsfgen makes audit events as an AI-governance platform sends them: OCSF 1.1.0, one compact JSON object each,
+// valid by the schema, in the four classes 6003 API Activity, 2001 Security Finding, 3002 Authentication and 3004
+// Entity Management. One seed makes the same events every time; no two events of one seed have the same metadata.uid.
 //
-// The events are awkward on purpose, as the world is: quotes, backslashes, pipes, equals signs, line breaks, bidirectional
-// text, emoji, escapes nobody needed, numbers that change when they are parsed and printed again. Most are 700 to 1,500
-// bytes, one in forty is a few kilobytes more, one in four hundred about 80 KB.
+// The events are awkward on purpose, as the world is: quotes, backslashes, pipes, equals signs, line breaks,
+// bidirectional text, emoji, escapes nobody needed, numbers that change when they are parsed and printed again. Most
+// are 700 to 1,500 bytes, one in forty is a few kilobytes more, one in four hundred about 80 KB.
 //
 // Schema: https://schema.ocsf.io/1.1.0/
 package ocsfgen
@@ -22,8 +22,8 @@ const start = 1_773_360_000_000
 
 // Generator makes events. It is not safe for concurrent use.
 type Generator struct {
-	// Now gives the events their time. When nil, time begins at 2026-03-13T00:00:00Z and passes by a random step of up to two
-	// seconds with each event, so that the bytes depend on the seed alone.
+	// Now gives the events their time. When nil, time begins at 2026-03-13T00:00:00Z and passes by a random step of up to
+	// two seconds with each event, so that the bytes depend on the seed alone.
 	Now func() time.Time
 
 	random *rand.Rand
@@ -65,7 +65,8 @@ func (g *Generator) common(class, category, activity int, activityName string, p
 	severity := pick(g, severities)
 	now := g.time().UnixMilli()
 	return &event{
-		ClassUID: class, CategoryUID: category, ActivityID: activity, ActivityName: activityName, TypeUID: class*100 + activity,
+		ClassUID: class, CategoryUID: category, ActivityID: activity, ActivityName: activityName, TypeUID: class*100 +
+			activity,
 		Time: now, TimezoneOffset: pick(g, []int{0, 0, 60, 120, -300, 330}),
 		SeverityID: severity.id, Severity: severity.caption,
 		Message: pick(g, messages),

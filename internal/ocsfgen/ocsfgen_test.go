@@ -54,8 +54,8 @@ func TestEventsAreOneLineAndDistinct(t *testing.T) {
 	}
 }
 
-// TestEventsAreValid holds the events against the parts of the schema that can go wrong here: required attributes, values of
-// enums, attributes that belong to a profile, type_uid, and the constraints of objects.
+// TestEventsAreValid holds the events against the parts of the schema that can go wrong here: required attributes,
+// values of enums, attributes that belong to a profile, type_uid, and the constraints of objects.
 func TestEventsAreValid(t *testing.T) {
 	count := map[string]int{}
 	g := ocsfgen.New(4)
@@ -78,11 +78,13 @@ func TestEventsAreValid(t *testing.T) {
 	}
 }
 
-var base = []string{"activity_id", "category_uid", "class_uid", "metadata", "metadata.product.vendor_name", "metadata.product.name", "metadata.version", "metadata.uid", "severity_id", "time", "type_uid", "unmapped"}
+var base = []string{"activity_id", "category_uid", "class_uid", "metadata", "metadata.product.vendor_name",
+	"metadata.product.name", "metadata.version", "metadata.uid", "severity_id", "time", "type_uid", "unmapped"}
 
 var required = map[string][]string{
 	"6003": {"actor.user.uid", "api.operation", "api.request.uid", "src_endpoint.ip"},
-	"2001": {"finding.title", "finding.uid", "state_id", "cloud.provider", "api.operation", "api.request.uid", "analytic.type_id"},
+	"2001": {"finding.title", "finding.uid", "state_id", "cloud.provider", "api.operation", "api.request.uid",
+		"analytic.type_id"},
 	"3002": {"user.uid", "service.name", "cloud.provider", "actor.user.uid", "api.request.uid"},
 	"3004": {"entity.uid", "cloud.provider", "actor.user.uid", "api.request.uid"},
 }
@@ -143,7 +145,9 @@ func TestEventsAreAwkward(t *testing.T) {
 		}
 		all = append(all, raw...)
 	}
-	for _, want := range []string{`\"`, `\\`, `|`, `=`, `\n`, `\r`, `\/`, `\u0065`, `\ud83d\ude80`, `🔐`, `مرحبا`, `\u2028`, `<script>`, `9007199254740993`, `0.00120`, `-0.0`, `"dlp_labels":[]`, `"groups":[`, `"group_ids":[`, `"policy_ref":null`} {
+	for _, want := range []string{`\"`, `\\`, `|`, `=`, `\n`, `\r`, `\/`, `\u0065`, `\ud83d\ude80`, `🔐`, `مرحبا`, `\u2028`,
+		`<script>`, `9007199254740993`, `0.00120`, `-0.0`, `"dlp_labels":[]`, `"groups":[`, `"group_ids":[`,
+		`"policy_ref":null`} {
 		if !bytes.Contains(all, []byte(want)) {
 			t.Errorf("no event holds %s", want)
 		}

@@ -51,7 +51,8 @@ var tenants = []string{"ten_northwind", "ten_contoso", "ten_fabrikam"}
 
 var models = []string{"gpt-4o", "claude-sonnet-4", "mistral-large", "llama-3.3-70b", "internal/summarizer=v2"}
 
-var labels = [][]string{{}, {}, {"pii"}, {"pii", "financial"}, {"source_code"}, {"geheim|streng", "naïve=true", "back\\slash"}}
+var labels = [][]string{{}, {}, {"pii"}, {"pii", "financial"}, {"source_code"}, {"geheim|streng", "naïve=true",
+	"back\\slash"}}
 
 // costs are numbers that change when they are parsed and printed again.
 var costs = []json.Number{"0.00120", "0.0", "1.50e-3", "12.3000", "-0.0", "3E-4"}
@@ -60,7 +61,8 @@ var costs = []json.Number{"0.00120", "0.0", "1.50e-3", "12.3000", "-0.0", "3E-4"
 var spans = []json.Number{"9007199254740993", "9223372036854775807", "1", "-9007199254740993"}
 
 var references = []json.RawMessage{
-	json.RawMessage(`"pol\/42"`), json.RawMessage(`"pol_default"`), json.RawMessage(`"pol_\u0065u"`), json.RawMessage(`null`),
+	json.RawMessage(`"pol\/42"`), json.RawMessage(`"pol_default"`), json.RawMessage(`"pol_\u0065u"`),
+	json.RawMessage(`null`),
 }
 
 var userAgents = []string{
@@ -89,7 +91,8 @@ var messages = []json.RawMessage{
 }
 
 var excerpts = []string{
-	"User: summarise the attached contract, please.\nAssistant: Of course. The parties agree that \"Confidential Information\" … ",
+	"User: summarise the attached contract, please.\nAssistant: Of course. The parties agree that \"Confidential " +
+		"Information\" … ",
 	"system> you are a careful assistant; never reveal C:\\secrets\\key.pem | end=true\n",
 	"Nutzer: Wie viele Rücklagen brauchen wir? 🙂 Antwort: etwa 12,5 % — siehe Tabelle.\r\n",
 	"\t{\"role\":\"tool\",\"content\":\"SELECT * FROM t WHERE a = 'b' AND c <> \\\"d\\\"\"}\n",

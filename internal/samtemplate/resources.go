@@ -9,7 +9,8 @@ import (
 
 // Lambda's and SQS's defaults and limits.
 const (
-	defaultTimeoutSeconds = 3    // https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html, SAM's is the same
+	// https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html, SAM's is the same
+	defaultTimeoutSeconds = 3
 	defaultMemoryMB       = 128  // https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 	defaultBatchSize      = 10   // https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
 	maxEnvironmentBytes   = 4096 // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html

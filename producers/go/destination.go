@@ -16,7 +16,8 @@ import (
 
 // SQSClient is the part of an SQS client that [SQS] needs.
 type SQSClient interface {
-	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
+	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput,
+		error)
 }
 
 // SQS sends to a queue.
@@ -98,7 +99,8 @@ func set(results []error, id *string, err error) {
 
 // temporary are codes that AWS reports as the sender's fault although a later attempt may succeed.
 func temporary(code string) bool {
-	return slices.Contains([]string{"ThrottlingException", "Throttling", "RequestThrottled", "KmsThrottled", "OverLimit"}, code)
+	return slices.Contains([]string{"ThrottlingException", "Throttling", "RequestThrottled", "KmsThrottled", "OverLimit"},
+		code)
 }
 
 func entryError(code, text *string, senderFault bool) error {

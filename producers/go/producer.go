@@ -4,9 +4,9 @@
 //	err := p.Add(ctx, event) // JSON of one event
 //	err = p.Close(ctx)
 //
-// A message holds up to 100 events or 256 KB, or what arrived within a second of its first event. SQS and Lambda bill by
-// message. A request holds up to ten messages. Entries that AWS refuses temporarily are sent again with back-off. An event
-// can arrive twice, but none is dropped silently: see [SendError].
+// A message holds up to 100 events or 256 KB, or what arrived within a second of its first event. SQS and Lambda bill
+// by message. A request holds up to ten messages. Entries that AWS refuses temporarily are sent again with back-off. An
+// event can arrive twice, but none is dropped silently: see [SendError].
 package producer
 
 import (
@@ -234,8 +234,8 @@ func (p *Producer) send(ctx context.Context, messages []message) error {
 	return failed
 }
 
-// request sends one request until AWS has accepted or refused every message of it. It returns the messages that were not
-// accepted, and the last error.
+// request sends one request until AWS has accepted or refused every message of it. It returns the messages that were
+// not accepted, and the last error.
 func (p *Producer) request(ctx context.Context, messages []message) (unsent []message, last error) {
 	for attempt := range p.o.Attempts {
 		if attempt > 0 {

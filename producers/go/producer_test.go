@@ -25,7 +25,8 @@ import (
 )
 
 func event(n, size int) []byte {
-	return fmt.Appendf(nil, `{"time":1773360000000,"class_uid":6003,"metadata":{"uid":"%d"},"x":"%s"}`, n, strings.Repeat("x", size))
+	return fmt.Appendf(nil, `{"time":1773360000000,"class_uid":6003,"metadata":{"uid":"%d"},"x":"%s"}`, n,
+		strings.Repeat("x", size))
 }
 
 // uids returns the ids of the events in message bodies.
@@ -75,7 +76,8 @@ func (f *fake) SendMessageBatch(
 	out := &sqs.SendMessageBatchOutput{}
 	for i, e := range in.Entries {
 		if slices.Contains(failing, i) {
-			out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: e.Id, Code: aws.String("Broken"), SenderFault: f.senderFault})
+			out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: e.Id, Code: aws.String("Broken"),
+				SenderFault: f.senderFault})
 			continue
 		}
 		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id})
@@ -114,7 +116,8 @@ func TestMessagesAndRequests(t *testing.T) {
 		}
 		bodies := slices.Concat(f.requests...)
 		if len(bodies) != tt.messages || len(f.requests) != tt.requests || len(uids(t, bodies)) != tt.events {
-			t.Errorf("%s: %d messages in %d requests, want %d in %d", name, len(bodies), len(f.requests), tt.messages, tt.requests)
+			t.Errorf("%s: %d messages in %d requests, want %d in %d", name, len(bodies), len(f.requests), tt.messages,
+				tt.requests)
 		}
 		if tt.events == 1 && bodies[0][0] != '{' {
 			t.Errorf("%s: %s, want an object", name, bodies[0])
@@ -123,7 +126,8 @@ func TestMessagesAndRequests(t *testing.T) {
 }
 
 func TestEventTooLarge(t *testing.T) {
-	if err := open(&fake{}, producer.Options{}).Add(t.Context(), event(1, 1<<20)); err == nil || !strings.Contains(err.Error(), "at most 1048574 bytes") {
+	if err := open(&fake{}, producer.Options{}).Add(t.Context(), event(1, 1<<20)); err == nil ||
+		!strings.Contains(err.Error(), "at most 1048574 bytes") {
 		t.Error(err)
 	}
 }
@@ -215,7 +219,8 @@ func TestMoto(t *testing.T) {
 		}
 		var bodies []string
 		for {
-			out, err := queues.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: q.QueueUrl, MaxNumberOfMessages: 10})
+			out, err := queues.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: q.QueueUrl,
+				MaxNumberOfMessages: 10})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -235,7 +240,8 @@ func TestMoto(t *testing.T) {
 // moto starts moto's server and returns its URL.
 func moto(t *testing.T, python string) string {
 	t.Helper()
-	const script = "from moto.server import ThreadedMotoServer as S\nimport sys\ns = S(ip_address=\"127.0.0.1\", port=0, verbose=False)\ns.start()\n" +
+	const script = "from moto.server import ThreadedMotoServer as S\nimport sys\ns = S(ip_address=\"127.0.0.1\", " +
+		"port=0, verbose=False)\ns.start()\n" +
 		"print(s.get_host_and_port()[1], flush=True)\nsys.stdin.read()"
 	cmd := exec.CommandContext(t.Context(), python, "-W", "ignore", "-c", script)
 	in, err := cmd.StdinPipe()

@@ -9,9 +9,9 @@
 //	progress/cursor-<request>.json                 where the next call with the same request continues
 //	replay.lock                                    the lease of the running replay
 //
-// A pending object contains exactly the lines that wait: a call that replays some lines of an object rewrites it without
-// them. The ids bridge the time between sending a message and rewriting its object, and identify records that were
-// written twice. Nothing reads them later than 30 days after the replay.
+// A pending object contains exactly the lines that wait: a call that replays some lines of an object rewrites it
+// without them. The ids bridge the time between sending a message and rewriting its object, and identify records that
+// were written twice. Nothing reads them later than 30 days after the replay.
 package deadletter
 
 import (
@@ -49,7 +49,8 @@ func ParseLocation(value string) (Location, error) {
 	rest, ok := strings.CutPrefix(value, "s3://")
 	bucket, prefix, _ := strings.Cut(rest, "/")
 	prefix = strings.TrimRight(prefix, "/")
-	if !ok || !bucketName.MatchString(bucket) || prefix != "" && path.Clean("/"+prefix) != "/"+prefix || len(prefix) > maxPrefix {
+	if !ok || !bucketName.MatchString(bucket) || prefix != "" && path.Clean("/"+prefix) != "/"+prefix ||
+		len(prefix) > maxPrefix {
 		return Location{}, fmt.Errorf("SIEM_DEAD_LETTER_PATH: expected %s, found %q", pathForm, value)
 	}
 	if prefix != "" {
@@ -72,8 +73,8 @@ func ReadLocation(s *settings.Settings) Location {
 	return l
 }
 
-// ReadQueues reads <CONNECTOR>_QUEUE_URL of each connector and returns the URLs by connector. A connector without a queue
-// is not deployed.
+// ReadQueues reads <CONNECTOR>_QUEUE_URL of each connector and returns the URLs by connector. A connector without a
+// queue is not deployed.
 func ReadQueues(s *settings.Settings) map[string]string {
 	queues := make(map[string]string)
 	for _, c := range connectors.All() {
@@ -83,7 +84,8 @@ func ReadQueues(s *settings.Settings) map[string]string {
 			continue
 		}
 		u, err := url.Parse(value)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || QueueName(value) == "" {
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
+			QueueName(value) == "" {
 			s.Problem(name, value, "the URL of the connector's SQS queue")
 			continue
 		}
@@ -108,8 +110,8 @@ type PanicError struct{ Text, Stack string }
 
 func (e *PanicError) Error() string { return "panic: " + e.Text }
 
-// Guard calls do and returns a panic as a [PanicError]. A panic in a goroutine would otherwise end the process and print
-// its value, which may be an event, to standard error.
+// Guard calls do and returns a panic as a [PanicError]. A panic in a goroutine would otherwise end the process and
+// print its value, which may be an event, to standard error.
 func Guard(do func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -34,8 +34,8 @@ type Object struct {
 	Newest    int64 // upper bound
 }
 
-// ObjectName returns the relative key of the object that holds a batch: a function of the message ids, and of the number,
-// bytes and timestamps of its lines, so that dead letters can be counted and skipped without opening an object.
+// ObjectName returns the relative key of the object that holds a batch: a function of the message ids, and of the
+// number, bytes and timestamps of its lines, so that dead letters can be counted and skipped without opening an object.
 func ObjectName(connector string, ids []string, bytes int, oldest, newest time.Time) string {
 	ids = slices.Clone(ids)
 	slices.Sort(ids)
@@ -52,8 +52,9 @@ var (
 	batchName = regexp.MustCompile(`^[0-9a-f]{32}-n([1-9][0-9]{0,6})-b([1-9][0-9]{0,10})-t([0-9]{1,15})-([0-9]{1,15})$`)
 )
 
-// parseObject reads the relative key of an object with its size. It reports false for a key that neither the drain nor an
-// operator who follows its form writes. The name counts the lines only if the size shows that the object is unchanged.
+// parseObject reads the relative key of an object with its size. It reports false for a key that neither the drain nor
+// an operator who follows its form writes. The name counts the lines only if the size shows that the object is
+// unchanged.
 func parseObject(relKey string, size int64) (Object, bool) {
 	m := objectKey.FindStringSubmatch(relKey)
 	if m == nil || m[1] != Unknown && !connectors.Known(m[1]) {
@@ -76,8 +77,8 @@ func parseObject(relKey string, size int64) (Object, bool) {
 	return o, true
 }
 
-// LinesAtMost returns the number of lines of the object if its name tells it. Otherwise it estimates the number from the
-// length in bytes of the shortest line of other objects, if that is known.
+// LinesAtMost returns the number of lines of the object if its name tells it. Otherwise it estimates the number from
+// the length in bytes of the shortest line of other objects, if that is known.
 func (o *Object) LinesAtMost(shortest int64) int {
 	const typical = 400
 	if o.Lines >= 0 {

@@ -14,7 +14,8 @@ func TestNamesAreReadBack(t *testing.T) {
 	if key != ObjectName("splunk", []string{"a", "b"}, 300, day0, day0.Add(time.Hour)) {
 		t.Error("the order of the ids changes the name")
 	}
-	if o, ok := parseObject(key, 300); !ok || o.Lines != 2 || o.Oldest != day0.UnixMilli() || o.Newest != day0.Add(time.Hour).UnixMilli() {
+	if o, ok := parseObject(key, 300); !ok || o.Lines != 2 || o.Oldest != day0.UnixMilli() ||
+		o.Newest != day0.Add(time.Hour).UnixMilli() {
 		t.Errorf("%s is read as %+v", key, o)
 	}
 	name := key[strings.LastIndexByte(key, '/')+1:]
@@ -26,7 +27,8 @@ func TestNamesAreReadBack(t *testing.T) {
 		"connector=splunk/date=2026-03-13/x" + name:                                  300,
 	} {
 		o, ok := parseObject(key, size)
-		if !ok || o.Lines != -1 || o.Newest != math.MaxInt64 || time.UnixMilli(o.Oldest).UTC().Format(time.DateOnly) != key[22:32] {
+		if !ok || o.Lines != -1 || o.Newest != math.MaxInt64 ||
+			time.UnixMilli(o.Oldest).UTC().Format(time.DateOnly) != key[22:32] {
 			t.Errorf("%s is read as %+v, %v", key, o, ok)
 		}
 	}
@@ -34,7 +36,8 @@ func TestNamesAreReadBack(t *testing.T) {
 		t.Errorf("unknown is read as %+v, %v", o, ok)
 	}
 	for _, key := range []string{
-		"", "connector=foo/date=2026-03-13/a.jsonl", "connector=splunk/date=2026-13-13/a.jsonl", "connector=splunk/date=2026-03-13/a/b.jsonl",
+		"", "connector=foo/date=2026-03-13/a.jsonl", "connector=splunk/date=2026-13-13/a.jsonl",
+		"connector=splunk/date=2026-03-13/a/b.jsonl",
 		"connector=splunk/date=2026-03-13/a.txt", name,
 	} {
 		if o, ok := parseObject(key, 300); ok {
@@ -44,12 +47,14 @@ func TestNamesAreReadBack(t *testing.T) {
 }
 
 func TestLocations(t *testing.T) {
-	for path, want := range map[string]string{"s3://bucket": "", "s3://bucket/": "", "s3://bucket/a/b/": "a/b/", "s3://b.c-d/x": "x/", "s3://bucket/a+ b": "a+ b/"} {
+	for path, want := range map[string]string{"s3://bucket": "", "s3://bucket/": "", "s3://bucket/a/b/": "a/b/",
+		"s3://b.c-d/x": "x/", "s3://bucket/a+ b": "a+ b/"} {
 		if l, err := ParseLocation(path); err != nil || l.Prefix != want {
 			t.Errorf("%s: %v, %v, want the prefix %q", path, l, err, want)
 		}
 	}
-	for _, path := range []string{"bucket/x", "s3://", "s3://B/x", "s3:///x", "s3://bucket/a//b", "s3://bucket/../b", "https://bucket/x", "s3://bucket/" + strings.Repeat("x", 600)} {
+	for _, path := range []string{"bucket/x", "s3://", "s3://B/x", "s3:///x", "s3://bucket/a//b", "s3://bucket/../b",
+		"https://bucket/x", "s3://bucket/" + strings.Repeat("x", 600)} {
 		s := settings.New(func(string) string { return path }, nil)
 		if ReadLocation(s); s.Err() == nil {
 			t.Errorf("%s: is accepted", path)

@@ -95,8 +95,8 @@ func (p *Progress) Save(ctx context.Context) error {
 	return nil
 }
 
-// Cursor is the place where the next call with the same request continues: behind the pending objects that earlier calls
-// have examined and left.
+// Cursor is the place where the next call with the same request continues: behind the pending objects that earlier
+// calls have examined and left.
 type Cursor struct {
 	At     time.Time `json:"at"` // objects that were written later have not been examined
 	Oldest int64     `json:"oldest"`

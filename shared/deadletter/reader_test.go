@@ -40,11 +40,14 @@ func line(when, connector, reason, id string) string {
 
 func TestEachChooses(t *testing.T) {
 	reader := fill(t, map[string]string{
-		"dead-letters/pending/connector=splunk/date=2026-03-13/a.jsonl": line("2026-03-13T10:00:00Z", "splunk", "status 400", "1") +
+		"dead-letters/pending/connector=splunk/date=2026-03-13/a.jsonl": line("2026-03-13T10:00:00Z", "splunk", "status 400",
+			"1") +
 			"no line\n\n" + line("2026-03-14T00:30:00Z", "splunk", "status 503", "2"),
-		"dead-letters/pending/connector=sumo/date=2026-03-14/b.jsonl":  line("2026-03-14T10:00:00Z", "sumo", "Status 400", "3"),
-		"dead-letters/pending/connector=sumo/date=2026-03-14/notes":    "not ours",
-		"dead-letters/replayed/connector=sumo/date=2026-03-14/c.jsonl": line("2026-03-14T10:00:00Z", "sumo", "status 400", "4"),
+		"dead-letters/pending/connector=sumo/date=2026-03-14/b.jsonl": line("2026-03-14T10:00:00Z", "sumo", "Status 400",
+			"3"),
+		"dead-letters/pending/connector=sumo/date=2026-03-14/notes": "not ours",
+		"dead-letters/replayed/connector=sumo/date=2026-03-14/c.jsonl": line("2026-03-14T10:00:00Z", "sumo", "status 400",
+			"4"),
 	})
 	for _, c := range []struct {
 		filter Filter
@@ -75,11 +78,13 @@ func TestEachChooses(t *testing.T) {
 func TestEachStops(t *testing.T) {
 	objects := map[string]string{}
 	for i := range 40 {
-		objects[fmt.Sprintf("dead-letters/pending/connector=splunk/date=2026-03-13/%d.jsonl", i)] = line("2026-03-13T10:00:00Z", "splunk", "x", fmt.Sprint(i))
+		objects[fmt.Sprintf("dead-letters/pending/connector=splunk/date=2026-03-13/%d.jsonl",
+			i)] = line("2026-03-13T10:00:00Z", "splunk", "x", fmt.Sprint(i))
 	}
 	reader := fill(t, objects)
 	taken := 0
-	if _, err := reader.Each(t.Context(), Filter{}, func(*Letter) error { taken++; return SkipAll }); err != nil || taken == 0 || taken > width {
+	if _, err := reader.Each(t.Context(), Filter{}, func(*Letter) error { taken++; return SkipAll }); err != nil ||
+		taken == 0 || taken > width {
 		t.Errorf("%d taken, %v", taken, err)
 	}
 	broke := errors.New("disk full")

@@ -17,8 +17,10 @@ var day0 = time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
 func goldenRecords() []Record {
 	at := time.Date(2026, 3, 13, 0, 0, 0, 0, time.UTC)
 	return []Record{
-		{Time: at, Connector: "splunk", Error: `status 503: "busy"`, Body: []byte("{ \"time\" : 1,\n\"a\":\"x y\"}"), Attempts: 5, MessageID: "m1"},
-		{Time: at.Add(7 * time.Millisecond), Connector: "elastic", Error: "no object", Body: []byte(`[1, 2]`), Attempts: 1, MessageID: "m2", Replays: 2},
+		{Time: at, Connector: "splunk", Error: `status 503: "busy"`, Body: []byte("{ \"time\" : 1,\n\"a\":\"x y\"}"),
+			Attempts: 5, MessageID: "m1"},
+		{Time: at.Add(7 * time.Millisecond), Connector: "elastic", Error: "no object", Body: []byte(`[1, 2]`), Attempts: 1,
+			MessageID: "m2", Replays: 2},
 		{Time: at, Connector: "unknown", Error: "two\nlines", Body: []byte("a \xff b"), MessageID: "m3"},
 		{Time: at, Connector: "sumo", Body: nil, MessageID: "m4"},
 	}

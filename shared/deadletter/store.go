@@ -101,7 +101,8 @@ type Bucket struct {
 // Put writes an object and returns its ETag. The error is ErrChanged if the condition is not met.
 func (b *Bucket) Put(ctx context.Context, key, condition, contentType string, body []byte) (etag string, err error) {
 	in := &s3.PutObjectInput{
-		Bucket: &b.Bucket, Key: aws.String(b.Prefix + key), ContentType: &contentType, ContentLength: aws.Int64(int64(len(body))),
+		Bucket: &b.Bucket, Key: aws.String(b.Prefix + key), ContentType: &contentType,
+		ContentLength: aws.Int64(int64(len(body))),
 	}
 	switch condition {
 	case Always:
@@ -123,7 +124,8 @@ func (b *Bucket) Put(ctx context.Context, key, condition, contentType string, bo
 	}
 }
 
-// PieceBytes is how much of an object is read at a time. The drain's objects are smaller: Lambda passes it at most 6 MB.
+// PieceBytes is how much of an object is read at a time. The drain's objects are smaller: Lambda passes it at most 6
+// MB.
 const PieceBytes = 16 << 20
 
 // read returns up to PieceBytes of an object from an offset. It repeats a read that breaks.
@@ -153,8 +155,8 @@ func (b *Bucket) read(ctx context.Context, o *Object, offset int64) ([]byte, err
 // ErrLongLine is the error of a line that is longer than 16 MiB.
 var ErrLongLine = errors.New("line: expected at most 16 MiB")
 
-// Pieces calls take for each piece of a pending object: the whole object, or whole lines of at most 16 MiB together. The
-// memory in use does not depend on the object's size.
+// Pieces calls take for each piece of a pending object: the whole object, or whole lines of at most 16 MiB together.
+// The memory in use does not depend on the object's size.
 func (b *Bucket) Pieces(ctx context.Context, o *Object, take func(piece []byte) error) error {
 	for offset := int64(0); ; {
 		piece, err := b.read(ctx, o, offset)
@@ -178,7 +180,8 @@ func (b *Bucket) Pieces(ctx context.Context, o *Object, take func(piece []byte) 
 }
 
 // Get reads a whole object that is expected to be small, at most so many bytes of it.
-func (b *Bucket) Get(ctx context.Context, key string, most int64) (body []byte, etag string, modified time.Time, err error) {
+func (b *Bucket) Get(ctx context.Context, key string, most int64) (body []byte, etag string, modified time.Time,
+	err error) {
 	for n := 1; ; n++ {
 		out, err := b.Store.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.Bucket, Key: aws.String(b.Prefix + key)})
 		if err != nil {
@@ -231,8 +234,8 @@ func (b *Bucket) Split(ctx context.Context, o *Object, folder string, lines, res
 	return err
 }
 
-// Break replaces a pending object that is larger than PieceBytes by objects of a piece each. Repeated after a failure, it
-// has the same effect.
+// Break replaces a pending object that is larger than PieceBytes by objects of a piece each. Repeated after a failure,
+// it has the same effect.
 func (b *Bucket) Break(ctx context.Context, o *Object) error {
 	err := b.Pieces(ctx, o, func(piece []byte) error { return b.PutPending(ctx, PartName(o.RelKey, piece), piece) })
 	if err != nil {
@@ -277,7 +280,8 @@ func (b *Bucket) list(ctx context.Context, folder string, take func(key string, 
 	}
 }
 
-// Exists reports whether an object exists. It lists, because a GET of a missing key needs permission to list the bucket.
+// Exists reports whether an object exists. It lists, because a GET of a missing key needs permission to list the
+// bucket.
 func (b *Bucket) Exists(ctx context.Context, key string) (found bool, err error) {
 	err = b.list(ctx, key, func(k string, _ *types.Object) { found = found || k == key })
 	return found, err

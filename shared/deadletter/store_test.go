@@ -124,7 +124,8 @@ type breaking struct {
 	times int
 }
 
-func (s *breaking) GetObject(ctx context.Context, in *s3.GetObjectInput, o ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+func (s *breaking) GetObject(ctx context.Context, in *s3.GetObjectInput, o ...func(*s3.Options)) (*s3.GetObjectOutput,
+	error) {
 	out, err := s.Store.GetObject(ctx, in, o...)
 	if s.times--; err == nil && s.times >= 0 {
 		out.Body = io.NopCloser(io.MultiReader(io.LimitReader(out.Body, 3), &failing{}))
@@ -217,7 +218,8 @@ func TestMoveOfEveryName(t *testing.T) {
 		if err != nil || len(objects) != 1 {
 			t.Fatal(objects, others, err)
 		}
-		if err := b.Move(t.Context(), &objects[0], ReplayedFolder); err != nil || string(store.Body("dead/replayed/"+key)) != "first\n" {
+		if err := b.Move(t.Context(), &objects[0], ReplayedFolder); err != nil ||
+			string(store.Body("dead/replayed/"+key)) != "first\n" {
 			t.Errorf("%q: %v", name, err)
 		}
 		if left := store.Keys("dead/pending/"); len(left) > 0 {
@@ -245,7 +247,8 @@ func TestPendingListsMoreThanAPage(t *testing.T) {
 		store.Put(fmt.Sprintf("dead/pending/connector=splunk/date=2026-03-13/+%04d.jsonl", i), []byte("x"))
 	}
 	objects, others, err := b.Pending(t.Context(), "splunk")
-	if len(objects) != 1203 || len(others) != 0 || err != nil || objects[7].RelKey != "connector=splunk/date=2026-03-13/+0007.jsonl" {
+	if len(objects) != 1203 || len(others) != 0 || err != nil ||
+		objects[7].RelKey != "connector=splunk/date=2026-03-13/+0007.jsonl" {
 		t.Errorf("%d objects, %q, %v", len(objects), others, err)
 	}
 	if found, err := b.Exists(t.Context(), "pending/connector=splunk/date=2026-03-13/+0007"); found || err != nil {

@@ -68,15 +68,15 @@ func outcomeOf(f *failure.Error) Outcome {
 	return Outcome{Fault: f}
 }
 
-// splittable reports whether a request of several events that failed with f is bisected. last reports whether one of its
-// events is on its last attempt.
+// splittable reports whether a request of several events that failed with f is bisected. last reports whether one of
+// its events is on its last attempt.
 func splittable(f *failure.Error, last bool) bool {
 	refused := f.Kind == failure.TooLarge || f.Kind == failure.Rejected && !f.Foreign
 	return refused || last && oneEventCanCause(f)
 }
 
-// oneEventCanCause reports whether one event can cause f, although f is not a refusal of an event by the SIEM: the event
-// makes the SIEM fail, or something in front of the SIEM refuses it.
+// oneEventCanCause reports whether one event can cause f, although f is not a refusal of an event by the SIEM: the
+// event makes the SIEM fail, or something in front of the SIEM refuses it.
 func oneEventCanCause(f *failure.Error) bool {
 	switch f.Status {
 	case http.StatusNotAcceptable: // web application firewalls
@@ -114,7 +114,8 @@ func stops(f *failure.Error, anyLast bool) bool {
 func overload(results []error) *failure.Error {
 	for _, err := range results {
 		f := failure.Of(err)
-		if f != nil && (f.Kind == failure.Throttled || f.Kind == failure.Transient && f.Status == http.StatusServiceUnavailable) {
+		if f != nil && (f.Kind == failure.Throttled || f.Kind == failure.Transient &&
+			f.Status == http.StatusServiceUnavailable) {
 			return f
 		}
 	}

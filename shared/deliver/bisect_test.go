@@ -56,7 +56,8 @@ func TestLastAttempt(t *testing.T) {
 	}
 }
 
-// TestForeignRefusal: a refusal that is not in the SIEM's own format rejects no event, not even one that was sent alone.
+// TestForeignRefusal: a refusal that is not in the SIEM's own format rejects no event, not even one that was sent
+// alone.
 func TestForeignRefusal(t *testing.T) {
 	for _, n := range []int{1, 2, 100} {
 		s := &script{answer: always(&failure.Error{Kind: failure.Rejected, Status: 400, Foreign: true})}
@@ -80,7 +81,8 @@ func TestFewGoodEvents(t *testing.T) {
 		in := lastAttempt(100)
 		out, report := run(s, in)
 		for i, o := range out {
-			if want := slices.Contains(good, numbered(100)[i]); (o.State == deliver.Delivered) != want || !want && o.State != deliver.Rejected {
+			if want := slices.Contains(good, numbered(100)[i]); (o.State == deliver.Delivered) != want || !want &&
+				o.State != deliver.Rejected {
 				t.Fatalf("good events %v: event %d has state %v, %v", good, i, o.State, o.Fault)
 			}
 		}
@@ -92,7 +94,8 @@ func TestFewGoodEvents(t *testing.T) {
 		}
 		out, _ = run(s, in)
 		for i, o := range out {
-			if slices.Contains(good, numbered(100)[i]) && (o.State == deliver.Rejected || in[i].Last && o.State != deliver.Delivered || o.State == deliver.Retry && o.Fault.Status != 0) {
+			if slices.Contains(good, numbered(100)[i]) && (o.State == deliver.Rejected || in[i].Last &&
+				o.State != deliver.Delivered || o.State == deliver.Retry && o.Fault.Status != 0) {
 				t.Fatalf("good events %v, half of them on the last attempt: event %d has state %v, %v", good, i, o.State, o.Fault)
 			}
 		}
@@ -135,7 +138,10 @@ func TestReasonOfUnsentEvents(t *testing.T) {
 	for i, o := range out {
 		if o.Fault.Status == 0 && strings.Contains(o.Fault.Error(), "sample") {
 			unsent++
-		} else if !slices.ContainsFunc(s.requests, func(ids []string) bool { return len(ids) == 1 && ids[0] == numbered(100)[i] }) {
+		} else if !slices.ContainsFunc(s.requests, func(ids []string) bool {
+			return len(ids) == 1 &&
+				ids[0] == numbered(100)[i]
+		}) {
 			t.Errorf("event %d was not sent alone, and has the reason %v", i, o.Fault)
 		}
 	}
@@ -147,7 +153,8 @@ func TestReasonOfUnsentEvents(t *testing.T) {
 // TestRefusedAlikeOnTheLastAttempt: the conclusion that the configuration is at fault is drawn from every event.
 func TestRefusedAlikeOnTheLastAttempt(t *testing.T) {
 	s := &script{answer: always(rejected)}
-	if out, _ := run(s, lastAttempt(100)); states(out) != strings.Repeat("h", 100) || out[7].Fault.Status != 400 || len(s.requests) != 103 {
+	if out, _ := run(s, lastAttempt(100)); states(out) != strings.Repeat("h", 100) || out[7].Fault.Status != 400 ||
+		len(s.requests) != 103 {
 		t.Errorf("outcomes %s in %d requests, want all held in 103", states(out), len(s.requests))
 	}
 	in := items(numbered(100)...)
@@ -161,7 +168,8 @@ func TestRefusedAlikeOnTheLastAttempt(t *testing.T) {
 // more than 100 events.
 func TestManyEvents(t *testing.T) {
 	for _, bad := range []string{"e000", "e041", "e3999"} {
-		for name, err := range map[string]*failure.Error{"refused": rejected, "500": broken, "broken connection": {Disconnected: true}} {
+		for name, err := range map[string]*failure.Error{"refused": rejected, "500": broken,
+			"broken connection": {Disconnected: true}} {
 			s := &script{answer: refuses(err, bad)}
 			out, _ := run(s, lastAttempt(4000))
 			if got := strings.Count(states(out), "d"); got != 3999 || len(s.requests) > 40+14 {
@@ -221,7 +229,8 @@ func TestLimitOfRequests(t *testing.T) {
 	}
 }
 
-// TestOverloadInAPartialResponse: no further request is made, and the remaining events wait as long as the SIEM asks for.
+// TestOverloadInAPartialResponse: no further request is made, and the remaining events wait as long as the SIEM asks
+// for.
 func TestOverloadInAPartialResponse(t *testing.T) {
 	for _, f := range []*failure.Error{
 		{Kind: failure.Throttled, Status: 429, RetryAfter: 17 * time.Second},
@@ -254,7 +263,8 @@ func TestDeadlineInABisection(t *testing.T) {
 	out := make([]deliver.Outcome, 100)
 	deliver.Deliver(ctx, s, lastAttempt(100), out)
 	for i, o := range out {
-		if o.State == deliver.Rejected || o.State == deliver.Retry && (o.Fault.Status != 0 || !strings.Contains(o.Fault.Error(), "time for this batch")) {
+		if o.State == deliver.Rejected || o.State == deliver.Retry &&
+			(o.Fault.Status != 0 || !strings.Contains(o.Fault.Error(), "time for this batch")) {
 			t.Errorf("event %d: %v %v, want a retry because time is up", i, o.State, o.Fault)
 		}
 	}

@@ -25,7 +25,8 @@ import (
 )
 
 // Connector implements the protocol of one SIEM: its wire format, its limits and its responses. It is safe for
-// concurrent use, and immutable except for its connections and caches. It does not read the environment, sleep or retry.
+// concurrent use, and immutable except for its connections and caches. It does not read the environment, sleep or
+// retry.
 type Connector interface {
 	// Format returns the shape of a request body and the SIEM's limits. It is constant.
 	Format() Format
@@ -41,14 +42,15 @@ type Connector interface {
 	Send(ctx context.Context, b *Batch) error
 }
 
-// Checker is a Connector that can check the connection to its SIEM, with the cheapest request that proves the credential
-// and, where the SIEM has one, writes nothing. The failure.Error of a returned error has the failed step and a hint.
+// Checker is a Connector that can check the connection to its SIEM, with the cheapest request that proves the
+// credential and, where the SIEM has one, writes nothing. The failure.Error of a returned error has the failed step and
+// a hint.
 type Checker interface {
 	Check(ctx context.Context) error
 }
 
-// Confirmer is a Connector whose SIEM confirms a request some time after it accepted it. For such a request, Send returns
-// a *PendingError, and the engine calls Confirm once for all of them, after the last request.
+// Confirmer is a Connector whose SIEM confirms a request some time after it accepted it. For such a request, Send
+// returns a *PendingError, and the engine calls Confirm once for all of them, after the last request.
 type Confirmer interface {
 	// Confirm waits until the SIEM has confirmed the requests with these ids, or ctx ends. It returns a result for each:
 	// nil if the SIEM confirmed it. It does not keep ids.
@@ -61,8 +63,8 @@ type PendingError struct{ ID int64 }
 // Error implements error.
 func (p *PendingError) Error() string { return "the SIEM has not confirmed the request yet" }
 
-// Noter is a Checker that has something to say about a connection that works. Note is called after a successful Check; ""
-// is nothing.
+// Noter is a Checker that has something to say about a connection that works. Note is called after a successful Check;
+// "" is nothing.
 type Noter interface {
 	Note(ctx context.Context) string
 }

@@ -140,8 +140,8 @@ func (d *delivery) release() {
 func (d *delivery) use(c Connector) { d.connector, d.format = c, c.Format() }
 
 // pack encodes pending events into the request until a limit is reached. It returns the events that are in the request,
-// stored at the start of the given slice, and leaves the remaining ones to the next request. It rejects an event that is
-// over the limit by itself.
+// stored at the start of the given slice, and leaves the remaining ones to the next request. It rejects an event that
+// is over the limit by itself.
 func (d *delivery) pack(events []int) (sent []int) {
 	b, f := &d.batch, d.format
 	b.Body = append(b.Body[:0], f.Open...)

@@ -154,7 +154,9 @@ func TestOutcomes(t *testing.T) {
 		"one refused, one not sent": {[]string{"a", "unencodable"}, always(rejected), "xx", 1},
 		"truncated":                 {[]string{"truncated", "b"}, accept, "dd", 1},
 		"results that do not fit":   {numbered(2), always(&deliver.PartialError{Results: make([]error, 3)}), "rr", 1},
-		"unprocessed forever":       {numbered(2), always(&deliver.PartialError{Results: []error{&failure.Error{Kind: failure.Unprocessed}, &failure.Error{Kind: failure.Unprocessed}}}), "rr", 2},
+		"unprocessed forever": {numbered(2),
+			always(&deliver.PartialError{Results: []error{&failure.Error{Kind: failure.Unprocessed},
+				&failure.Error{Kind: failure.Unprocessed}}}), "rr", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{format: deliver.Format{Separator: ","}, answer: c.answer}
@@ -185,13 +187,19 @@ func TestPacking(t *testing.T) {
 		want   []string
 		states string
 	}{
-		"no limits":        {f, []string{"aa", "bb"}, []string{"[aa,bb]"}, "dd"},
-		"records":          {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxRecords: 2}, []string{"a", "b", "c"}, []string{"[a,b]", "[c]"}, "ddd"},
-		"bytes, just fits": {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: 7}, []string{"aa", "bb"}, []string{"[aa,bb]"}, "dd"},
-		"bytes, one over":  {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: 6}, []string{"aa", "bb", "c"}, []string{"[aa]", "[bb,c]"}, "ddd"},
-		"one too large":    {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: 6}, []string{"aaaa", "bbbbb", "c"}, []string{"[aaaa]", "[c]"}, "dxd"},
-		"record limit":     {deliver.Format{Separator: ",", MaxRecordBytes: 2}, []string{"aa", "bbb", "c"}, []string{"aa,c"}, "dxd"},
-		"alone over bytes": {deliver.Format{Separator: ",", MaxBytes: 4, MaxRecordBytes: 6}, []string{"a", "bbbbbb", "c", "ddddddd"}, []string{"a", "bbbbbb", "c"}, "dddx"},
+		"no limits": {f, []string{"aa", "bb"}, []string{"[aa,bb]"}, "dd"},
+		"records": {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxRecords: 2}, []string{"a", "b", "c"},
+			[]string{"[a,b]", "[c]"}, "ddd"},
+		"bytes, just fits": {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: 7}, []string{"aa", "bb"},
+			[]string{"[aa,bb]"}, "dd"},
+		"bytes, one over": {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: 6}, []string{"aa", "bb", "c"},
+			[]string{"[aa]", "[bb,c]"}, "ddd"},
+		"one too large": {deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: 6}, []string{"aaaa", "bbbbb",
+			"c"}, []string{"[aaaa]", "[c]"}, "dxd"},
+		"record limit": {deliver.Format{Separator: ",", MaxRecordBytes: 2}, []string{"aa", "bbb", "c"}, []string{"aa,c"},
+			"dxd"},
+		"alone over bytes": {deliver.Format{Separator: ",", MaxBytes: 4, MaxRecordBytes: 6}, []string{"a", "bbbbbb", "c",
+			"ddddddd"}, []string{"a", "bbbbbb", "c"}, "dddx"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{format: c.format, answer: accept}
@@ -222,7 +230,8 @@ func TestStops(t *testing.T) {
 		s := &script{format: deliver.Format{MaxRecords: 1}, answer: always(c.err)}
 		out, _ := run(s, items(numbered(3)...))
 		if len(s.requests) != c.requests || strings.ContainsAny(states(out), "dx?") {
-			t.Errorf("%s: %d requests, outcomes %s, want %d requests and every event kept", name, len(s.requests), states(out), c.requests)
+			t.Errorf("%s: %d requests, outcomes %s, want %d requests and every event kept", name, len(s.requests), states(out),
+				c.requests)
 		}
 	}
 }

@@ -12,7 +12,8 @@ import (
 // TestOutcomesAreCleared: the outcomes of an earlier batch are not outcomes of this one.
 func TestOutcomesAreCleared(t *testing.T) {
 	s := &script{answer: refuses(rejected, "e001")}
-	out := []deliver.Outcome{{State: deliver.Delivered}, {State: deliver.Delivered}, {State: deliver.Rejected}, {State: deliver.Delivered}}
+	out := []deliver.Outcome{{State: deliver.Delivered}, {State: deliver.Delivered}, {State: deliver.Rejected},
+		{State: deliver.Delivered}}
 	deliver.Deliver(context.Background(), s, items(numbered(4)...), out)
 	if states(out) != "dxdd" {
 		t.Errorf("outcomes %s, want dxdd", states(out))

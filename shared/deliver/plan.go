@@ -136,8 +136,8 @@ func (p *plan) separate(events []int) {
 	p.first(batch{events[:n], true})
 }
 
-// takeSample queues a few pending events, spread over all of them, to be sent alone. It does so once, when requests were
-// bisected and no event was accepted.
+// takeSample queues a few pending events, spread over all of them, to be sent alone. It does so once, when requests
+// were bisected and no event was accepted.
 func (p *plan) takeSample() {
 	if p.accepted > 0 || p.bisected < doubtAfter || len(p.sample) > 0 {
 		return

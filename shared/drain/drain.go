@@ -75,9 +75,9 @@ type batch struct {
 // reserve is the time kept for the response; a function with a short timeout keeps a tenth.
 const reserve = time.Second
 
-// Handle writes one batch of an SQS event, one object for each connector, and returns the response of the invocation. The
-// response lists the messages that S3 has not confirmed. A repeated batch writes the same objects, which exist, and no
-// others. An error means that nothing was written. Handle overwrites payload.
+// Handle writes one batch of an SQS event, one object for each connector, and returns the response of the invocation.
+// The response lists the messages that S3 has not confirmed. A repeated batch writes the same objects, which exist, and
+// no others. An error means that nothing was written. Handle overwrites payload.
 func (d *Drain) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	start := d.world.Now()
 	var p sqsevent.Payload

@@ -72,7 +72,8 @@ func TestDrainKeepsEveryBody(t *testing.T) {
 		t.Fatal(failed)
 	}
 	var r deadletter.Record
-	if err := deadletter.ParseLine(w.s3.Body(w.wantKeys("", 1)[0]), &r); err != nil || string(r.Body) != "\xff\xfe not utf-8" {
+	if err := deadletter.ParseLine(w.s3.Body(w.wantKeys("", 1)[0]), &r); err != nil ||
+		string(r.Body) != "\xff\xfe not utf-8" {
 		t.Errorf("body is %q, %v", r.Body, err)
 	}
 }
@@ -122,7 +123,8 @@ func TestDrainRefusesWhatIsNoEvent(t *testing.T) {
 			t.Errorf("%s: answered %s", payload, out)
 		}
 	}
-	if out, err := w.drainer().Handle(t.Context(), []byte(`{"Records":[]}`)); err != nil || string(out) != `{"batchItemFailures":[]}` {
+	if out, err := w.drainer().Handle(t.Context(), []byte(`{"Records":[]}`)); err != nil ||
+		string(out) != `{"batchItemFailures":[]}` {
 		t.Errorf("no records: %s, %v", out, err)
 	}
 }
@@ -130,7 +132,8 @@ func TestDrainRefusesWhatIsNoEvent(t *testing.T) {
 // TestDrainNamesOnlyItsOwnKeys: nothing a message says chooses where in the bucket it is written.
 func TestDrainNamesOnlyItsOwnKeys(t *testing.T) {
 	w := newWorld(t)
-	hostile := []string{"../../other", "splunk/../../x", "SPLUNK", "splunk\x00", "splunk/date=1999-01-01/x.jsonl", "..", "/", "connector=splunk", strings.Repeat("a", 5000)}
+	hostile := []string{"../../other", "splunk/../../x", "SPLUNK", "splunk\x00", "splunk/date=1999-01-01/x.jsonl", "..",
+		"/", "connector=splunk", strings.Repeat("a", 5000)}
 	var all []letter
 	for i, name := range hostile {
 		l := sentLetter(name, fmt.Sprint("../../", i), day0)
@@ -160,7 +163,8 @@ const (
 func TestMovedBySQS(t *testing.T) {
 	w := newWorld(t)
 	w.env["SIEM_MAX_ATTEMPTS"] = "7"
-	forged := map[string]string{"connector": "splunk", "error": "forged", "attempts": "1", "message_id": "conversation-7", "replays": "3", "failed_at": "1999-01-01T00:00:00Z"}
+	forged := map[string]string{"connector": "splunk", "error": "forged", "attempts": "1", "message_id": "conversation-7",
+		"replays": "3", "failed_at": "1999-01-01T00:00:00Z"}
 	w.drain(letter{id: "first", body: `{"time":1}`, sent: day0, movedFrom: elasticARN, attributes: forged},
 		letter{id: "second", body: `{"time":2}`, sent: day0, movedFrom: elasticARN, attributes: forged},
 		letter{id: "third", body: `{"time":3}`, sent: day0, movedFrom: "arn:aws:sqs:eu-west-1:123456789012:another"})
@@ -182,13 +186,16 @@ func TestMovedArrays(t *testing.T) {
 	w.drain(letter{id: "a", body: "[{\"time\":1},\n {\"time\" : 2}, 3]", sent: day0, movedFrom: splunkARN})
 	records := w.records()
 	for i, want := range []string{`{"time":1}`, `{"time":2}`, `3`} {
-		if len(records) != 3 || string(records[i].Body) != want || records[i].MessageID != fmt.Sprintf("a/%d", i) || records[i].Object != (want != "3") {
+		if len(records) != 3 || string(records[i].Body) != want || records[i].MessageID != fmt.Sprintf("a/%d", i) ||
+			records[i].Object != (want != "3") {
 			t.Fatalf("records are %+v", records)
 		}
 	}
-	for _, body := range []string{"[]", "[{},", "[{}]x", "[\xff]", "[1] [2]", "[" + strings.Repeat("1,", maxEvents) + "1]"} {
+	for _, body := range []string{"[]", "[{},", "[{}]x", "[\xff]", "[1] [2]", "[" + strings.Repeat("1,", maxEvents) +
+		"1]"} {
 		w := newWorld(t)
-		payload := bytes.Replace(payloadOf(t, letter{id: "a", body: "BODY", sent: day0, movedFrom: splunkARN}), []byte("BODY"), []byte(body), 1)
+		payload := bytes.Replace(payloadOf(t, letter{id: "a", body: "BODY", sent: day0, movedFrom: splunkARN}),
+			[]byte("BODY"), []byte(body), 1)
 		if failed := w.drainPayload(payload); failed != nil {
 			t.Fatal(failed)
 		}
@@ -220,14 +227,16 @@ func TestSenders(t *testing.T) {
 		l.id, l.sender, l.attributes["replays"] = "dlq", c.sender, "3"
 		w.drain(l)
 		r := w.records()[0]
-		if trusted := c.connector == "splunk"; r.Connector != c.connector || r.MessageID != c.id || (r.Replays == 3) != trusted || (r.Attempts == 5) != trusted {
+		if trusted := c.connector == "splunk"; r.Connector != c.connector || r.MessageID != c.id ||
+			(r.Replays == 3) != trusted || (r.Attempts == 5) != trusted {
 			t.Errorf("%s: %+v", c.name, r)
 		}
 	}
 	for sender, replays := range map[string]int{"AROAREPLAY:function": 2, "AROAPLATFORM:x": 0} {
 		w := newWorld(t)
 		w.env["SIEM_REPLAY_ROLE_ID"] = "AROAREPLAY"
-		w.drain(letter{id: "a", body: `{"time":1}`, sent: day0, movedFrom: splunkARN, sender: sender, attributes: map[string]string{"replays": "2"}})
+		w.drain(letter{id: "a", body: `{"time":1}`, sent: day0, movedFrom: splunkARN, sender: sender,
+			attributes: map[string]string{"replays": "2"}})
 		if r := w.records()[0]; r.Replays != replays {
 			t.Errorf("%s: %+v", sender, r)
 		}
@@ -251,7 +260,9 @@ func TestDrainFailed(t *testing.T) {
 	}
 	w.drain(append(letters("splunk", "a", 2, day0), letters("elastic", "b", 3, day0)...)...)
 	log := w.out.String()
-	if !strings.Contains(log, `"Connector":"elastic","DrainFailed":3}`) || !strings.Contains(log, `"Connector":"splunk","Drained":2}`) || strings.Contains(log, `"Connector":"elastic","Drained"`) {
+	if !strings.Contains(log, `"Connector":"elastic","DrainFailed":3}`) ||
+		!strings.Contains(log, `"Connector":"splunk","Drained":2}`) ||
+		strings.Contains(log, `"Connector":"elastic","Drained"`) {
 		t.Errorf("metrics are %s", log)
 	}
 }

@@ -23,11 +23,13 @@ func (d *Drain) records(m *sqsevent.Message) []deadletter.Record {
 	if len(m.DeadLetterQueue) > 0 {
 		return d.moved(m)
 	}
-	r := deadletter.Record{Body: m.Body, MessageID: deadletter.Bound(string(m.ID), maxError), Connector: deadletter.Unknown}
+	r := deadletter.Record{Body: m.Body, MessageID: deadletter.Bound(string(m.ID), maxError),
+		Connector: deadletter.Unknown}
 	r.Time = time.UnixMilli(min(max(m.Sent, 0), event.MaxTime)).UTC()
 	name := string(m.Attribute("connector"))
 	if role := d.roles[name]; role != "" && !sentBy(m, role) {
-		r.Error = fmt.Sprintf("the message names the connector %s, but the sender is not its role; its attributes are ignored", name)
+		r.Error = fmt.Sprintf("the message names the connector %s, but the sender is not its role; "+
+			"its attributes are ignored", name)
 		return []deadletter.Record{r}
 	}
 	if connectors.Known(name) {
@@ -54,7 +56,8 @@ func (d *Drain) moved(m *sqsevent.Message) []deadletter.Record {
 	r := deadletter.Record{
 		Connector: d.connectors[arn[strings.LastIndexByte(arn, ':')+1:]], Body: m.Body, Attempts: d.attempts,
 		Time: time.UnixMilli(min(max(m.Sent, 0), event.MaxTime)).UTC(), MessageID: deadletter.Bound(string(m.ID), maxError),
-		Error: fmt.Sprintf("SQS stopped retrying the message after %d receives without a response of the connector; see its log", d.attempts),
+		Error: fmt.Sprintf("SQS stopped retrying the message after %d receives without a response of the connector; see "+
+			"its log", d.attempts),
 	}
 	if r.Connector == "" {
 		r.Connector = deadletter.Unknown

@@ -82,9 +82,11 @@ type letter struct {
 
 // sent is the letter a connector has sent.
 func sentLetter(connector, id string, failed time.Time) letter {
-	return letter{id: "dlq-" + id, body: fmt.Sprintf(`{"time":%d,"metadata":{"uid":%q}}`, failed.UnixMilli(), id), attributes: map[string]string{
-		"connector": connector, "error": "status 503: busy", "attempts": "5", "message_id": id, "failed_at": failed.UTC().Format(deadletter.TimeLayout),
-	}}
+	return letter{id: "dlq-" + id, body: fmt.Sprintf(`{"time":%d,"metadata":{"uid":%q}}`, failed.UnixMilli(), id),
+		attributes: map[string]string{
+			"connector": connector, "error": "status 503: busy", "attempts": "5", "message_id": id,
+			"failed_at": failed.UTC().Format(deadletter.TimeLayout),
+		}}
 }
 
 func payloadOf(t *testing.T, letters ...letter) []byte {

@@ -16,7 +16,8 @@ func faultWorld(script ...condition) *simWorld {
 	}
 	w.now = w.start
 	p := &plant{w: w, name: "splunk", rate: 50, script: script}
-	p.mapping = Mapping{State: "Enabled", Concurrency: 5, BatchSize: 100, Function: "arn:aws:lambda:eu-central-1:123456789012:function:prod-splunk"}
+	p.mapping = Mapping{State: "Enabled", Concurrency: 5, BatchSize: 100,
+		Function: "arn:aws:lambda:eu-central-1:123456789012:function:prod-splunk"}
 	p.own, w.plants = p.mapping, []*plant{p}
 	return w
 }
@@ -27,8 +28,10 @@ func finish(t *testing.T, w *simWorld, minutes float64, name string) {
 	o := w.run("fault", minutes, &operator{w: w})
 	p := w.plants[0]
 	h, _ := ParseHold(p.tag)
-	if len(o.broken) > 0 || p.delivered != p.enqueued || p.pending() > 0 || len(w.messages) > 0 || h == nil || h.State != Done {
-		t.Errorf("%s: %v; %d of %d delivered, %d dead letters, %d messages, tag %q", name, o.broken, p.delivered, p.enqueued, p.pending(), len(w.messages), p.tag)
+	if len(o.broken) > 0 || p.delivered != p.enqueued || p.pending() > 0 || len(w.messages) > 0 || h == nil ||
+		h.State != Done {
+		t.Errorf("%s: %v; %d of %d delivered, %d dead letters, %d messages, tag %q", name, o.broken, p.delivered, p.enqueued,
+			p.pending(), len(w.messages), p.tag)
 	}
 }
 
@@ -36,10 +39,12 @@ func finish(t *testing.T, w *simWorld, minutes float64, name string) {
 // it does without a crash.
 func TestCrashes(t *testing.T) {
 	for name, script := range map[string][]condition{
-		"the check knows":     {{failing: 1, checkFails: true, fromMinute: 2, untilMinute: 14}},
-		"deliveries fail":     {{failing: 1, fromMinute: 2, untilMinute: 16}},
-		"the check is wrong":  {{failing: 1, checkFails: true, fromMinute: 2, untilMinute: 9}, {checkFails: true, fromMinute: 9, untilMinute: 1e9}},
-		"credentials, a flap": {{failing: 1, held: true, checkFails: true, fromMinute: 2, untilMinute: 8}, {failing: 1, fromMinute: 8, untilMinute: 20}},
+		"the check knows": {{failing: 1, checkFails: true, fromMinute: 2, untilMinute: 14}},
+		"deliveries fail": {{failing: 1, fromMinute: 2, untilMinute: 16}},
+		"the check is wrong": {{failing: 1, checkFails: true, fromMinute: 2, untilMinute: 9},
+			{checkFails: true, fromMinute: 9, untilMinute: 1e9}},
+		"credentials, a flap": {{failing: 1, held: true, checkFails: true, fromMinute: 2, untilMinute: 8},
+			{failing: 1, fromMinute: 8, untilMinute: 20}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			clean := faultWorld(script...)
@@ -204,7 +209,8 @@ func TestStrangeTag(t *testing.T) {
 		w := faultWorld()
 		p := w.plants[0]
 		p.tag, p.mapping.State, p.paused = "strange", state, state == "Disabled"
-		if got, _ := w.invoke(w.guard(), w.message()); got != stays || stays != strings.HasPrefix(p.tag, "held ") || len(w.broken) > 0 {
+		if got, _ := w.invoke(w.guard(), w.message()); got != stays || stays != strings.HasPrefix(p.tag, "held ") ||
+			len(w.broken) > 0 {
 			t.Errorf("%s: stays %t, tag %q, %v", state, got, p.tag, w.broken)
 		}
 	}
@@ -218,7 +224,8 @@ func TestClockJumps(t *testing.T) {
 			o := &operator{w: w, jump: float64(minute), by: jump}
 			w.run("clock", 60, o)
 			p := w.plants[0]
-			if p.mapping.State != "Enabled" || p.mapping.Concurrency != 5 || p.delivered+p.pending() != p.enqueued || len(w.messages) > 0 {
+			if p.mapping.State != "Enabled" || p.mapping.Concurrency != 5 || p.delivered+p.pending() != p.enqueued ||
+				len(w.messages) > 0 {
 				t.Errorf("%s at minute %d: %+v %q", jump, minute, p.mapping, p.tag)
 			}
 		}

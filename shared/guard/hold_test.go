@@ -12,7 +12,8 @@ func fullHold() Hold {
 	at := time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
 	return Hold{
 		State: Replaying, Since: at, At: at.Add(time.Hour), Next: at.Add(2 * time.Hour), Wait: MaxWait, Interval: MaxInterval,
-		Failures: 14, Concurrency: 1000, BatchSize: 10000, Reduced: true, Sent: 1773396000000, Message: strings.Repeat("x", 64),
+		Failures: 14, Concurrency: 1000, BatchSize: 10000, Reduced: true, Sent: 1773396000000, Message: strings.Repeat("x",
+			64),
 	}
 }
 
@@ -33,7 +34,8 @@ func TestParseHold(t *testing.T) {
 	if err != nil || h.Wait != FirstWait || h.Interval != MaxWait || h.Since.Hour() != 10 {
 		t.Errorf("%+v %v", h, err)
 	}
-	for _, tag := range []string{"", "   ", "sleeping since=2026-03-13T10:00:00Z", "held since=today", "held wait=long", "held failures=", "since=2026-03-13T10:00:00Z"} {
+	for _, tag := range []string{"", "   ", "sleeping since=2026-03-13T10:00:00Z", "held since=today", "held wait=long",
+		"held failures=", "since=2026-03-13T10:00:00Z"} {
 		if h, err := ParseHold(tag); err == nil {
 			t.Errorf("%q: %+v", tag, h)
 		}

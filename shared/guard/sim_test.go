@@ -143,7 +143,8 @@ func simulate(seed uint64) outcome {
 	}
 	for i, name := range []string{"splunk", "elastic", "qradar"} {
 		p := &plant{w: w, name: name, rate: (1 + rng.IntN(100)) * int(tick/time.Second)}
-		p.mapping = Mapping{State: "Enabled", Concurrency: []int{0, 2, 5, 10}[rng.IntN(4)], BatchSize: []int{1, 2, 10, 100}[rng.IntN(4)],
+		p.mapping = Mapping{State: "Enabled", Concurrency: []int{0, 2, 5, 10}[rng.IntN(4)], BatchSize: []int{1, 2, 10,
+			100}[rng.IntN(4)],
 			Function: "arn:aws:lambda:eu-central-1:123456789012:function:prod-" + name}
 		p.own = p.mapping
 		p.rate = min(p.rate, p.capacity(condition{})/8)
@@ -167,7 +168,8 @@ func chaos(w *simWorld, ops *operator, end float64) {
 		w.errors = []float64{.01, .1}[rng.IntN(2)]
 	}
 	if rng.IntN(3) == 0 {
-		kind, until := []string{"timeout", "locked", "error"}[rng.IntN(3)], w.start.Add(time.Duration(end+minutes(rng, 1, 200))*time.Minute)
+		kind, until := []string{"timeout", "locked", "error"}[rng.IntN(3)],
+			w.start.Add(time.Duration(end+minutes(rng, 1, 200))*time.Minute)
 		if rng.IntN(20) == 0 {
 			until = until.Add(24 * time.Hour)
 		}
@@ -312,8 +314,9 @@ func (w *simWorld) run(name string, end float64, ops *operator) outcome {
 			}
 		}
 	}
-	o := outcome{scenario: name, transitions: w.transitions, enqueued: w.plants[0].enqueued, exhausted: w.plants[0].exhausted,
-		recovery: recovery, hours: end / 60, invocations: w.invocations, crashes: w.crashes, broken: w.broken}
+	o := outcome{scenario: name, transitions: w.transitions, enqueued: w.plants[0].enqueued,
+		exhausted: w.plants[0].exhausted,
+		recovery:  recovery, hours: end / 60, invocations: w.invocations, crashes: w.crashes, broken: w.broken}
 	w.judge(&o, ops)
 	return o
 }
@@ -351,7 +354,8 @@ func (w *simWorld) judge(o *outcome, ops *operator) {
 	p := w.plants[0]
 	if bound := deadLetterMinutes * 60 * p.rate / int(tick/time.Second); calm && o.hours <= 1 && p.exhausted > bound &&
 		(o.scenario == "minutes" || o.scenario == "credentials expired") {
-		fail("%d events became dead letters, want at most those of the first %d minutes, %d", p.exhausted, deadLetterMinutes, bound)
+		fail("%d events became dead letters, want at most those of the first %d minutes, %d", p.exhausted, deadLetterMinutes,
+			bound)
 	}
 	if calm && o.recovery > recoveryBound {
 		fail("the connector ran again %s after the SIEM", o.recovery)
@@ -409,7 +413,8 @@ func TestSimulation(t *testing.T) {
 func report(t *testing.T, outcomes []outcome, reached map[string]int) string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("| outage | runs | events | dead letters | most, in minutes of events | slowest recovery | the same, with faults |\n")
+	b.WriteString("| outage | runs | events | dead letters | most, in minutes of events | slowest recovery | the same, " +
+		"with faults |\n")
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, s := range scenarios() {
 		var n, events, dead int
@@ -426,7 +431,8 @@ func report(t *testing.T, outcomes []outcome, reached map[string]int) string {
 				most = max(most, float64(o.exhausted)/float64(max(1, o.enqueued))*(o.hours*60+1))
 			}
 		}
-		fmt.Fprintf(&b, "| %s | %d | %d | %d | %.1f | %s | %s |\n", s.name, n, events, dead, most, calm.Round(time.Second), faulty.Round(time.Second))
+		fmt.Fprintf(&b, "| %s | %d | %d | %d | %.1f | %s | %s |\n", s.name, n, events, dead, most, calm.Round(time.Second),
+			faulty.Round(time.Second))
 	}
 	var crashes, invocations, outside int
 	for _, o := range outcomes {
@@ -435,11 +441,13 @@ func report(t *testing.T, outcomes []outcome, reached map[string]int) string {
 			outside += o.outside
 		}
 	}
-	t.Logf("%d seeds, %d invocations of the guard, %d of which ended early; %d dead letters outside of a hold\n%s", len(outcomes), invocations, crashes, outside, b.String())
+	t.Logf("%d seeds, %d invocations of the guard, %d of which ended early; %d dead letters outside of a hold\n%s",
+		len(outcomes), invocations, crashes, outside, b.String())
 	for _, e := range slices.Sorted(maps.Keys(reached)) {
 		t.Logf("%8d  %s", reached[e], e)
 	}
-	fmt.Fprintf(&b, "\n%d runs; the guard was invoked %d times, and %d invocations were ended between two calls.\n", len(outcomes), invocations, crashes)
+	fmt.Fprintf(&b, "\n%d runs; the guard was invoked %d times, and %d invocations were ended between two calls.\n",
+		len(outcomes), invocations, crashes)
 	return b.String()
 }
 
@@ -467,15 +475,18 @@ func compareDiagram(t *testing.T, reached map[string]int) {
 // TestOneHour is the outage of the docs: one hour, 100 events a second, with every duration of a failing request.
 func TestOneHour(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("| a failing request takes | held after | dead letters | checked | recovered after the SIEM | events in the SIEM |\n| --- | --- | --- | --- | --- | --- |\n")
+	b.WriteString("| a failing request takes | held after | dead letters | checked | recovered after the SIEM | events " +
+		"in the SIEM |\n| --- | --- | --- | --- | --- | --- |\n")
 	for _, slow := range []bool{false, true} {
 		w := &simWorld{
 			rng: rand.New(rand.NewPCG(1, 1)), start: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC),
 			transitions: map[string]int{}, replayFails: func(time.Time) string { return "" },
 		}
 		w.now = w.start
-		p := &plant{w: w, name: "splunk", rate: 100 * int(tick/time.Second), script: outage(condition{failing: 1, checkFails: true, slow: slow}, 60)}
-		p.mapping = Mapping{State: "Enabled", Concurrency: 5, BatchSize: 100, Function: "arn:aws:lambda:eu-central-1:123456789012:function:prod-splunk"}
+		p := &plant{w: w, name: "splunk", rate: 100 * int(tick/time.Second),
+			script: outage(condition{failing: 1, checkFails: true, slow: slow}, 60)}
+		p.mapping = Mapping{State: "Enabled", Concurrency: 5, BatchSize: 100,
+			Function: "arn:aws:lambda:eu-central-1:123456789012:function:prod-splunk"}
 		p.own, w.plants = p.mapping, []*plant{p}
 		o := w.run("one hour", 62, &operator{w: w})
 		if len(o.broken) > 0 || p.pending() > 0 || p.delivered != p.enqueued || w.transitions["holding --> held"] != 1 {
@@ -486,7 +497,8 @@ func TestOneHour(t *testing.T) {
 		}
 		held := p.heldAt.Sub(w.start.Add(2 * time.Minute))
 		fmt.Fprintf(&b, "| %s | %s | %d | %d times | %s | %d of %d |\n", map[bool]string{false: "0.2 s", true: "10 s"}[slow],
-			held.Round(time.Second), o.exhausted, w.transitions["held --> held"]+1, o.recovery.Round(time.Second), p.delivered, p.enqueued)
+			held.Round(time.Second), o.exhausted, w.transitions["held --> held"]+1, o.recovery.Round(time.Second), p.delivered,
+			p.enqueued)
 	}
 	docgen.Check(t, page, "one-hour", b.String(), *update)
 }

@@ -398,7 +398,8 @@ func (w *simWorld) replay(payload []byte) ([]byte, error) {
 		To                *time.Time
 		Limit             int
 	}
-	if json.Unmarshal(payload, &request) != nil || json.Unmarshal([]byte(request.Body), &body) != nil || body.Reason != exhausted {
+	if json.Unmarshal(payload, &request) != nil || json.Unmarshal([]byte(request.Body), &body) != nil ||
+		body.Reason != exhausted {
 		w.broken = append(w.broken, "bad request of a replay: "+request.Body)
 	}
 	switch w.replayFails(w.now) {
@@ -429,7 +430,8 @@ func (w *simWorld) replay(payload []byte) ([]byte, error) {
 		}
 	}
 	p.letters = kept
-	return fmt.Appendf(nil, `{"statusCode":200,"body":"{\"replayed\":%d,\"skipped\":%d,\"remaining\":%d}"}`, done, skipped, remaining), nil
+	return fmt.Appendf(nil, `{"statusCode":200,"body":"{\"replayed\":%d,\"skipped\":%d,\"remaining\":%d}"}`, done, skipped,
+		remaining), nil
 }
 
 func (w *simWorld) Hide(_ context.Context, _ string, d time.Duration) error {

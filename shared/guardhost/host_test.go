@@ -105,7 +105,8 @@ func (a *account) mapping(w http.ResponseWriter, r *http.Request, body []byte) {
 	_ = json.NewEncoder(w).Encode(out)
 }
 
-func (a *account) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+func (a *account) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.ChangeMessageVisibilityBatchInput,
+	_ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
 	a.hidden = append(a.hidden, in.Entries[0].VisibilityTimeout)
 	if a.hideFails {
 		code := "InvalidParameterValue"
@@ -114,7 +115,8 @@ func (a *account) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.Change
 	return &sqs.ChangeMessageVisibilityBatchOutput{}, nil
 }
 
-func (a *account) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+func (a *account) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput,
+	...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
 	panic("the guard sends no message")
 }
 
@@ -124,8 +126,9 @@ func function(t *testing.T, a *account, change ...string) (*lambdahost.Function,
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
 	env := map[string]string{
-		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": server.URL, "AWS_MAX_ATTEMPTS": "1",
-		"SIEM_QUEUE_URL": "https://sqs/guard", "REPLAY_FUNCTION_NAME": "prod-replay", "SIEM_STACK": "prod",
+		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": server.URL,
+		"AWS_MAX_ATTEMPTS": "1",
+		"SIEM_QUEUE_URL":   "https://sqs/guard", "REPLAY_FUNCTION_NAME": "prod-replay", "SIEM_STACK": "prod",
 		"SPLUNK_FUNCTION_NAME": "prod-splunk", "SPLUNK_MAPPING_ID": mappingID,
 	}
 	for _, c := range change { // a variable to unset, or name=value
@@ -137,7 +140,8 @@ func function(t *testing.T, a *account, change ...string) (*lambdahost.Function,
 	}
 	now := time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
 	var out bytes.Buffer
-	w := lambdahost.Deps{Env: func(name string) string { return env[name] }, Out: &out, Now: func() time.Time { return now }, SQS: a}
+	w := lambdahost.Deps{Env: func(name string) string { return env[name] }, Out: &out,
+		Now: func() time.Time { return now }, SQS: a}
 	return New(w, &client{env: w.Env}), &out, &now
 }
 
@@ -174,7 +178,8 @@ func TestHold(t *testing.T) {
 		}
 	}
 	invoke(kept, 60, 0)
-	if a.state != "Disabled" || *a.concurrency != 10 || a.tags["Team"] != "soc" || !strings.HasPrefix(a.tags["arbitex:guard"], "held since=2026-03-13T10:00:00Z") {
+	if a.state != "Disabled" || *a.concurrency != 10 || a.tags["Team"] != "soc" ||
+		!strings.HasPrefix(a.tags["arbitex:guard"], "held since=2026-03-13T10:00:00Z") {
 		t.Fatal(a.state, a.tags)
 	}
 	invoke(kept, 120, time.Minute)
@@ -198,7 +203,8 @@ func TestHold(t *testing.T) {
 
 func checkOutput(t *testing.T, out string) {
 	t.Helper()
-	for _, want := range []string{`"GuardHeld":1}`, `"GuardResumed":1}`, `"replayed":7`, `"from":"held","to":"resumed"`, `"Connector":"splunk"`} {
+	for _, want := range []string{`"GuardHeld":1}`, `"GuardResumed":1}`, `"replayed":7`, `"from":"held","to":"resumed"`,
+		`"Connector":"splunk"`} {
 		if strings.Count(out, want) != 1 && want != `"Connector":"splunk"` {
 			t.Errorf("want once %s in\n%s", want, out)
 		}
@@ -218,7 +224,8 @@ func checkRequests(t *testing.T, requests []string) {
 			invocations = append(invocations, body)
 		}
 	}
-	if want := []string{`{"Enabled":false}`, `{"Enabled":true,"ScalingConfig":{"MaximumConcurrency":2}}`, `{"ScalingConfig":{"MaximumConcurrency":10}}`}; !slices.Equal(puts, want) {
+	if want := []string{`{"Enabled":false}`, `{"Enabled":true,"ScalingConfig":{"MaximumConcurrency":2}}`,
+		`{"ScalingConfig":{"MaximumConcurrency":10}}`}; !slices.Equal(puts, want) {
 		t.Errorf("changes of the mapping: %v", puts)
 	}
 	var in struct {
@@ -228,7 +235,8 @@ func checkRequests(t *testing.T, requests []string) {
 		Body           string
 	}
 	if len(invocations) != 1 || json.Unmarshal([]byte(invocations[0]), &in) != nil ||
-		in.RequestContext.HTTP.Method != "POST" || in.RequestContext.HTTP.Path != "/api/admin/siem/replay-dead-letter" || in.Headers["content-type"] != "application/json" ||
+		in.RequestContext.HTTP.Method != "POST" || in.RequestContext.HTTP.Path != "/api/admin/siem/replay-dead-letter" ||
+		in.Headers["content-type"] != "application/json" ||
 		in.Body != `{"connector":"splunk","from":"2026-03-13T09:50:00Z","limit":5000,"reason":"given up after","to":"2026-03-13T10:18:00Z"}` {
 		t.Errorf("replays: %v", invocations)
 	}
@@ -292,11 +300,13 @@ func TestRemoved(t *testing.T) {
 	a := newAccount()
 	a.gone = true
 	f, _, now := function(t, a)
-	if response, err := f.Invoke(t.Context(), payload(*now)); err != nil || string(response) != deleted || len(a.requests) != 1 {
+	if response, err := f.Invoke(t.Context(), payload(*now)); err != nil || string(response) != deleted ||
+		len(a.requests) != 1 {
 		t.Errorf("%s %v %v", response, err, a.requests)
 	}
 	message := bytes.ReplaceAll(payload(*now), []byte("splunk"), []byte("elastic"))
-	if response, err := f.Invoke(t.Context(), bytes.Clone(message)); err != nil || string(response) != deleted || len(a.requests) != 1 {
+	if response, err := f.Invoke(t.Context(), bytes.Clone(message)); err != nil || string(response) != deleted ||
+		len(a.requests) != 1 {
 		t.Errorf("%s %v %v", response, err, a.requests)
 	}
 }

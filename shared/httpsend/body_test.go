@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestRequestGoesInFewWrites: a small request goes out in one piece, a large one in two, and the server gets what was given
-// however long header and body are.
+// TestRequestGoesInFewWrites: a small request goes out in one piece, a large one in two, and the server gets what was
+// given however long header and body are.
 func TestRequestGoesInFewWrites(t *testing.T) {
 	for _, test := range []struct {
 		name         string
@@ -31,11 +31,13 @@ func TestRequestGoesInFewWrites(t *testing.T) {
 			body, value := noise(test.body), strings.Repeat("v", test.header)
 			srv := serve(t, false, func(_ http.ResponseWriter, r *http.Request) {
 				if got, err := io.ReadAll(r.Body); err != nil || !bytes.Equal(got, body) || r.Header.Get("X-Long") != value {
-					t.Errorf("%d bytes came (%v), %d were sent; the header has %d, want %d", len(got), err, len(body), len(r.Header.Get("X-Long")), len(value))
+					t.Errorf("%d bytes came (%v), %d were sent; the header has %d, want %d", len(got), err, len(body),
+						len(r.Header.Get("X-Long")), len(value))
 				}
 			})
 			var writes atomic.Int64
-			c := New(Config{Timeout: 5 * time.Second, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c := New(Config{Timeout: 5 * time.Second, Dial: func(ctx context.Context, network, address string) (net.Conn,
+				error) {
 				conn, err := new(net.Dialer).DialContext(ctx, network, address)
 				return counted{conn, &writes}, err
 			}})
@@ -68,7 +70,8 @@ func (c counted) Write(p []byte) (int, error) {
 func BenchmarkCompress(b *testing.B) {
 	var body []byte
 	for n := range 100 {
-		body = fmt.Appendf(body, `{"time":%d,"event":{"class_uid":6003,"metadata":{"uid":"evt-%d"},"message":"%x"}}`, 1773360000000+n, n, noise(400)) // noise is the same each time
+		body = fmt.Appendf(body, `{"time":%d,"event":{"class_uid":6003,"metadata":{"uid":"evt-%d"},"message":"%x"}}`,
+			1773360000000+n, n, noise(400)) // noise is the same each time
 	}
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()

@@ -22,12 +22,16 @@ import (
 // TestKindOf: what a status means where a SIEM's documents say nothing else.
 func TestKindOf(t *testing.T) {
 	want := map[int]failure.Kind{
-		301: failure.Misconfigured, 302: failure.Misconfigured, 304: failure.Misconfigured, 307: failure.Misconfigured, 308: failure.Misconfigured,
+		301: failure.Misconfigured, 302: failure.Misconfigured, 304: failure.Misconfigured, 307: failure.Misconfigured,
+		308: failure.Misconfigured,
 		400: failure.Rejected, 422: failure.Rejected, 401: failure.Unauthorized, 403: failure.Unauthorized,
-		404: failure.Misconfigured, 405: failure.Misconfigured, 407: failure.Misconfigured, 410: failure.Misconfigured, 415: failure.Misconfigured,
+		404: failure.Misconfigured, 405: failure.Misconfigured, 407: failure.Misconfigured, 410: failure.Misconfigured,
+		415: failure.Misconfigured,
 		413: failure.TooLarge, 429: failure.Throttled,
-		0: failure.Transient, 100: failure.Transient, 200: failure.Transient, 402: failure.Transient, 408: failure.Transient, 418: failure.Transient,
-		500: failure.Transient, 501: failure.Transient, 502: failure.Transient, 503: failure.Transient, 504: failure.Transient, 599: failure.Transient, 999: failure.Transient,
+		0: failure.Transient, 100: failure.Transient, 200: failure.Transient, 402: failure.Transient, 408: failure.Transient,
+		418: failure.Transient,
+		500: failure.Transient, 501: failure.Transient, 502: failure.Transient, 503: failure.Transient,
+		504: failure.Transient, 599: failure.Transient, 999: failure.Transient,
 	}
 	for status, kind := range want {
 		if got := KindOf(status); got != kind {
@@ -73,7 +77,8 @@ func TestAnswerHeaderIsBounded(t *testing.T) {
 	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Long", strings.Repeat("x", 200<<10))
 	})
-	if a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)}); err == nil {
+	if a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(),
+		Request{URL: mustParse(t, srv.URL)}); err == nil {
 		t.Errorf("an answer with a header of 200 KiB is taken: %d", a.Status)
 	}
 }
@@ -114,7 +119,8 @@ func TestGzipResponse(t *testing.T) {
 			})
 			before := allocated()
 			a, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, srv.URL)})
-			if err != nil || !bytes.HasPrefix(test.want, a.Body) || len(a.Body) < min(len(test.want), 60<<10) || (a.BodyErr != nil) != test.broken || asked != "identity" {
+			if err != nil || !bytes.HasPrefix(test.want, a.Body) || len(a.Body) < min(len(test.want), 60<<10) ||
+				(a.BodyErr != nil) != test.broken || asked != "identity" {
 				t.Errorf("%v, %d bytes, want %d, %v, Accept-Encoding %q", err, len(a.Body), len(test.want), a.BodyErr, asked)
 			}
 			if n := allocated() - before; n > 8<<20 {
@@ -131,7 +137,8 @@ func TestLongReasonIsBounded(t *testing.T) {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, body)
 	})
-	c := New(Config{Timeout: 5 * time.Second, MaxResponse: 5 << 20, Redactor: secret.NewRedactor(secret.New("feather-and-tar"))})
+	c := New(Config{Timeout: 5 * time.Second, MaxResponse: 5 << 20,
+		Redactor: secret.NewRedactor(secret.New("feather-and-tar"))})
 	a, err := c.Do(t.Context(), Request{URL: mustParse(t, srv.URL)})
 	if err != nil || len(a.Body) != len(body) {
 		t.Fatal(err)
@@ -156,7 +163,8 @@ func TestBrokenAnswers(t *testing.T) {
 		_, _ = io.WriteString(w, `{"text":"Success","code":0}`)
 	})
 	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
-	if err != nil || a.OK() || !errors.Is(a.BodyErr, io.ErrUnexpectedEOF) || string(a.Body) != `{"text":"Success","code":0}` {
+	if err != nil || a.OK() || !errors.Is(a.BodyErr, io.ErrUnexpectedEOF) ||
+		string(a.Body) != `{"text":"Success","code":0}` {
 		t.Errorf("%v, %+v", err, a)
 	}
 }
@@ -169,7 +177,8 @@ func TestPlainStaysPlain(t *testing.T) {
 		encoding = r.Header.Get("Content-Encoding")
 		body, _ = io.ReadAll(r.Body)
 	})
-	_, err := New(Config{Timeout: 5 * time.Second, Gzip: true}).Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: []byte("grant"), Plain: true})
+	_, err := New(Config{Timeout: 5 * time.Second, Gzip: true}).Do(context.Background(),
+		Request{URL: mustParse(t, srv.URL), Body: []byte("grant"), Plain: true})
 	if err != nil || encoding != "" || string(body) != "grant" {
 		t.Errorf("%v, Content-Encoding %q, body %q", err, encoding, body)
 	}
@@ -239,10 +248,12 @@ func TestOwnSecretIsCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f := a.failure(failure.Rejected, Reply{Own: true, Code: "only-once"}, "ask for only-once"); strings.Contains(f.Error()+f.Brief(), "only-once") {
+	if f := a.failure(failure.Rejected, Reply{Own: true, Code: "only-once"},
+		"ask for only-once"); strings.Contains(f.Error()+f.Brief(), "only-once") {
 		t.Errorf("a code or a hint that holds the secret: %v", f)
 	}
-	if text := a.failure(failure.Rejected, Reply{Own: true, Text: string(a.Body)}, "").Error(); strings.Contains(text, "only-once") || !strings.Contains(text, "Bearer [redacted]") {
+	if text := a.failure(failure.Rejected, Reply{Own: true, Text: string(a.Body)}, "").Error(); strings.Contains(text,
+		"only-once") || !strings.Contains(text, "Bearer [redacted]") {
 		t.Errorf("fault: %s", text)
 	}
 }

@@ -70,7 +70,8 @@ func TestRequest(t *testing.T) {
 	sent := strings.Repeat("some event ", 1000)
 	header := http.Header{"Authorization": {"x"}}
 	var m telemetry.Meter
-	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL+"/path"), Header: header, Body: []byte(sent), Meter: &m})
+	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL+"/path"), Header: header, Body: []byte(sent),
+		Meter: &m})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,14 +85,17 @@ func TestRequest(t *testing.T) {
 	if plain, err := io.ReadAll(z); err != nil || string(plain) != sent {
 		t.Errorf("the body arrived as %d bytes: %v", len(plain), err)
 	}
-	if got.Method != "POST" || got.URL.Path != "/path" || got.Header.Get("Content-Encoding") != "gzip" || got.Header.Get("Authorization") != "x" ||
-		got.Header.Get("User-Agent") != userAgent || len(got.Header["Idempotency-Key"]) != 0 || got.ContentLength != int64(len(body)) {
+	if got.Method != "POST" || got.URL.Path != "/path" || got.Header.Get("Content-Encoding") != "gzip" ||
+		got.Header.Get("Authorization") != "x" ||
+		got.Header.Get("User-Agent") != userAgent || len(got.Header["Idempotency-Key"]) != 0 ||
+		got.ContentLength != int64(len(body)) {
 		t.Errorf("request: %s %s %v", got.Method, got.URL.Path, got.Header)
 	}
 	if m.Requests != 1 || m.Bytes != int64(len(body)) || len(header) != 1 {
 		t.Errorf("counted %+v for %d bytes, header now %v", m, len(body), header)
 	}
-	if f := a.failure(failure.Transient, Reply{Own: true, Code: "7", Text: "hello"}, ""); f.RetryAfter != 3*time.Second || f.Error() != `status 418, code 7: "hello"` {
+	if f := a.failure(failure.Transient, Reply{Own: true, Code: "7", Text: "hello"}, ""); f.RetryAfter != 3*time.Second ||
+		f.Error() != `status 418, code 7: "hello"` {
 		t.Errorf("fault: %v %v", f, f.RetryAfter)
 	}
 }
@@ -122,7 +126,8 @@ func certificate(t *testing.T, name string, notAfter time.Time) tls.Certificate 
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, DNSNames: []string{name},
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"},
+		DNSNames:  []string{name},
 		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: notAfter, IsCA: true, BasicConstraintsValid: true}
 	if ip := net.ParseIP(name); ip != nil {
 		template.DNSNames, template.IPAddresses = nil, []net.IP{ip}
@@ -159,8 +164,14 @@ func TestNetworkFaults(t *testing.T) {
 	good, goodPool := withCert(certificate(t, "127.0.0.1", tomorrow), nil)
 	other, otherPool := withCert(certificate(t, "other.example", tomorrow), nil)
 	old, oldPool := withCert(certificate(t, "127.0.0.1", time.Now().Add(-time.Hour)), nil)
-	mutual, mutualPool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) { c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12 })
-	tls11, tls11Pool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
+	mutual, mutualPool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) {
+		c.ClientAuth,
+			c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
+	})
+	tls11, tls11Pool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) {
+		c.MinVersion,
+			c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	})
 	rsaOnly, rsaOnlyPool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) {
 		c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
 	})
@@ -183,16 +194,19 @@ func TestNetworkFaults(t *testing.T) {
 		kind failure.Kind
 		hint string
 	}{
-		"no such host":   {"https://no-such-host.invalid/", nil, failure.DNS, failure.Transient, "host name in THE_URL"},
-		"refused":        {"https://" + closed.Addr().String(), nil, failure.Connect, failure.Transient, "host and port in THE_URL"},
-		"unknown CA":     {good.URL, otherPool, failure.TLS, failure.Misconfigured, `set THE_CA to the CA that signed "CN=test CA"`},
-		"wrong name":     {other.URL, otherPool, failure.TLS, failure.Misconfigured, "another name"},
-		"expired":        {old.URL, oldPool, failure.TLS, failure.Misconfigured, "expired"},
-		"wants client":   {mutual.URL, mutualPool, failure.TLS, failure.Misconfigured, "client certificate"},
-		"no SANs":        {nameless.URL, namelessPool, failure.TLS, failure.Misconfigured, "no subject alternative names"},
-		"RSA only":       {rsaOnly.URL, rsaOnlyPool, failure.TLS, failure.Misconfigured, "cipher suites"},
-		"old TLS":        {tls11.URL, tls11Pool, failure.TLS, failure.Misconfigured, "versions"},
-		"no TLS there":   {strings.Replace(plain.URL, "http:", "https:", 1), goodPool, failure.TLS, failure.Misconfigured, "does not use TLS"},
+		"no such host": {"https://no-such-host.invalid/", nil, failure.DNS, failure.Transient, "host name in THE_URL"},
+		"refused": {"https://" + closed.Addr().String(), nil, failure.Connect, failure.Transient,
+			"host and port in THE_URL"},
+		"unknown CA": {good.URL, otherPool, failure.TLS, failure.Misconfigured,
+			`set THE_CA to the CA that signed "CN=test CA"`},
+		"wrong name":   {other.URL, otherPool, failure.TLS, failure.Misconfigured, "another name"},
+		"expired":      {old.URL, oldPool, failure.TLS, failure.Misconfigured, "expired"},
+		"wants client": {mutual.URL, mutualPool, failure.TLS, failure.Misconfigured, "client certificate"},
+		"no SANs":      {nameless.URL, namelessPool, failure.TLS, failure.Misconfigured, "no subject alternative names"},
+		"RSA only":     {rsaOnly.URL, rsaOnlyPool, failure.TLS, failure.Misconfigured, "cipher suites"},
+		"old TLS":      {tls11.URL, tls11Pool, failure.TLS, failure.Misconfigured, "versions"},
+		"no TLS there": {strings.Replace(plain.URL, "http:", "https:", 1), goodPool, failure.TLS, failure.Misconfigured,
+			"does not use TLS"},
 		"silent":         {"https://" + silent.Addr().String(), nil, failure.TLS, failure.Transient, "handshake"},
 		"silent, no TLS": {"http://" + silent.Addr().String(), nil, failure.Request, failure.Transient, ""},
 	} {
@@ -205,7 +219,8 @@ func TestNetworkFaults(t *testing.T) {
 			}
 		})
 	}
-	if _, err := New(Config{Timeout: time.Second, Insecure: true}).Do(context.Background(), Request{URL: mustParse(t, other.URL)}); err != nil {
+	if _, err := New(Config{Timeout: time.Second, Insecure: true}).Do(context.Background(),
+		Request{URL: mustParse(t, other.URL)}); err != nil {
 		t.Errorf("not verifying: %v", err)
 	}
 }
@@ -259,7 +274,8 @@ func TestSecretsAreCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := a.failure(KindOf(a.Status), Reply{Own: true, Text: string(a.Body)}, "")
-	if strings.Contains(f.Error(), token) || !strings.Contains(f.Error(), "moved: /[redacted]") || !strings.Contains(f.Hint, `"elsewhere.example"`) || f.Kind != failure.Misconfigured {
+	if strings.Contains(f.Error(), token) || !strings.Contains(f.Error(), "moved: /[redacted]") ||
+		!strings.Contains(f.Hint, `"elsewhere.example"`) || f.Kind != failure.Misconfigured {
 		t.Errorf("fault: %v", f)
 	}
 	bad := mustParse(t, "http://"+token+".invalid/")
@@ -271,11 +287,14 @@ func TestSecretsAreCut(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for in, want := range map[string]time.Duration{
-		"": 0, "0": 0, " 17 ": 17 * time.Second, "1.5": 2 * time.Second, "299.997": 300 * time.Second, "0.001": time.Second, "900": 900 * time.Second,
-		"-5": 0, "+5": 0, "soon": 0, "1e3": 0, "1.5.1": 0, "inf": 0, ".": 0, "5s": 0, "901": 900 * time.Second,
-		"9999999999": 900 * time.Second, "99999999999999999999": 900 * time.Second, strings.Repeat("9", 400): 900 * time.Second,
-		"Sun, 01 Mar 2026 12:01:40 GMT": 100 * time.Second, "Sun, 01 Mar 2026 11:00:00 GMT": 0, "Sunday, 01-Mar-26 12:00:05 GMT": 5 * time.Second,
-		"Sun, 01 Mar 2099 11:00:00 GMT": 900 * time.Second,
+		"": 0, "0": 0, " 17 ": 17 * time.Second, "1.5": 2 * time.Second, "299.997": 300 * time.Second, "0.001": time.Second,
+		"900": 900 * time.Second,
+		"-5":  0, "+5": 0, "soon": 0, "1e3": 0, "1.5.1": 0, "inf": 0, ".": 0, "5s": 0, "901": 900 * time.Second,
+		"9999999999": 900 * time.Second, "99999999999999999999": 900 * time.Second,
+		strings.Repeat("9", 400):        900 * time.Second,
+		"Sun, 01 Mar 2026 12:01:40 GMT": 100 * time.Second, "Sun, 01 Mar 2026 11:00:00 GMT": 0,
+		"Sunday, 01-Mar-26 12:00:05 GMT": 5 * time.Second,
+		"Sun, 01 Mar 2099 11:00:00 GMT":  900 * time.Second,
 	} {
 		if got := RetryAfter(in, now); got != want {
 			t.Errorf("%q: %v, want %v", in, got, want)
@@ -302,7 +321,8 @@ func TestCancelled(t *testing.T) {
 	defer cancel()
 	_, err := New(Config{Timeout: time.Minute}).Do(ctx, Request{URL: mustParse(t, srv.URL), Body: []byte("x")})
 	f := failure.Of(err)
-	if f == nil || !errors.Is(err, context.DeadlineExceeded) || f.Kind != failure.Transient || !strings.Contains(f.Error(), "in time") {
+	if f == nil || !errors.Is(err, context.DeadlineExceeded) || f.Kind != failure.Transient || !strings.Contains(f.Error(),
+		"in time") {
 		t.Errorf("%v", f)
 	}
 }

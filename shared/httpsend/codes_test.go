@@ -64,7 +64,8 @@ func TestClassify(t *testing.T) {
 		{400, `{"code":"` + strings.Repeat("x", 65) + `"}`, failure.Rejected, "", "", false},
 	} {
 		f := testCodes.Classify(respond(c.status, c.body))
-		if f == nil || f.Kind != c.kind || f.Hint != c.hint || f.Code != c.code || f.Foreign != c.foreign || f.Status != c.status {
+		if f == nil || f.Kind != c.kind || f.Hint != c.hint || f.Code != c.code || f.Foreign != c.foreign ||
+			f.Status != c.status {
 			t.Errorf("%d %s: %+v, want %v, hint %q, code %q, foreign %t", c.status, c.body, f, c.kind, c.hint, c.code, c.foreign)
 		}
 	}
@@ -78,7 +79,8 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// TestClassifyQuotes: a reason quotes the SIEM's own message, bounded and without secrets, and nothing of another response.
+// TestClassifyQuotes: a reason quotes the SIEM's own message, bounded and without secrets, and nothing of another
+// response.
 func TestClassifyQuotes(t *testing.T) {
 	f := testCodes.Classify(respond(400, `{"code":"x","text":"token hec-token-0123456789 `+strings.Repeat("y", 4096)+`"}`))
 	if !strings.Contains(f.Detail, "token [redacted]") || len(f.Detail) > 2*failure.MaxQuote {

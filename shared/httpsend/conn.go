@@ -103,8 +103,8 @@ func (x *exchange) wrote(p []byte) {
 	}
 }
 
-// waitWritten reports whether the whole request was written before its success arrived. A server sends a success after it
-// has read the request, but the goroutine that wrote the last bytes may still have to run.
+// waitWritten reports whether the whole request was written before its success arrived. A server sends a success after
+// it has read the request, but the goroutine that wrote the last bytes may still have to run.
 func (x *exchange) waitWritten(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, writeGrace)
 	defer cancel()

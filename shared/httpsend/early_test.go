@@ -41,8 +41,8 @@ func listen(t *testing.T, handle func(net.Conn)) string {
 	return "http://" + l.Addr().String()
 }
 
-// TestEarlyResponseDecides: a peer that responds to the header of a request and closes the connection resets it, because
-// it has not read the body. Its response counts nevertheless.
+// TestEarlyResponseDecides: a peer that responds to the header of a request and closes the connection resets it,
+// because it has not read the body. Its response counts nevertheless.
 func TestEarlyResponseDecides(t *testing.T) {
 	for _, test := range []struct {
 		status string
@@ -65,7 +65,8 @@ func TestEarlyResponseDecides(t *testing.T) {
 				if err != nil {
 					t.Fatalf("request %d: %v, want the response", n, err)
 				}
-				if f := a.failure(KindOf(a.Status), Reply{Own: true, Text: string(a.Body)}, ""); f.Kind != test.kind || f.RetryAfter != test.wait || string(a.Body) != "stop" {
+				if f := a.failure(KindOf(a.Status), Reply{Own: true, Text: string(a.Body)}, ""); f.Kind != test.kind ||
+					f.RetryAfter != test.wait || string(a.Body) != "stop" {
 					t.Fatalf("request %d: %v after %v: %q", n, f, f.RetryAfter, a.Body)
 				}
 			}
@@ -73,8 +74,8 @@ func TestEarlyResponseDecides(t *testing.T) {
 	}
 }
 
-// TestEarlyResponseIsNotResent: an early response on a connection that has served a request before is a response like any
-// other.
+// TestEarlyResponseIsNotResent: an early response on a connection that has served a request before is a response like
+// any other.
 func TestEarlyResponseIsNotResent(t *testing.T) {
 	var requests atomic.Int64
 	to := listen(t, func(c net.Conn) {
@@ -97,7 +98,8 @@ func TestEarlyResponseIsNotResent(t *testing.T) {
 	t.Cleanup(c.transport.CloseIdleConnections)
 	var m telemetry.Meter
 	for n := range 20 {
-		if a, err := c.Do(t.Context(), Request{URL: mustParse(t, to), Body: []byte("small"), Meter: &m}); err != nil || !a.OK() {
+		if a, err := c.Do(t.Context(), Request{URL: mustParse(t, to), Body: []byte("small"), Meter: &m}); err != nil ||
+			!a.OK() {
 			t.Fatalf("request %d: %+v, %v", n, a, err)
 		}
 		a, err := c.Do(t.Context(), Request{URL: mustParse(t, to), Body: large, Meter: &m})
@@ -177,7 +179,8 @@ func TestNoResendOnNewConnection(t *testing.T) {
 		}
 	})
 	var m telemetry.Meter
-	_, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, to), Body: []byte("x"), Meter: &m})
+	_, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, to), Body: []byte("x"),
+		Meter: &m})
 	if failure.Of(err).Kind != failure.Transient || requests.Load() != 1 || m.Requests != 1 {
 		t.Errorf("%v, %d requests arrived, %d were counted", err, requests.Load(), m.Requests)
 	}

@@ -28,7 +28,8 @@ func TestBodyIsTheCallersAgain(t *testing.T) {
 				}
 			})
 			late := &lateWriter{closed: make(chan struct{}), wrote: make(chan []byte, 1)}
-			c := New(Config{Timeout: 5 * time.Second, Gzip: gzip, Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c := New(Config{Timeout: 5 * time.Second, Gzip: gzip, Dial: func(ctx context.Context, network,
+				address string) (net.Conn, error) {
 				conn, err := new(net.Dialer).DialContext(ctx, network, address)
 				late.Conn = conn
 				return late, err
@@ -100,7 +101,8 @@ func TestBodyIsTheCallersAfterATimeout(t *testing.T) {
 	}
 	defer l.Close()
 	body := noise(8 << 20)
-	_, err = New(Config{Timeout: 50 * time.Millisecond}).Do(context.Background(), Request{URL: mustParse(t, "http://"+l.Addr().String()), Body: body})
+	_, err = New(Config{Timeout: 50 * time.Millisecond}).Do(context.Background(),
+		Request{URL: mustParse(t, "http://"+l.Addr().String()), Body: body})
 	if f := failure.Of(err); f == nil || f.Kind != failure.Transient {
 		t.Fatalf("%v, want a time-out", err)
 	}
@@ -126,8 +128,8 @@ func poison(b []byte) {
 	}
 }
 
-// TestDeadConnectionWithALargeBody: a kept connection that has died takes the header of the next request, and fails in its
-// body; the request is made again on a new connection, once.
+// TestDeadConnectionWithALargeBody: a kept connection that has died takes the header of the next request, and fails in
+// its body; the request is made again on a new connection, once.
 func TestDeadConnectionWithALargeBody(t *testing.T) {
 	var requests atomic.Int64
 	srv := serve(t, false, func(_ http.ResponseWriter, r *http.Request) {

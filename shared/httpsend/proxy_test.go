@@ -63,8 +63,8 @@ func (p *tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	io.Copy(c, peer)
 }
 
-// TestProxy: requests to a SIEM go through the tunnel of an http or https proxy. Certificates of the SIEM and of the proxy
-// are verified with their own CAs.
+// TestProxy: requests to a SIEM go through the tunnel of an http or https proxy. Certificates of the SIEM and of the
+// proxy are verified with their own CAs.
 func TestProxy(t *testing.T) {
 	siem := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Proxy-Authorization") != "" {
@@ -81,7 +81,8 @@ func TestProxy(t *testing.T) {
 		t.Run(fmt.Sprintf("https %t", secure), func(t *testing.T) {
 			p := &tunnels{to: siem.Listener.Addr().String()}
 			srv := serve(t, secure, p.ServeHTTP)
-			cfg := Config{Timeout: 5 * time.Second, Proxy: proxyFor(t, strings.Replace(srv.URL, "://", "://svc:p%40ss-word@", 1)), URLSetting: "THE_URL", CASetting: "THE_CA"}
+			cfg := Config{Timeout: 5 * time.Second, Proxy: proxyFor(t, strings.Replace(srv.URL, "://", "://svc:p%40ss-word@",
+				1)), URLSetting: "THE_URL", CASetting: "THE_CA"}
 			cfg.RootCAs = x509.NewCertPool()
 			cfg.RootCAs.AddCert(siemCert.Leaf)
 			request := Request{URL: mustParse(t, "https://siem.example:8088/x"), Body: []byte("events")}
@@ -93,7 +94,8 @@ func TestProxy(t *testing.T) {
 					wrong.RootCAs.AddCert(srv.Certificate())
 					_, err := New(wrong).Do(t.Context(), request)
 					f := failure.Of(err)
-					if f == nil || f.Step != failure.TLS || f.Kind != failure.Misconfigured || !strings.Contains(f.Hint, "SIEM_PROXY_CA_BUNDLE") || !strings.Contains(f.Error(), "HTTPS_PROXY") {
+					if f == nil || f.Step != failure.TLS || f.Kind != failure.Misconfigured || !strings.Contains(f.Hint,
+						"SIEM_PROXY_CA_BUNDLE") || !strings.Contains(f.Error(), "HTTPS_PROXY") {
 						t.Errorf("insecure %t: %+v, want the proxy's certificate refused", insecure, f)
 					}
 				}
@@ -107,11 +109,13 @@ func TestProxy(t *testing.T) {
 			if len(p.asked) != 1 || p.asked[0] != want {
 				t.Errorf("the proxy was asked %q, want %q", p.asked, want)
 			}
-			if got := New(cfg).redactor.Redact("sent "+want+" and p%40ss-word", 1000); strings.Contains(got, "ss-w") || strings.Contains(got, want[30:]) {
+			if got := New(cfg).redactor.Redact("sent "+want+" and p%40ss-word", 1000); strings.Contains(got, "ss-w") ||
+				strings.Contains(got, want[30:]) {
 				t.Errorf("the password remains in %q", got)
 			}
 			cfg.RootCAs = nil
-			if _, err := New(cfg).Do(t.Context(), request); failure.Of(err).Step != failure.TLS || !strings.Contains(failure.Of(err).Hint, "THE_CA") {
+			if _, err := New(cfg).Do(t.Context(), request); failure.Of(err).Step != failure.TLS ||
+				!strings.Contains(failure.Of(err).Hint, "THE_CA") {
 				t.Errorf("%v, want the SIEM's certificate refused", err)
 			}
 		})
@@ -142,15 +146,19 @@ func TestRefusedTunnel(t *testing.T) {
 				}
 			})
 			var m telemetry.Meter
-			client := New(Config{Timeout: 5 * time.Second, URLSetting: "THE_URL", Proxy: proxyFor(t, strings.Replace(to, "://", "://svc:"+password+"@", 1))})
+			client := New(Config{Timeout: 5 * time.Second, URLSetting: "THE_URL",
+				Proxy: proxyFor(t, strings.Replace(to, "://", "://svc:"+password+"@", 1))})
 			_, err := client.Do(t.Context(), Request{URL: mustParse(t, "https://siem.example"), Body: []byte("x"), Meter: &m})
 			f := failure.Of(err)
 			address := strings.TrimPrefix(to, "http://")
-			if f == nil || f.Step != failure.Connect || f.Kind != test.kind || f.RetryAfter != test.wait || f.Disconnected || m.Requests != 1 {
+			if f == nil || f.Step != failure.Connect || f.Kind != test.kind || f.RetryAfter != test.wait || f.Disconnected ||
+				m.Requests != 1 {
 				t.Fatalf("%+v, %d requests", f, m.Requests)
 			}
-			if !strings.Contains(f.Hint, test.hint) || !strings.Contains(f.Hint, "HTTPS_PROXY") || !strings.Contains(f.Hint, address) ||
-				!strings.Contains(f.Error(), "HTTPS_PROXY") || !strings.Contains(f.Error(), address) || strings.Contains(f.Error()+f.Brief(), password) {
+			if !strings.Contains(f.Hint, test.hint) || !strings.Contains(f.Hint, "HTTPS_PROXY") || !strings.Contains(f.Hint,
+				address) ||
+				!strings.Contains(f.Error(), "HTTPS_PROXY") || !strings.Contains(f.Error(), address) ||
+				strings.Contains(f.Error()+f.Brief(), password) {
 				t.Errorf("%v", f)
 			}
 			if test.response != "" && !strings.Contains(f.Brief(), test.response[:3]) {
@@ -188,7 +196,8 @@ func TestProxyThatDoesNotWork(t *testing.T) {
 			client := New(Config{Timeout: 500 * time.Millisecond, URLSetting: "THE_URL", Proxy: proxyFor(t, test.url)})
 			_, err := client.Do(t.Context(), Request{URL: mustParse(t, "https://siem.example"), Body: []byte("x")})
 			f := failure.Of(err)
-			if f == nil || f.Step != test.step || f.Kind != failure.Transient || !strings.Contains(f.Hint, "HTTPS_PROXY") || strings.Contains(f.Hint, "THE_URL") {
+			if f == nil || f.Step != test.step || f.Kind != failure.Transient || !strings.Contains(f.Hint, "HTTPS_PROXY") ||
+				strings.Contains(f.Hint, "THE_URL") {
 				t.Errorf("%+v", f)
 			}
 		})

@@ -24,7 +24,8 @@ func lookup(env map[string]string) func(string) string {
 }
 
 func lambdaEnv(more ...string) map[string]string {
-	env := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s", "AWS_SESSION_TOKEN": "t"}
+	env := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s",
+		"AWS_SESSION_TOKEN": "t"}
 	for i := 0; i < len(more); i += 2 {
 		env[more[i]] = more[i+1]
 	}
@@ -37,7 +38,8 @@ func TestAWSConfig(t *testing.T) {
 		t.Fatal(err)
 	}
 	key, err := cfg.Credentials.Retrieve(context.Background())
-	if err != nil || key.AccessKeyID != "AKIA" || key.SecretAccessKey != "s" || key.SessionToken != "t" || cfg.Region != "eu-central-1" ||
+	if err != nil || key.AccessKeyID != "AKIA" || key.SecretAccessKey != "s" || key.SessionToken != "t" ||
+		cfg.Region != "eu-central-1" ||
 		cfg.RetryMaxAttempts != 7 || cfg.RetryMode != aws.RetryModeAdaptive || cfg.BaseEndpoint != nil {
 		t.Errorf("%+v %+v %v", cfg, key, err)
 	}
@@ -58,7 +60,8 @@ func TestAWSConfig(t *testing.T) {
 		"AWS_ACCESS_KEY_ID": {"AWS_REGION": "x"}, "AWS_REGION": {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
 		"AWS_MAX_ATTEMPTS": lambdaEnv("AWS_MAX_ATTEMPTS", "x"), "AWS_RETRY_MODE": lambdaEnv("AWS_RETRY_MODE", "x"),
 		"AWS_CA_BUNDLE": lambdaEnv("AWS_CA_BUNDLE", "/no/such/file"),
-		"HTTPS_PROXY":   lambdaEnv("HTTPS_PROXY", "http://svc:50%off@host:3128"), "NO_PROXY": lambdaEnv("NO_PROXY", "10.0.0.0/99"),
+		"HTTPS_PROXY":   lambdaEnv("HTTPS_PROXY", "http://svc:50%off@host:3128"), "NO_PROXY": lambdaEnv("NO_PROXY",
+			"10.0.0.0/99"),
 	} {
 		if _, err := AWSConfig(lookup(env), "SQS"); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v, want %s named", err, name)
@@ -82,7 +85,8 @@ func TestAWSConfigVariants(t *testing.T) {
 		}
 		var host string
 		cfg.HTTPClient = roundTrip(func(r *http.Request) { host = r.URL.Host })
-		_, _ = sqs.NewFromConfig(cfg).ReceiveMessage(context.Background(), &sqs.ReceiveMessageInput{QueueUrl: aws.String("x")})
+		_, _ = sqs.NewFromConfig(cfg).ReceiveMessage(context.Background(),
+			&sqs.ReceiveMessageInput{QueueUrl: aws.String("x")})
 		if host != c.want {
 			t.Errorf("%v: asked %s, want %s", c.env, host, c.want)
 		}
@@ -105,20 +109,23 @@ func TestAWSCABundle(t *testing.T) {
 	}))
 	defer srv.Close()
 	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	cfg, err := AWSConfig(lookup(lambdaEnv("AWS_CA_BUNDLE", file, "AWS_ENDPOINT_URL", srv.URL)), "SECRETS_MANAGER")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = secretsmanager.NewFromConfig(cfg).GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("x")})
+	_, err = secretsmanager.NewFromConfig(cfg).GetSecretValue(context.Background(),
+		&secretsmanager.GetSecretValueInput{SecretId: aws.String("x")})
 	if err == nil || !asked {
 		t.Errorf("the endpoint was not reached: %v", err)
 	}
 }
 
-// TestAWSProxy: requests to AWS use the proxy of the environment, verified with its own CA, unless NO_PROXY names the host.
+// TestAWSProxy: requests to AWS use the proxy of the environment, verified with its own CA, unless NO_PROXY names the
+// host.
 func TestAWSProxy(t *testing.T) {
 	var asked atomic.Value
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -138,7 +145,8 @@ func TestAWSProxy(t *testing.T) {
 		{[]string{"HTTPS_PROXY", srv.URL}, ""}, // not signed by a public CA
 	} {
 		asked.Store("")
-		cfg, err := AWSConfig(lookup(lambdaEnv(append(test.env, "AWS_MAX_ATTEMPTS", "1", "AWS_ENDPOINT_URL", "https://sqs.invalid")...)), "SQS")
+		cfg, err := AWSConfig(lookup(lambdaEnv(append(test.env, "AWS_MAX_ATTEMPTS", "1", "AWS_ENDPOINT_URL",
+			"https://sqs.invalid")...)), "SQS")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +157,8 @@ func TestAWSProxy(t *testing.T) {
 	}
 }
 
-// TestClosedBody: net/http looks for the end of a request's body after the SDK has closed it. It must not find an error.
+// TestClosedBody: net/http looks for the end of a request's body after the SDK has closed it. It must not find an
+// error.
 func TestClosedBody(t *testing.T) {
 	cfg, err := AWSConfig(lookup(lambdaEnv()), "SQS")
 	if err != nil {

@@ -40,7 +40,8 @@ func (g *gate) Send(context.Context, *deliver.Batch) error {
 // secretsFunc is Secrets Manager.
 type secretsFunc func(context.Context) (*secretsmanager.GetSecretValueOutput, error)
 
-func (f secretsFunc) GetSecretValue(ctx context.Context, _ *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (f secretsFunc) GetSecretValue(ctx context.Context, _ *secretsmanager.GetSecretValueInput,
+	_ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
 	return f(ctx)
 }
 
@@ -48,7 +49,8 @@ func secretText(text string) (*secretsmanager.GetSecretValueOutput, error) {
 	return &secretsmanager.GetSecretValueOutput{SecretString: &text}, nil
 }
 
-// TestConcurrentRefusalsReadTheSecretOnce: sixteen invocations whose credential is refused at the same time cause one read.
+// TestConcurrentRefusalsReadTheSecretOnce: sixteen invocations whose credential is refused at the same time cause one
+// read.
 func TestConcurrentRefusalsReadTheSecretOnce(t *testing.T) {
 	const invocations = 16
 	w := newWorld()
@@ -92,7 +94,8 @@ func TestHungSecretsManager(t *testing.T) {
 	var now atomic.Int64
 	now.Store(w.now.UnixMilli())
 	f := NewConnector("test", func(*settings.Settings) deliver.Connector { return &gate{} }, Deps{
-		Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return time.UnixMilli(now.Load()) }, SQS: noQueue{},
+		Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return time.UnixMilli(now.Load()) },
+		SQS: noQueue{},
 		Secrets: secretsFunc(func(ctx context.Context) (*secretsmanager.GetSecretValueOutput, error) {
 			if reads.Add(1) > 1 {
 				close(hung)
@@ -127,7 +130,8 @@ func TestHungSecretsManager(t *testing.T) {
 // TestUnreadableSecretHidesNoProblem: the error names the secret, and all that is wrong in the environment.
 func TestUnreadableSecretHidesNoProblem(t *testing.T) {
 	w := newWorld()
-	w.env = map[string]string{"SIEM_SECRET_ID": "the-secret", "SIEM_MAX_ATTEMPTS": "many", "TEST_URL": "http://plain", "LOG_LEVEL": "loud"}
+	w.env = map[string]string{"SIEM_SECRET_ID": "the-secret", "SIEM_MAX_ATTEMPTS": "many", "TEST_URL": "http://plain",
+		"LOG_LEVEL": "loud"}
 	w.err = errors.New("AccessDeniedException")
 	f := NewConnector("test", func(s *settings.Settings) deliver.Connector {
 		s.Secret("TEST_TOKEN", true, "a token")
@@ -135,14 +139,17 @@ func TestUnreadableSecretHidesNoProblem(t *testing.T) {
 		return nil
 	}, Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: time.Now, SQS: noQueue{}, Secrets: w})
 	_, err := f.Invoke(t.Context(), []byte(oneMessage))
-	for _, text := range []string{"SIEM_SECRET_ID", "AccessDeniedException", "SIEM_MAX_ATTEMPTS", "TEST_URL", "LOG_LEVEL", "SIEM_QUEUE_URL",
-		"TEST_TOKEN: expected a token (a key of the secret SIEM_SECRET_ID), is not set in the environment, and the secret could not be read"} {
+	for _, text := range []string{"SIEM_SECRET_ID", "AccessDeniedException", "SIEM_MAX_ATTEMPTS", "TEST_URL", "LOG_LEVEL",
+		"SIEM_QUEUE_URL",
+		"TEST_TOKEN: expected a token (a key of the secret SIEM_SECRET_ID), is not set in the environment, and the secret " +
+			"could not be read"} {
 		if err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("%v, want %q in it", err, text)
 		}
 	}
 	answer, err := f.Invoke(t.Context(), []byte(`{"check":true}`))
-	if err != nil || !strings.Contains(string(answer), `"step":"secret"`) || !strings.Contains(string(answer), "SIEM_MAX_ATTEMPTS") {
+	if err != nil || !strings.Contains(string(answer), `"step":"secret"`) || !strings.Contains(string(answer),
+		"SIEM_MAX_ATTEMPTS") {
 		t.Errorf("%s, %v", answer, err)
 	}
 }
@@ -159,11 +166,13 @@ func TestSecretWithByteOrderMark(t *testing.T) {
 func TestFailuresAreRedacted(t *testing.T) {
 	const token = "feather-and-tar-7f3c"
 	leaky := func() error {
-		return &failure.Error{Kind: failure.Rejected, Code: token, Detail: "sent " + token, Hint: "replace " + token, Err: errors.New(token)}
+		return &failure.Error{Kind: failure.Rejected, Code: token, Detail: "sent " + token, Hint: "replace " + token,
+			Err: errors.New(token)}
 	}
 	r := secret.NewRedactor(secret.New(token))
 	for name, err := range map[string]error{
-		"failure": leaky(), "partial": &deliver.PartialError{Results: []error{nil, leaky(), errors.New("plain " + token)}}, "plain": errors.New("x " + token),
+		"failure": leaky(), "partial": &deliver.PartialError{Results: []error{nil, leaky(), errors.New("plain " + token)}},
+		"plain": errors.New("x " + token),
 	} {
 		got := redacting{&gate{err: err}, r}.Send(t.Context(), nil)
 		results := []error{got}
@@ -171,7 +180,8 @@ func TestFailuresAreRedacted(t *testing.T) {
 			results = partial.Results
 		}
 		for _, result := range results {
-			if f := failure.Of(result); f != nil && (strings.Contains(f.Error()+f.Brief()+f.Hint, token) || !strings.Contains(f.Error(), "[redacted]")) {
+			if f := failure.Of(result); f != nil && (strings.Contains(f.Error()+f.Brief()+f.Hint, token) ||
+				!strings.Contains(f.Error(), "[redacted]")) {
 				t.Errorf("%s: %v", name, f)
 			}
 		}

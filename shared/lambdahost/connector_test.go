@@ -34,7 +34,8 @@ type world struct {
 	opens  int
 }
 
-func (w *world) GetSecretValue(_ context.Context, _ *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (w *world) GetSecretValue(_ context.Context, _ *secretsmanager.GetSecretValueInput,
+	_ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
 	w.reads++
 	if w.err != nil {
 		return nil, w.err
@@ -55,11 +56,13 @@ func (w *world) Write(p []byte) (int, error) {
 // noQueue is SQS when it is not reached.
 type noQueue struct{}
 
-func (noQueue) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+func (noQueue) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput,
+	...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
 	return nil, errors.New("no SQS")
 }
 
-func (noQueue) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+func (noQueue) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput,
+	...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
 	return nil, errors.New("no SQS")
 }
 
@@ -67,7 +70,8 @@ func (noQueue) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...
 func (w *world) open(s *settings.Settings) deliver.Connector {
 	w.opens++
 	s.TLSVerify("TEST_TLS_VERIFY")
-	return &tokenConnector{w: w, token: s.Secret("TEST_TOKEN", true, "a token"), url: s.URL("TEST_URL", "", "an endpoint").String()}
+	return &tokenConnector{w: w, token: s.Secret("TEST_TOKEN", true, "a token"), url: s.URL("TEST_URL", "",
+		"an endpoint").String()}
 }
 
 type tokenConnector struct {
@@ -98,14 +102,16 @@ func (c *tokenConnector) Check(context.Context) error {
 
 func newWorld() *world {
 	return &world{
-		env:    map[string]string{"SIEM_SECRET_ID": "the-secret", "SIEM_QUEUE_URL": "https://q", "SIEM_DEAD_LETTER_QUEUE_URL": "https://d", "TEST_URL": "https://siem"},
+		env: map[string]string{"SIEM_SECRET_ID": "the-secret", "SIEM_QUEUE_URL": "https://q",
+			"SIEM_DEAD_LETTER_QUEUE_URL": "https://d", "TEST_URL": "https://siem"},
 		secret: `{"TEST_TOKEN":"token-1"}`, valid: "token-1", now: time.UnixMilli(1741824005000),
 	}
 }
 
 func (w *world) function() *Connector {
 	return NewConnector("test", func(s *settings.Settings) deliver.Connector { return w.open(s) },
-		Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return w.now }, SQS: noQueue{}, Secrets: w})
+		Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return w.now }, SQS: noQueue{},
+			Secrets: w})
 }
 
 const oneMessage = `{"Records":[{"messageId":"m-1","receiptHandle":"r","body":"{\"time\":1741824000123}"}]}`
@@ -129,7 +135,8 @@ func delivered(t *testing.T, f *Connector) bool {
 
 func TestMisconfigured(t *testing.T) {
 	w := newWorld()
-	w.env = map[string]string{"SIEM_SECRET_ID": "the-secret", "TEST_URL": "http://plain", "SIEM_MAX_ATTEMPTS": "many", "LOG_LEVEL": "loud"}
+	w.env = map[string]string{"SIEM_SECRET_ID": "the-secret", "TEST_URL": "http://plain", "SIEM_MAX_ATTEMPTS": "many",
+		"LOG_LEVEL": "loud"}
 	w.secret = `{}`
 	f := NewConnector("test", func(s *settings.Settings) deliver.Connector {
 		s.Secret("TEST_TOKEN", true, "a token")
@@ -138,7 +145,8 @@ func TestMisconfigured(t *testing.T) {
 	}, Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: time.Now, SQS: noQueue{}, Secrets: w})
 	for range 2 { // every invocation, not the first alone
 		_, err := f.Invoke(context.Background(), []byte(oneMessage))
-		for _, name := range []string{"SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "TEST_TOKEN", "TEST_URL", "SIEM_MAX_ATTEMPTS", "LOG_LEVEL"} {
+		for _, name := range []string{"SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "TEST_TOKEN", "TEST_URL",
+			"SIEM_MAX_ATTEMPTS", "LOG_LEVEL"} {
 			if err == nil || !strings.Contains(err.Error(), name) {
 				t.Errorf("%v, want %s named", err, name)
 			}
@@ -150,7 +158,8 @@ func TestConfigurationIsFoundMended(t *testing.T) {
 	w := newWorld()
 	w.secret = `{"TEST_TOKEN":""}`
 	f := w.function()
-	if _, err := f.Invoke(context.Background(), []byte(oneMessage)); err == nil || !strings.Contains(err.Error(), "TEST_TOKEN") {
+	if _, err := f.Invoke(context.Background(), []byte(oneMessage)); err == nil || !strings.Contains(err.Error(),
+		"TEST_TOKEN") {
 		t.Fatalf("an empty secret: %v", err)
 	}
 	w.secret = `{"TEST_TOKEN":"token-1"}`
@@ -161,13 +170,15 @@ func TestConfigurationIsFoundMended(t *testing.T) {
 
 func TestBadSecrets(t *testing.T) {
 	for text, want := range map[string]string{
-		``: "is empty", ` `: "is empty", `hunter2`: "is not JSON", `"hunter2"`: "not an object", `["hunter2"]`: "not an object", `null`: "not an object",
+		``: "is empty", ` `: "is empty", `hunter2`: "is not JSON", `"hunter2"`: "not an object",
+		`["hunter2"]`: "not an object", `null`: "not an object",
 		`{"TEST_TOKEN":{"a":"hunter2"},"B":[1]}`: "not strings: B, TEST_TOKEN", `{"TEST_TOKEN":"hunter2"`: "is not JSON",
 	} {
 		w := newWorld()
 		w.secret = text
 		_, err := w.function().Invoke(context.Background(), []byte(oneMessage))
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "SIEM_SECRET_ID") || strings.Contains(err.Error(), "hunter2") {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "SIEM_SECRET_ID") ||
+			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("secret %q: %v, want an error with %q and nothing of the secret", text, err, want)
 		}
 	}
@@ -190,7 +201,8 @@ func TestConcurrentInvocations(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if answer, err := f.Invoke(context.Background(), []byte(oneMessage)); err != nil || string(answer) != `{"batchItemFailures":[]}` {
+			if answer, err := f.Invoke(context.Background(), []byte(oneMessage)); err != nil ||
+				string(answer) != `{"batchItemFailures":[]}` {
 				t.Errorf("answer %s, %v", answer, err)
 			}
 		})
@@ -207,7 +219,8 @@ func TestCheckReadsTheSecret(t *testing.T) {
 	f := w.function()
 	delivered(t, f)
 	w.valid, w.secret = "token-2", `{"TEST_TOKEN":"token-2"}`
-	if answer, err := f.Invoke(context.Background(), []byte(`{"check":true}`)); err != nil || !strings.Contains(string(answer), `"ok":true`) {
+	if answer, err := f.Invoke(context.Background(), []byte(`{"check":true}`)); err != nil ||
+		!strings.Contains(string(answer), `"ok":true`) {
 		t.Errorf("a check after the secret has been mended: %s %v", answer, err)
 	}
 }
@@ -279,7 +292,8 @@ func TestCheck(t *testing.T) {
 		if err != nil || json.Unmarshal(answer, &r) != nil {
 			t.Fatalf("%s: %s %v", name, answer, err)
 		}
-		if r.Connector != "test" || r.OK != c.ok || r.Step != c.step || !strings.Contains(r.Hint, c.hint) || (r.Detail == "") != c.ok {
+		if r.Connector != "test" || r.OK != c.ok || r.Step != c.step || !strings.Contains(r.Hint, c.hint) ||
+			(r.Detail == "") != c.ok {
 			t.Errorf("%s: %s", name, answer)
 		}
 	}
@@ -310,7 +324,8 @@ func TestWarnsAboutTLS(t *testing.T) {
 }
 
 func TestGarbage(t *testing.T) {
-	if _, err := newWorld().function().Invoke(context.Background(), []byte(`{"hello":1}`)); err == nil || !strings.Contains(err.Error(), "Records") {
+	if _, err := newWorld().function().Invoke(context.Background(), []byte(`{"hello":1}`)); err == nil ||
+		!strings.Contains(err.Error(), "Records") {
 		t.Errorf("%v, want an error that says what is expected", err)
 	}
 }

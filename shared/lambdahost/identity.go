@@ -61,7 +61,8 @@ func Identity(env settings.Lookup, now func() time.Time) settings.Identity {
 }
 
 // identityRequest makes the signed request. The global endpoint of STS does not have the action.
-func identityRequest(ctx context.Context, cfg aws.Config, env settings.Lookup, audience string, now time.Time) (*http.Request, error) {
+func identityRequest(ctx context.Context, cfg aws.Config, env settings.Lookup, audience string,
+	now time.Time) (*http.Request, error) {
 	endpoint := aws.ToString(cfg.BaseEndpoint)
 	if endpoint == "" {
 		service, domain := "sts", "amazonaws.com"
@@ -77,7 +78,8 @@ func identityRequest(ctx context.Context, cfg aws.Config, env settings.Lookup, a
 		"Action": {"GetWebIdentityToken"}, "Version": {"2011-06-15"},
 		"Audience.member.1": {audience}, "SigningAlgorithm": {"RS256"}, "DurationSeconds": {"300"},
 	}.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(endpoint, "/")+"/", strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(endpoint, "/")+"/",
+		strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +99,8 @@ func readIdentity(status int, body string) (secret.Value, error) {
 	}
 	code := element(body, "Code")
 	kind := failure.Transient
-	if status/100 == 4 && status != http.StatusTooManyRequests && !strings.Contains(code, "Throttling") && code != "RequestExpired" {
+	if status/100 == 4 && status != http.StatusTooManyRequests && !strings.Contains(code, "Throttling") &&
+		code != "RequestExpired" {
 		kind = failure.Misconfigured
 	}
 	return secret.Value{}, identityFailure(kind, status, code, nil)
@@ -115,12 +118,15 @@ func element(body, name string) string {
 
 func identityFailure(kind failure.Kind, status int, code string, err error) *failure.Error {
 	hint := map[string]string{
-		"OutboundWebIdentityFederationDisabled":          "turn on outbound identity federation in the AWS account (IAM, account settings)",
-		"OutboundWebIdentityFederationDisabledException": "turn on outbound identity federation in the AWS account (IAM, account settings)",
+		"OutboundWebIdentityFederationDisabled": "turn on outbound identity federation in the AWS account (IAM, " +
+			"account settings)",
+		"OutboundWebIdentityFederationDisabledException": "turn on outbound identity federation in the AWS account (IAM, " +
+			"account settings)",
 		"AccessDenied": "the function's role needs sts:GetWebIdentityToken",
 	}[code]
 	return &failure.Error{
-		Kind: kind, Step: failure.Auth, Code: code, Err: err, Hint: cmp.Or(hint, "check sts:GetWebIdentityToken of the function's role"),
+		Kind: kind, Step: failure.Auth, Code: code, Err: err,
+		Hint:   cmp.Or(hint, "check sts:GetWebIdentityToken of the function's role"),
 		Detail: fmt.Sprintf("AWS STS gave no identity token (status %d)", status),
 	}
 }

@@ -13,7 +13,8 @@ import (
 )
 
 func stsEnv(more map[string]string) func(string) string {
-	env := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "the-secret-key", "AWS_SESSION_TOKEN": "session"}
+	env := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+		"AWS_SECRET_ACCESS_KEY": "the-secret-key", "AWS_SESSION_TOKEN": "session"}
 	return func(name string) string {
 		if v, ok := more[name]; ok {
 			return v
@@ -43,14 +44,16 @@ func TestIdentity(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 	for name, want := range map[string]string{
-		"Action": "GetWebIdentityToken", "Version": "2011-06-15", "Audience.member.1": "api://AzureADTokenExchange", "SigningAlgorithm": "RS256",
+		"Action": "GetWebIdentityToken", "Version": "2011-06-15", "Audience.member.1": "api://AzureADTokenExchange",
+		"SigningAlgorithm": "RS256",
 	} {
 		if form.Get(name) != want {
 			t.Errorf("%s: %q, want %q", name, form.Get(name), want)
 		}
 	}
 	const scope = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261126/eu-central-1/sts/aws4_request, SignedHeaders="
-	if h := got.Header; !strings.HasPrefix(h.Get("Authorization"), scope) || h.Get("X-Amz-Date") != "20261126T120000Z" || h.Get("X-Amz-Security-Token") != "session" {
+	if h := got.Header; !strings.HasPrefix(h.Get("Authorization"), scope) || h.Get("X-Amz-Date") != "20261126T120000Z" ||
+		h.Get("X-Amz-Security-Token") != "session" {
 		t.Errorf("%s %v", got.Method, h)
 	}
 	for _, test := range []struct {
@@ -59,15 +62,19 @@ func TestIdentity(t *testing.T) {
 		kind       failure.Kind
 		code, hint string
 	}{
-		{403, "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>", failure.Misconfigured, "AccessDenied", "role needs sts:GetWebIdentityToken"},
-		{400, "<ErrorResponse><Error><Code>OutboundWebIdentityFederationDisabled</Code></Error></ErrorResponse>", failure.Misconfigured, "OutboundWebIdentityFederationDisabled", "turn on outbound"},
+		{403, "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>" +
+			"<Message>no</Message></Error></ErrorResponse>",
+			failure.Misconfigured, "AccessDenied", "role needs sts:GetWebIdentityToken"},
+		{400, "<ErrorResponse><Error><Code>OutboundWebIdentityFederationDisabled</Code></Error></ErrorResponse>",
+			failure.Misconfigured, "OutboundWebIdentityFederationDisabled", "turn on outbound"},
 		{400, "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>", failure.Transient, "Throttling", ""},
 		{503, "<html>", failure.Transient, "", ""},
 		{200, "<html>", failure.Transient, "", ""},
 	} {
 		status, response = test.status, test.body
 		f := failure.Of(func() error { _, err := identity(t.Context(), "a"); return err }())
-		if f == nil || f.Kind != test.kind || f.Code != test.code || f.Step != failure.Auth || !strings.Contains(f.Hint, test.hint) || strings.Contains(f.Error(), "the-secret-key") {
+		if f == nil || f.Kind != test.kind || f.Code != test.code || f.Step != failure.Auth || !strings.Contains(f.Hint,
+			test.hint) || strings.Contains(f.Error(), "the-secret-key") {
 			t.Errorf("%d %s: %+v", test.status, test.body, f)
 		}
 	}
@@ -95,7 +102,8 @@ func TestIdentityEndpoint(t *testing.T) {
 			t.Errorf("%v: %v, want %s", more, req, want)
 		}
 	}
-	if _, err := Identity(func(string) string { return "" }, time.Now)(t.Context(), "a"); failure.Of(err).Kind != failure.Misconfigured {
+	if _, err := Identity(func(string) string { return "" }, time.Now)(t.Context(),
+		"a"); failure.Of(err).Kind != failure.Misconfigured {
 		t.Errorf("without an environment: %v", err)
 	}
 }

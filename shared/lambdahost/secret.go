@@ -24,7 +24,8 @@ const secretTimeout = 5 * time.Second
 
 // Secrets is what a function needs of Secrets Manager. *secretsmanager.Client is one.
 type Secrets interface {
-	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput,
+		...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
 }
 
 // readSecret reads the secret that SIEM_SECRET_ID names: its text, and the settings in it; both are empty if there is
@@ -38,7 +39,8 @@ func readSecret(ctx context.Context, d Deps) (text string, values map[string]str
 	defer cancel()
 	out, err := d.Secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
 	if err != nil {
-		return "", nil, &failure.Error{Step: failure.Secret, Detail: fmt.Sprintf("reading the secret that %s names, %q", secretSetting, id), Err: err,
+		return "", nil, &failure.Error{Step: failure.Secret, Detail: fmt.Sprintf("reading the secret that %s names, %q",
+			secretSetting, id), Err: err,
 			Hint: "the function's role needs secretsmanager:GetSecretValue on it, and kms:Decrypt where it has a key of its own"}
 	}
 	text = aws.ToString(out.SecretString)
@@ -47,7 +49,8 @@ func readSecret(ctx context.Context, d Deps) (text string, values map[string]str
 	}
 	values, err = parseSecret(text)
 	if err != nil {
-		return "", nil, &failure.Error{Step: failure.Secret, Detail: fmt.Sprintf("%s: the secret %q", secretSetting, id), Err: err,
+		return "", nil, &failure.Error{Step: failure.Secret, Detail: fmt.Sprintf("%s: the secret %q", secretSetting, id),
+			Err:  err,
 			Hint: `expected is a JSON object of settings, such as {"NAME":"value"}`}
 	}
 	return text, values, nil

@@ -6,12 +6,14 @@ import (
 	"testing"
 )
 
-// FuzzParseSecret: whatever a secret holds, it is read as JSON reads it, or refused with an error that shows none of it but
-// names of keys.
+// FuzzParseSecret: whatever a secret holds, it is read as JSON reads it, or refused with an error that shows none of it
+// but names of keys.
 func FuzzParseSecret(f *testing.F) {
 	for _, seed := range []string{
-		"", " ", "{}", "null", "[]", "token-itself", `"token"`, `{"A":"b"}`, `{"A":1,"B":true,"C":null}`, `{"A":{"B":"deep-secret"}}`,
-		`{"A":["deep-secret"],"B":"\ud800"}`, `{"A":"b","A":"c"}`, `{"A":"b"} {}`, `{"A":"b`, "\xff", strings.Repeat(`{"A":`, 10_000),
+		"", " ", "{}", "null", "[]", "token-itself", `"token"`, `{"A":"b"}`, `{"A":1,"B":true,"C":null}`,
+		`{"A":{"B":"deep-secret"}}`,
+		`{"A":["deep-secret"],"B":"\ud800"}`, `{"A":"b","A":"c"}`, `{"A":"b"} {}`, `{"A":"b`, "\xff",
+		strings.Repeat(`{"A":`, 10_000),
 	} {
 		f.Add(seed)
 	}

@@ -37,7 +37,8 @@ type poster struct {
 
 func openPoster(s *settings.Settings) deliver.Connector {
 	return &poster{httpsend.New(httpsend.Configure(s, "none")), httpsend.Request{
-		URL: s.URL("TEST_URL", "", "an endpoint"), Header: http.Header{"Authorization": {"Splunk " + s.Secret("TEST_TOKEN", true, "a token").Reveal()}},
+		URL:    s.URL("TEST_URL", "", "an endpoint"),
+		Header: http.Header{"Authorization": {"Splunk " + s.Secret("TEST_TOKEN", true, "a token").Reveal()}},
 	}}
 }
 
@@ -54,8 +55,8 @@ func (p *poster) Send(ctx context.Context, b *deliver.Batch) error {
 	return err
 }
 
-// TestStandardErrorStaysEmpty: libraries write nothing to standard error, even if a SIEM sends more than its response and
-// echoes the request in it. An invocation's error is also a line of the log.
+// TestStandardErrorStaysEmpty: libraries write nothing to standard error, even if a SIEM sends more than its response
+// and echoes the request in it. An invocation's error is also a line of the log.
 func TestStandardErrorStaysEmpty(t *testing.T) {
 	const token, text = "feather-and-tar-7f3c", "what somebody asked"
 	siem := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -100,7 +101,8 @@ func TestStandardErrorStaysEmpty(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	function := exec.Command(self)
 	function.Stdout, function.Stderr = &stdout, &stderr
-	function.Env = []string{asFunction + "=1", "AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(runtime.URL, "http://"), "TEST_URL=" + siem.URL, "TEST_TOKEN=" + token,
+	function.Env = []string{asFunction + "=1", "AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(runtime.URL, "http://"),
+		"TEST_URL=" + siem.URL, "TEST_TOKEN=" + token,
 		"SIEM_ALLOW_HTTP=true", "SIEM_QUEUE_URL=https://q", "SIEM_DEAD_LETTER_QUEUE_URL=https://d"}
 	if err := function.Start(); err != nil {
 		t.Fatal(err)
@@ -123,7 +125,8 @@ func TestStandardErrorStaysEmpty(t *testing.T) {
 	if strings.Contains(out, token) || strings.Contains(out, text) {
 		t.Errorf("standard output holds the credential or the event:\n%s", out)
 	}
-	if strings.Count(out, `"delivered":1`) != 3 || strings.Count(out, `"msg":"invocation failed"`) != 1 || !strings.Contains(out, "Records") {
+	if strings.Count(out, `"delivered":1`) != 3 || strings.Count(out, `"msg":"invocation failed"`) != 1 ||
+		!strings.Contains(out, "Records") {
 		t.Errorf("standard output, want three batches and the invocation's error:\n%s", out)
 	}
 }

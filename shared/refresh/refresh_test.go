@@ -152,8 +152,8 @@ func TestUsableValueDoesNotWait(t *testing.T) {
 	}
 }
 
-// TestWaitersObeyTheirContext: a caller without a value waits for the load of another one as long as its context allows,
-// and loads itself if the other one gives up.
+// TestWaitersObeyTheirContext: a caller without a value waits for the load of another one as long as its context
+// allows, and loads itself if the other one gives up.
 func TestWaitersObeyTheirContext(t *testing.T) {
 	s := newSource(true)
 	s.hold = make(chan struct{})

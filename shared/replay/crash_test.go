@@ -77,7 +77,8 @@ func (w *world) finish(repeated int, what string) {
 		}
 	}
 	if len(bodies) != crashTotal || more > repeated {
-		w.t.Errorf("%s: %d events put back, want %d; %d of them twice, want at most %d", what, len(bodies), crashTotal, more, repeated)
+		w.t.Errorf("%s: %d events put back, want %d; %d of them twice, want at most %d", what, len(bodies), crashTotal, more,
+			repeated)
 	}
 	if c := w.waiting(); c.Pending["splunk"] != 1 || c.Pending["elastic"] != 0 {
 		w.t.Errorf("%s: pending %+v", what, c)
@@ -91,8 +92,8 @@ func (w *world) finish(repeated int, what string) {
 	}
 }
 
-// TestReplayDiesAtEveryStep: a replay that dies before or after any of its requests loses nothing, and repeats at most the
-// chunk that it was sending.
+// TestReplayDiesAtEveryStep: a replay that dies before or after any of its requests loses nothing, and repeats at most
+// the chunk that it was sending.
 func TestReplayDiesAtEveryStep(t *testing.T) {
 	for _, body := range []string{"", `{"limit":7}`} {
 		for at, more := 1, true; more; at++ {

@@ -29,12 +29,15 @@ func (w *world) gets() *atomic.Int32 {
 // TestEachCallMakesProgress: 3,000 objects that do not match precede one that does, and a call has time to open about a
 // thousand. Names do not tell the times of their records. The fourth call at the latest replays.
 func TestEachCallMakesProgress(t *testing.T) {
-	for _, request := range []string{`{"from":"2026-03-14T00:00:00Z"}`, `{"reason":"needle"}`, `{"message_ids":["wanted-000"]}`} {
+	for _, request := range []string{`{"from":"2026-03-14T00:00:00Z"}`, `{"reason":"needle"}`,
+		`{"message_ids":["wanted-000"]}`} {
 		w := newWorld(t)
 		for i := range 3000 {
-			w.s3.Put(pendingKey("2026-03-01", fmt.Sprintf("old-%04d.jsonl", i)), lines("splunk", fmt.Sprintf("old-%04d", i), 1, time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)))
+			w.s3.Put(pendingKey("2026-03-01", fmt.Sprintf("old-%04d.jsonl", i)), lines("splunk", fmt.Sprintf("old-%04d", i), 1,
+				time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)))
 		}
-		wanted := strings.ReplaceAll(string(lines("splunk", "wanted", 1, time.Date(2026, 3, 14, 0, 0, 0, 0, time.UTC))), "busy", "needle")
+		wanted := strings.ReplaceAll(string(lines("splunk", "wanted", 1, time.Date(2026, 3, 14, 0, 0, 0, 0, time.UTC))),
+			"busy", "needle")
 		w.s3.Put(pendingKey("2026-03-14", "wanted.jsonl"), []byte(wanted))
 		w.s3.Hook = func(op, key string, after bool) error {
 			if after && op == "GetObject" && strings.Contains(key, "/pending/") {
@@ -97,7 +100,8 @@ func TestSmallLimitOpensFewObjects(t *testing.T) {
 func TestNamesWithEveryCharacter(t *testing.T) {
 	w := newWorld(t)
 	w.env["SIEM_DEAD_LETTER_PATH"] = "s3://letters/de+ad %2B"
-	names := []string{"mended+1", "a b", "a%2Bb", "ü", "a&b=c", "q?x#y", "(1)'!*~$,;:@", "line\nbreak", "bell\a", "<>\"\\^`{}|[]"}
+	names := []string{"mended+1", "a b", "a%2Bb", "ü", "a&b=c", "q?x#y", "(1)'!*~$,;:@", "line\nbreak", "bell\a",
+		"<>\"\\^`{}|[]"}
 	for i, name := range names {
 		w.s3.Put("de+ad %2B/pending/connector=splunk/date=2026-03-13/"+name+".jsonl", lines("splunk", fmt.Sprint(i), 1, day0))
 	}
@@ -137,7 +141,8 @@ func TestOtherObjectsAreReported(t *testing.T) {
 	}
 	w.s3.Put(pendingKey("2026-03-13", ""), nil) // the S3 console's folder
 	a := w.replay("")
-	if a.Replayed != 0 || a.Skipped != 5 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "the first is pending/connector=splunk/date=2026-03-13/a.JSONL") {
+	if a.Replayed != 0 || a.Skipped != 5 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0],
+		"the first is pending/connector=splunk/date=2026-03-13/a.JSONL") {
 		t.Errorf("%+v", a)
 	}
 }
@@ -214,7 +219,8 @@ func TestDiscard(t *testing.T) {
 	bad[0].body, bad[1].attributes["connector"] = "not json", "nobody"
 	w.drain(bad...)
 	before := w.below("pending/")
-	_, _, body := w.ask(t.Context(), "POST", Path, `{"discard":true,"message_ids":["a-001","bad-000","bad-001"],"dry_run":true}`, nil)
+	_, _, body := w.ask(t.Context(), "POST", Path,
+		`{"discard":true,"message_ids":["a-001","bad-000","bad-001"],"dry_run":true}`, nil)
 	if want := `{"replayed":0,"discarded":3,"skipped":0,"by_connector":{"splunk":2,"unknown":1},"remaining":0,"dry_run":true,"errors":[]}`; body != want {
 		t.Errorf("dry run: %s, want %s", body, want)
 	}
@@ -232,7 +238,8 @@ func TestDiscard(t *testing.T) {
 	if c := w.waiting(); c.Pending["splunk"] != 3 || c.Pending["unknown"] != 0 {
 		t.Errorf("pending %+v", c)
 	}
-	if got := w.below("discarded/"); strings.Count(got, "\n") != 3 || !strings.Contains(got, `"a-001"`) || !strings.Contains(got, "not json") {
+	if got := w.below("discarded/"); strings.Count(got, "\n") != 3 || !strings.Contains(got, `"a-001"`) ||
+		!strings.Contains(got, "not json") {
 		t.Errorf("discarded/ has %s", got)
 	}
 	if strings.Contains(w.below("pending/"), "a-001") {
@@ -264,7 +271,8 @@ func TestDiscardDiesAtEveryStep(t *testing.T) {
 		for _, id := range []string{"a-000", "a-001", "a-002", "a-003", "b-000", "b-001"} {
 			wanted := strings.Contains(request, id)
 			if strings.Contains(gone, id) != wanted || strings.Contains(left, id) == wanted {
-				t.Errorf("dead at step %d: %s: discarded %v, pending %v", at, id, strings.Contains(gone, id), strings.Contains(left, id))
+				t.Errorf("dead at step %d: %s: discarded %v, pending %v", at, id, strings.Contains(gone, id),
+					strings.Contains(left, id))
 			}
 		}
 	}
@@ -304,8 +312,10 @@ func TestRecordsOfOneMessageInSeveralCalls(t *testing.T) {
 // TestLocksInTheFuture: a lock that is dated more than 30 s ahead does not count.
 func TestLocksInTheFuture(t *testing.T) {
 	w := newWorld(t)
-	for ahead, want := range map[time.Duration]int{-6 * time.Second: 200, 20 * time.Second: 409, 29 * time.Second: 409, 32 * time.Second: 200, 24 * 365 * time.Hour: 200} {
-		w.s3.Put(testPrefix+deadletter.LockName, fmt.Appendf(nil, `{"owner":"forged","expires":%q}`, w.now().Add(ahead).UTC().Format(time.RFC3339)))
+	for ahead, want := range map[time.Duration]int{-6 * time.Second: 200, 20 * time.Second: 409, 29 * time.Second: 409,
+		32 * time.Second: 200, 24 * 365 * time.Hour: 200} {
+		w.s3.Put(testPrefix+deadletter.LockName, fmt.Appendf(nil, `{"owner":"forged","expires":%q}`,
+			w.now().Add(ahead).UTC().Format(time.RFC3339)))
 		if status, _, body := w.ask(t.Context(), "POST", Path, "", nil); status != want {
 			t.Errorf("a lock dated %v ahead: %d %s, want %d", ahead, status, body, want)
 		}
@@ -327,9 +337,11 @@ func TestDeepestEvent(t *testing.T) {
 func TestTooLargeForSQS(t *testing.T) {
 	w := newWorld(t)
 	body := lines("splunk", "a", 2, day0)
-	large := deadletter.Record{Time: day0, Connector: "splunk", Body: fmt.Appendf(nil, `{"time":1,"x":%q}`, strings.Repeat("x", 1<<20)), MessageID: "large"}
+	large := deadletter.Record{Time: day0, Connector: "splunk", Body: fmt.Appendf(nil, `{"time":1,"x":%q}`,
+		strings.Repeat("x", 1<<20)), MessageID: "large"}
 	w.s3.Put(pendingKey("2026-03-13", "large.jsonl"), large.AppendLine(body))
-	if a := w.replay(""); a.Replayed != 2 || a.Skipped != 1 || !strings.Contains(a.Errors[0], "SQS refuses them; the first is pending/connector=splunk/date=2026-03-13/large.jsonl line 3") {
+	if a := w.replay(""); a.Replayed != 2 || a.Skipped != 1 || !strings.Contains(a.Errors[0],
+		"SQS refuses them; the first is pending/connector=splunk/date=2026-03-13/large.jsonl line 3") {
 		t.Errorf("%+v", a)
 	}
 }
@@ -340,7 +352,8 @@ type hanging struct {
 	list bool
 }
 
-func (h hanging) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, o ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+func (h hanging) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input,
+	o ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
 	if h.list {
 		<-ctx.Done()
 		return nil, ctx.Err()
@@ -348,7 +361,8 @@ func (h hanging) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, o
 	return h.Store.ListObjectsV2(ctx, in, o...)
 }
 
-func (h hanging) GetObject(ctx context.Context, _ *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+func (h hanging) GetObject(ctx context.Context, _ *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput,
+	error) {
 	<-ctx.Done()
 	return nil, ctx.Err()
 }

@@ -94,8 +94,8 @@ func (l *lease) release(ctx context.Context) error {
 	return nil
 }
 
-// write writes the lock. If the condition is not met, it returns the lock that is there with ErrChanged; a lock of our own
-// is success, because it shows that only the response to our write was lost.
+// write writes the lock. If the condition is not met, it returns the lock that is there with ErrChanged; a lock of our
+// own is success, because it shows that only the response to our write was lost.
 func (l *lease) write(ctx context.Context, condition string) (found lock, etag string, err error) {
 	own := lock{l.owner, l.now().Add(leaseTime).UTC()}
 	body, err := json.Marshal(own)

@@ -91,15 +91,17 @@ func (s *session) parse(ctx context.Context, r *reading) error {
 	return s.again(ctx, r, p)
 }
 
-// again handles an object that a replay has moved away before. If its copy in replayed/ is gone, an operator has moved it
-// back in order to replay it once more: its records then have other ids. Otherwise the drain has written a repeated batch.
+// again handles an object that a replay has moved away before. If its copy in replayed/ is gone, an operator has moved
+// it back in order to replay it once more: its records then have other ids. Otherwise the drain has written a repeated
+// batch.
 func (s *session) again(ctx context.Context, r *reading, p *deadletter.Progress) error {
 	found, err := s.bucket.Exists(ctx, deadletter.ReplayedFolder+r.RelKey)
 	if err != nil {
 		return err
 	}
 	if found {
-		s.fail("objects are in replayed/ already and are moved there again; to replay one again, move it instead of copying it", place(r.Object, 0))
+		s.fail("objects are in replayed/ already and are moved there again; to replay one again, move it instead of "+
+			"copying it", place(r.Object, 0))
 		return nil
 	}
 	for i := range r.lines {

@@ -23,11 +23,13 @@ type counting struct {
 	sent, highest uint64
 }
 
-func (c *counting) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+func (c *counting) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput,
+	...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
 	panic("not called")
 }
 
-func (c *counting) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+func (c *counting) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput,
+	_ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := &sqs.SendMessageBatchOutput{}
@@ -48,7 +50,8 @@ func TestReplayOfALargeObjectInBoundedMemory(t *testing.T) {
 	body := make([]byte, 0, 48<<20)
 	padding := strings.Repeat("x", 600)
 	for i := range lines {
-		r := deadletter.Record{Time: day0, Connector: "splunk", Error: "busy", Body: fmt.Appendf(nil, `{"time":1,"n":%d,"x":%q}`, i, padding), Attempts: 5, MessageID: fmt.Sprint("m", i)}
+		r := deadletter.Record{Time: day0, Connector: "splunk", Error: "busy",
+			Body: fmt.Appendf(nil, `{"time":1,"n":%d,"x":%q}`, i, padding), Attempts: 5, MessageID: fmt.Sprint("m", i)}
 		body = r.AppendLine(body)
 	}
 	w.s3.Put(pendingKey(day0.Format(time.DateOnly), "large.jsonl"), body)
@@ -65,7 +68,8 @@ func TestReplayOfALargeObjectInBoundedMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := r.Handle(t.Context(), []byte(`{"rawPath":"`+Path+`","requestContext":{"http":{"method":"POST"}},"body":"{\"limit\":50000}"}`))
+	out, err := r.Handle(t.Context(),
+		[]byte(`{"rawPath":"`+Path+`","requestContext":{"http":{"method":"POST"}},"body":"{\"limit\":50000}"}`))
 	if err != nil || !strings.Contains(string(out), `{\"replayed\":50000,\"skipped\":0,`) || c.sent != lines {
 		t.Errorf("%d sent: %s, %v", c.sent, out, err)
 	}

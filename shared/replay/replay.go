@@ -20,8 +20,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-// Replay is the function's handler. It is safe for concurrent use: of two replays at once, in one process or in several,
-// one is refused.
+// Replay is the function's handler. It is safe for concurrent use: of two replays at once, in one process or in
+// several, one is refused.
 type Replay struct {
 	world  lambdahost.Deps
 	log    *slog.Logger
@@ -36,8 +36,8 @@ func NewFunction(w lambdahost.Deps, store deadletter.Store) *lambdahost.Function
 	return lambdahost.NewFunction(w, func(s *settings.Settings) (lambdahost.Handler, error) { return New(s, w, store) })
 }
 
-// New reads the settings SIEM_DEAD_LETTER_PATH, <CONNECTOR>_QUEUE_URL and SIEM_STACK. The error names every wrong setting.
-// A nil store is S3.
+// New reads the settings SIEM_DEAD_LETTER_PATH, <CONNECTOR>_QUEUE_URL and SIEM_STACK. The error names every wrong
+// setting. A nil store is S3.
 func New(s *settings.Settings, w lambdahost.Deps, store deadletter.Store) (*Replay, error) {
 	r := &Replay{
 		world: w, log: w.Logger(s), queues: deadletter.ReadQueues(s), chunk: maxChunk,
@@ -87,8 +87,8 @@ type failure struct {
 // reserve is the time kept for the response; a function with a short timeout keeps a tenth.
 const reserve = time.Second
 
-// Handle serves one request of the function URL: POST replays, GET counts. Every request gets a response with a JSON body
-// before ctx's deadline; the error is always nil.
+// Handle serves one request of the function URL: POST replays, GET counts. Every request gets a response with a JSON
+// body before ctx's deadline; the error is always nil.
 func (r *Replay) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	var c call
 	if err := json.Unmarshal(payload, &c); err != nil { // its error may quote the request
@@ -117,7 +117,8 @@ func (r *Replay) refused(ctx context.Context, err error) []byte {
 	var panicked *deadletter.PanicError
 	switch {
 	case errors.As(err, &panicked):
-		r.log.LogAttrs(ctx, slog.LevelError, "panic", slog.String("panic", panicked.Text), slog.String("stack", panicked.Stack))
+		r.log.LogAttrs(ctx, slog.LevelError, "panic", slog.String("panic", panicked.Text),
+			slog.String("stack", panicked.Stack))
 		return respond(http.StatusInternalServerError, nil, failure{"internal"})
 	case errors.As(err, &refusal):
 		return respond(refusal.status, refusal.header, failure{refusal.text})
@@ -161,7 +162,8 @@ func (r *Replay) serve(ctx context.Context, c *call) (any, error) {
 		return nil, refused
 	}
 	start := r.world.Now()
-	s := &session{Replay: r, request: req, lease: newLease(&r.bucket, r.world.Now), stop: stopAt(ctx, start), shortest: math.MaxInt64,
+	s := &session{Replay: r, request: req, lease: newLease(&r.bucket, r.world.Now), stop: stopAt(ctx, start),
+		shortest: math.MaxInt64,
 		progress: make(map[string]*deadletter.Progress), broken: make(map[string]bool), byConnector: make(map[string]int),
 		skips: make(skipCounts)}
 	if !req.dryRun {
@@ -220,7 +222,8 @@ func (r *Replay) report(ctx context.Context, s *session, caller string, took tim
 	}
 	attributes := []slog.Attr{
 		slog.Int("replayed", s.replayed), slog.Int("discarded", s.discarded), slog.Int("skipped", s.skips.total("")),
-		slog.Int("remaining", s.remaining), slog.Bool("dry_run", s.dryRun), slog.Bool("force", s.force), slog.Int("limit", s.limit),
+		slog.Int("remaining", s.remaining), slog.Bool("dry_run", s.dryRun), slog.Bool("force", s.force),
+		slog.Int("limit", s.limit),
 		slog.String("connector", s.Connector), slog.String("caller", deadletter.Bound(caller, 200)),
 		slog.Int64("milliseconds", took.Milliseconds()),
 	}

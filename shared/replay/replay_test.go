@@ -17,7 +17,8 @@ import (
 func TestReplayPutsBack(t *testing.T) {
 	w := newWorld(t)
 	w.drain(append(letters("splunk", "a", 25, day0), letters("elastic", "b", 3, day0)...)...)
-	if c := w.waiting(); c.Pending["splunk"] != 25 || c.Pending["elastic"] != 3 || c.Oldest == nil || *c.Oldest != "2026-03-13T10:00:00.000Z" {
+	if c := w.waiting(); c.Pending["splunk"] != 25 || c.Pending["elastic"] != 3 || c.Oldest == nil ||
+		*c.Oldest != "2026-03-13T10:00:00.000Z" {
 		t.Errorf("pending %+v", c)
 	}
 	status, _, body := w.ask(t.Context(), "POST", Path, "", nil)
@@ -75,7 +76,8 @@ func TestReplayDryRunChangesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.drain(letters("splunk", "a", 30, day0)...)
 	before := w.s3.Keys("")
-	if a := w.replay(`{"dry_run":true,"limit":20}`); a.Replayed != 20 || a.Remaining != 10 || !a.DryRun || a.ByConnector["splunk"] != 20 {
+	if a := w.replay(`{"dry_run":true,"limit":20}`); a.Replayed != 20 || a.Remaining != 10 || !a.DryRun ||
+		a.ByConnector["splunk"] != 20 {
 		t.Errorf("answer %+v", a)
 	}
 	if w.count() != 0 || !slices.Equal(before, w.s3.Keys("")) {
@@ -126,8 +128,12 @@ func TestReplaySkips(t *testing.T) {
 	if a.Replayed != 2 || a.Skipped != 2+1+1+4+1+2 || a.Remaining != 0 {
 		t.Errorf("answer %+v", a)
 	}
-	for _, want := range []string{"2 skipped (splunk): their body is not a JSON object; the first is pending/connector=splunk/date=2026-03-13/", "1 skipped (splunk): they have been replayed three times", "1 skipped (unknown): their connector is unknown",
-		"5 skipped (qradar, sumo): their connector is not deployed", "2 skipped (splunk): their line is not a dead letter of its folder's connector; the first is pending/connector=splunk/date=2026-03-13/by-hand.jsonl line 1: line: expected one JSON object"} {
+	for _, want := range []string{"2 skipped (splunk): their body is not a JSON object; the first is " +
+		"pending/connector=splunk/date=2026-03-13/", "1 skipped (splunk): they have been replayed three times",
+		"1 skipped (unknown): their connector is unknown",
+		"5 skipped (qradar, sumo): their connector is not deployed",
+		"2 skipped (splunk): their line is not a dead letter of its folder's connector; the first is " +
+			"pending/connector=splunk/date=2026-03-13/by-hand.jsonl line 1: line: expected one JSON object"} {
 		if !slices.ContainsFunc(a.Errors, func(e string) bool { return strings.HasPrefix(e, want) }) {
 			t.Errorf("errors lack %q: %q", want, a.Errors)
 		}
@@ -155,7 +161,8 @@ func TestReplayTakesARecordOnce(t *testing.T) {
 	all := letters("splunk", "a", 6, day0)
 	w.drain(all[:4]...)
 	w.drain(all[2:]...) // two of them again, in another object
-	native := letter{id: "a-000", body: all[0].body, sent: day0.Add(-26 * time.Hour), movedFrom: "arn:aws:sqs:x:1:splunk-queue"}
+	native := letter{id: "a-000", body: all[0].body, sent: day0.Add(-26 * time.Hour),
+		movedFrom: "arn:aws:sqs:x:1:splunk-queue"}
 	w.drain(native) // the same message once more, as SQS moved it, of another day
 	if a := w.replay(""); a.Replayed != 6 || a.Remaining != 0 || a.Skipped != 0 {
 		t.Errorf("answer %+v", a)
@@ -239,7 +246,8 @@ func TestReplayRefusedEntries(t *testing.T) {
 	if a.Replayed != 10+3 || a.Skipped != 1 || a.Remaining != 1 {
 		t.Errorf("answer %+v", a)
 	}
-	if len(a.Errors) != 2 || !strings.Contains(a.Errors[0]+a.Errors[1], "SQS refuses") || !strings.Contains(a.Errors[1], "ServiceUnavailable") {
+	if len(a.Errors) != 2 || !strings.Contains(a.Errors[0]+a.Errors[1], "SQS refuses") || !strings.Contains(a.Errors[1],
+		"ServiceUnavailable") {
 		t.Errorf("errors %q", a.Errors)
 	}
 	if c := w.waiting(); c.Pending["splunk"] != 2 {
@@ -311,7 +319,8 @@ func TestReplayAtOnceIsRefused(t *testing.T) {
 func TestLeaseOfADeadReplay(t *testing.T) {
 	w := newWorld(t)
 	w.drain(letters("splunk", "a", 2, day0)...)
-	for _, lock := range []string{`{"owner":"dead","expires":"` + w.now().Add(20*time.Second).UTC().Format(time.RFC3339) + `"}`, "nonsense"} {
+	for _, lock := range []string{`{"owner":"dead","expires":"` + w.now().Add(20*time.Second).UTC().Format(time.RFC3339) +
+		`"}`, "nonsense"} {
 		w.s3.Put(testPrefix+deadletter.LockName, []byte(lock))
 		if status, _, _ := w.ask(t.Context(), "POST", Path, "", nil); status != 409 {
 			t.Errorf("%s: answered %d before it is stale", lock, status)
@@ -353,7 +362,8 @@ func TestLeaseWhoseAnswerWasLost(t *testing.T) {
 	if err := l.renew(t.Context()); err != errLeaseLost { //nolint:errorlint // returned as it is
 		t.Fatal(err)
 	}
-	if err := l.release(t.Context()); err != errLeaseLost || len(w.s3.Keys(testPrefix+deadletter.LockName)) != 1 { //nolint:errorlint // returned as it is
+	if err := l.release(t.Context()); err != errLeaseLost || //nolint:errorlint // returned as it is
+		len(w.s3.Keys(testPrefix+deadletter.LockName)) != 1 {
 		t.Fatal("released another's lease", err)
 	}
 }
@@ -368,7 +378,8 @@ func TestReplayStopsWhenAnotherTakesOver(t *testing.T) {
 		w.sqs.Hook = func(_, _ string, after bool) error {
 			if after {
 				once.Do(func() {
-					w.s3.Put(testPrefix+deadletter.LockName, fmt.Appendf(nil, `{"owner":"other","expires":%q}`, w.now().Add(passed+leaseTime).Format(time.RFC3339)))
+					w.s3.Put(testPrefix+deadletter.LockName, fmt.Appendf(nil, `{"owner":"other","expires":%q}`,
+						w.now().Add(passed+leaseTime).Format(time.RFC3339)))
 					w.pass(passed)
 				})
 			}
@@ -429,7 +440,8 @@ func TestReplayOfChangedAndUnreadableObjects(t *testing.T) {
 		return nil
 	}
 	a := w.replay("")
-	if a.Replayed != 3 || a.Remaining != 6 || len(a.Errors) != 2 || !strings.Contains(strings.Join(a.Errors, " "), "AccessDenied") {
+	if a.Replayed != 3 || a.Remaining != 6 || len(a.Errors) != 2 || !strings.Contains(strings.Join(a.Errors, " "),
+		"AccessDenied") {
 		t.Errorf("answer %+v", a)
 	}
 	if len(w.wantKeys("replayed/", 1)) != 1 || w.s3.Body(first) == nil || w.s3.Body(second) == nil {
@@ -502,7 +514,8 @@ func TestRecordsOfOneMessageFarApart(t *testing.T) {
 	own := sentLetter("splunk", "m", day0)
 	w.drain(own)
 	w.replay("")
-	w.drain(letter{id: "m", body: own.body, sent: day0.Add(-4 * 24 * time.Hour), movedFrom: "arn:aws:sqs:x:1:splunk-queue"})
+	w.drain(letter{id: "m", body: own.body, sent: day0.Add(-4 * 24 * time.Hour),
+		movedFrom: "arn:aws:sqs:x:1:splunk-queue"})
 	if a := w.replay(""); a.Replayed != 0 || w.count() != 1 {
 		t.Errorf("answer %+v", a)
 	}
@@ -521,7 +534,8 @@ func TestReplayThatCannotNoteMovesNothing(t *testing.T) {
 		return nil
 	}
 	a := w.replay("")
-	if a.Replayed != 2 || a.Remaining != 4 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "up to 2 events of splunk again: AccessDenied") {
+	if a.Replayed != 2 || a.Remaining != 4 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0],
+		"up to 2 events of splunk again: AccessDenied") {
 		t.Errorf("answer %+v", a)
 	}
 	w.wantKeys("pending/", 2)

@@ -104,7 +104,8 @@ func (c *call) request() (request, *refusal) {
 		return request{limit: defaultLimit}, nil
 	}
 	if kind := c.header("content-type"); kind != "" && !isJSON(kind) {
-		return request{}, refuse(http.StatusUnsupportedMediaType, "content-type: expected application/json, found %q", deadletter.Bound(kind, 100))
+		return request{}, refuse(http.StatusUnsupportedMediaType, "content-type: expected application/json, found %q",
+			deadletter.Bound(kind, 100))
 	}
 	return parseRequest(body)
 }
@@ -120,7 +121,8 @@ func (c *call) header(name string) string {
 
 func isJSON(kind string) bool {
 	media, _, err := mime.ParseMediaType(kind)
-	return err == nil && (media == "application/json" || strings.HasPrefix(media, "application/") && strings.HasSuffix(media, "+json"))
+	return err == nil && (media == "application/json" || strings.HasPrefix(media, "application/") &&
+		strings.HasSuffix(media, "+json"))
 }
 
 // parseRequest reads the JSON object of a request. The refusal names every wrong key.
@@ -180,7 +182,8 @@ func (r *request) set(key string, value json.RawMessage) error {
 		ok = decode(&r.Reason) && r.Reason != ""
 		expected = "a part of the error of a dead letter, which is not empty"
 	case "message_ids":
-		ok = decode(&r.MessageIDs) && len(r.MessageIDs) >= 1 && len(r.MessageIDs) <= maxMessageIDs && !slices.Contains(r.MessageIDs, "")
+		ok = decode(&r.MessageIDs) && len(r.MessageIDs) >= 1 && len(r.MessageIDs) <= maxMessageIDs &&
+			!slices.Contains(r.MessageIDs, "")
 		expected = fmt.Sprintf("an array of 1 to %d message ids", maxMessageIDs)
 	case "dry_run":
 		ok = decode(&r.dryRun)
@@ -189,7 +192,8 @@ func (r *request) set(key string, value json.RawMessage) error {
 	case "discard":
 		ok = decode(&r.discard)
 	default:
-		return fmt.Errorf("%q: is not known; expected connector, from, to, limit, dry_run, force, reason, message_ids or discard",
+		return fmt.Errorf("%q: is not known; expected connector, from, to, limit, dry_run, force, reason, message_ids or "+
+			"discard",
 			deadletter.Bound(key, 40))
 	}
 	if !ok {

@@ -33,10 +33,12 @@ func TestReplayAnswersEveryBadRequest(t *testing.T) {
 		{"unknown connector", "POST", Path, `{"connector":"foo"}`, "", 400, `connector: expected one of splunk`},
 		{"connector's type", "POST", Path, `{"connector":1}`, "", 400, "connector: expected"},
 		{"null connector", "POST", Path, `{"connector":null}`, "", 400, "connector: expected"},
-		{"from", "POST", Path, `{"from":"yesterday"}`, "", 400, `from: expected an RFC 3339 time such as "2026-03-13T00:00:00Z", found "yesterday"`},
+		{"from", "POST", Path, `{"from":"yesterday"}`, "", 400,
+			`from: expected an RFC 3339 time such as "2026-03-13T00:00:00Z", found "yesterday"`},
 		{"from's type", "POST", Path, `{"from":1}`, "", 400, "from: expected"},
 		{"to", "POST", Path, `{"to":"2026-03-13"}`, "", 400, "to: expected"},
-		{"to before from", "POST", Path, `{"from":"2026-03-13T00:00:00Z","to":"2026-03-13T00:00:00Z"}`, "", 400, "to: expected a time after from"},
+		{"to before from", "POST", Path, `{"from":"2026-03-13T00:00:00Z","to":"2026-03-13T00:00:00Z"}`, "", 400,
+			"to: expected a time after from"},
 		{"limit 0", "POST", Path, `{"limit":0}`, "", 400, "limit: expected"},
 		{"limit's type", "POST", Path, `{"limit":"5"}`, "", 400, "limit: expected"},
 		{"limit's fraction", "POST", Path, `{"limit":5.5}`, "", 400, "limit: expected"},
@@ -47,9 +49,11 @@ func TestReplayAnswersEveryBadRequest(t *testing.T) {
 		{"no message ids", "POST", Path, `{"message_ids":[]}`, "", 400, "message_ids: expected"},
 		{"message ids' type", "POST", Path, `{"message_ids":[1]}`, "", 400, "message_ids: expected"},
 		{"null message id", "POST", Path, `{"message_ids":["a",null]}`, "", 400, "message_ids: expected"},
-		{"too many message ids", "POST", Path, `{"message_ids":["a"` + strings.Repeat(`,"a"`, maxMessageIDs) + `]}`, "", 400, "message_ids: expected"},
+		{"too many message ids", "POST", Path, `{"message_ids":["a"` + strings.Repeat(`,"a"`, maxMessageIDs) + `]}`, "", 400,
+			"message_ids: expected"},
 		{"discard", "POST", Path, `{"discard":"yes"}`, "", 400, "discard: expected true or false"},
-		{"unknown connector's replay", "POST", Path, `{"connector":"unknown"}`, "", 400, "connector: dead letters of an unknown connector"},
+		{"unknown connector's replay", "POST", Path, `{"connector":"unknown"}`, "", 400,
+			"connector: dead letters of an unknown connector"},
 		{"two at once", "POST", Path, `{"force":1,"limit":-1}`, "", 400, "limit: expected"},
 		{"too long", "POST", Path, strings.Repeat(" ", maxRequest) + "{}", "", 400, "body: expected at most"},
 	} {
@@ -68,7 +72,8 @@ func TestReplayAnswersEveryBadRequest(t *testing.T) {
 			}
 		})
 	}
-	status, _, _ := w.ask(t.Context(), "POST", Path, `{"dry_run":true}`, map[string]string{"Content-Type": "application/json; charset=utf-8"})
+	status, _, _ := w.ask(t.Context(), "POST", Path, `{"dry_run":true}`,
+		map[string]string{"Content-Type": "application/json; charset=utf-8"})
 	if status != 200 {
 		t.Errorf("a good request is answered %d", status)
 	}
@@ -85,9 +90,10 @@ func TestReplayReadsEveryEvent(t *testing.T) {
 		`{}`:   404,
 		`{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}},"body":"!","isBase64Encoded":true}`:                        400,
 		`{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}},"body":"eyJkcnlfcnVuIjp0cnVlfQ==","isBase64Encoded":true}`: 200,
-		`{"version":"2.0","requestContext":{"http":{"method":"POST","path":"` + Path + `"}},"body":"{\"dry_run\":true}"}`:                 200,
-		`{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}},"body":null}`:                                              200,
-		`{"rawPath":"` + Path + `","rawQueryString":"dry_run=true","requestContext":{"http":{"method":"POST"}}}`:                          400,
+		`{"version":"2.0","requestContext":{"http":{"method":"POST","path":"` + Path +
+			`"}},"body":"{\"dry_run\":true}"}`: 200,
+		`{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}},"body":null}`:                     200,
+		`{"rawPath":"` + Path + `","rawQueryString":"dry_run=true","requestContext":{"http":{"method":"POST"}}}`: 400,
 	} {
 		if status, _, body := w.invoke(t.Context(), []byte(payload)); status != want {
 			t.Errorf("%s: %d %s, want %d", payload, status, body, want)
@@ -109,7 +115,8 @@ func TestPanicIsAnsweredWithoutDetails(t *testing.T) {
 
 // FuzzRequest: whatever the body, there is a request within its bounds or a refusal that says why.
 func FuzzRequest(f *testing.F) {
-	for _, s := range []string{``, `{}`, `{"connector":"splunk","from":"2026-03-13T00:00:00Z","to":"2026-03-14T00:00:00+01:00","limit":5,"dry_run":true,"force":false}`, `{"limit":1e3}`, `[{}]`, `{"a":{"b":[1]}}`} {
+	for _, s := range []string{``, `{}`,
+		`{"connector":"splunk","from":"2026-03-13T00:00:00Z","to":"2026-03-14T00:00:00+01:00","limit":5,"dry_run":true,"force":false}`, `{"limit":1e3}`, `[{}]`, `{"a":{"b":[1]}}`} {
 		f.Add(s, "application/json", false)
 	}
 	f.Add("e30=", "", true)

@@ -86,8 +86,8 @@ func (s *session) send(ctx context.Context, entries []*entry) {
 	}
 }
 
-// save adds the sent entries of a chunk to the progress. A chunk that could not be saved is sent again by the next call,
-// so this call ends.
+// save adds the sent entries of a chunk to the progress. A chunk that could not be saved is sent again by the next
+// call, so this call ends.
 func (s *session) save(ctx context.Context, chunk []*entry) {
 	for _, e := range chunk {
 		if e.state == sent {
@@ -112,7 +112,8 @@ func (s *session) save(ctx context.Context, chunk []*entry) {
 	}
 }
 
-// sendChunk sends events to their queues. It ends while the lease lasts, so that no other replay can send the same events.
+// sendChunk sends events to their queues. It ends while the lease lasts, so that no other replay can send the same
+// events.
 func (s *session) sendChunk(ctx context.Context, chunk []*entry) {
 	if s.dryRun {
 		for _, e := range chunk {
@@ -177,8 +178,8 @@ func (s *session) batches(entries []*entry) (all [][]*entry) {
 // replaysAttribute counts the replays of a message. The connectors copy it to the next dead letter.
 const replaysAttribute, numberType = "replays", "Number"
 
-// attributeBytes is the size of the attribute, 0 when it does not fit: a message of the largest size is replayed without
-// it rather than not at all.
+// attributeBytes is the size of the attribute, 0 when it does not fit: a message of the largest size is replayed
+// without it rather than not at all.
 func (e *entry) attributeBytes() int {
 	n := len(replaysAttribute) + len(numberType) + len(strconv.Itoa(e.replays+1))
 	if len(e.body)+n > maxBatchBytes {
@@ -197,8 +198,8 @@ func (e *entry) request(id int) types.SendMessageBatchRequestEntry {
 	return r
 }
 
-// sendBatch sends the entries of one request, and repeats those that the queue fails for now. An entry is sent only when
-// the queue has confirmed it by its id.
+// sendBatch sends the entries of one request, and repeats those that the queue fails for now. An entry is sent only
+// when the queue has confirmed it by its id.
 func (s *session) sendBatch(ctx context.Context, entries []*entry) error {
 	url := s.queues[entries[0].connector]
 	for n := 1; ; n++ {

@@ -143,8 +143,8 @@ func (s *session) list(ctx context.Context) ([]deadletter.Object, error) {
 // key identifies the request for the cursor.
 func (s *session) key() string { return fmt.Sprintf("%+v %v %v", s.Filter, s.force, s.discard) }
 
-// end saves what the next call needs. The cursor is needed only if the time ran out: otherwise the next call comes as far
-// as this one.
+// end saves what the next call needs. The cursor is needed only if the time ran out: otherwise the next call comes as
+// far as this one.
 func (s *session) end(ctx context.Context, cursor *deadletter.Cursor, unfinished bool) {
 	if s.dryRun {
 		return

@@ -71,7 +71,8 @@ type message struct {
 
 // messages returns all messages that have been sent.
 func (w *world) messages() (all []message) {
-	for _, url := range []string{"https://sqs.test/123456789012/splunk-queue", "https://sqs.test/123456789012/elastic-queue", sumoQueue} {
+	for _, url := range []string{"https://sqs.test/123456789012/splunk-queue",
+		"https://sqs.test/123456789012/elastic-queue", sumoQueue} {
 		for _, m := range w.sqs.Messages(url) {
 			all = append(all, message{url, m})
 		}
@@ -118,7 +119,8 @@ func (w *world) replayer() *Replay {
 }
 
 // ask calls the replay function's URL and returns status, headers and body.
-func (w *world) ask(ctx context.Context, method, path, body string, headers map[string]string) (int, map[string]string, string) {
+func (w *world) ask(ctx context.Context, method, path, body string, headers map[string]string) (int, map[string]string,
+	string) {
 	w.t.Helper()
 	event := map[string]any{
 		"version": "2.0", "rawPath": path, "headers": headers, "body": body,
@@ -191,9 +193,11 @@ type letter struct {
 
 // sent is the letter a connector has sent.
 func sentLetter(connector, id string, failed time.Time) letter {
-	return letter{id: "dlq-" + id, body: fmt.Sprintf(`{"time":%d,"metadata":{"uid":%q}}`, failed.UnixMilli(), id), attributes: map[string]string{
-		"connector": connector, "error": "status 503: busy", "attempts": "5", "message_id": id, "failed_at": failed.UTC().Format(deadletter.TimeLayout),
-	}}
+	return letter{id: "dlq-" + id, body: fmt.Sprintf(`{"time":%d,"metadata":{"uid":%q}}`, failed.UnixMilli(), id),
+		attributes: map[string]string{
+			"connector": connector, "error": "status 503: busy", "attempts": "5", "message_id": id,
+			"failed_at": failed.UTC().Format(deadletter.TimeLayout),
+		}}
 }
 
 func payloadOf(t *testing.T, letters ...letter) []byte {
@@ -290,8 +294,9 @@ func lines(connector, name string, n int, from time.Time) []byte {
 	var all []byte
 	for i := range n {
 		id := fmt.Sprintf("%s-%03d", name, i)
-		r := deadletter.Record{Time: from.Add(time.Duration(i) * time.Second), Connector: connector, Error: "status 503: busy",
-			Body: fmt.Appendf(nil, `{"time":1,"metadata":{"uid":%q}}`, id), Attempts: 5, MessageID: id}
+		r := deadletter.Record{Time: from.Add(time.Duration(i) * time.Second), Connector: connector,
+			Error: "status 503: busy",
+			Body:  fmt.Appendf(nil, `{"time":1,"metadata":{"uid":%q}}`, id), Attempts: 5, MessageID: id}
 		all = r.AppendLine(all)
 	}
 	return all

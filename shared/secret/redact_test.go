@@ -21,11 +21,15 @@ const limit = 4096
 // TestRedactorReplaces: the usual encodings of a secret are replaced, and the rest of the text remains.
 func TestRedactorReplaces(t *testing.T) {
 	const signs = "token>>>???~~~" // its two forms of base64 differ
-	r := secret.NewRedactor(secret.New(hidden), secret.New("short"), secret.New("shorter"), secret.New(signs), secret.Value{}, secret.New("ab"))
+	r := secret.NewRedactor(secret.New(hidden), secret.New("short"), secret.New("shorter"), secret.New(signs),
+		secret.Value{}, secret.New("ab"))
 	quoted, _ := json.Marshal(hidden)
-	for _, form := range []string{hidden, url.QueryEscape(hidden), url.PathEscape(hidden), string(quoted[1 : len(quoted)-1]),
-		base64.StdEncoding.EncodeToString([]byte(hidden)), base64.RawURLEncoding.EncodeToString([]byte(hidden)), "shorter", "short",
-		base64.StdEncoding.EncodeToString([]byte(signs)), base64.URLEncoding.EncodeToString([]byte(signs)), hex.EncodeToString([]byte(signs))} {
+	for _, form := range []string{hidden, url.QueryEscape(hidden), url.PathEscape(hidden),
+		string(quoted[1 : len(quoted)-1]),
+		base64.StdEncoding.EncodeToString([]byte(hidden)), base64.RawURLEncoding.EncodeToString([]byte(hidden)), "shorter",
+		"short",
+		base64.StdEncoding.EncodeToString([]byte(signs)), base64.URLEncoding.EncodeToString([]byte(signs)),
+		hex.EncodeToString([]byte(signs))} {
 		got := r.Redact("before "+form+" after", limit)
 		if strings.Contains(got, form) || !strings.HasPrefix(got, "before [redacted]") || !strings.HasSuffix(got, " after") {
 			t.Errorf("%q becomes %q", form, got)
@@ -41,10 +45,12 @@ func TestRedactorReplaces(t *testing.T) {
 		t.Errorf("two letters are no secret, and %q remains", got)
 	}
 	var none *secret.Redactor
-	if none.Redact("x", limit) != "x" || secret.NewRedactor().Redact("xyz", 2) != "xy" || none.With(secret.New("hunter2")).Redact("hunter2", limit) != "[redacted]" {
+	if none.Redact("x", limit) != "x" || secret.NewRedactor().Redact("xyz", 2) != "xy" ||
+		none.With(secret.New("hunter2")).Redact("hunter2", limit) != "[redacted]" {
 		t.Error("a redactor without secrets changes something, or learns none")
 	}
-	if got, text := secret.NewRedactor(secret.New("hunter2")).Redact(`\"nothing\" to%20cut &amp; \ &lt`, limit), `\"nothing\" to%20cut &amp; \ &lt`; got != text {
+	if got, text := secret.NewRedactor(secret.New("hunter2")).Redact(`\"nothing\" to%20cut &amp; \ &lt`, limit),
+		`\"nothing\" to%20cut &amp; \ &lt`; got != text {
 		t.Errorf("a text without the secret becomes %s", got)
 	}
 }
@@ -77,17 +83,21 @@ func TestRedactorUndoesEscapes(t *testing.T) {
 		for _, form := range []string{
 			plain.String(), string(quoted), fmt.Sprintf("%+q", value), html.EscapeString(value),
 			strings.ReplaceAll(plain.String(), "/", `\/`), strings.ReplaceAll(plain.String(), "=", `\u003d`),
-			fmt.Sprintf("%q", plain.String()), fmt.Sprintf("%q", fmt.Sprintf("%q", quoted)), fmt.Sprintf("%q", url.QueryEscape(value)),
+			fmt.Sprintf("%q", plain.String()), fmt.Sprintf("%q", fmt.Sprintf("%q", quoted)),
+			fmt.Sprintf("%q", url.QueryEscape(value)),
 			url.PathEscape(plain.String()), strings.ToLower(url.PathEscape(value)), html.EscapeString(string(quoted)),
-			each(value, "&#%d;"), each(value, "&#x%x;"), each(value, "&#x%X"), each(value, `\x%02x`), each(value, `\%03o`), each(value, "%%%02x"),
+			each(value, "&#%d;"), each(value, "&#x%x;"), each(value, "&#x%X"), each(value, `\x%02x`), each(value, `\%03o`),
+			each(value, "%%%02x"),
 			each(value, `\u{%x}`), each(value, "%%u%04x"), each(value, "&amp;#%d;"), each(value, "%%26%%23%d;"),
 			signs(value, func(s string) string { return fmt.Sprintf("&#%d;", s[0]) }),
 			signs(value, func(s string) string {
 				return map[string]string{"/": "&sol;", "=": "&equals;", "+": "&plus;", "-": "&hyphen;"}[s]
 			}),
 			signs(value, func(string) string { return " " }), strings.Join(strings.Split(value, ""), "\n"),
-			base64.StdEncoding.EncodeToString([]byte(":" + value)), base64.StdEncoding.EncodeToString([]byte("id:" + value + "@")),
-			base64.URLEncoding.EncodeToString([]byte("Bearer " + value)), strings.ToUpper(hex.EncodeToString([]byte("x" + value))),
+			base64.StdEncoding.EncodeToString([]byte(":" + value)),
+			base64.StdEncoding.EncodeToString([]byte("id:" + value + "@")),
+			base64.URLEncoding.EncodeToString([]byte("Bearer " + value)),
+			strings.ToUpper(hex.EncodeToString([]byte("x" + value))),
 			strings.ReplaceAll(fmt.Sprintf("% x", value), " ", ":"),
 		} {
 			got := r.Redact("before "+form+" after", limit)
@@ -102,11 +112,13 @@ func TestRedactorUndoesEscapes(t *testing.T) {
 func TestRedactorCut(t *testing.T) {
 	const value, short = "feather-and-tar-0123456789", 40
 	r := secret.NewRedactor(secret.New(value))
-	for _, form := range []string{value, base64.StdEncoding.EncodeToString([]byte(value)), strings.ReplaceAll(value, "e", "&#101;"), `"` + strings.ReplaceAll(value, "-", `\u002d`)} {
+	for _, form := range []string{value, base64.StdEncoding.EncodeToString([]byte(value)), strings.ReplaceAll(value, "e",
+		"&#101;"), `"` + strings.ReplaceAll(value, "-", `\u002d`)} {
 		for before := range short + 10 {
 			got := r.Redact(strings.Repeat(".", before)+form+strings.Repeat(" filler", 1000), short)
 			rest := strings.TrimLeft(got, ".")
-			if len(got) > short || len(rest) > 8 && !strings.HasPrefix("[redacted]", rest) && !strings.HasPrefix(rest, "[redacted]") {
+			if len(got) > short || len(rest) > 8 && !strings.HasPrefix("[redacted]", rest) &&
+				!strings.HasPrefix(rest, "[redacted]") {
 				t.Errorf("%s behind %d bytes: %q", form, before, got)
 			}
 		}
@@ -135,7 +147,8 @@ func FuzzRedactor(f *testing.F) {
 	f.Add("feather-and-tar", `f&#101;ather\u002dand%2Dtar`)
 	f.Fuzz(func(t *testing.T, value, text string) {
 		r := secret.NewRedactor(secret.New(value))
-		if got := r.Redact(text, limit); len(value) >= 12 && strings.Contains(got, value) && !strings.Contains("[redacted]", value) || len(got) > limit {
+		if got := r.Redact(text, limit); len(value) >= 12 && strings.Contains(got, value) && !strings.Contains("[redacted]",
+			value) || len(got) > limit {
 			t.Errorf("%q becomes %q", text, got)
 		}
 	})

@@ -13,8 +13,8 @@ import (
 
 const hidden = `hunter2 "q" /+`
 
-// TestValueIsNeverPrinted tries every verb and encoder, on the value itself and in fields that reflection reaches without
-// asking any method.
+// TestValueIsNeverPrinted tries every verb and encoder, on the value itself and in fields that reflection reaches
+// without asking any method.
 func TestValueIsNeverPrinted(t *testing.T) {
 	v := secret.New(hidden)
 	if v.Reveal() != hidden {
@@ -28,7 +28,8 @@ func TestValueIsNeverPrinted(t *testing.T) {
 	}
 	h := holder{v, v, []secret.Value{v}, &v}
 	var out bytes.Buffer
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%o", "%t", "%e", "%p", "%T", "%c", "%U"} {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%b", "%o", "%t", "%e", "%p", "%T",
+		"%c", "%U"} {
 		for _, x := range []any{v, &v, h, &h, []any{v, h}, map[string]any{"a": v}} {
 			fmt.Fprintf(&out, verb+"\n", x)
 		}

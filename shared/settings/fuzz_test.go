@@ -9,8 +9,10 @@ import (
 // variable's name on one line, and nothing that came from the secret is shown.
 func FuzzSettings(f *testing.F) {
 	for _, seed := range []string{
-		"", " ", "true", "YES", "0", "17", "-1", "99999999999999999999", "gzip", "https://host", "https://u:p@host/", "http://host", "https://host?q#f",
-		"https://[::1", "%zz", "a\r\nb", "\x00", "\xff\xfe", "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----", "/no/such/file", strings.Repeat("x", 5000),
+		"", " ", "true", "YES", "0", "17", "-1", "99999999999999999999", "gzip", "https://host", "https://u:p@host/",
+		"http://host", "https://host?q#f",
+		"https://[::1", "%zz", "a\r\nb", "\x00", "\xff\xfe", "-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----",
+		"/no/such/file", strings.Repeat("x", 5000),
 	} {
 		f.Add(seed, true)
 		f.Add(seed, false)
@@ -29,13 +31,15 @@ func FuzzSettings(f *testing.F) {
 		if o := s.OneOf("NAME", "gzip", "none"); o != "gzip" && o != "none" {
 			t.Errorf("OneOf is %q", o)
 		}
-		if u := s.URL("NAME", "", "an address"); u != nil && (u.Host == "" || u.Scheme != "https" || u.User != nil || u.RawQuery != "") {
+		if u := s.URL("NAME", "", "an address"); u != nil && (u.Host == "" || u.Scheme != "https" || u.User != nil ||
+			u.RawQuery != "") {
 			t.Errorf("URL is %v", u)
 		}
 		s.Bool("NAME", false)
 		s.CABundle("NAME")
 		s.SecretURL("NAME", "an address")
-		for _, text := range []string{s.String("NAME", ""), s.Required("NAME", "a text"), s.Secret("NAME", false, "a credential").Reveal()} {
+		for _, text := range []string{s.String("NAME", ""), s.Required("NAME", "a text"),
+			s.Secret("NAME", false, "a credential").Reveal()} {
 			if strings.ContainsAny(text, "\r\n\x00") {
 				t.Errorf("a text of more than one line: %q", text)
 			}

@@ -19,8 +19,9 @@ func TestBundleIsReadWholeOrNotAtAll(t *testing.T) {
 	const end = "-----END CERTIFICATE-----"
 	corrupt := strings.Replace(testCert, "MIIBhTCC", "MIIBhTCD", 1)
 	for name, test := range map[string]struct{ text, problem string }{
-		"two":                 {testCert + "\n" + testCert, ""},
-		"comments":            {"# root\nsubject=CN = x\n" + testCert + "\n\n# issuing, valid until 2030\r\n" + strings.ReplaceAll(testCert, "\n", "\r\n") + "\nend\n", ""},
+		"two": {testCert + "\n" + testCert, ""},
+		"comments": {"# root\nsubject=CN = x\n" + testCert + "\n\n# issuing, valid until 2030\r\n" +
+			strings.ReplaceAll(testCert, "\n", "\r\n") + "\nend\n", ""},
 		"byte order mark":     {"\uFEFF" + testCert, ""},
 		"indented":            {"  " + strings.ReplaceAll(testCert, "\n", "\n  "), ""},
 		"second corrupt":      {testCert + "\n" + corrupt, "block 2 is not a valid certificate"},
@@ -31,7 +32,8 @@ func TestBundleIsReadWholeOrNotAtAll(t *testing.T) {
 		"no end":              {testCert + "\n" + strings.Replace(testCert, end, "", 1), "block 2 has no end"},
 		"end missing between": {strings.Replace(testCert, end, "", 1) + testCert, "block 1 does not begin and end"},
 		"stray end":           {testCert + "\n" + end, "block 2 does not begin and end"},
-		"other type":          {testCert + "\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "block 2 is a PRIVATE KEY"},
+		"other type": {testCert + "\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
+			"block 2 is a PRIVATE KEY"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := with(map[string]string{"CA": test.text}, nil)
@@ -52,7 +54,8 @@ func TestClientCertificateNamesTheWrongVariable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{SerialNumber: big.NewInt(1)}, &key.PublicKey, key)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)},
+		&x509.Certificate{SerialNumber: big.NewInt(1)}, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +71,8 @@ func TestClientCertificateNamesTheWrongVariable(t *testing.T) {
 	if err := os.WriteFile(combined, []byte(goodKey+good), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	legacy := "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END EC PRIVATE KEY-----\n"
+	legacy := "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END EC " +
+		"PRIVATE KEY-----\n"
 	for name, test := range map[string]struct{ cert, key, names, text string }{
 		"both":           {good, goodKey, "", ""},
 		"one file":       {combined, combined, "", ""},
@@ -86,7 +90,8 @@ func TestClientCertificateNamesTheWrongVariable(t *testing.T) {
 			if (cert != nil) != (test.names == "") || (err == nil) != (test.names == "") {
 				t.Fatalf("certificate %t, %v", cert != nil, err)
 			}
-			if err != nil && (!strings.Contains(err.Error(), test.names) || !strings.Contains(err.Error(), test.text) || strings.Count(err.Error(), "expected") != 1) {
+			if err != nil && (!strings.Contains(err.Error(), test.names) || !strings.Contains(err.Error(), test.text) ||
+				strings.Count(err.Error(), "expected") != 1) {
 				t.Errorf("%v, want only %q with %q", err, test.names, test.text)
 			}
 		})

@@ -28,7 +28,8 @@ func everything(s *settings.Settings) {
 }
 
 func TestAllProblemsAtOnce(t *testing.T) {
-	s := with(map[string]string{"FLAG": "maybe", "NUMBER": "10", "CHOICE": "three", "URL": "http://plain", "CA": "/no/such/file", "CERT": "x", "OPTION": "a\nb"},
+	s := with(map[string]string{"FLAG": "maybe", "NUMBER": "10", "CHOICE": "three", "URL": "http://plain",
+		"CA": "/no/such/file", "CERT": "x", "OPTION": "a\nb"},
 		map[string]string{"SECRET_URL": "ftp://hunter2"})
 	everything(s)
 	err := s.Err()
@@ -64,7 +65,8 @@ func TestByteOrderMark(t *testing.T) {
 }
 
 func TestPrecedence(t *testing.T) {
-	s := with(map[string]string{"NAME": " env ", "OPTION": "  "}, map[string]string{"NAME": "secret", "OPTION": " from secret "})
+	s := with(map[string]string{"NAME": " env ", "OPTION": "  "}, map[string]string{"NAME": "secret",
+		"OPTION": " from secret "})
 	if got := s.Required("NAME", ""); got != "env" {
 		t.Errorf("the environment does not win, or white space is kept: %q", got)
 	}
@@ -130,7 +132,8 @@ func TestCABundle(t *testing.T) {
 	if err := os.WriteFile(file, []byte(testCert), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]string{"text": testCert, "path": file, "escaped line breaks": strings.ReplaceAll(testCert, "\n", `\n`)} {
+	for name, value := range map[string]string{"text": testCert, "path": file,
+		"escaped line breaks": strings.ReplaceAll(testCert, "\n", `\n`)} {
 		s := with(map[string]string{"CA": value}, nil)
 		if pool := s.CABundle("CA"); pool == nil || s.Err() != nil {
 			t.Errorf("%s: %v", name, s.Err())

@@ -90,8 +90,8 @@ func TestPeerDoesNotTakeTheBatch(t *testing.T) {
 	}
 }
 
-// TestDisconnected: a broken connection is told apart from a peer that does not read in time, because one event may have
-// caused the former.
+// TestDisconnected: a broken connection is told apart from a peer that does not read in time, because one event may
+// have caused the former.
 func TestDisconnected(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

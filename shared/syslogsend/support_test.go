@@ -32,7 +32,8 @@ func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	a := &authority{t: t}
 	a.cert, a.key = a.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "a test's CA"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		Subject: pkix.Name{CommonName: "a test's CA"}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign,
 	})
 	return a
 }
@@ -63,7 +64,8 @@ func (a *authority) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.
 func (a *authority) leaf(usage x509.ExtKeyUsage) *tls.Certificate {
 	a.t.Helper()
 	cert, key := a.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "leaf"}, DNSNames: []string{"collector.test"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		Subject: pkix.Name{CommonName: "leaf"}, DNSNames: []string{"collector.test"},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{usage},
 	})
 	return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key}

@@ -27,20 +27,27 @@ func TestTLSPeer(t *testing.T) {
 		kind   failure.Kind
 		hint   string // "" means that the batch is delivered
 	}{
-		"1.2":             {server: []func(*tls.Config){version(tls.VersionTLS12)}},
-		"1.3":             {server: []func(*tls.Config){version(tls.VersionTLS13)}},
-		"1.3, mutual":     {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(ca)},
-		"1.2, mutual":     {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(ca)},
-		"name set":        {client: func(c *Config) { c.ServerName = "collector.test" }},
-		"other name":      {client: func(c *Config) { c.ServerName = "other.test" }, kind: failure.Unauthorized, hint: "X_NAME"},
-		"unknown CA":      {client: func(c *Config) { c.RootCAs = other.pool() }, kind: failure.Unauthorized, hint: "X_CA"},
-		"system's CAs":    {client: func(c *Config) { c.RootCAs = nil }, kind: failure.Unauthorized, hint: "X_CA"},
-		"1.1 only":        {server: []func(*tls.Config){version(tls.VersionTLS11)}, kind: failure.Misconfigured, hint: "versions"},
-		"1.2, RSA only":   {server: []func(*tls.Config){version(tls.VersionTLS12), rsaOnly}, kind: failure.Misconfigured, hint: "cipher suites"},
-		"1.3, missing":    {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, kind: failure.Unauthorized, hint: "set X_CERT"},
-		"1.2, missing":    {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, kind: failure.Unauthorized, hint: "set X_CERT"},
-		"1.3, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(other), kind: failure.Unauthorized, hint: "certificate of X_CERT"},
-		"1.2, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(other), kind: failure.Unauthorized, hint: "certificate of X_CERT"},
+		"1.2":         {server: []func(*tls.Config){version(tls.VersionTLS12)}},
+		"1.3":         {server: []func(*tls.Config){version(tls.VersionTLS13)}},
+		"1.3, mutual": {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(ca)},
+		"1.2, mutual": {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(ca)},
+		"name set":    {client: func(c *Config) { c.ServerName = "collector.test" }},
+		"other name": {client: func(c *Config) { c.ServerName = "other.test" }, kind: failure.Unauthorized,
+			hint: "X_NAME"},
+		"unknown CA":   {client: func(c *Config) { c.RootCAs = other.pool() }, kind: failure.Unauthorized, hint: "X_CA"},
+		"system's CAs": {client: func(c *Config) { c.RootCAs = nil }, kind: failure.Unauthorized, hint: "X_CA"},
+		"1.1 only": {server: []func(*tls.Config){version(tls.VersionTLS11)}, kind: failure.Misconfigured,
+			hint: "versions"},
+		"1.2, RSA only": {server: []func(*tls.Config){version(tls.VersionTLS12), rsaOnly}, kind: failure.Misconfigured,
+			hint: "cipher suites"},
+		"1.3, missing": {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate},
+			kind: failure.Unauthorized, hint: "set X_CERT"},
+		"1.2, missing": {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate},
+			kind: failure.Unauthorized, hint: "set X_CERT"},
+		"1.3, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS13), wantsCertificate}, client: ours(other),
+			kind: failure.Unauthorized, hint: "certificate of X_CERT"},
+		"1.2, not its CA": {server: []func(*tls.Config){version(tls.VersionTLS12), wantsCertificate}, client: ours(other),
+			kind: failure.Unauthorized, hint: "certificate of X_CERT"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := ca.server()
@@ -132,9 +139,10 @@ func TestTLSPeerThatIsNone(t *testing.T) {
 		treat func(p *peer, n int, c net.Conn)
 		kind  failure.Kind
 	}{
-		"speaks something else": {func(_ *peer, _ int, c net.Conn) { _, _ = c.Write([]byte("220 ready to serve you\r\n")) }, failure.Misconfigured},
-		"says nothing":          {(*peer).reads, failure.Transient},
-		"resets":                {func(_ *peer, _ int, c net.Conn) { reset(c) }, failure.Transient},
+		"speaks something else": {func(_ *peer, _ int, c net.Conn) { _, _ = c.Write([]byte("220 ready to serve you\r\n")) },
+			failure.Misconfigured},
+		"says nothing": {(*peer).reads, failure.Transient},
+		"resets":       {func(_ *peer, _ int, c net.Conn) { reset(c) }, failure.Transient},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeer(t, c.treat)

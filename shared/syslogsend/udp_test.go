@@ -46,7 +46,8 @@ func TestDatagrams(t *testing.T) {
 	if !Confirms {
 		t.Skip("NOT TESTED: this system does not tell of refused datagrams in time")
 	}
-	if text := wantFault(t, sendDatagrams(t, s, nil, "lost"), failure.Request, failure.Transient); !strings.Contains(text, "X_HOST") {
+	if text := wantFault(t, sendDatagrams(t, s, nil, "lost"), failure.Request, failure.Transient); !strings.Contains(text,
+		"X_HOST") {
 		t.Errorf("%q names no setting", text)
 	}
 	l, err = net.ListenPacket("udp", l.LocalAddr().String())

@@ -74,7 +74,8 @@ func newFarSide(t *testing.T) *farSide {
 	id := (os.Getpid()*4 + int(farSides.Add(1))%4) % 16_000
 	f := &farSide{
 		name: fmt.Sprintf("syslogsend%d", id),
-		near: fmt.Sprintf("198.18.%d.%d", id>>6, id&63<<2|1), far: fmt.Sprintf("198.18.%d.%d", id>>6, id&63<<2|2), // RFC 2544: for tests
+		// RFC 2544: for tests
+		near: fmt.Sprintf("198.18.%d.%d", id>>6, id&63<<2|1), far: fmt.Sprintf("198.18.%d.%d", id>>6, id&63<<2|2),
 	}
 	if out, err := exec.CommandContext(t.Context(), ip, "netns", "add", f.name).CombinedOutput(); err != nil {
 		t.Skipf("NOT TESTED: a peer that vanishes needs a network namespace: %v: %s", err, out)

@@ -59,8 +59,8 @@ func compress(rec *httptest.ResponseRecorder) {
 	}
 }
 
-// ask has the simulator process the request, perhaps with a product fault. It returns the response, the accepted events, and the
-// response for the checks.
+// ask has the simulator process the request, perhaps with a product fault. It returns the response, the accepted
+// events, and the response for the checks.
 func (x *request) ask() (*httptest.ResponseRecorder, []*event, answer) {
 	x.judging.Lock()
 	defer x.judging.Unlock()
@@ -200,7 +200,8 @@ func (x *request) lose(rec *httptest.ResponseRecorder, kind Kind) {
 	case acceptedCut:
 		x.cut(rec)
 	default:
-		x.send(http.StatusServiceUnavailable, "", "application/json", ownBody(x.name, x.r.URL.Path, 503, x.token), answer{class: growing, own: true})
+		x.send(http.StatusServiceUnavailable, "", "application/json", ownBody(x.name, x.r.URL.Path, 503, x.token),
+			answer{class: growing, own: true})
 	}
 }
 

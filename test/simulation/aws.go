@@ -22,7 +22,8 @@ import (
 type queueClient struct{ *process }
 
 // ChangeMessageVisibilityBatch implements lambdahost.SQS.
-func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (out *sqs.ChangeMessageVisibilityBatchOutput, err error) {
+func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput,
+	_ ...func(*sqs.Options)) (out *sqs.ChangeMessageVisibilityBatchOutput, err error) {
 	const op = "ChangeMessageVisibilityBatch"
 	err = c.effect(ctx, op, aws.ToString(in.Entries[0].ReceiptHandle), func(inv *invocation, n int) error {
 		if c.inject(visibilityFails, inv, op, n) {
@@ -31,7 +32,8 @@ func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.C
 		asked := *in
 		var failed []types.BatchResultErrorEntry
 		if c.inject(visibilityEntry, inv, op, n) {
-			failed = append(failed, types.BatchResultErrorEntry{Id: in.Entries[0].Id, Code: aws.String("InternalError"), Message: aws.String("made up")})
+			failed = append(failed, types.BatchResultErrorEntry{Id: in.Entries[0].Id, Code: aws.String("InternalError"),
+				Message: aws.String("made up")})
 			asked.Entries = in.Entries[1:]
 		}
 		out = &sqs.ChangeMessageVisibilityBatchOutput{}
@@ -50,7 +52,8 @@ func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.C
 }
 
 // SendMessageBatch implements lambdahost.SQS.
-func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (out *sqs.SendMessageBatchOutput, err error) {
+func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput,
+	_ ...func(*sqs.Options)) (out *sqs.SendMessageBatchOutput, err error) {
 	const op = "SendMessageBatch"
 	var sure []func() // what the function knows once it has the response
 	var bodies []string
@@ -61,7 +64,8 @@ func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBa
 		asked := *in
 		var failed []types.BatchResultErrorEntry
 		if c.inject(sendEntry, inv, op, n) {
-			failed = append(failed, types.BatchResultErrorEntry{Id: in.Entries[0].Id, Code: aws.String("InternalError"), Message: aws.String("made up")})
+			failed = append(failed, types.BatchResultErrorEntry{Id: in.Entries[0].Id, Code: aws.String("InternalError"),
+				Message: aws.String("made up")})
 			asked.Entries = in.Entries[1:]
 		}
 		out = &sqs.SendMessageBatchOutput{}
@@ -102,7 +106,8 @@ func (p *process) sent(inv *invocation, queue string, entry *types.SendMessageBa
 	events := p.eventsIn(aws.ToString(entry.MessageBody))
 	switch {
 	case len(events) == 0:
-		p.broken("nothing is made up", "%s sends a message whose body was never enqueued: %.200q", inv, aws.ToString(entry.MessageBody))
+		p.broken("nothing is made up", "%s sends a message whose body was never enqueued: %.200q", inv,
+			aws.ToString(entry.MessageBody))
 		return func() {}
 	case queue == deadLetterQueue:
 		return p.sentLetter(inv, events[0], entry)
@@ -137,7 +142,8 @@ func (p *process) sentReplay(inv *invocation, queue string, e *event) func() {
 }
 
 // sentRemainder records the events of a message that are to be retried, which the connector sends to its own queue.
-func (p *process) sentRemainder(inv *invocation, queue string, events []*event, entry *types.SendMessageBatchRequestEntry) func() {
+func (p *process) sentRemainder(inv *invocation, queue string, events []*event,
+	entry *types.SendMessageBatchRequestEntry) func() {
 	p.mu.Lock()
 	r, ids := inv.remainder(events)
 	for _, e := range events {
@@ -148,15 +154,18 @@ func (p *process) sentRemainder(inv *invocation, queue string, events []*event, 
 	p.tell("%s sends a remainder of %d events of %s, in %d s", inv, len(events), short(r.id), entry.DelaySeconds)
 	attempts := attribute(entry, "attempts")
 	// Without time to send all events, the attempt does not count.
-	counted := attempts == fmt.Sprint(r.attempt) && (r.attempt < maxAttempts || inv.sendFailed()) || attempts == fmt.Sprint(r.before) && inv.slow()
+	counted := attempts == fmt.Sprint(r.attempt) && (r.attempt < maxAttempts || inv.sendFailed()) ||
+		attempts == fmt.Sprint(r.before) && inv.slow()
 	switch {
 	case ids == nil || queue != p.pipeline.queueURL:
 		p.broken("nothing is made up", "%s sends %v to %s, which is not a part of a message", inv, events, queue)
 		return func() {}
 	case !counted:
-		p.broken("five attempts and no more", "%s sends a remainder with attempts %q after attempt %d", inv, attempts, r.attempt)
+		p.broken("five attempts and no more", "%s sends a remainder with attempts %q after attempt %d", inv, attempts,
+			r.attempt)
 	case attribute(entry, "replays") != r.replays:
-		p.broken("replays are counted", "%s sends a remainder with replays %q instead of %q", inv, attribute(entry, "replays"), r.replays)
+		p.broken("replays are counted", "%s sends a remainder with replays %q instead of %q", inv,
+			attribute(entry, "replays"), r.replays)
 	default:
 		p.checkDelay(inv, r, events, int(entry.DelaySeconds))
 	}
@@ -167,8 +176,8 @@ func (p *process) sentRemainder(inv *invocation, queue string, events []*event, 
 	}
 }
 
-// remainder returns the array of the batch that contains the events in their order, and the ids of these events. The world is
-// locked.
+// remainder returns the array of the batch that contains the events in their order and others, and the ids of these
+// events. A message all of whose events are to be retried is not sent again. The world is locked.
 func (i *invocation) remainder(events []*event) (r received, ids []string) {
 	for _, r = range i.batch {
 		ids = nil
@@ -177,7 +186,7 @@ func (i *invocation) remainder(events []*event) (r received, ids []string) {
 				ids = append(ids, id)
 			}
 		}
-		if r.array && len(ids) == len(events) {
+		if r.array && len(ids) == len(events) && len(ids) < len(r.events) {
 			return r, ids
 		}
 	}
@@ -192,7 +201,8 @@ func attribute(e *types.SendMessageBatchRequestEntry, name string) string {
 type secretsClient struct{ *process }
 
 // GetSecretValue implements lambdahost.Secrets.
-func (c secretsClient) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (out *secretsmanager.GetSecretValueOutput, err error) {
+func (c secretsClient) GetSecretValue(ctx context.Context, in *secretsmanager.GetSecretValueInput,
+	_ ...func(*secretsmanager.Options)) (out *secretsmanager.GetSecretValueOutput, err error) {
 	const op = "GetSecretValue"
 	err = c.effect(ctx, op, "", func(inv *invocation, n int) error {
 		if c.inject(secretFails, inv, op, n) {
@@ -217,7 +227,8 @@ type storeClient struct{ *process }
 var random = regexp.MustCompile(`[0-9a-f]{32}-`)
 
 // guarded performs a request to S3 with its faults.
-func guarded[T any](ctx context.Context, c storeClient, op, key string, conditional bool, do func() (*T, error)) (out *T, err error) {
+func guarded[T any](ctx context.Context, c storeClient, op, key string, conditional bool,
+	do func() (*T, error)) (out *T, err error) {
 	err = c.effect(ctx, op, random.ReplaceAllString(key, ""), func(inv *invocation, n int) error {
 		switch {
 		case c.inject(s3Fails, inv, op, n):
@@ -240,12 +251,14 @@ func guarded[T any](ctx context.Context, c storeClient, op, key string, conditio
 }
 
 // PutObject implements the S3 API.
-func (c storeClient) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+func (c storeClient) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput,
+	error) {
 	body, err := io.ReadAll(in.Body)
 	if err != nil {
 		return nil, err
 	}
-	return guarded(ctx, c, "PutObject", *in.Key, in.IfNoneMatch != nil || in.IfMatch != nil, func() (*s3.PutObjectOutput, error) {
+	return guarded(ctx, c, "PutObject", *in.Key, in.IfNoneMatch != nil || in.IfMatch != nil, func() (*s3.PutObjectOutput,
+		error) {
 		asked := *in
 		asked.Body = strings.NewReader(string(body))
 		out, err := c.s3.PutObject(ctx, &asked)
@@ -257,7 +270,8 @@ func (c storeClient) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...
 }
 
 // GetObject implements the S3 API.
-func (c storeClient) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+func (c storeClient) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput,
+	error) {
 	return guarded(ctx, c, "GetObject", *in.Key, false, func() (*s3.GetObjectOutput, error) {
 		out, err := c.s3.GetObject(ctx, in)
 		if err == nil {
@@ -287,12 +301,17 @@ func (b *broken) Read(p []byte) (int, error) {
 }
 
 // CopyObject implements the S3 API.
-func (c storeClient) CopyObject(ctx context.Context, in *s3.CopyObjectInput, _ ...func(*s3.Options)) (*s3.CopyObjectOutput, error) {
-	return guarded(ctx, c, "CopyObject", *in.Key, false, func() (*s3.CopyObjectOutput, error) { return c.s3.CopyObject(ctx, in) })
+func (c storeClient) CopyObject(ctx context.Context, in *s3.CopyObjectInput,
+	_ ...func(*s3.Options)) (*s3.CopyObjectOutput, error) {
+	return guarded(ctx, c, "CopyObject", *in.Key, false, func() (*s3.CopyObjectOutput, error) {
+		return c.s3.CopyObject(ctx,
+			in)
+	})
 }
 
 // DeleteObject implements the S3 API.
-func (c storeClient) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
+func (c storeClient) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput,
+	_ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
 	return guarded(ctx, c, "DeleteObject", *in.Key, false, func() (*s3.DeleteObjectOutput, error) {
 		c.deleted(*in.Key)
 		return c.s3.DeleteObject(ctx, in)
@@ -300,6 +319,10 @@ func (c storeClient) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput,
 }
 
 // ListObjectsV2 implements the S3 API.
-func (c storeClient) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
-	return guarded(ctx, c, "ListObjectsV2", aws.ToString(in.Prefix), false, func() (*s3.ListObjectsV2Output, error) { return c.s3.ListObjectsV2(ctx, in) })
+func (c storeClient) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input,
+	_ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+	return guarded(ctx, c, "ListObjectsV2", aws.ToString(in.Prefix), false, func() (*s3.ListObjectsV2Output,
+		error) {
+		return c.s3.ListObjectsV2(ctx, in)
+	})
 }

@@ -20,8 +20,8 @@ type Burst struct {
 
 func (b Burst) String() string { return fmt.Sprintf("%s+%d+%s", b.Connector, b.Events, b.At) }
 
-// Decisions about a message depend on its number. Therefore the messages of the burst's connector and the dead letters have
-// numbers of their own: the other messages keep their numbers without the burst.
+// Decisions about a message depend on its number. Therefore the messages of the burst's connector and the dead letters
+// have numbers of their own: the other messages keep their numbers without the burst.
 const (
 	firstOfBurst = 10_000_000
 	firstDead    = 20_000_000
@@ -42,9 +42,9 @@ func parseBurst(text string) (b Burst, err error) {
 	return b, nil
 }
 
-// NewBurst returns the plan of a burst for the first connector ten minutes after the beginning. Its SIEM is down from then on.
-// An operator starts a replay five minutes after the SIEM has recovered. The other SIEMs respond 503 to one request in twenty,
-// and each connector gets an event about every half minute.
+// NewBurst returns the plan of a burst for the first connector ten minutes after the beginning. Its SIEM is down from
+// then on. An operator starts a replay five minutes after the SIEM has recovered. The other SIEMs respond 503 to one
+// request in twenty, and each connector gets an event about every half minute.
 func NewBurst(events int, down time.Duration) Plan {
 	const (
 		at, notices, total = 10 * time.Minute, 5 * time.Minute, time.Hour
@@ -59,7 +59,8 @@ func NewBurst(events int, down time.Duration) Plan {
 		p.Faults = append(p.Faults, Fault{ID: len(p.Faults), Kind: kind, Connector: lanes[0], From: at, To: at + down, P: 1})
 	}
 	for _, lane := range lanes[1:] {
-		p.Faults = append(p.Faults, Fault{ID: len(p.Faults), Kind: status, Connector: lane, To: total, P: 0.05, N: unavailable})
+		p.Faults = append(p.Faults, Fault{ID: len(p.Faults), Kind: status, Connector: lane, To: total, P: 0.05,
+			N: unavailable})
 	}
 	return p
 }

@@ -14,14 +14,17 @@ import (
 
 var burst = flag.Int("burst", defaultBurst, "number of events to enqueue at once while a SIEM is down")
 
-// TestBurst: a burst that is enqueued while a SIEM is down is delivered completely once the SIEM has recovered. The events of the
-// other connectors are delivered at the same nanosecond as without the burst. Five attempts take about six minutes: in the
-// shorter outage all events stay queued, in the longer one all become dead letters and are replayed.
+// TestBurst: a burst that is enqueued while a SIEM is down is delivered completely once the SIEM has recovered. The
+// events of the other connectors are delivered at the same nanosecond as without the burst. Five attempts take about
+// six minutes: in the shorter outage all events stay queued, in the longer one all become dead letters and are
+// replayed.
 func TestBurst(t *testing.T) {
 	var table strings.Builder
 	fmt.Fprintf(&table, "%d events for splunk at once, and a few for the other six connectors all the time.\n\n", *burst)
-	table.WriteString("| splunk is down for | dead letters | invocations for splunk | delivered after it is back | requests to all, without · with it |" +
-		" the others' events, before · during | moved by it | median delay, before · during | 99th percentile, before · during |\n" +
+	table.WriteString("| splunk is down for | dead letters | invocations for splunk | delivered after it is back | " +
+		"requests to all, without · with it |" +
+		" the others' events, before · during | moved by it | median delay, before · during | 99th percentile, before · " +
+		"during |\n" +
 		"| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
 	for _, o := range []struct {
 		down    time.Duration
@@ -87,7 +90,8 @@ func (b *burstRun) checkBurst(t *testing.T, want int) {
 			letters++
 		}
 		if f.Enqueued != b.plan.Burst.At || f.Accepted < b.back {
-			t.Fatalf("event %s, enqueued at %s, is accepted at %s; the SIEM is down from %s to %s", f.ID, f.Enqueued, f.Accepted, b.plan.Burst.At, b.back)
+			t.Fatalf("event %s, enqueued at %s, is accepted at %s; the SIEM is down from %s to %s", f.ID, f.Enqueued, f.Accepted,
+				b.plan.Burst.At, b.back)
 		}
 	}
 	if events != *burst || letters != want {
@@ -111,7 +115,8 @@ func (b *burstRun) checkOthers(t *testing.T) {
 
 // others returns the events of the connectors without the burst.
 func (b *burstRun) others(r simulation.Result) []simulation.EventResult {
-	return slices.DeleteFunc(slices.Clone(r.Events), func(f simulation.EventResult) bool { return f.Connector == b.plan.Burst.Connector })
+	return slices.DeleteFunc(slices.Clone(r.Events),
+		func(f simulation.EventResult) bool { return f.Connector == b.plan.Burst.Connector })
 }
 
 // moved returns the number of the others' events that have another result without the burst.

@@ -108,7 +108,8 @@ func (p *process) checkDelay(inv *invocation, r received, events []*event, secon
 		all = []int{longest}
 	}
 	if !slices.Contains(all, seconds) {
-		p.broken("retries keep to the schedule", "%s hides %s, attempt %d, for %d s; expected one of %v", inv, short(r.id), r.attempt, seconds, all)
+		p.broken("retries keep to the schedule", "%s hides %s, attempt %d, for %d s; expected one of %v", inv, short(r.id),
+			r.attempt, seconds, all)
 	}
 }
 
@@ -169,7 +170,8 @@ func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessag
 	case strings.Contains(reason, "time for this batch"), strings.Contains(reason, "another request of the batch failed"):
 	case strings.Contains(reason, "of the batch was refused alike"): // the reason is another event's response
 	case !slices.ContainsFunc(append(own, last), func(a answer) bool { return explains(reason, a) }):
-		p.broken("a dead letter states its reason", "%s: %s has the reason %q, and the SIEM last said %+v, of the event %+v", inv, e, reason, last, own)
+		p.broken("a dead letter states its reason", "%s: %s has the reason %q, and the SIEM last said %+v, of the event %+v",
+			inv, e, reason, last, own)
 	case len(own) == 1:
 		p.checkFinal(inv, e, own[0], r.attempt >= maxAttempts)
 	}
@@ -200,8 +202,8 @@ func (p *process) checkFinal(inv *invocation, e *event, a answer, exhausted bool
 	}
 }
 
-// explains reports whether a reason is about a response: it contains the status and, if the response is in the SIEM's own error
-// format, words that only responses to this invocation have.
+// explains reports whether a reason is about a response: it contains the status and, if the response is in the SIEM's
+// own error format, words that only responses to this invocation have.
 func explains(reason string, a answer) bool {
 	switch {
 	case a.network:
@@ -217,8 +219,8 @@ func explains(reason string, a answer) bool {
 	return strings.Contains(reason, invocation)
 }
 
-// checkBatch checks the end of a connector's invocation: the events that the function treats as delivered are those that the
-// SIEM has accepted. It also decides what the function can know of connections without responses.
+// checkBatch checks the end of a connector's invocation: the events that the function treats as delivered are those
+// that the SIEM has accepted. It also decides what the function can know of connections without responses.
 func (w *world) checkBatch(inv *invocation, r result, err error, retained map[string]bool) {
 	w.decide(inv, r, err)
 	if err != nil {
@@ -256,10 +258,13 @@ func (w *world) checkBatch(inv *invocation, r result, err error, retained map[st
 		}
 		w.mu.Unlock()
 		if done[e] > took {
-			w.broken("delivered is what the SIEM has accepted", "%s treats %s as delivered, and the SIEM has not accepted it", inv, e)
+			w.broken("delivered is what the SIEM has accepted", "%s treats %s as delivered, and the SIEM has not accepted it",
+				inv, e)
 		}
 		if acked > done[e] && !kept[e] {
-			w.broken("what the SIEM has accepted is delivered", "the SIEM confirms %[2]d times to %[1]s that it has accepted %[3]s, which is delivered %[4]d times", inv, acked, e, done[e])
+			w.broken("what the SIEM has accepted is delivered",
+				"the SIEM confirms %[2]d times to %[1]s that it has accepted %[3]s, which is delivered %[4]d times", inv, acked, e,
+				done[e])
 		}
 	}
 	w.checkCounts(inv, counted{total, total - retried - dead, retried, dead}, loose)
@@ -300,7 +305,8 @@ func (p *process) anyFaulty() bool {
 // counted are the metrics of a batch.
 type counted struct{ Received, Delivered, Retried, DeadLettered int }
 
-// checkCounts checks the metrics of an invocation. If the remainder of a message could not be sent, only the sum is known.
+// checkCounts checks the metrics of an invocation. If the remainder of a message could not be sent, only the sum is
+// known.
 func (w *world) checkCounts(inv *invocation, want counted, loose bool) {
 	found := 0
 	for line := range strings.Lines(inv.process.printed()) {
@@ -347,7 +353,8 @@ func (w *world) checkEvent(e *event) {
 	var rule, text string
 	switch {
 	case again > e.excuses:
-		rule, text = "sent again only for a reason", fmt.Sprintf("%s was accepted %d times, and there are %d reasons: %v", e, e.taken+e.lied, e.excuses, e.causes)
+		rule, text = "sent again only for a reason", fmt.Sprintf("%s was accepted %d times, and there are %d reasons: %v", e,
+			e.taken+e.lied, e.excuses, e.causes)
 	case e.sort == malformed && len(e.letters) == 0:
 		rule, text = "nothing is lost", fmt.Sprintf("malformed %s is not a dead letter", e)
 	case e.sort != malformed && !e.arrived():

@@ -53,7 +53,8 @@ func (w *world) letter(key string, line []byte) (*event, string) {
 	case e == nil || e.sort != malformed && body != e.compact:
 		w.broken("bytes are unchanged", "%s has an event that was never enqueued: %.300q", key, line)
 		return nil, ""
-	case l.Connector != e.pipeline.name || !w.isMessage(l.MessageID) || l.Error == "" || l.Attempts < 1 || l.Timestamp == "":
+	case l.Connector != e.pipeline.name || !w.isMessage(l.MessageID) || l.Error == "" || l.Attempts < 1 ||
+		l.Timestamp == "":
 		w.broken("a dead letter states its origin and reason", "%s: %.300q", key, line)
 	}
 	return e, l.MessageID

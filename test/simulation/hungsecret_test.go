@@ -37,7 +37,8 @@ type shared struct {
 }
 
 // GetSecretValue implements lambdahost.Secrets.
-func (s *shared) GetSecretValue(ctx context.Context, _ *secretsmanager.GetSecretValueInput, _ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+func (s *shared) GetSecretValue(ctx context.Context, _ *secretsmanager.GetSecretValueInput,
+	_ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
 	s.mu.Lock()
 	s.reads++
 	s.reading++
@@ -100,8 +101,9 @@ func (s *shared) invoke(t *testing.T, n int) (took []time.Duration, retained int
 			ctx, cancel := context.WithTimeout(t.Context(), timeLimit)
 			defer cancel()
 			begun := time.Now()
-			response, err := s.Invoke(ctx, fmt.Appendf(nil, `{"Records":[{"messageId":"m%d","receiptHandle":"m%[1]d/1","body":"{\"time\":%d}",`+
-				`"attributes":{"ApproximateReceiveCount":"1"},"eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:eu-west-1:1:splunk"}]}`, i, time.Now().UnixMilli()))
+			response, err := s.Invoke(ctx,
+				fmt.Appendf(nil, `{"Records":[{"messageId":"m%d","receiptHandle":"m%[1]d/1","body":"{\"time\":%d}",`+
+					`"attributes":{"ApproximateReceiveCount":"1"},"eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:eu-west-1:1:splunk"}]}`, i, time.Now().UnixMilli()))
 			var r struct{ BatchItemFailures []any }
 			err = errors.Join(err, json.Unmarshal(response, &r))
 			outcomes <- outcome{time.Since(begun), len(r.BatchItemFailures), err}
@@ -129,10 +131,12 @@ func TestHungSecretsManager(t *testing.T) {
 		queues := &fakeaws.SQS{}
 		queues.Create(fakeaws.Queue{URL: "queue"})
 		env := map[string]string{
-			"SIEM_QUEUE_URL": "queue", "SIEM_DEAD_LETTER_QUEUE_URL": "dead", "SIEM_SECRET_ID": "splunk", "SIEM_ALLOW_HTTP": "true", "SPLUNK_HEC_URL": "http://splunk.sim",
+			"SIEM_QUEUE_URL": "queue", "SIEM_DEAD_LETTER_QUEUE_URL": "dead", "SIEM_SECRET_ID": "splunk",
+			"SIEM_ALLOW_HTTP": "true", "SPLUNK_HEC_URL": "http://splunk.sim",
 		}
 		s.Connector = lambdahost.NewConnector("splunk", splunk.Open, lambdahost.Deps{
-			Env: func(name string) string { return env[name] }, Out: io.Discard, Now: time.Now, SQS: queues, Secrets: s, Dial: s.dial,
+			Env: func(name string) string { return env[name] }, Out: io.Discard, Now: time.Now, SQS: queues, Secrets: s,
+			Dial: s.dial,
 		})
 		s.invoke(t, 1)
 
@@ -149,7 +153,8 @@ func TestHungSecretsManager(t *testing.T) {
 			}
 		}
 		if slow > 1 || s.atOnce > 1 || retained > 0 || s.delivered != n {
-			t.Errorf("an old value: %d of %d invocations wait, %d reads at once, %d messages retained", slow, n, s.atOnce, retained)
+			t.Errorf("an old value: %d of %d invocations wait, %d reads at once, %d messages retained", slow, n, s.atOnce,
+				retained)
 		}
 
 		s.set(func() { s.refuses = true })

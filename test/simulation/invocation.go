@@ -73,8 +73,10 @@ func (i *invocation) String() string { return fmt.Sprintf("%s.%d", i.process.nam
 
 func (p *process) begin(number int, batch []eventsource.Message) *invocation {
 	i := &invocation{
-		process: p, number: number, begun: time.Now(), done: map[string]int{}, struck: map[Kind]bool{}, took: map[*event]int{}, open: map[*event]int{}, acked: map[*event]int{},
-		said: map[*event][]answer{}, dead: map[string]bool{}, resent: map[string]bool{}, last: answer{network: true}, // no response yet
+		process: p, number: number, begun: time.Now(), done: map[string]int{}, struck: map[Kind]bool{},
+		took: map[*event]int{}, open: map[*event]int{}, acked: map[*event]int{},
+		// no response yet
+		said: map[*event][]answer{}, dead: map[string]bool{}, resent: map[string]bool{}, last: answer{network: true},
 	}
 	for _, m := range batch {
 		i.batch = append(i.batch, p.receive(m))
@@ -188,9 +190,9 @@ func (i *invocation) lastSaid(e *event) (answer, bool) {
 	return said[len(said)-1], true
 }
 
-// decisive returns the responses that may be the last for an event: the last one about it; all about it if the batch contains
-// the event more than once, because the response of a replay was lost; and those to requests whose events are unknown, because
-// they were not read. The world is locked.
+// decisive returns the responses that may be the last for an event: the last one about it; all about it if the batch
+// contains the event more than once, because the response of a replay was lost; and those to requests whose events are
+// unknown, because they were not read. The world is locked.
 func (i *invocation) decisive(e *event) []answer {
 	said, copies := i.said[e], 0
 	for _, r := range i.batch {

@@ -56,25 +56,30 @@ const (
 	lie            Kind = "the SIEM accepts and loses the events (unknowable)"
 )
 
-// kinds lists the kinds with the range of the parameter. Rare kinds are never certain, because nothing would be delivered.
+// kinds lists the kinds with the range of the parameter. Rare kinds are never certain, because nothing would be
+// delivered.
 var kinds = [...]struct {
 	kind    Kind
 	measure [2]int
 	rare    bool
 }{
-	{kind: duplicateDelivery, rare: true}, {kind: throttled}, {kind: late, rare: true}, {kind: deleteLost}, {kind: mappingLost},
+	{kind: duplicateDelivery, rare: true}, {kind: throttled}, {kind: late, rare: true}, {kind: deleteLost},
+	{kind: mappingLost},
 	{kind: visibilityFails}, {kind: visibilityEntry}, {kind: sendFails}, {kind: sendLost}, {kind: sendEntry},
 	{kind: awsSlow, measure: [2]int{1, 20}},
 	{kind: crash, measure: [2]int{2, 30}}, {kind: crash, measure: [2]int{2, 30}}, {kind: crash, measure: [2]int{2, 10}},
 	{kind: frozen}, {kind: clockStep, measure: [2]int{0, 7200}}, {kind: secretFails}, {kind: secretHangs},
 	{kind: s3Fails}, {kind: s3Lost}, {kind: s3Conflict}, {kind: s3Breaks},
-	{kind: refused}, {kind: unreachable}, {kind: noName}, {kind: resetBefore}, {kind: resetDuring}, {kind: closedBefore}, {kind: vanished},
+	{kind: refused}, {kind: unreachable}, {kind: noName}, {kind: resetBefore}, {kind: resetDuring}, {kind: closedBefore},
+	{kind: vanished},
 	{kind: slow, measure: [2]int{1, 25}},
 	{kind: status, measure: [2]int{0, len(statuses) - 1}}, {kind: status, measure: [2]int{0, len(statuses) - 1}},
 	{kind: status, measure: [2]int{0, len(statuses) - 1}}, {kind: status, measure: [2]int{0, len(statuses) - 1}},
 	{kind: vendor, measure: [2]int{0, 9}}, {kind: vendor, measure: [2]int{0, 9}},
-	{kind: early, measure: [2]int{0, len(statuses) - 1}}, {kind: early, measure: [2]int{0, len(statuses) - 1}}, {kind: earlySuccess},
-	{kind: foreignOK, measure: [2]int{0, 6}}, {kind: foreignNo, measure: [2]int{0, 6}}, {kind: foreignNo, measure: [2]int{0, 6}},
+	{kind: early, measure: [2]int{0, len(statuses) - 1}}, {kind: early, measure: [2]int{0, len(statuses) - 1}},
+	{kind: earlySuccess},
+	{kind: foreignOK, measure: [2]int{0, 6}}, {kind: foreignNo, measure: [2]int{0, 6}},
+	{kind: foreignNo, measure: [2]int{0, 6}},
 	{kind: compressed}, {kind: proxyRefuses, measure: [2]int{0, len(proxyRefusals) - 1}}, {kind: proxyUnparsable},
 	{kind: acceptedReset}, {kind: acceptedHang}, {kind: acceptedCut}, {kind: acceptedDenied}, {kind: lie, rare: true},
 }

@@ -75,7 +75,8 @@ func (w *world) excuseReplay(inv *invocation, r result) {
 
 func urlEvent(method, body string) []byte {
 	out, err := json.Marshal(map[string]any{
-		"version": "2.0", "rawPath": replayPath, "body": body, "headers": map[string]string{"content-type": "application/json"},
+		"version": "2.0", "rawPath": replayPath, "body": body,
+		"headers":        map[string]string{"content-type": "application/json"},
 		"requestContext": map[string]any{"http": map[string]any{"method": method, "path": replayPath}},
 	})
 	if err != nil {
@@ -84,8 +85,8 @@ func urlEvent(method, body string) []byte {
 	return out
 }
 
-// patience is the longest time for all queues to become empty after the faults: five attempts with the longest Retry-After and
-// the visibility timeout, and the same for replayed dead letters.
+// patience is the longest time for all queues to become empty after the faults: five attempts with the longest
+// Retry-After and the visibility timeout, and the same for replayed dead letters.
 const patience = 4 * time.Hour
 
 // leaseWait is the wait for the lease of a replay that died, whose clock may have been an hour ahead.

@@ -66,8 +66,10 @@ type destination interface {
 }
 
 func newPipeline(w *world, i int, name string) *pipeline {
-	l := &pipeline{world: w, name: name, queueURL: "https://sqs.sim/1/" + name, queueARN: "arn:aws:sqs:eu-west-1:1:" + name, open: opener(name)}
-	queue := fakeaws.Queue{URL: l.queueURL, ARN: l.queueARN, Visibility: visibility, MaxReceives: maxAttempts, DeadLetter: deadLetterQueue}
+	l := &pipeline{world: w, name: name, queueURL: "https://sqs.sim/1/" + name, queueARN: "arn:aws:sqs:eu-west-1:1:" +
+		name, open: opener(name)}
+	queue := fakeaws.Queue{URL: l.queueURL, ARN: l.queueARN, Visibility: visibility, MaxReceives: maxAttempts,
+		DeadLetter: deadLetterQueue}
 	if name == w.plan.Burst.Connector {
 		queue.FirstID = firstOfBurst
 	}
@@ -159,7 +161,8 @@ func (l *pipeline) forged(n int) map[string]types.MessageAttributeValue {
 	other := l.pipelines[l.rng.below(len(l.pipelines), "forged", l.name, n)].name
 	forged := map[string]types.MessageAttributeValue{}
 	for name, value := range map[string]string{
-		"connector": other, "error": "forged", "message_id": "conversation-7", "failed_at": "2999-01-01T00:00:00.000Z", "attempts": "4", "replays": "3",
+		"connector": other, "error": "forged", "message_id": "conversation-7", "failed_at": "2999-01-01T00:00:00.000Z",
+		"attempts": "4", "replays": "3",
 	} {
 		kind := "String"
 		if name == "attempts" || name == "replays" {

@@ -94,12 +94,14 @@ func NewPlan(seed uint64) Plan {
 	}
 	for _, lane := range p.Connectors {
 		if lane != "qradar" && r.IntN(4) == 0 {
-			p.Rotations = append(p.Rotations, Rotation{lane, span(r, p.Span), []time.Duration{0, span(r, 10*time.Second), span(r, 30*time.Minute)}[r.IntN(3)]})
+			p.Rotations = append(p.Rotations, Rotation{lane, span(r, p.Span), []time.Duration{0, span(r, 10*time.Second),
+				span(r, 30*time.Minute)}[r.IntN(3)]})
 		}
 	}
 	for range r.IntN(4) {
 		at := span(r, 2*p.Span+10*time.Minute)
-		body := []string{"", `{"limit":3}`, `{"force":true}`, `{"dry_run":true}`, `{"connector":"` + p.Connectors[0] + `"}`, fromStart}[r.IntN(6)]
+		body := []string{"", `{"limit":3}`, `{"force":true}`, `{"dry_run":true}`, `{"connector":"` + p.Connectors[0] + `"}`,
+			fromStart}[r.IntN(6)]
 		p.Replays = append(p.Replays, Replay{at, body})
 		if r.IntN(3) == 0 { // a concurrent call
 			p.Replays = append(p.Replays, Replay{at + span(r, 300*time.Millisecond), body})
@@ -131,7 +133,8 @@ func span(r *rand.Rand, most time.Duration) time.Duration {
 // newFault draws a fault. Half of the faults are short and certain, the others are long and rare.
 func newFault(r *rand.Rand, id int, p Plan) Fault {
 	k := kinds[r.IntN(len(kinds))]
-	f := Fault{ID: id, Kind: k.kind, From: span(r, p.Span+5*time.Minute), N: k.measure[0] + r.IntN(k.measure[1]-k.measure[0]+1)}
+	f := Fault{ID: id, Kind: k.kind, From: span(r, p.Span+5*time.Minute), N: k.measure[0] +
+		r.IntN(k.measure[1]-k.measure[0]+1)}
 	if len(p.Connectors) > 1 && r.IntN(2) == 0 {
 		f.Connector = p.Connectors[r.IntN(len(p.Connectors))]
 	}
@@ -172,7 +175,8 @@ type rate struct {
 
 // rates returns the plan's rates, each of which can be set to 0.
 func (p *Plan) rates() []rate {
-	return []rate{{"poison", &p.Poison}, {"blocked", &p.Blocked}, {"malformed", &p.Malformed}, {"arrays", &p.Arrays}, {"forged", &p.Forged}}
+	return []rate{{"poison", &p.Poison}, {"blocked", &p.Blocked}, {"malformed", &p.Malformed}, {"arrays", &p.Arrays},
+		{"forged", &p.Forged}}
 }
 
 // String returns the plan as text for [ParsePlan]: its seed and the parts that differ from the seed's plan.
@@ -280,7 +284,8 @@ func (p *Plan) keep(key, value string) (err error) {
 // Describe describes a plan.
 func (p Plan) Describe() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d events for each of %s within %s; batches of %d, %d at a time\n", p.Events, strings.Join(p.Connectors, ", "), p.Span, p.BatchSize, p.Slots)
+	fmt.Fprintf(&b, "%d events for each of %s within %s; batches of %d, %d at a time\n", p.Events,
+		strings.Join(p.Connectors, ", "), p.Span, p.BatchSize, p.Slots)
 	for _, r := range p.rates() {
 		if *r.value > 0 {
 			fmt.Fprintf(&b, "  %s: %g\n", r.name, *r.value)
@@ -300,7 +305,8 @@ func (p Plan) Describe() string {
 		if where == "" {
 			where = "all"
 		}
-		fmt.Fprintf(&b, "  fault %d: %s (%d), %s, from %s to %s, probability %g\n", f.ID, f.Kind, f.N, where, f.From, f.To, f.P)
+		fmt.Fprintf(&b, "  fault %d: %s (%d), %s, from %s to %s, probability %g\n", f.ID, f.Kind, f.N, where, f.From, f.To,
+			f.P)
 	}
 	for _, r := range p.Rotations {
 		fmt.Fprintf(&b, "  %s's credential is revoked at %s, the new one published %s later\n", r.Connector, r.At, r.Gap)

@@ -10,8 +10,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 )
 
-// poller is one poller of a queue's event source mapping, with the execution environment that it invokes. It injects the
-// faults of the mapping and of the queue.
+// poller is one poller of a queue's event source mapping, with the execution environment that it invokes. It injects
+// the faults of the mapping and of the queue.
 type poller struct {
 	*world
 	pipeline *pipeline // nil for the dead-letter queue
@@ -42,7 +42,8 @@ const longPoll = 240 * time.Hour
 func (p *poller) poll(ctx context.Context) {
 	p.number = 1
 	<-eventsource.Start(ctx, eventsource.Config{
-		QueueARN: p.arn, Region: "eu-west-1", BatchSize: p.plan.BatchSize, Window: window, LongPoll: longPoll, MaximumConcurrency: 1,
+		QueueARN: p.arn, Region: "eu-west-1", BatchSize: p.plan.BatchSize, Window: window, LongPoll: longPoll,
+		MaximumConcurrency:      1,
 		ReportBatchItemFailures: true, Enabled: true, Queue: p, Invoke: p.invoke, Rand: p.nextBatch,
 		Attributes: p.system,
 	}).Done()
@@ -108,7 +109,8 @@ func (p *poller) invoke(ctx context.Context, payload []byte) ([]byte, error) {
 			return nil, ctx.Err()
 		}
 	}
-	if p.process == nil || p.process.isDead() || p.process.badProxy || p.rng.chance(0.05, append([]any{"recycled"}, key...)...) {
+	if p.process == nil || p.process.isDead() || p.process.badProxy ||
+		p.rng.chance(0.05, append([]any{"recycled"}, key...)...) {
 		p.process = p.newProcess(role, p.pipeline)
 	}
 	f := p.process
@@ -195,7 +197,8 @@ func decode(payload []byte) []eventsource.Message {
 	var batch []eventsource.Message
 	for _, r := range event.Records {
 		batch = append(batch, eventsource.Message{
-			ID: r.MessageID, ReceiptHandle: r.ReceiptHandle, Body: r.Body, Attributes: r.Attributes, MessageAttributes: r.MessageAttributes,
+			ID: r.MessageID, ReceiptHandle: r.ReceiptHandle, Body: r.Body, Attributes: r.Attributes,
+			MessageAttributes: r.MessageAttributes,
 		})
 	}
 	return batch

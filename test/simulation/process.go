@@ -175,8 +175,8 @@ func (p *process) step(where string) error {
 	return errDead
 }
 
-// effect performs an effect on the outside world. It takes time, and the process may die before and after it. key distinguishes
-// it from concurrent effects of the invocation.
+// effect performs an effect on the outside world. It takes time, and the process may die before and after it. key
+// distinguishes it from concurrent effects of the invocation.
 func (p *process) effect(ctx context.Context, op, key string, do func(inv *invocation, n int) error) error {
 	inv, n := p.next(op + key)
 	if inv == nil {

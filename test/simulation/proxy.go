@@ -24,11 +24,12 @@ var proxyRefusals = [...]struct {
 	status, retryAfter int
 	class              class
 }{
-	{407, 0, longest}, {403, 0, longest}, {302, 0, longest}, {429, 20, growing}, {429, 400, growing}, {502, 0, growing}, {503, 0, growing},
+	{407, 0, longest}, {403, 0, longest}, {302, 0, longest}, {429, 20, growing}, {429, 400, growing}, {502, 0, growing},
+	{503, 0, growing},
 }
 
-// proxied reports whether the plan has a proxy between the connector and its SIEM: those connectors that have a setting for the
-// SIEM's own CA, because a proxy is only used for https.
+// proxied reports whether the plan has a proxy between the connector and its SIEM: those connectors that have a setting
+// for the SIEM's own CA, because a proxy is only used for https.
 func (l *pipeline) proxied() bool {
 	return l.plan.Proxy != "" && slices.Contains([]string{"splunk", "elastic"}, l.name)
 }
@@ -83,7 +84,8 @@ func (t tunnel) serve() bool {
 	inv, n := t.next("connect")
 	time.Sleep(t.rng.between(time.Millisecond, 20*time.Millisecond, "proxy", t.name, inv.number, n))
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte("svc:p@ss"))
-	if r.Method != http.MethodConnect || r.Header.Get("Proxy-Authorization") != want || r.Header.Get("Authorization") != "" {
+	if r.Method != http.MethodConnect || r.Header.Get("Proxy-Authorization") != want ||
+		r.Header.Get("Authorization") != "" {
 		t.broken("a proxy gets its own credential", "%s sends %s %v", inv, r.Method, r.Header)
 	}
 	if f, ok := t.fault(proxyRefuses, t.role, t.name, inv.number, n); ok {

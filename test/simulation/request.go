@@ -127,8 +127,8 @@ func (x *request) decode(body []byte) []byte {
 	return text
 }
 
-// early sends a response before the request is read, and reports whether it did. The connection writes it, because net/http
-// would read the request first.
+// early sends a response before the request is read, and reports whether it did. The connection writes it, because
+// net/http would read the request first.
 func (x *request) early() bool {
 	const unsent = 2*sendBuffer + 4<<10 // of a request of this size, some is still with the client
 	var a answer
@@ -162,7 +162,8 @@ func (x *request) early() bool {
 		x.inv.answer(nil, a)
 	}
 	x.inv.answer(x.events, a)
-	x.tell("%s: %s responds %d early, %d of %d bytes have arrived", x.inv, x.name, a.status, len(prefix), x.r.ContentLength)
+	x.tell("%s: %s responds %d early, %d of %d bytes have arrived", x.inv, x.name, a.status, len(prefix),
+		x.r.ContentLength)
 	_, _ = io.WriteString(c, response)
 	if success {
 		x.pass(40*time.Second, 50*time.Second, "stays")
@@ -198,7 +199,8 @@ func (x *request) replaced() bool {
 	}
 	if f, ok := x.injected(status); ok {
 		s := statuses[f.N]
-		x.send(s.code, s.retryAfter, "application/json", ownBody(x.name, x.r.URL.Path, s.code, x.token), answer{class: s.class, own: true})
+		x.send(s.code, s.retryAfter, "application/json", ownBody(x.name, x.r.URL.Path, s.code, x.token),
+			answer{class: s.class, own: true})
 		return true
 	}
 	return x.foreign()

@@ -24,8 +24,10 @@ var statuses = [...]struct {
 	retryAfter string
 	class      class
 }{
-	{429, "", growing}, {429, "20", growing}, {429, "100000", growing}, {503, "", growing}, {503, "400", growing}, {500, "", growing},
-	{502, "", growing}, {504, "", growing}, {408, "", growing}, {401, "", longest}, {403, "", longest}, {404, "", longest}, {302, "", longest},
+	{429, "", growing}, {429, "20", growing}, {429, "100000", growing}, {503, "", growing}, {503, "400", growing},
+	{500, "", growing},
+	{502, "", growing}, {504, "", growing}, {408, "", growing}, {401, "", longest}, {403, "", longest}, {404, "", longest},
+	{302, "", longest},
 	{413, "", unsure}, {400, "", contents}, {418, "", growing},
 }
 
@@ -58,7 +60,8 @@ func ownBody(connector, path string, status int, text string) string {
 // successes are the success responses of the SIEMs, as far as they do not depend on the request.
 var successes = map[string]siem.Answer{
 	"splunk": {Status: http.StatusOK, Body: `{"text":"Success","code":0}`}, "sentinel": {Status: http.StatusNoContent},
-	"datadog": {Status: http.StatusAccepted, Body: "{}"}, "sumo": {Status: http.StatusOK}, "xsiam": {Status: http.StatusAccepted},
+	"datadog": {Status: http.StatusAccepted, Body: "{}"}, "sumo": {Status: http.StatusOK},
+	"xsiam": {Status: http.StatusAccepted},
 }
 
 // vendorFaults are the codes of the simulators' Product faults, with the class of the responses.
@@ -66,10 +69,13 @@ var vendorFaults = map[string][]struct {
 	code  string
 	class class
 }{
-	"splunk":   {{"9", unsure}, {"24", unsure}, {"25", unsure}, {"18", unsure}, {"26", unsure}, {"7", longest}, {"1", unsure}, {"23", unsure}},
-	"sentinel": {{"OperationFailed", unsure}, {"InvalidToken", unsure}, {"InvalidStream", longest}, {"AADSTS7000222", unsure}},
+	"splunk": {{"9", unsure}, {"24", unsure}, {"25", unsure}, {"18", unsure}, {"26", unsure}, {"7", longest},
+		{"1", unsure}, {"23", unsure}},
+	"sentinel": {{"OperationFailed", unsure}, {"InvalidToken", unsure}, {"InvalidStream", longest},
+		{"AADSTS7000222", unsure}},
 	"elastic": {
-		{"item 429", unsure}, {"item 503", unsure}, {"item 403", unsure}, {"item 404", unsure}, {"pretty", unsure}, {"cut", unsure},
+		{"item 429", unsure}, {"item 503", unsure}, {"item 403", unsure}, {"item 404", unsure}, {"pretty", unsure},
+		{"cut", unsure},
 		{"data-stream", unsure}, {"failure-store", unsure}, {"total fields", longest}, {"flood stage", growing},
 	},
 	"datadog": {{"empty", unsure}, {"204", unsure}},

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Shrink removes parts of a plan as long as it violates the same rule. It returns the smallest plan, with its story, and the
-// result of running it.
+// Shrink removes parts of a plan as long as it violates the same rule. It returns the smallest plan, with its story,
+// and the result of running it.
 func Shrink(t *testing.T, plan Plan, first Result) (Plan, Result) {
 	t.Helper()
 	if len(first.Violations) == 0 {

@@ -1,18 +1,19 @@
-// Package simulation runs the whole system in one process: the real core, connectors, drain and replay, with SQS, S3, Secrets
-// Manager, seven SIEMs, a proxy and the network in memory. All of them fail in many ways. The clock is testing/synctest's, so
-// hours pass in milliseconds.
+// Package simulation runs the whole system in one process: the real core, connectors, drain and replay, with SQS, S3,
+// Secrets Manager, seven SIEMs, a proxy and the network in memory. All of them fail in many ways. The clock is
+// testing/synctest's, so hours pass in milliseconds.
 //
 // A seed determines a plan: the connectors, the events and the messages that hold them, the faults with their times and
-// probabilities, the rotations of credentials, the replays. Every decision in a run is drawn from the seed and from its subject
-// (this request of that invocation, the third receive of this message), never from a sequence. Everything outside a function
-// takes a time that differs by nanoseconds. Therefore a run does not depend on the scheduling of goroutines, and removing a
-// fault from a plan does not change the others: a failing plan can be shrunk to a few faults.
+// probabilities, the rotations of credentials, the replays. Every decision in a run is drawn from the seed and from its
+// subject (this request of that invocation, the third receive of this message), never from a sequence. Everything
+// outside a function takes a time that differs by nanoseconds. Therefore a run does not depend on the scheduling of
+// goroutines, and removing a fault from a plan does not change the others: a failing plan can be shrunk to a few
+// faults.
 //
-// The guarantees are checked during a run and at its end (see check.go): every event that was enqueued is in its SIEM, or a
-// dead letter with the reason, or queued; nothing else arrives; when the faults end, everything is delivered.
+// The guarantees are checked during a run and at its end (see check.go): every event that was enqueued is in its SIEM,
+// or a dead letter with the reason, or queued; nothing else arrives; when the faults end, everything is delivered.
 //
-// The simulation cannot show what a SIEM does after a correct response. A SIEM that accepts an event and loses it is simulated,
-// counted as unknowable, and excluded from the account.
+// The simulation cannot show what a SIEM does after a correct response. A SIEM that accepts an event and loses it is
+// simulated, counted as unknowable, and excluded from the account.
 package simulation
 
 import (
@@ -147,7 +148,8 @@ func (w *world) results() []EventResult {
 	for _, l := range w.pipelines {
 		for _, e := range l.events {
 			all = append(all, EventResult{
-				Connector: l.name, ID: e.uid, Burst: e.burst, Enqueued: e.enqueuedAt, Accepted: e.acceptedAt, Dead: len(e.letters) > 0,
+				Connector: l.name, ID: e.uid, Burst: e.burst, Enqueued: e.enqueuedAt, Accepted: e.acceptedAt,
+				Dead: len(e.letters) > 0,
 			})
 		}
 	}

@@ -29,7 +29,8 @@ func TestSimulation(t *testing.T) {
 	if *plan != "" {
 		t.Skip("a plan is given")
 	}
-	r := &runner{next: *from, end: *from + uint64(*seeds), counts: map[string]int{}, running: map[uint64]time.Time{}, begun: time.Now()}
+	r := &runner{next: *from, end: *from + uint64(*seeds), counts: map[string]int{}, running: map[uint64]time.Time{},
+		begun: time.Now()}
 	stop := r.watch()
 	t.Run("seeds", func(t *testing.T) {
 		for n := range runtime.GOMAXPROCS(0) {
@@ -147,7 +148,8 @@ func (r *runner) summary() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return fmt.Sprintf("%d seeds, %d events, %d faults, %s simulated in %s, violations in %d seeds",
-		r.done, r.counts["events"], r.faults(), r.lasted.Round(time.Hour), time.Since(r.begun).Round(time.Second), len(r.failed))
+		r.done, r.counts["events"], r.faults(), r.lasted.Round(time.Hour), time.Since(r.begun).Round(time.Second),
+		len(r.failed))
 }
 
 // faults returns the number of faults.
@@ -166,7 +168,8 @@ func (r *runner) digest() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s.\n\n| counted | kinds | times |\n| --- | ---: | ---: |\n", r.summary())
 	for _, group := range [...]struct{ prefix, what string }{
-		{"fault: ", "faults injected"}, {"crash: ", "function processes killed at a step"}, {"sent again: ", "events sent again, by cause"},
+		{"fault: ", "faults injected"}, {"crash: ", "function processes killed at a step"},
+		{"sent again: ", "events sent again, by cause"},
 	} {
 		kinds, times := 0, 0
 		for name, n := range r.counts {
@@ -185,7 +188,8 @@ func (r *runner) table() string {
 	fmt.Fprintf(&b, "%s.\n", r.summary())
 	rest := maps.Clone(r.counts)
 	for _, group := range [...]struct{ prefix, head string }{
-		{"fault: ", "Fault"}, {"crash: ", "The function's process died"}, {"sent again: ", "Sent again, because"}, {"", "What happened"},
+		{"fault: ", "Fault"}, {"crash: ", "The function's process died"}, {"sent again: ", "Sent again, because"},
+		{"", "What happened"},
 	} {
 		fmt.Fprintf(&b, "\n| %s | times |\n| --- | ---: |\n", group.head)
 		for _, name := range slices.Sorted(maps.Keys(rest)) {
@@ -226,7 +230,8 @@ func TestRunsAreRepeatable(t *testing.T) {
 		first, second := simulation.Run(t, p), simulation.Run(t, p)
 		for i, line := range first.Story {
 			if i >= len(second.Story) || random.ReplaceAllString(line, "") != random.ReplaceAllString(second.Story[i], "") {
-				t.Errorf("seed %d: line %d is\n%s\nand then\n%s", seed, i, line, strings.Join(second.Story[min(i, len(second.Story)):min(i+1, len(second.Story))], ""))
+				t.Errorf("seed %d: line %d is\n%s\nand then\n%s", seed, i, line,
+					strings.Join(second.Story[min(i, len(second.Story)):min(i+1, len(second.Story))], ""))
 				break
 			}
 		}

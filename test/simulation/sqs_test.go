@@ -23,10 +23,13 @@ import (
 
 // queueAPI is the part of the SQS API that the simulation uses.
 type queueAPI interface {
-	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
+	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput,
+		error)
 	ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
-	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
-	DeleteMessageBatch(context.Context, *sqs.DeleteMessageBatchInput, ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error)
+	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput,
+		...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
+	DeleteMessageBatch(context.Context, *sqs.DeleteMessageBatchInput,
+		...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error)
 }
 
 // queues is a queue with a visibility timeout of 2 s, and a dead-letter queue after two receives.
@@ -43,7 +46,8 @@ func TestQueueInMemory(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := &fakeaws.SQS{}
 			s.Create(fakeaws.Queue{URL: "dead", ARN: "arn:dead"})
-			s.Create(fakeaws.Queue{URL: "queue", ARN: "arn:queue", Visibility: 2 * time.Second, MaxReceives: 2, DeadLetter: "dead"})
+			s.Create(fakeaws.Queue{URL: "queue", ARN: "arn:queue", Visibility: 2 * time.Second, MaxReceives: 2,
+				DeadLetter: "dead"})
 			c.run(&queues{s, t, "queue", "dead"})
 			ok = !t.Failed()
 		})
@@ -74,12 +78,14 @@ func TestQueueOfMoto(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			dead := create(t, client, fmt.Sprintf("dead-%d", i), nil)
-			got, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &dead, AttributeNames: []types.QueueAttributeName{"QueueArn"}})
+			got, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: &dead,
+				AttributeNames: []types.QueueAttributeName{"QueueArn"}})
 			if err != nil {
 				t.Fatal(err)
 			}
 			url := create(t, client, fmt.Sprintf("queue-%d", i), map[string]string{
-				"VisibilityTimeout": "2", "RedrivePolicy": fmt.Sprintf(`{"deadLetterTargetArn":%q,"maxReceiveCount":"2"}`, got.Attributes["QueueArn"]),
+				"VisibilityTimeout": "2", "RedrivePolicy": fmt.Sprintf(`{"deadLetterTargetArn":%q,"maxReceiveCount":"2"}`,
+					got.Attributes["QueueArn"]),
 			})
 			c.run(&queues{client, t, url, dead})
 		})
@@ -101,7 +107,8 @@ func (q *queues) send(bodies ...string) {
 	for i, body := range bodies {
 		in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{
 			Id: aws.String(fmt.Sprint(i)), MessageBody: aws.String(body),
-			MessageAttributes: map[string]types.MessageAttributeValue{"connector": {DataType: aws.String("String"), StringValue: aws.String("splunk")}},
+			MessageAttributes: map[string]types.MessageAttributeValue{"connector": {DataType: aws.String("String"),
+				StringValue: aws.String("splunk")}},
 		})
 	}
 	out, err := q.SendMessageBatch(q.t.Context(), in)
@@ -142,9 +149,10 @@ func (q *queues) none(url string, seconds int32) {
 
 func (q *queues) hide(m types.Message, seconds int32) {
 	q.t.Helper()
-	out, err := q.ChangeMessageVisibilityBatch(q.t.Context(), &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.url, Entries: []types.ChangeMessageVisibilityBatchRequestEntry{
-		{Id: aws.String("a"), ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: seconds},
-	}})
+	out, err := q.ChangeMessageVisibilityBatch(q.t.Context(), &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.url,
+		Entries: []types.ChangeMessageVisibilityBatchRequestEntry{
+			{Id: aws.String("a"), ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: seconds},
+		}})
 	if err != nil || len(out.Successful) != 1 {
 		q.t.Fatalf("hiding: %v %+v", err, out)
 	}
@@ -152,7 +160,8 @@ func (q *queues) hide(m types.Message, seconds int32) {
 
 func (q *queues) remove(m types.Message) {
 	q.t.Helper()
-	out, err := q.DeleteMessageBatch(q.t.Context(), &sqs.DeleteMessageBatchInput{QueueUrl: &q.url, Entries: []types.DeleteMessageBatchRequestEntry{{Id: aws.String("a"), ReceiptHandle: m.ReceiptHandle}}})
+	out, err := q.DeleteMessageBatch(q.t.Context(), &sqs.DeleteMessageBatchInput{QueueUrl: &q.url,
+		Entries: []types.DeleteMessageBatchRequestEntry{{Id: aws.String("a"), ReceiptHandle: m.ReceiptHandle}}})
 	if err != nil || len(out.Successful) != 1 {
 		q.t.Fatalf("deleting: %v %+v", err, out)
 	}
@@ -176,7 +185,8 @@ var queueCases = []struct {
 		m := q.one(q.url, 1)
 		var sent int64
 		_, _ = fmt.Sscan(m.Attributes["SentTimestamp"], &sent)
-		if *m.Body != `{"a": "ü"}` || *m.MessageAttributes["connector"].StringValue != "splunk" || m.Attributes["ApproximateReceiveCount"] != "1" ||
+		if *m.Body != `{"a": "ü"}` || *m.MessageAttributes["connector"].StringValue != "splunk" ||
+			m.Attributes["ApproximateReceiveCount"] != "1" ||
 			*m.MessageId == "" || sent < before || sent > time.Now().UnixMilli() {
 			q.t.Errorf("%+v", m)
 		}
@@ -186,7 +196,8 @@ var queueCases = []struct {
 		first := q.one(q.url, 1)
 		q.none(q.url, 1)
 		again := q.one(q.url, 3)
-		if *again.MessageId != *first.MessageId || *again.ReceiptHandle == *first.ReceiptHandle || again.Attributes["ApproximateReceiveCount"] != "2" {
+		if *again.MessageId != *first.MessageId || *again.ReceiptHandle == *first.ReceiptHandle ||
+			again.Attributes["ApproximateReceiveCount"] != "2" {
 			q.t.Errorf("%+v", again)
 		}
 	}},
@@ -226,7 +237,8 @@ var queueCases = []struct {
 		q.none(q.dead, 1)
 		q.none(q.url, 0)
 		m := q.one(q.dead, 1)
-		if *m.MessageId != *first.MessageId || *m.Body != "a" || *m.MessageAttributes["connector"].StringValue != "splunk" || m.Attributes["SentTimestamp"] != first.Attributes["SentTimestamp"] {
+		if *m.MessageId != *first.MessageId || *m.Body != "a" || *m.MessageAttributes["connector"].StringValue != "splunk" ||
+			m.Attributes["SentTimestamp"] != first.Attributes["SentTimestamp"] {
 			q.t.Errorf("%+v", m)
 		}
 		q.none(q.url, 0)
@@ -248,7 +260,8 @@ var queueCases = []struct {
 		entries := func(ids ...string) *sqs.SendMessageBatchInput {
 			in := &sqs.SendMessageBatchInput{QueueUrl: &q.url, Entries: []types.SendMessageBatchRequestEntry{}}
 			for _, id := range ids {
-				in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(id), MessageBody: aws.String("a")})
+				in.Entries = append(in.Entries, types.SendMessageBatchRequestEntry{Id: aws.String(id),
+					MessageBody: aws.String("a")})
 			}
 			return in
 		}
@@ -268,17 +281,20 @@ var queueCases = []struct {
 	{"an entry with a bad receipt fails alone", func(q *queues) {
 		q.send("a")
 		m := q.one(q.url, 1)
-		out, err := q.ChangeMessageVisibilityBatch(q.t.Context(), &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.url, Entries: []types.ChangeMessageVisibilityBatchRequestEntry{
-			{Id: aws.String("bad"), ReceiptHandle: aws.String("nonsense"), VisibilityTimeout: 0},
-			{Id: aws.String("good"), ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: 0},
-		}})
-		if err != nil || len(out.Successful) != 1 || len(out.Failed) != 1 || *out.Failed[0].Id != "bad" || *out.Failed[0].Code != "ReceiptHandleIsInvalid" {
+		out, err := q.ChangeMessageVisibilityBatch(q.t.Context(), &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.url,
+			Entries: []types.ChangeMessageVisibilityBatchRequestEntry{
+				{Id: aws.String("bad"), ReceiptHandle: aws.String("nonsense"), VisibilityTimeout: 0},
+				{Id: aws.String("good"), ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: 0},
+			}})
+		if err != nil || len(out.Successful) != 1 || len(out.Failed) != 1 || *out.Failed[0].Id != "bad" ||
+			*out.Failed[0].Code != "ReceiptHandleIsInvalid" {
 			q.t.Fatalf("%v %+v", err, out)
 		}
 		q.one(q.url, 1)
 	}},
 	{"a delayed message comes later", func(q *queues) {
-		in := &sqs.SendMessageBatchInput{QueueUrl: &q.url, Entries: []types.SendMessageBatchRequestEntry{{Id: aws.String("a"), MessageBody: aws.String("a"), DelaySeconds: 2}}}
+		in := &sqs.SendMessageBatchInput{QueueUrl: &q.url, Entries: []types.SendMessageBatchRequestEntry{{Id: aws.String("a"),
+			MessageBody: aws.String("a"), DelaySeconds: 2}}}
 		if _, err := q.SendMessageBatch(q.t.Context(), in); err != nil {
 			q.t.Fatal(err)
 		}
@@ -295,7 +311,8 @@ var queueCases = []struct {
 		}
 	}},
 	{"an unknown queue is an error", func(q *queues) {
-		_, err := q.ReceiveMessage(q.t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(strings.Replace(q.url, "queue", "nothing", 1))})
+		_, err := q.ReceiveMessage(q.t.Context(),
+			&sqs.ReceiveMessageInput{QueueUrl: aws.String(strings.Replace(q.url, "queue", "nothing", 1))})
 		q.wantCode(err, "NonExistentQueue")
 	}},
 }
@@ -303,7 +320,8 @@ var queueCases = []struct {
 // TestOrderAndTwice: the queue in memory reorders and repeats messages on demand.
 func TestOrderAndTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &fakeaws.SQS{Order: func(m fakeaws.Message) uint64 { return uint64('z' - m.Body[0]) }, Twice: func(m fakeaws.Message) bool { return m.Body == "b" && m.Receives == 1 }}
+		s := &fakeaws.SQS{Order: func(m fakeaws.Message) uint64 { return uint64('z' - m.Body[0]) },
+			Twice: func(m fakeaws.Message) bool { return m.Body == "b" && m.Receives == 1 }}
 		s.Create(fakeaws.Queue{URL: "queue"})
 		q := &queues{s, t, "queue", ""}
 		q.send("a", "b", "c")

@@ -9,7 +9,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/qradar"
 )
 
-// syslog simulates QRadar, which reads lines and sends no responses. A function can only know whether the connection has failed.
+// syslog simulates QRadar, which reads lines and sends no responses. A function can only know whether the connection
+// has failed.
 type syslog struct {
 	*pipeline
 	at    string

@@ -142,7 +142,8 @@ func (l *pipeline) makeEvent(n int, body string) *event {
 // misshapen returns a body that is not a valid event.
 func (l *pipeline) misshapen(n int, uid string) string {
 	bodies := []string{
-		`"` + uid + `"`, `{"time":"yesterday","metadata":{"uid":"` + uid + `"}}`, `{"metadata":{"uid":"` + uid + `"}}`, // valid in an array
+		// valid in an array
+		`"` + uid + `"`, `{"time":"yesterday","metadata":{"uid":"` + uid + `"}}`, `{"metadata":{"uid":"` + uid + `"}}`,
 		"not JSON " + uid, `{"metadata":{"uid":"` + uid + `"}`,
 	}
 	if l.plan.Arrays > 0 {

@@ -180,8 +180,8 @@ func (c *conn) reset() {
 	}
 }
 
-// resetBehind ends the connection for both ends, as a server does that closes with unread data: the peer can still read what
-// was sent before.
+// resetBehind ends the connection for both ends, as a server does that closes with unread data: the peer can still read
+// what was sent before.
 func (c *conn) resetBehind() {
 	c.mu.Lock()
 	c.out.drains = true
@@ -244,7 +244,8 @@ func (c *conn) gone() bool {
 	return c.in.ended || c.in.err != nil
 }
 
-// Unacknowledged returns the number of bytes that the peer has not read. In this model, the peer's kernel has no buffer.
+// Unacknowledged returns the number of bytes that the peer has not read. In this model, the peer's kernel has no
+// buffer.
 func (c *conn) Unacknowledged() (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

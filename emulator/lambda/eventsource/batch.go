@@ -64,9 +64,9 @@ type batch struct {
 
 func newBatch(cfg Config) *batch { return &batch{cfg: cfg, bytes: payloadBrackets} }
 
-// add adds messages up to the limits of the batch and the payload, and returns the rest. A message that the batch already
-// contains replaces the earlier copy, because only the last receipt handle is valid. The first message is always added:
-// SQS accepts none that exceeds the payload.
+// add adds messages up to the limits of the batch and the payload, and returns the rest. A message that the batch
+// already contains replaces the earlier copy, because only the last receipt handle is valid. The first message is
+// always added: SQS accepts none that exceeds the payload.
 func (b *batch) add(messages []Message) (rest []Message) {
 	for i, m := range messages {
 		if at := slices.IndexFunc(b.messages, func(have Message) bool { return have.ID == m.ID }); at >= 0 {
@@ -111,7 +111,8 @@ func encode(cfg Config, messages []Message) ([]byte, error) {
 func marshal(cfg Config, m Message) ([]byte, error) {
 	r := record{
 		MessageID: m.ID, ReceiptHandle: m.ReceiptHandle, Body: m.Body, MD5OfBody: m.MD5OfBody,
-		MD5OfMessageAttributes: m.MD5OfAttributes, EventSource: "aws:sqs", EventSourceARN: cfg.QueueARN, AWSRegion: cfg.Region,
+		MD5OfMessageAttributes: m.MD5OfAttributes, EventSource: "aws:sqs", EventSourceARN: cfg.QueueARN,
+		AWSRegion:  cfg.Region,
 		Attributes: map[string]string{}, MessageAttributes: map[string]recordAttribute{},
 	}
 	maps.Copy(r.Attributes, m.Attributes)

@@ -1,16 +1,16 @@
-// Package eventsource implements Lambda's event source mapping for an SQS queue: it collects messages into batches, invokes
-// a function with each batch, and deletes the messages that the function's response does not list as failed. It follows
-// these rules of AWS:
+// Package eventsource implements Lambda's event source mapping for an SQS queue: it collects messages into batches,
+// invokes a function with each batch, and deletes the messages that the function's response does not list as failed. It
+// follows these rules of AWS:
 //
-//   - The function is invoked when the batch has BatchSize messages, when the window (counted from the first message of the
-//     batch) ends, or when the next message would make the payload larger than 6 MB.
-//   - With ReportBatchItemFailures, the response decides for each message. An invalid response or a function error fails the
-//     whole batch (see [Finished]).
+//   - The function is invoked when the batch has BatchSize messages, when the window (counted from the first message of
+//     the batch) ends, or when the next message would make the payload larger than 6 MB.
+//   - With ReportBatchItemFailures, the response decides for each message. An invalid response or a function error
+//     fails the whole batch (see [Finished]).
 //   - A failed message stays on the queue. It becomes visible again when its visibility timeout ends; only the function
 //     changes that timeout.
 //
-// AWS runs several pollers for one queue, each with its own batch. A [Poller] is one of them. It receives only while fewer
-// than MaximumConcurrency invocations run.
+// AWS runs several pollers for one queue, each with its own batch. A [Poller] is one of them. It receives only while
+// fewer than MaximumConcurrency invocations run.
 //
 // The emulator polls a real queue API. The simulation injects its clock (testing/synctest), its randomness (Rand) and a
 // queue in memory.
@@ -68,8 +68,8 @@ type Config struct {
 	Problem func(error)
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
-	// Rand returns the fraction of Window, from 0 to 1, after which a batch is passed on; it is called once for each batch,
-	// because AWS's pollers do not keep the window exactly. nil: always 1.
+	// Rand returns the fraction of Window, from 0 to 1, after which a batch is passed on; it is called once for each
+	// batch, because AWS's pollers do not keep the window exactly. nil: always 1.
 	Rand func() float64
 }
 
@@ -117,8 +117,8 @@ func newPoller(cfg Config) *Poller {
 	}
 }
 
-// SetEnabled enables or disables the polling. After SetEnabled(false) has returned, the poller receives no more messages;
-// it still completes the batches that it has received.
+// SetEnabled enables or disables the polling. After SetEnabled(false) has returned, the poller receives no more
+// messages; it still completes the batches that it has received.
 func (p *Poller) SetEnabled(on bool) {
 	p.set(func() { p.enabled = on })
 	for !on {
@@ -182,8 +182,8 @@ func (p *Poller) run(ctx context.Context) {
 	}
 }
 
-// awaitEnabled waits until the poller is enabled or holds messages, which are passed on even when it is disabled. It returns
-// false when ctx has ended.
+// awaitEnabled waits until the poller is enabled or holds messages, which are passed on even when it is disabled. It
+// returns false when ctx has ended.
 func (p *Poller) awaitEnabled(ctx context.Context) bool {
 	for ctx.Err() == nil {
 		on, changed := p.isEnabled()
@@ -264,8 +264,8 @@ func (p *Poller) handle(ctx context.Context, batch []Message) {
 	p.delete(ctx, finished)
 }
 
-// delete deletes messages, and retries a failed deletion once. A message that is still not deleted is delivered again, as in
-// AWS.
+// delete deletes messages, and retries a failed deletion once. A message that is still not deleted is delivered again,
+// as in AWS.
 func (p *Poller) delete(ctx context.Context, messages []Message) {
 	for start := 0; start < len(messages); start += deleteAtOnce {
 		left, err := p.cfg.Queue.Delete(ctx, messages[start:min(start+deleteAtOnce, len(messages))])
@@ -279,7 +279,8 @@ func (p *Poller) delete(ctx context.Context, messages []Message) {
 		case err != nil:
 			p.problem(ctx, fmt.Errorf("deleting from %s, handled messages will be delivered again: %w", p.cfg.QueueARN, err))
 		case len(left) > 0:
-			p.problem(ctx, fmt.Errorf("deleting from %s: %d handled messages could not be deleted and will be delivered again", p.cfg.QueueARN, len(left)))
+			p.problem(ctx, fmt.Errorf("deleting from %s: %d handled messages could not be deleted and will be delivered again",
+				p.cfg.QueueARN, len(left)))
 		}
 	}
 }

@@ -51,7 +51,8 @@ func TestBatchNeverHoldsMoreThanItsSize(t *testing.T) {
 }
 
 func TestWindowCountsFromTheFirstMessage(t *testing.T) {
-	f := newFake(slices.Concat(at(time.Second, 0, 1), at(5*time.Second, 1, 1), at(6*time.Second, 2, 1), at(7*time.Second, 3, 1))...)
+	f := newFake(slices.Concat(at(time.Second, 0, 1), at(5*time.Second, 1, 1), at(6*time.Second, 2, 1),
+		at(7*time.Second, 3, 1))...)
 	p := newPoller(config(f))
 	if got := ids(p.gather(t.Context())); !slices.Equal(got, []string{"m000", "m001", "m002"}) {
 		t.Errorf("batch = %v: want what came until 5 s after the first", got)

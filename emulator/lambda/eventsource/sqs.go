@@ -14,8 +14,10 @@ import (
 
 // Client is the part of the SQS API that an event source mapping uses.
 type Client interface {
-	ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInput, o ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
-	DeleteMessageBatch(ctx context.Context, in *sqs.DeleteMessageBatchInput, o ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error)
+	ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInput, o ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput,
+		error)
+	DeleteMessageBatch(ctx context.Context, in *sqs.DeleteMessageBatchInput,
+		o ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error)
 }
 
 // SQS is a Queue of Amazon SQS.
@@ -61,9 +63,11 @@ func (q SQS) Receive(ctx context.Context, limit int, wait time.Duration) ([]Mess
 func (q SQS) Delete(ctx context.Context, messages []Message) ([]Message, error) {
 	entries := make([]types.DeleteMessageBatchRequestEntry, len(messages))
 	for i, m := range messages {
-		entries[i] = types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(m.ReceiptHandle)}
+		entries[i] = types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)),
+			ReceiptHandle: aws.String(m.ReceiptHandle)}
 	}
-	out, err := q.Client.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(q.URL), Entries: entries})
+	out, err := q.Client.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(q.URL),
+		Entries: entries})
 	if err != nil {
 		return nil, err
 	}

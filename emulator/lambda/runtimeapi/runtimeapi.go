@@ -1,7 +1,7 @@
 // Package runtimeapi emulates Lambda for one function: it runs the function's bootstrap binary, serves the Runtime API
-// (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html), enforces the time limit, and measures the invocations. An
-// execution environment, here called an instance, is a process with its own API address. It runs one invocation at a time, and is
-// reused until it ends, exceeds the time limit, or is killed.
+// (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html), enforces the time limit, and measures the
+// invocations. An execution environment, here called an instance, is a process with its own API address. It runs one
+// invocation at a time, and is reused until it ends, exceeds the time limit, or is killed.
 //
 // Unlike Lambda, it does not freeze a process between invocations, and does not limit its memory and CPU.
 package runtimeapi
@@ -48,7 +48,8 @@ type Result struct {
 	Error     *Error        // nil if the function succeeded
 	Duration  time.Duration // from the invocation's being handed out to the answer
 	Init      time.Duration // from process start to its first call of next, when this invocation started the process
-	CPU       time.Duration // user and system time of the process since its last answer, or since its start; 0 where the system does not tell
+	// user and system time of the process since its last answer, or since its start; 0 where the system does not tell
+	CPU time.Duration
 }
 
 // Error is a function error: the invocation ran and failed.
@@ -100,11 +101,12 @@ func New(cfg Config) *Function {
 	}
 }
 
-// Invoke invokes the function, and waits for an instance if all are busy. A function error is in the Result. The returned error
-// means that the invocation did not run, or that ctx ended first, which kills the instance.
+// Invoke invokes the function, and waits for an instance if all are busy. A function error is in the Result. The
+// returned error means that the invocation did not run, or that ctx ended first, which kills the instance.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (Result, error) {
 	if len(payload) > maxPayloadBytes {
-		return Result{}, fmt.Errorf("invoking %s: the payload has %d bytes, Lambda allows %d", f.cfg.Name, len(payload), maxPayloadBytes)
+		return Result{}, fmt.Errorf("invoking %s: the payload has %d bytes, Lambda allows %d", f.cfg.Name, len(payload),
+			maxPayloadBytes)
 	}
 	select {
 	case f.slots <- struct{}{}:

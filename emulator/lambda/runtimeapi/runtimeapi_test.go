@@ -56,7 +56,8 @@ func TestInvocationTellsWhatLambdaTells(t *testing.T) {
 	f := newFunction(t, "handler", nil)
 	r := invoke(t, f, `{"do":"tell"}`)
 	got := tellOf(t, r)
-	if r.Error != nil || got.RequestID != r.RequestID || got.ARN != "arn:aws:lambda:eu-west-1:123456789012:function:splunk" {
+	if r.Error != nil || got.RequestID != r.RequestID ||
+		got.ARN != "arn:aws:lambda:eu-west-1:123456789012:function:splunk" {
 		t.Errorf("told %+v, result %+v", got, r)
 	}
 	if got.Left <= 0 || got.Left > 30*time.Second {

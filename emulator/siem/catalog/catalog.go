@@ -22,8 +22,8 @@ type SIEM struct {
 
 	// New starts the simulator.
 	New func(siem.Options) (siem.Simulator, error)
-	// Key identifies an event in a SIEM whose wire format does not carry the whole event: events with one key are equal there.
-	// nil: Accepted.Event holds the event.
+	// Key identifies an event in a SIEM whose wire format does not carry the whole event: events with one key are equal
+	// there. nil: Accepted.Event holds the event.
 	Key func(event []byte) string
 	// Took returns the key of an accepted event; nil together with Key.
 	Took func(siem.Accepted) string
@@ -40,8 +40,8 @@ func (s SIEM) Queue() string { return s.Name + "Queue" }
 // Secret returns the logical id of its secret.
 func (s SIEM) Secret() string { return s.Name + "Secret" }
 
-// Parameters returns the template's parameters that deploy the connectors of these SIEMs. The emulator has no alarms, and
-// so no guard.
+// Parameters returns the template's parameters that deploy the connectors of these SIEMs. The emulator has no alarms,
+// and so no guard.
 func Parameters(list []SIEM) map[string]string {
 	names := make([]string, len(list))
 	for i, s := range list {

@@ -7,8 +7,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 )
 
-// TestList: every connector has a simulator with its name, settings, a credential, and a script in order of time that ends every
-// fault it begins.
+// TestList: every connector has a simulator with its name, settings, a credential, and a script in order of time that
+// ends every fault it begins.
 func TestList(t *testing.T) {
 	seen := map[string]bool{}
 	for _, entry := range catalog.List() {

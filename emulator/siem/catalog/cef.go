@@ -12,12 +12,13 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
-// QRadar receives fields of an event, not the whole event. The functions below return these fields of an event and of a message
-// as one text each. Two texts are equal if all fields are equal.
+// QRadar receives fields of an event, not the whole event. The functions below return these fields of an event and of a
+// message as one text each. Two texts are equal if all fields are equal.
 
 // columns are the compared fields, by their names in Accepted.Fields. rt is the event's time.
 var columns = []string{
-	"externalId", "rt", "class", "name", "severity", "msgid", "suser", "suid", "act", "cs4", "cn1", "cn2", "cs1", "cs2", "cs3", "src",
+	"externalId", "rt", "class", "name", "severity", "msgid", "suser", "suid", "act", "cs4", "cn1", "cn2", "cs1", "cs2",
+	"cs3", "src",
 }
 
 // cefOfEvent returns the fields that the message of an event must have. An invalid event is its own key.
@@ -72,8 +73,8 @@ func cefSeverity(id int64) string {
 	return severity
 }
 
-// messageID returns the MSGID of a request id: without characters that the contract excludes, at most 32 characters long,
-// without hyphens if necessary.
+// messageID returns the MSGID of a request id: without characters that the contract excludes, at most 32 characters
+// long, without hyphens if necessary.
 func messageID(id *string) string {
 	const most = 32
 	text := notMessageID.ReplaceAllString(word(id), "")

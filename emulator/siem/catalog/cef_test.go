@@ -9,8 +9,10 @@ import (
 
 // came holds the fields of the event's message, as the simulator parses it.
 var came = map[string]string{
-	"externalId": "e-1", "rt": "1741824000123", "class": "6003", "name": "chat", "severity": "8", "msgid": "0123456789abcdef0123456789abcdef",
-	"suser": "a@b.c", "suid": "u", "act": "block", "cs4": "gpt", "cn1": "1", "cn2": "2", "cs1": "block", "cs2": "pii,p hi", "cs3": "g 1,g2",
+	"externalId": "e-1", "rt": "1741824000123", "class": "6003", "name": "chat", "severity": "8",
+	"msgid": "0123456789abcdef0123456789abcdef",
+	"suser": "a@b.c", "suid": "u", "act": "block", "cs4": "gpt", "cn1": "1", "cn2": "2", "cs1": "block", "cs2": "pii,p hi",
+	"cs3": "g 1,g2",
 	"src": "192.0.2.7", "hostname": "h", "message": "whole",
 }
 
@@ -36,7 +38,8 @@ func TestCEFColumns(t *testing.T) {
 func TestCEFColumnsOfAMinimalEvent(t *testing.T) {
 	const event = `{"time":1, "severity_id":99}`
 	want := cefOfEvent([]byte(event))
-	fields := map[string]string{"externalId": siem.ContentHash([]byte(`{"time":1,"severity_id":99}`))[:32], "rt": "1", "class": "0", "name": "OCSF class 0", "severity": "5", "msgid": "-"}
+	fields := map[string]string{"externalId": siem.ContentHash([]byte(`{"time":1,"severity_id":99}`))[:32], "rt": "1",
+		"class": "0", "name": "OCSF class 0", "severity": "5", "msgid": "-"}
 	if got := cefOfMessage(siem.Accepted{Fields: fields}); got != want {
 		t.Errorf("the message's columns are\n%s, the event's\n%s", got, want)
 	}

@@ -8,15 +8,16 @@ import (
 
 // Act is one step of a script: a fault begins or ends.
 type Act struct {
-	At    time.Duration // earliest time since the first event was enqueued
-	After string        // what the SIEM must have refused since the previous act, by Stats().Refused; "": nothing. See [Patience]
-	Dead  int           // number of dead letters that it must have caused by then, as After
-	Say   string        // description, after the SIEM's name: "is down: 503 to everything"
+	At time.Duration // earliest time since the first event was enqueued
+	// what the SIEM must have refused since the previous act, by Stats().Refused; "": nothing. See [Patience]
+	After string
+	Dead  int    // number of dead letters that it must have caused by then, as After
+	Say   string // description, after the SIEM's name: "is down: 503 to everything"
 	Do    func(*Stage)
 }
 
-// Patience is the time that an act waits for its condition: on a slow machine everything is late, and a fault without a request
-// shows nothing.
+// Patience is the time that an act waits for its condition: on a slow machine everything is late, and a fault without a
+// request shows nothing.
 const Patience = 20 * time.Second
 
 // Ready reports whether the act's After has occurred between two states of the SIEM.

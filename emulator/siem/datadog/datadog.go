@@ -1,11 +1,11 @@
 // Package datadog simulates Datadog's Logs Intake v2 and, on the same host, the API that validates a key.
 //
-// Like the intake, it checks the key first, and then accepts all entries of a payload or none. The intake changes some entries
-// after its success response: it cuts an entry over 1 MB, and drops one that is dated more than 18 hours back. Both are
-// violations here, and a dropped entry is not among the accepted ones.
+// Like the intake, it checks the key first, and then accepts all entries of a payload or none. The intake changes some
+// entries after its success response: it cuts an entry over 1 MB, and drops one that is dated more than 18 hours back.
+// Both are violations here, and a dropped entry is not among the accepted ones.
 //
-// Product faults: "empty" and "204" respond to an accepted payload as Vector and other receivers of the protocol do, with an
-// empty 200 or a 204.
+// Product faults: "empty" and "204" respond to an accepted payload as Vector and other receivers of the protocol do,
+// with an empty 200 or a 204.
 //
 // https://docs.datadoghq.com/api/latest/logs/#send-logs
 package datadog
@@ -137,10 +137,12 @@ func (s *Simulator) intake(r *siem.Request) siem.Answer {
 }
 
 func answer(status int, body, detail string) siem.Answer {
-	return siem.Answer{Status: status, Header: map[string]string{"Content-Type": "application/json"}, Body: body, Detail: detail}
+	return siem.Answer{Status: status, Header: map[string]string{"Content-Type": "application/json"}, Body: body,
+		Detail: detail}
 }
 
 // refuse returns a refusal in the intake's error format.
 func refuse(status int, title, detail string) siem.Answer {
-	return answer(status, fmt.Sprintf(`{"errors":[{"status":"%d","title":%q,"detail":%q}]}`, status, title, detail), detail)
+	return answer(status, fmt.Sprintf(`{"errors":[{"status":"%d","title":%q,"detail":%q}]}`, status, title, detail),
+		detail)
 }

@@ -38,7 +38,8 @@ func newIntake(t *testing.T) *intake {
 	t.Cleanup(func() { s.Close() })
 	return &intake{
 		Simulator: s, t: t,
-		client:  &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
+		client: &http.Client{Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
 		headers: map[string]string{"DD-API-KEY": s.Secret()["DATADOG_API_KEY"], "Content-Type": "application/json"},
 	}
 }
@@ -72,7 +73,8 @@ func (s *intake) post(body string) (int, string) {
 // entry is an entry with that event, and more members behind it.
 func entry(event, more string) string {
 	message, _ := json.Marshal(event)
-	return `{"ddsource":"arbitex-audit","ddtags":"env:x,service:arbitex","hostname":"h","service":"arbitex","message":` + string(message) + more + `}`
+	return `{"ddsource":"arbitex-audit","ddtags":"env:x,service:arbitex","hostname":"h","service":"arbitex","message":` +
+		string(message) + more + `}`
 }
 
 func named(id string) string {
@@ -91,7 +93,8 @@ func TestTakesWhatTheContractWants(t *testing.T) {
 		t.Fatalf("answered %d %s; %s", status, body, s.Stats().LastProblem)
 	}
 	for i, accepted := range s.Accepted() {
-		if string(accepted.Event) != events[i] || accepted.Fields["ddsource"] != "arbitex-audit" || !strings.Contains(events[i], accepted.ID) || accepted.Truncated {
+		if string(accepted.Event) != events[i] || accepted.Fields["ddsource"] != "arbitex-audit" ||
+			!strings.Contains(events[i], accepted.ID) || accepted.Truncated {
 			t.Errorf("event %d was kept as %+v", i, accepted)
 		}
 	}
@@ -127,10 +130,12 @@ func TestRefuses(t *testing.T) {
 			test.spoil(s)
 		}
 		status, body := s.post(test.body)
-		if status != test.status || !strings.Contains(body, `{"errors":[`) || !strings.Contains(body, test.word) || len(s.Accepted()) != 0 {
+		if status != test.status || !strings.Contains(body, `{"errors":[`) || !strings.Contains(body, test.word) ||
+			len(s.Accepted()) != 0 {
 			t.Errorf("%s: %d %s, accepted %d; want %d %s", test.name, status, body, len(s.Accepted()), test.status, test.word)
 		}
-		if stats := s.Stats(); stats.Refused[fmt.Sprint(test.status)] != 1 || (stats.AuthFailures == 1) != (status == 401 || status == 403) {
+		if stats := s.Stats(); stats.Refused[fmt.Sprint(test.status)] != 1 || (stats.AuthFailures == 1) != (status == 401 ||
+			status == 403) {
 			t.Errorf("%s: %+v", test.name, stats)
 		}
 	}
@@ -144,7 +149,8 @@ func TestKeyAndPaths(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{"POST", "/api/v2/logs", 202}, {"GET", "/api/v1/validate", 200}, {"GET", "/api/v2/logs", 405}, {"POST", "/api/v1/validate", 405},
+		{"POST", "/api/v2/logs", 202}, {"GET", "/api/v1/validate", 200}, {"GET", "/api/v2/logs", 405},
+		{"POST", "/api/v1/validate", 405},
 		{"POST", "/", 404}, {"POST", "/v1/input", 404},
 	} {
 		if status, body := s.do(test.method, test.path, "[]"); status != test.status {
@@ -165,8 +171,9 @@ func TestViolations(t *testing.T) {
 		body     string
 		accepted int
 	}{
-		"one object":         {good, 1},
-		"key order":          {"[" + strings.Replace(good, `"hostname":"h","service":"arbitex"`, `"service":"arbitex","hostname":"h"`, 1) + "]", 1},
+		"one object": {good, 1},
+		"key order": {"[" + strings.Replace(good, `"hostname":"h","service":"arbitex"`,
+			`"service":"arbitex","hostname":"h"`, 1) + "]", 1},
 		"a key too many":     {"[" + strings.Replace(good, `"hostname"`, `"x":1,"hostname"`, 1) + "]", 1},
 		"a key twice":        {"[" + strings.Replace(good, `"hostname":"h"`, `"hostname":"h","hostname":"h"`, 1) + "]", 1},
 		"an empty host":      {"[" + strings.Replace(good, `"h"`, `""`, 1) + "]", 1},

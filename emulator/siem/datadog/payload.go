@@ -37,7 +37,8 @@ func (s *Simulator) take(body []byte) siem.Answer {
 		return refuse(http.StatusBadRequest, "Bad Request", fmt.Sprintf("payload is not an array of objects: %v", err))
 	}
 	if len(raws) > maxEntries {
-		return refuse(http.StatusRequestEntityTooLarge, "Payload Too Large", fmt.Sprintf("%d entries, at most %d", len(raws), maxEntries))
+		return refuse(http.StatusRequestEntityTooLarge, "Payload Too Large", fmt.Sprintf("%d entries, at most %d", len(raws),
+			maxEntries))
 	}
 	entries := make([]entry, len(raws))
 	var ids []string
@@ -110,7 +111,10 @@ func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
 		s.Violate("ddsource, hostname or service is empty")
 	}
 	tags := strings.Split(e.Tags, ",")
-	if tags[len(tags)-1] != "service:"+e.Service || slices.ContainsFunc(tags, func(tag string) bool { return tag == "" || strings.TrimSpace(tag) != tag }) {
+	if tags[len(tags)-1] != "service:"+e.Service || slices.ContainsFunc(tags, func(tag string) bool {
+		return tag == "" ||
+			strings.TrimSpace(tag) != tag
+	}) {
 		s.Violate("ddtags are %q: the last is not the service, or one is empty", e.Tags)
 	}
 	if e.Message == nil {

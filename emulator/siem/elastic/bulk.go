@@ -29,26 +29,30 @@ type action struct {
 
 // parameters are the query parameters of the bulk API.
 var parameters = []string{
-	"error_trace", "filter_path", "format", "human", "include_source_on_error", "list_executed_pipelines", "pipeline", "pretty",
+	"error_trace", "filter_path", "format", "human", "include_source_on_error", "list_executed_pipelines", "pipeline",
+	"pretty",
 	"refresh", "require_alias", "require_data_stream", "routing", "timeout", "wait_for_active_shards",
 }
 
 func (s *Simulator) bulk(r *siem.Request) siem.Answer {
 	if r.Method != http.MethodPost && r.Method != http.MethodPut {
-		return text(http.StatusMethodNotAllowed, fmt.Sprintf("Incorrect HTTP method for uri [%s] and method [%s], allowed: [POST, PUT]", r.RequestURI, r.Method))
+		return text(http.StatusMethodNotAllowed,
+			fmt.Sprintf("Incorrect HTTP method for uri [%s] and method [%s], allowed: [POST, PUT]", r.RequestURI, r.Method))
 	}
 	if a, bad := problem(r); bad {
 		return a
 	}
 	for name := range r.URL.Query() {
 		if !slices.Contains(parameters, name) {
-			return failure(http.StatusBadRequest, "illegal_argument_exception", fmt.Sprintf("request [%s] contains unrecognized parameter: [%s]", r.URL.Path, name))
+			return failure(http.StatusBadRequest, "illegal_argument_exception",
+				fmt.Sprintf("request [%s] contains unrecognized parameter: [%s]", r.URL.Path, name))
 		}
 	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	kind = strings.ReplaceAll(kind, "vnd.elasticsearch+", "")
 	if kind != "application/x-ndjson" && kind != "application/json" {
-		return text(http.StatusNotAcceptable, fmt.Sprintf("Content-Type header [%s] is not supported", r.Header.Get("Content-Type")))
+		return text(http.StatusNotAcceptable, fmt.Sprintf("Content-Type header [%s] is not supported",
+			r.Header.Get("Content-Type")))
 	}
 	actions, why := s.parse(r)
 	if why.status != 0 {
@@ -100,7 +104,8 @@ func (s *Simulator) parse(r *siem.Request) ([]action, refusal) {
 		case a.index == "":
 			return bad("action_request_validation_exception", "Validation Failed: 1: index is missing;")
 		case len(a.id) > maxIDBytes:
-			return bad("action_request_validation_exception", "Validation Failed: 1: id [%s] is too long, must be no longer than 512 bytes but was: %d;", a.id, len(a.id))
+			return bad("action_request_validation_exception",
+				"Validation Failed: 1: id [%s] is too long, must be no longer than 512 bytes but was: %d;", a.id, len(a.id))
 		}
 		if n++; n == len(lines) {
 			return bad("action_request_validation_exception", "Validation Failed: 1: source is missing;")
@@ -128,7 +133,8 @@ func readAction(line []byte, n int) (a action, why string) {
 	}
 	a.op = slices.Collect(maps.Keys(outer))[0]
 	if a.op != "index" && a.op != "create" { // update and delete are not simulated
-		return a, fmt.Sprintf("Malformed action/metadata line [%d], expected field [create], [delete], [index] or [update] but found [%s]", n, a.op)
+		return a, fmt.Sprintf("Malformed action/metadata line [%d], expected field [create], [delete], [index] or [update] "+
+			"but found [%s]", n, a.op)
 	}
 	var inner map[string]any
 	if json.Unmarshal(outer[a.op], &inner) != nil {

@@ -30,7 +30,8 @@ func (s *Simulator) index(a action, n int, p plan) (map[string]any, refusal) {
 	s.judgeTimestamp(a.source, event)
 	result := s.put(a)
 	if result == conflict {
-		why = refusal{http.StatusConflict, "version_conflict_engine_exception", fmt.Sprintf("[%s]: version conflict, document already exists (current version [1])", a.id), ""}
+		why = refusal{http.StatusConflict, "version_conflict_engine_exception",
+			fmt.Sprintf("[%s]: version conflict, document already exists (current version [1])", a.id), ""}
 		return item(a, why.status, "", "", why), why
 	}
 	failureStore := ""
@@ -39,7 +40,8 @@ func (s *Simulator) index(a action, n int, p plan) (map[string]any, refusal) {
 	}
 	if result != rewritten {
 		s.Accept(siem.Accepted{ID: siem.EventID(event), Event: event, Fields: map[string]string{
-			"_index": a.index, "_id": a.id, "op": a.op, "pipeline": p.pipeline, "failure_store": failureStore, "result": string(result),
+			"_index": a.index, "_id": a.id, "op": a.op, "pipeline": p.pipeline, "failure_store": failureStore,
+			"result": string(result),
 		}})
 	}
 	if result == created {
@@ -88,9 +90,12 @@ func judgeTarget(a action, stream bool, n int, p plan) refusal {
 	case p.refuse[http.StatusNotFound]:
 		return refuse(404, "index_not_found_exception", "no such index [%s]", a.index)
 	case p.floodStage:
-		return refuse(429, "cluster_block_exception", "index [%s] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has read-only-allow-delete block];", a.index)
+		return refuse(429, "cluster_block_exception",
+			"index [%s] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has "+
+				"read-only-allow-delete block];", a.index)
 	case p.refuse[http.StatusTooManyRequests] && n%2 == 1:
-		return refuse(429, "es_rejected_execution_exception", "rejected execution of primary operation [coordinating_and_primary_bytes=1]")
+		return refuse(429, "es_rejected_execution_exception",
+			"rejected execution of primary operation [coordinating_and_primary_bytes=1]")
 	case p.refuse[http.StatusServiceUnavailable] && n%2 == 1:
 		return refuse(503, "unavailable_shards_exception", "[%s][0] primary shard is not active Timeout: [1m]", a.index)
 	case !validName.MatchString(a.index):
@@ -98,9 +103,11 @@ func judgeTarget(a action, stream bool, n int, p plan) refusal {
 	case p.pipeline != "" && p.pipeline != "arbitex":
 		return refuse(400, "illegal_argument_exception", "pipeline with id [%s] does not exist", p.pipeline)
 	case stream && a.op != "create":
-		return refuse(400, "illegal_argument_exception", "only write ops with an op_type of create are allowed in data streams")
+		return refuse(400, "illegal_argument_exception",
+			"only write ops with an op_type of create are allowed in data streams")
 	case !writable(a.index):
-		return refuse(403, "security_exception", "action [indices:data/write/bulk[s]] is unauthorized for API key id [x] of user [arbitex] on indices [%s]", a.index)
+		return refuse(403, "security_exception",
+			"action [indices:data/write/bulk[s]] is unauthorized for API key id [x] of user [arbitex] on indices [%s]", a.index)
 	}
 	return refusal{}
 }
@@ -108,8 +115,8 @@ func judgeTarget(a action, stream bool, n int, p plan) refusal {
 // totalFields is what Elasticsearch says of a document that would add fields to an index with the maximum number.
 const totalFields = "Limit of total fields [1000] has been exceeded while adding new fields [1]"
 
-// judgeSource returns the problem with the document. event is the document without the added "@timestamp"; full reports whether
-// the index has the maximum number of fields.
+// judgeSource returns the problem with the document. event is the document without the added "@timestamp"; full reports
+// whether the index has the maximum number of fields.
 func (s *Simulator) judgeSource(a action, event []byte, stream, full bool) refusal {
 	broken := func(why string) refusal {
 		return refuse(400, "document_parsing_exception", "[1:1] %s in document with id '%s'", why, a.id)
@@ -191,8 +198,8 @@ func (s *Simulator) judgeAction(a action, event []byte) {
 	}
 }
 
-// validID reports whether an _id is the event's metadata.uid with the start of its content hash, or the hash alone for an event
-// without a usable metadata.uid.
+// validID reports whether an _id is the event's metadata.uid with the start of its content hash, or the hash alone for
+// an event without a usable metadata.uid.
 func validID(id string, event []byte) bool {
 	const digits = 16
 	uid, hash := siem.OwnID(event), siem.ContentHash(event)
@@ -202,8 +209,9 @@ func validID(id string, event []byte) bool {
 	return id == uid+"-"+hash[:digits]
 }
 
-// withoutTimestamp returns the event's own bytes: the document without the "@timestamp" that the connector adds as the first
-// key. An event whose own "@timestamp" is the first key and equals its time cannot be distinguished from one without.
+// withoutTimestamp returns the event's own bytes: the document without the "@timestamp" that the connector adds as the
+// first key. An event whose own "@timestamp" is the first key and equals its time cannot be distinguished from one
+// without.
 func withoutTimestamp(source []byte) []byte {
 	known, err := ocsf.Read(source)
 	if err != nil {
@@ -215,7 +223,8 @@ func withoutTimestamp(source []byte) []byte {
 	return source
 }
 
-// judgeTimestamp records a document without "@timestamp". A wrong one that was added shows as an event with other bytes.
+// judgeTimestamp records a document without "@timestamp". A wrong one that was added shows as an event with other
+// bytes.
 func (s *Simulator) judgeTimestamp(source, event []byte) {
 	var keys map[string]json.RawMessage
 	_ = json.Unmarshal(source, &keys)

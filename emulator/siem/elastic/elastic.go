@@ -1,16 +1,17 @@
-// Package elastic simulates an Elasticsearch cluster of version 9 with security enabled: the bulk API, and the two requests of
-// the connection check. Its API key may write only to indices named arbitex… and logs-…. Names of the form logs-*-* are data
-// streams, as in Elasticsearch's own templates; the first document creates any other index. There is one ingest pipeline,
-// "arbitex".
+// Package elastic simulates an Elasticsearch cluster of version 9 with security enabled: the bulk API, and the two
+// requests of the connection check. Its API key may write only to indices named arbitex… and logs-…. Names of the form
+// logs-*-* are data streams, as in Elasticsearch's own templates; the first document creates any other index. There is
+// one ingest pipeline, "arbitex".
 //
-// A document is stored once under its _id. If it arrives again, it overwrites itself (index) or is refused with 409 (create),
-// and is not accepted a second time. A different document with the same _id replaces the first (index): it is accepted, and its
-// field "result" is "replaced".
+// A document is stored once under its _id. If it arrives again, it overwrites itself (index) or is refused with 409
+// (create), and is not accepted a second time. A different document with the same _id replaces the first (index): it is
+// accepted, and its field "result" is "replaced".
 //
-// Product faults: "data-stream" makes the target a data stream; "failure-store" puts the first document of a request into the
-// failure store (201, "failure_store":"used"); "item 429" and "item 503" refuse every second document; "item 403" (a blocked
-// index), "item 404" (an unknown index), "flood stage" (429, no disk space) and "total fields" (400, the index has too many
-// fields) refuse every document; "pretty" formats the response on several lines; "cut" cuts it in half.
+// Product faults: "data-stream" makes the target a data stream; "failure-store" puts the first document of a request
+// into the failure store (201, "failure_store":"used"); "item 429" and "item 503" refuse every second document; "item
+// 403" (a blocked index), "item 404" (an unknown index), "flood stage" (429, no disk space) and "total fields" (400,
+// the index has too many fields) refuse every document; "pretty" formats the response on several lines; "cut" cuts it
+// in half.
 //
 // https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
 package elastic
@@ -107,15 +108,18 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	}
 	switch {
 	case r.URL.Path == "/" && r.Method == http.MethodGet:
-		return success(map[string]any{"name": "simulator", "tagline": "You Know, for Search", "version": map[string]any{"number": "9.1.0", "build_flavor": "default"}}, r)
+		return success(map[string]any{"name": "simulator", "tagline": "You Know, for Search",
+			"version": map[string]any{"number": "9.1.0", "build_flavor": "default"}}, r)
 	case r.URL.Path == "/_security/_authenticate" && r.Method == http.MethodGet:
-		return success(map[string]any{"username": "arbitex", "roles": []any{}, "enabled": true, "authentication_type": "api_key"}, r)
+		return success(map[string]any{"username": "arbitex", "roles": []any{}, "enabled": true,
+			"authentication_type": "api_key"}, r)
 	case r.URL.Path == "/_security/user/_has_privileges" && (r.Method == http.MethodGet || r.Method == http.MethodPost):
 		return s.hasPrivileges(r)
 	case path.Base(r.URL.Path) == "_bulk" && strings.Count(r.URL.Path, "/") <= 2:
 		return s.bulk(r)
 	}
-	return text(http.StatusBadRequest, fmt.Sprintf("no handler found for uri [%s] and method [%s]", r.RequestURI, r.Method))
+	return text(http.StatusBadRequest, fmt.Sprintf("no handler found for uri [%s] and method [%s]", r.RequestURI,
+		r.Method))
 }
 
 // authorize returns the problem with the API key, "" if it is valid.
@@ -129,7 +133,8 @@ func (s *Simulator) authorize(r *siem.Request) string {
 	pair, err := base64.StdEncoding.DecodeString(encoded)
 	id, key, colon := strings.Cut(string(pair), ":")
 	if !ok || err != nil || !colon {
-		return fmt.Sprintf("unable to authenticate with provided credentials and anonymous access is not allowed for REST request [%s]", r.RequestURI)
+		return fmt.Sprintf("unable to authenticate with provided credentials and anonymous access is not allowed for REST "+
+			"request [%s]", r.RequestURI)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -139,7 +144,8 @@ func (s *Simulator) authorize(r *siem.Request) string {
 	case slices.Contains(s.revoked, given):
 		return fmt.Sprintf("api key [%s] has been invalidated", id)
 	}
-	return fmt.Sprintf("unable to authenticate with provided credentials and anonymous access is not allowed for REST request [%s]", r.RequestURI)
+	return fmt.Sprintf("unable to authenticate with provided credentials and anonymous access is not allowed for REST "+
+		"request [%s]", r.RequestURI)
 }
 
 // writable reports whether the API key may write to the index.
@@ -170,7 +176,8 @@ func (s *Simulator) hasPrivileges(r *siem.Request) siem.Answer {
 			indices[name] = has
 		}
 	}
-	return success(map[string]any{"username": "arbitex", "has_all_requested": all, "cluster": map[string]any{}, "index": indices, "application": map[string]any{}}, r)
+	return success(map[string]any{"username": "arbitex", "has_all_requested": all, "cluster": map[string]any{},
+		"index": indices, "application": map[string]any{}}, r)
 }
 
 // problem returns the response to a request whose body cannot be read.

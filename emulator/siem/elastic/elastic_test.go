@@ -32,14 +32,16 @@ func newCluster(t *testing.T) *cluster {
 	t.Cleanup(func() { s.Close() })
 	return &cluster{
 		Simulator: s, t: t,
-		client:  &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
-		headers: map[string]string{"Authorization": "ApiKey " + s.Secret()["ELASTIC_API_KEY"], "Content-Type": "application/x-ndjson"},
+		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
+		headers: map[string]string{"Authorization": "ApiKey " + s.Secret()["ELASTIC_API_KEY"],
+			"Content-Type": "application/x-ndjson"},
 	}
 }
 
 func (c *cluster) do(method, path, body string) (int, string) {
 	c.t.Helper()
-	request, err := http.NewRequestWithContext(c.t.Context(), method, c.Settings()["ELASTIC_URL"]+path, strings.NewReader(body))
+	request, err := http.NewRequestWithContext(c.t.Context(), method, c.Settings()["ELASTIC_URL"]+path,
+		strings.NewReader(body))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -154,27 +156,35 @@ func TestRefusesTheRequest(t *testing.T) {
 		status       int
 		reason       string
 	}{
-		{"no key", func(c *cluster) { delete(c.headers, "Authorization") }, "POST", "/_bulk", good, 401, "missing authentication"},
-		{"another scheme", func(c *cluster) { c.headers["Authorization"] = "Bearer x" }, "POST", "/_bulk", good, 401, "unable to authenticate"},
-		{"a key not encoded", func(c *cluster) { c.headers["Authorization"] = "ApiKey a:b" }, "POST", "/_bulk", good, 401, "unable to authenticate"},
-		{"another key", func(c *cluster) { c.headers["Authorization"] = "ApiKey YTpi" }, "POST", "/_bulk", good, 401, "unable to authenticate"},
+		{"no key", func(c *cluster) { delete(c.headers, "Authorization") }, "POST", "/_bulk", good, 401,
+			"missing authentication"},
+		{"another scheme", func(c *cluster) { c.headers["Authorization"] = "Bearer x" }, "POST", "/_bulk", good, 401,
+			"unable to authenticate"},
+		{"a key not encoded", func(c *cluster) { c.headers["Authorization"] = "ApiKey a:b" }, "POST", "/_bulk", good, 401,
+			"unable to authenticate"},
+		{"another key", func(c *cluster) { c.headers["Authorization"] = "ApiKey YTpi" }, "POST", "/_bulk", good, 401,
+			"unable to authenticate"},
 		{"a rotated key", func(c *cluster) { c.Rotate() }, "POST", "/_bulk", good, 401, "invalidated"},
 		{"no such path", nil, "POST", "/a/b/_bulk", good, 400, "no handler found"},
 		{"get", nil, "GET", "/_bulk", "", 405, "Incorrect HTTP method"},
 		{"no body", nil, "POST", "/_bulk", "", 400, "request body is required"},
-		{"a content type", func(c *cluster) { c.headers["Content-Type"] = "text/plain" }, "POST", "/_bulk", good, 406, "Content-Type"},
+		{"a content type", func(c *cluster) { c.headers["Content-Type"] = "text/plain" }, "POST", "/_bulk", good, 406,
+			"Content-Type"},
 		{"a parameter", nil, "POST", "/_bulk?pipelines=x", good, 400, "unrecognized parameter"},
-		{"not gzip", func(c *cluster) { c.headers["Content-Encoding"] = "gzip" }, "POST", "/_bulk", good, 400, "Content-Encoding"},
+		{"not gzip", func(c *cluster) { c.headers["Content-Encoding"] = "gzip" }, "POST", "/_bulk", good, 400,
+			"Content-Encoding"},
 		{"no line break at the end", nil, "POST", "/_bulk", index("a"), 400, "terminated by a newline"},
 		{"no action", nil, "POST", "/_bulk", document("a") + "\n", 400, "Malformed action/metadata line [1]"},
 		{"broken action", nil, "POST", "/_bulk", index("a") + "\n{\n{}\n", 400, "Malformed action/metadata line [3]"},
 		{"another action", nil, "POST", "/_bulk", `{"insert":{}}` + "\n{}\n", 400, "found [insert]"},
 		{"an array as action", nil, "POST", "/_bulk", `{"index":[]}` + "\n{}\n", 400, "expected START_OBJECT"},
-		{"a parameter of an action", nil, "POST", "/_bulk", `{"index":{"_type":"x"}}` + "\n{}\n", 400, "unknown parameter [_type]"},
+		{"a parameter of an action", nil, "POST", "/_bulk", `{"index":{"_type":"x"}}` + "\n{}\n", 400,
+			"unknown parameter [_type]"},
 		{"no index", nil, "POST", "/_bulk", `{"index":{}}` + "\n{}\n", 400, "index is missing"},
 		{"no source", nil, "POST", "/_bulk", action("index", "a", "b") + "\n", 400, "source is missing"},
 		{"only white space", nil, "POST", "/_bulk", " \n", 400, "no requests added"},
-		{"too long an id", nil, "POST", "/_bulk", index(strings.Repeat("x", 513)) + "\n", 400, "no longer than 512 bytes but was: 513"},
+		{"too long an id", nil, "POST", "/_bulk", index(strings.Repeat("x", 513)) + "\n", 400,
+			"no longer than 512 bytes but was: 513"},
 		{"too large", nil, "POST", "/_bulk", strings.Repeat("x", 100<<20+1), 413, ""},
 	} {
 		c := newCluster(t)
@@ -201,9 +211,11 @@ func TestJudgesItemByItem(t *testing.T) {
 		{"poisoned", index("poison"), parsing},
 		{"a name in upper case", action("index", "Arbitex", "x") + "\n" + document("x"), "400 invalid_index_name_exception"},
 		{"a foreign index", action("index", "other", "x") + "\n" + document("x"), "403 security_exception"},
-		{"index into a data stream", action("index", "logs-arbitex-default", "x") + "\n" + document("x"), "400 illegal_argument_exception"},
+		{"index into a data stream", action("index", "logs-arbitex-default", "x") + "\n" + document("x"),
+			"400 illegal_argument_exception"},
 		{"no timestamp in a data stream", action("create", "logs-arbitex-default", "x") + "\n" + `{"time":1}`, parsing},
-		{"there already", action("create", "arbitex-audit", "a") + "\n" + document("a"), "409 version_conflict_engine_exception"},
+		{"there already", action("create", "arbitex-audit", "a") + "\n" + document("a"),
+			"409 version_conflict_engine_exception"},
 	} {
 		c := newCluster(t)
 		c.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "poison" }})
@@ -220,10 +232,12 @@ func TestJudgesItemByItem(t *testing.T) {
 func TestStoresOnce(t *testing.T) {
 	c := newCluster(t)
 	create := action("create", "arbitex-audit", "a") + "\n" + document("a")
-	if got := c.bulk(index("a"), index("a"), create, index("a")); got != "201, 200, 409 version_conflict_engine_exception, 200" {
+	if got := c.bulk(index("a"), index("a"), create,
+		index("a")); got != "201, 200, 409 version_conflict_engine_exception, 200" {
 		t.Errorf("%s", got)
 	}
-	if got := c.bulk(action("create", "logs-arbitex-default", "a"), document("a")); got != "201" || len(c.Accepted()) != 2 {
+	if got := c.bulk(action("create", "logs-arbitex-default", "a"), document("a")); got != "201" ||
+		len(c.Accepted()) != 2 {
 		t.Errorf("%s, accepted %d", got, len(c.Accepted()))
 	}
 }
@@ -235,7 +249,8 @@ func TestReplaces(t *testing.T) {
 	if _, text := c.do(http.MethodPost, "/_bulk", body); !strings.Contains(text, `"result":"updated"`) {
 		t.Errorf("%s", text)
 	}
-	if got := c.Accepted(); len(got) != 2 || got[0].Fields["result"] != "created" || got[1].Fields["result"] != "replaced" {
+	if got := c.Accepted(); len(got) != 2 || got[0].Fields["result"] != "created" ||
+		got[1].Fields["result"] != "replaced" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -271,7 +286,8 @@ func TestFaultsOnDemand(t *testing.T) {
 	}
 	c := newCluster(t)
 	c.Inject(siem.Fault{Kind: siem.Product, Code: "cut", Times: 1})
-	if status, text := c.do("POST", "/_bulk", index("a")+"\n"); status != 200 || json.Valid([]byte(text)) || len(c.Accepted()) != 1 {
+	if status, text := c.do("POST", "/_bulk", index("a")+"\n"); status != 200 || json.Valid([]byte(text)) ||
+		len(c.Accepted()) != 1 {
 		t.Errorf("cut: %d %s", status, text)
 	}
 }
@@ -284,12 +300,14 @@ func TestFilterPath(t *testing.T) {
 		"nothing": `{}`,
 	} {
 		c := newCluster(t)
-		if _, text := c.do("POST", "/_bulk?filter_path="+filter, index("a")+"\n"+action("index", "arbitex-audit", "b")+"\n{\n"); text != want {
+		if _, text := c.do("POST", "/_bulk?filter_path="+filter, index("a")+"\n"+action("index", "arbitex-audit", "b")+
+			"\n{\n"); text != want {
 			t.Errorf("%s: %s", filter, text)
 		}
 	}
 	c := newCluster(t)
-	if _, text := c.do("POST", "/_bulk?pretty&filter_path=errors", index("a")+"\n"); text != "{\n  \"errors\" : false\n}\n" {
+	if _, text := c.do("POST", "/_bulk?pretty&filter_path=errors", index("a")+
+		"\n"); text != "{\n  \"errors\" : false\n}\n" {
 		t.Errorf("pretty: %q", text)
 	}
 	if _, text := c.do("POST", "/_bulk?filter_path=items", "x\n"); !strings.Contains(text, "Malformed") {
@@ -307,12 +325,14 @@ func TestSchemeInAnyCase(t *testing.T) {
 
 func TestAnswersTheCheck(t *testing.T) {
 	c := newCluster(t)
-	if status, text := c.do("GET", "/_security/_authenticate", ""); status != 200 || !strings.Contains(text, `"authentication_type":"api_key"`) {
+	if status, text := c.do("GET", "/_security/_authenticate", ""); status != 200 ||
+		!strings.Contains(text, `"authentication_type":"api_key"`) {
 		t.Errorf("%d %s", status, text)
 	}
 	const question = `{"index":[{"names":["arbitex-audit","other"],"privileges":["create_doc","delete"]}]}`
 	want := `"index":{"arbitex-audit":{"create_doc":true,"delete":false},"other":{"create_doc":false,"delete":false}}`
-	if status, text := c.do("POST", "/_security/user/_has_privileges", question); status != 200 || !strings.Contains(text, want) || !strings.Contains(text, `"has_all_requested":false`) {
+	if status, text := c.do("POST", "/_security/user/_has_privileges", question); status != 200 ||
+		!strings.Contains(text, want) || !strings.Contains(text, `"has_all_requested":false`) {
 		t.Errorf("%d %s", status, text)
 	}
 	if status, _ := c.do("POST", "/_security/user/_has_privileges", "x"); status != 400 {
@@ -330,13 +350,15 @@ func TestViolations(t *testing.T) {
 		"spaces in an action": strings.Replace(good, `{"index":`, `{ "index":`, 1),
 		"order in an action":  `{"index":{"_id":"a","_index":"arbitex-audit"}}` + "\n" + document("a"),
 		"another _id":         action("index", "arbitex-audit", "b") + "\n" + document("a"),
-		"an _id of its own":   action("index", "arbitex-audit", "b") + "\n" + strings.Replace(document("a"), `"uid":"a"`, `"x":1`, 1),
-		"no timestamp":        action("index", "arbitex-audit", "a") + "\n" + `{"time":1741824000123,"metadata":{"uid":"a"}}`,
-		"no time":             action("index", "arbitex-audit", "a") + "\n" + `{"metadata":{"uid":"a"}}`,
-		"a carriage return":   good + "\r",
-		"an empty line":       good + "\n",
-		"too many events":     strings.TrimSuffix(strings.Repeat(good+"\n", 101), "\n"),
-		"too many bytes":      action("index", "arbitex-audit", "a") + "\n" + strings.Replace(document("a"), `"time"`, `"x":"`+strings.Repeat("y", 5_000_000)+`","time"`, 1),
+		"an _id of its own": action("index", "arbitex-audit", "b") + "\n" + strings.Replace(document("a"), `"uid":"a"`,
+			`"x":1`, 1),
+		"no timestamp":      action("index", "arbitex-audit", "a") + "\n" + `{"time":1741824000123,"metadata":{"uid":"a"}}`,
+		"no time":           action("index", "arbitex-audit", "a") + "\n" + `{"metadata":{"uid":"a"}}`,
+		"a carriage return": good + "\r",
+		"an empty line":     good + "\n",
+		"too many events":   strings.TrimSuffix(strings.Repeat(good+"\n", 101), "\n"),
+		"too many bytes": action("index", "arbitex-audit", "a") + "\n" + strings.Replace(document("a"), `"time"`,
+			`"x":"`+strings.Repeat("y", 5_000_000)+`","time"`, 1),
 	} {
 		c := newCluster(t)
 		c.bulk(body)
@@ -368,7 +390,8 @@ func TestLimitsOfTheIndex(t *testing.T) {
 	c := newCluster(t)
 	c.Inject(siem.Fault{Kind: siem.Product, Code: "total fields", Name: "f"})
 	_, text := c.do(http.MethodPost, "/_bulk", index("a")+"\n")
-	if !strings.Contains(text, `"caused_by":{"reason":"Limit of total fields [1000] has been exceeded`) || !strings.Contains(text, `"status":400`) {
+	if !strings.Contains(text, `"caused_by":{"reason":"Limit of total fields [1000] has been exceeded`) ||
+		!strings.Contains(text, `"status":400`) {
 		t.Errorf("total fields: %s", text)
 	}
 	c.Inject(siem.Fault{Kind: siem.Heal, Name: "f"})

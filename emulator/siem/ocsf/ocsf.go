@@ -41,8 +41,10 @@ func Read(raw []byte) (Event, error) {
 		PolicyAction: text(find(top, "unmapped", "policy_action")), DLPLabels: texts(find(top, "unmapped", "dlp_labels")),
 		SourceAddress: text(find(top, "src_endpoint", "ip")),
 		ModelID:       cmp.Or(text(find(top, "unmapped", "model_id")), text(find(top, "ai_model", "name"))),
-		TokensInput:   cmp.Or(integer(find(top, "unmapped", "tokens_input")), integer(find(top, "message_context", "prompt_tokens"))),
-		TokensOutput:  cmp.Or(integer(find(top, "unmapped", "tokens_output")), integer(find(top, "message_context", "completion_tokens"))),
+		TokensInput: cmp.Or(integer(find(top, "unmapped", "tokens_input")),
+			integer(find(top, "message_context", "prompt_tokens"))),
+		TokensOutput: cmp.Or(integer(find(top, "unmapped", "tokens_output")),
+			integer(find(top, "message_context", "completion_tokens"))),
 	}
 	e.Operation = cmp.Or(e.Operation, text(top["activity_name"]))
 	if e.Groups = groups(find(top, "actor", "user", "groups")); len(e.Groups) == 0 {

@@ -32,8 +32,10 @@ func TestRead(t *testing.T) {
 		t.Errorf("ISO %s", e.ISO())
 	}
 	for text, want := range map[string]int64{
-		"1773360000123456": 1773360000123, "1773360000123456789": 1773360000123, "1773360000": 1773360000000, "1773360000123.0": 1773360000123,
-		"0": 0, "631151999": 631151999, "4102444800": 4102444800, // before 1990 and after 2100 in seconds: milliseconds
+		"1773360000123456": 1773360000123, "1773360000123456789": 1773360000123, "1773360000": 1773360000000,
+		"1773360000123.0": 1773360000123,
+		"0":               0, "631151999": 631151999,
+		"4102444800": 4102444800, // before 1990 and after 2100 in seconds: milliseconds
 	} {
 		if e, err := ocsf.Read([]byte(`{"time":` + text + `}`)); err != nil || e.Time != want {
 			t.Errorf("time %s is read as %d, %v; want %d", text, e.Time, err, want)

@@ -1,5 +1,5 @@
-// Package pki creates the certificates of the emulator: an authority that exists as long as the process, and server and client
-// certificates signed by it. They are only for tests and demonstrations.
+// Package pki creates the certificates of the emulator: an authority that exists as long as the process, and server and
+// client certificates signed by it. They are only for tests and demonstrations.
 package pki
 
 import (
@@ -129,7 +129,8 @@ func newTemplate(name string) (*x509.Certificate, error) {
 	}
 	now := time.Now()
 	return &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(lifetime),
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour),
+		NotAfter: now.Add(lifetime),
 	}, nil
 }
 

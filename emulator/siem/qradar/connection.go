@@ -96,8 +96,8 @@ func (c *connection) suffer(f siem.Fault) bool {
 	return true
 }
 
-// hangUp closes the connection for sending, so that the peer sees a close. serve continues to read, because the peer's kernel
-// has the acknowledgement for this data.
+// hangUp closes the connection for sending, so that the peer sees a close. serve continues to read, because the peer's
+// kernel has the acknowledgement for this data.
 func (c *connection) hangUp() {
 	c.mu.Lock()
 	secured := c.secured

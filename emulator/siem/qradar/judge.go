@@ -9,15 +9,17 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// hostname is the log source identifier. QRadar assigns a message to a log source by the HOSTNAME of its header, and messages
-// with an unknown one to "SIM Generic". https://www.ibm.com/docs/en/qsip/7.6.0?topic=options-multiple-log-sources-over-tls-syslog
+// hostname is the log source identifier. QRadar assigns a message to a log source by the HOSTNAME of its header, and
+// messages with an unknown one to "SIM Generic".
+// https://www.ibm.com/docs/en/qsip/7.6.0?topic=options-multiple-log-sources-over-tls-syslog
 const hostname = "platform.arbitex.ai"
 
 // take accepts a message, or records why QRadar would not create an event from it.
 func (s *Simulator) take(message []byte) {
 	s.Arrived(int64(len(message)))
 	if len(message) > s.source.Payload {
-		s.Violate("a message of %d bytes is over the payload limit of %d: QRadar would cut it", len(message), s.source.Payload)
+		s.Violate("a message of %d bytes is over the payload limit of %d: QRadar would cut it", len(message),
+			s.source.Payload)
 		return
 	}
 	m, err := Parse(message)
@@ -89,7 +91,8 @@ func (s *Simulator) judge(m *Message) {
 			s.Violate("%sLabel is %q", key, got)
 		}
 	}
-	for _, key := range []string{"suser", "suid", "duid", "act", "model", "cs4", "tokenIn", "tokenOut", "cn1", "cn2", "src"} {
+	for _, key := range []string{"suser", "suid", "duid", "act", "model", "cs4", "tokenIn", "tokenOut", "cn1", "cn2",
+		"src"} {
 		if v, ok := m.Value(key); ok && v == "" {
 			s.Violate("%s has no value", key)
 		}

@@ -15,8 +15,10 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.PRI != 134 || m.Time.UnixMilli() != 1741824000123 || m.Hostname != "platform.arbitex.ai" || m.AppName != "ArbitexPlatform" ||
-		m.ProcID != "-" || m.MsgID != "req_xyz" || m.Vendor != "Arbitex" || m.Product != "ArbitexPlatform" || m.Version != "1.0" ||
+	if m.PRI != 134 || m.Time.UnixMilli() != 1741824000123 || m.Hostname != "platform.arbitex.ai" ||
+		m.AppName != "ArbitexPlatform" ||
+		m.ProcID != "-" || m.MsgID != "req_xyz" || m.Vendor != "Arbitex" || m.Product != "ArbitexPlatform" ||
+		m.Version != "1.0" ||
 		m.ClassID != "6003" || m.Name != "chat_completion" || m.Severity != 3 || len(m.Extension) != 17 {
 		t.Errorf("read as %+v", m)
 	}

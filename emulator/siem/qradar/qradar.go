@@ -1,17 +1,17 @@
 // Package qradar simulates a log source of IBM QRadar: a syslog listener for CEF over UDP, TCP, TLS, or TLS with client
 // certificates, which [New] starts.
 //
-// Syslog has no responses: the simulator can only refuse a client certificate or a connection. A message that QRadar would store
-// as an unknown event (an invalid header, no CEF, an unknown host name, a payload beyond the limit) is a violation and is not
-// accepted.
+// Syslog has no responses: the simulator can only refuse a client certificate or a connection. A message that QRadar
+// would store as an unknown event (an invalid header, no CEF, an unknown host name, a payload beyond the limit) is a
+// violation and is not accepted.
 //
 // One fault applies to a new connection, and one to each read:
 //   - Status and CloseBefore reset new connections, as a collector that is down. Injecting one also closes the existing
 //     connections: the simulator stops sending, and reads until the peer has closed.
 //   - AcceptClose accepts what was read, then closes in the same way.
 //   - AcceptHang stops reading until healed.
-//   - CloseDuring and CloseAfter discard what was read and reset. The peer's kernel had the acknowledgement: a syslog sender
-//     cannot always detect this loss.
+//   - CloseDuring and CloseAfter discard what was read and reset. The peer's kernel had the acknowledgement: a syslog
+//     sender cannot always detect this loss.
 //   - Slow waits before it reads. Endless sends data without end. Poison has no effect: QRadar refuses no event.
 package qradar
 
@@ -62,7 +62,8 @@ type Simulator struct {
 	wg     sync.WaitGroup
 }
 
-// New starts a log source for TLS with client certificates, newlines and CEF's standard keys; with Options.Plain for TCP.
+// New starts a log source for TLS with client certificates, newlines and CEF's standard keys; with Options.Plain for
+// TCP.
 func New(o siem.Options) (*Simulator, error) {
 	if o.Plain {
 		return Start(o, Source{Protocol: "tcp"})
@@ -99,7 +100,8 @@ func (s *Simulator) certify() (err error) {
 	if s.client, err = s.ca.Client("arbitex"); err != nil {
 		return err
 	}
-	s.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{server.TLS}, SessionTicketsDisabled: true}
+	s.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{server.TLS},
+		SessionTicketsDisabled: true}
 	if s.source.Mutual {
 		s.tls.ClientAuth, s.tls.ClientCAs = tls.RequireAndVerifyClientCert, s.ca.Pool()
 		s.tls.VerifyConnection = s.verify
@@ -147,7 +149,8 @@ func (s *Simulator) Settings() map[string]string {
 		address = s.stream.Addr()
 	}
 	host, port, _ := net.SplitHostPort(address.String())
-	settings := map[string]string{"QRADAR_SYSLOG_HOST": host, "QRADAR_SYSLOG_PORT": port, "QRADAR_SYSLOG_PROTOCOL": s.source.Protocol}
+	settings := map[string]string{"QRADAR_SYSLOG_HOST": host, "QRADAR_SYSLOG_PORT": port,
+		"QRADAR_SYSLOG_PROTOCOL": s.source.Protocol}
 	if !s.source.Page {
 		settings["QRADAR_CEF_KEYS"] = "standard"
 	}

@@ -99,7 +99,8 @@ func TestAccepts(t *testing.T) {
 		"tcp, octet-counted": {Source{Protocol: "tcp", Octets: true}, counted + counted, 2},
 		"tls, newline":       {Source{Protocol: "tls"}, good + "\n", 1},
 		"mutual TLS":         {Source{Protocol: "tls", Mutual: true}, good + "\n", 1},
-		"page keys": {Source{Protocol: "tcp", Page: true}, strings.NewReplacer(" externalId=evt-1", "", "suid=", "duid=", "cs4Label=ModelId cs4=", "model=",
+		"page keys": {Source{Protocol: "tcp", Page: true}, strings.NewReplacer(" externalId=evt-1", "", "suid=", "duid=",
+			"cs4Label=ModelId cs4=", "model=",
 			"cn1Label=TokensInput cn1=", "tokenIn=", "cn2Label=TokensOutput cn2=", "tokenOut=").Replace(good) + "\n", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,7 +121,8 @@ func TestAccepts(t *testing.T) {
 			}
 			wait(t, s, name, accepted(c.n))
 			a := s.Accepted()[0]
-			if want := map[bool]string{false: "evt-1", true: "req_xyz 1741824000123"}[c.source.Page]; a.ID != want || a.Fields["cs3"] != "finance-team" || a.Event != nil {
+			if want := map[bool]string{false: "evt-1", true: "req_xyz 1741824000123"}[c.source.Page]; a.ID != want ||
+				a.Fields["cs3"] != "finance-team" || a.Event != nil {
 				t.Errorf("accepted as %+v", a)
 			}
 		})
@@ -226,7 +228,8 @@ func TestFaults(t *testing.T) {
 		taken  int
 		closes bool
 	}{
-		{siem.CloseDuring, 0, true}, {siem.CloseAfter, 0, true}, {siem.AcceptClose, 1, true}, {siem.Slow, 1, false}, {siem.Endless, 0, true},
+		{siem.CloseDuring, 0, true}, {siem.CloseAfter, 0, true}, {siem.AcceptClose, 1, true}, {siem.Slow, 1, false},
+		{siem.Endless, 0, true},
 	} {
 		t.Run(c.kind.String(), func(t *testing.T) {
 			s := start(t, Source{Protocol: "tcp"})
@@ -272,7 +275,8 @@ func TestNew(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if got := s.Settings(); s.Name() != "qradar" || got["QRADAR_SYSLOG_PROTOCOL"] != "tls" || got["QRADAR_TLS_CA_BUNDLE"] == "" || got["QRADAR_CEF_KEYS"] != "standard" {
+	if got := s.Settings(); s.Name() != "qradar" || got["QRADAR_SYSLOG_PROTOCOL"] != "tls" ||
+		got["QRADAR_TLS_CA_BUNDLE"] == "" || got["QRADAR_CEF_KEYS"] != "standard" {
 		t.Errorf("settings %v", got)
 	}
 	if secret := s.Secret(); secret["QRADAR_TLS_CLIENT_CERT"] == "" || secret["QRADAR_TLS_CLIENT_KEY"] == "" {

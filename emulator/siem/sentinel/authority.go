@@ -33,24 +33,28 @@ var denials = map[int]struct {
 	status     int
 	kind, text string
 }{
-	noTenant:       {400, "invalid_request", "Tenant not found. Check to make sure you have the correct tenant ID."},
-	noParameter:    {400, "invalid_request", "The request body must contain the following parameter: 'grant_type'."},
-	wrongGrant:     {400, "unsupported_grant_type", "The app requested an unsupported grant type."},
-	noApp:          {400, "unauthorized_client", "Application was not found in the directory."},
-	wrongScope:     {400, "invalid_scope", "The provided value for scope is not valid. Client credential flows must have a scope value with /.default."},
-	wrongSecret:    {401, "invalid_client", "Invalid client secret provided."},
-	lateSecret:     {401, "invalid_client", "The provided client secret keys are expired."},
-	badAssertion:   {400, "invalid_request", "JWT token is invalid or malformed."},
-	lateAssertion:  {401, "invalid_client", "Client assertion is not within its valid time range."},
-	wrongAssertion: {401, "invalid_client", "No matching federated identity record found for presented assertion subject."},
+	noTenant:    {400, "invalid_request", "Tenant not found. Check to make sure you have the correct tenant ID."},
+	noParameter: {400, "invalid_request", "The request body must contain the following parameter: 'grant_type'."},
+	wrongGrant:  {400, "unsupported_grant_type", "The app requested an unsupported grant type."},
+	noApp:       {400, "unauthorized_client", "Application was not found in the directory."},
+	wrongScope: {400, "invalid_scope",
+		"The provided value for scope is not valid. Client credential flows must have a scope value with /.default."},
+	wrongSecret:   {401, "invalid_client", "Invalid client secret provided."},
+	lateSecret:    {401, "invalid_client", "The provided client secret keys are expired."},
+	badAssertion:  {400, "invalid_request", "JWT token is invalid or malformed."},
+	lateAssertion: {401, "invalid_client", "Client assertion is not within its valid time range."},
+	wrongAssertion: {401, "invalid_client",
+		"No matching federated identity record found for presented assertion subject."},
 }
 
 // deny returns the token endpoint's refusal with that code.
 func deny(code int) siem.Answer {
 	d := denials[code]
 	return siem.Answer{
-		Status: d.status, Header: map[string]string{"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store, no-cache"},
-		Body:   fmt.Sprintf(`{"error":%q,"error_description":"AADSTS%d: %s","error_codes":[%[2]d],"trace_id":"0"}`, d.kind, code, d.text),
+		Status: d.status, Header: map[string]string{"Content-Type": "application/json; charset=utf-8",
+			"Cache-Control": "no-store, no-cache"},
+		Body: fmt.Sprintf(`{"error":%q,"error_description":"AADSTS%d: %s","error_codes":[%[2]d],"trace_id":"0"}`, d.kind,
+			code, d.text),
 		Reason: fmt.Sprintf("%d AADSTS%d", d.status, code), Detail: d.text,
 	}
 }
@@ -58,14 +62,16 @@ func deny(code int) siem.Answer {
 // grant responds to a request for a token with the client credentials grant.
 func (s *Simulator) grant(r *siem.Request) siem.Answer {
 	if r.Method != http.MethodPost {
-		return siem.Answer{Status: http.StatusMethodNotAllowed, Body: "AADSTS900561: The endpoint only accepts POST requests."}
+		return siem.Answer{Status: http.StatusMethodNotAllowed,
+			Body: "AADSTS900561: The endpoint only accepts POST requests."}
 	}
 	if r.URL.Path != tokenPath {
 		return deny(noTenant)
 	}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	form, err := url.ParseQuery(string(r.Body))
-	if r.Problem != nil || err != nil || kind != "application/x-www-form-urlencoded" || r.Encoding != "" || !form.Has("grant_type") {
+	if r.Problem != nil || err != nil || kind != "application/x-www-form-urlencoded" || r.Encoding != "" ||
+		!form.Has("grant_type") {
 		return deny(noParameter)
 	}
 	if r.URL.RawQuery != "" {
@@ -100,8 +106,10 @@ func (s *Simulator) judgeForm(form url.Values) siem.Answer {
 	s.tokens[token] = s.Options().Now().Add(tokenLife)
 	s.issued++
 	return siem.Answer{
-		Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json; charset=utf-8", "Cache-Control": "no-store, no-cache"},
-		Body: fmt.Sprintf(`{"token_type":"Bearer","expires_in":%d,"ext_expires_in":%[1]d,"access_token":%q}`, int(tokenLife.Seconds()), token),
+		Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json; charset=utf-8",
+			"Cache-Control": "no-store, no-cache"},
+		Body: fmt.Sprintf(`{"token_type":"Bearer","expires_in":%d,"ext_expires_in":%[1]d,"access_token":%q}`,
+			int(tokenLife.Seconds()), token),
 	}
 }
 
@@ -132,8 +140,8 @@ type claims struct {
 	Expires  int64  `json:"exp"`
 }
 
-// Assertion returns a token that the application of [NewFederated] accepts as its client_assertion until it expires. The
-// simulator does not verify the signature.
+// Assertion returns a token that the application of [NewFederated] accepts as its client_assertion until it expires.
+// The simulator does not verify the signature.
 func Assertion(expires time.Time) string {
 	body, _ := json.Marshal(claims{audience, issuer, subject, expires.Unix()}) // texts and numbers always marshal
 	encode := base64.RawURLEncoding.EncodeToString

@@ -70,11 +70,14 @@ func (s *Simulator) refuseRequest(r *siem.Request) (siem.Answer, bool) {
 	case rule != ruleID:
 		return refuse(http.StatusNotFound, "NotFound", "Data collection rule with that immutable Id was not found."), true
 	case s.on("OperationFailed"):
-		return refuse(http.StatusForbidden, "OperationFailed", "The authentication token provided does not have access to ingest data for the data collection rule."), true
+		return refuse(http.StatusForbidden, "OperationFailed",
+			"The authentication token provided does not have access to ingest data for the data collection rule."), true
 	case name != stream || s.on("InvalidStream"):
-		return refuse(http.StatusBadRequest, "InvalidStream", "The stream was not configured in the data collection rule."), true
+		return refuse(http.StatusBadRequest, "InvalidStream", "The stream was not configured in the data collection rule."),
+			true
 	case errors.Is(r.Problem, siem.ErrTooLarge):
-		return refuse(http.StatusRequestEntityTooLarge, "ContentLengthLimitExceeded", fmt.Sprintf("Maximum allowed content length: %d bytes.", maxContent)), true
+		return refuse(http.StatusRequestEntityTooLarge, "ContentLengthLimitExceeded",
+			fmt.Sprintf("Maximum allowed content length: %d bytes.", maxContent)), true
 	case r.Encoding != "" && r.Encoding != "gzip":
 		return refuse(http.StatusUnsupportedMediaType, "UnsupportedContentEncoding", "Only gzip is supported."), true
 	case r.Problem != nil:

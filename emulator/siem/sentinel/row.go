@@ -69,10 +69,13 @@ func (s *Simulator) compare(values map[string]any, a siem.Accepted) {
 	if !a.Truncated { // the columns of a truncated event cannot be compared
 		labels, _ := json.Marshal(event.DLPLabels)
 		want = map[string]any{
-			"TimeGenerated": event.ISO(), "EventId": ocsf.Value(event.RequestID), "UserId": ocsf.Value(event.UserID), "UserEmail": ocsf.Value(event.UserEmail),
-			"Operation": ocsf.Value(event.Operation), "ModelId": ocsf.Value(event.ModelID), "PolicyAction": ocsf.Value(event.PolicyAction),
-			"DlpLabels": string(labels), "TokensInput": ocsf.Number(event.TokensInput), "TokensOutput": ocsf.Number(event.TokensOutput),
-			"SeverityId": ocsf.Number(&event.Severity),
+			"TimeGenerated": event.ISO(), "EventId": ocsf.Value(event.RequestID), "UserId": ocsf.Value(event.UserID),
+			"UserEmail": ocsf.Value(event.UserEmail),
+			"Operation": ocsf.Value(event.Operation), "ModelId": ocsf.Value(event.ModelID),
+			"PolicyAction": ocsf.Value(event.PolicyAction),
+			"DlpLabels":    string(labels), "TokensInput": ocsf.Number(event.TokensInput),
+			"TokensOutput": ocsf.Number(event.TokensOutput),
+			"SeverityId":   ocsf.Number(&event.Severity),
 		}
 	}
 	for name, wanted := range want {

@@ -1,10 +1,10 @@
-// Package sentinel simulates the two services of Microsoft Sentinel that a connector uses, on one server: the token endpoint of
-// Microsoft Entra ID and the Logs Ingestion API of Azure Monitor.
+// Package sentinel simulates the two services of Microsoft Sentinel that a connector uses, on one server: the token
+// endpoint of Microsoft Entra ID and the Logs Ingestion API of Azure Monitor.
 //
-// The API accepts all rows of a request or none. Values that Azure changes silently (a value over 64 KB, a column that the
-// stream does not declare, a value of another type) are violations. Product faults: "OperationFailed" (403, the role is
-// missing), "InvalidToken" (401, although the token is valid), "InvalidStream" (400) and "AADSTS7000222" (401 of the token
-// endpoint, the client secret has expired).
+// The API accepts all rows of a request or none. Values that Azure changes silently (a value over 64 KB, a column that
+// the stream does not declare, a value of another type) are violations. Product faults: "OperationFailed" (403, the
+// role is missing), "InvalidToken" (401, although the token is valid), "InvalidStream" (400) and "AADSTS7000222" (401
+// of the token endpoint, the client secret has expired).
 //
 // https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview
 package sentinel
@@ -99,8 +99,8 @@ func (s *Simulator) Secret() map[string]string {
 	return map[string]string{"SENTINEL_CLIENT_SECRET": s.secret}
 }
 
-// Rotate implements siem.Simulator. Entra ID no longer issues tokens for the old secret, and the tokens that it has issued are
-// refused at once, as after the revocation of the application's sessions.
+// Rotate implements siem.Simulator. Entra ID no longer issues tokens for the old secret, and the tokens that it has
+// issued are refused at once, as after the revocation of the application's sessions.
 func (s *Simulator) Rotate() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -57,7 +57,8 @@ func newAzureOf(t *testing.T, o siem.Options, start func(siem.Options) (*simulat
 			"client_secret": {s.Secret()["SENTINEL_CLIENT_SECRET"]}, "scope": {"https://monitor.azure.com/.default"},
 		},
 		method: http.MethodPost, query: "?api-version=2023-01-01",
-		path:    "/dataCollectionRules/" + settings["SENTINEL_DCR_RULE_ID"] + "/streams/" + settings["SENTINEL_DCR_STREAM_NAME"],
+		path: "/dataCollectionRules/" + settings["SENTINEL_DCR_RULE_ID"] + "/streams/" +
+			settings["SENTINEL_DCR_STREAM_NAME"],
 		headers: map[string]string{"Content-Type": "application/json"},
 	}
 }
@@ -90,7 +91,8 @@ func (a *azure) token() (token, code string) {
 	if a.encoding != "" {
 		kind = a.encoding
 	}
-	status, text := a.do(a.method, a.URL()+"/"+a.tenant+"/oauth2/v2.0/token", a.form.Encode(), map[string]string{"Content-Type": kind})
+	status, text := a.do(a.method, a.URL()+"/"+a.tenant+"/oauth2/v2.0/token", a.form.Encode(),
+		map[string]string{"Content-Type": kind})
 	var reply struct {
 		AccessToken string `json:"access_token"`
 		Codes       []int  `json:"error_codes"`
@@ -134,7 +136,8 @@ func TestTakesWhatTheContractWants(t *testing.T) {
 		t.Fatalf("%s; %s", got, a.Stats().LastProblem)
 	}
 	got := a.Accepted()
-	if len(got) != 2 || got[1].ID != "b" || got[1].Fields["EventId"] != "r" || got[1].Fields["TokensInput"] != "7" || got[1].Truncated ||
+	if len(got) != 2 || got[1].ID != "b" || got[1].Fields["EventId"] != "r" || got[1].Fields["TokensInput"] != "7" ||
+		got[1].Truncated ||
 		!strings.HasPrefix(string(got[1].Event), `{"time":1773360000123,`) {
 		t.Errorf("accepted %+v", got)
 	}
@@ -162,7 +165,8 @@ func TestTokenEndpointRefuses(t *testing.T) {
 		{"another client", func(a *azure) { a.form.Set("client_id", "x") }, "400 AADSTS700016"},
 		{"another secret", func(a *azure) { a.form.Set("client_secret", "x") }, "401 AADSTS7000215"},
 		{"a rotated secret", func(a *azure) { a.Rotate() }, "401 AADSTS7000222"},
-		{"an expired secret", func(a *azure) { a.Inject(siem.Fault{Kind: siem.Product, Code: "AADSTS7000222"}) }, "401 AADSTS7000222"},
+		{"an expired secret", func(a *azure) { a.Inject(siem.Fault{Kind: siem.Product, Code: "AADSTS7000222"}) },
+			"401 AADSTS7000222"},
 		{"another scope", func(a *azure) { a.form.Set("scope", "https://monitor.azure.com/") }, "400 AADSTS1002012"},
 		{"GET", func(a *azure) { a.method = http.MethodGet }, "405"},
 	} {
@@ -200,8 +204,14 @@ func TestRefusesTheRequest(t *testing.T) {
 		want  string
 	}{
 		{"another token", func(a *azure) { a.headers["Authorization"] = "Bearer x" }, "[]", "401 InvalidToken"},
-		{"another scheme", func(a *azure) { token, _ := a.token(); a.headers["Authorization"] = token }, "[]", "401 InvalidToken"},
-		{"a token of a rotated secret", func(a *azure) { token, _ := a.token(); a.headers["Authorization"] = "Bearer " + token; a.Rotate() }, "[]", "401 InvalidToken"},
+		{"another scheme", func(a *azure) { token, _ := a.token(); a.headers["Authorization"] = token }, "[]",
+			"401 InvalidToken"},
+		{"a token of a rotated secret", func(a *azure) {
+			token, _ := a.token()
+			a.headers["Authorization"] = "Bearer " +
+				token
+			a.Rotate()
+		}, "[]", "401 InvalidToken"},
 		{"a token refused", product("InvalidToken"), "[]", "401 InvalidToken"},
 		{"no role", product("OperationFailed"), "[]", "403 OperationFailed"},
 		{"another rule", func(a *azure) { a.path = strings.Replace(a.path, "dcr-0", "dcr-1", 1) }, "[]", "404 NotFound"},
@@ -210,9 +220,11 @@ func TestRefusesTheRequest(t *testing.T) {
 		{"no stream", product("InvalidStream"), "[]", "400 InvalidStream"},
 		{"another version", func(a *azure) { a.query = "?api-version=2016-04-01" }, "[]", "400 UnsupportedApiVersion"},
 		{"too large", nil, big, "413 ContentLengthLimitExceeded"},
-		{"too large uncompressed", func(a *azure) { a.headers["Content-Encoding"] = "gzip" }, gzipped(t, big), "413 ContentLengthLimitExceeded"},
+		{"too large uncompressed", func(a *azure) { a.headers["Content-Encoding"] = "gzip" }, gzipped(t, big),
+			"413 ContentLengthLimitExceeded"},
 		{"not gzip", func(a *azure) { a.headers["Content-Encoding"] = "gzip" }, "[]", "400 InvalidPayload"},
-		{"another encoding", func(a *azure) { a.headers["Content-Encoding"] = "deflate" }, "[]", "415 UnsupportedContentEncoding"},
+		{"another encoding", func(a *azure) { a.headers["Content-Encoding"] = "deflate" }, "[]",
+			"415 UnsupportedContentEncoding"},
 		{"an object", nil, row("a"), "400 InvalidPayload"},
 		{"null", nil, "null", "400 InvalidPayload"},
 		{"no JSON", nil, "[" + row("a") + ",]", "400 InvalidPayload"},
@@ -256,10 +268,11 @@ func TestTokenExpires(t *testing.T) {
 func TestViolations(t *testing.T) {
 	good := row("a")
 	for name, body := range map[string]string{
-		"white space":          "[" + good + ", " + row("b") + "]",
-		"a column too many":    "[" + strings.Replace(good, `"SeverityId"`, `"Extra":1,"SeverityId"`, 1) + "]",
-		"a column missing":     "[" + strings.Replace(good, `"ModelId":null,`, ``, 1) + "]",
-		"another order":        "[" + strings.Replace(good, `"UserId":null,"UserEmail":null`, `"UserEmail":null,"UserId":null`, 1) + "]",
+		"white space":       "[" + good + ", " + row("b") + "]",
+		"a column too many": "[" + strings.Replace(good, `"SeverityId"`, `"Extra":1,"SeverityId"`, 1) + "]",
+		"a column missing":  "[" + strings.Replace(good, `"ModelId":null,`, ``, 1) + "]",
+		"another order": "[" + strings.Replace(good, `"UserId":null,"UserEmail":null`,
+			`"UserEmail":null,"UserId":null`, 1) + "]",
 		"a column twice":       "[" + strings.Replace(good, `"UserId":null`, `"UserId":null,"UserId":null`, 1) + "]",
 		"another time":         "[" + strings.Replace(good, `00.123Z`, `00.124Z`, 1) + "]",
 		"time without millis":  "[" + strings.Replace(good, `00.123Z`, `00Z`, 1) + "]",
@@ -270,9 +283,10 @@ func TestViolations(t *testing.T) {
 		"another severity":     "[" + strings.Replace(good, `"SeverityId":1`, `"SeverityId":2`, 1) + "]",
 		"no event":             "[" + strings.Replace(good, `"RawOCSF":"{`, `"RawOCSF":"`, 1) + "]",
 		"an event of lines":    "[" + strings.Replace(good, `"RawOCSF":"{`, `"RawOCSF":"{\n`, 1) + "]",
-		"a value too long":     "[" + strings.Replace(good, `"RawOCSF":"{`, `"RawOCSF":"{\"x\":\"`+strings.Repeat("x", 64<<10)+`\",`, 1) + "]",
-		"no utf-8":             "[" + strings.Replace(good, `\"uid\":\"a\"`, "\\\"uid\\\":\\\"\xff\\\"", 1) + "]",
-		"too many events":      "[" + strings.TrimSuffix(strings.Repeat(good+",", 101), ",") + "]",
+		"a value too long": "[" + strings.Replace(good, `"RawOCSF":"{`, `"RawOCSF":"{\"x\":\"`+strings.Repeat("x",
+			64<<10)+`\",`, 1) + "]",
+		"no utf-8":        "[" + strings.Replace(good, `\"uid\":\"a\"`, "\\\"uid\\\":\\\"\xff\\\"", 1) + "]",
+		"too many events": "[" + strings.TrimSuffix(strings.Repeat(good+",", 101), ",") + "]",
 	} {
 		a := newAzure(t, siem.Options{})
 		if got := a.post(body); got != "204" || len(a.Stats().Violations) == 0 {
@@ -356,7 +370,8 @@ func TestConnector(t *testing.T) {
 	defer s.Close()
 	from := &source{t: t, s: s, current: open(t, s)}
 	bodies := events(99)
-	bodies = append(bodies, []byte(`{"time":1773360000123,"metadata":{"uid":"big"},"x":"`+strings.Repeat("x", 70_000)+`"}`))
+	bodies = append(bodies, []byte(`{"time":1773360000123,"metadata":{"uid":"big"},"x":"`+strings.Repeat("x", 70_000)+
+		`"}`))
 	if n, outcomes := deliverAll(t, from, bodies); n != 100 || !outcomes[99].Truncated {
 		t.Errorf("delivered %d of 100, the large one truncated: %v", n, outcomes[99].Truncated)
 	}
@@ -389,7 +404,8 @@ func TestConnector(t *testing.T) {
 
 func TestSettingsOverTLS(t *testing.T) {
 	a := newAzure(t, siem.Options{CAFile: "/ca.pem"})
-	if got := a.Settings()["SSL_CERT_FILE"]; got != "/ca.pem" || !strings.HasPrefix(a.Settings()["SENTINEL_DCR_ENDPOINT"], "https://") {
+	if got := a.Settings()["SSL_CERT_FILE"]; got != "/ca.pem" || !strings.HasPrefix(a.Settings()["SENTINEL_DCR_ENDPOINT"],
+		"https://") {
 		t.Errorf("%v", a.Settings())
 	}
 }
@@ -409,8 +425,10 @@ func TestFederatedCredential(t *testing.T) {
 		{simulator.Assertion(now), "401 AADSTS700024"}, {strings.Join(foreign, "."), "401 AADSTS700213"}, {assertion, ""},
 	} {
 		a.form = url.Values{
-			"grant_type": {"client_credentials"}, "client_id": {a.Settings()["SENTINEL_CLIENT_ID"]}, "scope": {"https://monitor.azure.com/.default"},
-			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}, "client_assertion": {c.assertion},
+			"grant_type": {"client_credentials"}, "client_id": {a.Settings()["SENTINEL_CLIENT_ID"]},
+			"scope":                 {"https://monitor.azure.com/.default"},
+			"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+			"client_assertion":      {c.assertion},
 		}
 		if _, code := a.token(); code != c.want {
 			t.Errorf("assertion %.40q: %q, want %q", c.assertion, code, c.want)

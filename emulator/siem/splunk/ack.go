@@ -95,5 +95,6 @@ func (s *Simulator) ack(r *siem.Request) siem.Answer {
 		}
 	}
 	body, _ := json.Marshal(map[string]any{"acks": acks}) // maps of ints and booleans always marshal
-	return siem.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"}, Body: string(body)}
+	return siem.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"},
+		Body: string(body)}
 }

@@ -16,7 +16,8 @@ import (
 // acks asks for acknowledgements on the channel of the headers.
 func (h *hec) acks(query string) (int, string) {
 	h.t.Helper()
-	request, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, h.URL()+"/services/collector/ack", strings.NewReader(query))
+	request, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, h.URL()+"/services/collector/ack",
+		strings.NewReader(query))
 	if err != nil {
 		h.t.Fatal(err)
 	}

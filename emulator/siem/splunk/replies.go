@@ -48,7 +48,8 @@ func reply(code int, members ...string) siem.Answer {
 	r := replies[code]
 	members = append([]string{fmt.Sprintf(`"text":%q`, r.text), fmt.Sprintf(`"code":%d`, r.code)}, members...)
 	return siem.Answer{
-		Status: r.status, Header: map[string]string{"Content-Type": "application/json; charset=UTF-8"}, Body: "{" + strings.Join(members, ",") + "}",
+		Status: r.status, Header: map[string]string{"Content-Type": "application/json; charset=UTF-8"}, Body: "{" +
+			strings.Join(members, ",") + "}",
 		Reason: fmt.Sprintf("%d code %d", r.status, r.code), Detail: strings.ToLower(r.text),
 	}
 }

@@ -1,13 +1,14 @@
-// Package splunk simulates Splunk's HTTP Event Collector with a token that has indexer acknowledgement enabled (a channel is
-// therefore required) and may write only to the indexes "arbitex" and "main".
+// Package splunk simulates Splunk's HTTP Event Collector with a token that has indexer acknowledgement enabled (a
+// channel is therefore required) and may write only to the indexes "arbitex" and "main".
 //
-// Like HEC, it parses the objects of a body one after the other and stops at the first invalid one: the objects before it are
-// indexed, invalid-event-number in the response identifies it, the objects after it are not read. Product faults are HEC's
-// codes as text: "24" and "25" are sent with a 200; "9" indexes the first half of a request and then is busy; any other code is
-// sent once the token is found valid. "ack never" leaves all further acknowledgements false, "ack lost" forgets those that
-// were not queried, as an indexer does that restarts.
+// Like HEC, it parses the objects of a body one after the other and stops at the first invalid one: the objects before
+// it are indexed, invalid-event-number in the response identifies it, the objects after it are not read. Product faults
+// are HEC's codes as text: "24" and "25" are sent with a 200; "9" indexes the first half of a request and then is busy;
+// any other code is sent once the token is found valid. "ack never" leaves all further acknowledgements false, "ack
+// lost" forgets those that were not queried, as an indexer does that restarts.
 //
-// Response codes: https://help.splunk.com/en/data-management/collect-http-event-data/use-hec-in-splunk-cloud-platform/troubleshoot-http-event-collector
+// Response codes:
+// https://help.splunk.com/en/data-management/collect-http-event-data/use-hec-in-splunk-cloud-platform/troubleshoot-http-event-collector
 package splunk
 
 import (
@@ -96,12 +97,14 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	case "/services/collector/health", "/services/collector/health/1.0":
 		return s.health(r)
 	}
-	return siem.Answer{Status: http.StatusNotFound, Body: `{"text":"The requested URL was not found on this server.","code":404}`}
+	return siem.Answer{Status: http.StatusNotFound,
+		Body: `{"text":"The requested URL was not found on this server.","code":404}`}
 }
 
 func (s *Simulator) event(r *siem.Request) siem.Answer {
 	if r.Method != http.MethodPost {
-		return siem.Answer{Status: http.StatusMethodNotAllowed, Body: `{"text":"The requested URL was not found on this server.","code":404}`}
+		return siem.Answer{Status: http.StatusMethodNotAllowed,
+			Body: `{"text":"The requested URL was not found on this server.","code":404}`}
 	}
 	if code := s.authorize(r); code != 0 {
 		return reply(code)
@@ -117,7 +120,8 @@ func (s *Simulator) event(r *siem.Request) siem.Answer {
 	case errors.Is(r.Problem, siem.ErrTooLarge):
 		return tooLarge()
 	case errors.Is(r.Problem, siem.ErrEncoding):
-		return siem.Answer{Status: http.StatusUnsupportedMediaType, Body: `{"text":"Unsupported content encoding","code":6}`, Detail: r.Problem.Error()}
+		return siem.Answer{Status: http.StatusUnsupportedMediaType, Body: `{"text":"Unsupported content encoding","code":6}`,
+			Detail: r.Problem.Error()}
 	case r.Problem != nil:
 		return reply(6)
 	case len(r.Body) == 0:

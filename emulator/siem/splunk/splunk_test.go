@@ -98,14 +98,16 @@ func TestTakesWhatTheContractWants(t *testing.T) {
 			t.Fatal(err)
 		}
 		events = append(events, string(raw))
-		bodies = append(bodies, strings.Replace(envelope(string(raw)), "1741824000.123", fmt.Sprintf("%d.%03d", e.Time/1000, e.Time%1000), 1))
+		bodies = append(bodies, strings.Replace(envelope(string(raw)), "1741824000.123", fmt.Sprintf("%d.%03d", e.Time/1000,
+			e.Time%1000), 1))
 	}
 	status, a := h.post(strings.Join(bodies, "\n"))
 	if status != 200 || a.Code != 0 || a.AckID == nil {
 		t.Fatalf("answered %d %+v; %s", status, a, h.Stats().LastProblem)
 	}
 	for i, accepted := range h.Accepted() {
-		if string(accepted.Event) != events[i] || accepted.Fields["index"] != "arbitex" || !strings.Contains(events[i], accepted.ID) {
+		if string(accepted.Event) != events[i] || accepted.Fields["index"] != "arbitex" || !strings.Contains(events[i],
+			accepted.ID) {
 			t.Errorf("event %d was kept as %+v", i, accepted)
 		}
 	}
@@ -142,7 +144,8 @@ func TestRefusesTheRequest(t *testing.T) {
 		}
 		status, a := h.post(test.body)
 		if status != test.status || a.Code != test.code || len(h.Accepted()) != 0 {
-			t.Errorf("%s: %d code %d, accepted %d; want %d code %d", test.name, status, a.Code, len(h.Accepted()), test.status, test.code)
+			t.Errorf("%s: %d code %d, accepted %d; want %d code %d", test.name, status, a.Code, len(h.Accepted()), test.status,
+				test.code)
 		}
 	}
 }
@@ -240,7 +243,8 @@ func TestViolations(t *testing.T) {
 		"no separator":        good + named("b"),
 		"two separators":      good + "\n\n" + named("b"),
 		"a line break at end": good + "\n",
-		"key order":           strings.Replace(good, `"time":1741824000.123,"host":"h"`, `"host":"h","time":1741824000.123`, 1),
+		"key order": strings.Replace(good, `"time":1741824000.123,"host":"h"`, `"host":"h","time":1741824000.123`,
+			1),
 		"a key too many":      strings.Replace(good, `"event"`, `"fields":{},"event"`, 1),
 		"a key twice":         strings.Replace(good, `"host":"h"`, `"host":"h","host":"h"`, 1),
 		"no index":            strings.Replace(good, `"index":"arbitex",`, ``, 1),

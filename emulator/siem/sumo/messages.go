@@ -43,7 +43,8 @@ func (s *Simulator) store(r *siem.Request, lines []string) {
 			continue
 		}
 		s.judgeLine(line)
-		fields := map[string]string{"_sourceCategory": r.Header.Get("X-Sumo-Category"), "_sourceHost": r.Header.Get("X-Sumo-Host")}
+		fields := map[string]string{"_sourceCategory": r.Header.Get("X-Sumo-Category"),
+			"_sourceHost": r.Header.Get("X-Sumo-Host")}
 		if len(line) > maxMessage {
 			fields["sliced"] = "true"
 		}

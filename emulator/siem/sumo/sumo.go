@@ -1,8 +1,9 @@
-// Package sumo simulates an HTTP source of a Sumo Logic hosted collector, configured as the connector's README describes: one
-// message per line, no multiline processing.
+// Package sumo simulates an HTTP source of a Sumo Logic hosted collector, configured as the connector's README
+// describes: one message per line, no multiline processing.
 //
-// The source's URL is the credential; the response to a revoked one is 401. The code of a product fault ("header.invalid", for
-// example) is the code in the body of a 200, which accepts the events. "408" accepts the first half of a request and times out.
+// The source's URL is the credential; the response to a revoked one is 401. The code of a product fault
+// ("header.invalid", for example) is the code in the body of a 200, which accepts the events. "408" accepts the first
+// half of a request and times out.
 //
 // https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/troubleshooting/
 package sumo
@@ -122,5 +123,6 @@ func refuse(status int, code, detail string) siem.Answer {
 
 // reply returns the body of an error, or of a warning with status 200.
 func reply(status int, code string) string {
-	return fmt.Sprintf(`{"id":"5KTZW-FIJ9S-V4LXM","status":%d,"code":%q,"message":"%s","errors":[]}`, status, code, strings.ReplaceAll(code, ".", " "))
+	return fmt.Sprintf(`{"id":"5KTZW-FIJ9S-V4LXM","status":%d,"code":%q,"message":"%s","errors":[]}`, status, code,
+		strings.ReplaceAll(code, ".", " "))
 }

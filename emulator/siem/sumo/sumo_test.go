@@ -34,7 +34,8 @@ func newSource(t *testing.T) *source {
 	t.Cleanup(func() { s.Close() })
 	return &source{
 		Simulator: s, t: t, url: s.Secret()["SUMO_HTTP_SOURCE_URL"],
-		client:  &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
+		client: &http.Client{Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
 		headers: map[string]string{"Content-Type": "application/json", "X-Sumo-Category": "c", "X-Sumo-Host": "h"},
 	}
 }
@@ -78,7 +79,8 @@ func TestTakesWhatTheContractWants(t *testing.T) {
 		t.Fatalf("answered %d %s; %s", status, body, s.Stats().LastProblem)
 	}
 	for i, accepted := range s.Accepted() {
-		if string(accepted.Event) != events[i] || accepted.Fields["_sourceCategory"] != "c" || accepted.Fields["_sourceHost"] != "h" || !strings.Contains(events[i], accepted.ID) {
+		if string(accepted.Event) != events[i] || accepted.Fields["_sourceCategory"] != "c" ||
+			accepted.Fields["_sourceHost"] != "h" || !strings.Contains(events[i], accepted.ID) {
 			t.Errorf("event %d was kept as %+v", i, accepted)
 		}
 	}
@@ -137,7 +139,8 @@ func TestProductFaults(t *testing.T) {
 	if status, _ := s.post(body); status != 408 || len(s.Accepted()) != 2 {
 		t.Errorf("late: %d, accepted %d", status, len(s.Accepted()))
 	}
-	if status, text := s.post(body); status != 200 || !strings.Contains(text, `"code":"header.invalid"`) || len(s.Accepted()) != 6 {
+	if status, text := s.post(body); status != 200 || !strings.Contains(text, `"code":"header.invalid"`) ||
+		len(s.Accepted()) != 6 {
 		t.Errorf("warned: %d %s, accepted %d", status, text, len(s.Accepted()))
 	}
 	if status, text := s.post(body); status != 200 || text != "" {

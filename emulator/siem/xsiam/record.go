@@ -59,9 +59,11 @@ func (s *Simulator) compare(values map[string]any, a siem.Accepted) {
 	}
 	for name, want := range map[string]any{
 		"_time": event.ISO(), "_vendor": "Arbitex", "_product": "ArbitexPlatform", "event_id": ocsf.Value(event.RequestID),
-		"user_id": ocsf.Value(event.UserID), "user_email": ocsf.Value(event.UserEmail), "operation": ocsf.Value(event.Operation),
-		"model_id": ocsf.Value(event.ModelID), "policy_action": ocsf.Value(event.PolicyAction), "dlp_labels": labels,
-		"tokens_input": ocsf.Number(event.TokensInput), "tokens_output": ocsf.Number(event.TokensOutput), "severity": caption(event.Severity),
+		"user_id": ocsf.Value(event.UserID), "user_email": ocsf.Value(event.UserEmail),
+		"operation": ocsf.Value(event.Operation),
+		"model_id":  ocsf.Value(event.ModelID), "policy_action": ocsf.Value(event.PolicyAction), "dlp_labels": labels,
+		"tokens_input": ocsf.Number(event.TokensInput), "tokens_output": ocsf.Number(event.TokensOutput),
+		"severity": caption(event.Severity),
 	} {
 		if got := values[name]; !reflect.DeepEqual(got, want) {
 			s.Violate("%s is not the event's own value or not of its type (%T)", name, got)

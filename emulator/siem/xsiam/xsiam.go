@@ -1,9 +1,9 @@
-// Package xsiam simulates the event endpoint of Palo Alto Networks Cortex XSIAM: by default the one of the platform's page, which
-// accepts an envelope signed with an HMAC; in other modes the endpoints of Cortex.
+// Package xsiam simulates the event endpoint of Palo Alto Networks Cortex XSIAM: by default the one of the platform's
+// page, which accepts an envelope signed with an HMAC; in other modes the endpoints of Cortex.
 //
-// The endpoint accepts all events of a request or none. The endpoint of the page refuses an event with a 400; a collector
-// responds with a 500 to everything that it cannot process, including a wrong log format or compression. There are no product
-// faults.
+// The endpoint accepts all events of a request or none. The endpoint of the page refuses an event with a 400; a
+// collector responds with a 500 to everything that it cannot process, including a wrong log format or compression.
+// There are no product faults.
 //
 // https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs
 package xsiam
@@ -71,8 +71,8 @@ func NewMode(o siem.Options, m Mode) (*Simulator, error) {
 // Name implements siem.Simulator.
 func (s *Simulator) Name() string { return "xsiam" }
 
-// Settings implements siem.Simulator: the URL as a tenant's page shows it (without a path), and the settings of the mode. The
-// connector has no setting for a CA, so SSL_CERT_FILE contains it.
+// Settings implements siem.Simulator: the URL as a tenant's page shows it (without a path), and the settings of the
+// mode. The connector has no setting for a CA, so SSL_CERT_FILE contains it.
 func (s *Simulator) Settings() map[string]string {
 	settings := map[string]string{"XSIAM_URL": s.URL()}
 	if s.mode != Page() {

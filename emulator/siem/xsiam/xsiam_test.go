@@ -47,7 +47,8 @@ func newTenant(t *testing.T, m simulator.Mode, o siem.Options) *tenant {
 	t.Cleanup(func() { s.Close() })
 	return &tenant{
 		Simulator: s, t: t, auth: m.Auth, method: http.MethodPost, path: "/logs/v1/event",
-		client:  &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
+		client: &http.Client{Transport: &http.Transport{
+			TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
 		headers: map[string]string{"Content-Type": "application/json"},
 	}
 }
@@ -64,7 +65,8 @@ func (s *tenant) sign() map[string]string {
 	case "advanced":
 		at := strconv.FormatInt(s.Options().Now().UnixMilli(), 10)
 		sum := sha256.Sum256([]byte(key + nonce + at))
-		return map[string]string{"Authorization": hex.EncodeToString(sum[:]), "x-xdr-auth-id": id, "x-xdr-nonce": nonce, "x-xdr-timestamp": at}
+		return map[string]string{"Authorization": hex.EncodeToString(sum[:]), "x-xdr-auth-id": id, "x-xdr-nonce": nonce,
+			"x-xdr-timestamp": at}
 	}
 	return hmacHeaders(key, id, nonce)
 }
@@ -72,7 +74,8 @@ func (s *tenant) sign() map[string]string {
 func hmacHeaders(key, id, nonce string) map[string]string {
 	mac := hmac.New(sha256.New, []byte(key))
 	_, _ = io.WriteString(mac, id+nonce+key)
-	return map[string]string{"x-xdr-auth-id": id, "x-xdr-nonce": nonce, "x-xdr-hmac-sha256": hex.EncodeToString(mac.Sum(nil))}
+	return map[string]string{"x-xdr-auth-id": id, "x-xdr-nonce": nonce,
+		"x-xdr-hmac-sha256": hex.EncodeToString(mac.Sum(nil))}
 }
 
 func (s *tenant) post(body string) int {
@@ -106,7 +109,8 @@ func record(id string) string {
 func envelope(records ...string) string { return `{"events":[` + strings.Join(records, ",") + `]}` }
 
 func TestTakesWhatTheContractWants(t *testing.T) {
-	for _, m := range []simulator.Mode{simulator.Page(), simulator.Collector(), {Auth: "standard", Body: "envelope"}, {Auth: "advanced", Body: "envelope"}} {
+	for _, m := range []simulator.Mode{simulator.Page(), simulator.Collector(), {Auth: "standard", Body: "envelope"},
+		{Auth: "advanced", Body: "envelope"}} {
 		s := newTenant(t, m, siem.Options{})
 		body, want := envelope(record("a"), record("b")), 202
 		if m.Body == "ndjson" {
@@ -117,7 +121,8 @@ func TestTakesWhatTheContractWants(t *testing.T) {
 			continue
 		}
 		got := s.Accepted()
-		if len(got) != 2 || got[1].ID != "b" || got[1].Fields["event_id"] != "r" || !strings.HasPrefix(string(got[1].Event), `{"time":1773360000123,`) {
+		if len(got) != 2 || got[1].ID != "b" || got[1].Fields["event_id"] != "r" || !strings.HasPrefix(string(got[1].Event),
+			`{"time":1773360000123,`) {
 			t.Errorf("%+v: accepted %+v", m, got)
 		}
 		if st := s.Stats(); len(st.Violations) > 0 {
@@ -142,11 +147,13 @@ func gzipped(t *testing.T, text string) string {
 }
 
 func TestRefusesTheCredential(t *testing.T) {
-	advanced, standard := simulator.Mode{Auth: "advanced", Body: "envelope"}, simulator.Mode{Auth: "standard", Body: "envelope"}
+	advanced, standard := simulator.Mode{Auth: "advanced", Body: "envelope"}, simulator.Mode{Auth: "standard",
+		Body: "envelope"}
 	set := func(name, value string) func(*tenant) { return func(s *tenant) { s.headers[name] = value } }
 	sameNonce := func(s *tenant) {
 		s.headers["x-xdr-nonce"] = strings.Repeat("n", 64)
-		maps.Copy(s.headers, hmacHeaders(s.Secret()["XSIAM_API_KEY"], s.Secret()["XSIAM_API_KEY_ID"], s.headers["x-xdr-nonce"]))
+		maps.Copy(s.headers, hmacHeaders(s.Secret()["XSIAM_API_KEY"], s.Secret()["XSIAM_API_KEY_ID"],
+			s.headers["x-xdr-nonce"]))
 		if got := s.post(envelope()); got != 202 {
 			s.t.Errorf("first use of a nonce: %d", got)
 		}
@@ -171,7 +178,10 @@ func TestRefusesTheCredential(t *testing.T) {
 		{"a short nonce", simulator.Page(), shortNonce},
 		{"a rotated key", simulator.Page(), rotated},
 		{"another token", simulator.Collector(), set("Authorization", "x")},
-		{"a token with a scheme", simulator.Collector(), func(s *tenant) { s.headers["Authorization"] = "Bearer " + s.Secret()["XSIAM_API_KEY"] }},
+		{"a token with a scheme", simulator.Collector(), func(s *tenant) {
+			s.headers["Authorization"] = "Bearer " +
+				s.Secret()["XSIAM_API_KEY"]
+		}},
 		{"a rotated token", simulator.Collector(), rotated},
 		{"a standard key without its id", standard, set("x-xdr-auth-id", "")},
 		{"another standard key", standard, set("Authorization", "x")},
@@ -208,7 +218,8 @@ func TestRefusesTheRequest(t *testing.T) {
 		{"GET", simulator.Page(), func(s *tenant) { s.method = http.MethodGet }, "", 405},
 		{"too large", simulator.Page(), nil, envelope(large, large), 413},
 		{"a record too large", simulator.Page(), nil, envelope(large), 400},
-		{"gzip", simulator.Page(), func(s *tenant) { s.headers["Content-Encoding"] = "gzip" }, gzipped(t, envelope(record("a"))), 400},
+		{"gzip", simulator.Page(), func(s *tenant) { s.headers["Content-Encoding"] = "gzip" },
+			gzipped(t, envelope(record("a"))), 400},
 		{"no JSON", simulator.Page(), nil, "x", 400},
 		{"no envelope", simulator.Page(), nil, record("a"), 400},
 		{"lines", simulator.Page(), nil, record("a") + "\n" + record("b"), 400},
@@ -216,9 +227,11 @@ func TestRefusesTheRequest(t *testing.T) {
 		{"null", simulator.Page(), nil, envelope("null"), 400},
 		{"poison", simulator.Page(), poison, envelope(record("a"), record("bad")), 400},
 		{"collector: nothing", simulator.Collector(), nil, "", 500},
-		{"collector: gzip", simulator.Collector(), func(s *tenant) { s.headers["Content-Encoding"] = "gzip" }, gzipped(t, record("a")), 500},
+		{"collector: gzip", simulator.Collector(), func(s *tenant) { s.headers["Content-Encoding"] = "gzip" },
+			gzipped(t, record("a")), 500},
 		{"collector: no gzip", simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true}, nil, record("a"), 500},
-		{"collector: not gzip", simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true}, func(s *tenant) { s.headers["Content-Encoding"] = "gzip" }, record("a"), 500},
+		{"collector: not gzip", simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true},
+			func(s *tenant) { s.headers["Content-Encoding"] = "gzip" }, record("a"), 500},
 		{"collector: no JSON", simulator.Collector(), nil, record("a") + "\nx", 500},
 		{"collector: poison", simulator.Collector(), poison, record("a") + "\n" + record("bad"), 500},
 	} {
@@ -236,11 +249,12 @@ func TestRefusesTheRequest(t *testing.T) {
 func TestViolations(t *testing.T) {
 	good := record("a")
 	for name, body := range map[string]string{
-		"white space":          `{"events":[` + good + ", " + record("b") + `]}`,
-		"more than events":     `{"events":[` + good + `],"x":1}`,
-		"a field too many":     envelope(strings.Replace(good, `"severity"`, `"extra":1,"severity"`, 1)),
-		"a field missing":      envelope(strings.Replace(good, `"model_id":null,`, ``, 1)),
-		"another order":        envelope(strings.Replace(good, `"user_id":null,"user_email":null`, `"user_email":null,"user_id":null`, 1)),
+		"white space":      `{"events":[` + good + ", " + record("b") + `]}`,
+		"more than events": `{"events":[` + good + `],"x":1}`,
+		"a field too many": envelope(strings.Replace(good, `"severity"`, `"extra":1,"severity"`, 1)),
+		"a field missing":  envelope(strings.Replace(good, `"model_id":null,`, ``, 1)),
+		"another order": envelope(strings.Replace(good, `"user_id":null,"user_email":null`,
+			`"user_email":null,"user_id":null`, 1)),
 		"a field twice":        envelope(strings.Replace(good, `"user_id":null`, `"user_id":null,"user_id":null`, 1)),
 		"another time":         envelope(strings.Replace(good, `00.123Z`, `00.124Z`, 1)),
 		"labels as a text":     envelope(strings.Replace(good, `["pii"]`, `"[]"`, 1)),
@@ -253,7 +267,8 @@ func TestViolations(t *testing.T) {
 		"an event of lines":    envelope(strings.Replace(good, `"raw_ocsf":"{`, `"raw_ocsf":"{\n`, 1)),
 		"no utf-8":             envelope(strings.Replace(good, `\"uid\":\"a\"`, "\\\"uid\\\":\\\"\xff\\\"", 1)),
 		"too many events":      envelope(strings.Split(strings.Repeat(good+"\x00", 101), "\x00")[:101]...),
-		"over what is advised": envelope(good, strings.Replace(good, `"raw_ocsf":"{`, `"raw_ocsf":"{\"x\":\"`+strings.Repeat("x", 1<<20)+`\",`, 1)),
+		"over what is advised": envelope(good, strings.Replace(good, `"raw_ocsf":"{`, `"raw_ocsf":"{\"x\":\"`+
+			strings.Repeat("x", 1<<20)+`\",`, 1)),
 	} {
 		s := newTenant(t, simulator.Page(), siem.Options{})
 		if got := s.post(body); got != 202 || len(s.Stats().Violations) == 0 {
@@ -304,7 +319,8 @@ func open(t *testing.T, s *simulator.Simulator) deliver.Connector {
 	return c
 }
 
-func deliverAll(t *testing.T, from deliver.Source, bodies [][]byte, last bool) (delivered int, outcomes []deliver.Outcome) {
+func deliverAll(t *testing.T, from deliver.Source, bodies [][]byte, last bool) (delivered int,
+	outcomes []deliver.Outcome) {
 	t.Helper()
 	items := make([]deliver.Item, len(bodies))
 	for i, body := range bodies {
@@ -373,7 +389,8 @@ func TestConnector(t *testing.T) {
 func TestSettings(t *testing.T) {
 	s := newTenant(t, simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true}, siem.Options{CAFile: "/ca.pem"})
 	got := s.Settings()
-	if got["SSL_CERT_FILE"] != "/ca.pem" || got["XSIAM_AUTH"] != "token" || got["SIEM_COMPRESSION"] != "gzip" || s.Secret()["XSIAM_API_KEY_ID"] != "" {
+	if got["SSL_CERT_FILE"] != "/ca.pem" || got["XSIAM_AUTH"] != "token" || got["SIEM_COMPRESSION"] != "gzip" ||
+		s.Secret()["XSIAM_API_KEY_ID"] != "" {
 		t.Errorf("%v", got)
 	}
 }

@@ -70,7 +70,8 @@ func (cfg *config) readAddress(s *settings.Settings) {
 		cfg.validate = &url.URL{Scheme: "https", Host: "api." + site, Path: validatePath}
 		cfg.http.URLSetting = "DATADOG_SITE"
 	}
-	other := s.URL("DATADOG_INTAKE_URL", "https://http-intake.logs."+sites[0], "the log intake's address, such as https://http-intake.logs."+sites[0])
+	other := s.URL("DATADOG_INTAKE_URL", "https://http-intake.logs."+sites[0],
+		"the log intake's address, such as https://http-intake.logs."+sites[0])
 	if cfg.intake == nil {
 		cfg.intake = other
 	}

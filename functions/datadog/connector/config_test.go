@@ -63,9 +63,11 @@ func TestIntakeURL(t *testing.T) {
 		"https://proxy.example.com/x/api/v2/logs": "https://proxy.example.com/x/api/v2/logs",
 	} {
 		// The site is not used then.
-		s := settings.New(env(map[string]string{"DATADOG_API_KEY": testKey, "DATADOG_INTAKE_URL": url, "DATADOG_SITE": "dd.example.com"}), nil)
+		s := settings.New(env(map[string]string{"DATADOG_API_KEY": testKey, "DATADOG_INTAKE_URL": url,
+			"DATADOG_SITE": "dd.example.com"}), nil)
 		cfg := readConfig(s)
-		if err := s.Err(); err != nil || cfg.intake.String() != want || cfg.validate != nil || cfg.http.URLSetting != "DATADOG_INTAKE_URL" {
+		if err := s.Err(); err != nil || cfg.intake.String() != want || cfg.validate != nil ||
+			cfg.http.URLSetting != "DATADOG_INTAKE_URL" {
 			t.Errorf("%s: %v, %v, validate %v, setting %s", url, cfg.intake, err, cfg.validate, cfg.http.URLSetting)
 		}
 	}
@@ -87,7 +89,8 @@ func TestTags(t *testing.T) {
 func TestEverySettingWrongInOneError(t *testing.T) {
 	wrong := map[string]string{
 		"DATADOG_SITE": "datadoghq.org", "DATADOG_SERVICE": "a,b", "DATADOG_EVENT_TIME": "maybe", "DATADOG_SOURCE": "a\nb",
-		"DATADOG_TAGS": "a\tb", "SIEM_HOST": "a\x00b", "SIEM_COMPRESSION": "zip", "SIEM_REQUEST_TIMEOUT_SECONDS": "0", "SIEM_ALLOW_HTTP": "si",
+		"DATADOG_TAGS": "a\tb", "SIEM_HOST": "a\x00b", "SIEM_COMPRESSION": "zip", "SIEM_REQUEST_TIMEOUT_SECONDS": "0",
+		"SIEM_ALLOW_HTTP": "si",
 	}
 	s := settings.New(env(wrong), map[string]string{})
 	Open(s) // must survive it all
@@ -108,7 +111,8 @@ func TestEverySettingWrongInOneError(t *testing.T) {
 }
 
 func TestBadIntakeURL(t *testing.T) {
-	for _, url := range []string{"http://intake.example.com", "intake.example.com", "https://u:p@intake.example.com", "https://intake.example.com?dd-api-key=" + testKey} {
+	for _, url := range []string{"http://intake.example.com", "intake.example.com", "https://u:p@intake.example.com",
+		"https://intake.example.com?dd-api-key=" + testKey} {
 		s := settings.New(env(map[string]string{"DATADOG_API_KEY": testKey, "DATADOG_INTAKE_URL": url}), nil)
 		Open(s)
 		if err := s.Err(); err == nil || !strings.Contains(err.Error(), "DATADOG_INTAKE_URL: ") {

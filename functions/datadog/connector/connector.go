@@ -1,5 +1,6 @@
 // Package connector delivers events to Datadog's Logs Intake v2: a JSON array of log entries in one POST, each with the
-// whole event as text in its message. An entry that Datadog would truncate silently holds a reference to the event instead.
+// whole event as text in its message. An entry that Datadog would truncate silently holds a reference to the event
+// instead.
 // https://docs.datadoghq.com/api/latest/logs/#send-logs
 package connector
 
@@ -28,8 +29,8 @@ const (
 	maxEntryBytes   = 1_000_000
 )
 
-// maxEventAge is the maximum age of an event whose time is sent. Datadog drops entries dated more than 18 hours in the past
-// after a success. One hour is left for clock differences and Datadog's own queues.
+// maxEventAge is the maximum age of an event whose time is sent. Datadog drops entries dated more than 18 hours in the
+// past after a success. One hour is left for clock differences and Datadog's own queues.
 // https://docs.datadoghq.com/logs/log_configuration/pipelines/#date-attribute
 const maxEventAge = 17 * time.Hour
 
@@ -68,8 +69,8 @@ func (c *connector) Format() deliver.Format {
 	}
 }
 
-// Append implements deliver.Connector: a log entry with the event as its message, or with what replaces the event if the
-// entry would be too large.
+// Append implements deliver.Connector: a log entry with the event as its message, or with what replaces the event if
+// the entry would be too large.
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	start := len(dst)
 	dst = append(dst, c.prefix...)
@@ -100,8 +101,8 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	return c.classify(a)
 }
 
-// Check implements deliver.Checker. The API reports whether the key is valid. An empty array, which writes nothing, shows
-// that the intake can be reached and accepts the key. With DATADOG_INTAKE_URL, only that host is used.
+// Check implements deliver.Checker. The API reports whether the key is valid. An empty array, which writes nothing,
+// shows that the intake can be reached and accepts the key. With DATADOG_INTAKE_URL, only that host is used.
 func (c *connector) Check(ctx context.Context) error {
 	if c.cfg.validate != nil {
 		a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.cfg.validate, Header: c.header})

@@ -129,7 +129,8 @@ func TestPage(t *testing.T) {
 		t.Errorf("sent\n%s\nwant\n%s", got, want)
 	}
 	r := s.requests[0]
-	if r.Method != http.MethodPost || r.URL.Path != "/api/v2/logs" || r.Header.Get("Content-Type") != "application/json" || r.Header.Get("DD-API-KEY") != testKey {
+	if r.Method != http.MethodPost || r.URL.Path != "/api/v2/logs" || r.Header.Get("Content-Type") != "application/json" ||
+		r.Header.Get("DD-API-KEY") != testKey {
 		t.Errorf("%s %s with %v", r.Method, r.URL, r.Header)
 	}
 }
@@ -173,7 +174,8 @@ func TestEveryEventArrivesAsItWas(t *testing.T) {
 func sized(t *testing.T, c *connector, size int) *event.Event {
 	t.Helper()
 	with := func(pad int) *event.Event {
-		return parse(t, []byte(`{"time":1741824000123,"class_uid":6003,"metadata":{"uid":"big"},"pad":"`+strings.Repeat("x", pad)+`"}`))
+		return parse(t, []byte(`{"time":1741824000123,"class_uid":6003,"metadata":{"uid":"big"},"pad":"`+strings.Repeat("x",
+			pad)+`"}`))
 	}
 	record, _, _ := c.Append(nil, with(0))
 	return with(size - len(record))
@@ -190,7 +192,8 @@ func TestEntryLimit(t *testing.T) {
 	e = sized(t, c, maxEntryBytes+1)
 	record, truncated, err = c.Append([]byte("before"), e)
 	var got entry
-	if err != nil || !truncated || !bytes.HasPrefix(record, []byte("before")) || json.Unmarshal(record[len("before"):], &got) != nil {
+	if err != nil || !truncated || !bytes.HasPrefix(record, []byte("before")) || json.Unmarshal(record[len("before"):],
+		&got) != nil {
 		t.Fatalf("over the limit: %.200s, truncated %v, %v", record, truncated, err)
 	}
 	if want := string(e.AppendTruncated(nil)); got.Message != want || got.Timestamp == nil || got.Service != "arbitex" {
@@ -204,7 +207,8 @@ func TestEntryThatCannotBeTruncated(t *testing.T) {
 	c := open(configure(t, s.URL, nil))
 	long := parse(t, []byte(`{"time":1741824000123,"metadata":{"uid":"`+strings.Repeat("x", maxEntryBytes)+`"}}`))
 	o := send(t, c, long, parse(t, []byte(`{"time":1}`)))
-	if o[0].State != deliver.Rejected || !strings.Contains(o[0].Fault.Error(), "at most 1000000") || o[1].State != deliver.Delivered {
+	if o[0].State != deliver.Rejected || !strings.Contains(o[0].Fault.Error(), "at most 1000000") ||
+		o[1].State != deliver.Delivered {
 		t.Errorf("outcomes %+v", o)
 	}
 }
@@ -298,7 +302,8 @@ func FuzzAppend(f *testing.F) {
 		if want := string(e.AppendCompact(nil)); got.Message != want && !truncated {
 			t.Errorf("the message is %q, want %q", got.Message, want)
 		}
-		if got.Service != service || got.Source != service || got.Host != service || !strings.HasSuffix(got.Tags, "service:"+service) {
+		if got.Service != service || got.Source != service || got.Host != service || !strings.HasSuffix(got.Tags, "service:"+
+			service) {
 			t.Errorf("%+v with the service %q", got, service)
 		}
 	})

@@ -16,25 +16,28 @@ const notTheIntake = "DATADOG_SITE or DATADOG_INTAKE_URL does not lead to a log 
 // codes are the responses of the intake, which accepts or refuses a request as a whole.
 // https://docs.datadoghq.com/api/latest/logs/#send-logs
 var codes = []httpsend.Code{
-	{Status: 401, Kind: failure.Unauthorized, Hint: "DATADOG_API_KEY is needed: an intermediary removes the header DD-API-KEY"},
-	{Status: 403, Kind: failure.Unauthorized, Hint: "DATADOG_API_KEY is not valid at this site: check the key and DATADOG_SITE"},
+	{Status: 401, Kind: failure.Unauthorized,
+		Hint: "DATADOG_API_KEY is needed: an intermediary removes the header DD-API-KEY"},
+	{Status: 403, Kind: failure.Unauthorized,
+		Hint: "DATADOG_API_KEY is not valid at this site: check the key and DATADOG_SITE"},
 	{Status: 404, Kind: failure.Misconfigured, Hint: notTheIntake},
 	{Status: 405, Kind: failure.Misconfigured, Hint: notTheIntake},
 }
 
-// newCodes makes the response table. Receivers other than Datadog's, which only DATADOG_INTAKE_URL leads to, confirm with
-// any 2xx and often without a body.
+// newCodes makes the response table. Receivers other than Datadog's, which only DATADOG_INTAKE_URL leads to, confirm
+// with any 2xx and often without a body.
 func newCodes(intakeURL bool) *httpsend.Codes {
-	return &httpsend.Codes{SIEM: "a log intake of Datadog", Rows: codes, Hint: notTheIntake, Read: func(a *httpsend.Response) httpsend.Reply {
-		r, confirms := read(a)
-		switch {
-		case intakeURL || a.Status == http.StatusAccepted:
-			r.Success = a.Empty() || confirms
-		case a.Status == http.StatusOK:
-			r.Success = strings.TrimSpace(string(a.Body)) == "{}"
-		}
-		return r
-	}}
+	return &httpsend.Codes{SIEM: "a log intake of Datadog", Rows: codes, Hint: notTheIntake,
+		Read: func(a *httpsend.Response) httpsend.Reply {
+			r, confirms := read(a)
+			switch {
+			case intakeURL || a.Status == http.StatusAccepted:
+				r.Success = a.Empty() || confirms
+			case a.Status == http.StatusOK:
+				r.Success = strings.TrimSpace(string(a.Body)) == "{}"
+			}
+			return r
+		}}
 }
 
 // read reads the intake's error format, {"errors":["…"]} or {"errors":[{"title":"…","detail":"…"}]}. confirms reports

@@ -66,7 +66,8 @@ func TestReasons(t *testing.T) {
 		body         string
 		detail, hint string
 	}{
-		{400, nil, `{"errors":[{"status":"400","title":"Bad Request","detail":"Invalid JSON"}]}`, `"Bad Request: Invalid JSON"`, ""},
+		{400, nil, `{"errors":[{"status":"400","title":"Bad Request","detail":"Invalid JSON"}]}`,
+			`"Bad Request: Invalid JSON"`, ""},
 		{400, nil, `{"errors":["one","two"]}`, `"one; two"`, ""},
 		{400, nil, `<html>`, "not in the error format", "DATADOG_INTAKE_URL"},
 		{401, nil, forbidden, "API key invalid", "DATADOG_API_KEY"},
@@ -75,7 +76,8 @@ func TestReasons(t *testing.T) {
 		{301, map[string]string{"Location": "https://other.example.com/secret"}, ``, "", `"other.example.com"`},
 	} {
 		f := failure.Of(sendOne(t, test.status, test.header, test.body))
-		if f == nil || f.Status != test.status || !strings.Contains(f.Detail, test.detail) || !strings.Contains(f.Hint, test.hint) || strings.Contains(f.Error(), "/secret") {
+		if f == nil || f.Status != test.status || !strings.Contains(f.Detail, test.detail) || !strings.Contains(f.Hint,
+			test.hint) || strings.Contains(f.Error(), "/secret") {
 			t.Errorf("%d %s: %#v, want %q with a hint of %q", test.status, test.body, f, test.detail, test.hint)
 		}
 	}
@@ -135,9 +137,11 @@ func TestCheck(t *testing.T) {
 		step             failure.Step // "" when the check succeeds
 	}{
 		{"good", answer(200, nil, `{"valid":true}`), accept, ""},
-		{"the array is refused as a payload", nil, answer(400, nil, `{"errors":[{"status":"400","title":"Bad Request"}]}`), ""},
+		{"the array is refused as a payload", nil, answer(400, nil, `{"errors":[{"status":"400","title":"Bad Request"}]}`),
+			""},
 		{"a bad key", answer(403, nil, `{"errors":["Forbidden"]}`), accept, failure.Auth},
-		{"a key the intake refuses", answer(200, nil, `{"valid":true}`), answer(403, nil, `{"errors":["Forbidden"]}`), failure.Auth},
+		{"a key the intake refuses", answer(200, nil, `{"valid":true}`), answer(403, nil, `{"errors":["Forbidden"]}`),
+			failure.Auth},
 		{"a key the only host refuses", nil, answer(401, nil, `{"errors":["Unauthorized"]}`), failure.Auth},
 		{"no API", answer(404, nil, ""), accept, failure.Request},
 		{"no intake", nil, answer(404, nil, ""), failure.Request},
@@ -154,7 +158,8 @@ func TestCheck(t *testing.T) {
 				cfg.validate = &u
 				defer func() {
 					r := api.requests[0]
-					if r.Method != http.MethodGet || r.URL.Path != validatePath || r.Header.Get("DD-API-KEY") != testKey || len(api.bodies[0]) != 0 {
+					if r.Method != http.MethodGet || r.URL.Path != validatePath || r.Header.Get("DD-API-KEY") != testKey ||
+						len(api.bodies[0]) != 0 {
 						t.Errorf("asked the API with %s %s", r.Method, r.URL)
 					}
 				}()
@@ -186,10 +191,14 @@ func TestCheckUnreachable(t *testing.T) {
 func TestResponseTable(t *testing.T) {
 	c := &connector{codes: newCodes(false)}
 	connectortest.ResponseTable(t, "../README.md", c.classify, []connectortest.Row{
-		{Status: "202", Code: "–", Is: 202}, {Status: "200", Code: "–", Is: 200, Body: "{}"}, {Status: "other 2xx", Code: "none", Is: 200, Body: "<html>"},
-		{Status: "3xx", Code: "–", Is: 302}, {Status: "400, 422", Code: "any", Is: 422, Body: `{"errors":["x"]}`}, {Status: "401", Code: "–", Is: 401},
-		{Status: "403", Code: "–", Is: 403}, {Status: "404, 405, 407, 410, 415", Code: "–", Is: 404}, {Status: "408, 425", Code: "–", Is: 408},
-		{Status: "413", Code: "–", Is: 413}, {Status: "429", Code: "–", Is: 429}, {Status: "other 4xx", Code: "none", Is: 400}, {Status: "5xx", Code: "–", Is: 502},
+		{Status: "202", Code: "–", Is: 202}, {Status: "200", Code: "–", Is: 200, Body: "{}"},
+		{Status: "other 2xx", Code: "none", Is: 200, Body: "<html>"},
+		{Status: "3xx", Code: "–", Is: 302}, {Status: "400, 422", Code: "any", Is: 422, Body: `{"errors":["x"]}`},
+		{Status: "401", Code: "–", Is: 401},
+		{Status: "403", Code: "–", Is: 403}, {Status: "404, 405, 407, 410, 415", Code: "–", Is: 404},
+		{Status: "408, 425", Code: "–", Is: 408},
+		{Status: "413", Code: "–", Is: 413}, {Status: "429", Code: "–", Is: 429}, {Status: "other 4xx", Code: "none",
+			Is: 400}, {Status: "5xx", Code: "–", Is: 502},
 	})
 }
 
@@ -199,7 +208,8 @@ func FuzzClassify(f *testing.F) {
 		status int
 		body   string
 	}{
-		{202, `{}`}, {202, ``}, {200, ``}, {202, `{"errors":[{"title":"x"}]}`}, {400, `{"errors":["x"]}`}, {403, testKey}, {429, `[]`},
+		{202, `{}`}, {202, ``}, {200, ``}, {202, `{"errors":[{"title":"x"}]}`}, {400, `{"errors":["x"]}`}, {403, testKey},
+		{429, `[]`},
 		{202, `{"errors":null}`}, {204, ` `}, {500, "\xff\x00"}, {301, `{"errors":{}}`},
 	} {
 		f.Add(seed.status, []byte(seed.body))

@@ -35,13 +35,15 @@ func (c *connector) Note(ctx context.Context) string {
 		}
 	}
 	const filter = "filter_path=*.settings.index.mode,*.settings.index.mapping.source.mode"
-	if c.ask(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint(c.cfg.index+"/_settings", filter)}, &indices) != nil {
+	if c.ask(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint(c.cfg.index+"/_settings", filter)},
+		&indices) != nil {
 		return ""
 	}
 	for name, i := range indices {
 		mode, index := i.Settings.Index.Mapping.Source.Mode, i.Settings.Index.Mode
 		if mode == "synthetic" || mode == "" && (index == "logsdb" || index == "time_series") {
-			return strconv.Quote(name) + " has synthetic _source (with a subscription): Elasticsearch stores fields, not the bytes of an event"
+			return strconv.Quote(name) + " has synthetic _source (with a subscription): Elasticsearch stores fields, not the " +
+				"bytes of an event"
 		}
 	}
 	return ""
@@ -83,12 +85,14 @@ func (c *connector) checkPrivileges(ctx context.Context) error {
 		return forbidden("the API key may only create documents, which is enough for a data stream; for an index set " +
 			"ELASTIC_OP_TYPE=create, or give the key the privilege index")
 	}
-	return forbidden("give the API key the privileges create_doc and auto_configure (or index and auto_configure) on the index")
+	return forbidden("give the API key the privileges create_doc and auto_configure (or index and auto_configure) on " +
+		"the index")
 }
 
 // forbidden is a key that is known and must not do what is needed.
 func forbidden(hint string) error {
-	return &failure.Error{Kind: failure.Unauthorized, Step: failure.Auth, Detail: "the API key may not write to ELASTIC_INDEX", Hint: hint}
+	return &failure.Error{Kind: failure.Unauthorized, Step: failure.Auth,
+		Detail: "the API key may not write to ELASTIC_INDEX", Hint: hint}
 }
 
 // ask makes a request of the check, and decodes its answer into v.

@@ -36,7 +36,8 @@ func may(createDoc, create, index bool) string {
 }
 
 func TestCheck(t *testing.T) {
-	good := cluster{whoStatus: 200, mayStatus: 200, who: `{"username":"u","authentication_type":"api_key"}`, may: may(true, true, true)}
+	good := cluster{whoStatus: 200, mayStatus: 200, who: `{"username":"u","authentication_type":"api_key"}`,
+		may: may(true, true, true)}
 	for _, test := range []struct {
 		name string
 		op   string
@@ -49,14 +50,21 @@ func TestCheck(t *testing.T) {
 		{"all, and nothing more said", "index", func(c *cluster) { c.may = `{"has_all_requested":true}` }, 0, "", ""},
 		{"create", "index", func(c *cluster) { c.may = may(true, true, false) }, 0, "", ""},
 		{"create_doc for a data stream", "create", func(c *cluster) { c.may = may(true, false, false) }, 0, "", ""},
-		{"create_doc for an index", "index", func(c *cluster) { c.may = may(true, false, false) }, failure.Unauthorized, failure.Auth, "ELASTIC_OP_TYPE=create"},
-		{"none", "create", func(c *cluster) { c.may = may(false, false, false) }, failure.Unauthorized, failure.Auth, "create_doc"},
-		{"privileges are no object", "index", func(c *cluster) { c.may = `[]` }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
-		{"privileges refused", "index", func(c *cluster) { c.mayStatus, c.may = 403, `{"error":{"type":"security_exception"}}` }, failure.Unauthorized, failure.Auth, "ELASTIC_API_KEY"},
+		{"create_doc for an index", "index", func(c *cluster) { c.may = may(true, false, false) }, failure.Unauthorized,
+			failure.Auth, "ELASTIC_OP_TYPE=create"},
+		{"none", "create", func(c *cluster) { c.may = may(false, false, false) }, failure.Unauthorized, failure.Auth,
+			"create_doc"},
+		{"privileges are no object", "index", func(c *cluster) { c.may = `[]` }, failure.Misconfigured, failure.Request,
+			"ELASTIC_URL"},
+		{"privileges refused", "index", func(c *cluster) {
+			c.mayStatus, c.may = 403,
+				`{"error":{"type":"security_exception"}}`
+		}, failure.Unauthorized, failure.Auth, "ELASTIC_API_KEY"},
 		{"key refused", "index", func(c *cluster) {
 			c.whoStatus, c.who = 401, `{"error":{"type":"security_exception","reason":"`+encodedKey+`"}}`
 		}, failure.Unauthorized, failure.Auth, "ELASTIC_API_KEY"},
-		{"not Elasticsearch", "index", func(c *cluster) { c.whoStatus, c.who = 404, `` }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
+		{"not Elasticsearch", "index", func(c *cluster) { c.whoStatus, c.who = 404, `` }, failure.Misconfigured,
+			failure.Request, "ELASTIC_URL"},
 		{"a page", "index", func(c *cluster) { c.who = `<html>` }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
 		{"no security", "index", func(c *cluster) {
 			c.whoStatus, c.who = 400, `{"error":"no handler found for uri [/_security/_authenticate] and method [GET]"}`
@@ -67,7 +75,8 @@ func TestCheck(t *testing.T) {
 		simulated := good
 		test.edit(&simulated)
 		rec := record(t, simulated.answer)
-		f := failure.Of(open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": test.op, "SIEM_COMPRESSION": "gzip"})).Check(t.Context()))
+		f := failure.Of(open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": test.op,
+			"SIEM_COMPRESSION": "gzip"})).Check(t.Context()))
 		if (f == nil) != (test.hint == "") {
 			t.Errorf("%s: %v", test.name, f)
 			continue
@@ -90,7 +99,8 @@ func TestCheck(t *testing.T) {
 // TestCheckRequests looks at the question itself, which writes nothing.
 func TestCheckRequests(t *testing.T) {
 	rec := record(t, cluster{whoStatus: 200, mayStatus: 200, who: `{}`, may: may(true, true, true)}.answer)
-	if err := open(t, rec.env(map[string]string{"ELASTIC_INDEX": "logs-a-b", "SIEM_COMPRESSION": "gzip"})).Check(t.Context()); err != nil {
+	if err := open(t, rec.env(map[string]string{"ELASTIC_INDEX": "logs-a-b",
+		"SIEM_COMPRESSION": "gzip"})).Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var question struct {
@@ -98,7 +108,8 @@ func TestCheckRequests(t *testing.T) {
 			Names, Privileges []string
 		}
 	}
-	if err := json.Unmarshal([]byte(rec.bodies[1]), &question); err != nil || len(question.Index) != 1 || question.Index[0].Names[0] != "logs-a-b" {
+	if err := json.Unmarshal([]byte(rec.bodies[1]), &question); err != nil || len(question.Index) != 1 ||
+		question.Index[0].Names[0] != "logs-a-b" {
 		t.Errorf("asked %s: %v", rec.bodies[1], err)
 	}
 	if len(rec.requests) != 2 || rec.requests[1].Header.Get("Content-Type") != "application/json" {
@@ -110,11 +121,13 @@ func TestCheckRequests(t *testing.T) {
 func TestCheckNamesTheStep(t *testing.T) {
 	rec := record(t, accept)
 	env := rec.env(map[string]string{"ELASTIC_TLS_CA_BUNDLE": ""})
-	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.TLS || f.Kind != failure.Misconfigured || !strings.Contains(f.Hint, "ELASTIC_TLS_CA_BUNDLE") {
+	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.TLS || f.Kind != failure.Misconfigured ||
+		!strings.Contains(f.Hint, "ELASTIC_TLS_CA_BUNDLE") {
 		t.Errorf("unknown CA: %+v", f)
 	}
 	rec.Close()
-	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.Connect || !strings.Contains(f.Hint, "ELASTIC_URL") {
+	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.Connect || !strings.Contains(f.Hint,
+		"ELASTIC_URL") {
 		t.Errorf("no server: %+v", f)
 	}
 }
@@ -139,7 +152,8 @@ func TestNote(t *testing.T) {
 			w.WriteHeader(test.status)
 			io.WriteString(w, test.body)
 		})
-		if note := open(t, rec.env(nil)).Note(t.Context()); (note == "") != (test.want == "") || !strings.Contains(note, test.want) {
+		if note := open(t, rec.env(nil)).Note(t.Context()); (note == "") != (test.want == "") ||
+			!strings.Contains(note, test.want) {
 			t.Errorf("%d %s: %q, want %q", test.status, test.body, note, test.want)
 		}
 	}

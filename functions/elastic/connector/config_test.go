@@ -36,17 +36,20 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(p)
 	}
 	cfg := open(t, env).cfg
-	if cfg.index != "arbitex-audit" || cfg.pipeline != "" || cfg.create || cfg.http.Insecure || !cfg.http.Gzip || cfg.http.RootCAs != nil {
+	if cfg.index != "arbitex-audit" || cfg.pipeline != "" || cfg.create || cfg.http.Insecure || !cfg.http.Gzip ||
+		cfg.http.RootCAs != nil {
 		t.Errorf("%+v", cfg)
 	}
 }
 
 func TestSettings(t *testing.T) {
 	cfg := open(t, map[string]string{
-		"ELASTIC_URL": "http://h:9200/es", "SIEM_ALLOW_HTTP": "true", "ELASTIC_API_KEY": bare, "ELASTIC_INDEX": "logs-arbitex.audit-default",
+		"ELASTIC_URL": "http://h:9200/es", "SIEM_ALLOW_HTTP": "true", "ELASTIC_API_KEY": bare,
+		"ELASTIC_INDEX":    "logs-arbitex.audit-default",
 		"ELASTIC_PIPELINE": "p", "ELASTIC_OP_TYPE": "CREATE", "ELASTIC_TLS_VERIFY": "false", "SIEM_COMPRESSION": "none",
 	}).cfg
-	if cfg.url.String() != "http://h:9200/es" || cfg.index != "logs-arbitex.audit-default" || cfg.pipeline != "p" || !cfg.create {
+	if cfg.url.String() != "http://h:9200/es" || cfg.index != "logs-arbitex.audit-default" || cfg.pipeline != "p" ||
+		!cfg.create {
 		t.Errorf("%+v", cfg)
 	}
 	if !cfg.http.Insecure || cfg.http.Gzip {
@@ -77,14 +80,18 @@ func TestEverythingWrongAtOnce(t *testing.T) {
 		"ELASTIC_URL", "ELASTIC_API_KEY", "ELASTIC_INDEX", "ELASTIC_OP_TYPE", "ELASTIC_PIPELINE", "ELASTIC_TLS_VERIFY",
 		"ELASTIC_TLS_CA_BUNDLE", "SIEM_COMPRESSION", "SIEM_REQUEST_TIMEOUT_SECONDS",
 	} {
-		if n := len(slices.DeleteFunc(slices.Clone(p), func(s string) bool { return !strings.HasPrefix(s, name+":") })); n != 1 {
+		if n := len(slices.DeleteFunc(slices.Clone(p), func(s string) bool {
+			return !strings.HasPrefix(s,
+				name+":")
+		})); n != 1 {
 			t.Errorf("%s is named %d times in %q", name, n, p)
 		}
 	}
 	if len(p) != 9 {
 		t.Errorf("%d problems: %q", len(p), p)
 	}
-	if got := problems(t, nil); len(got) != 2 || !strings.Contains(got[0]+got[1], "ELASTIC_URL") || !strings.Contains(got[0]+got[1], "ELASTIC_API_KEY") {
+	if got := problems(t, nil); len(got) != 2 || !strings.Contains(got[0]+got[1], "ELASTIC_URL") ||
+		!strings.Contains(got[0]+got[1], "ELASTIC_API_KEY") {
 		t.Errorf("nothing set: %q", got)
 	}
 }
@@ -92,8 +99,10 @@ func TestEverythingWrongAtOnce(t *testing.T) {
 func TestIndexNames(t *testing.T) {
 	for name, want := range map[string]bool{
 		"arbitex-audit": true, "logs-arbitex.audit-default": true, "Alias": true, ".hidden": true, "größe": true, "a+b": true,
-		strings.Repeat("a", 255): true, strings.Repeat("a", 256): false, strings.Repeat("ä", 128): false, ".": false, "..": false,
-		"-a": false, "_a": false, "+a": false, "a b": false, "a,b": false, "a#b": false, "a:b": false, "a*": false, "a?": false,
+		strings.Repeat("a", 255): true, strings.Repeat("a", 256): false, strings.Repeat("ä", 128): false, ".": false,
+		"..": false,
+		"-a": false, "_a": false, "+a": false, "a b": false, "a,b": false, "a#b": false, "a:b": false, "a*": false,
+		"a?":  false,
 		`a"b`: false, "a/b": false, `a\b`: false, "<a>": false, "a|b": false,
 	} {
 		p := problems(t, map[string]string{"ELASTIC_URL": "https://h", "ELASTIC_API_KEY": "k", "ELASTIC_INDEX": name})

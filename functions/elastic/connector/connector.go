@@ -1,6 +1,7 @@
-// Package connector delivers events to Elasticsearch's bulk API: for each event an action line and the event itself, with
-// "@timestamp" added, in one POST. A document's _id is the event id and a hash of the event, so that an event that is
-// sent twice is stored once. The connector detects a data stream, which accepts only the action create, by its response.
+// Package connector delivers events to Elasticsearch's bulk API: for each event an action line and the event itself,
+// with "@timestamp" added, in one POST. A document's _id is the event id and a hash of the event, so that an event that
+// is sent twice is stored once. The connector detects a data stream, which accepts only the action create, by its
+// response.
 // https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
 package connector
 
@@ -75,9 +76,11 @@ func Open(s *settings.Settings) deliver.Connector {
 	return c
 }
 
-// answerFilter reduces a response to what classify reads. Every item keeps its status, so that the items can be counted.
+// answerFilter reduces a response to what classify reads. Every item keeps its status, so that the items can be
+// counted.
 // https://www.elastic.co/docs/reference/elasticsearch/rest-apis/common-options
-const answerFilter = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by,items.*.result,items.*.failure_store"
+const answerFilter = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason," +
+	"items.*.error.caused_by,items.*.result,items.*.failure_store"
 
 // endpoint is the URL of one of Elasticsearch's APIs. It is empty without a valid base URL.
 func (c *connector) endpoint(path, query string) *url.URL {
@@ -130,9 +133,9 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated
 	return dst, false, nil
 }
 
-// appendID appends the _id as a JSON string: metadata.uid and a hash of the content, so that two events with one uid are
-// two documents; or the event id alone, which is a hash, if there is no uid or it is too long. An escape may stand for half
-// a character, of which Elasticsearch makes no _id, so an id with escapes is encoded again.
+// appendID appends the _id as a JSON string: metadata.uid and a hash of the content, so that two events with one uid
+// are two documents; or the event id alone, which is a hash, if there is no uid or it is too long. An escape may stand
+// for half a character, of which Elasticsearch makes no _id, so an id with escapes is encoded again.
 func appendID(dst []byte, e *event.Event) []byte {
 	start := len(dst)
 	if e.HasUID() {
@@ -176,10 +179,12 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	if r.wantsCreate {
 		c.stream.Store(true)
 		c.found.Store(true)
-		b.Warn("ELASTIC_INDEX is a data stream, which accepts only the action create: ELASTIC_OP_TYPE=create saves a request at every start")
+		b.Warn("ELASTIC_INDEX is a data stream, which accepts only the action create: ELASTIC_OP_TYPE=create saves a " +
+			"request at every start")
 	}
 	if r.failureStored {
-		b.Warn("Elasticsearch put events into the failure store of its data stream, because they do not fit its mapping or pipeline")
+		b.Warn("Elasticsearch put events into the failure store of its data stream, because they do not fit its mapping or " +
+			"pipeline")
 	}
 	if slices.ContainsFunc(r.replaced, b.First) {
 		b.Warn("events replaced a document on their first attempt: they were enqueued twice")

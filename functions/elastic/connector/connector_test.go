@@ -29,7 +29,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-const encodedKey = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWkybHAyYXhUTm1zeWFrdzl0dk5udw==" // of "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw"
+// encodedKey is "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw" in base64.
+const encodedKey = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWkybHAyYXhUTm1zeWFrdzl0dk5udw=="
 
 // recorder is an Elasticsearch that answers what a test wants, and keeps what it was sent.
 type recorder struct {
@@ -59,7 +60,8 @@ func record(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, bo
 func (rec *recorder) env(more map[string]string) map[string]string {
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: rec.Certificate().Raw})
 	env := map[string]string{
-		"ELASTIC_URL": rec.URL, "ELASTIC_API_KEY": encodedKey, "ELASTIC_TLS_CA_BUNDLE": string(ca), "SIEM_COMPRESSION": "none",
+		"ELASTIC_URL": rec.URL, "ELASTIC_API_KEY": encodedKey, "ELASTIC_TLS_CA_BUNDLE": string(ca),
+		"SIEM_COMPRESSION": "none",
 	}
 	maps.Copy(env, more)
 	return env
@@ -153,8 +155,10 @@ func TestRequest(t *testing.T) {
 		{nil, "/_bulk", answerFilter + modern, encodedKey},
 		{map[string]string{"ELASTIC_URL": rec.URL + "/"}, "/_bulk", answerFilter + modern, encodedKey},
 		{map[string]string{"ELASTIC_URL": rec.URL + "/es"}, "/es/_bulk", answerFilter + modern, encodedKey},
-		{map[string]string{"ELASTIC_PIPELINE": "a&b=c d"}, "/_bulk", answerFilter + "&pipeline=a%26b%3Dc+d" + modern, encodedKey},
-		{map[string]string{"ELASTIC_API_KEY": "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw"}, "/_bulk", answerFilter + modern, encodedKey},
+		{map[string]string{"ELASTIC_PIPELINE": "a&b=c d"}, "/_bulk", answerFilter + "&pipeline=a%26b%3Dc+d" + modern,
+			encodedKey},
+		{map[string]string{"ELASTIC_API_KEY": "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw"}, "/_bulk", answerFilter + modern,
+			encodedKey},
 	} {
 		rec.requests = nil
 		if o := deliverAll(t, open(t, rec.env(test.more)), named("a")); o[0].State != deliver.Delivered {
@@ -185,10 +189,14 @@ func TestAppend(t *testing.T) {
 		{"an id", named("a"), `"a-625f3e759e502d65"`, `{` + time + `"time":1741824000123,"metadata":{"uid":"a"}}`},
 		{"no id", `{"time":1741824000123}`, `"6ec96b708e0ece988b6622aafa30e55e"`, `{` + time + `"time":1741824000123}`},
 		{"an empty id", named(""), hash(named("")), ``},
-		{"white space", " {\n \"time\" : 1741824000123, \"metadata\":{\"uid\":\"a\"} }\n", `"a-625f3e759e502d65"`, `{` + time + `"time":1741824000123,"metadata":{"uid":"a"}}`},
-		{"another event of that id", `{"time":1741824000124,"metadata":{"uid":"a"}}`, hashed("a", `{"time":1741824000124,"metadata":{"uid":"a"}}`), ``},
-		{"a timestamp", `{"time":1741824000123,"@timestamp":null,"metadata":{"uid":"a"}}`, ``, `{"time":1741824000123,"@timestamp":null,"metadata":{"uid":"a"}}`},
-		{"a timestamp below", `{"time":1741824000123,"metadata":{"uid":"a","@timestamp":1}}`, ``, `{` + time + `"time":1741824000123,"metadata":{"uid":"a","@timestamp":1}}`},
+		{"white space", " {\n \"time\" : 1741824000123, \"metadata\":{\"uid\":\"a\"} }\n", `"a-625f3e759e502d65"`,
+			`{` + time + `"time":1741824000123,"metadata":{"uid":"a"}}`},
+		{"another event of that id", `{"time":1741824000124,"metadata":{"uid":"a"}}`,
+			hashed("a", `{"time":1741824000124,"metadata":{"uid":"a"}}`), ``},
+		{"a timestamp", `{"time":1741824000123,"@timestamp":null,"metadata":{"uid":"a"}}`, ``,
+			`{"time":1741824000123,"@timestamp":null,"metadata":{"uid":"a"}}`},
+		{"a timestamp below", `{"time":1741824000123,"metadata":{"uid":"a","@timestamp":1}}`, ``, `{` + time +
+			`"time":1741824000123,"metadata":{"uid":"a","@timestamp":1}}`},
 		{"an id with escapes", escapes, escaped + "-" + contentHash(escapes) + `"`, `{` + time + escapes[1:]},
 		{"the longest id", named(long), hashed(long, named(long)), `{` + time + named(long)[1:]},
 		{"the longest id, escaped", manyEscapes, hashed(long, manyEscapes), ``},

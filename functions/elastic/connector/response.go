@@ -17,20 +17,30 @@ const (
 // illegal comes with a 400 for many causes. Most of them are no fault of an event.
 const illegal = "illegal_argument_exception"
 
-// commonRows are Elasticsearch's errors of an item and of a request. Without the words of a reason, a code is ambiguous.
+// commonRows are Elasticsearch's errors of an item and of a request. Without the words of a reason, a code is
+// ambiguous.
 // https://www.elastic.co/docs/troubleshoot/elasticsearch
 var commonRows = []httpsend.Code{
-	{Status: 400, Code: illegal, Words: "pipeline with id [", Kind: failure.Misconfigured, Hint: "the pipeline ELASTIC_PIPELINE does not exist"},
-	{Status: 400, Code: illegal, Words: "no write index is defined for alias", Kind: failure.Misconfigured, Hint: "the alias ELASTIC_INDEX has no write index"},
-	{Status: 400, Code: illegal, Words: "index request with op_type=index", Kind: failure.Misconfigured, Hint: "ELASTIC_INDEX must name the data stream, not one of its backing indices"},
-	{Status: 400, Words: "limit of total fields", Kind: failure.Misconfigured, Hint: "the index has too many fields: install the index template of contrib/elastic, or raise index.mapping.total_fields.limit"},
-	{Status: 400, Code: "invalid_index_name_exception", Kind: failure.Misconfigured, Hint: "ELASTIC_INDEX is not a valid name of an index"},
+	{Status: 400, Code: illegal, Words: "pipeline with id [", Kind: failure.Misconfigured,
+		Hint: "the pipeline ELASTIC_PIPELINE does not exist"},
+	{Status: 400, Code: illegal, Words: "no write index is defined for alias", Kind: failure.Misconfigured,
+		Hint: "the alias ELASTIC_INDEX has no write index"},
+	{Status: 400, Code: illegal, Words: "index request with op_type=index", Kind: failure.Misconfigured,
+		Hint: "ELASTIC_INDEX must name the data stream, not one of its backing indices"},
+	{Status: 400, Words: "limit of total fields", Kind: failure.Misconfigured,
+		Hint: "the index has too many fields: install the index template of contrib/elastic, or raise " +
+			"index.mapping.total_fields.limit"},
+	{Status: 400, Code: "invalid_index_name_exception", Kind: failure.Misconfigured,
+		Hint: "ELASTIC_INDEX is not a valid name of an index"},
 	{Status: 400, Code: "index_closed_exception", Kind: failure.Misconfigured, Hint: "the index ELASTIC_INDEX is closed"},
 	{Status: 400, Code: "index_not_found_exception", Kind: failure.Misconfigured, Hint: noIndex},
-	{Status: 400, Code: "validation_exception", Kind: failure.Misconfigured, Hint: "the cluster refuses to create the index ELASTIC_INDEX"},
-	{Status: 403, Code: blocked, Kind: failure.Misconfigured, Hint: "a block on the index or the cluster prevents writing: look at index.blocks.* and cluster.blocks.*"},
+	{Status: 400, Code: "validation_exception", Kind: failure.Misconfigured,
+		Hint: "the cluster refuses to create the index ELASTIC_INDEX"},
+	{Status: 403, Code: blocked, Kind: failure.Misconfigured,
+		Hint: "a block on the index or the cluster prevents writing: look at index.blocks.* and cluster.blocks.*"},
 	{Status: 404, Code: "index_not_found_exception", Kind: failure.Misconfigured, Hint: noIndex},
-	{Status: 429, Code: blocked, Kind: failure.Transient, Hint: "the disk of a data node is full (flood stage): free space; Elasticsearch then removes the block"},
+	{Status: 429, Code: blocked, Kind: failure.Transient,
+		Hint: "the disk of a data node is full (flood stage): free space; Elasticsearch then removes the block"},
 }
 
 const (
@@ -39,16 +49,21 @@ const (
 )
 
 // requestCodes are the refusals of a request as a whole.
-var requestCodes = &httpsend.Codes{SIEM: "Elasticsearch", Read: readRefusal, Hint: notElasticsearch, Rows: append([]httpsend.Code{ //nolint:gochecknoglobals // a table
-	{Status: 401, Kind: failure.Unauthorized, Hint: "Elasticsearch does not accept the API key ELASTIC_API_KEY: unknown, invalidated or expired"},
-	{Status: 403, Code: "security_exception", Kind: failure.Unauthorized, Hint: "the API key ELASTIC_API_KEY has no privilege to write to ELASTIC_INDEX"},
-	{Status: 405, Kind: failure.Misconfigured, Hint: notElasticsearch},
-	{Status: 406, Code: httpsend.Any, Kind: failure.Misconfigured, Hint: notElasticsearch},
-}, append(commonRows, httpsend.Code{Status: 404, Kind: failure.Misconfigured, Hint: notElasticsearch})...)}
+var requestCodes = &httpsend.Codes{SIEM: "Elasticsearch", Read: readRefusal, Hint: notElasticsearch,
+	Rows: append([]httpsend.Code{
+		{Status: 401, Kind: failure.Unauthorized,
+			Hint: "Elasticsearch does not accept the API key ELASTIC_API_KEY: unknown, invalidated or expired"},
+		{Status: 403, Code: "security_exception", Kind: failure.Unauthorized,
+			Hint: "the API key ELASTIC_API_KEY has no privilege to write to ELASTIC_INDEX"},
+		{Status: 405, Kind: failure.Misconfigured, Hint: notElasticsearch},
+		{Status: 406, Code: httpsend.Any, Kind: failure.Misconfigured, Hint: notElasticsearch},
+	}, append(commonRows, httpsend.Code{Status: 404, Kind: failure.Misconfigured, Hint: notElasticsearch})...)}
 
-// itemCodes are the errors of an item. A credential that is refused for an item is known, so reading it again is no help.
-var itemCodes = &httpsend.Codes{SIEM: "Elasticsearch", Rows: append([]httpsend.Code{ //nolint:gochecknoglobals // a table
-	{Status: 400, Code: illegal, Words: "only write ops with an op_type of create", Kind: failure.Unprocessed, Hint: "ELASTIC_INDEX is a data stream, which accepts only the action create"},
+// itemCodes are the errors of an item. A credential that is refused for an item is known, so reading it again is no
+// help.
+var itemCodes = &httpsend.Codes{SIEM: "Elasticsearch", Rows: append([]httpsend.Code{
+	{Status: 400, Code: illegal, Words: "only write ops with an op_type of create", Kind: failure.Unprocessed,
+		Hint: "ELASTIC_INDEX is a data stream, which accepts only the action create"},
 }, append(commonRows,
 	httpsend.Code{Status: 401, Kind: failure.Misconfigured, Hint: noPrivilege},
 	httpsend.Code{Status: 403, Kind: failure.Misconfigured, Hint: noPrivilege},

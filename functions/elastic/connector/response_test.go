@@ -59,32 +59,47 @@ func TestRequestsRefusedAsAWhole(t *testing.T) {
 		kind       failure.Kind
 		code, hint string
 	}{
-		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "Malformed action/metadata line [3], expected START_OBJECT", 400), failure.Rejected, "illegal_argument_exception", ""},
-		{400, fmt.Sprintf(elastic, "action_request_validation_exception", "Validation Failed: 1: id [a] is too long, must be no longer than 512 bytes but was: 513;", 400), failure.Rejected, "action_request_validation_exception", ""},
-		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "pipeline with id [p] does not exist", 400), failure.Misconfigured, "illegal_argument_exception", "ELASTIC_PIPELINE"},
-		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "only write ops with an op_type of create are allowed", 400), failure.Rejected, "illegal_argument_exception", ""},
-		{400, `{"error":"no handler found for uri [/a/b/c/_bulk] and method [POST]"}`, failure.Misconfigured, "", "ELASTIC_URL"},
-		{400, `{"statusCode":400,"error":"Bad Request","message":"Request must contain a kbn-xsrf header."}`, failure.Misconfigured, "", "not Kibana's"},
+		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "Malformed action/metadata line [3], expected START_OBJECT",
+			400), failure.Rejected, "illegal_argument_exception", ""},
+		{400, fmt.Sprintf(elastic, "action_request_validation_exception",
+			"Validation Failed: 1: id [a] is too long, must be no longer than 512 bytes but was: 513;", 400), failure.Rejected,
+			"action_request_validation_exception", ""},
+		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "pipeline with id [p] does not exist", 400),
+			failure.Misconfigured, "illegal_argument_exception", "ELASTIC_PIPELINE"},
+		{400, fmt.Sprintf(elastic, "illegal_argument_exception", "only write ops with an op_type of create are allowed", 400),
+			failure.Rejected, "illegal_argument_exception", ""},
+		{400, `{"error":"no handler found for uri [/a/b/c/_bulk] and method [POST]"}`, failure.Misconfigured, "",
+			"ELASTIC_URL"},
+		{400, `{"statusCode":400,"error":"Bad Request","message":"Request must contain a kbn-xsrf header."}`,
+			failure.Misconfigured, "", "not Kibana's"},
 		{400, `<html>a proxy</html>`, failure.Misconfigured, "", "ELASTIC_URL"},
 		{403, `<html>a firewall</html>`, failure.Unauthorized, "", ""},
-		{403, fmt.Sprintf(elastic, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)];", 403), failure.Misconfigured, "cluster_block_exception", "cluster.blocks"},
-		{401, fmt.Sprintf(elastic, "security_exception", "unable to authenticate with provided credentials", 401), failure.Unauthorized, "security_exception", "ELASTIC_API_KEY"},
-		{403, fmt.Sprintf(elastic, "security_exception", "action [indices:data/write/bulk] is unauthorized", 403), failure.Unauthorized, "security_exception", "ELASTIC_API_KEY"},
+		{403, fmt.Sprintf(elastic, "cluster_block_exception", "blocked by: [FORBIDDEN/6/cluster read-only (api)];", 403),
+			failure.Misconfigured, "cluster_block_exception", "cluster.blocks"},
+		{401, fmt.Sprintf(elastic, "security_exception", "unable to authenticate with provided credentials", 401),
+			failure.Unauthorized, "security_exception", "ELASTIC_API_KEY"},
+		{403, fmt.Sprintf(elastic, "security_exception", "action [indices:data/write/bulk] is unauthorized", 403),
+			failure.Unauthorized, "security_exception", "ELASTIC_API_KEY"},
 		{404, `{"ok":false,"message":"Unknown resource."}`, failure.Misconfigured, "", "ELASTIC_URL"},
-		{404, fmt.Sprintf(elastic, "index_not_found_exception", "no such index [a]", 404), failure.Misconfigured, "index_not_found_exception", "ELASTIC_INDEX"},
+		{404, fmt.Sprintf(elastic, "index_not_found_exception", "no such index [a]", 404), failure.Misconfigured,
+			"index_not_found_exception", "ELASTIC_INDEX"},
 		{405, `{"error":"Incorrect HTTP method for uri [/_bulk]","status":405}`, failure.Misconfigured, "", "ELASTIC_URL"},
-		{406, `{"error":"Content-Type header [text/plain] is not supported","status":406}`, failure.Misconfigured, "", "ELASTIC_URL"},
+		{406, `{"error":"Content-Type header [text/plain] is not supported","status":406}`, failure.Misconfigured, "",
+			"ELASTIC_URL"},
 		{408, ``, failure.Transient, "", ""},
 		{410, ``, failure.Misconfigured, "", ""},
 		{413, ``, failure.TooLarge, "", ""},
 		{415, ``, failure.Misconfigured, "", ""},
 		{422, ``, failure.Misconfigured, "", "ELASTIC_URL"},
-		{429, fmt.Sprintf(elastic, "es_rejected_execution_exception", "rejected execution of coordinating operation", 429), failure.Throttled, "es_rejected_execution_exception", ""},
-		{429, fmt.Sprintf(elastic, "circuit_breaking_exception", "[parent] Data too large", 429), failure.Throttled, "circuit_breaking_exception", ""},
+		{429, fmt.Sprintf(elastic, "es_rejected_execution_exception", "rejected execution of coordinating operation", 429),
+			failure.Throttled, "es_rejected_execution_exception", ""},
+		{429, fmt.Sprintf(elastic, "circuit_breaking_exception", "[parent] Data too large", 429), failure.Throttled,
+			"circuit_breaking_exception", ""},
 		{500, ``, failure.Transient, "", ""},
 		{501, ``, failure.Transient, "", ""},
 		{502, `<html>`, failure.Transient, "", ""},
-		{503, fmt.Sprintf(elastic, "cluster_block_exception", "blocked by: [SERVICE_UNAVAILABLE/2/no master];", 503), failure.Transient, "cluster_block_exception", ""},
+		{503, fmt.Sprintf(elastic, "cluster_block_exception", "blocked by: [SERVICE_UNAVAILABLE/2/no master];", 503),
+			failure.Transient, "cluster_block_exception", ""},
 		{504, ``, failure.Transient, "", ""},
 		{302, ``, failure.Misconfigured, "", "ELASTIC_URL"},
 		{418, ``, failure.Misconfigured, "", "ELASTIC_URL"},
@@ -127,37 +142,54 @@ func TestItems(t *testing.T) {
 		// Elasticsearch and OpenSearch quote keys and values of the event: they are no words of the table.
 		{`"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse field [a] of type [long]. Preview of field's value: 'limit of total fields'","caused_by":{"type":"x","reason":"For input string: \"limit of total fields\""}}`, failure.Rejected, "mapper_parsing_exception", "", ""},
 		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse: Duplicate field 'limit of total fields'"}`, failure.Rejected, "document_parsing_exception", "", ""},
-		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"unable to parse date [pipeline with id [x]]"}`, failure.Rejected, "illegal_argument_exception", "", ""},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"unable to parse date [pipeline with id [x]]"}`,
+			failure.Rejected, "illegal_argument_exception", "", ""},
 		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"unable to parse date [only write ops with an op_type of create]"}`, failure.Rejected, "illegal_argument_exception", "", ""},
 		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:114] failed to parse: Limit of total fields [8] has been exceeded while adding new fields [2]"}`, failure.Misconfigured, "document_parsing_exception", "total_fields", ""},
-		{`"status":400,"error":{"type":"strict_dynamic_mapping_exception","reason":"r"},"failure_store":"not_enabled"`, failure.Rejected, "strict_dynamic_mapping_exception", "", `"r"`},
-		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"pipeline with id [p] does not exist"}`, failure.Misconfigured, "illegal_argument_exception", "ELASTIC_PIPELINE", `"pipeline with id [p] does not exist"`},
-		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"no write index is defined for alias [a]."}`, failure.Misconfigured, "illegal_argument_exception", "alias", `"no write index is defined for alias [a]."`},
+		{`"status":400,"error":{"type":"strict_dynamic_mapping_exception","reason":"r"},"failure_store":"not_enabled"`,
+			failure.Rejected, "strict_dynamic_mapping_exception", "", `"r"`},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"pipeline with id [p] does not exist"}`,
+			failure.Misconfigured, "illegal_argument_exception", "ELASTIC_PIPELINE", `"pipeline with id [p] does not exist"`},
+		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"no write index is defined for alias [a]."}`,
+			failure.Misconfigured, "illegal_argument_exception", "alias", `"no write index is defined for alias [a]."`},
 		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"index request with op_type=index and no if_primary_term and if_seq_no set targeting backing indices is disallowed"}`, failure.Misconfigured, "illegal_argument_exception", "data stream", ""},
-		{`"status":400,"error":{"type":"invalid_index_name_exception","reason":"Invalid index name [A], must be lowercase"}`, failure.Misconfigured, "invalid_index_name_exception", "ELASTIC_INDEX", ""},
-		{`"status":400,"error":{"type":"index_closed_exception","reason":"closed"}`, failure.Misconfigured, "index_closed_exception", "closed", `"closed"`},
-		{`"status":400,"error":{"type":"validation_exception","reason":"this action would add [2] shards"}`, failure.Misconfigured, "validation_exception", "ELASTIC_INDEX", ""},
-		{`"status":401,"error":{"type":"security_exception","reason":"r"}`, failure.Misconfigured, "security_exception", "ELASTIC_INDEX", `"r"`},
-		{`"status":403,"error":{"type":"security_exception","reason":"r"}`, failure.Misconfigured, "security_exception", "ELASTIC_INDEX", `"r"`},
+		{`"status":400,"error":{"type":"invalid_index_name_exception","reason":"Invalid index name [A], must be lowercase"}`,
+			failure.Misconfigured, "invalid_index_name_exception", "ELASTIC_INDEX", ""},
+		{`"status":400,"error":{"type":"index_closed_exception","reason":"closed"}`, failure.Misconfigured,
+			"index_closed_exception", "closed", `"closed"`},
+		{`"status":400,"error":{"type":"validation_exception","reason":"this action would add [2] shards"}`,
+			failure.Misconfigured, "validation_exception", "ELASTIC_INDEX", ""},
+		{`"status":401,"error":{"type":"security_exception","reason":"r"}`, failure.Misconfigured, "security_exception",
+			"ELASTIC_INDEX", `"r"`},
+		{`"status":403,"error":{"type":"security_exception","reason":"r"}`, failure.Misconfigured, "security_exception",
+			"ELASTIC_INDEX", `"r"`},
 		{`"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse","caused_by":{"type":"a","reason":"b","caused_by":{"reason":"For input string: x","type":"number_format_exception"}}}`, failure.Rejected, "mapper_parsing_exception", "", `"failed to parse: For input string: x"`},
 		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:2] failed to parse","caused_by":{"type":"illegal_argument_exception","reason":"Limit of total fields [1000] has been exceeded while adding new fields [1]"}}`, failure.Misconfigured, "document_parsing_exception", "index.mapping.total_fields.limit", ""},
 		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"Limit of total fields [1000] in index [a] has been exceeded"}`, failure.Misconfigured, "illegal_argument_exception", "total_fields", ""},
-		{`"status":403,"error":{"type":"cluster_block_exception","reason":"r"}`, failure.Misconfigured, "cluster_block_exception", "index.blocks", `"r"`},
+		{`"status":403,"error":{"type":"cluster_block_exception","reason":"r"}`, failure.Misconfigured,
+			"cluster_block_exception", "index.blocks", `"r"`},
 		{`"status":429,"error":{"type":"cluster_block_exception","reason":"index [a] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has read-only-allow-delete block];"}`, failure.Transient, "cluster_block_exception", "disk", ""},
-		{`"status":404,"error":{"type":"index_not_found_exception","reason":"r"}`, failure.Misconfigured, "index_not_found_exception", "ELASTIC_INDEX", `"r"`},
-		{`"status":409,"error":{"type":"version_conflict_engine_exception","reason":"r"}`, failure.Transient, "version_conflict_engine_exception", "", `"r"`},
+		{`"status":404,"error":{"type":"index_not_found_exception","reason":"r"}`, failure.Misconfigured,
+			"index_not_found_exception", "ELASTIC_INDEX", `"r"`},
+		{`"status":409,"error":{"type":"version_conflict_engine_exception","reason":"r"}`, failure.Transient,
+			"version_conflict_engine_exception", "", `"r"`},
 		{`"status":413,"error":{"type":"x","reason":"r"}`, failure.TooLarge, "x", "", `"r"`},
-		{`"status":429,"error":{"type":"es_rejected_execution_exception","reason":"r"}`, failure.Throttled, "es_rejected_execution_exception", "", `"r"`},
-		{`"status":500,"error":{"type":"fail_processor_exception","reason":"r"}`, failure.Transient, "fail_processor_exception", "", `"r"`},
-		{`"status":503,"error":{"type":"unavailable_shards_exception","reason":"r"}`, failure.Transient, "unavailable_shards_exception", "", `"r"`},
+		{`"status":429,"error":{"type":"es_rejected_execution_exception","reason":"r"}`, failure.Throttled,
+			"es_rejected_execution_exception", "", `"r"`},
+		{`"status":500,"error":{"type":"fail_processor_exception","reason":"r"}`, failure.Transient,
+			"fail_processor_exception", "", `"r"`},
+		{`"status":503,"error":{"type":"unavailable_shards_exception","reason":"r"}`, failure.Transient,
+			"unavailable_shards_exception", "", `"r"`},
 		{`"status":400,"error":"MapperParsingException[r]"`, failure.Misconfigured, "", "", `"MapperParsingException[r]"`},
 		{`"status":400,"error":{"type":"Not A Type","reason":null}`, failure.Rejected, "", "", ""},
 		{`"status":400`, failure.Misconfigured, "", "", ""},
-		{`"status":201,"error":{"type":"x","reason":"an error that is none"}`, failure.Transient, "x", "", `"an error that is none"`},
+		{`"status":201,"error":{"type":"x","reason":"an error that is none"}`, failure.Transient, "x", "",
+			`"an error that is none"`},
 	} {
 		for _, layout := range []string{
 			`{"errors":true,"items":[{"index":{"status":201}},{"index":{%s}},{"index":{"status":200}}]}`,
-			"{\n  \"took\" : 3,\n  \"errors\" : true,\n  \"items\" : [\n {\n\"index\" : {\n\"_id\" : \"1\",\n\"status\" : 201 } }, {\"index\" :\t{ %s } }, { \"index\" : { \"status\":201, \"_shards\":{\"failed\":0} } }\n ]\n}\n",
+			"{\n  \"took\" : 3,\n  \"errors\" : true,\n  \"items\" : [\n {\n\"index\" : {\n\"_id\" : \"1\",\n\"status\" : 201 " +
+				"} }, {\"index\" :\t{ %s } }, { \"index\" : { \"status\":201, \"_shards\":{\"failed\":0} } }\n ]\n}\n",
 		} {
 			err := answered(t, 3, 200, fmt.Sprintf(layout, test.item))
 			p := partialOf(err)
@@ -178,8 +210,9 @@ func TestItems(t *testing.T) {
 
 func TestAccepted(t *testing.T) {
 	for name, body := range map[string]string{
-		"compact":       `{"errors":false,"items":[{"index":{"status":201}},{"index":{"status":200}}]}`,
-		"pretty":        "{\n  \"took\": 1,\n  \"errors\" : false ,\n  \"items\" : [ {\"index\" : { \"_index\":\"a\", \"status\" : 201 }}, {\"index\":{\"status\":201}} ]\n}\n",
+		"compact": `{"errors":false,"items":[{"index":{"status":201}},{"index":{"status":200}}]}`,
+		"pretty": "{\n  \"took\": 1,\n  \"errors\" : false ,\n  \"items\" : [ {\"index\" : { \"_index\":\"a\", " +
+			"\"status\" : 201 }}, {\"index\":{\"status\":201}} ]\n}\n",
 		"create":        `{"errors":false,"items":[{"create":{"status":201}},{"create":{"status":201}}]}`,
 		"there already": `{"errors":true,"items":[{"create":{"status":201}},{"create":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"[1]: version conflict, document already exists"}}}]}`,
 		"null error":    `{"errors":false,"items":[{"index":{"status":201,"error":null}},{"index":{"status":201}}]}`,
@@ -193,7 +226,8 @@ func TestAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := partialOf(answered(t, 3, 200, string(recorded)))
-	if p == nil || p.Results[0] != nil || p.Results[2] != nil || failure.Of(p.Results[1]).Code != "document_parsing_exception" {
+	if p == nil || p.Results[0] != nil || p.Results[2] != nil ||
+		failure.Of(p.Results[1]).Code != "document_parsing_exception" {
 		t.Errorf("pretty.json: %+v", p)
 	}
 }
@@ -202,28 +236,29 @@ func TestAccepted(t *testing.T) {
 func TestNotUnderstood(t *testing.T) {
 	const good = `{"index":{"status":201}}`
 	for name, body := range map[string]string{
-		"nothing":                    ``,
-		"an empty object":            `{}`,
-		"a page":                     `<html>"errors":false</html>`,
-		"an array":                   `[]`,
-		"no items":                   `{"errors":false}`,
-		"no errors":                  `{"items":[` + good + `,` + good + `]}`,
-		"half":                       `{"errors":false,"items":[` + good + `,` + good,
-		"more behind it":             `{"errors":false,"items":[` + good + `,` + good + `]}{}`,
-		"too few":                    `{"errors":false,"items":[` + good + `]}`,
-		"too many":                   `{"errors":false,"items":[` + good + `,` + good + `,` + good + `]}`,
-		"errors is a text":           `{"errors":"false","items":[` + good + `,` + good + `]}`,
-		"errors is null":             `{"errors":null,"items":[` + good + `,` + good + `]}`,
-		"errors is a false word":     `{"errors":falsy,"items":[` + good + `,` + good + `]}`,
-		"errors twice":               `{"errors":true,"errors":false,"items":[` + good + `,` + good + `]}`,
-		"items twice":                `{"errors":false,"items":[` + good + `],"items":[` + good + `]}`,
-		"an item without a status":   `{"errors":false,"items":[` + good + `,{"index":{}}]}`,
-		"a status as text":           `{"errors":false,"items":[` + good + `,{"index":{"status":"201"}}]}`,
-		"a status with a fraction":   `{"errors":false,"items":[` + good + `,{"index":{"status":201.0}}]}`,
-		"a status out of range":      `{"errors":false,"items":[` + good + `,{"index":{"status":100}}]}`,
-		"a huge status":              `{"errors":true,"items":[` + good + `,{"index":{"status":99999999999999999999}}]}`,
-		"an item of another action":  `{"errors":false,"items":[` + good + `,{"delete":{"status":200}}]}`,
-		"an item of two actions":     `{"errors":false,"items":[` + good + `,{"index":{"status":201},"create":{"status":201}}]}`,
+		"nothing":                   ``,
+		"an empty object":           `{}`,
+		"a page":                    `<html>"errors":false</html>`,
+		"an array":                  `[]`,
+		"no items":                  `{"errors":false}`,
+		"no errors":                 `{"items":[` + good + `,` + good + `]}`,
+		"half":                      `{"errors":false,"items":[` + good + `,` + good,
+		"more behind it":            `{"errors":false,"items":[` + good + `,` + good + `]}{}`,
+		"too few":                   `{"errors":false,"items":[` + good + `]}`,
+		"too many":                  `{"errors":false,"items":[` + good + `,` + good + `,` + good + `]}`,
+		"errors is a text":          `{"errors":"false","items":[` + good + `,` + good + `]}`,
+		"errors is null":            `{"errors":null,"items":[` + good + `,` + good + `]}`,
+		"errors is a false word":    `{"errors":falsy,"items":[` + good + `,` + good + `]}`,
+		"errors twice":              `{"errors":true,"errors":false,"items":[` + good + `,` + good + `]}`,
+		"items twice":               `{"errors":false,"items":[` + good + `],"items":[` + good + `]}`,
+		"an item without a status":  `{"errors":false,"items":[` + good + `,{"index":{}}]}`,
+		"a status as text":          `{"errors":false,"items":[` + good + `,{"index":{"status":"201"}}]}`,
+		"a status with a fraction":  `{"errors":false,"items":[` + good + `,{"index":{"status":201.0}}]}`,
+		"a status out of range":     `{"errors":false,"items":[` + good + `,{"index":{"status":100}}]}`,
+		"a huge status":             `{"errors":true,"items":[` + good + `,{"index":{"status":99999999999999999999}}]}`,
+		"an item of another action": `{"errors":false,"items":[` + good + `,{"delete":{"status":200}}]}`,
+		"an item of two actions": `{"errors":false,"items":[` + good +
+			`,{"index":{"status":201},"create":{"status":201}}]}`,
 		"an empty item":              `{"errors":false,"items":[` + good + `,{}]}`,
 		"an item that is none":       `{"errors":false,"items":[` + good + `,null]}`,
 		"errors, and an item fails":  `{"errors":false,"items":[` + good + `,{"index":{"status":400}}]}`,
@@ -241,10 +276,12 @@ func TestNotUnderstood(t *testing.T) {
 
 func TestResponseLongerThanIsRead(t *testing.T) {
 	pad := strings.Repeat(" ", maxAnswerBytes)
-	if f := failure.Of(answered(t, 1, 200, `{"errors":false,"items":[{"index":{"status":201}}]}`+pad)); f == nil || f.Kind != failure.Transient {
+	if f := failure.Of(answered(t, 1, 200, `{"errors":false,"items":[{"index":{"status":201}}]}`+pad)); f == nil ||
+		f.Kind != failure.Transient {
 		t.Errorf("%+v", f)
 	}
-	item := `{"index":{"status":400,"error":{"type":"document_parsing_exception","reason":"` + strings.Repeat("r", 30_000) + `"}}}`
+	item := `{"index":{"status":400,"error":{"type":"document_parsing_exception","reason":"` + strings.Repeat("r",
+		30_000) + `"}}}`
 	items := strings.TrimSuffix(strings.Repeat(item+",", maxRequestEvents), ",")
 	p := partialOf(answered(t, maxRequestEvents, 200, `{"errors":true,"items":[`+items+`]}`))
 	if p == nil || len(p.Results) != maxRequestEvents {
@@ -269,7 +306,8 @@ func TestSecretIsRedacted(t *testing.T) {
 		if got := rec.requests[len(rec.requests)-1].Header.Get("Authorization"); got != "ApiKey "+encodedKey {
 			t.Fatalf("the server received %q", got)
 		}
-		if text := fmt.Sprintf("%v %+v", err, failure.Of(err)); err == nil || strings.Contains(text, encodedKey) || strings.Contains(text, "ui2lp2ax") {
+		if text := fmt.Sprintf("%v %+v", err, failure.Of(err)); err == nil || strings.Contains(text, encodedKey) ||
+			strings.Contains(text, "ui2lp2ax") {
 			t.Errorf("%s", text)
 		}
 	}
@@ -281,7 +319,8 @@ func TestReplaced(t *testing.T) {
 		fmt.Fprint(w, `{"errors":false,"items":[{"index":{"status":201,"result":"created"}},{"index":{"status":200,"result":"updated"}}]}`)
 	})
 	for first, want := range map[bool]int{true: 1, false: 0} {
-		items := []deliver.Item{{Event: events(t, named("a"))[0], First: !first}, {Event: events(t, named("b"))[0], First: first}}
+		items := []deliver.Item{{Event: events(t, named("a"))[0], First: !first}, {Event: events(t, named("b"))[0],
+			First: first}}
 		outcomes := make([]deliver.Outcome, 2)
 		report := deliver.Deliver(t.Context(), source{open(t, rec.env(nil))}, items, outcomes)
 		if len(report.Warnings) != want || outcomes[1].State != deliver.Delivered {
@@ -317,7 +356,8 @@ func TestDataStream(t *testing.T) {
 			}
 		}
 	}
-	if len(rec.bodies) != 3 || !strings.HasPrefix(rec.bodies[0], `{"index"`) || !strings.HasPrefix(rec.bodies[1], `{"create"`) || strings.Count(rec.bodies[1], `{"create"`) != 3 {
+	if len(rec.bodies) != 3 || !strings.HasPrefix(rec.bodies[0], `{"index"`) || !strings.HasPrefix(rec.bodies[1],
+		`{"create"`) || strings.Count(rec.bodies[1], `{"create"`) != 3 {
 		t.Errorf("%d requests: %q", len(rec.bodies), rec.bodies)
 	}
 	rec.bodies = nil
@@ -347,7 +387,8 @@ func TestParameters(t *testing.T) {
 	}
 	for name, want := range map[string][]string{
 		"old": {"&include_source_on_error=false", "", "", ""},
-		"new": {"&include_source_on_error=false", "&include_source_on_error=false&require_data_stream=true", "&include_source_on_error=false&require_data_stream=true"},
+		"new": {"&include_source_on_error=false", "&include_source_on_error=false&require_data_stream=true",
+			"&include_source_on_error=false&require_data_stream=true"},
 	} {
 		oldServer, rec.requests = name == "old", nil
 		c := open(t, rec.env(nil))
@@ -442,7 +483,8 @@ func FuzzClassify(f *testing.F) {
 }
 
 func BenchmarkClassify(b *testing.B) {
-	a := connectortest.Response(b, 200, nil, `{"errors":false,"items":[`+strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, 100), ",")+`]}`)
+	a := connectortest.Response(b, 200, nil, `{"errors":false,"items":[`+
+		strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, 100), ",")+`]}`)
 	b.ReportAllocs()
 	for b.Loop() {
 		if r := classify(a, 100); r.err != nil {

@@ -101,7 +101,8 @@ func delivered(outcomes []deliver.Outcome) (n int) {
 
 func TestArriveByteForByte(t *testing.T) {
 	for _, more := range []map[string]string{
-		nil, {"SIEM_COMPRESSION": "none"}, {"ELASTIC_INDEX": "logs-arbitex.audit-default"}, {"ELASTIC_OP_TYPE": "create"}, {"ELASTIC_PIPELINE": "arbitex"},
+		nil, {"SIEM_COMPRESSION": "none"}, {"ELASTIC_INDEX": "logs-arbitex.audit-default"}, {"ELASTIC_OP_TYPE": "create"},
+		{"ELASTIC_PIPELINE": "arbitex"},
 	} {
 		s := simulate(t, more)
 		bodies := generated(100)
@@ -163,7 +164,8 @@ func TestPoison(t *testing.T) {
 		id := connectortest.Parse(t, bodies[41]).AppendID(nil)
 		s.Inject(siem.Fault{Kind: siem.Poison, Match: func(is string) bool { return is == string(id) }})
 		outcomes := s.deliver(bodies...)
-		if n := delivered(outcomes); n != 99 || outcomes[41].State != deliver.Rejected || !strings.Contains(outcomes[41].Fault.Error(), "document_parsing_exception") {
+		if n := delivered(outcomes); n != 99 || outcomes[41].State != deliver.Rejected ||
+			!strings.Contains(outcomes[41].Fault.Error(), "document_parsing_exception") {
 			t.Errorf("%s: %d delivered, the poisoned one %v", index, n, outcomes[41].Fault)
 		}
 		if n := s.Stats().Requests; n != requests {
@@ -175,8 +177,9 @@ func TestPoison(t *testing.T) {
 // TestMisconfigured has one event alone meet a wrong set-up, which must not make it a dead letter.
 func TestMisconfigured(t *testing.T) {
 	for name, more := range map[string]map[string]string{
-		"pipeline": {"ELASTIC_PIPELINE": "other"}, "name": {"ELASTIC_INDEX": "Arbitex"}, "privilege": {"ELASTIC_INDEX": "other"},
-		"path": {"ELASTIC_URL": "/a/b"},
+		"pipeline": {"ELASTIC_PIPELINE": "other"}, "name": {"ELASTIC_INDEX": "Arbitex"},
+		"privilege": {"ELASTIC_INDEX": "other"},
+		"path":      {"ELASTIC_URL": "/a/b"},
 	} {
 		s := simulate(t, nil)
 		if path, ok := more["ELASTIC_URL"]; ok {

@@ -49,11 +49,13 @@ func readConfig(s *settings.Settings) config {
 	case syslogsend.TCP:
 	}
 	if network != syslogsend.UDP && !syslogsend.Confirms {
-		s.Warn("this system does not report what QRadar's host has acknowledged: an event may be lost when a connection breaks")
+		s.Warn("this system does not report what QRadar's host has acknowledged: an event may be lost when a connection " +
+			"breaks")
 	}
 	port = s.Int("QRADAR_SYSLOG_PORT", port, 1, 65535)
 	cfg := config{
-		octets:     s.OneOf("QRADAR_SYSLOG_FRAMING", "newline", "octet-counted") == "octet-counted" && network != syslogsend.UDP,
+		octets: s.OneOf("QRADAR_SYSLOG_FRAMING", "newline", "octet-counted") == "octet-counted" &&
+			network != syslogsend.UDP,
 		vendor:     s.String("QRADAR_CEF_DEVICE_VENDOR", "Arbitex"),
 		product:    s.String("QRADAR_CEF_DEVICE_PRODUCT", "ArbitexPlatform"),
 		version:    s.String("QRADAR_CEF_DEVICE_VERSION", "1.0"),
@@ -93,10 +95,12 @@ func readHost(s *settings.Settings) string {
 func readTLS(s *settings.Settings, cfg *syslogsend.Config) {
 	cfg.RootCAs = s.CABundle("QRADAR_TLS_CA_BUNDLE")
 	if cfg.Network == syslogsend.TLS && !s.Set("QRADAR_TLS_CA_BUNDLE") {
-		s.Problem("QRADAR_TLS_CA_BUNDLE", "", "the CA that signed QRadar's certificate, PEM text or a file's path, as QRADAR_SYSLOG_PROTOCOL is tls")
+		s.Problem("QRADAR_TLS_CA_BUNDLE", "",
+			"the CA that signed QRadar's certificate, PEM text or a file's path, as QRADAR_SYSLOG_PROTOCOL is tls")
 	}
 	cfg.ServerName = s.String("QRADAR_TLS_SERVER_NAME", "")
-	cfg.Certificate, _ = s.ClientCertificate("QRADAR_TLS_CLIENT_CERT", "QRADAR_TLS_CLIENT_KEY") // the key never leaves crypto/tls
+	// the key never leaves crypto/tls
+	cfg.Certificate, _ = s.ClientCertificate("QRADAR_TLS_CLIENT_CERT", "QRADAR_TLS_CLIENT_KEY")
 	cfg.Settings = syslogsend.Settings{
 		Host: "QRADAR_SYSLOG_HOST and QRADAR_SYSLOG_PORT", CABundle: "QRADAR_TLS_CA_BUNDLE",
 		ServerName: "QRADAR_TLS_SERVER_NAME", Certificate: "QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY",

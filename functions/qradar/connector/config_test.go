@@ -11,12 +11,14 @@ import (
 
 func TestDefaults(t *testing.T) {
 	cfg := open(t, env()).cfg
-	if cfg.sender.Network != syslogsend.TCP || cfg.sender.Address != "qradar.example.com:514" || cfg.sender.Timeout != 10*time.Second ||
+	if cfg.sender.Network != syslogsend.TCP || cfg.sender.Address != "qradar.example.com:514" ||
+		cfg.sender.Timeout != 10*time.Second ||
 		cfg.octets || cfg.keys != page || cfg.maxMessage != 4096 || cfg.host != "platform.arbitex.ai" ||
 		cfg.vendor != "Arbitex" || cfg.product != "ArbitexPlatform" || cfg.version != "1.0" {
 		t.Errorf("defaults: %+v", cfg)
 	}
-	if cfg := open(t, env("QRADAR_SYSLOG_PROTOCOL", "UDP")).cfg; cfg.sender.Address != "qradar.example.com:514" || cfg.maxMessage != 1024 {
+	if cfg := open(t, env("QRADAR_SYSLOG_PROTOCOL", "UDP")).cfg; cfg.sender.Address != "qradar.example.com:514" ||
+		cfg.maxMessage != 1024 {
 		t.Errorf("defaults for udp: %+v", cfg)
 	}
 	ca, err := pki.New("CA")
@@ -31,7 +33,8 @@ func TestDefaults(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	for host, want := range map[string]string{
-		"10.1.2.3": "10.1.2.3:514", "::1": "[::1]:514", "[2001:db8::7]": "[2001:db8::7]:514", "fe80::1%eth0": "[fe80::1%eth0]:514",
+		"10.1.2.3": "10.1.2.3:514", "::1": "[::1]:514", "[2001:db8::7]": "[2001:db8::7]:514",
+		"fe80::1%eth0": "[fe80::1%eth0]:514",
 	} {
 		if got := open(t, env("QRADAR_SYSLOG_HOST", host)).cfg.sender.Address; got != want {
 			t.Errorf("%s: address %s, want %s", host, got, want)
@@ -63,7 +66,8 @@ func TestProblems(t *testing.T) {
 	for _, name := range []string{
 		"QRADAR_SYSLOG_HOST", "QRADAR_SYSLOG_PORT", "QRADAR_SYSLOG_PROTOCOL", "QRADAR_SYSLOG_FRAMING", "QRADAR_CEF_KEYS",
 		"QRADAR_CEF_DEVICE_VENDOR", "QRADAR_CEF_DEVICE_PRODUCT", "QRADAR_CEF_DEVICE_VERSION", "QRADAR_MAX_MESSAGE_BYTES",
-		"QRADAR_TLS_CA_BUNDLE", "QRADAR_TLS_SERVER_NAME", "QRADAR_TLS_CLIENT_KEY", "SIEM_HOST", "SIEM_REQUEST_TIMEOUT_SECONDS",
+		"QRADAR_TLS_CA_BUNDLE", "QRADAR_TLS_SERVER_NAME", "QRADAR_TLS_CLIENT_KEY", "SIEM_HOST",
+		"SIEM_REQUEST_TIMEOUT_SECONDS",
 		"HTTPS_PROXY", "NO_PROXY",
 	} {
 		if !strings.Contains(s.Err().Error(), name+": ") {
@@ -77,12 +81,17 @@ func TestProblem(t *testing.T) {
 		change []string
 		want   string
 	}{
-		"no host":          {[]string{"QRADAR_SYSLOG_HOST", ""}, "QRADAR_SYSLOG_HOST: expected the host name or address"},
-		"host with a port": {[]string{"QRADAR_SYSLOG_HOST", "qradar:514"}, `QRADAR_SYSLOG_HOST: expected the host name or address of the QRadar Console or Event Collector, without scheme and port, found "qradar:514"`},
-		"no CA for tls":    {[]string{"QRADAR_SYSLOG_PROTOCOL", "tls"}, "QRADAR_TLS_CA_BUNDLE: expected the CA that signed QRadar's certificate"},
-		"datagram limit":   {[]string{"QRADAR_SYSLOG_PROTOCOL", "udp", "QRADAR_MAX_MESSAGE_BYTES", "65508"}, "QRADAR_MAX_MESSAGE_BYTES: expected an integer from 100 to 65507"},
-		"key without cert": {[]string{"QRADAR_TLS_CLIENT_KEY", "-----BEGIN PRIVATE KEY-----"}, "QRADAR_TLS_CLIENT_CERT: expected the certificate of QRADAR_TLS_CLIENT_KEY"},
-		"cert, not PEM":    {[]string{"QRADAR_TLS_CLIENT_KEY", "-----BEGIN s3cret", "QRADAR_TLS_CLIENT_CERT", "-----BEGIN x"}, "QRADAR_TLS_CLIENT_CERT: expected a PEM certificate"},
+		"no host": {[]string{"QRADAR_SYSLOG_HOST", ""}, "QRADAR_SYSLOG_HOST: expected the host name or address"},
+		"host with a port": {[]string{"QRADAR_SYSLOG_HOST", "qradar:514"},
+			`QRADAR_SYSLOG_HOST: expected the host name or address of the QRadar Console or Event Collector, without scheme and port, found "qradar:514"`},
+		"no CA for tls": {[]string{"QRADAR_SYSLOG_PROTOCOL", "tls"},
+			"QRADAR_TLS_CA_BUNDLE: expected the CA that signed QRadar's certificate"},
+		"datagram limit": {[]string{"QRADAR_SYSLOG_PROTOCOL", "udp", "QRADAR_MAX_MESSAGE_BYTES", "65508"},
+			"QRADAR_MAX_MESSAGE_BYTES: expected an integer from 100 to 65507"},
+		"key without cert": {[]string{"QRADAR_TLS_CLIENT_KEY", "-----BEGIN PRIVATE KEY-----"},
+			"QRADAR_TLS_CLIENT_CERT: expected the certificate of QRADAR_TLS_CLIENT_KEY"},
+		"cert, not PEM": {[]string{"QRADAR_TLS_CLIENT_KEY", "-----BEGIN s3cret", "QRADAR_TLS_CLIENT_CERT", "-----BEGIN x"},
+			"QRADAR_TLS_CLIENT_CERT: expected a PEM certificate"},
 	} {
 		s := newSettings(env(c.change...))
 		Open(s)

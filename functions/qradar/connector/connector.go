@@ -1,6 +1,6 @@
-// Package connector delivers events to IBM QRadar: one CEF message per event, in a syslog header (RFC 5424), over UDP, TCP
-// or TLS. Syslog has no responses. Over TCP and TLS, a batch is delivered if the TCP stack of QRadar's host has acknowledged
-// every byte; over UDP, if it was sent. A batch that is not confirmed is retried whole.
+// Package connector delivers events to IBM QRadar: one CEF message per event, in a syslog header (RFC 5424), over UDP,
+// TCP or TLS. Syslog has no responses. Over TCP and TLS, a batch is delivered if the TCP stack of QRadar's host has
+// acknowledged every byte; over UDP, if it was sent. A batch that is not confirmed is retried whole.
 // https://www.ibm.com/docs/SS42VS_DSM/com.ibm.dsm.doc/c_dsm_guide_universal_cef_overview.html
 package connector
 
@@ -46,7 +46,8 @@ func (c *connector) Format() deliver.Format {
 	case c.cfg.octets:
 		return deliver.Format{Stream: true, MaxBytes: maxBatchBytes, MaxRecordBytes: c.cfg.maxMessage + len("9999999 ")}
 	}
-	return deliver.Format{Stream: true, Separator: "\n", Close: "\n", MaxBytes: maxBatchBytes, MaxRecordBytes: c.cfg.maxMessage}
+	return deliver.Format{Stream: true, Separator: "\n", Close: "\n", MaxBytes: maxBatchBytes,
+		MaxRecordBytes: c.cfg.maxMessage}
 }
 
 // Append implements deliver.Connector: one message, with its length before it for octet counting.

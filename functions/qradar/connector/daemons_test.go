@@ -47,7 +47,8 @@ func daemons() []daemon {
 		}},
 		{"syslog-ng", syslogNGConfig, func(dir string) []string {
 			return []string{
-				"--foreground", "--no-caps", "--stderr", "--cfgfile", filepath.Join(dir, "conf"), "--persist-file", filepath.Join(dir, "persist"),
+				"--foreground", "--no-caps", "--stderr", "--cfgfile", filepath.Join(dir, "conf"), "--persist-file",
+				filepath.Join(dir, "persist"),
 				"--control", filepath.Join(dir, "ctl"), "--pidfile", filepath.Join(dir, "pid"),
 			}
 		}},
@@ -68,7 +69,8 @@ func rsyslogConfig(d *instance) string {
 		if d.mutual {
 			mode = "x509/certvalid"
 		}
-		input = strings.Replace(input, `load="imtcp"`, `load="imtcp" streamDriver.mode="1" streamDriver.authMode="`+mode+`"`, 1)
+		input = strings.Replace(input, `load="imtcp"`, `load="imtcp" streamDriver.mode="1" streamDriver.authMode="`+mode+`"`,
+			1)
 	}
 	return conf + ")\n" + input + "\n" + `template(name="raw" type="string" string="%rawmsg%\n")` + "\n" +
 		fmt.Sprintf(`action(type="omfile" file=%q template="raw")`, d.out()) + "\n"
@@ -127,7 +129,8 @@ func (d *instance) prepare(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"ca.pem": d.ca.PEM(), "cert.pem": server.CertPEM, "key.pem": server.KeyPEM, "conf": d.config(d)} {
+	for name, text := range map[string]string{"ca.pem": d.ca.PEM(), "cert.pem": server.CertPEM, "key.pem": server.KeyPEM,
+		"conf": d.config(d)} {
 		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +291,8 @@ func TestDaemonRefusesTheCertificate(t *testing.T) {
 	}
 }
 
-// TestDaemonIsKilled kills the daemon between batches and starts it again: everything that was called delivered is there.
+// TestDaemonIsKilled kills the daemon between batches and starts it again: everything that was called delivered is
+// there.
 func TestDaemonIsKilled(t *testing.T) {
 	for _, daemon := range daemons() {
 		t.Run(daemon.name, func(t *testing.T) {

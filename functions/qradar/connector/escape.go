@@ -7,7 +7,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/event"
 )
 
-// place is a place of text in a message, with its escaping: ArcSight Common Event Format, revision 25, "Character Encoding".
+// place is a place of text in a message, with its escaping: ArcSight Common Event Format, revision 25, "Character
+// Encoding".
 type place struct {
 	mark      byte      // ends the text there, so it is escaped by a backslash
 	lineBreak bool      // line breaks become \n and \r; otherwise spaces
@@ -99,8 +100,8 @@ const (
 	maxMessageID = 32
 )
 
-// appendOrigin appends HOSTNAME, APP-NAME and PROCID with the spaces around them. Receivers look for the first "CEF:" of a
-// line, so neither of the settings may contain it.
+// appendOrigin appends HOSTNAME, APP-NAME and PROCID with the spaces around them. Receivers look for the first "CEF:"
+// of a line, so neither of the settings may contain it.
 func appendOrigin(dst []byte, host, product string) []byte {
 	dst = append(dst, ' ')
 	dst = headerTail(append(dst, host...), len(dst), maxHostname)
@@ -130,7 +131,8 @@ func appendMessageID(dst []byte, id event.Text) []byte {
 	return nilTail(dst, start, maxMessageID)
 }
 
-// inMessageID reports whether MSGID keeps a character. With a colon, an event could forge the "CEF:" that receivers look for.
+// inMessageID reports whether MSGID keeps a character. With a colon, an event could forge the "CEF:" that receivers
+// look for.
 func inMessageID(b byte) bool {
 	return 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z' || '0' <= b && b <= '9' || b == '.' || b == '_' || b == '-'
 }

@@ -37,11 +37,13 @@ type texts struct{ user, mail, action, model, label, group, operation, request, 
 func (x texts) event(t *testing.T) string {
 	b, err := json.Marshal(map[string]any{
 		"time": 1741824000123, "class_uid": 6003, "severity_id": 3,
-		"actor":    map[string]any{"user": map[string]any{"uid": x.user, "email_addr": x.mail, "groups": []any{map[string]any{"uid": x.group}}}},
+		"actor": map[string]any{"user": map[string]any{"uid": x.user, "email_addr": x.mail,
+			"groups": []any{map[string]any{"uid": x.group}}}},
 		"api":      map[string]any{"operation": x.operation, "request": map[string]any{"uid": x.request}},
 		"metadata": map[string]any{"uid": x.id},
 		"unmapped": map[string]any{
-			"model_id": x.model, "policy_action": x.action, "dlp_labels": []any{x.label, "pii"}, "tokens_input": 1, "tokens_output": 2,
+			"model_id": x.model, "policy_action": x.action, "dlp_labels": []any{x.label, "pii"}, "tokens_input": 1,
+			"tokens_output": 2,
 		},
 	})
 	if err != nil {
@@ -84,20 +86,23 @@ func (x texts) extension(standard bool) (fields []simulated.Field) {
 		simulated.Field{Key: "cs3Label", Value: "GroupIds"}, simulated.Field{Key: "cs3", Value: item(x.group)})
 }
 
-// FuzzInjection puts texts of an event and of the settings where a message has fields, and has a strict parser find just
-// those fields with just those values.
+// FuzzInjection puts texts of an event and of the settings where a message has fields, and has a strict parser find
+// just those fields with just those values.
 func FuzzInjection(f *testing.F) {
-	f.Add("user_abc", "alice@example.com", "allow", "gpt-4o", "pii", "finance-team", "chat_completion", "req_xyz", "evt-1", "Arbitex", false)
+	f.Add("user_abc", "alice@example.com", "allow", "gpt-4o", "pii", "finance-team", "chat_completion", "req_xyz", "evt-1",
+		"Arbitex", false)
 	f.Add(`a|b\`, `\`, "x act=block", `\=`, "=", " =", "|10|act=1", "a b\nc", "\\\r\n", `V|\`, true)
 	f.Add("\u0085cs1=x", "\u2028<134>1 ", "\x00", "\\\\n", "a,b", "truncated=1", "\x7f", "-", " ", " ", false)
-	f.Fuzz(func(t *testing.T, user, mail, action, model, label, group, operation, request, id, vendor string, standard bool) {
+	f.Fuzz(func(t *testing.T, user, mail, action, model, label, group, operation, request, id, vendor string,
+		standard bool) {
 		x := texts{user, mail, action, model, label, group, operation, request, id}
 		for _, text := range []string{user, mail, action, model, label, group, operation, request, id, vendor} {
 			if !utf8.ValidString(text) {
 				t.Skip("an event is UTF-8")
 			}
 		}
-		e := env("QRADAR_MAX_MESSAGE_BYTES", "9999999", "QRADAR_CEF_DEVICE_VENDOR", vendor, "SIEM_HOST", vendor, "QRADAR_CEF_DEVICE_PRODUCT", vendor)
+		e := env("QRADAR_MAX_MESSAGE_BYTES", "9999999", "QRADAR_CEF_DEVICE_VENDOR", vendor, "SIEM_HOST", vendor,
+			"QRADAR_CEF_DEVICE_PRODUCT", vendor)
 		if standard {
 			e["QRADAR_CEF_KEYS"] = "standard"
 		}
@@ -124,7 +129,8 @@ func FuzzInjection(f *testing.F) {
 		if vendor == "" {
 			vendor = "Arbitex"
 		}
-		if m.Name != tame(operation, "") || m.Severity != 6 || m.PRI != 132 || m.ClassID != "6003" || m.ProcID != "-" || m.Vendor != tame(vendor, "") {
+		if m.Name != tame(operation, "") || m.Severity != 6 || m.PRI != 132 || m.ClassID != "6003" || m.ProcID != "-" ||
+			m.Vendor != tame(vendor, "") {
 			t.Errorf("%q\nis read as %+v", message, m)
 		}
 	})
@@ -134,7 +140,8 @@ func hashID(t *testing.T, body string) string {
 	return string(connectortest.Parse(t, body).AppendID(nil))
 }
 
-// FuzzAppend has any event at all become a message that a strict parser takes, within the limit, and never more than one.
+// FuzzAppend has any event at all become a message that a strict parser takes, within the limit, and never more than
+// one.
 func FuzzAppend(f *testing.F) {
 	f.Add([]byte(`{"time":1}`), uint16(4096), true)
 	f.Add([]byte(`{"time":1741824000123,"unmapped":{"dlp_labels":["a","\ud800",null,"b=\\"]},"actor":{"user":{"groups":[{"name":"n"},7,{"uid":""}]}}}`), uint16(230), false)

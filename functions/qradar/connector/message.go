@@ -28,8 +28,8 @@ const (
 )
 
 var keySets = [...]keys{
-	// Those of the platform's page. model, tokenIn and tokenOut are not in the CEF dictionary, where duid is the destination
-	// user.
+	// Those of the platform's page. model, tokenIn and tokenOut are not in the CEF dictionary, where duid is the
+	// destination user.
 	page: {
 		userEmail: " suser=", userID: " duid=", action: " act=",
 		model: " model=", tokensInput: " tokenIn=", tokensOutput: " tokenOut=",
@@ -37,7 +37,8 @@ var keySets = [...]keys{
 	// All of these are in the CEF dictionary, so QRadar's Universal CEF parses them.
 	standard: {
 		eventID: " externalId=", userEmail: " suser=", userID: " suid=", action: " act=",
-		model: " cs4Label=ModelId cs4=", tokensInput: " cn1Label=TokensInput cn1=", tokensOutput: " cn2Label=TokensOutput cn2=",
+		model: " cs4Label=ModelId cs4=", tokensInput: " cn1Label=TokensInput cn1=",
+		tokensOutput: " cn2Label=TokensOutput cn2=",
 	},
 }
 
@@ -90,7 +91,8 @@ func (c *connector) appendMessage(dst []byte, e *event.Event) (message []byte, t
 	limit := sort.Search(most, func(n int) bool { return len(c.appendCut(dst[:start], e, most-n))-start <= most })
 	if limit = most - limit; limit < minValue {
 		least := len(c.appendCut(dst[:start], e, minValue)) - start
-		return dst, false, fmt.Errorf("encoding as cef: the message takes %d bytes with all values cut, and QRADAR_MAX_MESSAGE_BYTES is %d", least, most)
+		return dst, false, fmt.Errorf("encoding as cef: the message takes %d bytes with all values cut, and "+
+			"QRADAR_MAX_MESSAGE_BYTES is %d", least, most)
 	}
 	return c.appendCut(dst[:start], e, limit), true, nil
 }
@@ -189,8 +191,8 @@ func appendItem(dst []byte, item event.Text) []byte {
 	return dst
 }
 
-// appendFitting appends items, as appendList does, until one no longer fits into room bytes. It returns the room that is
-// left, which is negative if an item was left out.
+// appendFitting appends items, as appendList does, until one no longer fits into room bytes. It returns the room that
+// is left, which is negative if an item was left out.
 func appendFitting(dst []byte, items []event.Text, room int) (list []byte, left int) {
 	for i, v := range items {
 		before := len(dst)

@@ -20,19 +20,21 @@ func golden(t *testing.T, name string) string {
 	return strings.TrimSuffix(string(b), "\n")
 }
 
-// TestPage holds the connector to the platform's page, byte for byte but for the date: the page's two dates of one event
-// are a year apart, and the event's own is right.
+// TestPage holds the connector to the platform's page, byte for byte but for the date: the page's two dates of one
+// event are a year apart, and the event's own is right.
 func TestPage(t *testing.T) {
 	if got, _ := encode(t, open(t, env()), connectortest.FullEvent); got != golden(t, "page.golden") {
 		t.Errorf("got  %s\nwant %s", got, golden(t, "page.golden"))
 	}
-	if got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", "standard")), connectortest.FullEvent); got != golden(t, "standard.golden") {
+	if got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", "standard")), connectortest.FullEvent); got != golden(t,
+		"standard.golden") {
 		t.Errorf("got  %s\nwant %s", got, golden(t, "standard.golden"))
 	}
 }
 
 func TestAbsentFields(t *testing.T) {
-	const head = "<134>1 1970-01-01T00:00:00.001Z platform.arbitex.ai ArbitexPlatform - - - CEF:0|Arbitex|ArbitexPlatform|1.0|"
+	const head = "<134>1 1970-01-01T00:00:00.001Z platform.arbitex.ai ArbitexPlatform - - - " +
+		"CEF:0|Arbitex|ArbitexPlatform|1.0|"
 	const tail = " cs1Label=PolicyAction cs1= cs2Label=DlpLabels cs2= cs3Label=GroupIds cs3="
 	for body, want := range map[string]string{
 		`{"time":1}`: head + "0|OCSF class 0|0|rt=1" + tail,
@@ -49,7 +51,8 @@ func TestAbsentFields(t *testing.T) {
 func TestSeverities(t *testing.T) {
 	c := open(t, env())
 	for id, want := range map[int][2]string{
-		0: {"134", "0"}, 1: {"134", "3"}, 2: {"133", "4"}, 3: {"132", "6"}, 4: {"131", "8"}, 5: {"130", "9"}, 6: {"129", "10"},
+		0: {"134", "0"}, 1: {"134", "3"}, 2: {"133", "4"}, 3: {"132", "6"}, 4: {"131", "8"}, 5: {"130", "9"},
+		6:  {"129", "10"},
 		99: {"134", "5"}, 7: {"134", "5"}, -1: {"134", "5"}, 1 << 40: {"134", "5"},
 	} {
 		got, _ := encode(t, c, fmt.Sprintf(`{"time":1,"severity_id":%d}`, id))
@@ -78,7 +81,8 @@ func TestSyslogHeader(t *testing.T) {
 		}
 	}
 	got, _ := encode(t, open(t, env(
-		"SIEM_HOST", "a b"+strings.Repeat("c", 300), "QRADAR_CEF_DEVICE_PRODUCT", `Prod\uct | `+strings.Repeat("é", 10)+strings.Repeat("p", 60),
+		"SIEM_HOST", "a b"+strings.Repeat("c", 300), "QRADAR_CEF_DEVICE_PRODUCT", `Prod\uct | `+strings.Repeat("é", 10)+
+			strings.Repeat("p", 60),
 		"QRADAR_CEF_DEVICE_VENDOR", `a|b\c=d`, "QRADAR_CEF_DEVICE_VERSION", `\`)), `{"time":1}`)
 	want := "<134>1 1970-01-01T00:00:00.001Z ab" + strings.Repeat("c", 253) + ` Prod\uct|` + strings.Repeat("p", 39) +
 		` - - - CEF:0|a\|b\\c=d|Prod\\uct \| ` + strings.Repeat("é", 10) + strings.Repeat("p", 60) + `|\\|0|`
@@ -97,7 +101,8 @@ func TestEscaping(t *testing.T) {
 		`"a|b\\c=d\n\r\t\u0000\u007f\u0085\u2028\u2029e é€🙂 x=y"`)
 	got, _ := encode(t, open(t, env()), body)
 	const value = `a|b\\c\=d\n\r      e é€🙂 x\=y`
-	want := `|0|a\|b\\c=d        e é€🙂 x=y|0|rt=1 duid=` + value + ` cs1Label=PolicyAction cs1= cs2Label=DlpLabels cs2=` + value +
+	want := `|0|a\|b\\c=d        e é€🙂 x=y|0|rt=1 duid=` + value + ` cs1Label=PolicyAction cs1= cs2Label=DlpLabels cs2=` +
+		value +
 		`,l cs3Label=GroupIds cs3=` + value
 	if !strings.HasSuffix(got, want) {
 		t.Errorf("%q\ngot  %s\nwant …%s", text, got, want)
@@ -110,7 +115,8 @@ func TestFraming(t *testing.T) {
 	if want := strconv.Itoa(len(message)) + " " + message; got != want {
 		t.Errorf("octet-counted: got  %s\nwant %s", got, want)
 	}
-	for _, e := range []map[string]string{env(), env("QRADAR_SYSLOG_PROTOCOL", "udp", "QRADAR_SYSLOG_FRAMING", "octet-counted")} {
+	for _, e := range []map[string]string{env(), env("QRADAR_SYSLOG_PROTOCOL", "udp", "QRADAR_SYSLOG_FRAMING",
+		"octet-counted")} {
 		if got, _ := encode(t, open(t, e), connectortest.FullEvent); got != message {
 			t.Errorf("got  %s\nwant %s", got, message)
 		}
@@ -118,7 +124,8 @@ func TestFraming(t *testing.T) {
 	if f := open(t, env()).Format(); f.Separator != "\n" || f.Close != "\n" || f.Open != "" {
 		t.Errorf("newline: %+v", f)
 	}
-	if f := open(t, env("QRADAR_SYSLOG_FRAMING", "octet-counted")).Format(); f.Separator != "" || f.Close != "" || f.Open != "" {
+	if f := open(t, env("QRADAR_SYSLOG_FRAMING", "octet-counted")).Format(); f.Separator != "" || f.Close != "" ||
+		f.Open != "" {
 		t.Errorf("octet-counted: %+v", f)
 	}
 }
@@ -142,7 +149,8 @@ func TestLimit(t *testing.T) {
 	at := func(limit int) string {
 		record, truncated := encode(t, limited(limit), body)
 		length, message, _ := strings.Cut(record, " ")
-		if length != strconv.Itoa(len(message)) || len(message) > limit || truncated != strings.HasSuffix(message, " truncated=1") {
+		if length != strconv.Itoa(len(message)) || len(message) > limit || truncated != strings.HasSuffix(message,
+			" truncated=1") {
 			t.Errorf("limit %d: %d bytes (length says %s), truncated %v: %s", limit, len(message), length, truncated, message)
 		}
 		return message
@@ -184,7 +192,8 @@ func TestCutValues(t *testing.T) {
 			continue
 		}
 		message := string(record)
-		if truncated != (limit < len(whole)) || truncated != strings.HasSuffix(message, " src=192.0.2.1 truncated=1") && limit > 280 {
+		if truncated != (limit < len(whole)) || truncated != strings.HasSuffix(message, " src=192.0.2.1 truncated=1") &&
+			limit > 280 {
 			t.Errorf("limit %d of %d: truncated %t: %s", limit, len(whole), truncated, message)
 		}
 		m, err := simulated.Parse(record)
@@ -197,7 +206,8 @@ func TestCutValues(t *testing.T) {
 		user, _ := m.Value("duid")
 		mail, _ := m.Value("suser")
 		model, _ := m.Value("model")
-		if limit > 300 && user != "short" || !strings.HasPrefix(long(100), strings.ReplaceAll(mail, `\`, `\\`)) || mail != model || mail == "" {
+		if limit > 300 && user != "short" || !strings.HasPrefix(long(100), strings.ReplaceAll(mail, `\`, `\\`)) ||
+			mail != model || mail == "" {
 			t.Errorf("limit %d: duid %q, suser %q, model %q", limit, user, mail, model)
 		}
 	}
@@ -223,7 +233,8 @@ func TestSource(t *testing.T) {
 	const body = `{"time":1,"src_endpoint":{"ip":"2001:db8::1"},"actor":{"user":{"groups":[{"uid":"a,b"},{"uid":"c"}]}},"unmapped":{"dlp_labels":["x,y,z",","]}}`
 	for _, keys := range []string{"page", "standard"} {
 		got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", keys)), body)
-		if want := " cs2Label=DlpLabels cs2=x y z,  cs3Label=GroupIds cs3=a b,c src=2001:db8::1"; !strings.HasSuffix(got, want) {
+		if want := " cs2Label=DlpLabels cs2=x y z,  cs3Label=GroupIds cs3=a b,c src=2001:db8::1"; !strings.HasSuffix(got,
+			want) {
 			t.Errorf("got  %s\nwant …%s", got, want)
 		}
 	}
@@ -231,8 +242,9 @@ func TestSource(t *testing.T) {
 
 func BenchmarkAppend(b *testing.B) {
 	for name, body := range map[string]string{
-		"page":    connectortest.FullEvent,
-		"escapes": strings.NewReplacer("alice@example.com", `a\\l=ice\n`, "finance-team", "gruppe=ä“").Replace(connectortest.FullEvent),
+		"page": connectortest.FullEvent,
+		"escapes": strings.NewReplacer("alice@example.com", `a\\l=ice\n`, "finance-team",
+			"gruppe=ä“").Replace(connectortest.FullEvent),
 	} {
 		b.Run(name, func(b *testing.B) {
 			c, e := open(b, env("QRADAR_SYSLOG_FRAMING", "octet-counted")), connectortest.Parse(b, body)

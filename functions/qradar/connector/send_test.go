@@ -43,7 +43,8 @@ func delivered(t *testing.T, outcomes []deliver.Outcome) {
 func held(t *testing.T, outcomes []deliver.Outcome, step failure.Step) {
 	t.Helper()
 	for i, o := range outcomes {
-		if o.State != deliver.Retry || o.Fault.Kind != failure.Unauthorized && o.Fault.Kind != failure.Misconfigured || o.Fault.Step != step {
+		if o.State != deliver.Retry || o.Fault.Kind != failure.Unauthorized && o.Fault.Kind != failure.Misconfigured ||
+			o.Fault.Step != step {
 			t.Fatalf("event %d: %+v, want it held at %s", i, o, step)
 		}
 	}
@@ -95,7 +96,8 @@ func TestDelivery(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			sim := simulate(t, source)
-			c := open(t, with(sim.Settings(), sim.Secret(), map[string]string{"QRADAR_MAX_MESSAGE_BYTES": fmt.Sprint(max(700, source.Payload))}))
+			c := open(t, with(sim.Settings(), sim.Secret(),
+				map[string]string{"QRADAR_MAX_MESSAGE_BYTES": fmt.Sprint(max(700, source.Payload))}))
 			events, ids := generated(250)
 			if c.Check(t.Context()) != nil {
 				t.Fatalf("check: %v", c.Check(t.Context()))
@@ -121,7 +123,8 @@ func TestPageKeysAtTheSimulator(t *testing.T) {
 	}
 }
 
-// source opens a connector anew from what the simulator's administrator has handed out, as the host does from the secret.
+// source opens a connector anew from what the simulator's administrator has handed out, as the host does from the
+// secret.
 type source struct {
 	t       *testing.T
 	sim     *simulated.Simulator
@@ -177,7 +180,8 @@ func TestRefusedCertificateIsHeld(t *testing.T) {
 		}
 		held(t, connectortest.Deliver(t, c, connectortest.FullEvent), failure.TLS)
 		f := failure.Of(c.Check(t.Context()))
-		if f == nil || f.Step != failure.TLS || !strings.Contains(f.Hint, "QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY") {
+		if f == nil || f.Step != failure.TLS || !strings.Contains(f.Hint,
+			"QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY") {
 			t.Errorf("%s: check says %v, want a hint at the client certificate", name, f)
 		}
 	}
@@ -227,11 +231,15 @@ func TestCheckSteps(t *testing.T) {
 		step failure.Step
 		hint string
 	}{
-		"good":      {sim.Settings(), "", ""},
-		"name":      {with(sim.Settings(), map[string]string{"QRADAR_SYSLOG_HOST": "qradar.invalid"}), failure.DNS, "QRADAR_SYSLOG_HOST"},
-		"port":      {with(sim.Settings(), map[string]string{"QRADAR_SYSLOG_PORT": closedPort}), failure.Connect, "QRADAR_SYSLOG_PORT"},
-		"CA":        {with(sim.Settings(), map[string]string{"QRADAR_TLS_CA_BUNDLE": other.PEM()}), failure.TLS, "set QRADAR_TLS_CA_BUNDLE to the CA that signed"},
-		"peer name": {with(sim.Settings(), map[string]string{"QRADAR_TLS_SERVER_NAME": "other.example.com"}), failure.TLS, "QRADAR_TLS_SERVER_NAME"},
+		"good": {sim.Settings(), "", ""},
+		"name": {with(sim.Settings(), map[string]string{"QRADAR_SYSLOG_HOST": "qradar.invalid"}), failure.DNS,
+			"QRADAR_SYSLOG_HOST"},
+		"port": {with(sim.Settings(), map[string]string{"QRADAR_SYSLOG_PORT": closedPort}), failure.Connect,
+			"QRADAR_SYSLOG_PORT"},
+		"CA": {with(sim.Settings(), map[string]string{"QRADAR_TLS_CA_BUNDLE": other.PEM()}), failure.TLS,
+			"set QRADAR_TLS_CA_BUNDLE to the CA that signed"},
+		"peer name": {with(sim.Settings(), map[string]string{"QRADAR_TLS_SERVER_NAME": "other.example.com"}), failure.TLS,
+			"QRADAR_TLS_SERVER_NAME"},
 		"no TLS": {with(plain.Settings(), map[string]string{
 			"QRADAR_SYSLOG_PROTOCOL": "tls", "QRADAR_TLS_CA_BUNDLE": other.PEM(), "SIEM_REQUEST_TIMEOUT_SECONDS": "1",
 		}), failure.TLS, "handshake"},
@@ -274,7 +282,8 @@ func TestTooLongIsCut(t *testing.T) {
 	sim := simulate(t, simulated.Source{Protocol: "tcp"})
 	c := open(t, sim.Settings())
 	events, ids := generated(3)
-	long := fmt.Sprintf(`{"time":1,"activity_name":%q,"api":{"request":{"uid":"long-1"}},"metadata":{"uid":"long-1"}}`, strings.Repeat("n", 5000))
+	long := fmt.Sprintf(`{"time":1,"activity_name":%q,"api":{"request":{"uid":"long-1"}},"metadata":{"uid":"long-1"}}`,
+		strings.Repeat("n", 5000))
 	outcomes := connectortest.Deliver(t, c, events[0], events[1], long, events[2])
 	delivered(t, outcomes)
 	if !outcomes[2].Truncated || outcomes[1].Truncated {

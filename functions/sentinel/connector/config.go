@@ -49,7 +49,8 @@ func readConfig(s *settings.Settings) config {
 	if strings.Contains(rule, "/") {
 		s.Problem("SENTINEL_DCR_RULE_ID", rule, "the immutable ID of the data collection rule, dcr-…, not its resource ID")
 	}
-	stream := s.Required("SENTINEL_DCR_STREAM_NAME", "the stream of the data collection rule, such as Custom-ArbitexAudit_CL")
+	stream := s.Required("SENTINEL_DCR_STREAM_NAME",
+		"the stream of the data collection rule, such as Custom-ArbitexAudit_CL")
 	authority := s.URL("SENTINEL_AUTHORITY_HOST", defaultAuthority, "the authority's URL, such as "+defaultAuthority)
 	cfg.scope = s.String("SENTINEL_SCOPE", defaultScope)
 	cfg.http = httpsend.Configure(s, "gzip")
@@ -67,7 +68,8 @@ func readConfig(s *settings.Settings) config {
 
 // noIdentity is the identity outside of AWS.
 func noIdentity(context.Context, string) (secret.Value, error) {
-	return secret.Value{}, &failure.Error{Kind: failure.Misconfigured, Step: failure.Auth, Detail: "SENTINEL_AUTH=federated works only in AWS"}
+	return secret.Value{}, &failure.Error{Kind: failure.Misconfigured, Step: failure.Auth,
+		Detail: "SENTINEL_AUTH=federated works only in AWS"}
 }
 
 // audience is that of tokens which Microsoft Entra ID exchanges.

@@ -15,7 +15,8 @@ func TestConfigNamesEverythingMissing(t *testing.T) {
 		t.Fatal("no settings, no error")
 	}
 	for _, name := range []string{
-		"SENTINEL_TENANT_ID", "SENTINEL_CLIENT_ID", "SENTINEL_CLIENT_SECRET", "SENTINEL_DCR_ENDPOINT", "SENTINEL_DCR_RULE_ID", "SENTINEL_DCR_STREAM_NAME",
+		"SENTINEL_TENANT_ID", "SENTINEL_CLIENT_ID", "SENTINEL_CLIENT_SECRET", "SENTINEL_DCR_ENDPOINT", "SENTINEL_DCR_RULE_ID",
+		"SENTINEL_DCR_STREAM_NAME",
 	} {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("%s is missing, and not named in %v", name, err)
@@ -25,9 +26,10 @@ func TestConfigNamesEverythingMissing(t *testing.T) {
 
 func TestConfigNamesWhatIsWrong(t *testing.T) {
 	for name, wrong := range map[string]string{
-		"SENTINEL_DCR_ENDPOINT":        "http://dce.example.com",
-		"SENTINEL_AUTHORITY_HOST":      "login.microsoftonline.com",
-		"SENTINEL_DCR_RULE_ID":         "/subscriptions/1/resourceGroups/2/providers/Microsoft.Insights/dataCollectionRules/3",
+		"SENTINEL_DCR_ENDPOINT":   "http://dce.example.com",
+		"SENTINEL_AUTHORITY_HOST": "login.microsoftonline.com",
+		"SENTINEL_DCR_RULE_ID": "/subscriptions/1/resourceGroups/2/providers/Microsoft.Insights/" +
+			"dataCollectionRules/3",
 		"SENTINEL_SCOPE":               "a\nb",
 		"SENTINEL_TENANT_ID":           "a\rb",
 		"SENTINEL_CLIENT_ID":           "a\x00b",
@@ -59,7 +61,8 @@ func TestConfig(t *testing.T) {
 			"https://login.microsoftonline.com/11111111-2222-3333-4444-555555555555/oauth2/v2.0/token",
 		},
 		{
-			env("SENTINEL_DCR_ENDPOINT", " https://dce.example.us/ ", "SENTINEL_AUTHORITY_HOST", "https://login.microsoftonline.us/",
+			env("SENTINEL_DCR_ENDPOINT", " https://dce.example.us/ ", "SENTINEL_AUTHORITY_HOST",
+				"https://login.microsoftonline.us/",
 				"SENTINEL_TENANT_ID", "corp.example.us", "SENTINEL_DCR_STREAM_NAME", "Custom-a b?c/%41"),
 			"https://dce.example.us/dataCollectionRules/dcr-0123456789abcdef/streams/Custom-a%20b%3Fc%2F%2541?api-version=2023-01-01",
 			"https://login.microsoftonline.us/corp.example.us/oauth2/v2.0/token",
@@ -102,7 +105,8 @@ func TestConfigScopeAndCompression(t *testing.T) {
 func TestSecretComesFromTheSecret(t *testing.T) {
 	e := env()
 	delete(e, "SENTINEL_CLIENT_SECRET")
-	s := settings.New(func(name string) string { return e[name] }, map[string]string{"SENTINEL_CLIENT_SECRET": clientSecret})
+	s := settings.New(func(name string) string { return e[name] },
+		map[string]string{"SENTINEL_CLIENT_SECRET": clientSecret})
 	if cfg := readConfig(s); s.Err() != nil || cfg.secret.Reveal() != clientSecret {
 		t.Errorf("secret not taken: %v", s.Err())
 	}

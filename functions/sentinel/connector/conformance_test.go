@@ -21,7 +21,8 @@ func suite() connectortest.Suite {
 	return connectortest.Suite{
 		Open: Open,
 		Settings: func(url, _ string) map[string]string {
-			return env("SENTINEL_DCR_ENDPOINT", url, "SENTINEL_AUTHORITY_HOST", url, "SENTINEL_CLIENT_SECRET", "a-secret-of-the-client")
+			return env("SENTINEL_DCR_ENDPOINT", url, "SENTINEL_AUTHORITY_HOST", url, "SENTINEL_CLIENT_SECRET",
+				"a-secret-of-the-client")
 		},
 		PlainHTTP: true,
 		Secrets:   []string{"a-secret-of-the-client", accessToken(1)},

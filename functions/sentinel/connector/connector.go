@@ -1,5 +1,5 @@
-// Package connector delivers events to Microsoft Sentinel through the Logs Ingestion API of Azure Monitor: one JSON array
-// of rows in one POST to a stream of a data collection rule (DCR), with an access token from Microsoft Entra ID.
+// Package connector delivers events to Microsoft Sentinel through the Logs Ingestion API of Azure Monitor: one JSON
+// array of rows in one POST to a stream of a data collection rule (DCR), with an access token from Microsoft Entra ID.
 // https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview
 package connector
 
@@ -49,7 +49,8 @@ func (c *connector) Format() deliver.Format {
 	return deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: maxRequestBytes}
 }
 
-var errLongID = errors.New("metadata.uid: expected to fit into RawOCSF, is longer than " + strconv.Itoa(maxRawBytes) + " bytes")
+var errLongID = errors.New("metadata.uid: expected to fit into RawOCSF, is longer than " + strconv.Itoa(maxRawBytes) +
+	" bytes")
 
 // Append implements deliver.Connector: one row of the stream, with the columns in the order of the platform's page.
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
@@ -102,8 +103,8 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	return c.post(ctx, b.Body, b.Meter)
 }
 
-// Check implements deliver.Checker. An empty array writes no row, and is refused like any other if the token, the rule or
-// the stream is wrong. The check requests a new token, because a cached one outlives its client secret.
+// Check implements deliver.Checker. An empty array writes no row, and is refused like any other if the token, the rule
+// or the stream is wrong. The check requests a new token, because a cached one outlives its client secret.
 func (c *connector) Check(ctx context.Context) error {
 	c.tokens.dropAll()
 	return c.post(ctx, []byte("[]"), nil)

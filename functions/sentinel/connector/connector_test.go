@@ -20,8 +20,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// TestPage sends the page's sample event. The golden file is the page's sample with the event in RawOCSF; the page shows
-// "{...}" there.
+// TestPage sends the page's sample event. The golden file is the page's sample with the event in RawOCSF; the page
+// shows "{...}" there.
 func TestPage(t *testing.T) {
 	a := newAzure(t)
 	c := a.open(t)
@@ -45,7 +45,8 @@ func TestPage(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.body), &rows); err != nil || rows[0].RawOCSF != sample {
 		t.Errorf("RawOCSF is not the event's own bytes: %v", err)
 	}
-	if want := "/dataCollectionRules/dcr-0123456789abcdef/streams/Custom-ArbitexAudit_CL?api-version=2023-01-01"; r.uri != want {
+	const want = "/dataCollectionRules/dcr-0123456789abcdef/streams/Custom-ArbitexAudit_CL?api-version=2023-01-01"
+	if r.uri != want {
 		t.Errorf("uri %s, want %s", r.uri, want)
 	}
 	if r.header.Get("Content-Type") != "application/json" || r.header.Get("Authorization") != "Bearer "+accessToken(1) {
@@ -65,7 +66,9 @@ func TestAppendColumns(t *testing.T) {
 		},
 		{
 			"labels, escapes and white space",
-			"{ \"time\": 1773360000123, \"activity_name\":\"a\\\"b\",\"severity_id\":99,\n\"unmapped\":{\"dlp_labels\":[\"pii\",\"x\\\\y\"],\"tokens_input\":0} }",
+			"{ \"time\": 1773360000123, " +
+				"\"activity_name\":\"a\\\"b\",\"severity_id\":99,\n" +
+				"\"unmapped\":{\"dlp_labels\":[\"pii\",\"x\\\\y\"],\"tokens_input\":0} }",
 			`{"TimeGenerated":"2026-03-13T00:00:00.123Z","EventId":null,"UserId":null,"UserEmail":null,"Operation":"a\"b","ModelId":null,` +
 				`"PolicyAction":null,"DlpLabels":"[\"pii\",\"x\\\\y\"]","TokensInput":0,"TokensOutput":null,"SeverityId":99,` +
 				`"RawOCSF":"{\"time\":1773360000123,\"activity_name\":\"a\\\"b\",\"severity_id\":99,\"unmapped\":{\"dlp_labels\":[\"pii\",\"x\\\\y\"],\"tokens_input\":0}}"}`,
@@ -110,14 +113,16 @@ func TestRawIsTruncated(t *testing.T) {
 			continue
 		}
 		want := fmt.Sprintf(`{"truncated":true,"bytes":%d,"sha256":"`, len(test.event))
-		if !strings.HasPrefix(row.RawOCSF, want) || !strings.HasSuffix(row.RawOCSF, `","class_uid":6003,"time":1773360000123,"metadata":{"uid":"big"}}`) {
+		if !strings.HasPrefix(row.RawOCSF, want) || !strings.HasSuffix(row.RawOCSF,
+			`","class_uid":6003,"time":1773360000123,"metadata":{"uid":"big"}}`) {
 			t.Errorf("%s: RawOCSF %s", test.name, row.RawOCSF)
 		}
 	}
 }
 
 func TestAppendRejectsALongID(t *testing.T) {
-	_, _, err := (&connector{}).Append(nil, connectortest.Parse(t, `{"time":1,"metadata":{"uid":"`+strings.Repeat("u", maxRawBytes)+`"}}`))
+	_, _, err := (&connector{}).Append(nil, connectortest.Parse(t, `{"time":1,"metadata":{"uid":"`+strings.Repeat("u",
+		maxRawBytes)+`"}}`))
 	if err == nil || !strings.Contains(err.Error(), "metadata.uid") {
 		t.Errorf("err = %v", err)
 	}
@@ -211,14 +216,17 @@ func FuzzAppend(f *testing.F) {
 			t.Fatalf("RawOCSF\n%s\nis not\n%s", raw, want)
 		}
 		var labels []string
-		if text, _ := row["DlpLabels"].(string); json.Unmarshal([]byte(text), &labels) != nil || len(labels) != len(e.DLPLabels) {
+		if text, _ := row["DlpLabels"].(string); json.Unmarshal([]byte(text), &labels) != nil ||
+			len(labels) != len(e.DLPLabels) {
 			t.Fatalf("DlpLabels %v", row["DlpLabels"])
 		}
 	})
 }
 
 func TestAppendDoesNotAllocate(t *testing.T) {
-	c, e := &connector{}, connectortest.Parse(t, strings.Replace(strings.TrimSpace(readFile(t, "testdata/page.event.json")), `"dlp_labels":[]`, `"dlp_labels":["a","b"]`, 1))
+	c, e := &connector{}, connectortest.Parse(t,
+		strings.Replace(strings.TrimSpace(readFile(t, "testdata/page.event.json")), `"dlp_labels":[]`,
+			`"dlp_labels":["a","b"]`, 1))
 	dst, _, _ := c.Append(nil, e)
 	dst, _, _ = c.Append(dst[:0], e)
 	if n := testing.AllocsPerRun(100, func() { dst, _, _ = c.Append(dst[:0], e) }); n > 0 {

@@ -62,7 +62,8 @@ func TestFederated(t *testing.T) {
 }
 
 func TestFederatedFails(t *testing.T) {
-	denied := &failure.Error{Kind: failure.Misconfigured, Step: failure.Auth, Code: "AccessDenied", Hint: "sts:GetWebIdentityToken"}
+	denied := &failure.Error{Kind: failure.Misconfigured, Step: failure.Auth, Code: "AccessDenied",
+		Hint: "sts:GetWebIdentityToken"}
 	for name, test := range map[string]struct {
 		identity settings.Identity
 		grant    http.HandlerFunc
@@ -70,8 +71,10 @@ func TestFederatedFails(t *testing.T) {
 		says     string
 	}{
 		"outside of AWS": {nil, nil, failure.Misconfigured, "only in AWS"},
-		"denied":         {func(context.Context, string) (secret.Value, error) { return secret.Value{}, denied }, nil, failure.Misconfigured, "sts:GetWebIdentityToken"},
-		"no credential": {roleIdentity, connectortest.Status(400, `{"error":"invalid_client","error_description":"`+assertion+`","error_codes":[700213]}`),
+		"denied": {func(context.Context, string) (secret.Value, error) { return secret.Value{}, denied }, nil,
+			failure.Misconfigured, "sts:GetWebIdentityToken"},
+		"no credential": {roleIdentity, connectortest.Status(400, `{"error":"invalid_client","error_description":"`+assertion+
+			`","error_codes":[700213]}`),
 			failure.Unauthorized, "issuer, subject and audience"},
 	} {
 		a := newAzure(t)
@@ -79,7 +82,8 @@ func TestFederatedFails(t *testing.T) {
 			a.grant = test.grant
 		}
 		f := send(t.Context(), t, withIdentity(t, a, test.identity))
-		if f == nil || f.Kind != test.kind || f.Step != failure.Auth || !strings.Contains(f.Error(), test.says) || strings.Contains(f.Error(), assertion) {
+		if f == nil || f.Kind != test.kind || f.Step != failure.Auth || !strings.Contains(f.Error(), test.says) ||
+			strings.Contains(f.Error(), assertion) {
 			t.Errorf("%s: %+v, want %q", name, f, test.says)
 		}
 		if len(a.requests()) > 0 {

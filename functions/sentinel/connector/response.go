@@ -10,8 +10,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/secret"
 )
 
-// read reads a response of the Logs Ingestion API: nothing or JSON for a success, {"error":{"code":"…","message":"…"}} for
-// a refusal. The header x-ms-error-code holds the code as well.
+// read reads a response of the Logs Ingestion API: nothing or JSON for a success, {"error":{"code":"…","message":"…"}}
+// for a refusal. The header x-ms-error-code holds the code as well.
 func read(a *httpsend.Response) httpsend.Reply {
 	if a.Empty() {
 		c := a.Header.Get("X-Ms-Error-Code")
@@ -31,17 +31,23 @@ func read(a *httpsend.Response) httpsend.Reply {
 	return r
 }
 
-const hintRule = "check SENTINEL_DCR_ENDPOINT, SENTINEL_DCR_RULE_ID (the immutable ID) and SENTINEL_DCR_STREAM_NAME: Azure does not know one of them"
+const hintRule = "check SENTINEL_DCR_ENDPOINT, SENTINEL_DCR_RULE_ID (the immutable ID) and SENTINEL_DCR_STREAM_NAME: " +
+	"Azure does not know one of them"
 
 // codes are the responses of the Logs Ingestion API. It accepts or refuses a request as a whole.
 // https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview
-var codes = &httpsend.Codes{SIEM: "the Logs Ingestion API", Read: read, Rows: []httpsend.Code{ //nolint:gochecknoglobals // a table
-	{Status: 400, Code: "InvalidStream", Kind: failure.Misconfigured, Hint: "the data collection rule has no stream SENTINEL_DCR_STREAM_NAME"},
-	{Status: 401, Kind: failure.Unauthorized, Hint: "the access token was refused: check that SENTINEL_AUTHORITY_HOST and SENTINEL_SCOPE are those of the cloud of SENTINEL_DCR_ENDPOINT"},
-	{Status: 403, Kind: failure.Unauthorized, Hint: "the app registration needs the role Monitoring Metrics Publisher on the data collection rule (DCR), " +
-		"not on the data collection endpoint (DCE); a new assignment takes up to 30 minutes to work"},
+var codes = &httpsend.Codes{SIEM: "the Logs Ingestion API", Read: read, Rows: []httpsend.Code{
+	{Status: 400, Code: "InvalidStream", Kind: failure.Misconfigured,
+		Hint: "the data collection rule has no stream SENTINEL_DCR_STREAM_NAME"},
+	{Status: 401, Kind: failure.Unauthorized,
+		Hint: "the access token was refused: check that SENTINEL_AUTHORITY_HOST and SENTINEL_SCOPE are those of the cloud " +
+			"of SENTINEL_DCR_ENDPOINT"},
+	{Status: 403, Kind: failure.Unauthorized,
+		Hint: "the app registration needs the role Monitoring Metrics Publisher on the data collection rule (DCR), " +
+			"not on the data collection endpoint (DCE); a new assignment takes up to 30 minutes to work"},
 	{Status: 404, Kind: failure.Misconfigured, Hint: hintRule},
-	{Status: 501, Kind: failure.Transient, Hint: "the endpoint may not accept compressed requests: set SIEM_COMPRESSION=none"},
+	{Status: 501, Kind: failure.Transient,
+		Hint: "the endpoint may not accept compressed requests: set SIEM_COMPRESSION=none"},
 }, Hint: "SENTINEL_DCR_ENDPOINT does not lead to a logs ingestion endpoint"}
 
 func classify(a *httpsend.Response) error {
@@ -83,39 +89,45 @@ func readGrant(a *httpsend.Response) httpsend.Reply {
 const (
 	hintTenant    = "Microsoft Entra ID knows no tenant SENTINEL_TENANT_ID in this cloud"
 	hintScope     = "SENTINEL_SCOPE must be the Azure Monitor of the cloud, followed by /.default"
-	hintFederated = "no federated credential of the application SENTINEL_CLIENT_ID matches: compare its issuer, subject and audience with the AWS account's issuer, " +
+	hintFederated = "no federated credential of the application SENTINEL_CLIENT_ID matches: compare its issuer, subject " +
+		"and audience with the AWS account's issuer, " +
 		"the function's role and " + audience
-	hintToken = "Microsoft Entra ID grants no token: check SENTINEL_TENANT_ID, SENTINEL_CLIENT_ID, SENTINEL_CLIENT_SECRET (expired?) and SENTINEL_SCOPE"
+	hintToken = "Microsoft Entra ID grants no token: check SENTINEL_TENANT_ID, SENTINEL_CLIENT_ID, " +
+		"SENTINEL_CLIENT_SECRET (expired?) and SENTINEL_SCOPE"
 	hintOAuth = "SENTINEL_AUTHORITY_HOST does not lead to a token endpoint"
 )
 
 // tokenCodes are the responses of the token endpoint. Microsoft may change its codes, so they only give hints.
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
-var tokenCodes = &httpsend.Codes{SIEM: "Microsoft Entra ID", Read: readGrant, Rows: []httpsend.Code{ //nolint:gochecknoglobals // a table
-	{Words: "temporarily_unavailable:", Kind: failure.Transient}, // RFC 6749, 4.1.2.1; sent with a 400 as well
-	{Words: "server_error:", Kind: failure.Transient},
-	{Code: "AADSTS90002", Kind: failure.Unauthorized, Hint: hintTenant},
-	{Code: "AADSTS900021", Kind: failure.Unauthorized, Hint: hintTenant},
-	{Code: "AADSTS900023", Kind: failure.Unauthorized, Hint: hintTenant},
-	{Code: "AADSTS700016", Kind: failure.Unauthorized, Hint: "the tenant SENTINEL_TENANT_ID has no application SENTINEL_CLIENT_ID"},
-	{Code: "AADSTS7000112", Kind: failure.Unauthorized, Hint: "the application SENTINEL_CLIENT_ID is disabled"},
-	{Code: "AADSTS7000215", Kind: failure.Unauthorized, Hint: "SENTINEL_CLIENT_SECRET is wrong: it must be the secret's value, not its ID"},
-	{Code: "AADSTS7000222", Kind: failure.Unauthorized, Hint: "SENTINEL_CLIENT_SECRET has expired: make a new one in the app registration SENTINEL_CLIENT_ID"},
-	{Code: "AADSTS70011", Kind: failure.Unauthorized, Hint: hintScope},
-	{Code: "AADSTS500011", Kind: failure.Unauthorized, Hint: hintScope},
-	{Code: "AADSTS1002012", Kind: failure.Unauthorized, Hint: hintScope},
-	{Code: "AADSTS70021", Kind: failure.Unauthorized, Hint: hintFederated},
-	{Code: "AADSTS700211", Kind: failure.Unauthorized, Hint: hintFederated},
-	{Code: "AADSTS700212", Kind: failure.Unauthorized, Hint: hintFederated},
-	{Code: "AADSTS700213", Kind: failure.Unauthorized, Hint: hintFederated},
-	{Status: 400, Code: httpsend.Any, Kind: failure.Unauthorized, Hint: hintToken},
-	{Status: 401, Kind: failure.Unauthorized, Hint: hintToken},
-	{Status: 403, Kind: failure.Unauthorized, Hint: hintToken},
-	{Status: 404, Kind: failure.Misconfigured, Hint: hintOAuth},
-	{Status: 405, Kind: failure.Misconfigured, Hint: hintOAuth},
-	{Status: 413, Kind: failure.Misconfigured, Hint: hintOAuth},
-	{Status: 422, Kind: failure.Misconfigured, Hint: hintOAuth},
-}, Hint: hintOAuth}
+var tokenCodes = &httpsend.Codes{SIEM: "Microsoft Entra ID", Read: readGrant,
+	Rows: []httpsend.Code{
+		{Words: "temporarily_unavailable:", Kind: failure.Transient}, // RFC 6749, 4.1.2.1; sent with a 400 as well
+		{Words: "server_error:", Kind: failure.Transient},
+		{Code: "AADSTS90002", Kind: failure.Unauthorized, Hint: hintTenant},
+		{Code: "AADSTS900021", Kind: failure.Unauthorized, Hint: hintTenant},
+		{Code: "AADSTS900023", Kind: failure.Unauthorized, Hint: hintTenant},
+		{Code: "AADSTS700016", Kind: failure.Unauthorized,
+			Hint: "the tenant SENTINEL_TENANT_ID has no application SENTINEL_CLIENT_ID"},
+		{Code: "AADSTS7000112", Kind: failure.Unauthorized, Hint: "the application SENTINEL_CLIENT_ID is disabled"},
+		{Code: "AADSTS7000215", Kind: failure.Unauthorized,
+			Hint: "SENTINEL_CLIENT_SECRET is wrong: it must be the secret's value, not its ID"},
+		{Code: "AADSTS7000222", Kind: failure.Unauthorized,
+			Hint: "SENTINEL_CLIENT_SECRET has expired: make a new one in the app registration SENTINEL_CLIENT_ID"},
+		{Code: "AADSTS70011", Kind: failure.Unauthorized, Hint: hintScope},
+		{Code: "AADSTS500011", Kind: failure.Unauthorized, Hint: hintScope},
+		{Code: "AADSTS1002012", Kind: failure.Unauthorized, Hint: hintScope},
+		{Code: "AADSTS70021", Kind: failure.Unauthorized, Hint: hintFederated},
+		{Code: "AADSTS700211", Kind: failure.Unauthorized, Hint: hintFederated},
+		{Code: "AADSTS700212", Kind: failure.Unauthorized, Hint: hintFederated},
+		{Code: "AADSTS700213", Kind: failure.Unauthorized, Hint: hintFederated},
+		{Status: 400, Code: httpsend.Any, Kind: failure.Unauthorized, Hint: hintToken},
+		{Status: 401, Kind: failure.Unauthorized, Hint: hintToken},
+		{Status: 403, Kind: failure.Unauthorized, Hint: hintToken},
+		{Status: 404, Kind: failure.Misconfigured, Hint: hintOAuth},
+		{Status: 405, Kind: failure.Misconfigured, Hint: hintOAuth},
+		{Status: 413, Kind: failure.Misconfigured, Hint: hintOAuth},
+		{Status: 422, Kind: failure.Misconfigured, Hint: hintOAuth},
+	}, Hint: hintOAuth}
 
 // classifyToken turns the token endpoint's response into a token. from is the time of the request. No event is in the
 // request, so none can be at fault.

@@ -20,11 +20,15 @@ func refusal(code string) string {
 // TestResponseTable compares the README's table with what the code does.
 func TestResponseTable(t *testing.T) {
 	connectortest.ResponseTable(t, "../README.md", classify, []connectortest.Row{
-		{Status: "2xx", Code: "–", Is: 204}, {Status: "2xx", Code: "none", Is: 200, Body: "<html>"}, {Status: "3xx", Code: "–", Is: 307},
-		{Status: "400, 422", Code: "any other", Is: 400, Body: refusal("InvalidPayload")}, {Status: "400", Code: "InvalidStream", Is: 400, Body: refusal("InvalidStream")},
-		{Status: "401", Code: "–", Is: 401}, {Status: "403", Code: "–", Is: 403}, {Status: "404, 405, 407, 410, 415", Code: "–", Is: 404},
+		{Status: "2xx", Code: "–", Is: 204}, {Status: "2xx", Code: "none", Is: 200, Body: "<html>"},
+		{Status: "3xx", Code: "–", Is: 307},
+		{Status: "400, 422", Code: "any other", Is: 400, Body: refusal("InvalidPayload")},
+		{Status: "400", Code: "InvalidStream", Is: 400, Body: refusal("InvalidStream")},
+		{Status: "401", Code: "–", Is: 401}, {Status: "403", Code: "–", Is: 403}, {Status: "404, 405, 407, 410, 415",
+			Code: "–", Is: 404},
 		{Status: "408, 425", Code: "–", Is: 408}, {Status: "413", Code: "–", Is: 413}, {Status: "429", Code: "–", Is: 429},
-		{Status: "other 4xx", Code: "none", Is: 400}, {Status: "501", Code: "–", Is: 501}, {Status: "other 5xx", Code: "–", Is: 500, Body: refusal("InternalError")},
+		{Status: "other 4xx", Code: "none", Is: 400}, {Status: "501", Code: "–", Is: 501}, {Status: "other 5xx", Code: "–",
+			Is: 500, Body: refusal("InternalError")},
 	})
 }
 
@@ -34,10 +38,13 @@ func TestSuccess(t *testing.T) {
 		body   string
 		want   bool
 	}{
-		{204, "", true}, {200, "", true}, {202, " \n", true}, {200, `{"ok":true}`, true}, {200, `[]`, true}, {200, `{"error":null}`, true},
-		{200, "<html>please sign in</html>", false}, {200, `{"error":"license expired"}`, false}, {200, refusal("InvalidPayload"), false}, {200, `{"ok":`, false},
+		{204, "", true}, {200, "", true}, {202, " \n", true}, {200, `{"ok":true}`, true}, {200, `[]`, true},
+		{200, `{"error":null}`, true},
+		{200, "<html>please sign in</html>", false}, {200, `{"error":"license expired"}`, false},
+		{200, refusal("InvalidPayload"), false}, {200, `{"ok":`, false},
 	} {
-		if err := classify(connectortest.Response(t, test.status, nil, test.body)); (err == nil) != test.want || err != nil && failure.Of(err).Kind != failure.Transient {
+		if err := classify(connectortest.Response(t, test.status, nil, test.body)); (err == nil) != test.want || err != nil &&
+			failure.Of(err).Kind != failure.Transient {
 			t.Errorf("%d %q: %v, want delivered: %t", test.status, test.body, err, test.want)
 		}
 	}
@@ -50,11 +57,15 @@ func TestReasons(t *testing.T) {
 		code, hint string
 	}{
 		{connectortest.Status(401, ""), failure.Auth, "", "SENTINEL_SCOPE"},
-		{connectortest.Status(403, refusal("OperationFailed")), failure.Auth, "OperationFailed", "on the data collection rule (DCR), not on the data collection endpoint (DCE); a new assignment takes up to 30 minutes"},
+		{connectortest.Status(403, refusal("OperationFailed")), failure.Auth, "OperationFailed",
+			"on the data collection rule (DCR), not on the data collection endpoint (DCE); a new assignment takes up to 30 " +
+				"minutes"},
 		{connectortest.Status(404, refusal("NotFound")), failure.Request, "NotFound", "SENTINEL_DCR_RULE_ID"},
 		{connectortest.Status(400, refusal("InvalidStream")), failure.Request, "InvalidStream", "SENTINEL_DCR_STREAM_NAME"},
-		{connectortest.Status(302, "", "Location", "https://elsewhere.example.com/path"), failure.Request, "", `"elsewhere.example.com"`},
-		{connectortest.Status(413, "", "x-ms-error-code", "ContentLengthLimitExceeded"), failure.Request, "ContentLengthLimitExceeded", ""},
+		{connectortest.Status(302, "", "Location", "https://elsewhere.example.com/path"), failure.Request, "",
+			`"elsewhere.example.com"`},
+		{connectortest.Status(413, "", "x-ms-error-code", "ContentLengthLimitExceeded"), failure.Request,
+			"ContentLengthLimitExceeded", ""},
 		{connectortest.Status(501, ""), failure.Request, "", "SIEM_COMPRESSION"},
 		{connectortest.Status(400, "<html>"), failure.Request, "", "SENTINEL_DCR_ENDPOINT"},
 		{connectortest.Status(400, refusal("no code but words")), failure.Request, "", ""},
@@ -84,13 +95,19 @@ func TestCheckNamesTheStep(t *testing.T) {
 		edit func(a *azure) []string
 		step failure.Step
 	}{
-		{"no such host", func(*azure) []string { return []string{"SENTINEL_AUTHORITY_HOST", "https://nowhere.invalid"} }, failure.DNS},
-		{"no such host for events", func(*azure) []string { return []string{"SENTINEL_DCR_ENDPOINT", "https://nowhere.invalid"} }, failure.DNS},
-		{"no server", func(*azure) []string { return []string{"SENTINEL_DCR_ENDPOINT", "http://127.0.0.1:1"} }, failure.Connect},
+		{"no such host", func(*azure) []string { return []string{"SENTINEL_AUTHORITY_HOST", "https://nowhere.invalid"} },
+			failure.DNS},
+		{"no such host for events", func(*azure) []string {
+			return []string{"SENTINEL_DCR_ENDPOINT",
+				"https://nowhere.invalid"}
+		}, failure.DNS},
+		{"no server", func(*azure) []string { return []string{"SENTINEL_DCR_ENDPOINT", "http://127.0.0.1:1"} },
+			failure.Connect},
 		{"no TLS", func(a *azure) []string {
 			return []string{"SENTINEL_DCR_ENDPOINT", strings.Replace(a.URL, "http:", "https:", 1)}
 		}, failure.TLS},
-		{"secret", func(a *azure) []string { a.grant = connectortest.Status(401, `{"error":"invalid_client"}`); return nil }, failure.Auth},
+		{"secret", func(a *azure) []string { a.grant = connectortest.Status(401, `{"error":"invalid_client"}`); return nil },
+			failure.Auth},
 		{"token", func(a *azure) []string { a.ingest = connectortest.Status(401, ""); return nil }, failure.Auth},
 		{"role", func(a *azure) []string { a.ingest = connectortest.Status(403, ""); return nil }, failure.Auth},
 		{"rule", func(a *azure) []string { a.ingest = connectortest.Status(404, ""); return nil }, failure.Request},
@@ -120,10 +137,12 @@ func TestNoSecretAppears(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		fmt.Fprintf(conn, "HTTP/1.1 %s %s\r\n\r\n", strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), clientSecret)
+		fmt.Fprintf(conn, "HTTP/1.1 %s %s\r\n\r\n", strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "),
+			clientSecret)
 		conn.Close()
 	}
-	for name, ingest := range map[string]http.HandlerFunc{"302": echo(302), "400": echo(400), "401": echo(401), "500": echo(500), "no HTTP": raw} {
+	for name, ingest := range map[string]http.HandlerFunc{"302": echo(302), "400": echo(400), "401": echo(401),
+		"500": echo(500), "no HTTP": raw} {
 		a := newAzure(t)
 		a.ingest = ingest
 		c := a.open(t)

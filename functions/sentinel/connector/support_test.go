@@ -61,7 +61,8 @@ type request struct {
 func newAzure(t testing.TB) *azure {
 	a := &azure{clock: time.Date(2026, 3, 13, 0, 0, 0, 0, time.UTC), expires: 3599}
 	a.grant = func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintf(w, `{"token_type":"Bearer","expires_in":%d,"ext_expires_in":%[1]d,"access_token":%q}`, a.expires, accessToken(a.tokens()))
+		fmt.Fprintf(w, `{"token_type":"Bearer","expires_in":%d,"ext_expires_in":%[1]d,"access_token":%q}`, a.expires,
+			accessToken(a.tokens()))
 	}
 	a.ingest = connectortest.Status(http.StatusNoContent, "")
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -114,7 +115,8 @@ func (a *azure) pass(d time.Duration) {
 func (a *azure) open(t testing.TB, pairs ...string) *connector {
 	t.Helper()
 	s := newSettings(env(append([]string{
-		"SENTINEL_DCR_ENDPOINT", a.URL, "SENTINEL_AUTHORITY_HOST", a.URL, "SIEM_ALLOW_HTTP", "true", "SIEM_COMPRESSION", "none",
+		"SENTINEL_DCR_ENDPOINT", a.URL, "SENTINEL_AUTHORITY_HOST", a.URL, "SIEM_ALLOW_HTTP", "true", "SIEM_COMPRESSION",
+		"none",
 	}, pairs...)...))
 	cfg := readConfig(s)
 	if err := s.Err(); err != nil {

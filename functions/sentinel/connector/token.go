@@ -58,7 +58,8 @@ func newTokens(cfg config) *tokens {
 	return &tokens{
 		client: client, cfg: cfg,
 		header: map[string][]string{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
-		cache:  refresh.New[*token](client.Now, renewAgain, func(err error) bool { return failure.Of(err).Kind != failure.Unauthorized }),
+		cache: refresh.New[*token](client.Now, renewAgain,
+			func(err error) bool { return failure.Of(err).Kind != failure.Unauthorized }),
 	}
 }
 

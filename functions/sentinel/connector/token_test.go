@@ -129,7 +129,8 @@ func TestRenewalThatIsRefused(t *testing.T) {
 }
 
 func TestTokenIsDroppedOn401Only(t *testing.T) {
-	for status401, tokens := range map[int]int{http.StatusUnauthorized: 2, http.StatusForbidden: 1, http.StatusNotFound: 1, http.StatusInternalServerError: 1} {
+	for status401, tokens := range map[int]int{http.StatusUnauthorized: 2, http.StatusForbidden: 1, http.StatusNotFound: 1,
+		http.StatusInternalServerError: 1} {
 		a := newAzure(t)
 		c := a.open(t)
 		good := a.ingest
@@ -188,7 +189,8 @@ func TestOneRequestForAToken(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.tokens.get(ctx, nil); !errors.Is(err, context.Canceled) || failure.Of(err).Step != failure.Auth || failure.Of(err).Kind != failure.Transient {
+	if _, err := c.tokens.get(ctx, nil); !errors.Is(err, context.Canceled) || failure.Of(err).Step != failure.Auth ||
+		failure.Of(err).Kind != failure.Transient {
 		t.Errorf("one whose time is over waits on: %v", err)
 	}
 	close(release)
@@ -254,19 +256,22 @@ func TestTokenResponses(t *testing.T) {
 		{"life beyond reason", connectortest.Status(200, ok("99999999999")), "transient"},
 		{"half a second", connectortest.Status(200, ok("0.5")), "transient"},
 		{"no token", connectortest.Status(200, `{"expires_in":3599}`), "transient"},
-		{"a token of two lines", connectortest.Status(200, `{"expires_in":3599,"access_token":"SECRETTOKEN\r\nX-Y: z"}`), "transient"},
+		{"a token of two lines", connectortest.Status(200, `{"expires_in":3599,"access_token":"SECRETTOKEN\r\nX-Y: z"}`),
+			"transient"},
 		{"a token that is no text", connectortest.Status(200, `{"expires_in":3599,"access_token":7}`), "transient"},
 		{"half an answer", connectortest.Status(200, ok("3599")[:60]), "transient"},
 		{"cut off", connectortest.Status(200, ok("3599"), "Content-Length", "5000"), "transient"},
 		{"a page", connectortest.Status(200, "<html>"), "transient"},
 		{"nothing", connectortest.Status(204, ""), "transient"},
 		{"wrong secret", connectortest.Status(401, denied), "denied AADSTS7000215"},
-		{"unknown app", connectortest.Status(400, `{"error":"unauthorized_client","error_codes":[700016]}`), "denied AADSTS700016"},
+		{"unknown app", connectortest.Status(400, `{"error":"unauthorized_client","error_codes":[700016]}`),
+			"denied AADSTS700016"},
 		{"wrong scope", connectortest.Status(400, `{"error":"invalid_scope"}`), "denied invalid_scope"},
 		{"401 of a proxy", connectortest.Status(401, "who are you?"), "denied"},
 		{"403", connectortest.Status(403, ""), "denied"},
 		{"400 of something else", connectortest.Status(400, "what?"), "held"},
-		{"busy with a 400", connectortest.Status(400, `{"error":"temporarily_unavailable","error_codes":[90033]}`), "transient AADSTS90033"},
+		{"busy with a 400", connectortest.Status(400, `{"error":"temporarily_unavailable","error_codes":[90033]}`),
+			"transient AADSTS90033"},
 		{"not found", connectortest.Status(404, ""), "held"},
 		{"redirect", connectortest.Status(302, "", "Location", "https://elsewhere.example.com/"), "held"},
 		{"method", connectortest.Status(405, ""), "held"},
@@ -309,7 +314,8 @@ func TestTokenRefusalNamesTheSetting(t *testing.T) {
 	} {
 		a := newAzure(t)
 		a.grant = connectortest.Status(400, fmt.Sprintf(`{"error":"x","error_codes":[%d]}`, code))
-		if f := send(t.Context(), t, a.open(t)); f == nil || f.Kind != failure.Unauthorized || !strings.Contains(f.Hint, want) {
+		if f := send(t.Context(), t, a.open(t)); f == nil || f.Kind != failure.Unauthorized || !strings.Contains(f.Hint,
+			want) {
 			t.Errorf("AADSTS%d: %+v, want a hint with %q", code, f, want)
 		}
 	}
@@ -327,17 +333,19 @@ func TestTokenEndpointOutOfReach(t *testing.T) {
 	a := newAzure(t)
 	c := a.open(t, "SENTINEL_AUTHORITY_HOST", "http://127.0.0.1:1")
 	f := send(t.Context(), t, c)
-	if f == nil || f.Kind != failure.Transient || f.Step != failure.Connect || !strings.Contains(f.Hint, "SENTINEL_AUTHORITY_HOST") {
+	if f == nil || f.Kind != failure.Transient || f.Step != failure.Connect || !strings.Contains(f.Hint,
+		"SENTINEL_AUTHORITY_HOST") {
 		t.Errorf("%+v", f)
 	}
 	c = a.open(t, "SENTINEL_DCR_ENDPOINT", "http://127.0.0.1:1")
-	if f = send(t.Context(), t, c); f == nil || f.Step != failure.Connect || !strings.Contains(f.Hint, "SENTINEL_DCR_ENDPOINT") {
+	if f = send(t.Context(), t, c); f == nil || f.Step != failure.Connect || !strings.Contains(f.Hint,
+		"SENTINEL_DCR_ENDPOINT") {
 		t.Errorf("%+v", f)
 	}
 }
 
-// FuzzTokenResponse: whatever the token endpoint says, the outcome is a token that fits a header, or a fault at step auth
-// that blames no event and shows no token.
+// FuzzTokenResponse: whatever the token endpoint says, the outcome is a token that fits a header, or a fault at step
+// auth that blames no event and shows no token.
 func FuzzTokenResponse(f *testing.F) {
 	f.Add(200, []byte(`{"token_type":"Bearer","expires_in":3599,"access_token":"abc"}`))
 	f.Add(200, []byte(`{"expires_in":"1e3","access_token":"a b"}`))
@@ -353,7 +361,8 @@ func FuzzTokenResponse(f *testing.F) {
 		a.grant = connectortest.Status(code, string(body))
 		got, err := c.tokens.request(t.Context(), nil)
 		if err == nil {
-			if code/100 != 2 || !sendable(strings.TrimPrefix(got.header.Get("Authorization"), "Bearer ")) || got.life.Renew.UnixMilli() >= got.life.Expire.UnixMilli() {
+			if code/100 != 2 || !sendable(strings.TrimPrefix(got.header.Get("Authorization"), "Bearer ")) ||
+				got.life.Renew.UnixMilli() >= got.life.Expire.UnixMilli() {
 				t.Fatalf("a token of %d %q", code, body)
 			}
 			return

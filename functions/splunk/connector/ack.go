@@ -21,7 +21,8 @@ import (
 // endpoint reports as true once they have it. An id that is false is pending or unknown, never failed.
 // https://help.splunk.com/en/splunk-enterprise/get-data-in/collect-http-event-data/about-http-event-collector-indexer-acknowledgment
 
-// The pauses between polls. A poll costs the indexers more than a pause costs in Lambda, which bills by the millisecond.
+// The pauses between polls. A poll costs the indexers more than a pause costs in Lambda, which bills by the
+// millisecond.
 const (
 	firstPause = 500 * time.Millisecond
 	maxPause   = 5 * time.Second
@@ -37,7 +38,8 @@ type acks struct {
 }
 
 func newAcks(client *httpsend.Client, cfg config) *acks {
-	return &acks{client: client, cfg: cfg, cookies: map[string]string{}, pause: func(ctx context.Context, d time.Duration) {
+	return &acks{client: client, cfg: cfg, cookies: map[string]string{}, pause: func(ctx context.Context,
+		d time.Duration) {
 		t := time.NewTimer(d)
 		defer t.Stop()
 		select {
@@ -74,14 +76,15 @@ func (k *acks) do(ctx context.Context, r httpsend.Request) (*httpsend.Response, 
 }
 
 // ackCodes are the responses of the acknowledgement endpoint: {"acks":{"7":true}}, or HEC's codes.
-var ackCodes = &httpsend.Codes{SIEM: codes.SIEM, Rows: codes.Rows, Hint: codes.Hint, Read: func(a *httpsend.Response) httpsend.Reply { //nolint:gochecknoglobals // a table
-	if readAcks(a) != nil {
-		return httpsend.Reply{Success: true}
-	}
-	r := read(a)
-	r.Success = false
-	return r
-}}
+var ackCodes = &httpsend.Codes{SIEM: codes.SIEM, Rows: codes.Rows, Hint: codes.Hint,
+	Read: func(a *httpsend.Response) httpsend.Reply {
+		if readAcks(a) != nil {
+			return httpsend.Reply{Success: true}
+		}
+		r := read(a)
+		r.Success = false
+		return r
+	}}
 
 func readAcks(a *httpsend.Response) map[string]bool {
 	var body struct{ Acks map[string]bool }
@@ -111,15 +114,16 @@ func (k *acks) poll(ctx context.Context, header http.Header, ids []int64, m *tel
 	return readAcks(a), nil
 }
 
-// Confirm implements deliver.Confirmer: it polls until all ids are acknowledged, the time for that is over, or a poll shows
-// that they never will be.
+// Confirm implements deliver.Confirmer: it polls until all ids are acknowledged, the time for that is over, or a poll
+// shows that they never will be.
 func (c *connector) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter) []error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.ackTimeout)
 	defer cancel()
 	left := slices.Clone(ids)
 	late := &failure.Error{
 		Step: failure.Request, Detail: fmt.Sprintf("the indexers did not acknowledge the events within %s", c.cfg.ackTimeout),
-		Hint: "check the indexers, and that a load balancer in front of them keeps sessions; or raise SPLUNK_HEC_ACK_TIMEOUT_SECONDS",
+		Hint: "check the indexers, and that a load balancer in front of them keeps sessions; or raise " +
+			"SPLUNK_HEC_ACK_TIMEOUT_SECONDS",
 	}
 	for pause := firstPause; len(left) > 0; pause = min(2*pause, maxPause) {
 		if c.acks.pause(ctx, pause); ctx.Err() != nil {

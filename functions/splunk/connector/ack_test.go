@@ -116,8 +116,9 @@ func TestAckThatDoesNotCome(t *testing.T) {
 	}{
 		"too late":     {&indexers{after: 1 << 30}, failure.Transient, "SPLUNK_HEC_ACK_TIMEOUT_SECONDS"},
 		"another node": {&indexers{after: 1 << 30, sticky: true}, failure.Transient, "keeps sessions"},
-		"disabled":     {&indexers{poll: `{"text":"ACK is disabled","code":14}`}, failure.Misconfigured, "SPLUNK_HEC_ACK=false"},
-		"busy":         {&indexers{poll: `{"text":"x","code":8}`}, failure.Transient, "SPLUNK_HEC_ACK_TIMEOUT_SECONDS"},
+		"disabled": {&indexers{poll: `{"text":"ACK is disabled","code":14}`}, failure.Misconfigured,
+			"SPLUNK_HEC_ACK=false"},
+		"busy": {&indexers{poll: `{"text":"x","code":8}`}, failure.Transient, "SPLUNK_HEC_ACK_TIMEOUT_SECONDS"},
 	} {
 		var paused []time.Duration
 		s := withAcks(test.x, &paused)
@@ -157,7 +158,8 @@ func TestNoAckID(t *testing.T) {
 }
 
 func TestCheckAck(t *testing.T) {
-	for poll, want := range map[string]string{"": "", `{"text":"ACK is disabled","code":14}`: "SPLUNK_HEC_ACK=false", `<html>`: "does not lead to a HEC"} {
+	for poll, want := range map[string]string{"": "", `{"text":"ACK is disabled","code":14}`: "SPLUNK_HEC_ACK=false",
+		`<html>`: "does not lead to a HEC"} {
 		var paused []time.Duration
 		x := &indexers{poll: poll}
 		err := connectortest.Serve(t, withAcks(x, &paused)).Open(t).(deliver.Checker).Check(t.Context())
@@ -178,7 +180,8 @@ func TestAckURL(t *testing.T) {
 		"https://h/services/collector":             "https://h/services/collector/ack",
 		"https://h/hec/event":                      "https://h/hec/ack",
 	} {
-		if got := opened(t, map[string]string{"SPLUNK_HEC_URL": in, "SPLUNK_HEC_ACK": "true"}).cfg.ackURL.String(); got != want {
+		if got := opened(t, map[string]string{"SPLUNK_HEC_URL": in,
+			"SPLUNK_HEC_ACK": "true"}).cfg.ackURL.String(); got != want {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
 	}

@@ -35,7 +35,8 @@ const (
 // readConfig reads the settings. It adds problems to s.
 func readConfig(s *settings.Settings) config {
 	cfg := config{
-		url:        s.URLWithQuery("SPLUNK_HEC_URL", "", "the HEC endpoint, such as https://splunk.example.com:8088"+eventPath),
+		url: s.URLWithQuery("SPLUNK_HEC_URL", "", "the HEC endpoint, such as https://splunk.example.com:8088"+
+			eventPath),
 		token:      s.Secret("SPLUNK_HEC_TOKEN", true, "the HEC token"),
 		index:      s.String("SPLUNK_HEC_INDEX", "arbitex"),
 		source:     s.String("SPLUNK_HEC_SOURCE", "arbitex-platform"),
@@ -55,7 +56,8 @@ func readConfig(s *settings.Settings) config {
 	return cfg
 }
 
-// readURL completes the URL of the event endpoint, and derives that of the acknowledgement endpoint. Both keep the query.
+// readURL completes the URL of the event endpoint, and derives that of the acknowledgement endpoint. Both keep the
+// query.
 func (cfg *config) readURL(s *settings.Settings, ack bool) {
 	switch {
 	case cfg.url.Path == "/":

@@ -23,7 +23,10 @@ func suite() connectortest.Suite {
 			fmt.Fprint(w, `{"text":"Success","code":0}`)
 		},
 		Refuse: func(w http.ResponseWriter, _ *http.Request, body []byte, bad string) {
-			i := slices.IndexFunc(strings.Split(string(body), "\n"), func(line string) bool { return strings.Contains(line, bad) })
+			i := slices.IndexFunc(strings.Split(string(body), "\n"), func(line string) bool {
+				return strings.Contains(line,
+					bad)
+			})
 			if i < 0 {
 				fmt.Fprint(w, `{"text":"Success","code":0}`)
 				return

@@ -109,7 +109,8 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	case c.acks == nil:
 		return nil
 	case r.AckID == nil:
-		return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status, Detail: "the response has no ackId", Hint: hintAck}
+		return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status,
+			Detail: "the response has no ackId", Hint: hintAck}
 	}
 	return &deliver.PendingError{ID: *r.AckID}
 }
@@ -121,8 +122,8 @@ func (c *connector) do(ctx context.Context, r httpsend.Request) (*httpsend.Respo
 	return c.client.Do(ctx, r)
 }
 
-// Check implements deliver.Checker. An empty body proves the token and writes nothing: HEC refuses it as such only after it
-// accepted the token. A poll shows whether the token has acknowledgement.
+// Check implements deliver.Checker. An empty body proves the token and writes nothing: HEC refuses it as such only
+// after it accepted the token. A poll shows whether the token has acknowledgement.
 func (c *connector) Check(ctx context.Context) error {
 	a, err := c.do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header})
 	if err != nil {
@@ -137,5 +138,6 @@ func (c *connector) Check(ctx context.Context) error {
 	if err := classify(a, 0); err != nil {
 		return err
 	}
-	return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status, Hint: "an empty request was accepted: " + notHEC}
+	return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status,
+		Hint: "an empty request was accepted: " + notHEC}
 }

@@ -51,7 +51,8 @@ func TestPage(t *testing.T) {
 }
 
 func TestEnvelope(t *testing.T) {
-	c := opened(t, map[string]string{"SPLUNK_HEC_INDEX": `in"dex`, "SPLUNK_HEC_SOURCE": "söurce", "SPLUNK_HEC_SOURCETYPE": "st", "SIEM_HOST": "h"})
+	c := opened(t, map[string]string{"SPLUNK_HEC_INDEX": `in"dex`, "SPLUNK_HEC_SOURCE": "söurce",
+		"SPLUNK_HEC_SOURCETYPE": "st", "SIEM_HOST": "h"})
 	for in, want := range map[string]string{
 		`{"time":0}`:                        `{"time":0.000,"host":"h","source":"söurce","sourcetype":"st","index":"in\"dex","event":{"time":0}}`,
 		`{"time":5}`:                        `{"time":0.005,`,
@@ -115,11 +116,13 @@ func TestRequestOnTheWire(t *testing.T) {
 		t.Fatalf("%d requests, want 2", len(heads))
 	}
 	h := heads[0]
-	if h.Get("Authorization") != "Splunk "+testToken || h.Get("Content-Type") != "application/json" || h.Get("Content-Encoding") != "gzip" {
+	if h.Get("Authorization") != "Splunk "+testToken || h.Get("Content-Type") != "application/json" ||
+		h.Get("Content-Encoding") != "gzip" {
 		t.Errorf("header %v", h)
 	}
 	channel := h.Get("X-Splunk-Request-Channel")
-	if parts := strings.Split(channel, "-"); len(channel) != 36 || len(parts) != 5 || heads[1].Get("X-Splunk-Request-Channel") != channel {
+	if parts := strings.Split(channel, "-"); len(channel) != 36 || len(parts) != 5 ||
+		heads[1].Get("X-Splunk-Request-Channel") != channel {
 		t.Errorf("channel %q, then %q: want one GUID", channel, heads[1].Get("X-Splunk-Request-Channel"))
 	}
 	if body := srv.Bodies()[0]; strings.Count(body, "\n") != 1 || strings.HasSuffix(body, "\n") {
@@ -160,10 +163,11 @@ func TestCheck(t *testing.T) {
 		body   string
 		want   string
 	}{
-		"token is good":    {400, `{"text":"No data","code":5}`, ""},
-		"unknown token":    {403, `{"text":"Invalid token","code":4}`, "does not know the token"},
-		"disabled token":   {403, `{"text":"Token disabled","code":1}`, "disabled"},
-		"channel is lost":  {400, `{"text":"Data channel is missing","code":10}`, "removes the X-Splunk-Request-Channel header"},
+		"token is good":  {400, `{"text":"No data","code":5}`, ""},
+		"unknown token":  {403, `{"text":"Invalid token","code":4}`, "does not know the token"},
+		"disabled token": {403, `{"text":"Token disabled","code":1}`, "disabled"},
+		"channel is lost": {400, `{"text":"Data channel is missing","code":10}`,
+			"removes the X-Splunk-Request-Channel header"},
 		"web port":         {404, `<html>`, "does not lead to a HEC"},
 		"takes everything": {200, `{"text":"Success","code":0}`, "does not lead to a HEC event endpoint"},
 		"health endpoint":  {200, `{"text":"HEC is healthy","code":17}`, "health endpoint"},

@@ -44,43 +44,49 @@ func read(a *httpsend.Response) httpsend.Reply {
 		return httpsend.Reply{}
 	}
 	nearlyFull := (r.Code == codeQueueFilled || r.Code == codeAcksFilled) && a.Status == 200
-	return httpsend.Reply{Success: r.Code == codeSuccess || nearlyFull, Own: true, Code: strconv.Itoa(r.Code), Text: r.Text}
+	return httpsend.Reply{Success: r.Code == codeSuccess || nearlyFull, Own: true, Code: strconv.Itoa(r.Code),
+		Text: r.Text}
 }
 
 const (
 	notHEC       = "SPLUNK_HEC_URL does not lead to a HEC event endpoint"
 	unknownToken = "Splunk does not know the token SPLUNK_HEC_TOKEN"
 	tokenOff     = "the token SPLUNK_HEC_TOKEN is disabled in Splunk"
-	hintAck      = "the token SPLUNK_HEC_TOKEN has no indexer acknowledgement: enable it in Splunk, or set SPLUNK_HEC_ACK=false"
+	hintAck      = "the token SPLUNK_HEC_TOKEN has no indexer acknowledgement: enable it in Splunk, or set " +
+		"SPLUNK_HEC_ACK=false"
 )
 
 // codes are HEC's reply codes. A 400 with another code is retried: nothing shows that an event is at fault.
 // https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector
-var codes = &httpsend.Codes{SIEM: "Splunk HEC", Read: read, Hint: notHEC, Rows: []httpsend.Code{ //nolint:gochecknoglobals // a table
-	{Code: "1", Kind: failure.Unauthorized, Hint: tokenOff},
-	{Code: "2", Kind: failure.Unauthorized, Hint: "SPLUNK_HEC_TOKEN is needed: an intermediary removes the Authorization header"},
-	{Code: "3", Kind: failure.Unauthorized, Hint: "SPLUNK_HEC_TOKEN does not have the form of a token"},
-	{Code: "4", Kind: failure.Unauthorized, Hint: unknownToken},
-	{Code: "5", Kind: failure.Transient, Hint: "an intermediary removes the request's body"},
-	{Status: 400, Code: "6", Kind: failure.Rejected},
-	{Code: "7", Kind: failure.Misconfigured, Hint: "the index SPLUNK_HEC_INDEX does not exist, or the token may not write to it"},
-	{Code: "10", Kind: failure.Misconfigured, Hint: "an intermediary removes the X-Splunk-Request-Channel header"},
-	{Code: "11", Kind: failure.Misconfigured, Hint: "an intermediary changes the X-Splunk-Request-Channel header"},
-	{Status: 400, Code: "12", Kind: failure.Rejected},
-	{Status: 400, Code: "13", Kind: failure.Rejected},
-	{Code: "14", Kind: failure.Misconfigured, Hint: hintAck},
-	{Status: 400, Code: "15", Kind: failure.Rejected},
-	{Code: "16", Kind: failure.Misconfigured, Hint: "SPLUNK_HEC_URL must not contain a token"},
-	{Code: "17", Kind: failure.Misconfigured, Hint: "SPLUNK_HEC_URL leads to the health endpoint, not to the event endpoint"},
-	{Code: "21", Kind: failure.Unauthorized, Hint: unknownToken},
-	{Code: "22", Kind: failure.Unauthorized, Hint: tokenOff},
-	{Code: "26", Kind: failure.Throttled},
-	{Code: "27", Kind: failure.Throttled},
-	{Status: 400, Code: httpsend.Any, Kind: failure.Transient},
-	{Status: 422, Code: httpsend.Any, Kind: failure.Transient},
-	{Status: 404, Kind: failure.Misconfigured, Hint: notHEC},
-	{Status: 405, Kind: failure.Misconfigured, Hint: notHEC},
-}}
+var codes = &httpsend.Codes{SIEM: "Splunk HEC", Read: read, Hint: notHEC,
+	Rows: []httpsend.Code{
+		{Code: "1", Kind: failure.Unauthorized, Hint: tokenOff},
+		{Code: "2", Kind: failure.Unauthorized,
+			Hint: "SPLUNK_HEC_TOKEN is needed: an intermediary removes the Authorization header"},
+		{Code: "3", Kind: failure.Unauthorized, Hint: "SPLUNK_HEC_TOKEN does not have the form of a token"},
+		{Code: "4", Kind: failure.Unauthorized, Hint: unknownToken},
+		{Code: "5", Kind: failure.Transient, Hint: "an intermediary removes the request's body"},
+		{Status: 400, Code: "6", Kind: failure.Rejected},
+		{Code: "7", Kind: failure.Misconfigured,
+			Hint: "the index SPLUNK_HEC_INDEX does not exist, or the token may not write to it"},
+		{Code: "10", Kind: failure.Misconfigured, Hint: "an intermediary removes the X-Splunk-Request-Channel header"},
+		{Code: "11", Kind: failure.Misconfigured, Hint: "an intermediary changes the X-Splunk-Request-Channel header"},
+		{Status: 400, Code: "12", Kind: failure.Rejected},
+		{Status: 400, Code: "13", Kind: failure.Rejected},
+		{Code: "14", Kind: failure.Misconfigured, Hint: hintAck},
+		{Status: 400, Code: "15", Kind: failure.Rejected},
+		{Code: "16", Kind: failure.Misconfigured, Hint: "SPLUNK_HEC_URL must not contain a token"},
+		{Code: "17", Kind: failure.Misconfigured,
+			Hint: "SPLUNK_HEC_URL leads to the health endpoint, not to the event endpoint"},
+		{Code: "21", Kind: failure.Unauthorized, Hint: unknownToken},
+		{Code: "22", Kind: failure.Unauthorized, Hint: tokenOff},
+		{Code: "26", Kind: failure.Throttled},
+		{Code: "27", Kind: failure.Throttled},
+		{Status: 400, Code: httpsend.Any, Kind: failure.Transient},
+		{Status: 422, Code: httpsend.Any, Kind: failure.Transient},
+		{Status: 404, Kind: failure.Misconfigured, Hint: notHEC},
+		{Status: 405, Kind: failure.Misconfigured, Hint: notHEC},
+	}}
 
 // classify turns HEC's response to a request of n records into Send's error.
 func classify(a *httpsend.Response, n int) error {
@@ -96,8 +102,8 @@ func classify(a *httpsend.Response, n int) error {
 	return f
 }
 
-// partial makes results for n records of which HEC indexes those before the first that it did not take. HEC has not read
-// the records after it. If it is busy, they get the first one's result.
+// partial makes results for n records of which HEC indexes those before the first that it did not take. HEC has not
+// read the records after it. If it is busy, they get the first one's result.
 func partial(f *failure.Error, first, n int) error {
 	p := &deliver.PartialError{Results: make([]error, n)}
 	for i := first; i < n; i++ {

@@ -14,15 +14,18 @@ import (
 
 // TestResponseTable compares the README's table with what the code does.
 func TestResponseTable(t *testing.T) {
-	statuses := [...]int{200, 403, 401, 401, 403, 400, 400, 400, 500, 503, 400, 400, 400, 400, 400, 400, 400, 200, 503, 503, 503, 400, 400, 503, 200, 200, 429, 429}
+	statuses := [...]int{200, 403, 401, 401, 403, 400, 400, 400, 500, 503, 400, 400, 400, 400, 400, 400, 400, 200, 503,
+		503, 503, 400, 400, 503, 200, 200, 429, 429}
 	var rows []connectortest.Row
 	for code, status := range statuses {
-		rows = append(rows, connectortest.Row{Status: strconv.Itoa(status), Code: strconv.Itoa(code), Is: status, Body: fmt.Sprintf(`{"text":"x","code":%d}`, code)})
+		rows = append(rows, connectortest.Row{Status: strconv.Itoa(status), Code: strconv.Itoa(code), Is: status,
+			Body: fmt.Sprintf(`{"text":"x","code":%d}`, code)})
 	}
 	for _, r := range []struct {
 		label  string
 		status int
-	}{{"2xx", 200}, {"3xx", 302}, {"401", 401}, {"403", 403}, {"404, 405, 407, 410, 415", 404}, {"408, 425", 408}, {"413", 413}, {"429", 429}, {"other 4xx", 400}, {"5xx", 502}} {
+	}{{"2xx", 200}, {"3xx", 302}, {"401", 401}, {"403", 403}, {"404, 405, 407, 410, 415", 404}, {"408, 425", 408},
+		{"413", 413}, {"429", 429}, {"other 4xx", 400}, {"5xx", 502}} {
 		rows = append(rows, connectortest.Row{Status: r.label, Code: "none", Is: r.status, Body: "<html>"})
 	}
 	connectortest.ResponseTable(t, "../README.md", func(a *httpsend.Response) error { return classify(a, 1) }, rows)
@@ -65,7 +68,8 @@ func TestPartial(t *testing.T) {
 	} {
 		var got strings.Builder
 		for _, err := range results(classify(connectortest.Response(t, c.status, nil, c.body), 4)) {
-			got.WriteString(strings.NewReplacer("rejected", "x", "delivered", "d", "sent again", "s", "retry", "r", "held", "h").Replace(connectortest.Outcome(err)))
+			got.WriteString(strings.NewReplacer("rejected", "x", "delivered", "d", "sent again", "s", "retry", "r", "held",
+				"h").Replace(connectortest.Outcome(err)))
 		}
 		if got.String() != c.want {
 			t.Errorf("%s: %s, want %s", name, got.String(), c.want)
@@ -75,7 +79,8 @@ func TestPartial(t *testing.T) {
 
 // TestNearlyFull: events that HEC accepts with a warning are delivered, and the log gets the warning.
 func TestNearlyFull(t *testing.T) {
-	for body, want := range map[string]string{accepted: "", `{"code":0}`: "", `{"code":24}`: "code 24", `{"code":25}`: "code 25"} {
+	for body, want := range map[string]string{accepted: "", `{"code":0}`: "", `{"code":24}`: "code 24",
+		`{"code":25}`: "code 25"} {
 		s := suite()
 		s.Accept = func(w http.ResponseWriter, _ *http.Request, _ []byte) { fmt.Fprint(w, body) }
 		c := connectortest.Serve(t, s).Open(t)
@@ -97,7 +102,8 @@ func results(err error) []error {
 // FuzzClassify: whatever is answered, there is a result for each record, and a success only
 // where HEC has said so.
 func FuzzClassify(f *testing.F) {
-	for _, body := range []string{`{"text":"Success","code":0}`, `{"code":6,"invalid-event-number":1}`, `{"code":9,"invalid-event-number":9}`, `<html>`, ``, `{"code":1e9}`, `{"code":24}`} {
+	for _, body := range []string{`{"text":"Success","code":0}`, `{"code":6,"invalid-event-number":1}`,
+		`{"code":9,"invalid-event-number":9}`, `<html>`, ``, `{"code":1e9}`, `{"code":24}`} {
 		f.Add(200, []byte(body), uint8(3))
 		f.Add(400, []byte(body), uint8(0))
 	}

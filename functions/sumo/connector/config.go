@@ -41,9 +41,9 @@ func readConfig(s *settings.Settings) config {
 	return cfg
 }
 
-// credentials are the parts of the URL's path that identify the source: the code at its end, and any other part that may
-// be one, as written and decoded. The rest of the URL is not secret: if it were treated so, no host of Sumo Logic could be
-// named.
+// credentials are the parts of the URL's path that identify the source: the code at its end, and any other part that
+// may be one, as written and decoded. The rest of the URL is not secret: if it were treated so, no host of Sumo Logic
+// could be named.
 func credentials(u *url.URL) []secret.Value {
 	const word = 16 // bytes; a shorter part, such as "receiver", is not a code
 	parts := strings.Split(strings.Trim(u.EscapedPath(), "/"), "/")

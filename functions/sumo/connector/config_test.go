@@ -9,12 +9,14 @@ import (
 )
 
 func TestDefaults(t *testing.T) {
-	s := settings.New(env(nil), map[string]string{"SUMO_HTTP_SOURCE_URL": " https://collectors.sumologic.com" + testPath + "\n"})
+	s := settings.New(env(nil), map[string]string{"SUMO_HTTP_SOURCE_URL": " https://collectors.sumologic.com" + testPath +
+		"\n"})
 	cfg := readConfig(s)
 	if err := s.Err(); err != nil {
 		t.Fatal(err)
 	}
-	if cfg.url.Host != "collectors.sumologic.com" || cfg.url.RequestURI() != testPath || cfg.category != "arbitex/audit" || cfg.host != "platform.arbitex.ai" {
+	if cfg.url.Host != "collectors.sumologic.com" || cfg.url.RequestURI() != testPath || cfg.category != "arbitex/audit" ||
+		cfg.host != "platform.arbitex.ai" {
 		t.Errorf("%q, category %q, host %q", cfg.url, cfg.category, cfg.host)
 	}
 	if !cfg.http.Gzip || cfg.http.Timeout != 10*time.Second || cfg.http.URLSetting != "SUMO_HTTP_SOURCE_URL" {
@@ -43,8 +45,10 @@ func TestEverySettingWrongInOneError(t *testing.T) {
 // A URL that will not do is a credential all the same.
 func TestBadURL(t *testing.T) {
 	for _, url := range []string{
-		"http://collectors.sumologic.com" + testPath, "collectors.sumologic.com" + testPath, "https://u:p@collectors.sumologic.com" + testPath,
-		"https://collectors.sumologic.com" + testPath + "?a=b", "https://collectors.sumologic.com:x" + testPath, "https://" + testCode + "\x7f",
+		"http://collectors.sumologic.com" + testPath, "collectors.sumologic.com" + testPath,
+		"https://u:p@collectors.sumologic.com" + testPath,
+		"https://collectors.sumologic.com" + testPath + "?a=b", "https://collectors.sumologic.com:x" + testPath, "https://" +
+			testCode + "\x7f",
 	} {
 		for _, from := range []string{"environment", "secret"} {
 			values := map[string]string{"SUMO_HTTP_SOURCE_URL": url}
@@ -54,7 +58,8 @@ func TestBadURL(t *testing.T) {
 			}
 			Open(s)
 			err := s.Err()
-			if err == nil || !strings.Contains(err.Error(), "SUMO_HTTP_SOURCE_URL: ") || strings.Contains(err.Error(), testCode[:10]) {
+			if err == nil || !strings.Contains(err.Error(), "SUMO_HTTP_SOURCE_URL: ") || strings.Contains(err.Error(),
+				testCode[:10]) {
 				t.Errorf("%s in the %s: %v", url, from, err)
 			}
 		}
@@ -63,7 +68,8 @@ func TestBadURL(t *testing.T) {
 
 func TestURLWithoutCode(t *testing.T) {
 	for path, good := range map[string]bool{
-		"": false, "/": false, "/receiver": false, "/receiver/v1/": false, "/receiver/v1/http": false, "/receiver/v1/http/": false,
+		"": false, "/": false, "/receiver": false, "/receiver/v1/": false, "/receiver/v1/http": false,
+		"/receiver/v1/http/":     false,
 		"/receiver/v1/http/code": true, "/receiver/v1/http/code/": true, "/somewhere/else": true,
 	} {
 		s := settings.New(env(map[string]string{"SUMO_HTTP_SOURCE_URL": "https://collectors.sumologic.com" + path}), nil)

@@ -1,5 +1,5 @@
-// Package connector delivers events to a Sumo Logic HTTP source: one event per line, in one POST. The source's URL is the
-// credential: errors, warnings and hints contain only its host.
+// Package connector delivers events to a Sumo Logic HTTP source: one event per line, in one POST. The source's URL is
+// the credential: errors, warnings and hints contain only its host.
 // https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/logs-metrics/upload-logs/
 package connector
 
@@ -19,7 +19,8 @@ var (
 	_ deliver.Checker   = (*connector)(nil)
 )
 
-// maxRequestBytes is the maximum of a request, before compression. The documents say 1 MB; this is the smaller megabyte.
+// maxRequestBytes is the maximum of a request, before compression. The documents say 1 MB; this is the smaller
+// megabyte.
 // https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/logs-metrics/#data-payload-considerations
 const maxRequestBytes = 1_000_000
 
@@ -44,8 +45,8 @@ func (c *connector) Format() deliver.Format {
 	return deliver.Format{Separator: "\n", MaxBytes: maxRequestBytes}
 }
 
-// Append implements deliver.Connector: the event in one line, because each line is a message. Sumo Logic slices a message
-// over 64 KB and loses nothing, so such an event is sent as it is.
+// Append implements deliver.Connector: the event in one line, because each line is a message. Sumo Logic slices a
+// message over 64 KB and loses nothing, so such an event is sent as it is.
 // https://www.sumologic.com/help/docs/search/get-started-with-search/search-basics/search-large-messages/
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	return e.AppendCompact(dst), false, nil
@@ -70,7 +71,8 @@ func (c *connector) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if f := codes.Classify(a); f != nil && (f.Status != http.StatusOK || a.BodyErr != nil || bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("<"))) {
+	if f := codes.Classify(a); f != nil && (f.Status != http.StatusOK || a.BodyErr != nil ||
+		bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("<"))) {
 		return f
 	}
 	return nil

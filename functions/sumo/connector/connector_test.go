@@ -70,7 +70,8 @@ func env(values map[string]string) settings.Lookup {
 // connect opens a connector to the source at url, with more or other values.
 func connect(tb testing.TB, url string, more map[string]string) *connector {
 	tb.Helper()
-	values := map[string]string{"SUMO_HTTP_SOURCE_URL": url + testPath, "SIEM_ALLOW_HTTP": "true", "SIEM_COMPRESSION": "none"}
+	values := map[string]string{"SUMO_HTTP_SOURCE_URL": url + testPath, "SIEM_ALLOW_HTTP": "true",
+		"SIEM_COMPRESSION": "none"}
 	maps.Copy(values, more)
 	s := settings.New(env(values), nil)
 	c := Open(s).(*connector)
@@ -124,7 +125,8 @@ func TestEveryEventArrivesAsItWas(t *testing.T) {
 			t.Fatalf("event %d: %+v", i, o)
 		}
 	}
-	if got := strings.Split(string(bytes.Join(s.bodies, []byte("\n"))), "\n"); strings.Join(got, "\n") != strings.Join(events, "\n") {
+	if got := strings.Split(string(bytes.Join(s.bodies, []byte("\n"))), "\n"); strings.Join(got,
+		"\n") != strings.Join(events, "\n") {
 		t.Error("the lines are not the events")
 	}
 	if h := s.requests[0].Header; h.Get("X-Sumo-Category") != "a b" || h.Get("X-Sumo-Host") != "h" {
@@ -191,7 +193,8 @@ func FuzzAppend(f *testing.F) {
 		record, truncated, err := c.Append([]byte("before\n"), e)
 		line, ok := bytes.CutPrefix(record, []byte("before\n"))
 		var want bytes.Buffer
-		if json.Compact(&want, body) != nil || err != nil || truncated || !ok || !bytes.Equal(line, want.Bytes()) || bytes.ContainsAny(line, "\r\n") {
+		if json.Compact(&want, body) != nil || err != nil || truncated || !ok || !bytes.Equal(line, want.Bytes()) ||
+			bytes.ContainsAny(line, "\r\n") {
 			t.Errorf("%q makes %q, want %q; truncated %v, %v", body, record, want.Bytes(), truncated, err)
 		}
 	})

@@ -16,16 +16,18 @@ const (
 
 // codes are the responses of an HTTP source, which accepts or refuses a request as a whole.
 // https://www.sumologic.com/help/docs/send-data/hosted-collectors/http-source/troubleshooting/
-var codes = &httpsend.Codes{SIEM: "a Sumo Logic HTTP source", Read: read, Hint: noSource, Rows: []httpsend.Code{ //nolint:gochecknoglobals // a table
-	{Status: 401, Kind: failure.Unauthorized, Hint: renewURL},
-	{Status: 403, Kind: failure.Unauthorized, Hint: renewURL},
-	{Status: 404, Kind: failure.Misconfigured, Hint: noSource},
-	{Status: 405, Kind: failure.Misconfigured, Hint: noSource},
-	{Status: 408, Kind: failure.Transient, Hint: "the source may have taken part of the events, which are then stored twice"},
-}}
+var codes = &httpsend.Codes{SIEM: "a Sumo Logic HTTP source", Read: read, Hint: noSource,
+	Rows: []httpsend.Code{
+		{Status: 401, Kind: failure.Unauthorized, Hint: renewURL},
+		{Status: 403, Kind: failure.Unauthorized, Hint: renewURL},
+		{Status: 404, Kind: failure.Misconfigured, Hint: noSource},
+		{Status: 405, Kind: failure.Misconfigured, Hint: noSource},
+		{Status: 408, Kind: failure.Transient,
+			Hint: "the source may have taken part of the events, which are then stored twice"},
+	}}
 
-// read reads a source's response: nothing for a success, and {"id":"…","code":"…","message":"…","errors":[{"code":"…"}]} for
-// a refusal or a success with a warning.
+// read reads a source's response: nothing for a success, and
+// {"id":"…","code":"…","message":"…","errors":[{"code":"…"}]} for a refusal or a success with a warning.
 func read(a *httpsend.Response) httpsend.Reply {
 	if a.Empty() {
 		return httpsend.Reply{Success: a.Status == http.StatusOK}

@@ -36,7 +36,8 @@ func TestWarnings(t *testing.T) {
 		`[]`: "code unknown",
 	} {
 		warnings, err := sendOne(t, answer(200, nil, body))
-		if warned := strings.Join(warnings, "; "); err != nil || !strings.Contains(warned, warn) || (warned == "") != (warn == "") {
+		if warned := strings.Join(warnings, "; "); err != nil || !strings.Contains(warned, warn) ||
+			(warned == "") != (warn == "") {
 			t.Errorf("%s: warned %q, want %q; %v", body, warned, warn, err)
 		}
 	}
@@ -54,12 +55,14 @@ func TestReasons(t *testing.T) {
 		{401, nil, ``, "", "not valid any more"},
 		{403, nil, ``, "", "SUMO_HTTP_SOURCE_URL"},
 		{404, nil, ``, "", "no HTTP source"},
-		{302, map[string]string{"Location": "https://endpoint1.collection.eu.sumologic.com/receiver/v1/http/other"}, ``, "", `"endpoint1.collection.eu.sumologic.com"`},
+		{302, map[string]string{"Location": "https://endpoint1.collection.eu.sumologic.com/receiver/v1/http/other"}, ``, "",
+			`"endpoint1.collection.eu.sumologic.com"`},
 		{408, nil, ``, "", "twice"},
 	} {
 		_, err := sendOne(t, answer(test.status, test.header, test.body))
 		f := failure.Of(err)
-		if f == nil || f.Status != test.status || f.Code != test.code || !strings.Contains(f.Hint, test.hint) || strings.Contains(f.Error(), "/other") {
+		if f == nil || f.Status != test.status || f.Code != test.code || !strings.Contains(f.Hint, test.hint) ||
+			strings.Contains(f.Error(), "/other") {
 			t.Errorf("%d %s: %#v, want code %q, with a hint of %q", test.status, test.body, f, test.code, test.hint)
 		}
 	}
@@ -76,11 +79,17 @@ var shapes = []struct {
 	{"path without its slash", func(r *http.Request) string { return r.RequestURI[1:] }},
 	{"code", func(r *http.Request) string { return r.RequestURI[len(sourcePath):] }},
 	{"code, decoded", func(r *http.Request) string { return r.URL.Path[len(sourcePath):] }},
-	{"code, in a query", func(r *http.Request) string { return "?code=" + url.QueryEscape(r.RequestURI[len(sourcePath):]) }},
+	{"code, in a query", func(r *http.Request) string {
+		return "?code=" +
+			url.QueryEscape(r.RequestURI[len(sourcePath):])
+	}},
 	{"code, as Java's JSON", func(r *http.Request) string {
 		return strings.ReplaceAll(r.RequestURI[len(sourcePath):], "=", `\u003d`)
 	}},
-	{"code, as HTML", func(r *http.Request) string { return strings.ReplaceAll(r.RequestURI[len(sourcePath):], "=", "&#61;") }},
+	{"code, as HTML", func(r *http.Request) string {
+		return strings.ReplaceAll(r.RequestURI[len(sourcePath):], "=",
+			"&#61;")
+	}},
 }
 
 // TestURLNeverAppears has a server say the URL in every status and shape, to a delivery and to a check.
@@ -122,7 +131,8 @@ func TestURLNotInNetworkErrors(t *testing.T) {
 	c := connect(t, s.URL, nil)
 	s.Close()
 	err := c.Check(t.Context())
-	if f := failure.Of(err); f == nil || f.Step != failure.Connect || !strings.Contains(f.Hint, "SUMO_HTTP_SOURCE_URL") || strings.Contains(err.Error(), testCode[:20]) {
+	if f := failure.Of(err); f == nil || f.Step != failure.Connect || !strings.Contains(f.Hint, "SUMO_HTTP_SOURCE_URL") ||
+		strings.Contains(err.Error(), testCode[:20]) {
 		t.Errorf("%v", err)
 	}
 }
@@ -147,7 +157,8 @@ func TestCheck(t *testing.T) {
 			if f := failure.Of(err); (f == nil) != (test.step == "") || f != nil && f.Step != test.step {
 				t.Errorf("%v, want step %q", err, test.step)
 			}
-			if r := s.requests[0]; r.Method != http.MethodGet || r.RequestURI != testPath || len(s.bodies[0]) > 0 || len(s.requests) != 1 {
+			if r := s.requests[0]; r.Method != http.MethodGet || r.RequestURI != testPath || len(s.bodies[0]) > 0 ||
+				len(s.requests) != 1 {
 				t.Errorf("%d requests, the first %s %s", len(s.requests), r.Method, r.RequestURI)
 			}
 		})
@@ -161,10 +172,14 @@ func TestResponseTable(t *testing.T) {
 		_, err := classify(a)
 		return err
 	}, []connectortest.Row{
-		{Status: "200", Code: "–", Is: 200}, {Status: "200", Code: "any", Is: 200, Body: `{"code":"x"}`}, {Status: "200", Code: "none", Is: 200, Body: "<html>"},
-		{Status: "other 2xx", Code: "–", Is: 204}, {Status: "3xx", Code: "–", Is: 302}, {Status: "400, 422", Code: "any", Is: 400, Body: refusal},
-		{Status: "401, 403", Code: "–", Is: 401}, {Status: "404, 405, 407, 410, 415", Code: "–", Is: 405}, {Status: "408, 425", Code: "–", Is: 408},
-		{Status: "413", Code: "–", Is: 413}, {Status: "429", Code: "–", Is: 429}, {Status: "other 4xx", Code: "none", Is: 400, Body: "<html>"},
+		{Status: "200", Code: "–", Is: 200}, {Status: "200", Code: "any", Is: 200, Body: `{"code":"x"}`},
+		{Status: "200", Code: "none", Is: 200, Body: "<html>"},
+		{Status: "other 2xx", Code: "–", Is: 204}, {Status: "3xx", Code: "–", Is: 302}, {Status: "400, 422", Code: "any",
+			Is: 400, Body: refusal},
+		{Status: "401, 403", Code: "–", Is: 401}, {Status: "404, 405, 407, 410, 415", Code: "–", Is: 405},
+		{Status: "408, 425", Code: "–", Is: 408},
+		{Status: "413", Code: "–", Is: 413}, {Status: "429", Code: "–", Is: 429}, {Status: "other 4xx", Code: "none", Is: 400,
+			Body: "<html>"},
 		{Status: "5xx", Code: "–", Is: 502},
 	})
 }
@@ -175,7 +190,8 @@ func FuzzClassify(f *testing.F) {
 		status int
 		body   string
 	}{
-		{200, ``}, {200, `{"code":"a.b"}`}, {200, testPath}, {400, `{"errors":[{"code":"x"}]}`}, {401, `{"code":"` + testCode + `"}`},
+		{200, ``}, {200, `{"code":"a.b"}`}, {200, testPath}, {400, `{"errors":[{"code":"x"}]}`},
+		{401, `{"code":"` + testCode + `"}`},
 		{200, `{"code":null,"errors":[null,{}]}`}, {204, "\xff"}, {429, `[]`}, {302, `{"errors":{}}`},
 	} {
 		f.Add(seed.status, []byte(seed.body))

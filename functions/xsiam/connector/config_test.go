@@ -56,7 +56,8 @@ func TestConfigURL(t *testing.T) {
 	} {
 		s := newSettings(env("XSIAM_URL", given))
 		cfg := readConfig(s)
-		if s.Err() != nil || cfg.url.String() != want || cfg.url.RequestURI() != strings.TrimPrefix(want, "https://"+cfg.url.Host) {
+		if s.Err() != nil || cfg.url.String() != want || cfg.url.RequestURI() != strings.TrimPrefix(want, "https://"+
+			cfg.url.Host) {
 			t.Errorf("%s: %v, want %s (%v)", given, cfg.url, want, s.Err())
 		}
 	}
@@ -64,7 +65,8 @@ func TestConfigURL(t *testing.T) {
 
 func TestConfigDefaults(t *testing.T) {
 	cfg := readConfig(newSettings(env()))
-	if cfg.auth != "hmac" || !cfg.envelope || cfg.http.Gzip || cfg.dataset != "arbitex_audit_raw" || cfg.logType != "arbitex_audit" {
+	if cfg.auth != "hmac" || !cfg.envelope || cfg.http.Gzip || cfg.dataset != "arbitex_audit_raw" ||
+		cfg.logType != "arbitex_audit" {
 		t.Errorf("%+v", cfg)
 	}
 	cfg = readConfig(newSettings(env("XSIAM_AUTH", "TOKEN")))

@@ -35,7 +35,8 @@ func suite(auth, key string) connectortest.Suite {
 }
 
 func TestConformance(t *testing.T) {
-	for auth, key := range map[string]string{"hmac": unsentKey, "token": apiKey, "standard": apiKey, "advanced": unsentKey} {
+	for auth, key := range map[string]string{"hmac": unsentKey, "token": apiKey, "standard": apiKey,
+		"advanced": unsentKey} {
 		t.Run(auth, func(t *testing.T) {
 			t.Parallel() // each waits a second for a server that never answers
 			connectortest.Run(t, suite(auth, key))

@@ -108,7 +108,8 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 
 func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) error {
 	s := c.signer.sign(c.client.Now())
-	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: s.header, Body: body, Secret: s.signature, Meter: m})
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: s.header, Body: body, Secret: s.signature,
+		Meter: m})
 	if err != nil {
 		return err
 	}
@@ -116,8 +117,8 @@ func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) e
 }
 
 // Check implements deliver.Checker. XSIAM documents no request that proves the key and writes nothing. It reads the key
-// before the body, so a request without an event usually does. Only if that is refused for its content, the check writes one
-// small record that says what it is.
+// before the body, so a request without an event usually does. Only if that is refused for its content, the check
+// writes one small record that says what it is.
 func (c *connector) Check(ctx context.Context) error {
 	f := c.Format()
 	err := c.post(ctx, []byte(f.Open+f.Close), nil)
@@ -143,7 +144,8 @@ func aboutContent(f *failure.Error) bool {
 // checkRecord makes the record that a check may write: an informational OCSF base event.
 func (c *connector) checkRecord() ([]byte, error) {
 	body := `{"class_uid":0,"category_uid":0,"activity_id":99,"activity_name":"connection_check","type_uid":99,"severity_id":1,` +
-		`"time":` + strconv.FormatInt(c.client.Now().UnixMilli(), 10) + `,"message":"ArbitexSIEM connection check, not an event",` +
+		`"time":` + strconv.FormatInt(c.client.Now().UnixMilli(), 10) +
+		`,"message":"ArbitexSIEM connection check, not an event",` +
 		`"metadata":{"version":"1.1.0","product":{"name":"ArbitexSIEM","vendor_name":"Arbitex"}}}`
 	var e event.Event
 	if err := new(event.Parser).Parse([]byte(body), &e); err != nil {

@@ -20,8 +20,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// TestPage sends the page's sample event. The golden file is the page's sample with the event in raw_ocsf; the page shows
-// "{...}" there.
+// TestPage sends the page's sample event. The golden file is the page's sample with the event in raw_ocsf; the page
+// shows "{...}" there.
 func TestPage(t *testing.T) {
 	s := newTenant(t)
 	c := s.open(t)
@@ -49,7 +49,8 @@ func TestPage(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.body), &body); err != nil || body.Events[0].Raw != sample {
 		t.Errorf("raw_ocsf is not the event's own bytes: %v", err)
 	}
-	if r.uri != "/logs/v1/event" || r.header.Get("Content-Type") != "application/json" || r.header.Get("Content-Encoding") != "" {
+	if r.uri != "/logs/v1/event" || r.header.Get("Content-Type") != "application/json" ||
+		r.header.Get("Content-Encoding") != "" {
 		t.Errorf("uri %s, header %v", r.uri, r.header)
 	}
 	if m.Requests != 1 || m.Bytes != int64(len(r.body)) {
@@ -68,7 +69,9 @@ func TestAppendKeys(t *testing.T) {
 				`"tokens_input":null,"tokens_output":null,"severity":"unknown","raw_ocsf":"{\"time\":0}"}`,
 		},
 		{
-			"{ \"time\": 1773360000123, \"activity_name\":\"a\\\"b\",\"severity_id\":4,\n\"unmapped\":{\"dlp_labels\":[\"pii\", \"x\\\\y\"],\"tokens_input\":0} }",
+			"{ \"time\": 1773360000123, " +
+				"\"activity_name\":\"a\\\"b\",\"severity_id\":4,\n\"unmapped\":{\"dlp_labels\":[\"pii\", " +
+				"\"x\\\\y\"],\"tokens_input\":0} }",
 			`{"_time":"2026-03-13T00:00:00.123Z","_vendor":"Arbitex","_product":"ArbitexPlatform","_dataset":"a\"b","log_type":"log",` +
 				`"event_id":null,"user_id":null,"user_email":null,"operation":"a\"b","model_id":null,"policy_action":null,"dlp_labels":["pii","x\\y"],` +
 				`"tokens_input":0,"tokens_output":null,"severity":"high",` +
@@ -84,7 +87,8 @@ func TestAppendKeys(t *testing.T) {
 
 func TestSeverity(t *testing.T) {
 	for id, want := range map[int64]string{
-		0: "unknown", 1: "informational", 2: "low", 3: "medium", 4: "high", 5: "critical", 6: "fatal", 7: "other", 99: "other", -1: "other",
+		0: "unknown", 1: "informational", 2: "low", 3: "medium", 4: "high", 5: "critical", 6: "fatal", 7: "other",
+		99: "other", -1: "other",
 		1 << 62: "other",
 	} {
 		if got := severity(id); got != want {

@@ -13,7 +13,8 @@ const (
 	hintURL = "XSIAM_URL does not lead to an event endpoint (" + eventPath + ")"
 
 	// hintFormat: a wrong setting is the usual cause of this status.
-	hintFormat = "the log format or the compression may not be the one the collector was made for: check XSIAM_BODY and SIEM_COMPRESSION"
+	hintFormat = "the log format or the compression may not be the one the collector was made for: check XSIAM_BODY and " +
+		"SIEM_COMPRESSION"
 )
 
 // newCodes makes the response table. XSIAM accepts or refuses a request as a whole.
@@ -67,7 +68,8 @@ func keyHint(status int, auth string) string {
 	case auth == authAdvanced:
 		return hintKey + "; XSIAM_AUTH must be the key's security level, XSIAM_API_KEY_ID its ID, and the clock right"
 	case status == http.StatusUnauthorized:
-		return hintKey + ", or XSIAM_API_KEY_ID belongs to another key; an HTTP log collector of Cortex needs XSIAM_AUTH=token"
+		return hintKey + ", or XSIAM_API_KEY_ID belongs to another key; an HTTP log collector of Cortex needs " +
+			"XSIAM_AUTH=token"
 	}
 	return hintKey
 }

@@ -17,18 +17,24 @@ import (
 func TestResponseTable(t *testing.T) {
 	c := &connector{codes: newCodes(authHMAC)}
 	connectortest.ResponseTable(t, "../README.md", c.classify, []connectortest.Row{
-		{Status: "2xx", Code: "–", Is: 202}, {Status: "2xx", Code: "`{\"error\":\"false\"}`", Is: 200, Body: `{"error":"false"}`},
-		{Status: "2xx", Code: "none", Is: 200, Body: "<html>"}, {Status: "3xx", Code: "–", Is: 302}, {Status: "400, 422", Code: "any", Is: 400, Body: `{"error":"no"}`},
-		{Status: "401", Code: "–", Is: 401}, {Status: "403", Code: "–", Is: 403}, {Status: "404, 405, 407, 410, 415", Code: "–", Is: 404},
+		{Status: "2xx", Code: "–", Is: 202}, {Status: "2xx", Code: "`{\"error\":\"false\"}`", Is: 200,
+			Body: `{"error":"false"}`},
+		{Status: "2xx", Code: "none", Is: 200, Body: "<html>"}, {Status: "3xx", Code: "–", Is: 302},
+		{Status: "400, 422", Code: "any", Is: 400, Body: `{"error":"no"}`},
+		{Status: "401", Code: "–", Is: 401}, {Status: "403", Code: "–", Is: 403}, {Status: "404, 405, 407, 410, 415",
+			Code: "–", Is: 404},
 		{Status: "408, 425", Code: "–", Is: 408}, {Status: "413", Code: "–", Is: 413}, {Status: "429", Code: "–", Is: 429},
-		{Status: "other 4xx", Code: "none", Is: 400, Body: "<html>"}, {Status: "500", Code: "–", Is: 500}, {Status: "other 5xx", Code: "–", Is: 502},
+		{Status: "other 4xx", Code: "none", Is: 400, Body: "<html>"}, {Status: "500", Code: "–", Is: 500},
+		{Status: "other 5xx", Code: "–", Is: 502},
 	})
 }
 
 func TestSuccess(t *testing.T) {
 	for body, want := range map[string]bool{
-		``: true, "\n": true, `{}`: true, `{"error":false}`: true, `{"error":"false"}`: true, `{"error":""}`: true, `{"error":null}`: true, `[]`: true,
-		`{"error":"license expired"}`: false, `{"error":true}`: false, `{"error":{"type":"x"}}`: false, `<html>please sign in</html>`: false,
+		``: true, "\n": true, `{}`: true, `{"error":false}`: true, `{"error":"false"}`: true, `{"error":""}`: true,
+		`{"error":null}`: true, `[]`: true,
+		`{"error":"license expired"}`: false, `{"error":true}`: false, `{"error":{"type":"x"}}`: false,
+		`<html>please sign in</html>`:              false,
 		`{"reply":{"err_code":500,"err_msg":"m"}}`: true, `{"err`: false,
 	} {
 		for _, status := range []int{200, 202, 299} {
@@ -50,14 +56,16 @@ func TestOwnFormat(t *testing.T) {
 		`{"message":"no"}`:                                     failure.Misconfigured,
 		`{"timestamp":1,"status":400,"error":"no","path":"/"}`: failure.Misconfigured,
 	} {
-		if f := newCodes(authHMAC).Classify(connectortest.Response(t, 400, nil, body)); f.Kind != want || f.Foreign != (want == failure.Misconfigured) {
+		if f := newCodes(authHMAC).Classify(connectortest.Response(t, 400, nil, body)); f.Kind != want ||
+			f.Foreign != (want == failure.Misconfigured) {
 			t.Errorf("%s: %+v, want %v", body, f, want)
 		}
 	}
 }
 
 func TestReasons(t *testing.T) {
-	for status, hint := range map[int]string{302: "redirects are not followed", 401: "XSIAM_API_KEY", 403: "XSIAM_API_KEY", 404: "XSIAM_URL", 400: "XSIAM_URL", 500: "XSIAM_BODY and SIEM_COMPRESSION"} {
+	for status, hint := range map[int]string{302: "redirects are not followed", 401: "XSIAM_API_KEY", 403: "XSIAM_API_KEY",
+		404: "XSIAM_URL", 400: "XSIAM_URL", 500: "XSIAM_BODY and SIEM_COMPRESSION"} {
 		if f := newCodes(authHMAC).Classify(connectortest.Response(t, status, nil, "")); !strings.Contains(f.Hint, hint) {
 			t.Errorf("%d: hint %q, want %q", status, f.Hint, hint)
 		}
@@ -67,7 +75,8 @@ func TestReasons(t *testing.T) {
 // TestKeyHint: the likeliest mistake is the wrong way to prove the key.
 func TestKeyHint(t *testing.T) {
 	for auth, hint := range map[string]string{
-		"hmac": "needs XSIAM_AUTH=token", "token": "not an API key", "standard": "security level", "advanced": "security level",
+		"hmac": "needs XSIAM_AUTH=token", "token": "not an API key", "standard": "security level",
+		"advanced": "security level",
 	} {
 		s := newTenant(t)
 		s.answer = connectortest.Status(401, "")

@@ -15,7 +15,8 @@ import (
 func TestSignatures(t *testing.T) {
 	s := &signer{key: secret.New(apiKey), keyID: "42"}
 	n := strings.Repeat("N", 64)
-	if got := s.hmac(n).header.Get("X-Xdr-Hmac-Sha256"); got != "523adbad8d8312bc0ac45dea015d914ee12b98b542b4c2c4ba075200b61a8141" {
+	const want = "523adbad8d8312bc0ac45dea015d914ee12b98b542b4c2c4ba075200b61a8141"
+	if got := s.hmac(n).header.Get("X-Xdr-Hmac-Sha256"); got != want {
 		t.Errorf("hmac %s", got)
 	}
 	h := s.advanced(n, moment()).header
@@ -54,7 +55,8 @@ func TestHeaders(t *testing.T) {
 			t.Errorf("%s: Authorization %q", auth, got.Get("Authorization"))
 		}
 		first, second := r[0].header.Get("X-Xdr-Nonce"), r[1].header.Get("X-Xdr-Nonce")
-		if slices.Contains(want, "X-Xdr-Nonce") && (first == second || !regexp.MustCompile(`^[A-Za-z0-9]{64}$`).MatchString(first)) {
+		if slices.Contains(want, "X-Xdr-Nonce") &&
+			(first == second || !regexp.MustCompile(`^[A-Za-z0-9]{64}$`).MatchString(first)) {
 			t.Errorf("%s: nonces %q and %q", auth, first, second)
 		}
 		checkSignature(t, auth, r[1].header)

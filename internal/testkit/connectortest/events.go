@@ -28,7 +28,8 @@ const FullEvent = `{"class_uid":6003,"category_uid":6,"activity_id":1,"time":174
 
 // Event makes event n, whose text holds mark.
 func Event(n int, mark string) string {
-	return fmt.Sprintf(`{"class_uid":3002,"time":%d,"severity_id":2,"metadata":{"uid":"event-%d"},"message":%q}`, 1741824000000+n, n, mark)
+	return fmt.Sprintf(`{"class_uid":3002,"time":%d,"severity_id":2,"metadata":{"uid":"event-%d"},"message":%q}`,
+		1741824000000+n, n, mark)
 }
 
 // Events makes n events; those whose numbers are in bad hold badMark.

@@ -50,8 +50,8 @@ type Row struct {
 	Body         string
 }
 
-// ResponseTable compares the response table of a README with what classify returns. The table's first columns are status,
-// code and outcome.
+// ResponseTable compares the response table of a README with what classify returns. The table's first columns are
+// status, code and outcome.
 func ResponseTable(t *testing.T, readme string, classify func(*httpsend.Response) error, rows []Row) {
 	t.Helper()
 	documented := table(t, readme, "| status |")

@@ -57,8 +57,10 @@ func (s Suite) foreign(t *testing.T) {
 	}{
 		{200, page, WantRetry}, {201, page, WantRetry}, {202, page, WantRetry}, {203, page, WantRetry},
 		{200, "thank you", WantRetry}, {202, "null and void", WantRetry},
-		{400, "<html>400 No required SSL certificate was sent</html>", WantHeld}, {400, kibana, WantHeld}, {400, "", WantHeld},
-		{400, `{"message":"Bad Request"}`, WantHeld}, {403, page, WantHeld}, {406, page, WantHeld}, {418, "", WantHeld}, {422, page, WantHeld},
+		{400, "<html>400 No required SSL certificate was sent</html>", WantHeld}, {400, kibana, WantHeld},
+		{400, "", WantHeld},
+		{400, `{"message":"Bad Request"}`, WantHeld}, {403, page, WantHeld}, {406, page, WantHeld}, {418, "", WantHeld},
+		{422, page, WantHeld},
 	} {
 		srv := s.serve(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 			w.WriteHeader(c.status)
@@ -68,7 +70,8 @@ func (s Suite) foreign(t *testing.T) {
 			outcomes := Deliver(t, s.open(t, s.env(srv)), Events(n)...)
 			all(t, c.want, fmt.Sprintf("%d %.20q to %d events", c.status, c.body, n), outcomes)
 			f := outcomes[0].Fault
-			if refused := c.status/100 == 4; f != nil && (f.Foreign != refused || c.body != "" && strings.Contains(f.Error(), c.body[:min(8, len(c.body))])) {
+			if refused := c.status/100 == 4; f != nil && (f.Foreign != refused || c.body != "" && strings.Contains(f.Error(),
+				c.body[:min(8, len(c.body))])) {
 				t.Errorf("%d %.20q: foreign %t, quoted as %s", c.status, c.body, f.Foreign, f.Error())
 			}
 		}
@@ -92,7 +95,8 @@ func (s Suite) short(t *testing.T) {
 
 // gzip compresses the SIEM's own responses, although the connector asks for uncompressed ones. They mean the same.
 func (s Suite) gzip(t *testing.T) {
-	compressed := func(respond func(http.ResponseWriter, *http.Request, []byte)) func(http.ResponseWriter, *http.Request, []byte) {
+	compressed := func(respond func(http.ResponseWriter, *http.Request, []byte)) func(http.ResponseWriter, *http.Request,
+		[]byte) {
 		return func(w http.ResponseWriter, r *http.Request, body []byte) {
 			if got := r.Header.Get("Accept-Encoding"); got != "identity" {
 				t.Errorf("Accept-Encoding %q, want identity", got)
@@ -116,9 +120,13 @@ func (s Suite) gzip(t *testing.T) {
 	if s.Refuse == nil {
 		return
 	}
-	srv = s.serve(t, compressed(func(w http.ResponseWriter, r *http.Request, body []byte) { s.Refuse(w, r, body, badMark) }))
+	srv = s.serve(t, compressed(func(w http.ResponseWriter, r *http.Request, body []byte) {
+		s.Refuse(w, r, body,
+			badMark)
+	}))
 	for i, o := range Deliver(t, s.open(t, s.env(srv)), Events(2, 1)...) {
-		if want := [...]deliver.State{deliver.Delivered, deliver.Rejected}[i]; o.State != want || strings.Contains(fmt.Sprint(o.Fault), "\x1f") {
+		if want := [...]deliver.State{deliver.Delivered, deliver.Rejected}[i]; o.State != want ||
+			strings.Contains(fmt.Sprint(o.Fault), "\x1f") {
 			t.Errorf("event %d after a compressed refusal: %s", i, describe(o))
 		}
 	}

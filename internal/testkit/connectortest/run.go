@@ -203,7 +203,8 @@ func (s Suite) renews(t *testing.T) {
 	}
 }
 
-// deadConnection closes the idle connection between two batches, as a load balancer does. The second batch is delivered.
+// deadConnection closes the idle connection between two batches, as a load balancer does. The second batch is
+// delivered.
 func (s Suite) deadConnection(t *testing.T) {
 	srv := s.serve(t, s.Accept)
 	c := s.open(t, s.env(srv))
@@ -253,8 +254,8 @@ func (s Suite) redirect(t *testing.T) {
 	}
 }
 
-// leaks has the server echo the request, and looks for secrets in the outcomes. It also checks that the server received the
-// secrets at all.
+// leaks has the server echo the request, and looks for secrets in the outcomes. It also checks that the server received
+// the secrets at all.
 func (s Suite) leaks(t *testing.T) {
 	if len(s.Secrets) == 0 {
 		t.Fatal("Suite.Secrets is empty: the test would prove nothing")

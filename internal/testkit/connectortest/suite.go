@@ -1,6 +1,6 @@
-// Package connectortest is the conformance suite of connectors. Every connector runs it against a server on loopback that
-// simulates its SIEM and its faults. An accepted event is delivered, an event that is not accepted is not, a response that
-// is not the SIEM's is retried or held, and no secret appears anywhere.
+// Package connectortest is the conformance suite of connectors. Every connector runs it against a server on loopback
+// that simulates its SIEM and its faults. An accepted event is delivered, an event that is not accepted is not, a
+// response that is not the SIEM's is retried or held, and no secret appears anywhere.
 //
 // The suite uses the real engine, so it tests the outcomes of events and not how a connector reports them.
 package connectortest
@@ -28,10 +28,12 @@ import (
 type Suite struct {
 	Open func(*settings.Settings) deliver.Connector
 
-	// Settings returns the variables for a connector whose SIEM is at url, with a certificate of the CA whose PEM is given.
+	// Settings returns the variables for a connector whose SIEM is at url, with a certificate of the CA whose PEM is
+	// given.
 	Settings func(url, ca string) map[string]string
 
-	// PlainHTTP reports whether the connector has no setting for a CA: url is then http, and the suite sets SIEM_ALLOW_HTTP.
+	// PlainHTTP reports whether the connector has no setting for a CA: url is then http, and the suite sets
+	// SIEM_ALLOW_HTTP.
 	PlainHTTP bool
 
 	// Secrets are texts among the settings that must not appear anywhere.
@@ -65,11 +67,14 @@ const (
 	WantDelivered
 )
 
-// Defaults is what a status without a body means. Such a refusal is not in the SIEM's own format, so no event is at fault.
+// Defaults is what a status without a body means. Such a refusal is not in the SIEM's own format, so no event is at
+// fault.
 var Defaults = map[int]Want{
 	301: WantHeld, 302: WantHeld, 307: WantHeld, 308: WantHeld,
-	400: WantHeld, 401: WantHeld, 402: WantHeld, 403: WantHeld, 404: WantHeld, 405: WantHeld, 406: WantHeld, 408: WantRetry,
-	409: WantHeld, 413: WantHeld, 418: WantHeld, 422: WantHeld, 425: WantRetry, 429: WantRetry, 500: WantRetry, 502: WantRetry, 503: WantRetry, 504: WantRetry, 599: WantRetry,
+	400: WantHeld, 401: WantHeld, 402: WantHeld, 403: WantHeld, 404: WantHeld, 405: WantHeld, 406: WantHeld,
+	408: WantRetry,
+	409: WantHeld, 413: WantHeld, 418: WantHeld, 422: WantHeld, 425: WantRetry, 429: WantRetry, 500: WantRetry,
+	502: WantRetry, 503: WantRetry, 504: WantRetry, 599: WantRetry,
 }
 
 // Server is the SIEM of a test. It counts requests, and responds as the test says.
@@ -129,7 +134,8 @@ func Response(t testing.TB, status int, header map[string]string, body string) *
 	return a
 }
 
-// serve starts a server for the suite. respond is called for every request that carries events; the others are accepted.
+// serve starts a server for the suite. respond is called for every request that carries events; the others are
+// accepted.
 func (s Suite) serve(t *testing.T, respond func(w http.ResponseWriter, r *http.Request, body []byte)) *Server {
 	t.Helper()
 	srv := &Server{suite: s}

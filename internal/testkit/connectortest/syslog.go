@@ -12,8 +12,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// SyslogSuite is a connector that speaks syslog over TCP, as the suite needs it. A SIEM of this kind answers nothing: what
-// is refused, redirected or throttled over HTTP cannot be here, and what the peer's kernel took is delivered.
+// SyslogSuite is a connector that speaks syslog over TCP, as the suite needs it. A SIEM of this kind answers nothing:
+// what is refused, redirected or throttled over HTTP cannot be here, and what the peer's kernel took is delivered.
 type SyslogSuite struct {
 	Open func(*settings.Settings) deliver.Connector
 
@@ -165,7 +165,8 @@ func (s SyslogSuite) keepsConnections(t *testing.T) {
 	}
 }
 
-// deadConnection ends the kept connection between two batches, politely and not: the second batch goes over another one.
+// deadConnection ends the kept connection between two batches, politely and not: the second batch goes over another
+// one.
 func (s SyslogSuite) deadConnection(t *testing.T) {
 	for name, reset := range map[string]bool{"closed": false, "reset": true} {
 		p := s.serve(t, nil)

@@ -1,5 +1,5 @@
-// Package docgen updates the generated parts of documents and compares them with what the code does. A generated part is
-// between two marks; the first one names the command that updates it:
+// Package docgen updates the generated parts of documents and compares them with what the code does. A generated part
+// is between two marks; the first one names the command that updates it:
 //
 //	<!-- begin name: make what -->
 //	<!-- end name -->
@@ -37,7 +37,7 @@ func Update(path, name, text string) error {
 	if page == string(old) {
 		return nil
 	}
-	if err := os.WriteFile(path, []byte(page), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(page), 0o600); err != nil { //nolint:gosec // the caller's own path
 		return fmt.Errorf("writing the page: %w", err)
 	}
 	return nil

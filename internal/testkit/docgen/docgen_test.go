@@ -8,7 +8,8 @@ import (
 
 func TestRenew(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "page.md")
-	const before = "# Title\n\n<!-- begin a: make a -->\nold\n<!-- end a -->\n\n<!-- begin b: make b -->\n<!-- end b -->\ntail\n"
+	const before = "# Title\n\n<!-- begin a: make a -->\nold\n<!-- end a -->\n\n<!-- begin b: make b -->\n<!-- end b " +
+		"-->\ntail\n"
 	if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -17,7 +18,8 @@ func TestRenew(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const want = "# Title\n\n<!-- begin a: make a -->\n\nnew a\n\n<!-- end a -->\n\n<!-- begin b: make b -->\n\nnew b\n\n<!-- end b -->\ntail\n"
+	const want = "# Title\n\n<!-- begin a: make a -->\n\nnew a\n\n<!-- end a -->\n\n<!-- begin b: make b -->\n\nnew " +
+		"b\n\n<!-- end b -->\ntail\n"
 	if got, err := os.ReadFile(path); err != nil || string(got) != want {
 		t.Errorf("%q, %v, want\n%q", got, err, want)
 	}

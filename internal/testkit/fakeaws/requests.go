@@ -38,7 +38,8 @@ func checkIDs(ids []string) error {
 }
 
 // SendMessageBatch implements the request of that name.
-func (s *SQS) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+func (s *SQS) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput,
+	_ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
 	const op = "SendMessageBatch"
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -103,8 +104,10 @@ func size(e types.SendMessageBatchRequestEntry) int {
 	return n
 }
 
-// ReceiveMessage implements the request of that name, with WaitTimeSeconds. System and message attributes are always given.
-func (s *SQS) ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInput, _ ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error) {
+// ReceiveMessage implements the request of that name, with WaitTimeSeconds. System and message attributes are always
+// given.
+func (s *SQS) ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInput,
+	_ ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error) {
 	most := int(in.MaxNumberOfMessages)
 	if most == 0 {
 		most = 1
@@ -139,7 +142,8 @@ func (s *SQS) ReceiveMessage(ctx context.Context, in *sqs.ReceiveMessageInput, _
 	}
 }
 
-// receive hides up to most visible messages and returns them. Those that have been received too often are moved instead.
+// receive hides up to most visible messages and returns them. Those that have been received too often are moved
+// instead.
 func (s *SQS) receive(q *queue, most int, visibility time.Duration) []types.Message {
 	now := time.Now()
 	s.uncover(q, now)
@@ -200,12 +204,14 @@ func (m *message) sdk() types.Message {
 	if m.Source != "" {
 		system["DeadLetterQueueSourceArn"] = m.Source
 	}
-	return types.Message{MessageId: aws.String(m.ID), ReceiptHandle: aws.String(m.receipt), Body: aws.String(m.Body), Attributes: system, MessageAttributes: m.Attributes}
+	return types.Message{MessageId: aws.String(m.ID), ReceiptHandle: aws.String(m.receipt), Body: aws.String(m.Body),
+		Attributes: system, MessageAttributes: m.Attributes}
 }
 
-// ChangeMessageVisibilityBatch implements the request of that name. A stale receipt, and a message that is not in flight,
-// fail alone.
-func (s *SQS) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+// ChangeMessageVisibilityBatch implements the request of that name. A stale receipt, and a message that is not in
+// flight, fail alone.
+func (s *SQS) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput,
+	_ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -242,7 +248,8 @@ func (s *SQS) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMe
 }
 
 // DeleteMessageBatch implements the request of that name. A stale receipt deletes nothing, and says that it has.
-func (s *SQS) DeleteMessageBatch(ctx context.Context, in *sqs.DeleteMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error) {
+func (s *SQS) DeleteMessageBatch(ctx context.Context, in *sqs.DeleteMessageBatchInput,
+	_ ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -85,8 +85,10 @@ func (s *S3) keys(prefix string) []string {
 	return keys
 }
 
-// do calls the hook before and after the effect of a request.
-func do[T any](s *S3, ctx context.Context, op, key string, effect func() (*T, error)) (*T, error) { //nolint:revive // the receiver comes first; a method has no type parameters
+// do calls the hook before and after the effect of a request. It is no method, since those have no type parameters.
+//
+//nolint:revive // the receiver comes first
+func do[T any](s *S3, ctx context.Context, op, key string, effect func() (*T, error)) (*T, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -106,7 +108,8 @@ func do[T any](s *S3, ctx context.Context, op, key string, effect func() (*T, er
 }
 
 // PutObject implements the request of that name with If-Match and If-None-Match.
-func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput,
+	error) {
 	body, err := io.ReadAll(in.Body)
 	if err != nil {
 		return nil, err
@@ -126,7 +129,8 @@ func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3
 }
 
 // GetObject implements the request of that name with If-Match and Range.
-func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput,
+	error) {
 	return do(s, ctx, "GetObject", *in.Key, func() (*s3.GetObjectOutput, error) {
 		o, ok := s.objects[*in.Key]
 		if !ok {
@@ -138,7 +142,8 @@ func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3
 		body := o.body
 		if in.Range != nil {
 			var from, to int
-			if n, err := fmt.Sscanf(*in.Range, "bytes=%d-%d", &from, &to); n != 2 || err != nil || from >= len(body) || to < from {
+			if n, err := fmt.Sscanf(*in.Range, "bytes=%d-%d", &from, &to); n != 2 || err != nil || from >= len(body) ||
+				to < from {
 				return nil, Error("InvalidRange")
 			}
 			body = body[from:min(to+1, len(body))]
@@ -149,7 +154,8 @@ func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3
 }
 
 // CopyObject implements the request of that name with x-amz-copy-source-if-match.
-func (s *S3) CopyObject(ctx context.Context, in *s3.CopyObjectInput, _ ...func(*s3.Options)) (*s3.CopyObjectOutput, error) {
+func (s *S3) CopyObject(ctx context.Context, in *s3.CopyObjectInput, _ ...func(*s3.Options)) (*s3.CopyObjectOutput,
+	error) {
 	return do(s, ctx, "CopyObject", *in.Key, func() (*s3.CopyObjectOutput, error) {
 		source, err := url.QueryUnescape(*in.CopySource) // S3 decodes a plus sign to a space here
 		if err != nil {
@@ -163,21 +169,24 @@ func (s *S3) CopyObject(ctx context.Context, in *s3.CopyObjectInput, _ ...func(*
 		if in.CopySourceIfMatch != nil && *in.CopySourceIfMatch != o.etag {
 			return nil, Error("PreconditionFailed")
 		}
-		return &s3.CopyObjectOutput{CopyObjectResult: &types.CopyObjectResult{ETag: aws.String(s.store(*in.Key, o.body))}}, nil
+		return &s3.CopyObjectOutput{CopyObjectResult: &types.CopyObjectResult{ETag: aws.String(s.store(*in.Key, o.body))}},
+			nil
 	})
 }
 
 // DeleteObject implements the request of that name. It succeeds for a missing key, as S3 does.
-func (s *S3) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
+func (s *S3) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput,
+	_ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
 	return do(s, ctx, "DeleteObject", *in.Key, func() (*s3.DeleteObjectOutput, error) {
 		delete(s.objects, *in.Key)
 		return &s3.DeleteObjectOutput{}, nil
 	})
 }
 
-// ListObjectsV2 implements the request of that name with Prefix, StartAfter, MaxKeys, EncodingType and ContinuationToken,
-// which is a key.
-func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+// ListObjectsV2 implements the request of that name with Prefix, StartAfter, MaxKeys, EncodingType and
+// ContinuationToken, which is a key.
+func (s *S3) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input,
+	_ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
 	return do(s, ctx, "ListObjectsV2", aws.ToString(in.Prefix), func() (*s3.ListObjectsV2Output, error) {
 		after := max(aws.ToString(in.StartAfter), aws.ToString(in.ContinuationToken))
 		most := maxKeys

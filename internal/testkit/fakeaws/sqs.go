@@ -64,8 +64,8 @@ type Message struct {
 // SQS is a set of queues. The zero value has none.
 type SQS struct {
 	Hook Hook // of SendMessageBatch
-	// Refuse, when not nil, returns the error code of an entry of SendMessageBatch that fails, and whether the sender is at
-	// fault; "" when it does not fail.
+	// Refuse, when not nil, returns the error code of an entry of SendMessageBatch that fails, and whether the sender is
+	// at fault; "" when it does not fail.
 	Refuse func(queue, body string) (code string, sender bool)
 	// Order, when not nil, returns the place of a message among those that can be received: the lowest come first. It is
 	// asked once for each time that a message becomes visible.
@@ -113,7 +113,8 @@ func (s *SQS) Create(q Queue) {
 		s.queues = make(map[string]*queue)
 	}
 	s.queues[q.URL] = &queue{
-		Queue: q, messages: make(map[string]*message), ready: &heap{before: byPlace}, waiting: &heap{before: byTime}, changed: make(chan struct{}),
+		Queue: q, messages: make(map[string]*message), ready: &heap{before: byPlace}, waiting: &heap{before: byTime},
+		changed: make(chan struct{}),
 	}
 }
 
@@ -218,9 +219,11 @@ func (s *SQS) Put(url, body string, attributes map[string]types.MessageAttribute
 	return s.put(q, body, attributes, 0)
 }
 
-func (s *SQS) put(q *queue, body string, attributes map[string]types.MessageAttributeValue, delay time.Duration) string {
+func (s *SQS) put(q *queue, body string, attributes map[string]types.MessageAttributeValue,
+	delay time.Duration) string {
 	now := time.Now()
-	m := &message{Message: Message{ID: s.nextID(q), Body: body, Attributes: attributes, Sent: now, Visible: now.Add(delay)}}
+	m := &message{Message: Message{ID: s.nextID(q), Body: body, Attributes: attributes, Sent: now,
+		Visible: now.Add(delay)}}
 	q.add(m)
 	return m.ID
 }

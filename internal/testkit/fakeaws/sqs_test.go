@@ -31,8 +31,8 @@ func newQueues(order func(fakeaws.Message) uint64) *fakeaws.SQS {
 	return s
 }
 
-// TestReceiveGivesTheFirst: whatever was sent, hidden and deleted before, a receive gives those first in order of all that
-// are visible, and what has been received three times is moved.
+// TestReceiveGivesTheFirst: whatever was sent, hidden and deleted before, a receive gives those first in order of all
+// that are visible, and what has been received three times is moved.
 func TestReceiveGivesTheFirst(t *testing.T) {
 	for name, order := range map[string]func(fakeaws.Message) uint64{"as sent": nil, "in another order": place} {
 		t.Run(name, func(t *testing.T) {
@@ -63,7 +63,10 @@ func TestReceiveGivesTheFirst(t *testing.T) {
 
 // first are the ids of the messages that a receive has to give.
 func first(all []fakeaws.Message, most int, order func(fakeaws.Message) uint64) []string {
-	visible := slices.DeleteFunc(all, func(m fakeaws.Message) bool { return m.Visible.After(time.Now()) || m.Receives == 3 })
+	visible := slices.DeleteFunc(all, func(m fakeaws.Message) bool {
+		return m.Visible.After(time.Now()) ||
+			m.Receives == 3
+	})
 	if order != nil {
 		slices.SortStableFunc(visible, func(a, b fakeaws.Message) int { return int(order(a)) - int(order(b)) })
 	}
@@ -76,7 +79,8 @@ func first(all []fakeaws.Message, most int, order func(fakeaws.Message) uint64) 
 
 func receive(t *testing.T, s *fakeaws.SQS, most int32) []types.Message {
 	t.Helper()
-	out, err := s.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(url), MaxNumberOfMessages: most})
+	out, err := s.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String(url),
+		MaxNumberOfMessages: most})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,11 +102,13 @@ func treat(t *testing.T, s *fakeaws.SQS, m types.Message, how int) {
 	switch {
 	case how < 3:
 		_, err = s.DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{
-			QueueUrl: aws.String(url), Entries: []types.DeleteMessageBatchRequestEntry{{Id: aws.String("a"), ReceiptHandle: m.ReceiptHandle}},
+			QueueUrl: aws.String(url), Entries: []types.DeleteMessageBatchRequestEntry{{Id: aws.String("a"),
+				ReceiptHandle: m.ReceiptHandle}},
 		})
 	case how < 6:
 		_, err = s.ChangeMessageVisibilityBatch(t.Context(), &sqs.ChangeMessageVisibilityBatchInput{
-			QueueUrl: aws.String(url), Entries: []types.ChangeMessageVisibilityBatchRequestEntry{{Id: aws.String("a"), ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: int32(how * 5)}},
+			QueueUrl: aws.String(url), Entries: []types.ChangeMessageVisibilityBatchRequestEntry{{Id: aws.String("a"),
+				ReceiptHandle: m.ReceiptHandle, VisibilityTimeout: int32(how * 5)}},
 		})
 	}
 	if err != nil {
@@ -114,7 +120,8 @@ func treat(t *testing.T, s *fakeaws.SQS, m types.Message, how int) {
 func TestNumbersApart(t *testing.T) {
 	s := newQueues(nil)
 	s.Create(fakeaws.Queue{URL: "apart", FirstID: 7000})
-	for i, want := range []struct{ url, id string }{{url, "00000001"}, {"apart", "00007000"}, {"apart", "00007001"}, {dead, "00000002"}} {
+	for i, want := range []struct{ url, id string }{{url, "00000001"}, {"apart", "00007000"}, {"apart", "00007001"},
+		{dead, "00000002"}} {
 		if id := s.Put(want.url, "a", nil); id[:8] != want.id {
 			t.Errorf("message %d is %s, want %s", i, id, want.id)
 		}

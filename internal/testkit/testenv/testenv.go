@@ -1,5 +1,5 @@
-// Package testenv is for tests that need a program of the machine. Without it they are skipped with a visible message; if
-// REQUIRE_TOOLS is set, as in .ci/run, they fail.
+// Package testenv is for tests that need a program of the machine. Without it they are skipped with a visible message;
+// if REQUIRE_TOOLS is set, as in .ci/run, they fail.
 package testenv
 
 import (

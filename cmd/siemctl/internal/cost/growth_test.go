@@ -187,7 +187,8 @@ func limitsTable() string {
 		},
 		{
 			events(lambdaAtOnce / float64(len(connectors.Names()))),
-			fmt.Sprintf("[%s concurrent invocations](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html) per account and region, shared by %d connectors", short(lambdaAtOnce), len(connectors.Names())),
+			fmt.Sprintf("[%s concurrent invocations](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html) "+
+				"per account and region, shared by %d connectors", short(lambdaAtOnce), len(connectors.Names())),
 			"request a larger quota",
 		},
 		provisionedRow(atRate(1000, 1)),
@@ -204,7 +205,8 @@ func limitsTable() string {
 		},
 		{
 			events(provisionedAtOnce),
-			fmt.Sprintf("[%s concurrent invocations](https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity) in provisioned mode", short(provisionedAtOnce)),
+			fmt.Sprintf("[%s concurrent "+
+				"invocations](https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity) in provisioned mode", short(provisionedAtOnce)),
 			"a second queue",
 		},
 	}
@@ -233,11 +235,14 @@ func siemsTable(t *testing.T) string {
 	x := encode(t, xsiam.Open, map[string]string{"XSIAM_URL": "https://api-t.xsiam.paloaltonetworks.com",
 		"XSIAM_API_KEY": "k", "XSIAM_API_KEY_ID": "7"})
 	row("Sentinel, one rule",
-		fmt.Sprintf("[12,000 requests a minute](https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits#logs-ingestion-api), of %.0f events each", s.perRequest), sentinelRequests*s.perRequest, s.perRequest)
+		fmt.Sprintf("[12,000 requests a "+
+			"minute](https://learn.microsoft.com/azure/azure-monitor/fundamentals/service-limits#logs-ingestion-api), of %.0f "+
+			"events each", s.perRequest), sentinelRequests*s.perRequest, s.perRequest)
 	row("", fmt.Sprintf("2 GB a minute, of rows of %s bytes before compression", short(s.bytes)), sentinelBytes/s.bytes,
 		s.perRequest)
 	row("XSIAM, one collector",
-		fmt.Sprintf("[400 requests a second](https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs), of %.0f events each", x.perRequest), xsiamRequests*x.perRequest, x.perRequest)
+		fmt.Sprintf("[400 requests a "+
+			"second](https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs), of %.0f events each", x.perRequest), xsiamRequests*x.perRequest, x.perRequest)
 	row("", "80,000 events a second", xsiamEvents, x.perRequest)
 	return b.String()
 }
