@@ -42,6 +42,7 @@ func (a *audit) deliverByFunction(events [][]byte) {
 	var out bytes.Buffer
 	f := lambdahost.NewConnector(list[0].Name, list[0].Open, lambdahost.Deps{Out: &out, Now: time.Now, SQS: noQueue{},
 		Env: func(name string) string { return env[name] }})
+	accepted := len(a.siem.Accepted()) + len(events)
 	for start := 0; start < len(events); start += 100 {
 		var records []any
 		for i, body := range events[start:min(start+100, len(events))] {
@@ -59,8 +60,24 @@ func (a *audit) deliverByFunction(events [][]byte) {
 			a.t.Fatalf("%s %v: %s", answer, err, &out)
 		}
 	}
+	if a.connector == "qradar" { // its host acknowledges what QRadar has not read yet
+		a.waitUntilAccepted(accepted)
+	}
 	for line := range strings.Lines(out.String()) {
 		a.stack.receipts = append(a.stack.receipts, strings.TrimSpace(line))
+	}
+}
+
+func (a *audit) waitUntilAccepted(n int) {
+	a.t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for limit := time.After(patience); len(a.siem.Accepted()) < n; {
+		select {
+		case <-tick.C:
+		case <-limit:
+			a.t.Fatalf("QRadar has read %d of %d events", len(a.siem.Accepted()), n)
+		}
 	}
 }
 

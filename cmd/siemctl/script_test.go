@@ -240,8 +240,7 @@ func (w *world) command(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(os.WriteFile(ts.MkAbs(args[2]), data, 0o600))
 	case "poison":
 		s.Inject(siem.Fault{Kind: siem.Poison, Name: args[2], Match: func(id string) bool {
-			return strings.HasPrefix(id,
-				args[2])
+			return strings.HasPrefix(id, args[2])
 		}})
 	case "heal":
 		s.Inject(siem.Fault{Kind: siem.Heal})

@@ -139,8 +139,7 @@ func TestReasonOfUnsentEvents(t *testing.T) {
 		if o.Fault.Status == 0 && strings.Contains(o.Fault.Error(), "sample") {
 			unsent++
 		} else if !slices.ContainsFunc(s.requests, func(ids []string) bool {
-			return len(ids) == 1 &&
-				ids[0] == numbered(100)[i]
+			return len(ids) == 1 && ids[0] == numbered(100)[i]
 		}) {
 			t.Errorf("event %d was not sent alone, and has the reason %v", i, o.Fault)
 		}

@@ -165,12 +165,10 @@ func TestNetworkFaults(t *testing.T) {
 	other, otherPool := withCert(certificate(t, "other.example", tomorrow), nil)
 	old, oldPool := withCert(certificate(t, "127.0.0.1", time.Now().Add(-time.Hour)), nil)
 	mutual, mutualPool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) {
-		c.ClientAuth,
-			c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
+		c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
 	})
 	tls11, tls11Pool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) {
-		c.MinVersion,
-			c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+		c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	})
 	rsaOnly, rsaOnlyPool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) {
 		c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}

@@ -149,8 +149,7 @@ func checkSyslog(t *testing.T, stream []byte, events int) {
 			t.Errorf("a field was added: %q", cef)
 		}
 		if strings.ContainsFunc(line, func(r rune) bool {
-			return r < 0x20 || r == 0x7f || r == 0x85 || r == 0x2028 ||
-				r == 0x2029
+			return r < 0x20 || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029
 		}) {
 			t.Errorf("a control character is left: %q", line)
 		}

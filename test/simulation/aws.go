@@ -304,8 +304,7 @@ func (b *broken) Read(p []byte) (int, error) {
 func (c storeClient) CopyObject(ctx context.Context, in *s3.CopyObjectInput,
 	_ ...func(*s3.Options)) (*s3.CopyObjectOutput, error) {
 	return guarded(ctx, c, "CopyObject", *in.Key, false, func() (*s3.CopyObjectOutput, error) {
-		return c.s3.CopyObject(ctx,
-			in)
+		return c.s3.CopyObject(ctx, in)
 	})
 }
 

@@ -112,8 +112,7 @@ func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
 	}
 	tags := strings.Split(e.Tags, ",")
 	if tags[len(tags)-1] != "service:"+e.Service || slices.ContainsFunc(tags, func(tag string) bool {
-		return tag == "" ||
-			strings.TrimSpace(tag) != tag
+		return tag == "" || strings.TrimSpace(tag) != tag
 	}) {
 		s.Violate("ddtags are %q: the last is not the service, or one is empty", e.Tags)
 	}

@@ -179,8 +179,7 @@ func TestRefusesTheCredential(t *testing.T) {
 		{"a rotated key", simulator.Page(), rotated},
 		{"another token", simulator.Collector(), set("Authorization", "x")},
 		{"a token with a scheme", simulator.Collector(), func(s *tenant) {
-			s.headers["Authorization"] = "Bearer " +
-				s.Secret()["XSIAM_API_KEY"]
+			s.headers["Authorization"] = "Bearer " + s.Secret()["XSIAM_API_KEY"]
 		}},
 		{"a rotated token", simulator.Collector(), rotated},
 		{"a standard key without its id", standard, set("x-xdr-auth-id", "")},

@@ -57,8 +57,7 @@ func TestCheck(t *testing.T) {
 		{"privileges are no object", "index", func(c *cluster) { c.may = `[]` }, failure.Misconfigured, failure.Request,
 			"ELASTIC_URL"},
 		{"privileges refused", "index", func(c *cluster) {
-			c.mayStatus, c.may = 403,
-				`{"error":{"type":"security_exception"}}`
+			c.mayStatus, c.may = 403, `{"error":{"type":"security_exception"}}`
 		}, failure.Unauthorized, failure.Auth, "ELASTIC_API_KEY"},
 		{"key refused", "index", func(c *cluster) {
 			c.whoStatus, c.who = 401, `{"error":{"type":"security_exception","reason":"`+encodedKey+`"}}`

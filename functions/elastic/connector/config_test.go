@@ -81,8 +81,7 @@ func TestEverythingWrongAtOnce(t *testing.T) {
 		"ELASTIC_TLS_CA_BUNDLE", "SIEM_COMPRESSION", "SIEM_REQUEST_TIMEOUT_SECONDS",
 	} {
 		if n := len(slices.DeleteFunc(slices.Clone(p), func(s string) bool {
-			return !strings.HasPrefix(s,
-				name+":")
+			return !strings.HasPrefix(s, name+":")
 		})); n != 1 {
 			t.Errorf("%s is named %d times in %q", name, n, p)
 		}

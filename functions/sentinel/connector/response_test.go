@@ -98,8 +98,7 @@ func TestCheckNamesTheStep(t *testing.T) {
 		{"no such host", func(*azure) []string { return []string{"SENTINEL_AUTHORITY_HOST", "https://nowhere.invalid"} },
 			failure.DNS},
 		{"no such host for events", func(*azure) []string {
-			return []string{"SENTINEL_DCR_ENDPOINT",
-				"https://nowhere.invalid"}
+			return []string{"SENTINEL_DCR_ENDPOINT", "https://nowhere.invalid"}
 		}, failure.DNS},
 		{"no server", func(*azure) []string { return []string{"SENTINEL_DCR_ENDPOINT", "http://127.0.0.1:1"} },
 			failure.Connect},

@@ -24,8 +24,7 @@ func suite() connectortest.Suite {
 		},
 		Refuse: func(w http.ResponseWriter, _ *http.Request, body []byte, bad string) {
 			i := slices.IndexFunc(strings.Split(string(body), "\n"), func(line string) bool {
-				return strings.Contains(line,
-					bad)
+				return strings.Contains(line, bad)
 			})
 			if i < 0 {
 				fmt.Fprint(w, `{"text":"Success","code":0}`)

@@ -80,15 +80,13 @@ var shapes = []struct {
 	{"code", func(r *http.Request) string { return r.RequestURI[len(sourcePath):] }},
 	{"code, decoded", func(r *http.Request) string { return r.URL.Path[len(sourcePath):] }},
 	{"code, in a query", func(r *http.Request) string {
-		return "?code=" +
-			url.QueryEscape(r.RequestURI[len(sourcePath):])
+		return "?code=" + url.QueryEscape(r.RequestURI[len(sourcePath):])
 	}},
 	{"code, as Java's JSON", func(r *http.Request) string {
 		return strings.ReplaceAll(r.RequestURI[len(sourcePath):], "=", `\u003d`)
 	}},
 	{"code, as HTML", func(r *http.Request) string {
-		return strings.ReplaceAll(r.RequestURI[len(sourcePath):], "=",
-			"&#61;")
+		return strings.ReplaceAll(r.RequestURI[len(sourcePath):], "=", "&#61;")
 	}},
 }
 

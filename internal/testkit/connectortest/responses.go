@@ -121,8 +121,7 @@ func (s Suite) gzip(t *testing.T) {
 		return
 	}
 	srv = s.serve(t, compressed(func(w http.ResponseWriter, r *http.Request, body []byte) {
-		s.Refuse(w, r, body,
-			badMark)
+		s.Refuse(w, r, body, badMark)
 	}))
 	for i, o := range Deliver(t, s.open(t, s.env(srv)), Events(2, 1)...) {
 		if want := [...]deliver.State{deliver.Delivered, deliver.Rejected}[i]; o.State != want ||

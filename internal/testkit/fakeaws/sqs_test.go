@@ -64,8 +64,7 @@ func TestReceiveGivesTheFirst(t *testing.T) {
 // first are the ids of the messages that a receive has to give.
 func first(all []fakeaws.Message, most int, order func(fakeaws.Message) uint64) []string {
 	visible := slices.DeleteFunc(all, func(m fakeaws.Message) bool {
-		return m.Visible.After(time.Now()) ||
-			m.Receives == 3
+		return m.Visible.After(time.Now()) || m.Receives == 3
 	})
 	if order != nil {
 		slices.SortStableFunc(visible, func(a, b fakeaws.Message) int { return int(order(a)) - int(order(b)) })
