@@ -271,3 +271,16 @@ func TestDeadlineInABisection(t *testing.T) {
 		t.Error("no event was accepted before the deadline, so nothing is proven")
 	}
 }
+
+// TestHeldWithItsOwnWords: if all events are refused alike, each is held with the response that the SIEM gave for it.
+func TestHeldWithItsOwnWords(t *testing.T) {
+	s := &script{answer: func(ids []string) error {
+		return &failure.Error{Kind: failure.Rejected, Status: 400, Detail: "refused " + ids[0]}
+	}}
+	out, _ := run(s, items(numbered(3)...))
+	for i, o := range out {
+		if want := "refused " + numbered(3)[i]; states(out) != "hhh" || o.Fault.Detail != want {
+			t.Errorf("%s: event %d has the reason %q, want %q", states(out), i, o.Fault.Detail, want)
+		}
+	}
+}

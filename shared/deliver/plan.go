@@ -298,14 +298,14 @@ func (p *plan) holdRefused() {
 	if refused < 2 {
 		return
 	}
-	held := *first
-	held.Kind = failure.Misconfigured
-	if held.Hint == "" {
-		held.Hint = "every event of the batch was refused alike, so the configuration is at fault and not the events"
-	}
 	for i := range p.outcomes {
 		o := &p.outcomes[i]
 		if o.State == Rejected && o.Fault.Code != unencodable && (others == 0 || !p.items[i].Last) {
+			held := *o.Fault // with its own words
+			held.Kind = failure.Misconfigured
+			if held.Hint == "" {
+				held.Hint = "every event of the batch was refused alike, so the configuration is at fault and not the events"
+			}
 			*o = Outcome{Fault: &held}
 		}
 	}

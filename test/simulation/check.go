@@ -168,7 +168,6 @@ func (p *process) checkLetter(inv *invocation, e *event, entry *types.SendMessag
 			p.broken("a dead letter states its reason", "%s: malformed %s has the reason %q", inv, e, reason)
 		}
 	case strings.Contains(reason, "time for this batch"), strings.Contains(reason, "another request of the batch failed"):
-	case strings.Contains(reason, "of the batch was refused alike"): // the reason is another event's response
 	case !slices.ContainsFunc(append(own, last), func(a answer) bool { return explains(reason, a) }):
 		p.broken("a dead letter states its reason", "%s: %s has the reason %q, and the SIEM last said %+v, of the event %+v",
 			inv, e, reason, last, own)
