@@ -103,7 +103,7 @@ const maxRound = 4096
 func (b *batch) deliver(ctx context.Context, source deliver.Source, messages []sqsevent.Message) {
 	start := b.Now()
 	if deadline, ok := ctx.Deadline(); ok {
-		left := deadline.Sub(start)
+		left := max(0, time.Until(deadline)) // not by b.Now, which may differ from the clock of the deadline
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(deliveryMargin, left/5)))
 		defer cancel()

@@ -290,7 +290,7 @@ func (s clockless) Send(ctx context.Context, _ *deliver.Batch) error {
 	return nil
 }
 
-// TestHandleLeavesTime: requests to the SIEM leave time for requests to SQS.
+// TestHandleLeavesTime: requests to the SIEM leave time for requests to SQS, also if the wall clock is ahead.
 func TestHandleLeavesTime(t *testing.T) {
 	for limit, reserve := range map[time.Duration]time.Duration{time.Hour: 4 * time.Second,
 		10 * time.Second: 1900 * time.Millisecond} {
@@ -298,7 +298,7 @@ func TestHandleLeavesTime(t *testing.T) {
 		end, _ := ctx.Deadline()
 		var given time.Time
 		in := &sqsbatch.Handler{Queue: &queue{}, Backoff: sqsbatch.Backoff{Attempts: 5}, Log: slog.New(slog.DiscardHandler),
-			Out: io.Discard, Now: time.Now}
+			Out: io.Discard, Now: func() time.Time { return time.Now().Add(2 * time.Hour) }}
 		if _, err := in.Handle(ctx, fixedSource{clockless{deadline: &given}},
 			[]sqsevent.Message{message("a", 1)}); err != nil {
 			t.Error(err)

@@ -167,7 +167,7 @@ func (g *guarded) enabled(t *testing.T) bool {
 
 func (g *guarded) await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	end := time.Now().Add(2 * time.Minute)
+	end := time.Now().Add(4 * time.Minute) // a message that was received when the mapping stopped is hidden for three
 	for !done() {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain for %s; tag %q\n%s", what, g.tag(t), g.logs.String())

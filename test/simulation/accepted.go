@@ -87,6 +87,9 @@ func (x *request) ask() (*httptest.ResponseRecorder, []*event, answer) {
 		}
 	}
 	a.status = rec.Code
+	if a.class == growing && rec.Code == http.StatusUnauthorized {
+		a.class = longest // the credential is checked before the fault takes effect
+	}
 	return rec, accepted, a
 }
 
