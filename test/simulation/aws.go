@@ -176,21 +176,26 @@ func (p *process) sentRemainder(inv *invocation, queue string, events []*event,
 	}
 }
 
-// remainder returns the array of the batch that contains the events in their order and others, and the ids of these
-// events. A message all of whose events are to be retried is not sent again. The world is locked.
-func (i *invocation) remainder(events []*event) (r received, ids []string) {
-	for _, r = range i.batch {
-		ids = nil
+// remainder returns the smallest array of the batch that contains the events in their order and others, and the ids of
+// these events. A message all of whose events are to be retried is not sent again. Two messages of a batch may have the
+// same events, so an id counts once. The world is locked.
+func (i *invocation) remainder(events []*event) (of received, ids []string) {
+	for _, r := range i.batch {
+		var found []string
 		for n, e := range r.events {
-			if id := r.letterID(n); len(ids) < len(events) && e == events[len(ids)] && !i.resent[id] {
-				ids = append(ids, id)
+			if id := r.letterID(n); len(found) < len(events) && e == events[len(found)] && !i.claimed[id] {
+				found = append(found, id)
 			}
 		}
-		if r.array && len(ids) == len(events) && len(ids) < len(r.events) {
-			return r, ids
+		if r.array && len(found) == len(events) && len(found) < len(r.events) &&
+			(ids == nil || len(r.events) < len(of.events)) {
+			of, ids = r, found
 		}
 	}
-	return received{}, nil
+	for _, id := range ids {
+		i.claimed[id] = true
+	}
+	return of, ids
 }
 
 func attribute(e *types.SendMessageBatchRequestEntry, name string) string {

@@ -35,6 +35,7 @@ type invocation struct {
 	waits   []int           // Retry-After of the responses, in seconds
 	dead    map[string]bool // by letterID: the dead letters that the function knows to be sent
 	resent  map[string]bool // likewise: the events that were sent in a new message
+	claimed map[string]bool // likewise: the events of which a new message was sent, perhaps unknown to the function
 	putBack []*event
 }
 
@@ -76,7 +77,8 @@ func (p *process) begin(number int, batch []eventsource.Message) *invocation {
 		process: p, number: number, begun: time.Now(), done: map[string]int{}, struck: map[Kind]bool{},
 		took: map[*event]int{}, open: map[*event]int{}, acked: map[*event]int{},
 		// no response yet
-		said: map[*event][]answer{}, dead: map[string]bool{}, resent: map[string]bool{}, last: answer{network: true},
+		said: map[*event][]answer{}, dead: map[string]bool{}, resent: map[string]bool{}, claimed: map[string]bool{},
+		last: answer{network: true},
 	}
 	for _, m := range batch {
 		i.batch = append(i.batch, p.receive(m))
