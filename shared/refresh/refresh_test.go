@@ -274,3 +274,26 @@ func TestPanicLeavesNobodyWaiting(t *testing.T) {
 	got, err := s.get(t.Context())
 	wantValue(t, got, err, 1)
 }
+
+// TestReadsDuringALoad has the race detector compare reads with the end of a load.
+func TestReadsDuringALoad(t *testing.T) {
+	s := newSource(true)
+	s.hold = make(chan struct{})
+	var calls sync.WaitGroup
+	var ended atomic.Bool
+	calls.Go(func() {
+		for !ended.Load() {
+			if got, ok := s.cache.Current(); ok && got != 1 {
+				t.Errorf("got %d, want 1", got)
+			}
+		}
+	})
+	calls.Go(func() {
+		defer ended.Store(true)
+		got, err := s.get(t.Context())
+		wantValue(t, got, err, 1)
+	})
+	s.begun(t, 1)
+	close(s.hold)
+	calls.Wait()
+}
