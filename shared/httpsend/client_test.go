@@ -293,6 +293,7 @@ func TestRetryAfter(t *testing.T) {
 		"Sun, 01 Mar 2026 12:01:40 GMT": 100 * time.Second, "Sun, 01 Mar 2026 11:00:00 GMT": 0,
 		"Sunday, 01-Mar-26 12:00:05 GMT": 5 * time.Second,
 		"Sun, 01 Mar 2099 11:00:00 GMT":  900 * time.Second,
+		"Thu, 01 May 7000 00:00:00 GMT":  900 * time.Second,
 	} {
 		if got := RetryAfter(in, now); got != want {
 			t.Errorf("%q: %v, want %v", in, got, want)

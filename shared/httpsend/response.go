@@ -96,8 +96,8 @@ func RetryAfter(value string, now time.Time) time.Duration {
 	if err != nil || !at.After(now) {
 		return 0
 	}
-	wait := at.Sub(now).Round(time.Millisecond)
-	return min((wait + time.Second - 1).Truncate(time.Second), maxRetryAfter)
+	wait := min(at.Sub(now), maxRetryAfter).Round(time.Millisecond)
+	return (wait + time.Second - 1).Truncate(time.Second)
 }
 
 // maxText bounds a text of a failure: an error, a hint.
