@@ -20,6 +20,7 @@ type firstEvent struct {
 	look   string            // how to find the event in the SIEM
 }
 
+// firstEvents are the connectors whose usual setup needs more than the required settings, or whose query is short.
 func firstEvents() map[string]firstEvent {
 	return map[string]firstEvent{
 		"splunk": {
@@ -171,7 +172,7 @@ func (a *app) firstEvent(ctx context.Context, c connector) error {
 	if err := a.send(ctx, sendOptions{to: only, generate: 1, pack: 1}); err != nil {
 		return err
 	}
-	a.out.Note("The event arrives within a minute. Look for it in %s: %s", c.Title, first.look)
+	a.out.Note("The event arrives within a minute. Look for it in %s: %s", c.Title, orElse(first.look, "see "+c.page()))
 	a.out.Note("If it does not arrive: siemctl status; siemctl logs %s", c.Name)
 	return nil
 }
