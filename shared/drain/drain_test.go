@@ -10,14 +10,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 func TestDrainGroupsByConnector(t *testing.T) {
 	w := newWorld(t)
-	batch := append(letters("splunk", "a", 3, day0.Add(-time.Hour)), letters("elastic", "b", 2, day0)...)
-	batch = append(batch, sentLetter("../../etc", "c", day0))
+	batch := append(dlq.Letters("splunk", "a", 3, day0.Add(-time.Hour)), dlq.Letters("elastic", "b", 2, day0)...)
+	batch = append(batch, dlq.Sent("../../etc", "c", day0))
 	if failed := w.drain(batch...); failed != nil {
 		t.Fatalf("gave back %v", failed)
 	}
@@ -45,7 +46,7 @@ func TestDrainGroupsByConnector(t *testing.T) {
 
 func TestDrainRepeatedBatchWritesNothingNew(t *testing.T) {
 	w := newWorld(t)
-	batch := letters("splunk", "a", 5, day0)
+	batch := dlq.Letters("splunk", "a", 5, day0)
 	w.drain(batch...)
 	before := w.wantKeys("", 1)[0]
 	content := w.s3.Body(before)
@@ -65,9 +66,9 @@ func TestDrainRepeatedBatchWritesNothingNew(t *testing.T) {
 
 func TestDrainKeepsEveryBody(t *testing.T) {
 	w := newWorld(t)
-	l := sentLetter("splunk", "a", day0)
-	l.body = "BODY"
-	payload := bytes.Replace(payloadOf(t, l), []byte("BODY"), []byte("\xff\xfe not utf-8"), 1)
+	l := dlq.Sent("splunk", "a", day0)
+	l.Body = "BODY"
+	payload := bytes.Replace(dlq.Payload(t, l), []byte("BODY"), []byte("\xff\xfe not utf-8"), 1)
 	if failed := w.drainPayload(payload); failed != nil {
 		t.Fatal(failed)
 	}
@@ -87,13 +88,13 @@ func TestDrainGivesBackWhatS3DidNotConfirm(t *testing.T) {
 			}
 			return nil
 		}
-		failed := w.drain(append(letters("splunk", "a", 2, day0), letters("elastic", "b", 2, day0)...)...)
+		failed := w.drain(append(dlq.Letters("splunk", "a", 2, day0), dlq.Letters("elastic", "b", 2, day0)...)...)
 		if want := []string{"dlq-b-000", "dlq-b-001"}; !slices.Equal(failed, want) {
 			t.Errorf("gave back %v, want %v", failed, want)
 		}
 	}
 	w.s3.Hook = func(string, string, bool) error { panic("made up") }
-	if failed := w.drain(letters("sumo", "c", 2, day0)...); len(failed) != 2 {
+	if failed := w.drain(dlq.Letters("sumo", "c", 2, day0)...); len(failed) != 2 {
 		t.Errorf("after a panic gave back %v", failed)
 	}
 }
@@ -107,11 +108,11 @@ func TestDrainTriesAgainOnConflict(t *testing.T) {
 		}
 		return nil
 	}
-	if failed := w.drain(letters("splunk", "a", 2, day0)...); failed != nil {
+	if failed := w.drain(dlq.Letters("splunk", "a", 2, day0)...); failed != nil {
 		t.Errorf("gave back %v", failed)
 	}
 	w.s3.Hook = func(string, string, bool) error { return fakeaws.Error("ConditionalRequestConflict") }
-	if failed := w.drain(letters("splunk", "b", 2, day0)...); len(failed) != 2 {
+	if failed := w.drain(dlq.Letters("splunk", "b", 2, day0)...); len(failed) != 2 {
 		t.Errorf("gave back %v", failed)
 	}
 }
@@ -134,11 +135,11 @@ func TestDrainNamesOnlyItsOwnKeys(t *testing.T) {
 	w := newWorld(t)
 	hostile := []string{"../../other", "splunk/../../x", "SPLUNK", "splunk\x00", "splunk/date=1999-01-01/x.jsonl", "..",
 		"/", "connector=splunk", strings.Repeat("a", 5000)}
-	var all []letter
+	var all []dlq.Letter
 	for i, name := range hostile {
-		l := sentLetter(name, fmt.Sprint("../../", i), day0)
-		l.id = "../../../" + l.id + "\n"
-		l.attributes["failed_at"] = "2026-03-13T00:00:00Z/../.."
+		l := dlq.Sent(name, fmt.Sprint("../../", i), day0)
+		l.ID = "../../../" + l.ID + "\n"
+		l.Attributes["failed_at"] = "2026-03-13T00:00:00Z/../.."
 		all = append(all, l)
 	}
 	if failed := w.drain(all...); len(failed) > 0 {
@@ -165,9 +166,9 @@ func TestMovedBySQS(t *testing.T) {
 	w.env["SIEM_MAX_ATTEMPTS"] = "7"
 	forged := map[string]string{"connector": "splunk", "error": "forged", "attempts": "1", "message_id": "conversation-7",
 		"replays": "3", "failed_at": "1999-01-01T00:00:00Z"}
-	w.drain(letter{id: "first", body: `{"time":1}`, sent: day0, movedFrom: elasticARN, attributes: forged},
-		letter{id: "second", body: `{"time":2}`, sent: day0, movedFrom: elasticARN, attributes: forged},
-		letter{id: "third", body: `{"time":3}`, sent: day0, movedFrom: "arn:aws:sqs:eu-west-1:123456789012:another"})
+	w.drain(dlq.Letter{ID: "first", Body: `{"time":1}`, Sent: day0, MovedFrom: elasticARN, Attributes: forged},
+		dlq.Letter{ID: "second", Body: `{"time":2}`, Sent: day0, MovedFrom: elasticARN, Attributes: forged},
+		dlq.Letter{ID: "third", Body: `{"time":3}`, Sent: day0, MovedFrom: "arn:aws:sqs:eu-west-1:123456789012:another"})
 	for i, r := range w.records() {
 		id, connector := []string{"first", "second", "third"}[i], []string{"elastic", "elastic", "unknown"}[i]
 		if r.Connector != connector || r.Attempts != 7 || r.MessageID != id || !r.Time.Equal(day0) || r.Replays != 0 ||
@@ -183,7 +184,7 @@ func TestMovedBySQS(t *testing.T) {
 // TestMovedArrays: each event of an array is a dead letter; another body is one.
 func TestMovedArrays(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letter{id: "a", body: "[{\"time\":1},\n {\"time\" : 2}, 3]", sent: day0, movedFrom: splunkARN})
+	w.drain(dlq.Letter{ID: "a", Body: "[{\"time\":1},\n {\"time\" : 2}, 3]", Sent: day0, MovedFrom: splunkARN})
 	records := w.records()
 	for i, want := range []string{`{"time":1}`, `{"time":2}`, `3`} {
 		if len(records) != 3 || string(records[i].Body) != want || records[i].MessageID != fmt.Sprintf("a/%d", i) ||
@@ -194,7 +195,7 @@ func TestMovedArrays(t *testing.T) {
 	for _, body := range []string{"[]", "[{},", "[{}]x", "[\xff]", "[1] [2]", "[" + strings.Repeat("1,", maxEvents) +
 		"1]"} {
 		w := newWorld(t)
-		payload := bytes.Replace(payloadOf(t, letter{id: "a", body: "BODY", sent: day0, movedFrom: splunkARN}),
+		payload := bytes.Replace(dlq.Payload(t, dlq.Letter{ID: "a", Body: "BODY", Sent: day0, MovedFrom: splunkARN}),
 			[]byte("BODY"), []byte(body), 1)
 		if failed := w.drainPayload(payload); failed != nil {
 			t.Fatal(failed)
@@ -204,10 +205,10 @@ func TestMovedArrays(t *testing.T) {
 		}
 	}
 	w = newWorld(t) // a connector's dead letter holds one event
-	l := sentLetter("splunk", "a", day0)
-	l.body = `[{"time":1}]`
+	l := dlq.Sent("splunk", "a", day0)
+	l.Body = `[{"time":1}]`
 	w.drain(l)
-	if r := w.records(); len(r) != 1 || string(r[0].Body) != l.body {
+	if r := w.records(); len(r) != 1 || string(r[0].Body) != l.Body {
 		t.Errorf("records are %+v", r)
 	}
 }
@@ -223,8 +224,8 @@ func TestSenders(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.env["SPLUNK_ROLE_ID"], w.env["ELASTIC_ROLE_ID"] = "AROASPLUNK", "AROAELASTIC"
-		l := sentLetter("splunk", "original", day0)
-		l.id, l.sender, l.attributes["replays"] = "dlq", c.sender, "3"
+		l := dlq.Sent("splunk", "original", day0)
+		l.ID, l.Sender, l.Attributes["replays"] = "dlq", c.sender, "3"
 		w.drain(l)
 		r := w.records()[0]
 		if trusted := c.connector == "splunk"; r.Connector != c.connector || r.MessageID != c.id ||
@@ -235,15 +236,15 @@ func TestSenders(t *testing.T) {
 	for sender, replays := range map[string]int{"AROAREPLAY:function": 2, "AROAPLATFORM:x": 0} {
 		w := newWorld(t)
 		w.env["SIEM_REPLAY_ROLE_ID"] = "AROAREPLAY"
-		w.drain(letter{id: "a", body: `{"time":1}`, sent: day0, movedFrom: splunkARN, sender: sender,
-			attributes: map[string]string{"replays": "2"}})
+		w.drain(dlq.Letter{ID: "a", Body: `{"time":1}`, Sent: day0, MovedFrom: splunkARN, Sender: sender,
+			Attributes: map[string]string{"replays": "2"}})
 		if r := w.records()[0]; r.Replays != replays {
 			t.Errorf("%s: %+v", sender, r)
 		}
 	}
 	w := newWorld(t) // without the role's id, its sender is not checked
-	l := sentLetter("splunk", "original", day0)
-	l.sender = "AROAANY:x"
+	l := dlq.Sent("splunk", "original", day0)
+	l.Sender = "AROAANY:x"
 	if w.drain(l); w.records()[0].Connector != "splunk" {
 		t.Errorf("%+v", w.records())
 	}
@@ -258,7 +259,7 @@ func TestDrainFailed(t *testing.T) {
 		}
 		return nil
 	}
-	w.drain(append(letters("splunk", "a", 2, day0), letters("elastic", "b", 3, day0)...)...)
+	w.drain(append(dlq.Letters("splunk", "a", 2, day0), dlq.Letters("elastic", "b", 3, day0)...)...)
 	log := w.out.String()
 	if !strings.Contains(log, `"Connector":"elastic","DrainFailed":3}`) ||
 		!strings.Contains(log, `"Connector":"splunk","Drained":2}`) ||

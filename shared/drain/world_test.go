@@ -1,15 +1,11 @@
 package drain
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
@@ -21,24 +17,7 @@ type world struct {
 	t   *testing.T
 	s3  *fakeaws.S3
 	env map[string]string
-	out safeBuffer // log and metrics
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	out dlq.Output // log and metrics
 }
 
 const testPrefix = "dead/"
@@ -70,93 +49,22 @@ func (w *world) drainer() *Drain {
 	return d
 }
 
-// letter is a message on the dead-letter queue.
-type letter struct {
-	id         string
-	body       string
-	attributes map[string]string
-	sent       time.Time
-	movedFrom  string // ARN
-	sender     string
-}
-
-// sent is the letter a connector has sent.
-func sentLetter(connector, id string, failed time.Time) letter {
-	return letter{id: "dlq-" + id, body: fmt.Sprintf(`{"time":%d,"metadata":{"uid":%q}}`, failed.UnixMilli(), id),
-		attributes: map[string]string{
-			"connector": connector, "error": "status 503: busy", "attempts": "5", "message_id": id,
-			"failed_at": failed.UTC().Format(deadletter.TimeLayout),
-		}}
-}
-
-func payloadOf(t *testing.T, letters ...letter) []byte {
-	t.Helper()
-	var records []any
-	for _, l := range letters {
-		attributes := map[string]any{"ApproximateReceiveCount": "1", "SentTimestamp": fmt.Sprint(l.sent.UnixMilli())}
-		if l.movedFrom != "" {
-			attributes["DeadLetterQueueSourceArn"] = l.movedFrom
-		}
-		if l.sender != "" {
-			attributes["SenderId"] = l.sender
-		}
-		own := make(map[string]any)
-		for name, value := range l.attributes {
-			own[name] = map[string]any{"stringValue": value, "dataType": "String"}
-		}
-		records = append(records, map[string]any{"messageId": l.id, "receiptHandle": "r", "body": l.body,
-			"attributes": attributes, "messageAttributes": own, "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:dead"})
-	}
-	payload, err := json.Marshal(map[string]any{"Records": records})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return payload
-}
-
 // drain passes letters to the drain and returns the ids of batchItemFailures.
-func (w *world) drain(letters ...letter) []string {
+func (w *world) drain(letters ...dlq.Letter) []string {
 	w.t.Helper()
-	return w.drainPayload(payloadOf(w.t, letters...))
+	return w.drainPayload(dlq.Payload(w.t, letters...))
 }
 
 func (w *world) drainPayload(payload []byte) []string {
 	w.t.Helper()
-	out, err := w.drainer().Handle(w.t.Context(), payload)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	var response struct {
-		BatchItemFailures []struct{ ItemIdentifier string }
-	}
-	if err := json.Unmarshal(out, &response); err != nil || response.BatchItemFailures == nil {
-		w.t.Fatalf("response %s: %v", out, err)
-	}
-	var failed []string
-	for _, f := range response.BatchItemFailures {
-		failed = append(failed, f.ItemIdentifier)
-	}
-	return failed
+	return dlq.Invoke(w.t, w.drainer(), payload)
 }
 
 var day0 = time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
 
-// letters makes n letters of a connector, a second apart.
-func letters(connector, name string, n int, from time.Time) []letter {
-	all := make([]letter, 0, n)
-	for i := range n {
-		all = append(all, sentLetter(connector, fmt.Sprintf("%s-%03d", name, i), from.Add(time.Duration(i)*time.Second)))
-	}
-	return all
-}
-
 func (w *world) wantKeys(prefix string, n int) []string {
 	w.t.Helper()
-	keys := w.s3.Keys(testPrefix + prefix)
-	if len(keys) != n {
-		w.t.Fatalf("%d objects below %s, want %d: %s", len(keys), prefix, n, strings.Join(keys, "\n"))
-	}
-	return keys
+	return dlq.WantKeys(w.t, w.s3, testPrefix+prefix, n)
 }
 
 // records are all records in pending objects.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
@@ -40,12 +41,12 @@ func (d *death) hook(string, string, bool) error {
 func crashWorld(t *testing.T) *world {
 	w := newWorld(t)
 	w.chunk = crashChunk
-	all := letters("splunk", "a", 30, day0)
+	all := dlq.Letters("splunk", "a", 30, day0)
 	w.drain(all[:20]...)
 	w.drain(all[15:]...)
-	w.drain(letters("elastic", "b", 12, day0.Add(time.Minute))...)
-	mixed := letters("splunk", "c", 5, day0.Add(2*time.Minute))
-	mixed[2].attributes["replays"] = "3"
+	w.drain(dlq.Letters("elastic", "b", 12, day0.Add(time.Minute))...)
+	mixed := dlq.Letters("splunk", "c", 5, day0.Add(2*time.Minute))
+	mixed[2].Attributes["replays"] = "3"
 	w.drain(mixed...)
 	return w
 }
@@ -145,7 +146,7 @@ func TestReplayFailsAtEveryStep(t *testing.T) {
 func TestDrainDiesAtEveryStep(t *testing.T) {
 	for at, more := 1, true; more; at++ {
 		w := newWorld(t)
-		all := append(letters("splunk", "a", 5, day0), letters("elastic", "b", 5, day0)...)
+		all := append(dlq.Letters("splunk", "a", 5, day0), dlq.Letters("elastic", "b", 5, day0)...)
 		d := &death{at: at}
 		w.s3.Hook = d.hook
 		failed := w.drain(all[:8]...)

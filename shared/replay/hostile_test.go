@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
@@ -31,7 +32,7 @@ func TestReplayTouchesOnlyItsOwnKeys(t *testing.T) {
 	for _, key := range foreign {
 		w.s3.Put(key, line)
 	}
-	w.drain(letters("splunk", "a", 2, day0)...)
+	w.drain(dlq.Letters("splunk", "a", 2, day0)...)
 	inPending := len(foreign) - 2
 	a := w.replay("")
 	if a.Replayed != 2 || a.Remaining != 0 || a.Skipped != inPending {
@@ -61,7 +62,7 @@ func TestReplayTouchesOnlyItsOwnKeys(t *testing.T) {
 // nothing.
 func TestReplayOfHostileRequests(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 2, day0)...)
+	w.drain(dlq.Letters("splunk", "a", 2, day0)...)
 	before := w.s3.Keys("")
 	paths := []string{
 		Path + "/", Path + "/..", Path + "/../../x", "/api/admin/../admin/siem/replay-dead-letter",

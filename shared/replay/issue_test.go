@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
@@ -73,9 +74,9 @@ func TestEachCallMakesProgress(t *testing.T) {
 func TestNamesOfTheDrainAreNotOpened(t *testing.T) {
 	w := newWorld(t)
 	for i := range 50 {
-		w.drain(sentLetter("splunk", fmt.Sprint("old", i), day0.Add(time.Duration(i)*time.Minute)))
+		w.drain(dlq.Sent("splunk", fmt.Sprint("old", i), day0.Add(time.Duration(i)*time.Minute)))
 	}
-	w.drain(sentLetter("splunk", "new", day0.Add(48*time.Hour)))
+	w.drain(dlq.Sent("splunk", "new", day0.Add(48*time.Hour)))
 	n := w.gets()
 	if a := w.replay(`{"from":"2026-03-15T00:00:00Z"}`); a.Replayed != 1 || a.Remaining != 0 || n.Load() != 1 {
 		t.Errorf("%+v after %d GETs, want 1 replayed after 1", a, n.Load())
@@ -121,7 +122,7 @@ func TestNamesWithEveryCharacter(t *testing.T) {
 // TestAMissingSourceIsAnError: under the lease, no other replay can have moved the object.
 func TestAMissingSourceIsAnError(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 2, day0)...)
+	w.drain(dlq.Letters("splunk", "a", 2, day0)...)
 	w.s3.Hook = func(op, _ string, after bool) error {
 		if op == "CopyObject" && !after {
 			return fakeaws.Error("NoSuchKey")
@@ -150,8 +151,8 @@ func TestOtherObjectsAreReported(t *testing.T) {
 // TestMovedBackObjectsAreReplayed: an operator moves objects from replayed/ to pending/, twice, whole and in parts.
 func TestMovedBackObjectsAreReplayed(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 3, day0)...)
-	w.drain(letters("splunk", "b", 3, day0.Add(time.Hour))...)
+	w.drain(dlq.Letters("splunk", "a", 3, day0)...)
+	w.drain(dlq.Letters("splunk", "b", 3, day0.Add(time.Hour))...)
 	w.replay(`{"limit":2}`) // splits the first object
 	w.replay("")
 	w.wantKeys("pending/", 0)
@@ -179,7 +180,7 @@ func TestMovedBackObjectsAreReplayed(t *testing.T) {
 // TestCopiedBackObjectsAreReported: the drain writes a repeated batch after a replay in the same way.
 func TestCopiedBackObjectsAreReported(t *testing.T) {
 	w := newWorld(t)
-	batch := letters("splunk", "a", 3, day0)
+	batch := dlq.Letters("splunk", "a", 3, day0)
 	w.drain(batch...)
 	w.replay("")
 	w.drain(batch...)
@@ -192,8 +193,8 @@ func TestCopiedBackObjectsAreReported(t *testing.T) {
 
 func TestReasonAndMessageIDs(t *testing.T) {
 	w := newWorld(t)
-	all := letters("splunk", "a", 6, day0)
-	all[2].attributes["error"], all[4].attributes["error"] = "status 400, code 6", "status 403"
+	all := dlq.Letters("splunk", "a", 6, day0)
+	all[2].Attributes["error"], all[4].Attributes["error"] = "status 400, code 6", "status 403"
 	w.drain(all...)
 	if a := w.replay(`{"reason":"status 400"}`); a.Replayed != 1 || a.Remaining != 0 || a.Skipped != 0 {
 		t.Errorf("reason: %+v", a)
@@ -214,9 +215,9 @@ func TestReasonAndMessageIDs(t *testing.T) {
 // TestDiscard: matching dead letters are moved, also those that cannot be replayed; nothing is sent.
 func TestDiscard(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 4, day0)...)
-	bad := letters("splunk", "bad", 2, day0.Add(time.Minute))
-	bad[0].body, bad[1].attributes["connector"] = "not json", "nobody"
+	w.drain(dlq.Letters("splunk", "a", 4, day0)...)
+	bad := dlq.Letters("splunk", "bad", 2, day0.Add(time.Minute))
+	bad[0].Body, bad[1].Attributes["connector"] = "not json", "nobody"
 	w.drain(bad...)
 	before := w.below("pending/")
 	_, _, body := w.ask(t.Context(), "POST", Path,
@@ -257,8 +258,8 @@ func TestDiscard(t *testing.T) {
 func TestDiscardDiesAtEveryStep(t *testing.T) {
 	for at, more := 1, true; more; at++ {
 		w := newWorld(t)
-		w.drain(letters("splunk", "a", 4, day0)...)
-		w.drain(letters("splunk", "b", 2, day0.Add(time.Hour))...)
+		w.drain(dlq.Letters("splunk", "a", 4, day0)...)
+		w.drain(dlq.Letters("splunk", "b", 2, day0.Add(time.Hour))...)
 		d := &death{at: at}
 		w.s3.Hook = d.hook
 		const request = `{"discard":true,"message_ids":["a-000","a-003","b-000","b-001"]}`
@@ -281,7 +282,7 @@ func TestDiscardDiesAtEveryStep(t *testing.T) {
 // TestCorrectionsWithTheSameMessageID: records of one message with different events are different dead letters.
 func TestCorrectionsWithTheSameMessageID(t *testing.T) {
 	w := newWorld(t)
-	first := letters("splunk", "a", 1, day0)
+	first := dlq.Letters("splunk", "a", 1, day0)
 	w.drain(first...)
 	key := w.wantKeys("pending/", 1)[0]
 	line := w.s3.Body(key)
@@ -297,7 +298,7 @@ func TestCorrectionsWithTheSameMessageID(t *testing.T) {
 // TestRecordsOfOneMessageInSeveralCalls: the limit separates the two records.
 func TestRecordsOfOneMessageInSeveralCalls(t *testing.T) {
 	w := newWorld(t)
-	all := letters("splunk", "a", 3, day0)
+	all := dlq.Letters("splunk", "a", 3, day0)
 	w.drain(all[:2]...)
 	w.drain(all[1:]...)
 	for range 5 {
@@ -325,10 +326,10 @@ func TestLocksInTheFuture(t *testing.T) {
 // TestDeepestEvent: what the drain writes can be replayed, at the limit of nesting.
 func TestDeepestEvent(t *testing.T) {
 	w := newWorld(t)
-	l := sentLetter("splunk", "deep", day0)
-	l.body = `{"time":1,"a":` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) + `}`
+	l := dlq.Sent("splunk", "deep", day0)
+	l.Body = `{"time":1,"a":` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) + `}`
 	w.drain(l)
-	if a := w.replay(""); a.Replayed != 1 || w.messages()[0].Body != l.body {
+	if a := w.replay(""); a.Replayed != 1 || w.messages()[0].Body != l.Body {
 		t.Errorf("%+v", a)
 	}
 }
@@ -371,7 +372,7 @@ func (h hanging) GetObject(ctx context.Context, _ *s3.GetObjectInput, _ ...func(
 func TestRespondsWhenS3Hangs(t *testing.T) {
 	for _, list := range []bool{true, false} {
 		w := newWorld(t)
-		w.drain(letters("splunk", "a", 2, day0)...)
+		w.drain(dlq.Letters("splunk", "a", 2, day0)...)
 		r := w.replayer()
 		r.bucket.Store = hanging{w.s3, list}
 		r.world.Now = time.Now

@@ -10,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 func TestReplayPutsBack(t *testing.T) {
 	w := newWorld(t)
-	w.drain(append(letters("splunk", "a", 25, day0), letters("elastic", "b", 3, day0)...)...)
+	w.drain(append(dlq.Letters("splunk", "a", 25, day0), dlq.Letters("elastic", "b", 3, day0)...)...)
 	if c := w.waiting(); c.Pending["splunk"] != 25 || c.Pending["elastic"] != 3 || c.Oldest == nil ||
 		*c.Oldest != "2026-03-13T10:00:00.000Z" {
 		t.Errorf("pending %+v", c)
@@ -53,8 +54,8 @@ func TestReplayPutsBack(t *testing.T) {
 
 func TestReplayGoesOnWhereTheLimitWas(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 30, day0)...)
-	w.drain(letters("splunk", "b", 30, day0.Add(time.Hour))...)
+	w.drain(dlq.Letters("splunk", "a", 30, day0)...)
+	w.drain(dlq.Letters("splunk", "b", 30, day0.Add(time.Hour))...)
 	for _, want := range []struct{ replayed, remaining, pending int }{{25, 35, 35}, {25, 10, 10}, {10, 0, 0}, {0, 0, 0}} {
 		if a := w.replay(`{"limit":25}`); a.Replayed != want.replayed || a.Remaining != want.remaining {
 			t.Errorf("answer %+v, want %+v", a, want)
@@ -74,7 +75,7 @@ func TestReplayGoesOnWhereTheLimitWas(t *testing.T) {
 
 func TestReplayDryRunChangesNothing(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 30, day0)...)
+	w.drain(dlq.Letters("splunk", "a", 30, day0)...)
 	before := w.s3.Keys("")
 	if a := w.replay(`{"dry_run":true,"limit":20}`); a.Replayed != 20 || a.Remaining != 10 || !a.DryRun ||
 		a.ByConnector["splunk"] != 20 {
@@ -87,8 +88,8 @@ func TestReplayDryRunChangesNothing(t *testing.T) {
 
 func TestReplayChoosesByConnectorAndTime(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 10, time.Date(2026, 3, 13, 23, 59, 55, 0, time.UTC))...) // five of the next day
-	w.drain(letters("elastic", "b", 10, day0)...)
+	w.drain(dlq.Letters("splunk", "a", 10, time.Date(2026, 3, 13, 23, 59, 55, 0, time.UTC))...) // five of the next day
+	w.drain(dlq.Letters("elastic", "b", 10, day0)...)
 	a := w.replay(`{"connector":"splunk","from":"2026-03-14T00:00:00Z","to":"2026-03-14T00:00:03Z"}`)
 	if a.Replayed != 3 || a.Remaining != 0 || a.Skipped != 0 {
 		t.Errorf("answer %+v", a)
@@ -113,15 +114,15 @@ func TestReplayChoosesByConnectorAndTime(t *testing.T) {
 
 func TestReplaySkips(t *testing.T) {
 	w := newWorld(t)
-	bad := letters("splunk", "bad", 2, day0)
-	bad[0].body, bad[1].body = "not json", "[1]"
-	often := letters("splunk", "often", 1, day0)
-	often[0].attributes["replays"] = "3"
-	good := letters("splunk", "good", 2, day0)
+	bad := dlq.Letters("splunk", "bad", 2, day0)
+	bad[0].Body, bad[1].Body = "not json", "[1]"
+	often := dlq.Letters("splunk", "often", 1, day0)
+	often[0].Attributes["replays"] = "3"
+	good := dlq.Letters("splunk", "good", 2, day0)
 	w.drain(append(append(bad, often...), good...)...)
-	w.drain(sentLetter("nobody", "x", day0))
-	w.drain(letters("sumo", "s", 4, day0)...)
-	w.drain(letters("qradar", "q", 1, day0)...)
+	w.drain(dlq.Sent("nobody", "x", day0))
+	w.drain(dlq.Letters("sumo", "s", 4, day0)...)
+	w.drain(dlq.Letters("qradar", "q", 1, day0)...)
 	w.s3.Put(testPrefix+"pending/connector=splunk/date=2026-03-13/by-hand.jsonl", []byte("nonsense\n\n"+
 		`{"timestamp":"2026-03-13T00:00:00Z","connector":"elastic","event":{},"message_id":"wrong folder"}`))
 	a := w.replay("")
@@ -158,11 +159,11 @@ func TestReplaySkips(t *testing.T) {
 
 func TestReplayTakesARecordOnce(t *testing.T) {
 	w := newWorld(t)
-	all := letters("splunk", "a", 6, day0)
+	all := dlq.Letters("splunk", "a", 6, day0)
 	w.drain(all[:4]...)
 	w.drain(all[2:]...) // two of them again, in another object
-	native := letter{id: "a-000", body: all[0].body, sent: day0.Add(-26 * time.Hour),
-		movedFrom: "arn:aws:sqs:x:1:splunk-queue"}
+	native := dlq.Letter{ID: "a-000", Body: all[0].Body, Sent: day0.Add(-26 * time.Hour),
+		MovedFrom: "arn:aws:sqs:x:1:splunk-queue"}
 	w.drain(native) // the same message once more, as SQS moved it, of another day
 	if a := w.replay(""); a.Replayed != 6 || a.Remaining != 0 || a.Skipped != 0 {
 		t.Errorf("answer %+v", a)
@@ -186,7 +187,7 @@ func TestReplayTakesARecordOnce(t *testing.T) {
 func TestReplayTakesMoreThanAThousandObjects(t *testing.T) {
 	w := newWorld(t)
 	for i := range 1203 {
-		w.drain(sentLetter("splunk", fmt.Sprintf("m%04d", i), day0.Add(time.Duration(i)*time.Minute)))
+		w.drain(dlq.Sent("splunk", fmt.Sprintf("m%04d", i), day0.Add(time.Duration(i)*time.Minute)))
 	}
 	if c := w.waiting(); c.Pending["splunk"] != 1203 {
 		t.Errorf("pending %+v", c)
@@ -203,9 +204,9 @@ func TestReplayTakesMoreThanAThousandObjects(t *testing.T) {
 
 func TestReplayStopsBeforeTheDeadline(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 40, day0)...)
-	w.drain(letters("splunk", "b", 40, day0.Add(time.Hour))...)
-	w.drain(letters("elastic", "c", 40, day0.Add(2*time.Hour))...)
+	w.drain(dlq.Letters("splunk", "a", 40, day0)...)
+	w.drain(dlq.Letters("splunk", "b", 40, day0.Add(time.Hour))...)
+	w.drain(dlq.Letters("elastic", "c", 40, day0.Add(2*time.Hour))...)
 	ctx, cancel := context.WithDeadline(t.Context(), w.now().Add(100*time.Second))
 	defer cancel()
 	w.s3.Hook = func(op, key string, after bool) error {
@@ -227,8 +228,8 @@ func TestReplayStopsBeforeTheDeadline(t *testing.T) {
 
 func TestReplayRefusedEntries(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 12, day0)...)
-	w.drain(letters("elastic", "b", 3, day0)...)
+	w.drain(dlq.Letters("splunk", "a", 12, day0)...)
+	w.drain(dlq.Letters("elastic", "b", 3, day0)...)
 	throttled := 0
 	w.sqs.Refuse = func(_, body string) (string, bool) {
 		switch {
@@ -262,9 +263,9 @@ func TestReplayRefusedEntries(t *testing.T) {
 
 func TestReplayOfOneQueueDoesNotHoldUpAnother(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 12, day0)...)
-	w.drain(letters("splunk", "c", 12, day0.Add(2*time.Hour))...)
-	w.drain(letters("elastic", "b", 3, day0.Add(time.Hour))...)
+	w.drain(dlq.Letters("splunk", "a", 12, day0)...)
+	w.drain(dlq.Letters("splunk", "c", 12, day0.Add(2*time.Hour))...)
+	w.drain(dlq.Letters("elastic", "b", 3, day0.Add(time.Hour))...)
 	w.sqs.Hook = func(_, queue string, _ bool) error {
 		if strings.Contains(queue, "splunk") {
 			return fakeaws.Error("AWS.SimpleQueueService.NonExistentQueue")
@@ -279,20 +280,20 @@ func TestReplayOfOneQueueDoesNotHoldUpAnother(t *testing.T) {
 
 func TestReplayOfTheLargestEvent(t *testing.T) {
 	w := newWorld(t)
-	l := sentLetter("splunk", "a", day0)
-	l.body = `{"time":1,"x":"` + strings.Repeat("x", maxBatchBytes-17) + `"}`
-	if len(l.body) != maxBatchBytes {
-		t.Fatal(len(l.body))
+	l := dlq.Sent("splunk", "a", day0)
+	l.Body = `{"time":1,"x":"` + strings.Repeat("x", maxBatchBytes-17) + `"}`
+	if len(l.Body) != maxBatchBytes {
+		t.Fatal(len(l.Body))
 	}
 	w.drain(l)
-	if a := w.replay(""); a.Replayed != 1 || w.messages()[0].Body != l.body {
+	if a := w.replay(""); a.Replayed != 1 || w.messages()[0].Body != l.Body {
 		t.Errorf("answer %+v", a)
 	}
 }
 
 func TestReplayAtOnceIsRefused(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 12, day0)...)
+	w.drain(dlq.Letters("splunk", "a", 12, day0)...)
 	var status int
 	var body string
 	var headers map[string]string
@@ -318,7 +319,7 @@ func TestReplayAtOnceIsRefused(t *testing.T) {
 
 func TestLeaseOfADeadReplay(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 2, day0)...)
+	w.drain(dlq.Letters("splunk", "a", 2, day0)...)
 	for _, lock := range []string{`{"owner":"dead","expires":"` + w.now().Add(20*time.Second).UTC().Format(time.RFC3339) +
 		`"}`, "nonsense"} {
 		w.s3.Put(testPrefix+deadletter.LockName, []byte(lock))
@@ -373,7 +374,7 @@ func TestReplayStopsWhenAnotherTakesOver(t *testing.T) {
 	// After a minute its own lease is over; after 15 s it would still hold, had nobody taken it.
 	for _, passed := range []time.Duration{time.Minute, 15 * time.Second} {
 		w := newWorld(t)
-		w.drain(letters("splunk", "a", 600, day0)...)
+		w.drain(dlq.Letters("splunk", "a", 600, day0)...)
 		var once sync.Once
 		w.sqs.Hook = func(_, _ string, after bool) error {
 			if after {
@@ -398,7 +399,7 @@ func TestReplayStopsWhenAnotherTakesOver(t *testing.T) {
 // An object that is written anew while it is being moved is not what was put back, and stays.
 func TestReplayMovesOnlyWhatItHasRead(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 3, day0)...)
+	w.drain(dlq.Letters("splunk", "a", 3, day0)...)
 	key := w.wantKeys("pending/", 1)[0]
 	w.s3.Hook = func(op, _ string, after bool) error {
 		if op == "CopyObject" && !after {
@@ -417,9 +418,9 @@ func TestReplayMovesOnlyWhatItHasRead(t *testing.T) {
 
 func TestReplayOfChangedAndUnreadableObjects(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 3, day0)...)
-	w.drain(letters("splunk", "b", 3, day0.Add(time.Hour))...)
-	w.drain(letters("splunk", "c", 3, day0.Add(2*time.Hour))...)
+	w.drain(dlq.Letters("splunk", "a", 3, day0)...)
+	w.drain(dlq.Letters("splunk", "b", 3, day0.Add(time.Hour))...)
+	w.drain(dlq.Letters("splunk", "c", 3, day0.Add(2*time.Hour))...)
 	keys := w.wantKeys("pending/", 3)
 	var first, second string
 	for _, key := range keys {
@@ -464,8 +465,8 @@ func TestReplayWhenS3IsNotThere(t *testing.T) {
 func TestReplaysAtOnce(t *testing.T) {
 	w := newWorld(t)
 	w.chunk = 7
-	w.drain(letters("splunk", "a", 100, day0)...)
-	w.drain(letters("splunk", "b", 100, day0.Add(time.Hour))...)
+	w.drain(dlq.Letters("splunk", "a", 100, day0)...)
+	w.drain(dlq.Letters("splunk", "b", 100, day0.Add(time.Hour))...)
 	var wg sync.WaitGroup
 	var done atomic.Int32
 	for range 8 {
@@ -493,10 +494,10 @@ func TestReplaysAtOnce(t *testing.T) {
 
 func TestReplayKeepsTheLimitsOfABatch(t *testing.T) {
 	w := newWorld(t)
-	var all []letter
+	var all []dlq.Letter
 	for i := range 25 {
-		l := sentLetter("splunk", fmt.Sprint("m", i), day0)
-		l.body = fmt.Sprintf(`{"time":1,"n":%d,"x":%q}`, i, strings.Repeat("x", i*41_000))
+		l := dlq.Sent("splunk", fmt.Sprint("m", i), day0)
+		l.Body = fmt.Sprintf(`{"time":1,"n":%d,"x":%q}`, i, strings.Repeat("x", i*41_000))
 		all = append(all, l)
 	}
 	for _, l := range all {
@@ -511,11 +512,11 @@ func TestReplayKeepsTheLimitsOfABatch(t *testing.T) {
 // different calls.
 func TestRecordsOfOneMessageFarApart(t *testing.T) {
 	w := newWorld(t)
-	own := sentLetter("splunk", "m", day0)
+	own := dlq.Sent("splunk", "m", day0)
 	w.drain(own)
 	w.replay("")
-	w.drain(letter{id: "m", body: own.body, sent: day0.Add(-4 * 24 * time.Hour),
-		movedFrom: "arn:aws:sqs:x:1:splunk-queue"})
+	w.drain(dlq.Letter{ID: "m", Body: own.Body, Sent: day0.Add(-4 * 24 * time.Hour),
+		MovedFrom: "arn:aws:sqs:x:1:splunk-queue"})
 	if a := w.replay(""); a.Replayed != 0 || w.count() != 1 {
 		t.Errorf("answer %+v", a)
 	}
@@ -525,8 +526,8 @@ func TestRecordsOfOneMessageFarApart(t *testing.T) {
 func TestReplayThatCannotNoteMovesNothing(t *testing.T) {
 	w := newWorld(t)
 	w.chunk = 2
-	w.drain(letters("splunk", "a", 2, day0)...)
-	w.drain(letters("splunk", "b", 4, day0.Add(time.Hour))...)
+	w.drain(dlq.Letters("splunk", "a", 2, day0)...)
+	w.drain(dlq.Letters("splunk", "b", 4, day0.Add(time.Hour))...)
 	w.s3.Hook = func(op, key string, _ bool) error {
 		if op == "PutObject" && strings.Contains(key, deadletter.ProgressFolder) {
 			return fakeaws.Error("AccessDenied")

@@ -5,11 +5,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
 )
 
 func TestReplayAnswersEveryBadRequest(t *testing.T) {
 	w := newWorld(t)
-	w.drain(letters("splunk", "a", 1, day0)...)
+	w.drain(dlq.Letters("splunk", "a", 1, day0)...)
 	for _, c := range []struct {
 		name, method, path, body, kind string
 		status                         int
