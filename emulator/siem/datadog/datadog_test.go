@@ -1,10 +1,8 @@
 package datadog_test
 
 import (
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +10,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/datadog"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	"github.com/arbitex/siem-connectors/functions/datadog/connector"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
@@ -38,31 +37,14 @@ func newIntake(t *testing.T) *intake {
 	t.Cleanup(func() { s.Close() })
 	return &intake{
 		Simulator: s, t: t,
-		client: &http.Client{Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
+		client:  siemtest.Client(s),
 		headers: map[string]string{"DD-API-KEY": s.Secret()["DATADOG_API_KEY"], "Content-Type": "application/json"},
 	}
 }
 
 func (s *intake) do(method, path, body string) (int, string) {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), method, s.URL()+path+s.query, strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for name, value := range s.headers {
-		request.Header.Set(name, value)
-	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return response.StatusCode, string(text)
+	return siemtest.Do(s.t, s.client, method, s.URL()+path+s.query, body, s.headers)
 }
 
 func (s *intake) post(body string) (int, string) {

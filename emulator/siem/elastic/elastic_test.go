@@ -1,10 +1,8 @@
 package elastic_test
 
 import (
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strings"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
@@ -32,7 +31,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Cleanup(func() { s.Close() })
 	return &cluster{
 		Simulator: s, t: t,
-		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
+		client: siemtest.Client(s),
 		headers: map[string]string{"Authorization": "ApiKey " + s.Secret()["ELASTIC_API_KEY"],
 			"Content-Type": "application/x-ndjson"},
 	}
@@ -40,24 +39,7 @@ func newCluster(t *testing.T) *cluster {
 
 func (c *cluster) do(method, path, body string) (int, string) {
 	c.t.Helper()
-	request, err := http.NewRequestWithContext(c.t.Context(), method, c.Settings()["ELASTIC_URL"]+path,
-		strings.NewReader(body))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for name, value := range c.headers {
-		request.Header.Set(name, value)
-	}
-	response, err := c.client.Do(request)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return response.StatusCode, string(text)
+	return siemtest.Do(c.t, c.client, method, c.Settings()["ELASTIC_URL"]+path, body, c.headers)
 }
 
 type answer struct {

@@ -3,8 +3,6 @@ package sentinel_test
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -17,11 +15,10 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	simulator "github.com/arbitex/siem-connectors/emulator/siem/sentinel"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 type azure struct {
@@ -50,7 +47,7 @@ func newAzureOf(t *testing.T, o siem.Options, start func(siem.Options) (*simulat
 	settings := s.Settings()
 	return &azure{
 		Simulator: s, t: t,
-		client: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
+		client: siemtest.Client(s),
 		tenant: settings["SENTINEL_TENANT_ID"],
 		form: url.Values{
 			"grant_type": {"client_credentials"}, "client_id": {settings["SENTINEL_CLIENT_ID"]},
@@ -65,23 +62,7 @@ func newAzureOf(t *testing.T, o siem.Options, start func(siem.Options) (*simulat
 
 func (a *azure) do(method, url, body string, headers map[string]string) (int, string) {
 	a.t.Helper()
-	request, err := http.NewRequestWithContext(a.t.Context(), method, url, strings.NewReader(body))
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	for name, value := range headers {
-		request.Header.Set(name, value)
-	}
-	response, err := a.client.Do(request)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return response.StatusCode, string(text)
+	return siemtest.Do(a.t, a.client, method, url, body, headers)
 }
 
 // token asks for a token: "" and the code of the refusal when there is none.
@@ -305,53 +286,6 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// source opens the connector from what the simulator says now.
-type source struct {
-	t       *testing.T
-	s       *simulator.Simulator
-	current deliver.Connector
-	renewed int
-}
-
-func (s *source) Current() deliver.Connector { return s.current }
-
-func (s *source) Renew(context.Context) deliver.Connector {
-	s.renewed++
-	s.current = open(s.t, s.s)
-	return s.current
-}
-
-func open(t *testing.T, s *simulator.Simulator) deliver.Connector {
-	t.Helper()
-	env := s.Settings()
-	set := settings.New(func(name string) string { return env[name] }, s.Secret())
-	c := sentinel.Open(set)
-	if err := set.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-// deliverAll takes events through the engine.
-func deliverAll(t *testing.T, from deliver.Source, bodies [][]byte) (delivered int, outcomes []deliver.Outcome) {
-	t.Helper()
-	items := make([]deliver.Item, len(bodies))
-	for i, body := range bodies {
-		items[i].Event = new(event.Event)
-		if err := new(event.Parser).Parse(body, items[i].Event); err != nil {
-			t.Fatal(err)
-		}
-	}
-	outcomes = make([]deliver.Outcome, len(items))
-	deliver.Deliver(t.Context(), from, items, outcomes)
-	for _, o := range outcomes {
-		if o.State == deliver.Delivered {
-			delivered++
-		}
-	}
-	return delivered, outcomes
-}
-
 func events(n int) [][]byte {
 	g := ocsfgen.New(7)
 	out := make([][]byte, n)
@@ -368,11 +302,11 @@ func TestConnector(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	from := &source{t: t, s: s, current: open(t, s)}
+	from := siemtest.NewSource(t, s, sentinel.Open)
 	bodies := events(99)
 	bodies = append(bodies, []byte(`{"time":1773360000123,"metadata":{"uid":"big"},"x":"`+strings.Repeat("x", 70_000)+
 		`"}`))
-	if n, outcomes := deliverAll(t, from, bodies); n != 100 || !outcomes[99].Truncated {
+	if n, outcomes := siemtest.Deliver(t, from, bodies, false); n != 100 || !outcomes[99].Truncated {
 		t.Errorf("delivered %d of 100, the large one truncated: %v", n, outcomes[99].Truncated)
 	}
 	for i, a := range s.Accepted()[:99] {
@@ -384,17 +318,17 @@ func TestConnector(t *testing.T) {
 		t.Errorf("the large event arrived as %+v", last)
 	}
 	s.Rotate()
-	if n, _ := deliverAll(t, from, bodies[:5]); n != 5 || from.renewed != 1 {
-		t.Errorf("after a rotation: delivered %d of 5, renewed %d times", n, from.renewed)
+	if n, _ := siemtest.Deliver(t, from, bodies[:5], false); n != 5 || from.Renewed != 1 {
+		t.Errorf("after a rotation: delivered %d of 5, renewed %d times", n, from.Renewed)
 	}
 	bad := siem.EventID(bodies[41])
 	s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == bad }})
 	before := s.Stats().Requests
-	n, outcomes := deliverAll(t, from, bodies)
+	n, outcomes := siemtest.Deliver(t, from, bodies, false)
 	if extra := s.Stats().Requests - before - 1; n != 99 || outcomes[41].State != deliver.Rejected || extra > 15 {
 		t.Errorf("one poisonous event: delivered %d of 99, %+v, %d extra requests", n, outcomes[41], extra)
 	}
-	if err := from.current.(deliver.Checker).Check(t.Context()); err != nil {
+	if err := from.Current().(deliver.Checker).Check(t.Context()); err != nil {
 		t.Errorf("check: %v", err)
 	}
 	if v := s.Stats().Violations; len(v) > 0 {

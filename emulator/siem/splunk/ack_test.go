@@ -3,41 +3,25 @@ package splunk_test
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	"github.com/arbitex/siem-connectors/emulator/siem/splunk"
 )
 
 // acks asks for acknowledgements on the channel of the headers.
 func (h *hec) acks(query string) (int, string) {
 	h.t.Helper()
-	request, err := http.NewRequestWithContext(h.t.Context(), http.MethodPost, h.URL()+"/services/collector/ack",
-		strings.NewReader(query))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	for name, value := range h.headers {
-		request.Header.Set(name, value)
-	}
-	response, err := h.client.Do(request)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	status, text := siemtest.Do(h.t, h.client, http.MethodPost, h.URL()+"/services/collector/ack", query, h.headers)
 	var reply struct{ Acks json.RawMessage }
-	if json.Unmarshal(text, &reply) == nil && reply.Acks != nil {
-		text = bytes.TrimSpace(reply.Acks)
+	if json.Unmarshal([]byte(text), &reply) == nil && reply.Acks != nil {
+		text = string(bytes.TrimSpace(reply.Acks))
 	}
-	return response.StatusCode, string(text)
+	return status, text
 }
 
 // TestAcks: ids start at 0 in each channel, are true once, and are lost with an idle channel.
@@ -50,7 +34,7 @@ func TestAcks(t *testing.T) {
 	t.Cleanup(func() { s.Close() })
 	h := newHEC(t)
 	h.Simulator = s
-	h.client = &http.Client{Transport: &http.Transport{TLSClientConfig: clientTLS(s)}}
+	h.client = siemtest.Client(s)
 	h.headers["Authorization"] = "Splunk " + s.Secret()["SPLUNK_HEC_TOKEN"]
 	first := h.headers["X-Splunk-Request-Channel"]
 	for want := range 3 {

@@ -1,15 +1,14 @@
 package splunk_test
 
 import (
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	"github.com/arbitex/siem-connectors/emulator/siem/splunk"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
@@ -31,16 +30,12 @@ func newHEC(t *testing.T) *hec {
 	t.Cleanup(func() { s.Close() })
 	return &hec{
 		Simulator: s, t: t,
-		client: &http.Client{Transport: &http.Transport{TLSClientConfig: clientTLS(s)}},
+		client: siemtest.Client(s),
 		headers: map[string]string{
 			"Authorization": "Splunk " + s.Secret()["SPLUNK_HEC_TOKEN"], "Content-Type": "application/json",
 			"X-Splunk-Request-Channel": "3f2a0c5e-9c35-4a68-8c38-0a1b2c3d4e5f",
 		},
 	}
-}
-
-func clientTLS(s *splunk.Simulator) *tls.Config {
-	return &tls.Config{RootCAs: s.Options().Authority.Pool(), MinVersion: tls.VersionTLS12}
 }
 
 type answer struct {
@@ -51,25 +46,10 @@ type answer struct {
 
 func (h *hec) do(method, url, body string) (int, answer) {
 	h.t.Helper()
-	request, err := http.NewRequestWithContext(h.t.Context(), method, url+h.query, strings.NewReader(body))
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	for name, value := range h.headers {
-		request.Header.Set(name, value)
-	}
-	response, err := h.client.Do(request)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	status, text := siemtest.Do(h.t, h.client, method, url+h.query, body, h.headers)
 	a := answer{Code: -1}
-	_ = json.Unmarshal(text, &a) // a 413 is a page
-	return response.StatusCode, a
+	_ = json.Unmarshal([]byte(text), &a) // a 413 is a page
+	return status, a
 }
 
 func (h *hec) post(body string) (int, answer) {

@@ -1,20 +1,18 @@
 package sumo_test
 
 import (
-	"crypto/tls"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	"github.com/arbitex/siem-connectors/emulator/siem/sumo"
 	"github.com/arbitex/siem-connectors/functions/sumo/connector"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 type source struct {
@@ -34,31 +32,14 @@ func newSource(t *testing.T) *source {
 	t.Cleanup(func() { s.Close() })
 	return &source{
 		Simulator: s, t: t, url: s.Secret()["SUMO_HTTP_SOURCE_URL"],
-		client: &http.Client{Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
+		client:  siemtest.Client(s),
 		headers: map[string]string{"Content-Type": "application/json", "X-Sumo-Category": "c", "X-Sumo-Host": "h"},
 	}
 }
 
 func (s *source) do(method, url, body string) (int, string) {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), method, url, strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for name, value := range s.headers {
-		request.Header.Set(name, value)
-	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return response.StatusCode, string(text)
+	return siemtest.Do(s.t, s.client, method, url, body, s.headers)
 }
 
 func (s *source) post(body string) (int, string) {
@@ -191,11 +172,7 @@ func TestConnector(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	set := settings.New(func(name string) string { return s.Settings()[name] }, s.Secret())
-	c := connector.Open(set)
-	if err := set.Err(); err != nil {
-		t.Fatal(err)
-	}
+	c := siemtest.Open(t, s, connector.Open)
 	if err := c.(deliver.Checker).Check(t.Context()); err != nil {
 		t.Errorf("checking: %v", err)
 	}

@@ -3,11 +3,9 @@ package xsiam_test
 import (
 	"bytes"
 	"compress/gzip"
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"fmt"
 	"io"
@@ -19,12 +17,11 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	simulator "github.com/arbitex/siem-connectors/emulator/siem/xsiam"
 	xsiam "github.com/arbitex/siem-connectors/functions/xsiam/connector"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 type tenant struct {
@@ -47,8 +44,7 @@ func newTenant(t *testing.T, m simulator.Mode, o siem.Options) *tenant {
 	t.Cleanup(func() { s.Close() })
 	return &tenant{
 		Simulator: s, t: t, auth: m.Auth, method: http.MethodPost, path: "/logs/v1/event",
-		client: &http.Client{Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{RootCAs: s.Options().Authority.Pool()}}},
+		client:  siemtest.Client(s),
 		headers: map[string]string{"Content-Type": "application/json"},
 	}
 }
@@ -80,22 +76,10 @@ func hmacHeaders(key, id, nonce string) map[string]string {
 
 func (s *tenant) post(body string) int {
 	s.t.Helper()
-	request, err := http.NewRequestWithContext(s.t.Context(), s.method, s.URL()+s.path, strings.NewReader(body))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for _, headers := range []map[string]string{s.sign(), s.headers} {
-		for name, value := range headers {
-			request.Header.Set(name, value)
-		}
-	}
-	response, err := s.client.Do(request)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	_, _ = io.Copy(io.Discard, response.Body)
-	return response.StatusCode
+	headers := s.sign()
+	maps.Copy(headers, s.headers)
+	status, _ := siemtest.Do(s.t, s.client, s.method, s.URL()+s.path, body, headers)
+	return status
 }
 
 // record is a record of an event of that id.
@@ -291,53 +275,6 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// source opens the connector from what the simulator says now.
-type source struct {
-	t       *testing.T
-	s       *simulator.Simulator
-	current deliver.Connector
-	renewed int
-}
-
-func (s *source) Current() deliver.Connector { return s.current }
-
-func (s *source) Renew(context.Context) deliver.Connector {
-	s.renewed++
-	s.current = open(s.t, s.s)
-	return s.current
-}
-
-func open(t *testing.T, s *simulator.Simulator) deliver.Connector {
-	t.Helper()
-	env := s.Settings()
-	set := settings.New(func(name string) string { return env[name] }, s.Secret())
-	c := xsiam.Open(set)
-	if err := set.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func deliverAll(t *testing.T, from deliver.Source, bodies [][]byte, last bool) (delivered int,
-	outcomes []deliver.Outcome) {
-	t.Helper()
-	items := make([]deliver.Item, len(bodies))
-	for i, body := range bodies {
-		items[i] = deliver.Item{Event: new(event.Event), Last: last}
-		if err := new(event.Parser).Parse(body, items[i].Event); err != nil {
-			t.Fatal(err)
-		}
-	}
-	outcomes = make([]deliver.Outcome, len(items))
-	deliver.Deliver(t.Context(), from, items, outcomes)
-	for _, o := range outcomes {
-		if o.State == deliver.Delivered {
-			delivered++
-		}
-	}
-	return delivered, outcomes
-}
-
 // TestConnector lets the connector and its simulator meet, in every mode.
 func TestConnector(t *testing.T) {
 	g := ocsfgen.New(7)
@@ -355,8 +292,8 @@ func TestConnector(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			from := &source{t: t, s: s, current: open(t, s)}
-			if n, _ := deliverAll(t, from, bodies, false); n != 100 {
+			from := siemtest.NewSource(t, s, xsiam.Open)
+			if n, _ := siemtest.Deliver(t, from, bodies, false); n != 100 {
 				t.Errorf("delivered %d of 100: %s", n, s.Stats().LastProblem)
 			}
 			for i, a := range s.Accepted() {
@@ -365,17 +302,17 @@ func TestConnector(t *testing.T) {
 				}
 			}
 			s.Rotate()
-			if n, _ := deliverAll(t, from, bodies[:5], false); n != 5 || from.renewed != 1 {
-				t.Errorf("after a rotation: delivered %d of 5, renewed %d times", n, from.renewed)
+			if n, _ := siemtest.Deliver(t, from, bodies[:5], false); n != 5 || from.Renewed != 1 {
+				t.Errorf("after a rotation: delivered %d of 5, renewed %d times", n, from.Renewed)
 			}
 			bad := siem.EventID(bodies[41])
 			s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == bad }})
 			before := s.Stats().Requests
-			n, _ := deliverAll(t, from, bodies, true)
+			n, _ := siemtest.Deliver(t, from, bodies, true)
 			if extra := s.Stats().Requests - before - 1; n != 99 || extra > 15 {
 				t.Errorf("one poisonous event: delivered %d of 99, %d extra requests", n, extra)
 			}
-			if err := from.current.(deliver.Checker).Check(t.Context()); err != nil {
+			if err := from.Current().(deliver.Checker).Check(t.Context()); err != nil {
 				t.Errorf("check: %v", err)
 			}
 			if v := s.Stats().Violations; len(v) > 0 {
