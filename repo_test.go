@@ -179,7 +179,7 @@ func sources(t *testing.T) []string {
 	return slices.DeleteFunc(files(t), func(name string) bool { return !strings.HasSuffix(name, ".go") })
 }
 
-// files lists what is no output of a build, by paths from the root.
+// files lists the files that are not the output of a build, by paths from the root.
 func files(t *testing.T) []string {
 	t.Helper()
 	var names []string

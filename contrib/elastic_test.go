@@ -201,8 +201,8 @@ func dig(o object, keys ...string) object {
 	return o
 }
 
-// leaves are the typed fields of a mapping. One of type flattened stands for the paths of the table of fields below
-// it.
+// leaves returns the typed fields of a mapping. A field of type flattened is replaced by the paths below it in the
+// table of fields.
 func leaves(prefix string, mapping object) map[string]string {
 	found := map[string]string{}
 	for name, p := range dig(mapping, "properties") {

@@ -21,7 +21,7 @@ type function struct {
 	answer  string // of every call
 	stuck   bool   // it makes no progress
 	calls   []replayRequest
-	after   func(calls int) // is called after each call that is no dry run
+	after   func(calls int) // is called after each call that is not a dry run
 }
 
 func (f *function) Replay(ctx context.Context, _ string, body []byte) (int, []byte, error) {
@@ -34,7 +34,7 @@ func (f *function) Replay(ctx context.Context, _ string, body []byte) (int, []by
 	if len(f.trouble) > 0 {
 		status := f.trouble[0]
 		f.trouble = f.trouble[1:]
-		return status, []byte(`{"error":"made up"}`), nil
+		return status, []byte(`{"error":"injected"}`), nil
 	}
 	var r replayRequest
 	if err := json.Unmarshal(body, &r); err != nil {
@@ -181,8 +181,8 @@ func TestReplayTrouble(t *testing.T) {
 		f    *function
 		want string
 	}{
-		"it refuses":             {&function{pending: 1, trouble: []int{400}}, "status 400: made up"},
-		"it fails again":         {&function{pending: 1, trouble: []int{500, 500, 500, 500, 500}}, "status 500: made up"},
+		"it refuses":             {&function{pending: 1, trouble: []int{400}}, "status 400: injected"},
+		"it fails again":         {&function{pending: 1, trouble: []int{500, 500, 500, 500, 500}}, "status 500: injected"},
 		"it makes no progress":   {&function{pending: 5, stuck: true}, "5 remain, and the replay function makes no progress"},
 		"another never finishes": {&function{pending: 1, trouble: repeat(409, 1000)}, "status 409"},
 	} {

@@ -174,7 +174,7 @@ func parseObject(data []byte) (map[string]string, error) {
 			values[name] = text
 		case '{', '[':
 			wrong = append(wrong, name)
-		case 'n': // null is no value
+		case 'n': // null counts as absent
 		default:
 			values[name] = string(raw)
 		}

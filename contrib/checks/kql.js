@@ -22,7 +22,7 @@ function globals() {
   return GlobalState.Default.WithDatabase(new Symbols.DatabaseSymbol.ctor("workspace", members));
 }
 
-// Returns the query that a value of an ARM template stands for: parameters have their defaults.
+// Evaluates a value of an ARM template to its query, with the defaults of the parameters.
 function evaluate(value, parameters) {
   if (!value.startsWith("[")) return value;
   const inner = /^\[concat\(([\s\S]*)\)\]$/.exec(value);

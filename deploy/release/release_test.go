@@ -77,7 +77,7 @@ func TestArchives(t *testing.T) {
 	}
 }
 
-// TestPack makes a release of made-up binaries twice, into two folders.
+// TestPack makes a release of generated binaries twice, into two folders.
 func TestPack(t *testing.T) {
 	t.Chdir("../..")
 	binaries := t.TempDir()

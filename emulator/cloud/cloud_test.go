@@ -50,7 +50,7 @@ func (l *logged) wait(t *testing.T, want string) {
 				return
 			}
 		case <-limit:
-			t.Fatalf("waited in vain for %q, saw %q", want, l.seen)
+			t.Fatalf("%q did not appear; saw %q", want, l.seen)
 		}
 	}
 }
@@ -315,7 +315,7 @@ func TestStartNamesWhatIsWrong(t *testing.T) {
 				Template: "testdata/template.yaml", Environment: map[string]map[string]string{"Splunk": nil},
 				QueueAttributes: map[string]map[string]string{"Bucket": nil},
 			},
-			[]string{`Environment: "Splunk" is no resource of type AWS::Serverless::Function`, `QueueAttributes: "Bucket"`},
+			[]string{`Environment: "Splunk" is not a resource of type AWS::Serverless::Function`, `QueueAttributes: "Bucket"`},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -211,7 +211,7 @@ func (c *Cloud) checkIDs() error {
 	check := func(what, kind string, ids []string) {
 		for _, id := range ids {
 			if actual, err := c.template.Type(id); err != nil || actual != kind {
-				problems = append(problems, fmt.Errorf("options: %s: %q is no resource of type %s", what, id, kind))
+				problems = append(problems, fmt.Errorf("options: %s: %q is not a resource of type %s", what, id, kind))
 			}
 		}
 	}

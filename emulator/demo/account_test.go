@@ -21,7 +21,7 @@ func TestComplainNamesViolationsAndAlteredEvents(t *testing.T) {
 	d := &demo{screen: s, actors: []*actor{{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: "splunk"}},
 		simulator: violator{}, ledger: l}}}
 	if d.complain() {
-		t.Error("a violation was no reason to complain")
+		t.Error("a violation was not reported")
 	}
 	for _, want := range []string{"splunk: no channel", "never enqueued", `\"n\":1.5`} {
 		if !strings.Contains(out.String(), want) {

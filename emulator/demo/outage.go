@@ -45,7 +45,7 @@ type outage struct {
 	replayed int
 }
 
-// Outage shows the guard: it holds the first of the SIEMs that speaks HTTP, checks it, resumes it, and replays its dead
+// Outage shows the guard: it holds the first of the SIEMs that uses HTTP, checks it, resumes it, and replays its dead
 // letters. It returns nil only if every event is in the SIEM.
 func Outage(ctx context.Context, o Options) (err error) {
 	siems := o.SIEMs
@@ -170,7 +170,7 @@ func (d *outage) is(state string) func() bool {
 func (d *outage) await(ctx context.Context, what string, messages int, done func() bool) error {
 	for end := time.Now().Add(outagePatience); !done(); {
 		if time.Now().After(end) {
-			return fmt.Errorf("waited in vain for %s; build/demo-outage.log has the functions' output", what)
+			return fmt.Errorf("timeout waiting for %s; build/demo-outage.log has the functions' output", what)
 		}
 		if err := d.enqueue(ctx, messages); err != nil {
 			return err

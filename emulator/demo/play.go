@@ -28,7 +28,7 @@ func (d *demo) what() string {
 	if d.options.Events != "" {
 		return count(len(d.messages), "event") + " of " + d.options.Events
 	}
-	return fmt.Sprintf("%s (OCSF 1.1, seed %d) and one message that is no event",
+	return fmt.Sprintf("%s (OCSF 1.1, seed %d) and one invalid message",
 		count(d.options.Count, "generated event"), d.options.Seed)
 }
 

@@ -86,7 +86,7 @@ func TestStartGivesUpWithItsContext(t *testing.T) {
 func TestReadyNeedsStampAndPython(t *testing.T) {
 	dir := t.TempDir()
 	if ready(dir) {
-		t.Error("an empty folder is no venv")
+		t.Error("an empty folder was accepted as a venv")
 	}
 	write(t, filepath.Join(dir, stampFile), requirementsHash())
 	if ready(dir) {

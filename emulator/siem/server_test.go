@@ -265,7 +265,7 @@ func TestStandin(t *testing.T) {
 		t.Errorf("%q %v", id, ok)
 	}
 	if _, ok := siem.Standin([]byte(`{"truncated":true}`)); ok {
-		t.Error("an event that says truncated is no stand-in")
+		t.Error("an event that merely has the field truncated was read as a truncated event")
 	}
 }
 

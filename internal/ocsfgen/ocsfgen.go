@@ -3,7 +3,7 @@
 // Entity Management. One seed makes the same events every time; no two events of one seed have the same metadata.uid.
 //
 // The events are awkward on purpose, as the world is: quotes, backslashes, pipes, equals signs, line breaks,
-// bidirectional text, emoji, escapes nobody needed, numbers that change when they are parsed and printed again. Most
+// bidirectional text, emoji, unnecessary escapes, numbers that change when they are parsed and printed again. Most
 // are 700 to 1,500 bytes, one in forty is a few kilobytes more, one in four hundred about 80 KB.
 //
 // Schema: https://schema.ocsf.io/1.1.0/

@@ -74,7 +74,7 @@ var entityNames = []string{
 	"Default policy", `Regel "Vertraulich"`, "no|pipes=please", "C:\\policies\\eu.yaml", "line\nbreak", "方針 🚦",
 }
 
-// messages are JSON strings as they stand in the event, so that escapes nobody needed can be among them.
+// messages are JSON strings as they appear in the event, so that they can contain unnecessary escapes.
 var messages = []json.RawMessage{
 	json.RawMessage(`"Request allowed by policy"`),
 	json.RawMessage(`"Blocked: \"card number\" found in prompt, 1 of 3 parts redacted"`),

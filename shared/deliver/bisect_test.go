@@ -272,7 +272,7 @@ func TestDeadlineInABisection(t *testing.T) {
 	}
 }
 
-// TestHeldWithItsOwnWords: if all events are refused alike, each is held with the response that the SIEM gave for it.
+// TestHeldWithItsOwnWords: if all events get the same refusal, each is held with the SIEM's response to that event.
 func TestHeldWithItsOwnWords(t *testing.T) {
 	s := &script{answer: func(ids []string) error {
 		return &failure.Error{Kind: failure.Rejected, Status: 400, Detail: "refused " + ids[0]}

@@ -6,7 +6,7 @@
 //
 //   - A request that is too large, or that the SIEM refuses for its content, is bisected until each failing event is
 //     alone, so that one event does not delay its neighbours.
-//   - If the SIEM refuses every event alike, the configuration is at fault, and the events are held (Misconfigured).
+//   - If every event gets the same refusal, the configuration is at fault, and the events are held (Misconfigured).
 //     A sample of the events is enough for this conclusion, except for an event on its last attempt.
 //   - If an event is on its last attempt, its request is also bisected after other failures that one event can cause,
 //     such as a 500 or a broken connection.

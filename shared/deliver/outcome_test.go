@@ -39,7 +39,7 @@ func TestResultsDoNotFit(t *testing.T) {
 	}
 }
 
-// TestRefusedForDifferentReasons: if the refusals are not all alike, the events are at fault, not the configuration.
+// TestRefusedForDifferentReasons: if the refusals differ, the events are at fault, not the configuration.
 func TestRefusedForDifferentReasons(t *testing.T) {
 	for name, other := range map[string]*failure.Error{
 		"another code":   {Kind: failure.Rejected, Status: 400, Code: "12"},

@@ -12,7 +12,7 @@ const (
 	// suspected: a batch and both its halves.
 	doubtAfter = 3
 
-	// sampleSize is the number of events that are then sent alone. If all of them are refused alike, a wrong
+	// sampleSize is the number of events that are then sent alone. If all of them get the same refusal, a wrong
 	// configuration is more likely than that many failing events.
 	sampleSize = 16
 
@@ -275,7 +275,7 @@ func (p *plan) finish() {
 	}
 }
 
-// holdRefused holds the refused events if no event was accepted and all refusals are alike: the configuration is at
+// holdRefused holds the refused events if no event was accepted and all refusals are the same: the configuration is at
 // fault. If other events were not refused, the refused ones are only a sample, and those on their last attempt keep
 // their own refusal.
 func (p *plan) holdRefused() {

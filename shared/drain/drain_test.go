@@ -93,7 +93,7 @@ func TestDrainGivesBackWhatS3DidNotConfirm(t *testing.T) {
 			t.Errorf("gave back %v, want %v", failed, want)
 		}
 	}
-	w.s3.Hook = func(string, string, bool) error { panic("made up") }
+	w.s3.Hook = func(string, string, bool) error { panic("injected") }
 	if failed := w.drain(dlq.Letters("sumo", "c", 2, day0)...); len(failed) != 2 {
 		t.Errorf("after a panic gave back %v", failed)
 	}

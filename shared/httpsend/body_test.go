@@ -66,7 +66,7 @@ func (c counted) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// BenchmarkCompress is the gzip of a request's body: a hundred records of 1 KB that are alike, as events are.
+// BenchmarkCompress compresses a request's body with gzip: a hundred similar records of 1 KB.
 func BenchmarkCompress(b *testing.B) {
 	var body []byte
 	for n := range 100 {

@@ -46,7 +46,7 @@ func TestAnswerIsNotReadOn(t *testing.T) {
 	var written atomic.Int64
 	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
 		filler := bytes.Repeat([]byte("x"), 64<<10)
-		for written.Load() < 4*most { // it has to end for whoever reads it all
+		for written.Load() < 4*most { // ends, so that a client without a bound does not hang
 			n, err := w.Write(filler)
 			if written.Add(int64(n)); err != nil {
 				return

@@ -16,7 +16,7 @@ func AppendUnquoted(dst, raw []byte) []byte {
 }
 
 // UnquoteInPlace validates and decodes the JSON string whose opening quote is b[i], in one pass. It writes the text
-// over the string itself, because an escape is never shorter than what it stands for. It returns the text and the
+// over the string itself, because an escape is never shorter than the text it encodes. It returns the text and the
 // position after the closing quote. It keeps bytes that are not UTF-8. If ok is false, end is where b stops being a
 // JSON string, and the bytes from i to end may be overwritten.
 func UnquoteInPlace(b []byte, i int) (text []byte, end int, ok bool) {
@@ -91,7 +91,7 @@ func unquote(dst, src []byte) (n int) {
 	}
 }
 
-// unescaped maps the letter of a short escape to the byte it stands for, any other letter to 0.
+// unescaped maps the letter of a short escape to the byte it encodes, any other letter to 0.
 var unescaped = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
 
 // unicodeEscape decodes the \u and four hex digits at src[r], together with the second half of a surrogate pair.

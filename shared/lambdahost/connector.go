@@ -42,6 +42,6 @@ func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte
 	if err != nil {
 		return nil, err
 	}
-	known = max(known, 1) // the read that made the first instance is no news to this invocation
+	known = max(known, 1) // the read for the first instance is not a change
 	return instance.batches.Handle(ctx, &source{cache: c.cache, instance: instance, known: known}, p.Messages)
 }

@@ -213,7 +213,7 @@ func TestConcurrentInvocations(t *testing.T) {
 	}
 }
 
-// TestCheckReadsTheSecret: a check shows at once what has just been mended.
+// TestCheckReadsTheSecret: a check uses a corrected secret at once.
 func TestCheckReadsTheSecret(t *testing.T) {
 	w := newWorld()
 	f := w.function()
@@ -221,7 +221,7 @@ func TestCheckReadsTheSecret(t *testing.T) {
 	w.valid, w.secret = "token-2", `{"TEST_TOKEN":"token-2"}`
 	if answer, err := f.Invoke(context.Background(), []byte(`{"check":true}`)); err != nil ||
 		!strings.Contains(string(answer), `"ok":true`) {
-		t.Errorf("a check after the secret has been mended: %s %v", answer, err)
+		t.Errorf("a check after the secret has been corrected: %s %v", answer, err)
 	}
 }
 

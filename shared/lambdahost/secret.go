@@ -56,7 +56,7 @@ func readSecret(ctx context.Context, d Deps) (text string, values map[string]str
 	return text, values, nil
 }
 
-// parseSecret reads the secret's JSON object. Numbers and booleans are used as they are written; null is no value.
+// parseSecret reads the secret's JSON object. Numbers and booleans are used as they are written; null counts as absent.
 func parseSecret(text string) (map[string]string, error) {
 	trimmed := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "\uFEFF")) // without a byte order mark
 	if trimmed == "" {

@@ -35,7 +35,7 @@ func FuzzParseSecret(f *testing.F) {
 			return
 		}
 		if object == nil {
-			t.Fatalf("%q is no JSON object, and was read as %v", text, values)
+			t.Fatalf("%q is not a JSON object, and was read as %v", text, values)
 		}
 		for key, value := range object {
 			got, ok := values[key]

@@ -52,12 +52,11 @@ func crashWorld(t *testing.T) *world {
 }
 
 const (
-	crashTotal = 30 + 12 + 4 // messages to put back, each once
+	crashTotal = 30 + 12 + 4 // messages to replay, each once
 	crashChunk = 8
 )
 
-// check replays until nothing remains and wants every event put back, at most once more than needed, and only where a
-// crash can have done it.
+// finish replays until nothing remains, and requires that every event is replayed, and at most repeated events twice.
 func (w *world) finish(repeated int, what string) {
 	w.t.Helper()
 	w.pass(leaseTime + leaseSkew + time.Second) // the dead replay's lease
@@ -74,11 +73,11 @@ func (w *world) finish(repeated int, what string) {
 	bodies := w.bodies()
 	for body, n := range bodies {
 		if more += n - 1; n > 2 {
-			w.t.Errorf("%s: %s was put back %d times", what, body, n)
+			w.t.Errorf("%s: %s was replayed %d times", what, body, n)
 		}
 	}
 	if len(bodies) != crashTotal || more > repeated {
-		w.t.Errorf("%s: %d events put back, want %d; %d of them twice, want at most %d", what, len(bodies), crashTotal, more,
+		w.t.Errorf("%s: %d events replayed, want %d; %d of them twice, want at most %d", what, len(bodies), crashTotal, more,
 			repeated)
 	}
 	if c := w.waiting(); c.Pending["splunk"] != 1 || c.Pending["elastic"] != 0 {

@@ -10,14 +10,14 @@ import (
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
-// TestReplayTouchesOnlyItsOwnKeys: what stands beside the dead letters, or among them under another name, is not read,
-// not sent, not moved, not deleted.
+// TestReplayTouchesOnlyItsOwnKeys: objects outside the dead letters' prefixes, or inside them with another name, are
+// not read, sent, moved or deleted.
 func TestReplayTouchesOnlyItsOwnKeys(t *testing.T) {
 	w := newWorld(t)
 	record := deadletter.Record{Time: day0, Connector: "splunk", Error: "x", Body: []byte(`{"time":1}`), MessageID: "m"}
 	line := record.AppendLine(nil)
 	foreign := []string{
-		"deadly/pending/connector=splunk/date=2026-03-13/a.jsonl", // a prefix that begins alike
+		"deadly/pending/connector=splunk/date=2026-03-13/a.jsonl", // a prefix with the same beginning
 		"pending/connector=splunk/date=2026-03-13/a.jsonl",        // no prefix
 		testPrefix + "pending/connector=splunk/date=2026-03-13/../../../../other.jsonl",
 		testPrefix + "pending/connector=splunk/date=2026-03-13/a/b.jsonl",

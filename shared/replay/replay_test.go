@@ -96,7 +96,7 @@ func TestReplayChoosesByConnectorAndTime(t *testing.T) {
 	}
 	for body := range w.bodies() {
 		if !strings.Contains(body, "a-005") && !strings.Contains(body, "a-006") && !strings.Contains(body, "a-007") {
-			t.Errorf("put back %s", body)
+			t.Errorf("replayed %s", body)
 		}
 	}
 	if a := w.replay(`{"to":"2026-03-13T00:00:00Z"}`); a.Replayed != 0 {
@@ -105,7 +105,7 @@ func TestReplayChoosesByConnectorAndTime(t *testing.T) {
 	if c := w.waiting(); c.Pending["splunk"] != 7 || c.Pending["elastic"] != 10 {
 		t.Errorf("pending %+v", c)
 	}
-	// The rest: an object is moved also when its lines were put back by several calls, with other filters.
+	// The rest: an object is moved also when its lines were replayed by several calls, with other filters.
 	if a := w.replay(`{"from":"2026-03-13T00:00:00Z"}`); a.Replayed != 17 {
 		t.Errorf("answer %+v", a)
 	}
@@ -179,7 +179,7 @@ func TestReplayTakesARecordOnce(t *testing.T) {
 	w.wantKeys("pending/", 0)
 	for body, n := range w.bodies() {
 		if n != 1 {
-			t.Errorf("%s was put back %d times", body, n)
+			t.Errorf("%s was replayed %d times", body, n)
 		}
 	}
 }
@@ -369,7 +369,7 @@ func TestLeaseWhoseAnswerWasLost(t *testing.T) {
 	}
 }
 
-// Whoever loses the lease stops: what it has not sent, it sends no more.
+// TestReplayStopsWhenAnotherTakesOver: a replay that loses the lease sends nothing more.
 func TestReplayStopsWhenAnotherTakesOver(t *testing.T) {
 	// After a minute its own lease is over; after 15 s it would still hold, had nobody taken it.
 	for _, passed := range []time.Duration{time.Minute, 15 * time.Second} {
@@ -396,7 +396,7 @@ func TestReplayStopsWhenAnotherTakesOver(t *testing.T) {
 	}
 }
 
-// An object that is written anew while it is being moved is not what was put back, and stays.
+// TestReplayMovesOnlyWhatItHasRead: an object that is overwritten while it is being moved stays.
 func TestReplayMovesOnlyWhatItHasRead(t *testing.T) {
 	w := newWorld(t)
 	w.drain(dlq.Letters("splunk", "a", 3, day0)...)
@@ -408,7 +408,7 @@ func TestReplayMovesOnlyWhatItHasRead(t *testing.T) {
 		return nil
 	}
 	if a := w.replay(""); a.Replayed != 3 || len(a.Errors) != 1 {
-		t.Errorf("answer %+v, want the three put back and a word about the move", a)
+		t.Errorf("answer %+v, want three replayed and an error about the move", a)
 	}
 	w.wantKeys("replayed/", 0)
 	if got := string(w.s3.Body(key)); got != "another version\n" {

@@ -25,7 +25,7 @@ func TestReplayAnswersEveryBadRequest(t *testing.T) {
 		{"no method", "", Path, "", "", 405, "method"},
 		{"text", "POST", Path, "{}", "text/plain", 415, "content-type"},
 		{"broken content type", "POST", Path, "{}", ";;", 415, "content-type"},
-		{"no JSON", "POST", Path, "connector=splunk", "", 415, "not JSON"},
+		{"not JSON", "POST", Path, "connector=splunk", "", 415, "not JSON"},
 		{"two values", "POST", Path, "{}{}", "", 415, "not JSON"},
 		{"array", "POST", Path, "[]", "application/json", 400, "body: expected a JSON object"},
 		{"null", "POST", Path, "null", "", 400, "body: expected a JSON object"},

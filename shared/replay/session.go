@@ -287,7 +287,7 @@ func place(o *deadletter.Object, line int) string {
 	return fmt.Sprintf("%s%s line %d", deadletter.PendingFolder, o.RelKey, line)
 }
 
-// cause returns what a caller is told of an error: the code of AWS, else its text.
+// cause returns an error's text for the caller: the code of AWS if it has one, otherwise its message.
 func cause(err error) string {
 	if code := deadletter.ErrorCode(err); code != "" {
 		return code

@@ -17,7 +17,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// world is the environment of the functions under test. Its clock stands still unless a test moves it.
+// world is the environment of the functions under test. Its clock changes only when a test advances it.
 type world struct {
 	t     *testing.T
 	s3    *fakeaws.S3

@@ -42,7 +42,7 @@ func TestRedactorReplaces(t *testing.T) {
 		t.Errorf("a text of four layers without a secret becomes %q", got)
 	}
 	if got := r.Redact("about nothing", limit); got != "about nothing" {
-		t.Errorf("two letters are no secret, and %q remains", got)
+		t.Errorf("a value of two letters was redacted: %q remains", got)
 	}
 	var none *secret.Redactor
 	if none.Redact("x", limit) != "x" || secret.NewRedactor().Redact("xyz", 2) != "xy" ||

@@ -126,7 +126,7 @@ func (p *Proxy) Bypasses(address string) bool {
 		return p == nil
 	}
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
-	ip, _ := netip.ParseAddr(host) // a host name is no valid address
+	ip, _ := netip.ParseAddr(host) // a host name is not a valid address
 	ip = ip.Unmap()
 	if host == "localhost" || ip.IsLoopback() {
 		return true

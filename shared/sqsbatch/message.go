@@ -112,5 +112,5 @@ func (r Roles) counts(m *sqsevent.Message) (attempts, replays int) {
 	return attempts, replays
 }
 
-// sentBy reports whether a role sent the message. An empty id stands for any sender.
+// sentBy reports whether a role sent the message. An empty id matches any sender.
 func sentBy(m *sqsevent.Message, role string) bool { return bytes.HasPrefix(m.Sender, []byte(role)) }

@@ -139,7 +139,7 @@ func TestTLSPeerThatIsNone(t *testing.T) {
 		treat func(p *peer, n int, c net.Conn)
 		kind  failure.Kind
 	}{
-		"speaks something else": {func(_ *peer, _ int, c net.Conn) { _, _ = c.Write([]byte("220 ready to serve you\r\n")) },
+		"uses another protocol": {func(_ *peer, _ int, c net.Conn) { _, _ = c.Write([]byte("220 ready to serve you\r\n")) },
 			failure.Misconfigured},
 		"says nothing": {(*peer).reads, failure.Transient},
 		"resets":       {func(_ *peer, _ int, c net.Conn) { reset(c) }, failure.Transient},

@@ -44,7 +44,7 @@ func TestDatagrams(t *testing.T) {
 
 	l.Close() // now nobody listens
 	if !Confirms {
-		t.Skip("NOT TESTED: this system does not tell of refused datagrams in time")
+		t.Skip("NOT TESTED: this system does not report refused datagrams in time")
 	}
 	if text := wantFault(t, sendDatagrams(t, s, nil, "lost"), failure.Request, failure.Transient); !strings.Contains(text,
 		"X_HOST") {
@@ -52,7 +52,7 @@ func TestDatagrams(t *testing.T) {
 	}
 	l, err = net.ListenPacket("udp", l.LocalAddr().String())
 	if err != nil {
-		t.Skipf("NOT TESTED: the port is taken by somebody else meanwhile: %v", err)
+		t.Skipf("NOT TESTED: another process has taken the port: %v", err)
 	}
 	defer l.Close()
 	if err := sendDatagrams(t, s, nil, "again"); err != nil {

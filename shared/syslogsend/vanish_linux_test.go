@@ -52,7 +52,7 @@ func TestPeerTakesAndCannotSaySo(t *testing.T) {
 	wantFault(t, send(s, "perhaps\n"), failure.Request, failure.Transient)
 	far.run(t, "-n", far.name, "route", "del", "blackhole", far.near+"/32")
 	if err := send(s, "perhaps\n"); err != nil {
-		t.Errorf("after the way back was mended: %v", err)
+		t.Errorf("after the return route was restored: %v", err)
 	}
 	p.waitFor(t, []byte("first\nperhaps\nperhaps\n"))
 }

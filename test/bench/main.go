@@ -51,7 +51,7 @@ func main() {
 	for field := range strings.SplitSeq(*batches, ",") {
 		n, err := strconv.Atoi(field)
 		if err != nil || n < 1 {
-			fail(fmt.Errorf("-batches: %q is no number of events", field))
+			fail(fmt.Errorf("-batches: %q is not a number of events", field))
 		}
 		p.batches = append(p.batches, n)
 	}

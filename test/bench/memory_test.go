@@ -15,7 +15,7 @@ import (
 // connector's allocations are counted. It implements the part of HTTP that the connectors use.
 type memory struct {
 	success string
-	records int // that an answer of Elasticsearch speaks of
+	records int // in a response of Elasticsearch
 
 	mu       sync.Mutex
 	requests int // token requests are not counted

@@ -263,7 +263,7 @@ func payload(a *actor, messages ...message) []byte {
 		for name, value := range m.attributes {
 			attributes[name] = map[string]string{"stringValue": value, "dataType": "String"}
 		}
-		fmt.Fprintf(&out, `{"messageId":%q,"receiptHandle":"made-up-%d","body":%s,`+
+		fmt.Fprintf(&out, `{"messageId":%q,"receiptHandle":"generated-%d","body":%s,`+
 			`"attributes":{"ApproximateReceiveCount":"%d","SentTimestamp":"%d"},"messageAttributes":%s,`+
 			`"eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:us-east-1:123456789012:siem-%s","awsRegion":"us-east-1"}`,
 			id, i, quoted(m.body), max(1, m.receives), time.Now().UnixMilli(), encode(attributes), a.Name)

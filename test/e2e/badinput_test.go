@@ -21,7 +21,7 @@ import (
 // batch is delivered.
 func TestBadBodies(t *testing.T) {
 	bad := []struct{ name, body, reason string }{
-		{"no JSON", `no JSON`, "body: expected a JSON object, byte 4 of 7 is invalid"},
+		{"not JSON", `no JSON`, "body: expected a JSON object, byte 4 of 7 is invalid"},
 		{"cut off", `{"time":1773360000000,"metadata":{"uid":"cut`, "body: expected a JSON object, byte "},
 		{"an empty array", `[]`, "found an empty array"},
 		{"an array cut off", `[{"time":1773360000000,"metadata":{"uid":"cut-1"}},`, "body: expected a JSON array, byte "},
@@ -144,9 +144,9 @@ func TestBadConfiguration(t *testing.T) {
 			[]string{"SPLUNK_HEC_TOKEN"}},
 		{"a secret with an empty key", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `{"SPLUNK_HEC_TOKEN":" "}`)}),
 			[]string{"SPLUNK_HEC_TOKEN"}},
-		{"a secret that is no JSON", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "canary-of-a-bare-token")}),
+		{"a secret that is not JSON", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "canary-of-a-bare-token")}),
 			[]string{"SIEM_SECRET_ID", "is not JSON"}},
-		{"a secret that is no object", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `"canary-of-a-bare-token"`)}),
+		{"a secret that is not an object", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, `"canary-of-a-bare-token"`)}),
 			[]string{"SIEM_SECRET_ID", "not an object"}},
 		{"a secret that is not there", with(map[string]string{"SIEM_SECRET_ID": "nobody-made-it"}),
 			[]string{"SIEM_SECRET_ID", "nobody-made-it"}},

@@ -170,7 +170,7 @@ func (g *guarded) await(t *testing.T, what string, done func() bool) {
 	end := time.Now().Add(4 * time.Minute) // a message that was received when the mapping stopped is hidden for three
 	for !done() {
 		if time.Now().After(end) {
-			t.Fatalf("waited in vain for %s; tag %q\n%s", what, g.tag(t), g.logs.String())
+			t.Fatalf("timeout waiting for %s; tag %q\n%s", what, g.tag(t), g.logs.String())
 		}
 		time.Sleep(200 * time.Millisecond)
 	}

@@ -335,7 +335,7 @@ func killReplay(t *testing.T, p *point) {
 	}
 	for i, event := range sent {
 		if n := times[compact(t, event)]; n < 1 || n > most {
-			t.Errorf("event %d was put back %d times", i, n)
+			t.Errorf("event %d was replayed %d times", i, n)
 		}
 	}
 	if left := w.objects(t, "/pending/"); len(left) != 1 || len(w.objects(t, "/replayed/")) < 3 ||

@@ -114,7 +114,7 @@ func largeComeBack(t *testing.T, letters []letter) {
 	}
 	for _, l := range letters {
 		if !slices.Contains(bodies, string(l.Event)) {
-			t.Errorf("the dead letter of %d bytes was not put back", len(l.Event))
+			t.Errorf("the dead letter of %d bytes was not replayed", len(l.Event))
 		}
 	}
 }

@@ -146,7 +146,7 @@ func madeUp(n int) []oddEvent {
 	value := func() string { return values[random.IntN(len(values))] }
 	out := make([]oddEvent, n)
 	for i := range out {
-		out[i] = oddEvent{name: fmt.Sprint("made up ", i), event: fmt.Sprintf(
+		out[i] = oddEvent{name: fmt.Sprint("generated ", i), event: fmt.Sprintf(
 			`{"metadata":{"uid":"ID"},"time":%d,"class_uid":%s,"severity_id":%s,"activity_name":%s,"actor":{"user":{"uid":%s,`+
 				`"email_addr":%s,"groups":%s}},`+
 				`"api":{"operation":%s,"request":{"uid":%s}},"unmapped":{"model_id":%s,"policy_action":%s,"dlp_labels":%s,`+

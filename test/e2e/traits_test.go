@@ -6,7 +6,7 @@ import "github.com/arbitex/siem-connectors/shared/connectors"
 type traits struct {
 	required   []string // settings without which it does not start; the last one is in the secret
 	address    string   // setting of the SIEM's address
-	form       string   // of the address; %s stands for host and port
+	form       string   // of the address; %s is host and port
 	credential string   // setting of the credential
 	// start of the reason of an event that is refused for its content; "" if the SIEM refuses none
 	reason string

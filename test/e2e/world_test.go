@@ -64,7 +64,7 @@ type actor struct {
 	catalog.SIEM
 	siem.Simulator
 	Name      string // the connector's
-	own, door string // URL of the simulator and of its door; empty where it does not speak HTTP
+	own, door string // URL of the simulator and of its door; empty where it does not use HTTP
 }
 
 var w *world

@@ -91,7 +91,7 @@ func TestJudge(t *testing.T) {
 		{"panics", "panic: index out of range\n\ngoroutine 1\nFAIL\tx\t0.1s\n", "panic", exit, false},
 		{"hangs", "panic: test timed out after 1m30s\nFAIL\n", "time", exit, false},
 		{"does not compile", "x.go:1:1: undefined: y\nFAIL\tx [build failed]\n", "", exit, true},
-		{"is no test at all", "no such directory\n", "", exit, true},
+		{"is not a test", "no such directory\n", "", exit, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

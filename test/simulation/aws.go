@@ -33,7 +33,7 @@ func (c queueClient) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.C
 		var failed []types.BatchResultErrorEntry
 		if c.inject(visibilityEntry, inv, op, n) {
 			failed = append(failed, types.BatchResultErrorEntry{Id: in.Entries[0].Id, Code: aws.String("InternalError"),
-				Message: aws.String("made up")})
+				Message: aws.String("injected")})
 			asked.Entries = in.Entries[1:]
 		}
 		out = &sqs.ChangeMessageVisibilityBatchOutput{}
@@ -65,7 +65,7 @@ func (c queueClient) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBa
 		var failed []types.BatchResultErrorEntry
 		if c.inject(sendEntry, inv, op, n) {
 			failed = append(failed, types.BatchResultErrorEntry{Id: in.Entries[0].Id, Code: aws.String("InternalError"),
-				Message: aws.String("made up")})
+				Message: aws.String("injected")})
 			asked.Entries = in.Entries[1:]
 		}
 		out = &sqs.SendMessageBatchOutput{}
@@ -106,7 +106,7 @@ func (p *process) sent(inv *invocation, queue string, entry *types.SendMessageBa
 	events := p.eventsIn(aws.ToString(entry.MessageBody))
 	switch {
 	case len(events) == 0:
-		p.broken("nothing is made up", "%s sends a message whose body was never enqueued: %.200q", inv,
+		p.broken("nothing is invented", "%s sends a message whose body was never enqueued: %.200q", inv,
 			aws.ToString(entry.MessageBody))
 		return func() {}
 	case queue == deadLetterQueue:
@@ -158,7 +158,7 @@ func (p *process) sentRemainder(inv *invocation, queue string, events []*event,
 		attempts == fmt.Sprint(r.before) && inv.slow()
 	switch {
 	case ids == nil || queue != p.pipeline.queueURL:
-		p.broken("nothing is made up", "%s sends %v to %s, which is not a part of a message", inv, events, queue)
+		p.broken("nothing is invented", "%s sends %v to %s, which is not a part of a message", inv, events, queue)
 		return func() {}
 	case !counted:
 		p.broken("five attempts and no more", "%s sends a remainder with attempts %q after attempt %d", inv, attempts,

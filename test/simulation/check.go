@@ -16,9 +16,9 @@ import (
 // The guarantees, per event, and where each is checked:
 //
 //	an event is deleted only if it is elsewhere       retired, deleted: at every deletion
-//	nothing is made up, nothing is changed            checkAccepted: at every acceptance; sent: at every message
+//	nothing is invented, nothing is changed           checkAccepted: at every acceptance; sent: at every message
 //	delivered is what the SIEM has accepted           checkBatch: at the end of every invocation
-//	the event counts add up                           checkCounts: likewise, from the metrics
+//	the event counts add up                           checkCounts: at the end of every invocation, from the metrics
 //	retries keep to the schedule                      checkDelay: at every visibility change and remainder
 //	five attempts and no more                         checkBatch, sentRemainder
 //	a dead letter states its reason                   checkLetter: at every dead letter
@@ -32,7 +32,7 @@ import (
 func (w *world) retired(queue string, m fakeaws.Message) {
 	events := w.eventsIn(m.Body)
 	if events == nil {
-		w.broken("nothing is made up", "a message that was never enqueued is deleted: %.100q", m.Body)
+		w.broken("nothing is invented", "a message that was never enqueued is deleted: %.100q", m.Body)
 		return
 	}
 	w.mu.Lock()
@@ -71,7 +71,7 @@ func (w *world) checkAccepted(inv *invocation, a siem.Accepted) *event {
 	e := w.byUID[a.ID]
 	switch {
 	case e == nil:
-		w.broken("nothing is made up", "%s: the SIEM got an event %q that was never enqueued", inv, a.ID)
+		w.broken("nothing is invented", "%s: the SIEM got an event %q that was never enqueued", inv, a.ID)
 		return nil
 	case e.pipeline != inv.process.pipeline:
 		w.broken("to its own SIEM", "%s: %s was sent to %s", inv, e, inv.process.role)
@@ -125,7 +125,7 @@ func (p *process) delays(inv *invocation, r received, e *event) []int {
 	}
 	strict := own && a == inv.last && a.class != unsure
 	if !own && a.proxy && !slices.ContainsFunc(inv.unnamed, func(other answer) bool { return other != a }) {
-		strict = true // every connection was refused alike
+		strict = true // every connection got the same refusal
 	}
 	waits := slices.Clone(inv.waits)
 	p.mu.Unlock()

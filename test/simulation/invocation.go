@@ -34,8 +34,8 @@ type invocation struct {
 	last    answer
 	waits   []int           // Retry-After of the responses, in seconds
 	dead    map[string]bool // by letterID: the dead letters that the function knows to be sent
-	resent  map[string]bool // likewise: the events that were sent in a new message
-	claimed map[string]bool // likewise: the events of which a new message was sent, perhaps unknown to the function
+	resent  map[string]bool // by letterID: the events that were sent in a new message
+	claimed map[string]bool // by letterID: the events of which a new message was sent, perhaps unknown to the function
 	putBack []*event
 }
 

@@ -164,7 +164,7 @@ func (r *reading) take(inv *invocation, b []byte) {
 		id, _ := m.Value("externalId")
 		e := r.byUID[id]
 		if e == nil || e.pipeline != r.pipeline || e.sort == malformed {
-			r.broken("nothing is made up", "%s got an event %q that was never enqueued", r.name, id)
+			r.broken("nothing is invented", "%s got an event %q that was never enqueued", r.name, id)
 			continue
 		}
 		kept := !r.injects(lie, r.name, e.uid, inv.process.name, inv.number)

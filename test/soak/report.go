@@ -68,8 +68,8 @@ func (s *soak) account(r *report) table {
 	}
 	t.add("all", sum.enqueued, sum.delivered, sum.dead, sum.lost, sum.twice, sum.both, sum.again)
 	altered, changed, standins := s.tracker.strange()
-	t.note = fmt.Sprintf("%s altered. %s came as the truncated stand-in that the SIEM's limits demand. Elastic has "+
-		"nothing twice: what comes again overwrites the same document.",
+	t.note = fmt.Sprintf("%s altered. %s arrived truncated, as the SIEM's limits require. Elastic has no "+
+		"duplicates: an event that is sent again overwrites its document.",
 		number(changed), number(standins))
 	if sum.lost > 0 {
 		r.fail("%d events are lost", sum.lost)

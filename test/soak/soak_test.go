@@ -133,7 +133,7 @@ func TestBooksSeeWhatIsLostAlteredAndStillOpen(t *testing.T) {
 	}
 	altered, changed, standins := b.strange()
 	if changed != 3 || len(altered) != 3 || standins != 1 {
-		t.Errorf("%d altered (%q), %d stand-ins; want 3 and 1", changed, altered, standins)
+		t.Errorf("%d altered (%q), %d truncated; want 3 and 1", changed, altered, standins)
 	}
 	want := balance{enqueued: 4, delivered: 2, dead: 2}
 	if got := b.balance()[l]; got != want {

@@ -50,7 +50,7 @@ type tracker struct {
 	twice     map[cause]int
 	altered   []string
 	changed   int // how many were altered
-	standins  int // truncated stand-ins, which the SIEM's limits demand
+	standins  int // truncated events, which the SIEM's limits require
 	progress  chan struct{}
 }
 

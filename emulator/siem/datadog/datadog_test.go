@@ -97,7 +97,7 @@ func TestRefuses(t *testing.T) {
 		{"another key", func(s *intake) { s.headers["DD-API-KEY"] = "x" }, "[]", 403, "invalid"},
 		{"a rotated key", func(s *intake) { s.Rotate() }, "[" + named("a") + "]", 403, "invalid"},
 		{"no body", nil, "", 400, ""},
-		{"no json", nil, "[" + named("a"), 400, ""},
+		{"invalid JSON", nil, "[" + named("a"), 400, ""},
 		{"null", nil, "null", 400, ""},
 		{"entries that are none", nil, "[" + named("a") + ",1]", 400, "entry 1"},
 		{"a host that is none", nil, "[" + strings.Replace(named("a"), `"h"`, `7`, 1) + "]", 400, "entry 0"},

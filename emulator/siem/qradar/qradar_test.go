@@ -56,7 +56,7 @@ func dial(t *testing.T, s *Simulator, secret map[string]string) net.Conn {
 	return tls.Client(c, cfg)
 }
 
-// write sends text; a peer that has hung up is no news here.
+// write sends text and ignores an error: the peer may have closed the connection.
 func write(c net.Conn, text string) { _, _ = io.WriteString(c, text) }
 
 // wait waits until the simulator's state is as wanted.
@@ -66,7 +66,7 @@ func wait(t *testing.T, s *Simulator, what string, is func(siem.Stats) bool) {
 	defer cancel()
 	for !is(s.Stats()) {
 		if ctx.Err() != nil {
-			t.Fatalf("%s: waited in vain; %+v", what, s.Stats())
+			t.Fatalf("%s: timeout; %+v", what, s.Stats())
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -82,7 +82,7 @@ func ended(t *testing.T, c net.Conn) error {
 	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
 	_, err := io.Copy(io.Discard, c)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatal("the connection stands")
+		t.Fatal("the connection is still open")
 	}
 	return err
 }

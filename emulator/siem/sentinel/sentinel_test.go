@@ -31,7 +31,7 @@ type azure struct {
 	headers                               map[string]string
 }
 
-// newAzure is a simulator, and a client that does everything right until a test spoils it.
+// newAzure returns a simulator and a client whose requests are valid unless a test changes them.
 func newAzure(t *testing.T, o siem.Options) *azure {
 	t.Helper()
 	return newAzureOf(t, o, simulator.New)
@@ -208,9 +208,9 @@ func TestRefusesTheRequest(t *testing.T) {
 			"415 UnsupportedContentEncoding"},
 		{"an object", nil, row("a"), "400 InvalidPayload"},
 		{"null", nil, "null", "400 InvalidPayload"},
-		{"no JSON", nil, "[" + row("a") + ",]", "400 InvalidPayload"},
+		{"invalid JSON", nil, "[" + row("a") + ",]", "400 InvalidPayload"},
 		{"nothing", nil, "", "400 InvalidPayload"},
-		{"a row that is no object", nil, "[" + row("a") + ",7]", "400 InvalidPayload"},
+		{"a row that is not an object", nil, "[" + row("a") + ",7]", "400 InvalidPayload"},
 		{"a poisonous row", func(a *azure) {
 			a.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "bad" }})
 		}, "[" + row("a") + "," + row("bad") + "]", "400 InvalidPayload"},

@@ -141,7 +141,7 @@ func TestViolations(t *testing.T) {
 		"two line breaks":      {good + "\n\n" + good, nil},
 		"a carriage return":    {good + "\r\n" + good, nil},
 		"white space":          {strings.Replace(good, ":", ": ", 1), nil},
-		"no json":              {"hello", nil},
+		"invalid JSON":         {"hello", nil},
 		"half an event a line": {strings.Replace(good, ",", ",\n", 1), nil},
 		"no time":              {`{"metadata":{"uid":"a"}}`, nil},
 		"no utf-8":             {strings.Replace(good, "uid", "ui\xff", 1), nil},

@@ -34,7 +34,7 @@ type tenant struct {
 	auth    string
 }
 
-// newTenant is a simulator, and a client that does everything right until a test spoils it.
+// newTenant returns a simulator and a client whose requests are valid unless a test changes them.
 func newTenant(t *testing.T, m simulator.Mode, o siem.Options) *tenant {
 	t.Helper()
 	s, err := simulator.NewMode(o, m)
@@ -203,10 +203,10 @@ func TestRefusesTheRequest(t *testing.T) {
 		{"a record too large", simulator.Page(), nil, envelope(large), 400},
 		{"gzip", simulator.Page(), func(s *tenant) { s.headers["Content-Encoding"] = "gzip" },
 			gzipped(t, envelope(record("a"))), 400},
-		{"no JSON", simulator.Page(), nil, "x", 400},
+		{"invalid JSON", simulator.Page(), nil, "x", 400},
 		{"no envelope", simulator.Page(), nil, record("a"), 400},
 		{"lines", simulator.Page(), nil, record("a") + "\n" + record("b"), 400},
-		{"a record that is no object", simulator.Page(), nil, envelope(record("a"), "7"), 400},
+		{"a record that is not an object", simulator.Page(), nil, envelope(record("a"), "7"), 400},
 		{"null", simulator.Page(), nil, envelope("null"), 400},
 		{"poison", simulator.Page(), poison, envelope(record("a"), record("bad")), 400},
 		{"collector: nothing", simulator.Collector(), nil, "", 500},
@@ -215,7 +215,7 @@ func TestRefusesTheRequest(t *testing.T) {
 		{"collector: no gzip", simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true}, nil, record("a"), 500},
 		{"collector: not gzip", simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true},
 			func(s *tenant) { s.headers["Content-Encoding"] = "gzip" }, record("a"), 500},
-		{"collector: no JSON", simulator.Collector(), nil, record("a") + "\nx", 500},
+		{"collector: invalid JSON", simulator.Collector(), nil, record("a") + "\nx", 500},
 		{"collector: poison", simulator.Collector(), poison, record("a") + "\n" + record("bad"), 500},
 	} {
 		s := newTenant(t, test.mode, siem.Options{})

@@ -105,7 +105,7 @@ func TestRetryAfterHeaders(t *testing.T) {
 	}
 }
 
-// Whoever echoes the key to us does not get it into a dead letter.
+// TestKeyNeverAppears: a response that echoes the key does not put it into a dead letter.
 func TestKeyNeverAppears(t *testing.T) {
 	var received string
 	s := newIntake(t, nil)

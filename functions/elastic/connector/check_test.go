@@ -54,7 +54,7 @@ func TestCheck(t *testing.T) {
 			failure.Auth, "ELASTIC_OP_TYPE=create"},
 		{"none", "create", func(c *cluster) { c.may = may(false, false, false) }, failure.Unauthorized, failure.Auth,
 			"create_doc"},
-		{"privileges are no object", "index", func(c *cluster) { c.may = `[]` }, failure.Misconfigured, failure.Request,
+		{"privileges are not an object", "index", func(c *cluster) { c.may = `[]` }, failure.Misconfigured, failure.Request,
 			"ELASTIC_URL"},
 		{"privileges refused", "index", func(c *cluster) {
 			c.mayStatus, c.may = 403, `{"error":{"type":"security_exception"}}`

@@ -134,8 +134,8 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated
 }
 
 // appendID appends the _id as a JSON string: metadata.uid and a hash of the content, so that two events with one uid
-// are two documents; or the event id alone, which is a hash, if there is no uid or it is too long. An escape may stand
-// for half a character, of which Elasticsearch makes no _id, so an id with escapes is encoded again.
+// are two documents; or the event id alone, which is a hash, if there is no uid or it is too long. An escape may encode
+// half a surrogate pair, which Elasticsearch rejects in an _id, so an id with escapes is encoded again.
 func appendID(dst []byte, e *event.Event) []byte {
 	start := len(dst)
 	if e.HasUID() {

@@ -14,7 +14,7 @@ const (
 	notElasticsearch = "ELASTIC_URL must be the base URL of Elasticsearch, not Kibana's, and without the path of an API"
 )
 
-// illegal comes with a 400 for many causes. Most of them are no fault of an event.
+// illegal comes with a 400 for many causes. The event is not the cause of most of them.
 const illegal = "illegal_argument_exception"
 
 // commonRows are Elasticsearch's errors of an item and of a request. Without the words of a reason, a code is

@@ -139,7 +139,7 @@ func TestItems(t *testing.T) {
 		detail     string
 	}{
 		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse","caused_by":{"type":"x","reason":"y"}}`, failure.Rejected, "document_parsing_exception", "", `"[1:9] failed to parse: y"`},
-		// Elasticsearch and OpenSearch quote keys and values of the event: they are no words of the table.
+		// Elasticsearch and OpenSearch quote keys and values of the event. These must not match words of the table.
 		{`"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse field [a] of type [long]. Preview of field's value: 'limit of total fields'","caused_by":{"type":"x","reason":"For input string: \"limit of total fields\""}}`, failure.Rejected, "mapper_parsing_exception", "", ""},
 		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse: Duplicate field 'limit of total fields'"}`, failure.Rejected, "document_parsing_exception", "", ""},
 		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"unable to parse date [pipeline with id [x]]"}`,

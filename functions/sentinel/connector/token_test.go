@@ -258,7 +258,7 @@ func TestTokenResponses(t *testing.T) {
 		{"no token", connectortest.Status(200, `{"expires_in":3599}`), "transient"},
 		{"a token of two lines", connectortest.Status(200, `{"expires_in":3599,"access_token":"SECRETTOKEN\r\nX-Y: z"}`),
 			"transient"},
-		{"a token that is no text", connectortest.Status(200, `{"expires_in":3599,"access_token":7}`), "transient"},
+		{"a token that is not a string", connectortest.Status(200, `{"expires_in":3599,"access_token":7}`), "transient"},
 		{"half an answer", connectortest.Status(200, ok("3599")[:60]), "transient"},
 		{"cut off", connectortest.Status(200, ok("3599"), "Content-Length", "5000"), "transient"},
 		{"a page", connectortest.Status(200, "<html>"), "transient"},

@@ -154,7 +154,7 @@ func TestNoSecretAppears(t *testing.T) {
 			var sent []string
 			s.answer = func(w http.ResponseWriter, r *http.Request) {
 				sent = secrets(r)
-				// The first stands where a quote of the answer ends, which would cut it in half.
+				// The first secret crosses the end of the quotation, which would cut it in half.
 				text := strings.Repeat("x", failure.MaxQuote-40) + strings.Join(append(sent, apiKey), " ")
 				if code == 0 { // no HTTP
 					conn, _, err := w.(http.Hijacker).Hijack()

@@ -20,7 +20,7 @@ type SyslogSuite struct {
 	// Settings returns the variables for a connector whose SIEM listens at host and port.
 	Settings func(host, port string) map[string]string
 
-	// Mark stands in every message once.
+	// Mark occurs once in every message.
 	Mark string
 }
 

@@ -84,7 +84,7 @@ func (s *SQS) sendBatch(in *sqs.SendMessageBatchInput) (*sqs.SendMessageBatchOut
 		}
 		if s.Refuse != nil {
 			if code, sender := s.Refuse(q.URL, *e.MessageBody); code != "" {
-				failed := refusal(e.Id, code, "made up")
+				failed := refusal(e.Id, code, "injected")
 				failed.SenderFault = sender
 				out.Failed = append(out.Failed, failed)
 				continue

@@ -85,7 +85,7 @@ func (s *S3) keys(prefix string) []string {
 	return keys
 }
 
-// do calls the hook before and after the effect of a request. It is no method, since those have no type parameters.
+// do calls the hook before and after the effect of a request. It is a function because methods have no type parameters.
 //
 //nolint:revive // the receiver comes first
 func do[T any](s *S3, ctx context.Context, op, key string, effect func() (*T, error)) (*T, error) {

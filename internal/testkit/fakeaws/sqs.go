@@ -25,7 +25,7 @@ import (
 )
 
 // Error makes an error of AWS.
-func Error(code string) error { return &smithy.GenericAPIError{Code: code, Message: "made up"} }
+func Error(code string) error { return &smithy.GenericAPIError{Code: code, Message: "injected"} }
 
 // Hook is called at every request, before and after its effect, with the operation and the key or the queue's URL. An
 // error before means that the request has no effect; an error after means that the response is lost.
@@ -72,7 +72,7 @@ type SQS struct {
 	Order func(m Message) uint64
 	// Twice, when not nil, tells whether a message that has just been received is to be left visible.
 	Twice func(m Message) bool
-	// Retire, when not nil, is told of each message that leaves a queue for good, before anybody can see that it has left.
+	// Retire, when not nil, is called for each message that leaves a queue for good, before the removal is visible.
 	Retire func(queue string, m Message)
 
 	mu     sync.Mutex

@@ -165,7 +165,7 @@ func mediaType(r recorder.Request) string {
 	return kind
 }
 
-// compareLines wants the same documents byte for byte, and the same actions, whose keys may stand in another order.
+// compareLines requires the same documents, byte for byte, and the same actions with their keys in any order.
 func compareLines(t *testing.T, we, they string) {
 	t.Helper()
 	our, their := strings.SplitAfter(we, "\n"), strings.SplitAfter(they, "\n")

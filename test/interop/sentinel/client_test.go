@@ -67,8 +67,8 @@ func answer(w http.ResponseWriter, r recorder.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// ours has the connector send events, and returns the request that carried them. The connector has no setting for a CA,
-// so that it is let speak http to a recorder; the official client speaks https to its own.
+// ours sends events with the connector and returns its request. The connector has no setting for a CA, so it may use
+// HTTP with this recorder; the official client uses HTTPS.
 func ours(t *testing.T, compression, rule, stream string, bodies []string) recorder.Request {
 	t.Helper()
 	r := recorder.Start(t, true, answer)

@@ -165,7 +165,8 @@ func compare(t *testing.T, i int, body string, record plog.LogRecord) {
 	}
 }
 
-// TestReceiverFails has what stands behind it refuse events, once. Its answer is a 500 that is not of HEC's form.
+// TestReceiverFails: the consumer behind the receiver refuses events once. The receiver responds with a 500 that is not
+// in HEC's format.
 func TestReceiverFails(t *testing.T) {
 	c := recorder.Open(t, splunk.Open, collect(t, consumertest.NewErr(errors.New("the queue is full"))))
 	for i, o := range connectortest.Deliver(t, c, recorder.Events(8, 3)...) {

@@ -1,5 +1,5 @@
-// Command elastic delivers events with Elastic's Go client and its bulk indexer, one request a batch. It parses an
-// event for its id, as whoever wants no duplicates must.
+// Command elastic delivers events with Elastic's Go client and its bulk indexer, one request a batch. It parses each
+// event for its id, which prevents duplicates.
 // https://pkg.go.dev/github.com/elastic/go-elasticsearch/v9/esutil
 package main
 

@@ -29,7 +29,7 @@ func (s *Stack) Log(ctx context.Context, id string, from time.Time, take func(Lo
 
 // LogQuery selects lines of a log.
 type LogQuery struct {
-	From, To time.Time // by the time of the line, To exclusive; a zero To is no limit
+	From, To time.Time // by the time of the line, To exclusive; a zero To means no limit
 	Pattern  string    // a filter pattern of CloudWatch Logs; "" selects every line
 }
 

@@ -46,8 +46,8 @@ func (s *Set) Result() Result {
 	return r
 }
 
-// addGroup adds the entries of one id. A copy with another content stands for an entry that is not present as it is; if
-// all are present, it is one more event under the id.
+// addGroup adds the entries of one id. A copy with another content counts as the altered copy of an entry that has no
+// exact copy; if every entry has one, it is one more event with the same id.
 func (s *Set) addGroup(r *Result, from, to int) {
 	other := int(s.entries[from].other)
 	for i := from; i < to; i++ {
