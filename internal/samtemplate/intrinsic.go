@@ -113,15 +113,11 @@ func (r resolver) attribute(id, name, path string) (any, error) {
 }
 
 func (r resolver) getAtt(arg any, path string) (any, error) {
-	args, err := r.arguments(arg, path, 2)
+	id, rest, err := r.textAndValue(arg, path)
 	if err != nil {
 		return nil, err
 	}
-	id, err := text(args[0], path)
-	if err != nil {
-		return nil, err
-	}
-	name, err := text(args[1], path)
+	name, err := text(rest, path)
 	if err != nil {
 		return nil, err
 	}
@@ -212,15 +208,11 @@ func (r resolver) choose(arg any, path string) (any, error) {
 }
 
 func (r resolver) join(arg any, path string) (any, error) {
-	args, err := r.arguments(arg, path, 2)
+	separator, list, err := r.textAndValue(arg, path)
 	if err != nil {
 		return nil, err
 	}
-	separator, err := text(args[0], path)
-	if err != nil {
-		return nil, err
-	}
-	items, err := texts(args[1], path)
+	items, err := texts(list, path)
 	if err != nil {
 		return nil, err
 	}
@@ -228,15 +220,11 @@ func (r resolver) join(arg any, path string) (any, error) {
 }
 
 func (r resolver) split(arg any, path string) (any, error) {
-	args, err := r.arguments(arg, path, 2)
+	separator, joined, err := r.textAndValue(arg, path)
 	if err != nil {
 		return nil, err
 	}
-	separator, err := text(args[0], path)
-	if err != nil {
-		return nil, err
-	}
-	source, err := text(args[1], path)
+	source, err := text(joined, path)
 	if err != nil {
 		return nil, err
 	}
@@ -248,17 +236,13 @@ func (r resolver) split(arg any, path string) (any, error) {
 }
 
 func (r resolver) selectItem(arg any, path string) (any, error) {
-	args, err := r.arguments(arg, path, 2)
+	index, list, err := r.textAndValue(arg, path)
 	if err != nil {
 		return nil, err
 	}
-	index, err := text(args[0], path)
-	if err != nil {
-		return nil, err
-	}
-	items, ok := args[1].([]any)
+	items, ok := list.([]any)
 	if !ok {
-		return nil, fmt.Errorf("%s: expected a list, found %s", path, describe(args[1]))
+		return nil, fmt.Errorf("%s: expected a list, found %s", path, describe(list))
 	}
 	i, err := strconv.Atoi(index)
 	if err != nil || i < 0 || i >= len(items) {
@@ -297,6 +281,16 @@ func (r resolver) arguments(arg any, path string, n int) ([]any, error) {
 		return nil, fmt.Errorf("%s: expected %d arguments, found %s", path, n, describe(v))
 	}
 	return args, nil
+}
+
+// textAndValue resolves the two arguments of a function whose first one is a string.
+func (r resolver) textAndValue(arg any, path string) (string, any, error) {
+	args, err := r.arguments(arg, path, 2)
+	if err != nil {
+		return "", nil, err
+	}
+	first, err := text(args[0], path)
+	return first, args[1], err
 }
 
 func text(v any, path string) (string, error) {
