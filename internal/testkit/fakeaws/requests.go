@@ -24,17 +24,25 @@ func refusal(id *string, code string, message string) types.BatchResultErrorEntr
 	return types.BatchResultErrorEntry{Id: id, Code: aws.String(code), Message: aws.String(message), SenderFault: true}
 }
 
-// checkIDs judges what every batch request is judged by.
-func checkIDs(ids []string) error {
-	switch sorted := slices.Sorted(slices.Values(ids)); {
-	case len(ids) == 0:
-		return Error("AWS.SimpleQueueService.EmptyBatchRequest")
-	case len(ids) > maxEntries:
-		return Error("AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
-	case len(slices.Compact(sorted)) < len(ids):
-		return Error("AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
+// batchQueue returns the queue of a batch request, or the error for the ids of its entries. s.mu is locked.
+func batchQueue[E any](s *SQS, url *string, entries []E, id func(E) *string) (*queue, error) {
+	q, err := s.find(url)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	ids := make(map[string]bool)
+	for _, e := range entries {
+		ids[aws.ToString(id(e))] = true
+	}
+	switch {
+	case len(entries) == 0:
+		return nil, Error("AWS.SimpleQueueService.EmptyBatchRequest")
+	case len(entries) > maxEntries:
+		return nil, Error("AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
+	case len(ids) < len(entries):
+		return nil, Error("AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
+	}
+	return q, nil
 }
 
 // SendMessageBatch implements the request of that name.
@@ -60,18 +68,14 @@ func (s *SQS) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInpu
 func (s *SQS) sendBatch(in *sqs.SendMessageBatchInput) (*sqs.SendMessageBatchOutput, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q, err := s.find(in.QueueUrl)
+	q, err := batchQueue(s, in.QueueUrl, in.Entries,
+		func(e types.SendMessageBatchRequestEntry) *string { return e.Id })
 	if err != nil {
 		return nil, err
 	}
-	var ids []string
 	bytes := 0
 	for _, e := range in.Entries {
-		ids = append(ids, aws.ToString(e.Id))
 		bytes += size(e)
-	}
-	if err := checkIDs(ids); err != nil {
-		return nil, err
 	}
 	if bytes > maxBatchBytes {
 		return nil, Error("AWS.SimpleQueueService.BatchRequestTooLong")
@@ -217,15 +221,9 @@ func (s *SQS) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMe
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q, err := s.find(in.QueueUrl)
+	q, err := batchQueue(s, in.QueueUrl, in.Entries,
+		func(e types.ChangeMessageVisibilityBatchRequestEntry) *string { return e.Id })
 	if err != nil {
-		return nil, err
-	}
-	var ids []string
-	for _, e := range in.Entries {
-		ids = append(ids, aws.ToString(e.Id))
-	}
-	if err := checkIDs(ids); err != nil {
 		return nil, err
 	}
 	out := &sqs.ChangeMessageVisibilityBatchOutput{}
@@ -255,15 +253,9 @@ func (s *SQS) DeleteMessageBatch(ctx context.Context, in *sqs.DeleteMessageBatch
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	q, err := s.find(in.QueueUrl)
+	q, err := batchQueue(s, in.QueueUrl, in.Entries,
+		func(e types.DeleteMessageBatchRequestEntry) *string { return e.Id })
 	if err != nil {
-		return nil, err
-	}
-	var ids []string
-	for _, e := range in.Entries {
-		ids = append(ids, aws.ToString(e.Id))
-	}
-	if err := checkIDs(ids); err != nil {
 		return nil, err
 	}
 	out := &sqs.DeleteMessageBatchOutput{}
