@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,5 +125,30 @@ func TestNumbersApart(t *testing.T) {
 		if id := s.Put(want.url, "a", nil); id[:8] != want.id {
 			t.Errorf("message %d is %s, want %s", i, id, want.id)
 		}
+	}
+}
+
+// TestBatchRefuses: a batch request with no entries, too many or two of one id is refused as a whole.
+func TestBatchRefuses(t *testing.T) {
+	entry := func(id int) types.DeleteMessageBatchRequestEntry {
+		return types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(id)), ReceiptHandle: aws.String("x")}
+	}
+	var eleven []types.DeleteMessageBatchRequestEntry
+	for i := range 11 {
+		eleven = append(eleven, entry(i))
+	}
+	s := newQueues(nil)
+	for want, entries := range map[string][]types.DeleteMessageBatchRequestEntry{
+		"EmptyBatchRequest": nil, "TooManyEntriesInBatchRequest": eleven,
+		"BatchEntryIdsNotDistinct": {entry(1), entry(2), entry(1)},
+	} {
+		_, err := s.DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(url), Entries: entries})
+		if err == nil || !strings.Contains(err.Error(), "AWS.SimpleQueueService."+want+":") {
+			t.Errorf("%d entries: %v, want %s", len(entries), err, want)
+		}
+	}
+	if _, err := s.DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{QueueUrl: aws.String(url),
+		Entries: eleven[:10]}); err != nil {
+		t.Errorf("10 entries: %v", err)
 	}
 }
