@@ -22,6 +22,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 	"github.com/arbitex/siem-connectors/shared/version"
 )
 
@@ -73,7 +74,8 @@ func usage(format string, args ...any) error { return usageError{fmt.Errorf(form
 var errProblems = errors.New("problems were found")
 
 func run(ctx context.Context, args []string, env func(string) string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{env: env, now: time.Now, pause: pause, out: term.New(stdout, stderr, env), in: term.NewInput(stdin)}
+	a := &app{env: env, now: time.Now, pause: deadletter.Sleep, out: term.New(stdout, stderr, env),
+		in: term.NewInput(stdin)}
 	a.out.JSON = wantsJSON(args)
 	root := a.root() //nolint:contextcheck // the commands get it from ExecuteContext
 	root.SetArgs(args)

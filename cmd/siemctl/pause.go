@@ -124,7 +124,7 @@ func (a *app) awaitSwitch(ctx context.Context, s *deployed.Stack, c connector, o
 			depth, err := s.Depth(ctx, s.Queue(c.Name))
 			return switched{c.Name, stateWord(m.State), depth.Visible + depth.Delayed, depth.InFlight}, err
 		}
-		if err := pause(ctx, switchPause); err != nil {
+		if err := a.pause(ctx, switchPause); err != nil {
 			return switched{}, err
 		}
 	}

@@ -94,7 +94,7 @@ func (a *app) runReplay(ctx context.Context, o replayOptions) error {
 	if err != nil {
 		return err
 	}
-	r := &replay{app: a, function: s, o: o, request: request, pause: pause}
+	r := &replay{app: a, function: s, o: o, request: request, pause: a.pause}
 	if !o.discard {
 		r.ages = func(ctx context.Context, total int) ([]ageCount, error) { return a.countAges(ctx, s, filter, total) }
 	}

@@ -109,18 +109,6 @@ func refusal(status int, answer []byte) error {
 		Err: fmt.Errorf("status %d: %s", status, orElse(orElse(e.Error, e.Message), "no reason given"))}
 }
 
-// pause waits, and returns early with the context's error.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
-	}
-}
-
 // pending is the response to a GET.
 type pending struct {
 	Pending map[string]int `json:"pending"`
