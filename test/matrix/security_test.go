@@ -177,32 +177,39 @@ func checkOutput(t *testing.T, printed string) {
 	}
 }
 
+// overHTTP runs a test for each connector over HTTP.
+func overHTTP(t *testing.T, test func(*testing.T, *target)) {
+	t.Helper()
+	for _, c := range targets(t) {
+		if !c.syslog {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				test(t, c)
+			})
+		}
+	}
+}
+
 // TestHostileResponses checks that no response adds a line to the log, and that the reason of a dead letter is one
 // line.
 func TestHostileResponses(t *testing.T) {
 	f := newFixture(t)
-	for _, c := range targets(t) {
-		if c.syslog {
-			continue
-		}
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			for i, text := range hostileTexts() {
-				for _, body := range hostileResponses(text) {
-					s := f.run(t, c, attempt{receives: maxAttempts, events: 2, respond: func(int) responder {
-						return reply([]int{http.StatusBadRequest, http.StatusOK, http.StatusServiceUnavailable}[i%3], body,
-							"X-Ms-Error-Code", "x\t"+mark, "Retry-After", mark)
-					}})
-					checkOutput(t, s.printed)
-					for _, o := range s.outcomes {
-						if strings.ContainsFunc(o.reason, func(r rune) bool { return r < 0x20 || r == 0x7f }) || len(o.reason) > 1024 {
-							t.Errorf("a reason of %d bytes: %q", len(o.reason), o.reason)
-						}
+	overHTTP(t, func(t *testing.T, c *target) {
+		for i, text := range hostileTexts() {
+			for _, body := range hostileResponses(text) {
+				s := f.run(t, c, attempt{receives: maxAttempts, events: 2, respond: func(int) responder {
+					return reply([]int{http.StatusBadRequest, http.StatusOK, http.StatusServiceUnavailable}[i%3], body,
+						"X-Ms-Error-Code", "x\t"+mark, "Retry-After", mark)
+				}})
+				checkOutput(t, s.printed)
+				for _, o := range s.outcomes {
+					if strings.ContainsFunc(o.reason, func(r rune) bool { return r < 0x20 || r == 0x7f }) || len(o.reason) > 1024 {
+						t.Errorf("a reason of %d bytes: %q", len(o.reason), o.reason)
 					}
 				}
 			}
-		})
-	}
+		}
+	})
 }
 
 // hostileResponses are a text alone, and in the place of every code and message of a SIEM.
@@ -261,39 +268,33 @@ func TestInvalidMessages(t *testing.T) {
 // batch, and each dead letter states the refusal of its own event.
 func TestPoisonFlood(t *testing.T) {
 	f := newFixture(t)
-	for _, c := range targets(t) {
-		if c.syslog {
-			continue
-		}
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			for _, first := range []int{0, 17, maxEvents / 2, maxEvents - 2} {
-				good := []string{eventID(first), eventID(first + 1)}
-				s := f.run(t, c, attempt{receives: maxAttempts, events: maxEvents, respond: func(int) responder {
-					return func(q *request) {
-						q.read()
-						for _, id := range q.ids {
-							if !slices.Contains(good, id) {
-								reply(http.StatusBadRequest, c.refusal)(q)
-								return
-							}
+	overHTTP(t, func(t *testing.T, c *target) {
+		for _, first := range []int{0, 17, maxEvents / 2, maxEvents - 2} {
+			good := []string{eventID(first), eventID(first + 1)}
+			s := f.run(t, c, attempt{receives: maxAttempts, events: maxEvents, respond: func(int) responder {
+				return func(q *request) {
+					q.read()
+					for _, id := range q.ids {
+						if !slices.Contains(good, id) {
+							reply(http.StatusBadRequest, c.refusal)(q)
+							return
 						}
-						q.accept()
 					}
-				}})
-				for i, o := range s.outcomes {
-					want := "dead letter"
-					if slices.Contains(good, eventID(i)) {
-						want = "delivered"
-					}
-					if o.state != want || want == "dead letter" && !strings.Contains(o.reason, "Invalid data format") {
-						t.Errorf("good events from %d: event %d: %+v, want %s", first, i, o, want)
-					}
+					q.accept()
 				}
-				if s.requests > 200 {
-					t.Errorf("%d requests, want at most 200", s.requests)
+			}})
+			for i, o := range s.outcomes {
+				want := "dead letter"
+				if slices.Contains(good, eventID(i)) {
+					want = "delivered"
+				}
+				if o.state != want || want == "dead letter" && !strings.Contains(o.reason, "Invalid data format") {
+					t.Errorf("good events from %d: event %d: %+v, want %s", first, i, o, want)
 				}
 			}
-		})
-	}
+			if s.requests > 200 {
+				t.Errorf("%d requests, want at most 200", s.requests)
+			}
+		}
+	})
 }
