@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -25,32 +24,13 @@ type cluster struct {
 // call makes a request and returns the decoded response; a status other than 2xx fails the test.
 func (c cluster) call(method, path, body string) object {
 	c.t.Helper()
-	status, response := c.try(method, path, body)
+	status, response := products.Call(c.t, method, c.url+path, body)
 	if status/100 != 2 {
 		c.t.Fatalf("%s %s: status %d: %.2000s", method, path, status, response)
 	}
 	var decoded object
 	decode(c.t, response, &decoded)
 	return decoded
-}
-
-func (c cluster) try(method, path, body string) (int, []byte) {
-	c.t.Helper()
-	request, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path, strings.NewReader(body))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	data, err := io.ReadAll(response.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return response.StatusCode, data
 }
 
 // bulk sends events as the connector does, 100 a request, and returns how many are in the index and why the others
@@ -74,7 +54,7 @@ func (c cluster) bulk(events []string) (stored int, refused []string) {
 			body.Write(bytes.TrimSuffix(lines, []byte("\n")))
 			body.WriteByte('\n')
 		}
-		status, response := c.try(http.MethodPost, "/_bulk", body.String())
+		status, response := products.Call(c.t, http.MethodPost, c.url+"/_bulk", body.String())
 		var result struct {
 			Items []map[string]struct {
 				Status int
@@ -121,7 +101,8 @@ func TestPackOnOpenSearch(t *testing.T) {
 	}
 	c.call(http.MethodDelete, "/"+stream, "")
 	for range 2 { // a second installation replaces the first
-		if out, err := install(t, "elastic", "ELASTIC_URL="+c.url); err != nil || !strings.Contains(out, "(elastic/opensearch)") {
+		if out, err := install(t, "elastic", "ELASTIC_URL="+c.url); err != nil ||
+			!strings.Contains(out, "(elastic/opensearch)") {
 			t.Fatalf("%v: %s", err, out)
 		}
 	}

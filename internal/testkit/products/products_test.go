@@ -14,21 +14,12 @@ func TestProductsStart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := start(t)
-			url := base + "/_nodes?filter_path=nodes.*.version"
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			response, err := http.DefaultClient.Do(request)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = response.Body.Close() }()
+			status, body := products.Call(t, http.MethodGet, base+"/_nodes?filter_path=nodes.*.version", "")
 			var info struct {
 				Nodes map[string]struct{ Version string }
 			}
-			if err := json.NewDecoder(response.Body).Decode(&info); err != nil || len(info.Nodes) != 1 {
-				t.Fatalf("status %s, %d nodes, error %v", response.Status, len(info.Nodes), err)
+			if err := json.Unmarshal(body, &info); err != nil || len(info.Nodes) != 1 {
+				t.Fatalf("status %d, %d nodes, error %v", status, len(info.Nodes), err)
 			}
 			for _, node := range info.Nodes {
 				if node.Version != name {

@@ -4,7 +4,6 @@ package elastic
 
 import (
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -29,19 +28,9 @@ type cluster struct {
 // call makes a request; a status other than 2xx fails the test.
 func (c cluster) call(method, path, body string) string {
 	c.t.Helper()
-	request, err := http.NewRequestWithContext(c.t.Context(), method, c.url+path, strings.NewReader(body))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode/100 != 2 {
-		c.t.Fatalf("%s %s: %s: %.1000s %v", method, path, response.Status, text, err)
+	status, text := products.Call(c.t, method, c.url+path, body)
+	if status/100 != 2 {
+		c.t.Fatalf("%s %s: status %d: %.1000s", method, path, status, text)
 	}
 	return string(text)
 }
