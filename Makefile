@@ -1,5 +1,5 @@
-# ArbitexSIEM connectors. `make help` lists what there is. Works with GNU make 3.81 and later; needs Go, and Python 3
-# for the demo, the end-to-end tests (moto) and the template checks (SAM, cfn-lint), each in a venv made here.
+# ArbitexSIEM connectors. `make help` lists the targets. Works with GNU make 3.81 and later. Needs Go, and Python 3 for
+# the demo, the end-to-end tests (moto) and the template checks (SAM, cfn-lint). Make creates a venv for each of them.
 
 GO      ?= go
 PYTHON  ?= python3
@@ -11,7 +11,7 @@ FROM     ?= 1
 GOLANGCI_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
 CYCLONEDX_VERSION := v1.10.0
-# A release is built with this version of Go: another one gives other bytes.
+# Releases are built with this version of Go: another version produces other bytes.
 RELEASE_GO := go1.26.8
 
 # One folder with a main.go is one function; its bootstrap is build/<function>/bootstrap.
@@ -20,7 +20,7 @@ BOOTSTRAPS := $(FUNCTIONS:%=build/%/bootstrap)
 ARM64      := $(FUNCTIONS:%=build/arm64/%/bootstrap)
 SOURCES    := go.mod go.sum $(shell find functions shared -name '*.go' ! -name '*_test.go' 2>/dev/null)
 
-# Without net/rpc the linker drops what no function calls: a third less to load at a cold start.
+# Without net/rpc, the linker removes unused methods. The binaries are a third smaller, which shortens cold starts.
 BUILD = CGO_ENABLED=0 $(GO) build -tags lambda.norpc,nethttpomithttp2 -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
 LDFLAGS := -s -w
 
@@ -39,13 +39,15 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test vet unit test-all race e2e interop interop-all producers peers build lint fmt fmt-check tidy-check template scan sam-build deploy \
-	bench bench-peers latency growth guards eighth fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check clean
+.PHONY: help demo test vet unit test-all race e2e interop interop-all producers peers build lint fmt fmt-check \
+	tidy-check template scan sam-build deploy bench bench-peers latency growth guards eighth fuzz simulate replay-many \
+	mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | \
+		awk -F'|' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-demo: build ## run the whole system on this machine (2 minutes): EVENTS=file.jsonl, COUNT=1000, SEED=1, KEEP=1 to stay up
+demo: build ## run the whole system locally (2 minutes): EVENTS=file.jsonl, COUNT=1000, SEED=1, KEEP=1 keeps it running
 	$(GO) run ./emulator
 
 test: vet build unit ## vet and all unit tests (4 minutes on two cores, downloads included)
@@ -56,7 +58,7 @@ vet:
 unit:
 	$(GO) test $$($(UNIT))
 
-test-all: race guards e2e matrix eighth interop producers peers ## every test that .ci/run runs after `make test` (15 minutes)
+test-all: race guards e2e matrix eighth interop producers peers ## what .ci/run runs after `make test` (15 minutes)
 
 race: ## unit tests with the race detector (4 minutes)
 	$(GO) test -race $$($(UNIT))
@@ -64,21 +66,21 @@ race: ## unit tests with the race detector (4 minutes)
 e2e: build ## end-to-end tests: built binaries, moto, loopback sockets (2 minutes)
 	$(GO) test -count=1 -timeout 20m ./test/e2e ./test/soak
 
-# Modules of their own keep the dependencies of third-party clients and servers out of the functions' go.mod.
-interop: build $(TOOLS)/.made ## third-party clients and receivers against our connectors and simulators (5 minutes to compile)
+# Separate modules keep the dependencies of third-party clients and servers out of the functions' go.mod.
+interop: build $(TOOLS)/.made ## third-party clients and receivers against connectors and simulators (5 minutes)
 	$(call in-module,test/interop)
 	$(call in-module,test/interop/datadog)
 	$(call in-module,test/interop/qradar)
 	$(GO) test -count=1 ./test/products/alarms
 
-interop-all: interop $(TOOLS)/.made ## and real products, 200 MB to download once: OpenSearch, Elasticsearch, MiniStack (10 minutes)
+interop-all: interop $(TOOLS)/.made ## interop, OpenSearch, Elasticsearch and MiniStack (200 MB, 10 minutes)
 	FETCH_PRODUCTS=1 $(GO) test -count=1 -v -p 1 -timeout 30m ./test/products/... ./cmd/siemctl/internal/search
 
 producers: build/moto/.made ## the platform's libraries (producers/python, producers/go) against moto (1 minute)
 	cd producers/python && $(CURDIR)/build/moto/bin/python -B -W ignore -m unittest
 	cd producers/go && $(GO) vet ./... && PRODUCER_MOTO=$(CURDIR)/build/moto/bin/python $(GO) test ./...
 
-peers: ## compile the other deliverers that `make bench-peers` measures (5 minutes)
+peers: ## compile the other log shippers that `make bench-peers` measures (5 minutes)
 	$(call in-module,test/peers)
 
 in-module = cd $(1) && $(GO) vet ./... && $(GO) test ./...
@@ -96,7 +98,8 @@ $(ARM64): build/arm64/%/bootstrap: $(SOURCES)
 # `sam build` calls build-<LogicalId>, e.g. build-SplunkFunction for functions/splunk.
 build-%Function:
 	@test -n "$(ARTIFACTS_DIR)" || { echo "ARTIFACTS_DIR is not set: this target is for sam build"; exit 1; }
-	GOOS=linux GOARCH=arm64 $(BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" ./functions/$(shell echo $* | tr '[:upper:]' '[:lower:]')
+	GOOS=linux GOARCH=arm64 $(BUILD) -o "$(ARTIFACTS_DIR)/bootstrap" \
+		./functions/$(shell echo $* | tr '[:upper:]' '[:lower:]')
 
 lint: $(GOLANGCI) ## golangci-lint, at the pinned version
 	$(GOLANGCI) run --allow-parallel-runners
@@ -128,8 +131,9 @@ scan: $(SCANNER)/.made $(TOOLS)/.made ## checkov on the expanded template; excep
 sam-build: $(TOOLS)/.made ## arm64 functions to deploy, in .aws-sam/build
 	$(TOOLS)/bin/sam build
 
-deploy: sam-build template ## sam deploy; ARGS="--guided" the first time; CANARY=Canary10Percent5Minutes to go step by step
-	$(if $(CANARY),$(TOOLS)/bin/python -B -W ignore deploy/canary.py .aws-sam/build/template.yaml $(CANARY) samconfig.toml '$(ARGS)')
+deploy: sam-build template ## sam deploy; ARGS="--guided" the first time; CANARY=Canary10Percent5Minutes in steps
+	$(if $(CANARY),$(TOOLS)/bin/python -B -W ignore deploy/canary.py .aws-sam/build/template.yaml $(CANARY) \
+		samconfig.toml '$(ARGS)')
 	$(TOOLS)/bin/sam deploy $(ARGS)
 
 $(TOOLS)/.made: .ci/requirements.txt
@@ -153,7 +157,7 @@ bench: ## benchmarks: BENCHTIME=1s
 latency: build ## time of a batch with the CPU of 128, 256 and 1,769 MB of memory; needs root and cgroup v1 (1 minute)
 	$(GO) run ./test/bench -latency
 
-bench-peers: build syslog-daemons ## compare with other deliverers, update docs/performance.md: BENCH="-rounds 3"
+bench-peers: build syslog-daemons ## compare with other log shippers, update docs/performance.md: BENCH="-rounds 3"
 	$(BUILD) -o build/bench/ ./test/bench ./test/bench/floor
 	cd test/peers && $(BUILD) -o ../../build/bench/ ./collector ./elastic
 	build/bench/bench -page docs/performance.md $(BENCH)
@@ -170,7 +174,7 @@ guards: ## limits on allocations, requests and sizes (1 minute); without -race, 
 fuzz: ## every fuzz target in turn: FUZZTIME=10s each
 	@GO='$(GO)' .ci/fuzz $(FUZZTIME)
 
-simulate: ## simulate the whole system: SEEDS=1000, FROM=1, or BURST=100000; UPDATE=1 writes docs/reliability.md; PLAN=seed prints one run
+simulate: ## simulate the system: SEEDS=1000, FROM=1 or BURST=100000; UPDATE=1 updates docs; PLAN=seed prints a run
 	$(GO) test ./test/simulation -v -count=1 -timeout 0 $(if $(PLAN),-run '^TestPlan$$' -plan '$(PLAN)',\
 		$(if $(BURST),-run '^TestBurst$$' -burst $(BURST),-run '^TestSimulation$$' -seeds $(SEEDS) -from $(FROM)) \
 		$(if $(UPDATE),-update '$(CURDIR)/docs/reliability.md'))
@@ -184,13 +188,15 @@ mutants: ## deliberate defects, each of which a test must find (15 minutes): MUT
 matrix: build ## every fault against every connector (1 minute); UPDATE=1 writes the results into docs/reliability.md
 	$(GO) test -count=1 ./test/matrix $(if $(UPDATE),-update)
 
-soak: build ## a million events with faults, then a burst (35 minutes): EVENTS=n, BURST=n, SEED=n; REPORT=1 writes docs/reliability.md
+soak: build ## a million events with faults, then a burst (35 minutes): EVENTS=n, BURST=n, SEED=n; REPORT=1 updates docs
 	$(GO) run ./test/soak $(if $(EVENTS),-events $(EVENTS)) $(if $(BURST),-burst $(BURST)) $(if $(SEED),-seed $(SEED)) \
 		$(if $(REPORT),-page docs/reliability.md)
 
 vuln: ## known vulnerabilities in called code; prints SKIPPED if the database cannot be reached
-	@out=$$($(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./functions/... ./cmd/... 2>&1) && { echo "$$out"; exit 0; }; echo "$$out"; \
-	case "$$out" in *"fetching vulnerabilities"*) echo "SKIPPED: vulnerability check, the database cannot be reached";; *) exit 1;; esac
+	@out=$$($(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./functions/... ./cmd/... 2>&1) && \
+		{ echo "$$out"; exit 0; }; echo "$$out"; \
+	case "$$out" in *"fetching vulnerabilities"*) \
+		echo "SKIPPED: vulnerability check, the database cannot be reached";; *) exit 1;; esac
 
 cover: ## coverage of the unit tests, by package and in build/cover.html
 	@mkdir -p build
@@ -200,10 +206,11 @@ cover: ## coverage of the unit tests, by package and in build/cover.html
 
 sizes: $(ARM64) ## size of each function's arm64 binary, plain and compressed
 	@for f in $(FUNCTIONS); do \
-		printf '%-12s %9d bytes, %9d compressed\n' $$f $$(wc -c < build/arm64/$$f/bootstrap) $$(gzip -9c build/arm64/$$f/bootstrap | wc -c); \
+		printf '%-12s %9d bytes, %9d compressed\n' $$f $$(wc -c < build/arm64/$$f/bootstrap) \
+			$$(gzip -9c build/arm64/$$f/bootstrap | wc -c); \
 	done
 
-content: $(CONTENT)/.made ## the packs in contrib/: vendors' checkers, format tests, a real OpenSearch and Elasticsearch; CONTENT_EVENTS=file.jsonl adds events
+content: $(CONTENT)/.made ## check contrib/ with vendors' tools and real products; CONTENT_EVENTS=file.jsonl adds events
 	$(CONTENT)/venv/bin/python -B contrib/checks/splunk.py $(CONTENT)
 	node contrib/checks/dashboard_studio.js $(CONTENT)/node/node_modules
 	node contrib/checks/kql.js $(CONTENT)/node/node_modules
@@ -214,12 +221,15 @@ content: $(CONTENT)/.made ## the packs in contrib/: vendors' checkers, format te
 
 $(CONTENT)/.made: .ci/requirements-content.txt .ci/content/package.json .ci/content/package-lock.json
 	@for tool in node npm java mvn; do \
-		command -v $$tool >/dev/null || { echo "make content needs $$tool (Debian: nodejs npm default-jdk-headless maven)"; exit 1; }; \
+		command -v $$tool >/dev/null || { \
+			echo "make content needs $$tool (Debian: nodejs npm default-jdk-headless maven)"; exit 1; }; \
 	done
 	@echo "installing the vendors' checkers in $(CONTENT)"
 	$(PYTHON) -m venv --clear $(CONTENT)/venv
-	$(CONTENT)/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement .ci/requirements-content.txt
-	rm -rf $(CONTENT)/node && mkdir -p $(CONTENT)/node && cp .ci/content/package.json .ci/content/package-lock.json $(CONTENT)/node
+	$(CONTENT)/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement .ci/requirements-content.txt
+	rm -rf $(CONTENT)/node && mkdir -p $(CONTENT)/node
+	cp .ci/content/package.json .ci/content/package-lock.json $(CONTENT)/node
 	cd $(CONTENT)/node && npm ci --ignore-scripts --legacy-peer-deps --no-audit --no-fund --loglevel=error
 	touch $@
 
@@ -232,7 +242,7 @@ build/syslog/.made: .ci/syslog-daemons
 siemctl: ## the operator's tool, at build/siemctl
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o build/siemctl ./cmd/siemctl
 
-# What the environment could change about the bytes.
+# Environment variables that change the bytes of a release.
 release: export GOTOOLCHAIN := $(RELEASE_GO)
 release: export GOFLAGS :=
 release: export GOEXPERIMENT :=
@@ -242,23 +252,26 @@ release: LDFLAGS += -X github.com/arbitex/siem-connectors/shared/version.Version
 
 SIEMCTL_PLATFORMS := linux-amd64 linux-arm64 darwin-amd64 darwin-arm64 windows-amd64 windows-arm64
 
-release: $(CYCLONEDX) ## what is published, in dist/: VERSION=v1.0.0 (5 minutes)
+release: $(CYCLONEDX) ## release files, in dist/: VERSION=v1.0.0 (5 minutes)
 	@test -n "$(VERSION)" || { echo "VERSION is not set: make release VERSION=v1.0.0"; exit 1; }
 	rm -rf dist build/release && mkdir -p dist
 	for arch in arm64 amd64; do \
 		GOOS=linux GOARCH=$$arch $(BUILD) -o build/release/functions/$$arch/ $(FUNCTIONS:%=./functions/%) || exit 1; done
 	for p in $(SIEMCTL_PLATFORMS); do GOOS=$${p%-*} GOARCH=$${p#*-} CGO_ENABLED=0 \
-		$(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)" -o build/release/siemctl/$$p/ ./cmd/siemctl || exit 1; done
+		$(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)" -o build/release/siemctl/$$p/ ./cmd/siemctl || \
+			exit 1; done
 	$(GO) run -trimpath ./deploy/release -version "$(VERSION)" -binaries build/release -dist dist
-	for f in $(FUNCTIONS:%=functions/arm64/%) siemctl/linux-amd64/siemctl; do $(CYCLONEDX) bin -json -noserial -notimestamp -std \
-		-version "$(VERSION)" -output dist/$${f##*/}.cdx.json build/release/$$f || exit 1; done
+	for f in $(FUNCTIONS:%=functions/arm64/%) siemctl/linux-amd64/siemctl; do \
+		$(CYCLONEDX) bin -json -noserial -notimestamp -std -version "$(VERSION)" \
+			-output dist/$${f##*/}.cdx.json build/release/$$f || exit 1; done
 	$(GO) run -trimpath ./deploy/release -sums -dist dist
 
 release-check: $(CYCLONEDX) ## make a release in two copies of the project and compare the bytes (10 minutes)
 	deploy/release/check "$(or $(VERSION),v0.0.0)"
 
 $(CYCLONEDX):
-	GOBIN="$(CURDIR)/build/bin" $(GO) install -trimpath github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
+	GOBIN="$(CURDIR)/build/bin" $(GO) install -trimpath \
+		github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@$(CYCLONEDX_VERSION)
 	mv build/bin/cyclonedx-gomod $@
 
 clean: ## remove what was built, the venvs too

@@ -120,7 +120,8 @@ def deploy(translated, parameters):
     """Creates or updates the stack. Returns its resources: logical id to physical id."""
     cloudformation = boto3.client("cloudformation")
     conditions = conditions_of(translated, parameters)
-    outputs = {k: v for k, v in translated["Outputs"].items() if conditions.get(v.get("Condition"), True) and not dead(translated, v)}
+    outputs = {k: v for k, v in translated["Outputs"].items()
+               if conditions.get(v.get("Condition"), True) and not dead(translated, v)}
     translated = {**translated, "Outputs": outputs, "Resources": settle(translated["Resources"], conditions)}
     arguments = {
         "StackName": STACK, "TemplateBody": json.dumps(translated), "Capabilities": ["CAPABILITY_IAM"],
@@ -183,7 +184,7 @@ def conditions_of(translated, parameters):
 
 
 def dead(translated, output):
-    """Reports whether moto cannot evaluate an output: it needs an attribute of a resource that moto does not support."""
+    """Reports whether an output needs an attribute of a resource that moto does not support."""
     name = output["Value"].get("Fn::GetAtt", [None])[0] if isinstance(output["Value"], dict) else None
     return name and not supported(translated["Resources"][name]["Type"])
 
@@ -200,7 +201,8 @@ def supported(kind):
 def compare(what, translated, parameters, resources):
     """Every supported resource whose condition holds is created, and no other."""
     conditions = conditions_of(translated, parameters)
-    want = {i for i, r in translated["Resources"].items() if supported(r["Type"]) and conditions.get(r.get("Condition"), True)}
+    want = {i for i, r in translated["Resources"].items()
+            if supported(r["Type"]) and conditions.get(r.get("Condition"), True)}
     have = {i for i in resources if i in translated["Resources"] and supported(translated["Resources"][i]["Type"])}
     expect(have == want, f"{what}: not created: {sorted(want - have)}; created in excess: {sorted(have - want)}")
     return want
@@ -218,11 +220,13 @@ def check_mapping(name):
     """One mapping of 100 messages on the connector's queue, and a redrive after five receives."""
     url = boto3.client("sqs").get_queue_url(QueueName=f"{STACK}-{name}")["QueueUrl"]
     attributes = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
-    expect(json.loads(attributes["RedrivePolicy"])["maxReceiveCount"] in (5, "5"), f"{name}: {attributes['RedrivePolicy']}")
-    expect(attributes["MessageRetentionPeriod"] == "1209600", f"{name}: retention {attributes['MessageRetentionPeriod']}")
+    policy, retention = attributes["RedrivePolicy"], attributes["MessageRetentionPeriod"]
+    expect(json.loads(policy)["maxReceiveCount"] in (5, "5"), f"{name}: {policy}")
+    expect(retention == "1209600", f"{name}: retention {retention}")
     # Through the model: over HTTP moto does not find a mapping under the path that boto3 uses.
     mappings = lambda_backends[ACCOUNT][REGION].list_event_source_mappings(attributes["QueueArn"], "")
-    expect(len(mappings) == 1 and int(mappings[0].batch_size) == 100, f"{name}: want one mapping of 100, have {mappings}")
+    expect(len(mappings) == 1 and int(mappings[0].batch_size) == 100,
+           f"{name}: want one mapping of 100, have {mappings}")
 
 
 def check_alone(name):
@@ -239,8 +243,8 @@ def check_minimal():
 
 
 def check_everything():
-    check("all connectors", Connectors=",".join(CONNECTORS), EnableTopic="true", KmsKeyArn=KEY, ReplayedRetentionDays="90",
-          AlarmTopicArn="arn:aws:sns:eu-west-1:123456789012:alarms", SentinelFederated="true")
+    check("all connectors", Connectors=",".join(CONNECTORS), EnableTopic="true", KmsKeyArn=KEY,
+          ReplayedRetentionDays="90", AlarmTopicArn="arn:aws:sns:eu-west-1:123456789012:alarms", SentinelFederated="true")
     url = boto3.client("sqs").get_queue_url(QueueName=f"{STACK}-splunk")["QueueUrl"]
     attributes = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     expect(attributes.get("KmsMasterKeyId") == KEY, f"splunkQueue: {attributes}")
@@ -257,7 +261,8 @@ def check_vpc():
     parameters = {"Connectors": "qradar,splunk", "ConnectorsInVpc": "qradar", "VpcSubnetIds": subnet,
                   "VpcSecurityGroupIds": group, "CreateVpcEndpoints": "true", "VpcId": vpc, "VpcCidr": "10.0.0.0/16"}
     created = check("QRadar in a VPC", **parameters)
-    expect({"VpcAccessPolicy", "VpcEndpointSecurityGroup", "sqsEndpoint", "secretsmanagerEndpoint"} <= created, f"VPC: {sorted(created)}")
+    expect({"VpcAccessPolicy", "VpcEndpointSecurityGroup", "sqsEndpoint", "secretsmanagerEndpoint"} <= created,
+           f"VPC: {sorted(created)}")
     functions = settle(translate(parameters)["Resources"], conditions_of(translate(parameters), parameters))
     attached = [n for n in ("qradar", "splunk") if "VpcConfig" in functions[f"{n}Function"]["Properties"]]
     expect(attached == ["qradar"], f"VPC: attached are {attached}")
@@ -267,7 +272,8 @@ def check_update():
     """A changed parameter reaches the function, and a connector can be added and removed."""
     for concurrency, level in (("5,5,5,5,5,5,5", "info"), ("9,5,5,5,5,5,5", "debug")):
         check("update", Connectors="splunk", MaximumConcurrency=concurrency, LogLevel=level)
-        functions = [f for f in lambda_backends[ACCOUNT][REGION].list_functions() if "splunkFunction" in f.function_name]
+        functions = [f for f in lambda_backends[ACCOUNT][REGION].list_functions()
+                     if "splunkFunction" in f.function_name]
         have = [f.environment_vars.get("LOG_LEVEL") for f in functions]
         expect(have == [level], f"LogLevel: want {level}, the function has {have}")
     check("a second connector", Connectors="splunk,sumo")
@@ -302,8 +308,9 @@ def prepare():
 
 def everything():
     """Returns the expanded template with all optional parts, for scanners that evaluate no loops and conditions."""
-    parameters = {"Connectors": ",".join(CONNECTORS), "EnableTopic": "true", "KmsKeyArn": KEY, "ReplayedRetentionDays": "90",
-                  "SentinelFederated": "true", "CreateVpcEndpoints": "true", "VpcSubnetIds": "subnet-1", "ConnectorsInVpc": "splunk"}
+    parameters = {"Connectors": ",".join(CONNECTORS), "EnableTopic": "true", "KmsKeyArn": KEY,
+                  "ReplayedRetentionDays": "90", "SentinelFederated": "true", "CreateVpcEndpoints": "true",
+                  "VpcSubnetIds": "subnet-1", "ConnectorsInVpc": "splunk"}
     expanded, _ = expand(parameters)
     conditions = conditions_of(expanded, parameters)
     for name in [n for n, r in expanded["Resources"].items() if not conditions.get(r.get("Condition"), True)]:
@@ -319,7 +326,8 @@ def main():
         print(json.dumps(translate(json.loads(sys.argv[2])), default=str))
         return
     logging.disable(logging.WARNING)  # moto logs each unsupported resource every time
-    checks = [*[lambda n=n: check_alone(n) for n in CONNECTORS], check_minimal, check_everything, check_vpc, check_update]
+    checks = [*[lambda n=n: check_alone(n) for n in CONNECTORS],
+              check_minimal, check_everything, check_vpc, check_update]
     for run in checks:
         with mock_aws(config={"lambda": {"use_docker": False}}):
             prepare()

@@ -36,7 +36,8 @@ for (const [id, visualization] of Object.entries(definition.visualizations)) {
   const key = Object.keys(schemas).find((k) => k.toLowerCase() === `${name}optionsschema`);
   if (!key) report(id, [{ instancePath: "", message: "unknown type", params: visualization.type }]);
   else {
-    const options = ajv.compile({ type: "object", additionalProperties: false, properties: schemas[key].properties || schemas[key] });
+    const properties = schemas[key].properties || schemas[key];
+    const options = ajv.compile({ type: "object", additionalProperties: false, properties });
     if (!options(visualization.options || {})) report(id, options.errors);
   }
   const source = visualization.dataSources.primary;
@@ -44,5 +45,6 @@ for (const [id, visualization] of Object.entries(definition.visualizations)) {
   if (!placed.includes(id)) report(id, [{ instancePath: "", message: "not in the layout", params: id }]);
 }
 const { version } = load("@splunk/dashboard-definition/package.json");
-console.log(`dashboard studio: ${placed.length} visualizations, ${problems} problems, @splunk/dashboard-definition ${version}`);
+console.log(`dashboard studio: ${placed.length} visualizations, ${problems} problems, ` +
+  `@splunk/dashboard-definition ${version}`);
 process.exit(problems === 0 && placed.length > 10 ? 0 : 1);

@@ -1,4 +1,4 @@
-"""Checks contrib/datadog with the models of Datadog's API client: types, required keys, allowed values, unknown keys."""
+"""Checks types, keys and allowed values of contrib/datadog with the models of Datadog's API client."""
 
 import importlib.metadata
 import json

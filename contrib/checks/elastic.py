@@ -1,4 +1,4 @@
-"""Checks contrib/elastic: EQL with Elastic's own engine, and the ECS fields of the pipeline with Elastic's list of them."""
+"""Checks contrib/elastic: EQL with Elastic's engine, and the pipeline's ECS fields with Elastic's list of fields."""
 
 import importlib.metadata
 import json

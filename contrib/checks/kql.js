@@ -16,7 +16,8 @@ const list = (collection) => Array.from({ length: collection.Count }, (_, i) => 
 
 function globals() {
   const template = JSON.parse(read("azuredeploy.json"));
-  const columns = template.resources[0].properties.schema.columns.map((c) => `${c.name}: ${c.type.toLowerCase()}`).join(", ");
+  const schema = template.resources[0].properties.schema;
+  const columns = schema.columns.map((c) => `${c.name}: ${c.type.toLowerCase()}`).join(", ");
   const members = [new Symbols.TableSymbol.$ctor7(template.variables.table, `(${columns})`, null)];
   members.push(new Symbols.FunctionSymbol.$ctor16("ArbitexAudit", "()", `{ ${read("parser.kql")} }`, null));
   return GlobalState.Default.WithDatabase(new Symbols.DatabaseSymbol.ctor("workspace", members));
@@ -78,7 +79,8 @@ const all = [...queries(), ...documented()];
 for (const [name, query] of all) {
   for (const diagnostic of list(KustoCode.ParseAndAnalyze(query, state).GetDiagnostics())) {
     problems++;
-    console.log(`${name}: ${diagnostic.Severity} ${diagnostic.Code}: ${diagnostic.Message}: ${query.substr(diagnostic.Start, diagnostic.Length)}`);
+    const { Severity, Code, Message, Start, Length } = diagnostic;
+    console.log(`${name}: ${Severity} ${Code}: ${Message}: ${query.substr(Start, Length)}`);
   }
 }
 const { version } = require(path.join(service, "package.json"));

@@ -1,8 +1,9 @@
-# moto's server on a free loopback port, which is the first line it prints. It ends when its standard input is closed,
-# and so whenever the program that started it is gone, however that ended.
+# moto's server on a free loopback port. The first line of its output is the port. It ends when its standard input is
+# closed, so it does not outlive the program that started it.
 #
-# moto answers each request in a thread of its own, but two that change one queue, or test and then write one object, can
-# get between each other: a message is handed out twice, or a sent one is lost to a deletion. So here they take turns.
+# moto handles each request in its own thread. Two requests that change one queue, or test and then write one object,
+# race: a message is received twice, or a deletion removes a message that has just been sent. This server serializes
+# them.
 import functools
 import logging
 import os
@@ -69,8 +70,8 @@ class Visible:
 
 
 def look_no_further():
-    # To receive one message moto lists all that could be, to send one it counts them three times (attributes of which it
-    # wants none that counts), to delete one it looks at each twice: a hundred thousand would take hours.
+    # For each receive, moto lists all visible messages. For each send, it counts them three times for attributes that
+    # it does not use. For each deletion, it scans them twice. A hundred thousand messages would take hours.
     attributes, send_message = sqs.Queue.attributes.fget, sqs.SQSBackend.send_message
     sending = threading.local()
 

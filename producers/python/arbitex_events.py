@@ -38,13 +38,14 @@ class Producer:
 
     queue_url or topic_arn: the destination; exactly one of them.
     client: a boto3 client for SQS or SNS; by default one with the usual configuration.
-    max_bytes, max_events, max_seconds: a message is sent when one of them is reached. max_seconds=0 sends only on flush.
+    max_bytes, max_events, max_seconds: a message is sent when one of them is reached. With max_seconds=0, time does not
+        trigger a send.
     attempts: requests for one message before its events fail.
     on_error: called with a SendError instead of raising it from the background thread, flush and close.
     """
 
-    def __init__(self, queue_url=None, topic_arn=None, *, client=None, max_bytes=256 * 1024, max_events=100, max_seconds=1.0,
-                 attempts=5, on_error=None, sleep=time.sleep):
+    def __init__(self, queue_url=None, topic_arn=None, *, client=None, max_bytes=256 * 1024, max_events=100,
+                 max_seconds=1.0, attempts=5, on_error=None, sleep=time.sleep):
         if (queue_url is None) == (topic_arn is None):
             raise ValueError("expected exactly one of queue_url and topic_arn")
         if not 0 < max_bytes <= MAX_MESSAGE_BYTES:
@@ -68,7 +69,8 @@ class Producer:
             raise ValueError(f"event: expected at most {MAX_MESSAGE_BYTES - 2} bytes, found {len(data)}")
         self._raise_earlier()
         with self._lock:
-            if self._events and (self._bytes + len(data) + 1 > self._max_bytes or len(self._events) >= self._max_events):
+            too_many = self._bytes + len(data) + 1 > self._max_bytes or len(self._events) >= self._max_events
+            if self._events and too_many:
                 self._close_message()
             self._events.append(data)
             self._bytes += len(data) + 1

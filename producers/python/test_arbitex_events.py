@@ -14,7 +14,8 @@ from arbitex_events import Producer, SendError  # noqa: E402
 
 
 def event(n, size=0):
-    return {"time": 1773360000000 + n, "class_uid": 6003, "metadata": {"uid": str(n), "version": "1.1.0"}, "x": "x" * size}
+    metadata = {"uid": str(n), "version": "1.1.0"}
+    return {"time": 1773360000000 + n, "class_uid": 6003, "metadata": metadata, "x": "x" * size}
 
 
 def received(sqs, url):
@@ -94,7 +95,11 @@ class MotoTest(unittest.TestCase):
 
     def test_threads(self):
         with Producer(self.url, client=self.sqs, max_seconds=0) as producer:
-            threads = [threading.Thread(target=lambda k=k: [producer.add(event(1000 * k + n)) for n in range(300)]) for k in range(4)]
+            def add(k):
+                for n in range(300):
+                    producer.add(event(1000 * k + n))
+
+            threads = [threading.Thread(target=add, args=(k,)) for k in range(4)]
             for t in threads:
                 t.start()
             for t in threads:

@@ -41,4 +41,5 @@ iam_actions._lambda_action = lambda_action_on_mapping
 iam_actions._s3_object_context = object_context_with_conditions
 threading.Thread(target=watch, daemon=True).start()
 # 0 workers: in this process, which has the change above.
-sys.exit(main(["--config", "python:ministack.core.hypercorn_conf", "--workers", "0", "--bind", sys.argv[1], "ministack.app:app"]))
+sys.exit(main(["--config", "python:ministack.core.hypercorn_conf", "--workers", "0", "--bind", sys.argv[1],
+               "ministack.app:app"]))
