@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 )
 
 // TestEarlyResponseArrivesBeforeTheBodyIsRead: the response arrives although the client has not sent the body.
@@ -76,7 +77,8 @@ func TestFirewallRefusesOneEvent(t *testing.T) {
 	f := siem.ForeignRefusals()[1].Fault()
 	f.Holds = func(body []byte) bool { return bytes.Contains(body, []byte("poison")) }
 	e.Inject(f)
-	if good, bad := e.status(t, "good", ""), e.status(t, zip(t, "a poison"), "gzip"); good != 200 || bad != 403 {
+	good, bad := e.status(t, "good", ""), e.status(t, siemtest.Gzip(t, "a poison"), "gzip")
+	if good != 200 || bad != 403 {
 		t.Errorf("statuses %d and %d, want 200 and 403", good, bad)
 	}
 }

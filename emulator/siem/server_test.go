@@ -1,8 +1,6 @@
 package siem_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,6 +11,7 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 )
 
 // echo is a simulator that takes every body as one event.
@@ -71,17 +70,6 @@ func (e *echo) status(t *testing.T, body, encoding string) int {
 	return response.StatusCode
 }
 
-func zip(t *testing.T, text string) string {
-	t.Helper()
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	io.WriteString(w, text)
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
-
 func TestServerReadsBodiesWithinBounds(t *testing.T) {
 	e := newEcho(t, siem.Options{})
 	for _, test := range []struct {
@@ -89,14 +77,14 @@ func TestServerReadsBodiesWithinBounds(t *testing.T) {
 		want                 int
 	}{
 		{"plain", "hello", "", 200},
-		{"gzip", zip(t, "hello"), "gzip", 200},
+		{"gzip", siemtest.Gzip(t, "hello"), "gzip", 200},
 		{"at the limit", strings.Repeat("x", 100), "", 200},
 		{"over the limit", strings.Repeat("x", 101), "", 413},
-		{"over the limit once decoded", zip(t, strings.Repeat("x", 101)), "gzip", 413},
-		{"a bomb", zip(t, strings.Repeat("x", 5<<20)), "gzip", 413},
+		{"over the limit once decoded", siemtest.Gzip(t, strings.Repeat("x", 101)), "gzip", 413},
+		{"a bomb", siemtest.Gzip(t, strings.Repeat("x", 5<<20)), "gzip", 413},
 		{"larger than the wire limit", strings.Repeat("x", 2<<20), "", 413},
 		{"not gzip", "hello", "gzip", 400},
-		{"half of it", zip(t, strings.Repeat("hello", 10))[:20], "gzip", 400},
+		{"half of it", siemtest.Gzip(t, strings.Repeat("hello", 10))[:20], "gzip", 400},
 		{"unknown encoding", "hello", "br", 400},
 	} {
 		if got := e.status(t, test.body, test.encoding); got != test.want {

@@ -2,11 +2,9 @@ package sentinel_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -162,17 +160,6 @@ func TestTokenEndpointRefuses(t *testing.T) {
 	}
 }
 
-func gzipped(t *testing.T, text string) string {
-	t.Helper()
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	_, _ = io.WriteString(w, text)
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
-
 func TestRefusesTheRequest(t *testing.T) {
 	big := "[" + strings.Repeat(row("a")+",", 3000) + row("b") + "]"
 	product := func(code string) func(a *azure) {
@@ -201,7 +188,7 @@ func TestRefusesTheRequest(t *testing.T) {
 		{"no stream", product("InvalidStream"), "[]", "400 InvalidStream"},
 		{"another version", func(a *azure) { a.query = "?api-version=2016-04-01" }, "[]", "400 UnsupportedApiVersion"},
 		{"too large", nil, big, "413 ContentLengthLimitExceeded"},
-		{"too large uncompressed", func(a *azure) { a.headers["Content-Encoding"] = "gzip" }, gzipped(t, big),
+		{"too large uncompressed", func(a *azure) { a.headers["Content-Encoding"] = "gzip" }, siemtest.Gzip(t, big),
 			"413 ContentLengthLimitExceeded"},
 		{"not gzip", func(a *azure) { a.headers["Content-Encoding"] = "gzip" }, "[]", "400 InvalidPayload"},
 		{"another encoding", func(a *azure) { a.headers["Content-Encoding"] = "deflate" }, "[]",

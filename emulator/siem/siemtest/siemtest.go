@@ -2,6 +2,8 @@
 package siemtest
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"io"
@@ -41,6 +43,18 @@ func Do(t *testing.T, client *http.Client, method, url, body string, headers map
 		t.Fatal(err)
 	}
 	return response.StatusCode, string(text)
+}
+
+// Gzip compresses a text.
+func Gzip(t *testing.T, text string) string {
+	t.Helper()
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, _ = io.WriteString(w, text)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
 }
 
 // Open opens a connector with the settings and the secret of a simulator.

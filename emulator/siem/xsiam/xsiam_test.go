@@ -2,7 +2,6 @@ package xsiam_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -119,17 +118,6 @@ func TestTakesWhatTheContractWants(t *testing.T) {
 	}
 }
 
-func gzipped(t *testing.T, text string) string {
-	t.Helper()
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	_, _ = io.WriteString(w, text)
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.String()
-}
-
 func TestRefusesTheCredential(t *testing.T) {
 	advanced, standard := simulator.Mode{Auth: "advanced", Body: "envelope"}, simulator.Mode{Auth: "standard",
 		Body: "envelope"}
@@ -202,7 +190,7 @@ func TestRefusesTheRequest(t *testing.T) {
 		{"too large", simulator.Page(), nil, envelope(large, large), 413},
 		{"a record too large", simulator.Page(), nil, envelope(large), 400},
 		{"gzip", simulator.Page(), func(s *tenant) { s.headers["Content-Encoding"] = "gzip" },
-			gzipped(t, envelope(record("a"))), 400},
+			siemtest.Gzip(t, envelope(record("a"))), 400},
 		{"invalid JSON", simulator.Page(), nil, "x", 400},
 		{"no envelope", simulator.Page(), nil, record("a"), 400},
 		{"lines", simulator.Page(), nil, record("a") + "\n" + record("b"), 400},
@@ -211,7 +199,7 @@ func TestRefusesTheRequest(t *testing.T) {
 		{"poison", simulator.Page(), poison, envelope(record("a"), record("bad")), 400},
 		{"collector: nothing", simulator.Collector(), nil, "", 500},
 		{"collector: gzip", simulator.Collector(), func(s *tenant) { s.headers["Content-Encoding"] = "gzip" },
-			gzipped(t, record("a")), 500},
+			siemtest.Gzip(t, record("a")), 500},
 		{"collector: no gzip", simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true}, nil, record("a"), 500},
 		{"collector: not gzip", simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true},
 			func(s *tenant) { s.headers["Content-Encoding"] = "gzip" }, record("a"), 500},
