@@ -81,9 +81,9 @@ func (a *audit) waitUntilAccepted(n int) {
 	}
 }
 
-// TestReconcileDelivered: what the functions deliver is found as it is, whatever the events contain: what the generator
-// makes, white space, no metadata.uid, a long one, an event that the SIEM cannot hold. What the SIEM loses behind its
-// success response is named, event by event.
+// TestReconcileDelivered: reconcile finds delivered events unchanged: generated events, and events with white space,
+// without metadata.uid, with a long one, and over the SIEM's limit. It names each event that the SIEM loses after a
+// success response.
 func TestReconcileDelivered(t *testing.T) {
 	for _, entry := range catalog.List() {
 		t.Run(entry.Name, func(t *testing.T) {

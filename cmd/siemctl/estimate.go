@@ -30,7 +30,7 @@ type estimated struct {
 	Provisioned *cost.Throughput `json:"provisioned_mode,omitempty"`
 }
 
-// siemVolume is what one SIEM receives, before compression. SIEMs bill this volume.
+// siemVolume is the volume that one SIEM receives, before compression. SIEMs bill this volume.
 type siemVolume struct {
 	Connector  string  `json:"connector"`
 	EventBytes float64 `json:"bytes_per_event"`

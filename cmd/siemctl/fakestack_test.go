@@ -21,9 +21,9 @@ import (
 	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
-// fakeStack is a deployed stack named siem with the connectors splunk and sumo, at one endpoint for all services. It
-// has no functions: what they would answer is fixed. The caller of the stack named denied has no permission to read
-// metrics, alarms and dead letters. The replay function of the stack named nourl has no URL.
+// fakeStack is a deployed stack named siem with the connectors splunk and sumo, at one endpoint for all services. The
+// responses of its functions are fixed. The caller of the stack named denied has no permission to read metrics, alarms
+// and dead letters. The replay function of the stack named nourl has no URL.
 type fakeStack struct {
 	mu      sync.Mutex
 	secret  string

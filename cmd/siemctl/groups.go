@@ -52,8 +52,7 @@ func (g *deadLetterGroups) total() (sum int) {
 	return sum
 }
 
-// groupReason is an error without what differs from event to event: the SIEM's own words, which are quoted, and the
-// hint.
+// groupReason returns an error without the parts that differ between events: the quotation of the SIEM and the hint.
 func groupReason(text string) string {
 	text, _, _ = strings.Cut(text, `"`)
 	text, _, _ = strings.Cut(text, "; ")

@@ -96,7 +96,7 @@ func TestInitAsksAtMostSixQuestions(t *testing.T) {
 	}
 }
 
-// TestDeploy covers what init does not: the flags, and a folder that is none of a release.
+// TestDeploy covers cases that the test of init does not: the flags, and a folder that is not a release.
 func TestDeploy(t *testing.T) {
 	f := newFakeStack(t)
 	release := fakeSAM(t, f)

@@ -188,8 +188,8 @@ func (a *audit) accepted(body, sent []byte, copied int) siem.Accepted {
 	return held
 }
 
-// deliver writes receipts of n events, and puts the events into the SIEM: those that lose selects not at all, those of
-// twice two times, those of alter with another content. It returns the ids by what became of them.
+// deliver writes receipts of n events and adds the events to the SIEM, except those that lose selects, twice those that
+// twice selects, and with another content those that alter selects. It returns the ids by result.
 func (a *audit) deliver(n int, lose, twice, alter func(n int) bool) (missing, repeated, altered []string) {
 	a.t.Helper()
 	const perLine = 100

@@ -7,7 +7,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// request is what decide knows about a request besides its response.
+// request is decide's input besides the response.
 type request struct {
 	events  int  // number of events in it
 	last    bool // at least one of them is on its last attempt
@@ -15,7 +15,7 @@ type request struct {
 	renewed bool // the credential was already renewed in this delivery
 }
 
-// decision is what follows from the response to a request. Exactly one of these holds: renew is set; bisect is set;
+// decision is the consequence of the response to a request. Exactly one of these holds: renew is set; bisect is set;
 // results has one error per event; all events have the same outcome.
 type decision struct {
 	renew   bool           // read the credential again, and send the same events again

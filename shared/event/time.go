@@ -17,7 +17,7 @@ const (
 )
 
 // milliseconds converts the value of `time` to Unix milliseconds. converted reports whether the value is in another
-// unit. problem is what is wrong with a value that is not usable, "" for a usable one.
+// unit. problem describes an unusable value; it is "" for a usable one.
 func milliseconds(n int64) (ms int64, converted bool, problem string) {
 	const thousand, million, billion = 1_000, 1_000_000, 1_000_000_000
 	within := func(unit int64) bool { return firstSecond*unit <= n && n < endSecond*unit }

@@ -120,8 +120,8 @@ func sep(b *strings.Builder, s string) {
 // Unwrap returns the cause.
 func (f *Error) Unwrap() error { return f.Err }
 
-// Redact returns a copy of the failure of which redact has changed all texts, to remove secrets. The cause keeps its
-// type if there was nothing to remove.
+// Redact returns a copy of the failure and applies redact to all of its texts, to remove secrets. The cause keeps its
+// type if redact changes nothing.
 func (f *Error) Redact(redact func(string) string) *Error {
 	r := *f
 	r.Code, r.Detail, r.Hint = redact(f.Code), redact(f.Detail), redact(f.Hint)

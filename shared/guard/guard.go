@@ -38,7 +38,7 @@ import (
 // ErrBusy is the error of a change of a mapping that Lambda is changing already.
 var ErrBusy = errors.New("the event source mapping is being changed")
 
-// Lambda is what the guard calls of Lambda.
+// Lambda is the part of the Lambda API that the guard calls.
 type Lambda interface {
 	// Mapping reads an event source mapping. One that does not exist is a Mapping without a state.
 	Mapping(ctx context.Context, id string) (Mapping, error)

@@ -35,7 +35,7 @@ type Message struct {
 	Receives int    // ApproximateReceiveCount
 }
 
-// Mapping is what the guard reads of a connector's event source mapping.
+// Mapping is the state of a connector's event source mapping that the guard reads.
 type Mapping struct {
 	State       string // of Lambda, for example Disabling; empty if the mapping does not exist
 	Concurrency int    // MaximumConcurrency; 0 = not set
@@ -92,7 +92,7 @@ const (
 	Replay                 // replay the connector's dead letters from Hold.Since - ReplayMargin to Hold.At
 )
 
-// Action is what the guard does next.
+// Action is the guard's next step.
 type Action struct {
 	Kind   Kind
 	Wait   time.Duration

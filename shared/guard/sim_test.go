@@ -30,8 +30,7 @@ var (
 // MaxWait.
 const recoveryBound = 80 * time.Minute
 
-// deadLetterMinutes is the number of minutes whose events may become dead letters in an outage of which the check
-// knows.
+// deadLetterMinutes is the number of minutes whose events may become dead letters in an outage that the check detects.
 const deadLetterMinutes = 4
 
 // scenario is one kind of outage.

@@ -27,7 +27,7 @@ const (
 
 var backoffs = [maxAttempts]time.Duration{0, time.Second, 7 * time.Second, 45 * time.Second, 300 * time.Second}
 
-// condition is what a SIEM does at a time.
+// condition is a SIEM's behaviour during a period.
 type condition struct {
 	failing     float64 // the part of the deliveries that fail
 	held        bool    // the failures are of the outcome "retry, held"

@@ -40,7 +40,7 @@ func TestKindOf(t *testing.T) {
 	}
 }
 
-// TestAnswerIsNotReadOn: of an answer that never ends no more is read than is kept.
+// TestAnswerIsNotReadOn: Do stops reading an endless response at the limit.
 func TestAnswerIsNotReadOn(t *testing.T) {
 	const most = 32 << 20 // more than the sockets between can hold
 	var written atomic.Int64
@@ -130,7 +130,7 @@ func TestGzipResponse(t *testing.T) {
 	}
 }
 
-// TestLongReasonIsBounded: a response of megabytes of escapes costs no more than what is quoted of it.
+// TestLongReasonIsBounded: redacting a response of megabytes of escapes costs only as much as its quotation.
 func TestLongReasonIsBounded(t *testing.T) {
 	body := strings.Repeat(`\\u005c&amp;%2525\"&#38;`, 4<<20/24)
 	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
@@ -156,7 +156,7 @@ func TestLongReasonIsBounded(t *testing.T) {
 	}
 }
 
-// TestBrokenAnswers: an answer that ends early says so.
+// TestBrokenAnswers: a response that ends early has an error.
 func TestBrokenAnswers(t *testing.T) {
 	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "1000")
@@ -237,7 +237,7 @@ func TestDeadConnection(t *testing.T) {
 	}
 }
 
-// TestOwnSecretIsCut: a secret that one request alone has, a signature say, is cut out of its answer as well.
+// TestOwnSecretIsCut: a secret of a single request, such as a signature, is redacted in its response.
 func TestOwnSecretIsCut(t *testing.T) {
 	srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)

@@ -79,8 +79,8 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// TestClassifyQuotes: a reason quotes the SIEM's own message, bounded and without secrets, and nothing of another
-// response.
+// TestClassifyQuotes: a reason quotes the SIEM's own message, bounded and without secrets. It does not quote a response
+// in another format.
 func TestClassifyQuotes(t *testing.T) {
 	f := testCodes.Classify(respond(400, `{"code":"x","text":"token hec-token-0123456789 `+strings.Repeat("y", 4096)+`"}`))
 	if !strings.Contains(f.Detail, "token [redacted]") || len(f.Detail) > 2*failure.MaxQuote {

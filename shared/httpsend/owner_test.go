@@ -17,8 +17,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// TestBodyIsTheCallersAgain: after an early response, net/http may still write the request. Do returns when that has
-// ended, so what becomes of the body later is not sent. The race detector sees a write that has not ended.
+// TestBodyIsTheCallersAgain: after an early response, net/http may still write the request. Do returns when that
+// write has ended, so later changes of the body are not sent. The race detector reports a write that has not ended.
 func TestBodyIsTheCallersAgain(t *testing.T) {
 	for name, gzip := range map[string]bool{"plain": false, "gzip": true} {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +80,7 @@ func (w *lateWriter) Close() error {
 }
 
 // TestResponseBeforeTheRequest: a peer responds before net/http has begun to write. Do does not wait for the write, and
-// nothing of the body is sent.
+// no byte of the body is sent.
 func TestResponseBeforeTheRequest(t *testing.T) {
 	body := noise(100)
 	b := newBody(body, false)
@@ -109,7 +109,7 @@ func TestBodyIsTheCallersAfterATimeout(t *testing.T) {
 	poison(body) // the race detector sees who else is at it
 }
 
-// noise is what gzip cannot make smaller, without the byte that poison writes.
+// noise returns bytes that gzip cannot compress, without the byte that poison writes.
 func noise(n int) []byte {
 	b := make([]byte, n)
 	x := uint32(1)

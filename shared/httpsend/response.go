@@ -103,8 +103,8 @@ func RetryAfter(value string, now time.Time) time.Duration {
 // maxText bounds a text of a failure: an error, a hint.
 const maxText = 1024
 
-// redactorFor returns a redactor that also knows what one request alone must not leak. Requests in sequence usually
-// have the same secret.
+// redactorFor returns a redactor that also removes the secret of one request. Successive requests usually have the same
+// secret.
 func (c *Client) redactorFor(own secret.Value) *secret.Redactor {
 	if own.Empty() {
 		return c.redactor

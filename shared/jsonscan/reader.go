@@ -72,7 +72,7 @@ func (r *Reader) Since(start int) []byte { return r.b[start:r.end:r.end] }
 // from the beginning of the text, or from the last call of ClearSpaced.
 func (r *Reader) Spaced() bool { return r.spaced }
 
-// ClearSpaced forgets the white space read so far.
+// ClearSpaced resets Spaced to false.
 func (r *Reader) ClearSpaced() { r.spaced = false }
 
 // fail records that the text does not continue as expected at the current position.

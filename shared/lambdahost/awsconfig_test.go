@@ -157,8 +157,7 @@ func TestAWSProxy(t *testing.T) {
 	}
 }
 
-// TestClosedBody: net/http looks for the end of a request's body after the SDK has closed it. It must not find an
-// error.
+// TestClosedBody: net/http reads a request's body to its end after the SDK has closed it. The read must not fail.
 func TestClosedBody(t *testing.T) {
 	cfg, err := AWSConfig(lookup(lambdaEnv()), "SQS")
 	if err != nil {

@@ -54,7 +54,7 @@ func (l *logging) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return response, err
 }
 
-// Deps is what a function uses of its surroundings. Tests replace it.
+// Deps are a function's external dependencies. Tests replace them.
 type Deps struct {
 	Env      settings.Lookup
 	Out      io.Writer // log and metrics, a line each

@@ -22,7 +22,7 @@ const secretSetting = "SIEM_SECRET_ID"
 // secretTimeout bounds a read of the secret, for which a delivery waits.
 const secretTimeout = 5 * time.Second
 
-// Secrets is what a function needs of Secrets Manager. *secretsmanager.Client is one.
+// Secrets is the part of the Secrets Manager API that a function uses. *secretsmanager.Client implements it.
 type Secrets interface {
 	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput,
 		...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)

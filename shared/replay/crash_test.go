@@ -15,8 +15,8 @@ import (
 
 var errDead = errors.New("the process is dead")
 
-// death kills the function at the n-th step: before the effect of a request, or after it, when its answer is lost. From
-// then on nothing has an effect, as when the process is gone.
+// death kills the function at the n-th step: before the effect of a request, or after it, when its response is lost.
+// Later requests have no effect.
 type death struct {
 	mu   sync.Mutex
 	at   int // counted from 1
@@ -36,7 +36,7 @@ func (d *death) hook(string, string, bool) error {
 	return nil
 }
 
-// crashWorld is what a replay with everything in it starts from: several objects, records written twice, one that stays
+// crashWorld returns a bucket with all cases of a replay: several objects, records written twice, one that stays
 // pending, two queues.
 func crashWorld(t *testing.T) *world {
 	w := newWorld(t)

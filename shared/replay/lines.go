@@ -11,7 +11,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
-// process decides about each line, sends the events, and moves the lines that are gone.
+// process decides about each line, sends the events, and moves the lines that are replayed or discarded.
 func (s *session) process(ctx context.Context, readings []*reading) {
 	c := &chunks{index: make(map[chunkKey]*entry)}
 	for _, r := range readings {
@@ -196,7 +196,7 @@ func (s *session) account(r *reading) {
 	}
 }
 
-// move moves the objects whose every line is gone, and splits those of which some lines are gone.
+// move moves the objects whose lines are all replayed or discarded, and splits the objects with some such lines.
 func (s *session) move(ctx context.Context, readings []*reading) {
 	if !s.keep(ctx) {
 		return
@@ -234,7 +234,8 @@ func (s *session) move(ctx context.Context, readings []*reading) {
 	}
 }
 
-// move moves the lines that are gone. It returns the relative key of the object in folder, "" when there is none.
+// move moves the lines that are replayed or discarded to folder. It returns the relative key of the new object, "" if
+// it writes none.
 func (r *reading) move(ctx context.Context, b *deadletter.Bucket, folder string) (string, error) {
 	var gone, rest bytes.Buffer
 	for i := range r.lines {

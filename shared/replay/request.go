@@ -29,7 +29,7 @@ const (
 	maxMessageIDs = 1000
 )
 
-// call is the payload of a Lambda function URL (format 2.0), as far as it is read.
+// call is the part of a Lambda function URL's payload (format 2.0) that the function reads.
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 type call struct {
 	Path    string            `json:"rawPath"`

@@ -30,7 +30,7 @@ func unescape(text []byte) (plain []byte, changed bool) {
 	return plain, changed
 }
 
-// backslash appends what the escape at the start of text means, and returns the escape's length, 0 if there is none.
+// backslash decodes the escape at the start of text onto dst and returns the escape's length, 0 if there is no escape.
 func backslash(dst, text []byte) (_ []byte, n int) {
 	if len(text) < 2 {
 		return dst, 0

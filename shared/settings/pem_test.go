@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// TestBundleIsReadWholeOrNotAtAll: a bundle of which a part cannot be read is a problem that names the variable and the
-// number of the block.
+// TestBundleIsReadWholeOrNotAtAll: for a bundle with an unreadable block, the problem names the variable and the number
+// of the block.
 func TestBundleIsReadWholeOrNotAtAll(t *testing.T) {
 	const end = "-----END CERTIFICATE-----"
 	corrupt := strings.Replace(testCert, "MIIBhTCC", "MIIBhTCD", 1)

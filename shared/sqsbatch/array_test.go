@@ -370,8 +370,8 @@ func (slow) Send(ctx context.Context, _ *deliver.Batch) error {
 	}
 }
 
-// TestFirstAttemptIsKept: attempts for which there was no time do not count, or a large message would become dead
-// letters of which nothing was ever sent.
+// TestFirstAttemptIsKept: attempts that had no time left do not count. Otherwise, events of a large message would
+// become dead letters without having been sent.
 func TestFirstAttemptIsKept(t *testing.T) {
 	for _, c := range []struct {
 		receives int

@@ -183,7 +183,7 @@ func TestReceiptsAreBounded(t *testing.T) {
 	}
 }
 
-// TestLogIsBounded: a line of the log names a few ids, and none that may be event text, however many events there are.
+// TestLogIsBounded: a log line names at most a few ids, for any number of events, and no id that may be event text.
 func TestLogIsBounded(t *testing.T) {
 	var messages []sqsevent.Message
 	for i := range 40 {

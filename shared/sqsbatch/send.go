@@ -63,9 +63,9 @@ func (r *record) reason(attempts int) string {
 	return reason
 }
 
-// resend replaces every message of which only some events are left: it sends those as a new message to the connector's
-// own queue. SQS may delete the old message once it has confirmed the new one. resend returns the messages that are to
-// be delivered again instead: those of which all events are left, and those whose new message was not confirmed.
+// resend replaces each message that has some, but not all, events left to deliver: it sends these events as a new
+// message to the connector's own queue. SQS may delete the old message once it has confirmed the new one. resend
+// returns the messages to retain: those with all events left, and those whose new message was not confirmed.
 func (b *batch) resend(ctx context.Context, messages []int) (retained []int) {
 	ctx, cancel := half(ctx)
 	defer cancel()

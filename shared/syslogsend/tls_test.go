@@ -84,7 +84,7 @@ func ours(a *authority) func(*Config) {
 	return func(c *Config) { c.Certificate = a.leaf(x509.ExtKeyUsageClientAuth) }
 }
 
-// TestRefusedWithoutAnAlert has a peer judge our certificate by itself after the handshake, and hang up.
+// TestRefusedWithoutAnAlert: the peer verifies our certificate after the handshake and closes the connection.
 func TestRefusedWithoutAnAlert(t *testing.T) {
 	ca := newAuthority(t)
 	for name, hangUp := range map[string]func(net.Conn){"close": func(c net.Conn) { c.Close() }, "reset": reset} {

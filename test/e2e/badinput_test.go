@@ -132,11 +132,11 @@ func TestBadConfiguration(t *testing.T) {
 		env  map[string]string
 		want []string // in the error
 	}{
-		{"a URL that is none", with(map[string]string{"SPLUNK_HEC_URL": "splunk.example.com:8088"}),
+		{"an invalid URL", with(map[string]string{"SPLUNK_HEC_URL": "splunk.example.com:8088"}),
 			[]string{"SPLUNK_HEC_URL"}},
 		{"an http URL", with(map[string]string{"SPLUNK_HEC_URL": "http://splunk.example.com:8088"}),
 			[]string{"SPLUNK_HEC_URL", "https"}},
-		{"a bundle that is none", with(map[string]string{"SPLUNK_HEC_TLS_CA_BUNDLE": "no PEM"}),
+		{"an invalid bundle", with(map[string]string{"SPLUNK_HEC_TLS_CA_BUNDLE": "no PEM"}),
 			[]string{"SPLUNK_HEC_TLS_CA_BUNDLE"}},
 		{"an empty secret", with(map[string]string{"SIEM_SECRET_ID": w.secret(t, "")}),
 			[]string{"SIEM_SECRET_ID", "is empty"}},

@@ -24,7 +24,7 @@ import (
 
 const testKey = "0123456789abcdef0123456789abcdef"
 
-// intake is a server in Datadog's place. It keeps what it is sent, and answers as it is told.
+// intake simulates Datadog's intake. It records requests and sends the configured responses.
 type intake struct {
 	*httptest.Server
 	mu       sync.Mutex

@@ -14,7 +14,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 )
 
-// sendOne sends one event to a server that answers so.
+// sendOne sends one event to a server with that response.
 func sendOne(t *testing.T, status int, header map[string]string, body string) error {
 	t.Helper()
 	s := newIntake(t, answer(status, header, body))

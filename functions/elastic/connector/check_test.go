@@ -11,7 +11,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// cluster answers the two questions of the check; a test changes one of them.
+// cluster responds to the two requests of the check. Tests change one of the responses.
 type cluster struct {
 	whoStatus, mayStatus int
 	who, may             string
@@ -95,7 +95,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckRequests looks at the question itself, which writes nothing.
+// TestCheckRequests verifies the requests of the check. They write nothing.
 func TestCheckRequests(t *testing.T) {
 	rec := record(t, cluster{whoStatus: 200, mayStatus: 200, who: `{}`, may: may(true, true, true)}.answer)
 	if err := open(t, rec.env(map[string]string{"ELASTIC_INDEX": "logs-a-b",

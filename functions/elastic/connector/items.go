@@ -9,7 +9,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 )
 
-// item is what Elasticsearch says of one record. Texts are views into the response.
+// item is the response for one record. Texts are views into the response body.
 type item struct {
 	create       bool // the action was create, not index
 	status       int

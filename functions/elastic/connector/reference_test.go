@@ -2,8 +2,8 @@ package connector
 
 import "encoding/json"
 
-// reference reads an answer's item statuses with the standard library, to compare with. It takes maps, since names of
-// struct fields would match in any case.
+// reference reads the item statuses of a response with the standard library. It decodes into maps, because struct
+// fields match names without regard to case.
 func reference(body []byte) (statuses []float64, valid bool) {
 	var answer map[string]any
 	if json.Unmarshal(body, &answer) != nil {

@@ -72,7 +72,7 @@ var itemCodes = &httpsend.Codes{SIEM: "Elasticsearch", Rows: append([]httpsend.C
 
 const noPrivilege = "the API key may not write to ELASTIC_INDEX, or not create it"
 
-// result is what a response means for a request's records.
+// result is the outcome of a request, read from its response.
 type result struct {
 	err           error // Send's
 	wantsCreate   bool  // the index is a data stream: use the action create from now on

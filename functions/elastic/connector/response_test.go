@@ -232,7 +232,7 @@ func TestAccepted(t *testing.T) {
 	}
 }
 
-// TestNotUnderstood lists answers with a status of success that are none, for two events.
+// TestNotUnderstood lists responses for two events that have a success status and are not a success.
 func TestNotUnderstood(t *testing.T) {
 	const good = `{"index":{"status":201}}`
 	for name, body := range map[string]string{
@@ -260,7 +260,7 @@ func TestNotUnderstood(t *testing.T) {
 		"an item of two actions": `{"errors":false,"items":[` + good +
 			`,{"index":{"status":201},"create":{"status":201}}]}`,
 		"an empty item":              `{"errors":false,"items":[` + good + `,{}]}`,
-		"an item that is none":       `{"errors":false,"items":[` + good + `,null]}`,
+		"an item that is null":       `{"errors":false,"items":[` + good + `,null]}`,
 		"errors, and an item fails":  `{"errors":false,"items":[` + good + `,{"index":{"status":400}}]}`,
 		"errors, and no item fails":  `{"errors":true,"items":[` + good + `,` + good + `]}`,
 		"errors at another place":    `{"x":{"errors":false},"items":[` + good + `,` + good + `]}`,
@@ -292,7 +292,7 @@ func TestResponseLongerThanIsRead(t *testing.T) {
 	}
 }
 
-// TestSecretIsRedacted sends the key in both forms, and lets the server say it back everywhere.
+// TestSecretIsRedacted sends the key in both forms. The server echoes it in every part of the response.
 func TestSecretIsRedacted(t *testing.T) {
 	rec := record(t, func(w http.ResponseWriter, r *http.Request, _ string) {
 		key := r.Header.Get("Authorization")
@@ -329,7 +329,7 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
-// isStream answers as a data stream does: to index with the refusal of each item, to create by accepting.
+// isStream responds as a data stream does: it refuses each index action and accepts each create action.
 func isStream(w http.ResponseWriter, _ *http.Request, body string) {
 	lines := strings.Split(strings.TrimSuffix(body, "\n"), "\n")
 	var items []string
@@ -421,7 +421,7 @@ func TestDataStreamConcurrently(t *testing.T) {
 	invocations.Wait()
 }
 
-// TestCreateRefusedAsIndex is a SIEM that asks for what it has been given.
+// TestCreateRefusedAsIndex: the SIEM refuses the create action and requests a create action.
 func TestCreateRefusedAsIndex(t *testing.T) {
 	const body = `{"errors":true,"items":[{"create":{"status":400,"error":{"type":"illegal_argument_exception","reason":"only write ops with an op_type of create are allowed in data streams"}}}]}`
 	p := partialOf(answered(t, 1, 200, body))

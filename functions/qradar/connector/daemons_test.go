@@ -55,7 +55,7 @@ func daemons() []daemon {
 	}
 }
 
-// rsyslogConfig has imtcp tell octet counting from newlines by itself, as it does unless told otherwise.
+// rsyslogConfig uses imtcp's default, which detects octet counting or newlines.
 func rsyslogConfig(d *instance) string {
 	conf := fmt.Sprintf("global(workDirectory=%q maxMessageSize=\"64k\"", d.dir)
 	input := `module(load="imudp") input(type="imudp" address="127.0.0.1" port="` + d.port + `")`

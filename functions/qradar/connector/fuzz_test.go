@@ -13,8 +13,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/event"
 )
 
-// tame is what is left of a text when what some parser takes for a line's end, and the other controls, are blanks. It
-// shares no code with the connector. keep lists those that have an escape of their own.
+// tame replaces all characters that some parser reads as the end of a line, and all other controls, by spaces, except
+// those in keep, which have an escape. It shares no code with the connector.
 func tame(text, keep string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -52,7 +52,7 @@ func (x texts) event(t *testing.T) string {
 	return string(b)
 }
 
-// extension is what a parser must find: no key less, none more, each with its value.
+// extension returns exactly the keys and values that a parser must find.
 func (x texts) extension(standard bool) (fields []simulated.Field) {
 	add := func(key, v string) {
 		if v != "" {
@@ -140,8 +140,7 @@ func hashID(t *testing.T, body string) string {
 	return string(connectortest.Parse(t, body).AppendID(nil))
 }
 
-// FuzzAppend has any event at all become a message that a strict parser takes, within the limit, and never more than
-// one.
+// FuzzAppend: every event becomes exactly one message, which a strict parser accepts, within the limit.
 func FuzzAppend(f *testing.F) {
 	f.Add([]byte(`{"time":1}`), uint16(4096), true)
 	f.Add([]byte(`{"time":1741824000123,"unmapped":{"dlp_labels":["a","\ud800",null,"b=\\"]},"actor":{"user":{"groups":[{"name":"n"},7,{"uid":""}]}}}`), uint16(230), false)

@@ -123,8 +123,7 @@ func TestPageKeysAtTheSimulator(t *testing.T) {
 	}
 }
 
-// source opens a connector anew from what the simulator's administrator has handed out, as the host does from the
-// secret.
+// source opens a new connector with the current credentials of the simulator, as the Lambda host does with the secret.
 type source struct {
 	t       *testing.T
 	sim     *simulated.Simulator
@@ -257,7 +256,7 @@ func TestCheckSteps(t *testing.T) {
 	}
 }
 
-// TestOneDatagramARecord looks at the datagrams themselves.
+// TestOneDatagramARecord inspects the datagrams.
 func TestOneDatagramARecord(t *testing.T) {
 	l, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -292,7 +291,7 @@ func TestTooLongIsCut(t *testing.T) {
 	arrived(t, sim, slices.Insert(ids, 2, "long-1"))
 }
 
-// TestNoSecretAppears looks for the client's key in all that a refused connection leaves behind.
+// TestNoSecretAppears: neither the printed connector nor the errors of a refused connection contain the client's key.
 func TestNoSecretAppears(t *testing.T) {
 	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
 	secret := sim.Secret()

@@ -61,7 +61,7 @@ func (x *indexers) acknowledge(w http.ResponseWriter, r *http.Request, body []by
 	_ = json.NewEncoder(w).Encode(map[string]any{"acks": answer})
 }
 
-// withAcks is the suite with acknowledgement. paused gets the pauses, none of which is waited for.
+// withAcks is the suite with acknowledgement. Pauses are recorded in paused instead of waited for.
 func withAcks(x *indexers, paused *[]time.Duration) connectortest.Suite {
 	x.channels, x.asked = map[string]bool{}, map[string]int{}
 	s := suite()

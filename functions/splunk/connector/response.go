@@ -102,8 +102,8 @@ func classify(a *httpsend.Response, n int) error {
 	return f
 }
 
-// partial makes results for n records of which HEC indexes those before the first that it did not take. HEC has not
-// read the records after it. If it is busy, they get the first one's result.
+// partial makes results for n records. HEC indexes the records before first, which it refused, and has not read the
+// records after it. If HEC is busy, those get the result of first.
 func partial(f *failure.Error, first, n int) error {
 	p := &deliver.PartialError{Results: make([]error, n)}
 	for i := first; i < n; i++ {

@@ -54,7 +54,7 @@ func TestPartial(t *testing.T) {
 		"number out of range":     {400, `{"code":6,"invalid-event-number":4}`, "x"},
 		"negative number":         {400, `{"code":6,"invalid-event-number":-1}`, "x"},
 		"number without a right":  {403, `{"code":4,"invalid-event-number":2}`, "h"},
-		"success that is none":    {500, `{"code":0}`, "r"},
+		"code 0 with status 500":  {500, `{"code":0}`, "r"},
 		"refusal on a 200":        {200, `{"code":6,"invalid-event-number":1}`, "r"},
 		"unknown code on a 400":   {400, `{"code":99}`, "r"},
 		"unknown code on a 401":   {401, `{"code":99}`, "h"},
@@ -99,8 +99,7 @@ func results(err error) []error {
 	return []error{err}
 }
 
-// FuzzClassify: whatever is answered, there is a result for each record, and a success only
-// where HEC has said so.
+// FuzzClassify: every response yields a result for each record, and a success only where HEC confirms it.
 func FuzzClassify(f *testing.F) {
 	for _, body := range []string{`{"text":"Success","code":0}`, `{"code":6,"invalid-event-number":1}`,
 		`{"code":9,"invalid-event-number":9}`, `<html>`, ``, `{"code":1e9}`, `{"code":24}`} {

@@ -42,7 +42,7 @@ func TestEverySettingWrongInOneError(t *testing.T) {
 	}
 }
 
-// A URL that will not do is a credential all the same.
+// TestBadURL: problems do not quote an invalid URL, because it may be a credential.
 func TestBadURL(t *testing.T) {
 	for _, url := range []string{
 		"http://collectors.sumologic.com" + testPath, "collectors.sumologic.com" + testPath,

@@ -46,7 +46,7 @@ func (c *connector) Format() deliver.Format {
 }
 
 // Append implements deliver.Connector: the event in one line, because each line is a message. Sumo Logic slices a
-// message over 64 KB and loses nothing, so such an event is sent as it is.
+// message over 64 KB without loss, so such an event is not truncated.
 // https://www.sumologic.com/help/docs/search/get-started-with-search/search-basics/search-large-messages/
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
 	return e.AppendCompact(dst), false, nil

@@ -25,7 +25,7 @@ const (
 	testPath = sourcePath + "ZaVnC4dhaV0xvT3Zpb1JkZWZnaA%2Fb+Kx=="
 )
 
-// source is a server in Sumo Logic's place. It keeps what it is sent, and answers as it is told.
+// source simulates an HTTP source of Sumo Logic. It records requests and sends the configured responses.
 type source struct {
 	*httptest.Server
 	mu       sync.Mutex

@@ -218,7 +218,7 @@ func FuzzClassify(f *testing.F) {
 	})
 }
 
-// TestPlainCodeNeverAppears: a source's code that looks like an answer's code is cut out of it all the same.
+// TestPlainCodeNeverAppears: the secret code of the source is redacted even if it looks like a response code.
 func TestPlainCodeNeverAppears(t *testing.T) {
 	const code = "ZaVnC4dhaV"
 	s := newSource(t, func(w http.ResponseWriter, r *http.Request) {

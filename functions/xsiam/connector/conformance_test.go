@@ -9,7 +9,7 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
-// A key that is never sent as it is: with these ways to prove it, the server sees signatures only.
+// unsentKey is a key that is never sent: with these authentication methods, the server receives only signatures.
 const unsentKey = "unsent-key-of-the-tenant"
 
 func suite(auth, key string) connectortest.Suite {

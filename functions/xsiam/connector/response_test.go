@@ -72,7 +72,7 @@ func TestReasons(t *testing.T) {
 	}
 }
 
-// TestKeyHint: the likeliest mistake is the wrong way to prove the key.
+// TestKeyHint: the likeliest mistake is the wrong authentication method.
 func TestKeyHint(t *testing.T) {
 	for auth, hint := range map[string]string{
 		"hmac": "needs XSIAM_AUTH=token", "token": "not an API key", "standard": "security level",
@@ -137,7 +137,7 @@ func TestCheckNamesTheStep(t *testing.T) {
 	}
 }
 
-// TestNoSecretAppears has the server throw key and signature back in every place an answer has.
+// TestNoSecretAppears: the server echoes key and signature in every part of the response.
 func TestNoSecretAppears(t *testing.T) {
 	secrets := func(r *http.Request) []string {
 		var found []string

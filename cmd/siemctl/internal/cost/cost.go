@@ -27,8 +27,8 @@ const (
 	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 	idlePollers, pollsMinute = 5, 3
 
-	// logOwn is what a connector writes for a batch: a log line and a line of metrics. logLambda is START, END and
-	// REPORT, and what CloudWatch adds to each line.
+	// logOwn is the bytes that a connector logs for a batch: a log line and a line of metrics. logLambda is START, END
+	// and REPORT, and the bytes that CloudWatch adds to each line.
 	logOwn, logLambda = 640, 500
 	logBatch          = logOwn + logLambda
 	// requestHead is the request line and the headers of a request to the SIEM.
@@ -175,7 +175,7 @@ func item(name string, quantity float64, unit string, price Price) Item {
 // chunks is how many requests the bill counts for one request with a payload of so many bytes.
 func chunks(bytes float64) float64 { return math.Max(1, math.Ceil(bytes/sqsChunk)) }
 
-// perMessage is how many events a message holds: no more than come together, and than fit.
+// perMessage is the number of events in a message, limited by its size and by the events that arrive together.
 func (l *Load) perMessage() float64 {
 	return math.Max(1, math.Min(math.Min(l.PerMessage, l.BatchFill), math.Floor(sendBytes/(l.EventBytes+1))))
 }
@@ -188,18 +188,18 @@ func (l *Load) body() float64 {
 	return l.EventBytes
 }
 
-// sent is how many messages the platform sends in one request: no more than fit.
+// sent is the number of messages that the platform sends in one request, limited by the size of a request.
 func (l *Load) sent() float64 {
 	return math.Min(l.SendBatch, math.Max(1, math.Floor(sendBytes/l.body())))
 }
 
-// batch is how many messages an invocation gets: no more than fit.
+// batch is the number of messages in an invocation, limited by the size of a payload.
 func (l *Load) batch() float64 {
 	messages := math.Max(1, l.BatchFill/l.perMessage())
 	return math.Min(math.Min(messages, batchMessages), math.Max(1, math.Floor(payloadBytes/(l.body()+recordBytes))))
 }
 
-// fill is how many events an invocation gets.
+// fill is the number of events in an invocation.
 func (l *Load) fill() float64 { return l.batch() * l.perMessage() }
 
 // received is how many messages one receive returns. Full batches come from a queue with a backlog, so a receive

@@ -66,7 +66,7 @@ func TestSeveralByHand(t *testing.T) {
 		e.Several.EventsPerMessage != 100 {
 		t.Errorf("%+v", e)
 	}
-	// A filter saves the transfer and the requests to the SIEM of what it excludes, and nothing of SQS.
+	// For excluded events, a filter saves the transfer and the requests to the SIEM, but no cost of SQS.
 	l.Filtered, l.Events = 50, 2e6
 	filtered := Of(l)
 	saved := 2 * (e.Several.MillionDollars - filtered.Several.MillionDollars)

@@ -160,8 +160,8 @@ func (q queue) Delete(ctx context.Context, messages []eventsource.Message) ([]ev
 	return nil, nil
 }
 
-// collector is Splunk's HTTP Event Collector in memory: it takes its time, and refuses what is marked until it is told
-// to take everything.
+// collector is Splunk's HTTP Event Collector in memory. It responds with a delay, and refuses marked events until a
+// test lets it accept all.
 type collector struct {
 	*account
 	conns   chan net.Conn
@@ -243,9 +243,9 @@ type scenario struct {
 	refuse int  // one of this many events is refused; 0 means none
 }
 
-// run delivers events with the template's settings: the platform, the event source mapping, the connector, and for the
-// refused the drain, the replay and a second delivery. Everything but AWS's own machines and the network is what is
-// deployed.
+// run delivers events with the template's settings: the platform, the event source mapping, the connector, and for
+// refused events the drain, the replay and a second delivery. The functions run the deployed code; AWS and the network
+// are simulated.
 func run(t *testing.T, sc scenario) (c counts) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -338,8 +338,8 @@ func (a *account) poll(ctx context.Context, t *testing.T, q queue, arn string, c
 	})
 }
 
-// platform enqueues the events of one batch after the other, and waits in between until it is done. What it enqueues is
-// awkward on purpose, and some of it is large.
+// platform enqueues one batch of events at a time and waits until it is processed. The events have unusual texts, and
+// some are large.
 func (a *account) platform(ctx context.Context, t *testing.T, sc scenario) {
 	t.Helper()
 	made := ocsfgen.New(1)

@@ -70,7 +70,8 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
-// TestCompare: what becomes of the events of one id, by what the SIEM holds under it. The receipts have the hashes.
+// TestCompare lists the results for the events of one id, by the SIEM's events with that id. The receipts have the
+// hashes.
 func TestCompare(t *testing.T) {
 	whole := func(hash uint64) Found { return Found{ID: "a", Hash: hash, Whole: true, Copies: 1} }
 	part := Found{ID: "a", Copies: 1}
