@@ -91,7 +91,7 @@ func (d *Drain) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(reserve, deadline.Sub(start)/10)))
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(reserve, max(0, time.Until(deadline))/10)))
 		defer cancel()
 	}
 	batches := d.batches(p.Messages)

@@ -96,7 +96,7 @@ func (r *Replay) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(reserve, deadline.Sub(r.world.Now())/10)))
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(reserve, max(0, time.Until(deadline))/10)))
 		defer cancel()
 	}
 	var body any
