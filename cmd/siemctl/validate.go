@@ -54,7 +54,8 @@ func (a *app) validateCommand() *cobra.Command {
   --settings   settings, as the connectors' functions would read them; without any of these flags, the environment
   --template   the template with its parameters, and the settings that its functions would get; --settings is then the
                content of their secret
-  --events     events against OCSF 1.1 and against each SIEM's limits and columns, as the connectors encode them
+  --events     events against OCSF (1.1 to 1.9, by metadata.version) and against each SIEM's limits and columns, as the
+               connectors encode them
 
 A name in --settings that no connector reads is an error. Errors prevent the connector from working; warnings do not;
 notes name what to do elsewhere.`,

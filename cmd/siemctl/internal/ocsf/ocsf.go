@@ -1,8 +1,7 @@
-// Package ocsf checks an event against the rules of OCSF 1.1 that matter in a SIEM. Errors make an event undeliverable.
-// Warnings make it hard to find or to understand. The package knows the four classes that the platform sends, and the
-// attributes that all classes share.
+// Package ocsf checks an event against the rules of OCSF that matter in a SIEM. Errors make an event undeliverable.
+// Warnings make it hard to find or to understand. The event's metadata.version, 1.1 to 1.9, selects the schema.
 //
-// Schema: https://schema.ocsf.io/1.1.0/
+// Schema: https://schema.ocsf.io
 package ocsf
 
 import (
@@ -23,25 +22,6 @@ type Problem struct {
 	Text  string `json:"text"`  // names the attribute, the value and what is expected
 }
 
-// class is a class of the schema.
-type class struct {
-	name       string
-	required   []string
-	activities []int64
-}
-
-// required in every class.
-var base = [...]string{"activity_id", "category_uid", "class_uid", "metadata", "metadata.product", "metadata.version",
-	"severity_id", "type_uid"}
-
-// The activities and required attributes of the classes that the platform sends.
-var classes = map[int64]class{
-	6003: {"API Activity", []string{"actor", "api", "api.operation", "src_endpoint"}, []int64{0, 1, 2, 3, 4, 99}},
-	2001: {"Security Finding", []string{"finding", "finding.title", "finding.uid", "state_id"}, []int64{0, 1, 2, 3, 99}},
-	3002: {"Authentication", []string{"user"}, []int64{0, 1, 2, 3, 4, 5, 6, 99}},
-	3004: {"Entity Management", []string{"entity"}, []int64{0, 1, 2, 3, 4, 99}},
-}
-
 // Check returns the problems of an event, errors first.
 func Check(body []byte, now time.Time) []Problem {
 	var e event.Event
@@ -56,10 +36,10 @@ func Check(body []byte, now time.Time) []Problem {
 	}
 	c := &check{top: top}
 	c.time(&e, now)
-	c.present(base[:])
-	c.class()
+	version := c.version()
+	c.class(version)
 	c.severity()
-	c.metadata()
+	c.metadata(version)
 	return c.problems
 }
 
@@ -84,9 +64,11 @@ func (c *check) at(path string) any {
 	return v
 }
 
+// present warns about required attributes that are not there; an attribute of an absent object is not named.
 func (c *check) present(paths []string) {
 	for _, path := range paths {
-		if c.at(path) == nil {
+		object, _, nested := strings.Cut(path, ".")
+		if c.at(path) == nil && (!nested || c.at(object) != nil) {
 			c.warn("%s: required by OCSF, not present", path)
 		}
 	}
@@ -120,28 +102,51 @@ func (c *check) integer(path string) (n int64, ok bool) {
 	return n, true
 }
 
+// version returns the minor version of the schema to check against: the event's, or the one that is nearest to it.
+func (c *check) version() int {
+	text, ok := c.at("metadata.version").(string)
+	if !ok {
+		return firstVersion
+	}
+	if version, ok := parseVersion(text); ok {
+		return version
+	}
+	nearest := lastVersion
+	if strings.HasPrefix(text, "0.") || strings.HasPrefix(text, "1.0") {
+		nearest = firstVersion
+	}
+	c.warn("metadata.version: expected 1.%d to 1.%d, found %q; checked against 1.%d", firstVersion, lastVersion, text,
+		nearest)
+	return nearest
+}
+
 // class checks the class and the attributes that depend on it.
-func (c *check) class() {
+func (c *check) class(version int) {
 	uid, ok := c.integer("class_uid")
+	known := schema().class(uid, version)
+	if !ok || known == nil {
+		c.present(schema().class(baseEvent, version).required)
+	}
 	if !ok {
 		return
 	}
-	known, isKnown := classes[uid]
-	if isKnown {
+	if known != nil {
 		c.present(known.required)
 	} else {
-		c.warn("class_uid: expected 6003, 2001, 3002 or 3004, found %d; the event is delivered, its attributes are not "+
-			"checked", uid)
+		c.warn("class_uid: OCSF 1.%d has no class %d; the event is delivered, the attributes of its class are not checked",
+			version, uid)
 	}
-	if category, ok := c.integer("category_uid"); ok && category != uid/1000 {
-		c.warn("category_uid: expected %d for class_uid %d, found %d", uid/1000, uid, category)
+	const perExtension, perCategory = 100_000, 1_000
+	want := uid % perExtension / perCategory
+	if category, ok := c.integer("category_uid"); ok && category != want {
+		c.warn("category_uid: expected %d for class_uid %d, found %d", want, uid, category)
 	}
 	activity, ok := c.integer("activity_id")
 	if !ok {
 		return
 	}
-	if isKnown && !slices.Contains(known.activities, activity) {
-		c.warn("activity_id: expected an activity of %s, found %d", known.name, activity)
+	if known != nil && !slices.Contains(known.activities, activity) {
+		c.warn("activity_id: expected an activity of %s (OCSF 1.%d), found %d", known.name, version, activity)
 	}
 	if kind, ok := c.integer("type_uid"); ok && kind != uid*100+activity {
 		c.warn("type_uid: expected %d (class_uid × 100 + activity_id), found %d", uid*100+activity, kind)
@@ -154,12 +159,19 @@ func (c *check) severity() {
 	}
 }
 
-func (c *check) metadata() {
+func (c *check) metadata(version int) {
 	if uid, ok := c.at("metadata.uid").(string); !ok || uid == "" {
 		c.warn("metadata.uid: not present; identical events become one document in Elasticsearch")
 	}
-	if version, ok := c.at("metadata.version").(string); ok && !strings.HasPrefix(version, "1.") {
-		c.warn("metadata.version: expected 1.1.0, found %q", version)
+	profiles, ok := c.at("metadata.profiles").([]any)
+	if v := c.at("metadata.profiles"); !ok && v != nil {
+		c.warn("metadata.profiles: expected an array of names, found %s", kind(v))
+	}
+	for _, p := range profiles {
+		name, _ := p.(string)
+		if !schema().hasProfile(name[strings.LastIndexByte(name, '/')+1:], version) { // linux/linux_users
+			c.warn("metadata.profiles: OCSF 1.%d has no profile %q", version, p)
+		}
 	}
 }
 
