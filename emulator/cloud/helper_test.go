@@ -18,7 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 )
 
-// TestMain lets the test binary be the functions' bootstrap: HELPER says which one. They reach AWS as any function
+// TestMain makes the test binary the bootstrap of the function that HELPER names. It connects to AWS as any function
 // does.
 func TestMain(m *testing.M) {
 	switch os.Getenv("HELPER") {

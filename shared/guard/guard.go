@@ -284,11 +284,11 @@ func functionARN(name, mapped, queue string) string {
 	return name
 }
 
-// errRace is the error of a write after another invocation wrote the tag: what the decision depends on has changed.
+// errRace is the error of a write after another invocation wrote the tag, so that the decision may be outdated.
 var errRace = errors.New("the tag has changed")
 
-// write writes the tag, unless it has changed. An invocation that has disabled the mapping writes it in any case: a
-// mapping that the guard disabled must not be without a hold.
+// write writes the tag, unless it has changed. An invocation that has disabled the mapping always writes it, because a
+// mapping that the guard disabled must have a hold.
 func (s *session) write(ctx context.Context, a Action) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()

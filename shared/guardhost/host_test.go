@@ -271,7 +271,7 @@ func TestNoLimit(t *testing.T) {
 	}
 }
 
-// TestFailures: what AWS may respond while a hold is to begin. The message stays.
+// TestFailures lists failures of AWS at the start of a hold. The message stays.
 func TestFailures(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(*account)

@@ -74,8 +74,7 @@ func TestEarlyResponseDecides(t *testing.T) {
 	}
 }
 
-// TestEarlyResponseIsNotResent: an early response on a connection that has served a request before is a response like
-// any other.
+// TestEarlyResponseIsNotResent: an early response on a connection that has served an earlier request is not resent.
 func TestEarlyResponseIsNotResent(t *testing.T) {
 	var requests atomic.Int64
 	to := listen(t, func(c net.Conn) {

@@ -71,7 +71,7 @@ func (c *connectorCache) load(ctx context.Context) (*instance, refresh.Life, err
 	return next, life, err
 }
 
-// openWith opens a connector. If the secret could not be read, it returns that error and everything else that is wrong.
+// openWith opens a connector. If the secret could not be read, it returns that error and all other problems.
 func (c *connectorCache) openWith(
 	ctx context.Context, text string, values map[string]string, secretErr error,
 ) (*instance, error) {

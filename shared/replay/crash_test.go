@@ -141,7 +141,7 @@ func TestReplayFailsAtEveryStep(t *testing.T) {
 	}
 }
 
-// TestDrainDiesAtEveryStep: the batch comes back, perhaps with others, and after a replay every event is there once.
+// TestDrainDiesAtEveryStep: SQS delivers the batch again, perhaps with others. After a replay, every event exists once.
 func TestDrainDiesAtEveryStep(t *testing.T) {
 	for at, more := 1, true; more; at++ {
 		w := newWorld(t)

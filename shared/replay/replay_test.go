@@ -169,7 +169,7 @@ func TestReplayTakesARecordOnce(t *testing.T) {
 		t.Errorf("answer %+v", a)
 	}
 	w.wantKeys("pending/", 0)
-	// And in later calls: the drain writes an object anew that was moved, and the pair of another one.
+	// In later calls, too: the drain writes an object again that was moved, and the pair of another one.
 	w.drain(all[:4]...)
 	w.drain(all[3:5]...)
 	w.drain(native)

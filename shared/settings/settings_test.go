@@ -167,7 +167,7 @@ func TestAsked(t *testing.T) {
 	}
 }
 
-// TestTLSVerify: what takes the certificates' worth away is said.
+// TestTLSVerify: settings that disable the verification of certificates cause a warning.
 func TestTLSVerify(t *testing.T) {
 	for value, want := range map[string]bool{"": true, "true": true, "FALSE": false, "no": false} {
 		s := with(map[string]string{"X_TLS_VERIFY": value}, nil)

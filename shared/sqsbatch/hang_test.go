@@ -29,8 +29,8 @@ func (hangingQueue) SendMessageBatch(ctx context.Context, _ *sqs.SendMessageBatc
 	return nil, ctx.Err()
 }
 
-// TestResponseWithHangingQueue: the function responds although SQS does not. Without a response, SQS would deliver
-// again what the SIEM has accepted.
+// TestResponseWithHangingQueue: the function responds although SQS does not. Without a response, SQS would deliver the
+// accepted events again.
 func TestResponseWithHangingQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const limit = 30 * time.Second

@@ -161,8 +161,8 @@ func replaceInvalid(s string) string {
 
 func countKey(payload []byte, key string) int { return bytes.Count(payload, []byte(`"`+key+`"`)) }
 
-// keysDifferByCase tells whether a payload has keys that only encoding/json, which ignores case, takes for the ones
-// Lambda sends, or that are written with escapes: then a count of keys by their text says nothing.
+// keysDifferByCase reports whether a payload has keys that match Lambda's only without regard to case, as in
+// encoding/json, or that contain escapes. The keys of such a payload cannot be counted by their text.
 func keysDifferByCase(payload []byte) bool {
 	lower := bytes.ToLower(payload)
 	for _, key := range []string{"Records", "messageId", "receiptHandle", "body", "attributes", "messageAttributes",

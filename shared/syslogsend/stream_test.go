@@ -116,7 +116,7 @@ func TestDisconnected(t *testing.T) {
 	}
 }
 
-// TestPeerStopsReading holds a peer to what its kernel has taken, and not to what ours has taken of us.
+// TestPeerStopsReading: only bytes that the peer's kernel has acknowledged count, not bytes in our own send buffer.
 func TestPeerStopsReading(t *testing.T) {
 	t.Parallel()
 	for name, size := range map[string]int{"in our kernel": 256 << 10, "beyond our kernel": 32 << 20} {

@@ -16,7 +16,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// TestPeerVanishes pulls the cable: the peer lives in a network namespace of its own, and loses its address.
+// TestPeerVanishes: the peer disappears without closing the connection. It runs in a separate network namespace and
+// loses its address.
 func TestPeerVanishes(t *testing.T) {
 	t.Parallel()
 	far := newFarSide(t)

@@ -96,7 +96,7 @@ func backsOff(t *testing.T, splunk *actor, sent []string) []string {
 			continue
 		}
 		if got, want := waits[id], []int{1, 2, 4}; !slices.Equal(got, want) {
-			t.Errorf("visibility time-outs of %v s, want %v", got, want)
+			t.Errorf("visibility timeouts of %v s, want %v", got, want)
 		}
 		for i, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
 			// SQS counts in whole seconds from when it was told, which is after the attempt began.
@@ -122,7 +122,7 @@ func waitsAsAsked(t *testing.T, splunk *actor) {
 	waits := waitsSince(t, mark, splunk)
 	for _, id := range ids {
 		if got, want := waits[id], []int{3}; !slices.Equal(got, want) {
-			t.Errorf("visibility time-outs of %v s, want %v", got, want)
+			t.Errorf("visibility timeouts of %v s, want %v", got, want)
 		}
 	}
 }

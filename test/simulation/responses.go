@@ -8,7 +8,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// class is what the contract says of the events that a response is about, if they are retried.
+// class is the expected kind of failure of the events that a response concerns, if they are retried.
 type class uint8
 
 const (

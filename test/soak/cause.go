@@ -4,22 +4,23 @@ package main
 type cause int
 
 const (
-	causeAnswer  cause = iota // the SIEM took it and its answer was lost
-	causePartial              // the SIEM took a part of the request and answered 408
+	causeAnswer  cause = iota // the SIEM accepted it and the response was lost
+	causePartial              // the SIEM accepted a part of the request and responded 408
 	causeKilled
 	causeTimedOut
 	causeFailed
-	causeQueue  // SQS handed it out again although it was done
-	causeWithin // its answer was lost on a kept connection, and the request made again in the same attempt
+	causeQueue  // SQS delivered it again after its deletion
+	causeWithin // the response was lost on a kept connection, and the request was repeated in the same attempt
 )
 
 // String returns the text of the report.
 func (c cause) String() string {
 	return [...]string{
-		"the answer was lost after the SIEM took them", "the SIEM took half of a request and answered 408",
+		"the response was lost after the SIEM had accepted them",
+		"the SIEM accepted half of a request and responded 408",
 		"the function was killed",
-		"the function ran into its time limit", "the function failed", "SQS handed them out again",
-		"the answer was lost on a kept connection, and the request made again in the same attempt",
+		"the function reached its time limit", "the function failed", "SQS delivered them again",
+		"the response was lost on a kept connection, and the request was repeated in the same attempt",
 	}[c]
 }
 

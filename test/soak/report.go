@@ -45,8 +45,8 @@ func (s *soak) conditions(did *load) string {
 	total := s.meters.total()
 	return fmt.Sprintf("%s events, seed %d, in %s: %.0f a second on %d cores, which the SIEMs, the functions and AWS "+
 		"(moto) share; "+
-		"back-off %d to %d s, visibility time-out %d s. The functions say, of the burst too: %s received in %s requests, "+
-		"%s retried, %s made dead letters.",
+		"back-off %d to %d s, visibility timeout %d s. The functions' metrics, including the burst: %s received, "+
+		"%s requests, %s retried, %s dead letters.",
 		number(s.options.events), s.options.seed, did.took.Round(time.Second), float64(s.options.events)/did.took.Seconds(),
 		runtime.NumCPU(), backoffInitial, backoffMax, visibility,
 		number(total.Received), number(total.Requests), number(total.Retried), number(total.DeadLettered))
@@ -55,7 +55,7 @@ func (s *soak) conditions(did *load) string {
 // account is the table of where every event is, including the burst.
 func (s *soak) account(r *report) table {
 	t := table{
-		title: "The account",
+		title: "Where the events are",
 		head: []string{"", "enqueued", "in the SIEM", "dead letters", "lost", "twice", "delivered and dead",
 			"dead letters twice"},
 	}
@@ -86,8 +86,8 @@ func (s *soak) twice() table {
 	for c := causeAnswer; c <= causeWithin; c++ {
 		t.add(c.String(), causes[c])
 	}
-	t.note = "The cause is how the attempt ended in which the SIEM had taken the event before. Sumo Logic's one fault " +
-		"of this kind is the 408, which is how the first two are told apart."
+	t.note = "The cause is the end of the attempt in which the SIEM accepted the event first. Only Sumo Logic responds " +
+		"408, and it loses no other response, which separates the first two causes."
 	return t
 }
 
@@ -141,7 +141,7 @@ func (s *soak) memory(r *report) table {
 		flatness := "yes"
 		switch {
 		case !told:
-			flatness = "cannot be told"
+			flatness = "unknown"
 		case !flat(at[0], at[2]):
 			flatness = "no"
 			r.fail("%s grew from %s to %s", name, mib(at[0].largest), mib(at[2].largest))
@@ -151,10 +151,9 @@ func (s *soak) memory(r *report) table {
 			over(at, func(u usage) string { return fmt.Sprint(u.threads) }),
 			over(at, func(u usage) string { return fmt.Sprint(u.sockets) }), flatness)
 	}
-	t.note = fmt.Sprintf("The most seen in a stretch, looked at every %s. Flat: the largest process grew by no more "+
-		"than %s. "+
-		"A function's goroutines cannot be told from outside, so these are its threads; the soak's own process, the SIEMs "+
-		"in it, had %s goroutines.",
+	t.note = fmt.Sprintf("The maximum of each part, sampled every %s. Flat: the largest process grew by no more than "+
+		"%s. The goroutines of a function are not visible from outside, so the table has its threads. The process of the "+
+		"test, which includes the SIEMs, had %s goroutines.",
 		sampling, mib(growth), s.watch.goroutines())
 	return t
 }
@@ -171,8 +170,7 @@ func (s *soak) cost(did *load) table {
 		sum += did.cpu[l]
 	}
 	t.add("all", perMillion(sum, s.options.events))
-	t.note = "User and system time of all their processes under load, their starts, every retry and every halving " +
-		"included."
+	t.note = "User and system time of all processes of a function under load, including starts, retries and bisections."
 	return t
 }
 
@@ -191,9 +189,9 @@ func (b *burst) table(r *report) table {
 	short := func(d time.Duration) string { return d.Round(10 * time.Millisecond).String() }
 	t.add("before", b.before.count, short(b.before.median), short(b.before.ninetyNine))
 	t.add("during", b.during.count, short(b.during.median), short(b.during.ninetyNine))
-	t.note = fmt.Sprintf("Queued in %s while the SIEM was down, for %s in all; worked off %s after it was back. "+
-		"A delay is from sending to acceptance, and has the batching window of 5 s in it; the median may move by %s, the "+
-		"99th percentile by %s.",
+	t.note = fmt.Sprintf("The burst was enqueued in %s while the SIEM was down for %s, and delivered %s after its "+
+		"recovery. A delay is the time from sending to acceptance, including the batching window of 5 s. The median may "+
+		"change by %s, the 99th percentile by %s.",
 		b.enqueueing.Round(time.Second), b.outage.Round(time.Second), b.draining.Round(time.Second),
 		medianBound, ninetyNineBound)
 	switch {

@@ -232,7 +232,7 @@ func (i *instance) exitError() *Error {
 	return &Error{"Runtime.ExitError", fmt.Sprintf("runtime exited: %v", i.cmd.ProcessState)}
 }
 
-// environment is what Lambda lets a function see.
+// environment returns the environment variables that Lambda sets for a function.
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 func environment(cfg *Config, root, api string) []string {
 	env := map[string]string{

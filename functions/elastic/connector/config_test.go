@@ -69,7 +69,7 @@ func TestTLSVerifyWarning(t *testing.T) {
 	}
 }
 
-// TestEverythingWrongAtOnce wants every problem named in one error.
+// TestEverythingWrongAtOnce: one error names every problem.
 func TestEverythingWrongAtOnce(t *testing.T) {
 	p := problems(t, map[string]string{
 		"ELASTIC_URL": "http://user@h", "ELASTIC_API_KEY": " ", "ELASTIC_INDEX": "a b", "ELASTIC_OP_TYPE": "update",

@@ -51,7 +51,7 @@ func suite() connectortest.Suite {
 
 func TestConformance(t *testing.T) { connectortest.Run(t, suite()) }
 
-// TestConformanceWithoutItems plays an Elasticsearch, or a proxy, that refuses a whole request for one event.
+// TestConformanceWithoutItems: Elasticsearch, or a proxy, refuses a whole request because of one event.
 func TestConformanceWithoutItems(t *testing.T) {
 	s := suite()
 	s.Refuse = func(w http.ResponseWriter, _ *http.Request, body []byte, bad string) {

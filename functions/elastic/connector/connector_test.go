@@ -32,7 +32,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // encodedKey is "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw" in base64.
 const encodedKey = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWkybHAyYXhUTm1zeWFrdzl0dk5udw=="
 
-// recorder is an Elasticsearch that answers what a test wants, and keeps what it was sent.
+// recorder simulates Elasticsearch. It sends the responses that a test configures and records requests.
 type recorder struct {
 	*httptest.Server
 	mu       sync.Mutex

@@ -64,7 +64,7 @@ func (s *simulated) deliver(bodies ...string) []deliver.Outcome {
 	return outcomes
 }
 
-// arrived wants that the cluster has each of the events once and byte for byte, and found nothing wrong.
+// arrived requires that the cluster has each event once, byte for byte, and reports no violation.
 func (s *simulated) arrived(bodies ...string) {
 	s.t.Helper()
 	accepted := s.Accepted()

@@ -66,8 +66,8 @@ const (
 	WantDelivered
 )
 
-// Defaults is what a status without a body means. Such a refusal is not in the SIEM's own format, so no event is at
-// fault.
+// Defaults are the outcomes of a status without a body. Such a refusal is not in the SIEM's own format, so no event is
+// at fault.
 var Defaults = map[int]Want{
 	301: WantHeld, 302: WantHeld, 307: WantHeld, 308: WantHeld,
 	400: WantHeld, 401: WantHeld, 402: WantHeld, 403: WantHeld, 404: WantHeld, 405: WantHeld, 406: WantHeld,

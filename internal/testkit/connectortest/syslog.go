@@ -12,7 +12,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// SyslogSuite is a connector that speaks syslog over TCP, as the suite needs it. A SIEM of this kind answers nothing:
+// SyslogSuite is a connector that sends syslog over TCP, as the suite needs it. A SIEM of this kind sends no responses:
 // what is refused, redirected or throttled over HTTP cannot be here, and what the peer's kernel took is delivered.
 type SyslogSuite struct {
 	Open func(*settings.Settings) deliver.Connector
@@ -44,7 +44,7 @@ type peer struct {
 	got     strings.Builder
 }
 
-// serve starts a peer that takes connections and does with each what handle says; nil reads whatever comes.
+// serve starts a peer that calls handle with each connection. If handle is nil, the peer reads all data.
 func (s SyslogSuite) serve(t *testing.T, handle func(net.Conn)) *peer {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -180,7 +180,7 @@ func (s SyslogSuite) deadConnection(t *testing.T) {
 	}
 }
 
-// hangsUp has the peer go while a batch is on its way: whatever it had of it, the batch is not called delivered.
+// hangsUp: the peer closes the connection during a batch. However much it received, the batch is not delivered.
 func (s SyslogSuite) hangsUp(t *testing.T) {
 	for name, handle := range map[string]func(net.Conn){
 		"at once":        func(c net.Conn) { c.Close() },

@@ -1,5 +1,5 @@
-// Package fakeaws has SQS and S3 in memory for tests. They answer in the SDK's types and keep the rules that the code
-// under test depends on.
+// Package fakeaws simulates SQS and S3 in memory for tests. The methods use the SDK's types and follow the rules that
+// the code under test depends on.
 //
 // SQS has visibility timeouts, receipts, receive counts, delays, redrive to a dead-letter queue, the limits of batch
 // requests and long polling. Its clock is the time package's, which may be simulated. A conformance suite runs against

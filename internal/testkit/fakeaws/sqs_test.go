@@ -32,8 +32,8 @@ func newQueues(order func(fakeaws.Message) uint64) *fakeaws.SQS {
 	return s
 }
 
-// TestReceiveGivesTheFirst: whatever was sent, hidden and deleted before, a receive gives those first in order of all
-// that are visible, and what has been received three times is moved.
+// TestReceiveGivesTheFirst: after any sequence of sends, visibility changes and deletions, a receive returns the first
+// visible messages in order, and messages that were received three times are moved.
 func TestReceiveGivesTheFirst(t *testing.T) {
 	for name, order := range map[string]func(fakeaws.Message) uint64{"as sent": nil, "in another order": place} {
 		t.Run(name, func(t *testing.T) {

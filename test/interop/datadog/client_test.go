@@ -135,8 +135,8 @@ func events(n int) []string {
 	return bodies
 }
 
-// TestSameRequest wants the same request of both, with and without compression. Entries are compared as values: the
-// client sorts their keys, ours have the page's order.
+// TestSameRequest: both send the same request, with and without compression. Entries are compared as values, because
+// the client sorts their keys.
 func TestSameRequest(t *testing.T) {
 	for _, compression := range []string{"gzip", "none"} {
 		t.Run(compression, func(t *testing.T) {
@@ -187,7 +187,7 @@ func decode(t *testing.T, body string) (entries []map[string]string) {
 	return entries
 }
 
-// TestSites wants the connector to know the sites that the client knows, and no other.
+// TestSites: the connector supports exactly the sites that the client supports.
 func TestSites(t *testing.T) {
 	servers := datadog.NewConfiguration().OperationServers["v2.LogsApi.SubmitLog"]
 	theirs := slices.Clone(servers[0].Variables["site"].EnumValues)
@@ -217,7 +217,7 @@ func openAt(site string) error {
 	return s.Err()
 }
 
-// TestClientAndSimulator lets the official client meet what Datadog says to a good and to a bad request.
+// TestClientAndSimulator: the official client reads the simulator's responses to a valid and to an invalid request.
 func TestClientAndSimulator(t *testing.T) {
 	s, err := simulator.New(siem.Options{Plain: true})
 	if err != nil {

@@ -73,8 +73,8 @@ func theirs(t *testing.T, address, ca, key, op, pipeline string, items []item) m
 	return statuses
 }
 
-// TestSameRequest wants one request of each, for both actions, with and without a pipeline. What is left once they are
-// the same is named here, one by one: everything else has to be equal.
+// TestSameRequest compares the connector's request with the client's, for both actions, with and without a pipeline.
+// Each permitted difference is listed here; everything else must be equal.
 func TestSameRequest(t *testing.T) {
 	for _, op := range []string{"index", "create"} {
 		for _, pipeline := range []string{"", "geo ip/v1"} {
@@ -127,7 +127,7 @@ func documents(t *testing.T, bodies []string) []item {
 	return items
 }
 
-// compare wants two bulk requests to be the same, but for the differences that are meant.
+// compare requires two bulk requests to be equal, except for the intended differences.
 func compare(t *testing.T, we, they recorder.Request) {
 	t.Helper()
 	if we.Method != they.Method || we.Path != they.Path {
@@ -193,7 +193,7 @@ func decode(t *testing.T, line string) (action map[string]map[string]string) {
 	return action
 }
 
-// TestClientAndSimulator lets the official client meet what an Elasticsearch may say to single documents.
+// TestClientAndSimulator: the official client reads the simulator's responses to single documents.
 func TestClientAndSimulator(t *testing.T) {
 	s, err := simulator.New(siem.Options{})
 	if err != nil {

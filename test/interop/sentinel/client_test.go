@@ -135,8 +135,8 @@ func TestCompressedIsTheSame(t *testing.T) {
 	}
 }
 
-// TestScope wants tokens for the same resource. The client's scope has one more slash, since it takes the resource to
-// end in one; ours is the platform's, and SENTINEL_SCOPE can be set to the other.
+// TestScope: both request tokens for the same resource. The client's scope has one more slash, because it assumes that
+// the resource ends in one. Ours is the documented scope; SENTINEL_SCOPE can be set to the other.
 func TestScope(t *testing.T) {
 	r := recorder.Start(t, true, answer)
 	c := recorder.Open(t, sentinel.Open, map[string]string{
@@ -158,7 +158,7 @@ func TestScope(t *testing.T) {
 	}
 }
 
-// TestClientAndSimulator lets the official client meet what Azure says to a good and to a bad request.
+// TestClientAndSimulator: the official client reads the simulator's responses to a valid and to an invalid request.
 func TestClientAndSimulator(t *testing.T) {
 	authority, err := pki.New("test CA")
 	if err != nil {
