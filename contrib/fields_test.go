@@ -73,7 +73,7 @@ func TestFieldsAreThoseOfTheConnectors(t *testing.T) {
 	}
 }
 
-// hasPaths wants every path of the table of fields in the text of a pack.
+// hasPaths requires that the text of a pack contains every path of the table of fields.
 func hasPaths(t *testing.T, what, text string, skip ...string) {
 	t.Helper()
 	for _, f := range fields() {
@@ -85,7 +85,7 @@ func hasPaths(t *testing.T, what, text string, skip ...string) {
 	}
 }
 
-// hasNames wants every name that the SIEM's analysts use in the text of a pack.
+// hasNames requires that the text of a pack contains every name that the SIEM's analysts use.
 func hasNames(t *testing.T, what, text string, name func(field) string) {
 	t.Helper()
 	for _, f := range fields() {
@@ -95,7 +95,7 @@ func hasNames(t *testing.T, what, text string, name func(field) string) {
 	}
 }
 
-// hasDetections wants each of the seven detections once.
+// hasDetections requires each of the seven detections exactly once.
 func hasDetections(t *testing.T, what string, names []string) {
 	t.Helper()
 	for _, want := range detections() {

@@ -124,7 +124,7 @@ func TestTextIsBrokenBetweenWords(t *testing.T) {
 	}
 }
 
-// TestPlainOutputLeavesOutPassingRows: what is gone in a second is worth no line of a file.
+// TestPlainOutputLeavesOutPassingRows: rows that disappear within a second are not written to a file.
 func TestPlainOutputLeavesOutPassingRows(t *testing.T) {
 	s, out, c := testScreen(ScreenChoice{})
 	c.time = c.time.Add(time.Minute)

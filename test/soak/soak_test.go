@@ -68,7 +68,7 @@ func TestBalance(t *testing.T) {
 	}
 }
 
-// simulator is a SIEM that took what the test says.
+// simulator is a SIEM that has accepted the events of the test.
 type simulator struct {
 	siem.Simulator
 	took []siem.Accepted

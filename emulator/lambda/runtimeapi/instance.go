@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// maxLineBytes bounds a line of output; what is longer comes in pieces.
+// maxLineBytes bounds a line of output; longer lines are split.
 const maxLineBytes = 1 << 20
 
 // instance is one process of the function with its Runtime API.
@@ -120,7 +120,7 @@ func (i *instance) wait(printed <-chan struct{}, onEnd func(*instance)) {
 	close(i.exited)
 }
 
-// readLines hands on what a process prints, line by line, until it has ended.
+// readLines passes on the output of a process line by line until the process has ended.
 func readLines(out *os.File, line func(string)) {
 	defer func() { _ = out.Close() }()
 	r := bufio.NewReaderSize(out, maxLineBytes)
@@ -134,7 +134,7 @@ func readLines(out *os.File, line func(string)) {
 	}
 }
 
-// run has the process handle one invocation, and says how that ended. It leaves the process as it is.
+// run invokes the process once and returns the result. It does not stop the process.
 func (i *instance) run(ctx context.Context, inv *invocation) outcome {
 	i.next <- inv // has room: an instance is given one invocation at a time
 	if o := i.awaitTaken(ctx, inv); o != answered {
@@ -222,7 +222,7 @@ func (i *instance) initDuration() time.Duration {
 	return i.init
 }
 
-// exitError says how the process ended.
+// exitError describes the end of the process.
 func (i *instance) exitError() *Error {
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -1,4 +1,4 @@
-// Package catalog lists the simulated SIEMs with what the emulator needs to know of each. A connector of the list in
+// Package catalog lists the simulated SIEMs with the data that the emulator needs. A connector of the list in
 // shared/connectors has its simulator here and its script in scripts.go.
 package catalog
 

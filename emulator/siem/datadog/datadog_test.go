@@ -187,7 +187,7 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// TestConnector has the connector deliver what is hard to deliver, and the simulator find nothing wrong with it.
+// TestConnector: the connector delivers difficult events, and the simulator records no violation.
 func TestConnector(t *testing.T) {
 	s, err := datadog.New(siem.Options{Plain: true})
 	if err != nil {
@@ -236,7 +236,7 @@ func TestConnector(t *testing.T) {
 	}
 }
 
-// TestTimeInMicroseconds: such a time is what it is in the wild, and the entry's timestamp the same in milliseconds.
+// TestTimeInMicroseconds: the event keeps its time in microseconds, and the entry's timestamp is in milliseconds.
 func TestTimeInMicroseconds(t *testing.T) {
 	s := newIntake(t)
 	s.post("[" + entry(fmt.Sprintf(`{"time":%d}`, now.UnixMicro()), fmt.Sprintf(`,"timestamp":%d`, now.UnixMilli())) + "]")

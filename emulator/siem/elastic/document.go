@@ -112,7 +112,7 @@ func judgeTarget(a action, stream bool, n int, p plan) refusal {
 	return refusal{}
 }
 
-// totalFields is what Elasticsearch says of a document that would add fields to an index with the maximum number.
+// totalFields is Elasticsearch's reason for a document that would exceed the maximum number of fields of an index.
 const totalFields = "Limit of total fields [1000] has been exceeded while adding new fields [1]"
 
 // judgeSource returns the problem with the document. event is the document without the added "@timestamp"; full reports

@@ -356,7 +356,7 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// TestTimeInMicroseconds: such a time is what it is in the wild, and the document's @timestamp is the same moment.
+// TestTimeInMicroseconds: the event keeps its time in microseconds, and the document's @timestamp is the same moment.
 func TestTimeInMicroseconds(t *testing.T) {
 	c := newCluster(t)
 	const event = `{"time":1741824000123456,"metadata":{"uid":"a"}}`

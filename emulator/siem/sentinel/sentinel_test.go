@@ -282,7 +282,7 @@ func events(n int) [][]byte {
 	return out
 }
 
-// TestConnector lets the connector and its simulator meet.
+// TestConnector delivers events with the connector to the simulator.
 func TestConnector(t *testing.T) {
 	s, err := simulator.New(siem.Options{Plain: true})
 	if err != nil {

@@ -263,7 +263,7 @@ func TestViolations(t *testing.T) {
 	}
 }
 
-// TestConnector lets the connector and its simulator meet, in every mode.
+// TestConnector delivers events with the connector to the simulator, in every mode.
 func TestConnector(t *testing.T) {
 	g := ocsfgen.New(7)
 	bodies := make([][]byte, 100)

@@ -47,7 +47,7 @@ func Events(n int, bad ...int) []string {
 // badMark marks the events that Suite.Refuse refuses. It survives every wire format: letters only.
 const badMark = "POISONOUS"
 
-// quiet swallows what a test server has to say about connections that tests break on purpose.
+// quiet discards a test server's messages about connections that tests break on purpose.
 var quiet = log.New(io.Discard, "", 0)
 
 // readBody reads a request's body, decompressed.

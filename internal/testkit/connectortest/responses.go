@@ -13,7 +13,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/deliver"
 )
 
-// brokenResponses are not what they seem. None of them confirms or rejects an event.
+// brokenResponses look like a response of the SIEM. None of them confirms or rejects an event.
 func (s Suite) brokenResponses(t *testing.T) {
 	empty := WantRetry
 	if s.EmptyAccepts {
@@ -43,7 +43,7 @@ func (s Suite) brokenResponses(t *testing.T) {
 	}
 }
 
-// page is what a proxy, a sign-in page or a wrong host responds with.
+// page is the response of a proxy, a sign-in page or a wrong host.
 const page = "<html><head><title>Welcome</title></head><body>please sign in</body></html>"
 
 // foreign are responses that are not in the SIEM's own format. No 2xx of them is a success, and no refusal rejects an

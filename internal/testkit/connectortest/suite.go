@@ -49,7 +49,7 @@ type Suite struct {
 	// Delivers reports whether a request carries events; nil if all do.
 	Delivers func(r *http.Request) bool
 
-	// Outcomes says what a status without a body means, if it differs from Defaults.
+	// Outcomes are the outcomes of a status without a body that differ from Defaults.
 	Outcomes map[int]Want
 
 	// EmptyAccepts reports whether a 200 without a body confirms acceptance.
@@ -76,7 +76,7 @@ var Defaults = map[int]Want{
 	502: WantRetry, 503: WantRetry, 504: WantRetry, 599: WantRetry,
 }
 
-// Server is the SIEM of a test. It counts requests, and responds as the test says.
+// Server is the SIEM of a test. It counts requests and sends the responses that the test configures.
 type Server struct {
 	*httptest.Server
 	suite    Suite

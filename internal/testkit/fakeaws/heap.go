@@ -5,7 +5,7 @@ import (
 	heaps "container/heap"
 )
 
-// heap holds messages, of which the first is at hand, so that a queue of 100,000 is no slower than one of ten.
+// heap holds messages with fast access to the first, so that a queue of 100,000 messages stays fast.
 type heap struct {
 	before   func(a, b *message) int
 	messages []*message
@@ -36,7 +36,7 @@ func (h *heap) add(m *message) {
 
 func (h *heap) remove(m *message) { heaps.Remove((*entries)(h), m.at) }
 
-// entries is a heap as container/heap wants it.
+// entries implements heap.Interface of container/heap.
 type entries heap
 
 func (e *entries) Len() int           { return len(e.messages) }

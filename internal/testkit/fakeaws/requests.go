@@ -245,7 +245,7 @@ func (s *SQS) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMe
 	return out, nil
 }
 
-// DeleteMessageBatch implements the request of that name. A stale receipt deletes nothing, and says that it has.
+// DeleteMessageBatch implements the request of that name. A stale receipt deletes nothing, and the request succeeds.
 func (s *SQS) DeleteMessageBatch(ctx context.Context, in *sqs.DeleteMessageBatchInput,
 	_ ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error) {
 	if err := ctx.Err(); err != nil {

@@ -39,7 +39,7 @@ func (h Hook) call(op, name string, after bool) error {
 	return h(op, name, after)
 }
 
-// Queue is what a queue is made of.
+// Queue is the configuration of a queue.
 type Queue struct {
 	URL, ARN    string
 	Visibility  time.Duration // how long a received message is hidden; 0 means 30 s
@@ -70,7 +70,7 @@ type SQS struct {
 	// Order, when not nil, returns the place of a message among those that can be received: the lowest come first. It is
 	// asked once for each time that a message becomes visible.
 	Order func(m Message) uint64
-	// Twice, when not nil, tells whether a message that has just been received is to be left visible.
+	// Twice, when not nil, reports whether a message that has just been received stays visible.
 	Twice func(m Message) bool
 	// Retire, when not nil, is called for each message that leaves a queue for good, before the removal is visible.
 	Retire func(queue string, m Message)

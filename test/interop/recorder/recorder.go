@@ -121,7 +121,7 @@ func Open(t testing.TB, open func(*settings.Settings) deliver.Connector, env map
 	return c
 }
 
-// Deliver takes events through the engine, and wants every one of them delivered.
+// Deliver sends events with the engine and requires that every event is delivered.
 func Deliver(t *testing.T, c deliver.Connector, bodies []string) {
 	t.Helper()
 	for i, o := range connectortest.Deliver(t, c, bodies...) {

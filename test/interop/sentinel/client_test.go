@@ -123,7 +123,7 @@ func compare(t *testing.T, we, they recorder.Request) {
 	}
 }
 
-// TestCompressedIsTheSame wants compression, which the client leaves to its caller, to change nothing but the encoding.
+// TestCompressedIsTheSame: compression changes only the encoding. The client leaves compression to its caller.
 func TestCompressedIsTheSame(t *testing.T) {
 	bodies := recorder.Events(3, 20)
 	plain, packed := ours(t, "none", "dcr-1", "s", bodies), ours(t, "gzip", "dcr-1", "s", bodies)

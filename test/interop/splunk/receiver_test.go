@@ -126,7 +126,7 @@ func received(t *testing.T, sink *consumertest.LogsSink) []plog.LogRecord {
 	return all
 }
 
-// TestReceiverTakesEveryEvent has it take more events than one request holds.
+// TestReceiverTakesEveryEvent delivers more events than one request holds.
 func TestReceiverTakesEveryEvent(t *testing.T) {
 	for _, compression := range []string{"gzip", "none"} {
 		t.Run(compression, func(t *testing.T) {
@@ -176,7 +176,7 @@ func TestReceiverFails(t *testing.T) {
 	}
 }
 
-// TestCheckWritesNothing wants the check to succeed, with and without compression, and nothing to arrive.
+// TestCheckWritesNothing: the check succeeds, with and without compression, and no event arrives.
 func TestCheckWritesNothing(t *testing.T) {
 	for _, compression := range []string{"gzip", "none"} {
 		sink := new(consumertest.LogsSink)
