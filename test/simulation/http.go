@@ -99,7 +99,6 @@ func (s *web) poisoned(id string) bool {
 	return e != nil && e.sort == poisonous
 }
 
-func (s *web) address() string             { return string(s.listener.at) }
 func (s *web) settings() map[string]string { return s.env }
 func (s *web) secret() map[string]string   { return s.Secret() }
 func (s *web) rotate()                     { s.Rotate() }

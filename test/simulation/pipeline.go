@@ -49,8 +49,6 @@ type pipeline struct {
 
 // destination is a SIEM with any protocol.
 type destination interface {
-	// address returns its address.
-	address() string
 	// settings and secret return the variables of its connector.
 	settings() map[string]string
 	secret() map[string]string

@@ -23,8 +23,6 @@ func newSyslog(l *pipeline) *syslog {
 	return &syslog{pipeline: l, at: l.name + ".sim:514", stop: make(chan struct{})}
 }
 
-func (s *syslog) address() string { return s.at }
-
 func (s *syslog) settings() map[string]string {
 	return map[string]string{
 		"QRADAR_SYSLOG_HOST": "qradar.sim", "QRADAR_SYSLOG_PORT": "514", "QRADAR_SYSLOG_PROTOCOL": "tcp",

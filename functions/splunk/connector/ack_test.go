@@ -80,7 +80,14 @@ func withAcks(x *indexers, paused *[]time.Duration) connectortest.Suite {
 	}
 	s.Delivers = func(r *http.Request) bool { return !strings.HasSuffix(r.URL.Path, ackPath) }
 	s.Accept = x.accept
-	s.Refuse = nil
+	refuse := s.Refuse
+	s.Refuse = func(w http.ResponseWriter, r *http.Request, body []byte, bad string) {
+		if strings.Contains(string(body), bad) {
+			refuse(w, r, body, bad)
+			return
+		}
+		x.accept(w, r, body)
+	}
 	return s
 }
 
