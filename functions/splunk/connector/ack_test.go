@@ -114,6 +114,24 @@ func TestAck(t *testing.T) {
 	}
 }
 
+// TestAckOfARefusal: HEC indexes the events before the one that it refuses, but a refusal has no ackId. They are
+// delivered only by a request that is acknowledged.
+func TestAckOfARefusal(t *testing.T) {
+	x, paused := &indexers{}, []time.Duration{}
+	s := withAcks(x, &paused)
+	refuse := s.Refuse
+	s.Accept = func(w http.ResponseWriter, r *http.Request, body []byte) { refuse(w, r, body, "poison") }
+	c := connectortest.Serve(t, s).Open(t)
+	got := connectortest.Deliver(t, c, connectortest.Event(1, "first"), connectortest.Event(2, "poison"),
+		connectortest.Event(3, "last"))
+	if got[0].State != deliver.Delivered || got[1].State != deliver.Rejected || got[2].State != deliver.Delivered {
+		t.Errorf("outcomes %+v", got)
+	}
+	if all := strings.Join(x.received, ""); !strings.Contains(all, "first") || !strings.Contains(all, "last") {
+		t.Errorf("acknowledged requests: %q", x.received)
+	}
+}
+
 // TestAckThatDoesNotCome: the events are to be retried, with the reason that fits.
 func TestAckThatDoesNotCome(t *testing.T) {
 	for name, test := range map[string]struct {

@@ -98,7 +98,7 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	if err != nil {
 		return err
 	}
-	if err := classify(a, b.Len()); err != nil || c.acks == nil && string(a.Body) == accepted {
+	if err := classify(a, b.Len(), c.acks != nil); err != nil || c.acks == nil && string(a.Body) == accepted {
 		return err
 	}
 	r, _ := parseReply(a.Body)
@@ -135,7 +135,7 @@ func (c *connector) Check(ctx context.Context) error {
 		}
 		return err
 	}
-	if err := classify(a, 0); err != nil {
+	if err := classify(a, 0, c.acks != nil); err != nil {
 		return err
 	}
 	return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status,

@@ -88,28 +88,33 @@ var codes = &httpsend.Codes{SIEM: "Splunk HEC", Read: read, Hint: notHEC,
 		{Status: 405, Kind: failure.Misconfigured, Hint: notHEC},
 	}}
 
-// classify turns HEC's response to a request of n records into Send's error.
-func classify(a *httpsend.Response, n int) error {
+// classify turns HEC's response to a request of n records into Send's error. With acks, a record is delivered only when
+// the indexers have acknowledged it.
+func classify(a *httpsend.Response, n int, acks bool) error {
 	f := codes.Classify(a)
 	if f == nil {
 		return nil
 	}
 	if f.Kind == failure.Rejected || f.Status == 503 && f.Code == strconv.Itoa(codeBusy) {
 		if r, _ := parseReply(a.Body); r.Invalid != nil && 0 <= *r.Invalid && *r.Invalid < n {
-			return partial(f, *r.Invalid, n)
+			return partial(f, *r.Invalid, n, acks)
 		}
 	}
 	return f
 }
 
 // partial makes results for n records. HEC indexes the records before first, which it refused, and has not read the
-// records after it. If HEC is busy, those get the result of first.
-func partial(f *failure.Error, first, n int) error {
+// records after it. If HEC is busy, those get the result of first. A refusal has no ackId, so that with acks, the records
+// before first are sent again, too.
+func partial(f *failure.Error, first, n int, acks bool) error {
 	p := &deliver.PartialError{Results: make([]error, n)}
-	for i := first; i < n; i++ {
-		p.Results[i] = f
-		if f.Kind == failure.Rejected && i > first {
+	for i := range n {
+		switch {
+		case i < first && !acks:
+		case f.Kind == failure.Rejected && i != first:
 			p.Results[i] = &failure.Error{Kind: failure.Unprocessed}
+		default:
+			p.Results[i] = f
 		}
 	}
 	return p

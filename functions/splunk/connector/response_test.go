@@ -28,7 +28,7 @@ func TestResponseTable(t *testing.T) {
 		{"413", 413}, {"429", 429}, {"other 4xx", 400}, {"5xx", 502}} {
 		rows = append(rows, connectortest.Row{Status: r.label, Code: "none", Is: r.status, Body: "<html>"})
 	}
-	connectortest.ResponseTable(t, "../README.md", func(a *httpsend.Response) error { return classify(a, 1) }, rows)
+	connectortest.ResponseTable(t, "../README.md", func(a *httpsend.Response) error { return classify(a, 1, false) }, rows)
 	for _, row := range codes.Rows {
 		if n, err := strconv.Atoi(row.Code); err == nil && n >= len(statuses) {
 			t.Errorf("code %d has no row", n)
@@ -67,7 +67,7 @@ func TestPartial(t *testing.T) {
 		"with an acknowledgement": {200, `{"text":"Success","code":0,"ackId":7}`, "d"},
 	} {
 		var got strings.Builder
-		for _, err := range results(classify(connectortest.Response(t, c.status, nil, c.body), 4)) {
+		for _, err := range results(classify(connectortest.Response(t, c.status, nil, c.body), 4, false)) {
 			got.WriteString(strings.NewReplacer("rejected", "x", "delivered", "d", "sent again", "s", "retry", "r", "held",
 				"h").Replace(connectortest.Outcome(err)))
 		}
@@ -110,7 +110,7 @@ func FuzzClassify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, body []byte, n uint8) {
 		a := *template
 		a.Status, a.Body = status, body
-		err := classify(&a, int(n))
+		err := classify(&a, int(n), false)
 		if err == nil && (status/100 != 2 || !strings.Contains(strings.ToLower(string(body)), `code`)) {
 			t.Fatalf("%d %q is taken for a success", status, body)
 		}
