@@ -117,9 +117,6 @@ func (s Suite) gzip(t *testing.T) {
 	}
 	srv := s.serve(t, compressed(s.Accept))
 	all(t, WantDelivered, "a compressed success", Deliver(t, s.open(t, s.env(srv)), Events(3)...))
-	if s.Refuse == nil {
-		return
-	}
 	srv = s.serve(t, compressed(func(w http.ResponseWriter, r *http.Request, body []byte) {
 		s.Refuse(w, r, body, badMark)
 	}))

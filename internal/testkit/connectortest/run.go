@@ -106,9 +106,6 @@ func (s Suite) retryAfter(t *testing.T) {
 }
 
 func (s Suite) bisects(t *testing.T) {
-	if s.Refuse == nil {
-		t.Skip("the suite has no Refuse")
-	}
 	for name, bad := range map[string][]int{"first": {0}, "last": {99}, "middle": {41}, "three": {7, 8, 63}} {
 		t.Run(name, func(t *testing.T) {
 			srv := s.serve(t, func(w http.ResponseWriter, r *http.Request, body []byte) { s.Refuse(w, r, body, badMark) })

@@ -43,8 +43,7 @@ type Suite struct {
 	// requests that carry no events, such as a token request; Delivers distinguishes them.
 	Accept func(w http.ResponseWriter, r *http.Request, body []byte)
 
-	// Refuse responds, in the SIEM's own format, as the SIEM does that refuses the events whose text contains bad. nil
-	// skips the tests of refusals, for a variant of a connector whose other suite has them.
+	// Refuse responds, in the SIEM's own format, as the SIEM does that refuses the events whose text contains bad.
 	Refuse func(w http.ResponseWriter, r *http.Request, body []byte, bad string)
 
 	// Delivers reports whether a request carries events; nil if all do.
