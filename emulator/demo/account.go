@@ -92,7 +92,7 @@ func (d *demo) allIn() (low, high time.Duration) {
 	return slices.Min(all), slices.Max(all)
 }
 
-// complain lists altered events, and what a SIEM has accepted against the contract.
+// complain lists altered events, and what a SIEM has accepted against the wire format.
 func (d *demo) complain() bool {
 	ok := true
 	for _, a := range d.actors {

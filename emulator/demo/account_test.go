@@ -9,7 +9,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
-// violator is a SIEM that took what the contract forbids.
+// violator is a SIEM that took what the wire format forbids.
 type violator struct{ siem.Simulator }
 
 func (violator) Stats() siem.Stats { return siem.Stats{Violations: []string{"no channel"}} }

@@ -83,7 +83,7 @@ func TestFirewallRefusesOneEvent(t *testing.T) {
 	}
 }
 
-// TestSucceeds: the table of the contract, and that a foreign success succeeds only where the contract cannot
+// TestSucceeds: the table of the wire format, and that a foreign success succeeds only where the wire format cannot
 // distinguish it.
 func TestSucceeds(t *testing.T) {
 	for _, c := range []struct {

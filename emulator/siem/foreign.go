@@ -59,8 +59,8 @@ func ForeignRefusals() []Foreign {
 }
 
 // Succeeds reports whether a response is a success of the connector's SIEM. n is the number of events in the request.
-// The rules are those of the contract's table; they are written again here, so that a connector cannot share a mistake
-// with the test that uses them.
+// The rules are those of the table of the wire format; they are written again here, so that a connector cannot share a
+// mistake with the test that uses them.
 func Succeeds(connector string, status int, body []byte, n int) bool {
 	body = bytes.TrimSpace(body)
 	var reply map[string]json.RawMessage

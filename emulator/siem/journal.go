@@ -62,7 +62,7 @@ func (j *Journal) AuthFailed() {
 	j.stats.AuthFailures++
 }
 
-// Violate records something that the product accepts and the contract forbids.
+// Violate records something that the product accepts and the wire format forbids.
 func (j *Journal) Violate(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	j.mu.Lock()

@@ -139,11 +139,11 @@ func Standin(event []byte) (id string, ok bool) {
 	return s.SHA256[:32], true
 }
 
-// MaxEvents is the largest number of events in one request, which the contract limits.
+// MaxEvents is the largest number of events in one request, which the wire format limits.
 const MaxEvents = 100
 
-// CheckRequest records violations of the contract that every HTTP SIEM accepts: the content type, a query string, bytes
-// that are not UTF-8.
+// CheckRequest records violations of the wire format that every HTTP SIEM accepts: the content type, a query string,
+// bytes that are not UTF-8.
 func (s *Server) CheckRequest(r *Request, contentType, query string) {
 	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind != contentType {
 		s.Violate("content type is %q, not %s", r.Header.Get("Content-Type"), contentType)

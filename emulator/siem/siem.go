@@ -2,9 +2,9 @@
 // journal of accepted events, and the HTTPS server of those that use HTTP.
 //
 // A simulator is strict. It refuses what the product refuses, with the product's codes. It accepts what the product
-// accepts, and records a violation if the contract forbids it, so that a test or the demo can require that there is
-// none. It shares no code with the connectors (it uses encoding/json, not their parser), so that both cannot have the
-// same mistake.
+// accepts, and records a violation if the wire format in the connector's README forbids it, so that a test or the demo
+// can require that there is none. It shares no code with the connectors (it uses encoding/json, not their parser), so
+// that both cannot have the same mistake.
 package siem
 
 import (
@@ -55,7 +55,7 @@ type Stats struct {
 	AuthFailures int            // requests that were refused for their credential
 	Bytes        int64          // body bytes on the wire
 	LastProblem  string         // description of the last refusal or violation
-	Violations   []string       // what the product accepts and the contract forbids; the first 100 different ones
+	Violations   []string       // what the product accepts and the wire format forbids; the first 100 different ones
 }
 
 // Options are the options of every simulator. The zero value is usable.

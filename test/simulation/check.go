@@ -335,7 +335,7 @@ func (w *world) checkEnd() {
 			w.checkEvent(e)
 		}
 		for _, v := range l.siem.violations() {
-			w.broken("nothing is sent against the contract", "%s: %s", l.name, v)
+			w.broken("nothing breaks the wire format", "%s: %s", l.name, v)
 		}
 	}
 }

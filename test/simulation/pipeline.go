@@ -58,7 +58,7 @@ type destination interface {
 	connected(ctx context.Context, c *conn) error
 	// heal removes all faults of the simulator.
 	heal()
-	// violations returns what it has accepted against the contract.
+	// violations returns what it has accepted against the wire format.
 	violations() []string
 	close()
 }

@@ -99,7 +99,7 @@ func (x *request) read() bool {
 	}
 	x.body, x.text = body, x.decode(body)
 	if got := x.r.Header.Get("Accept-Encoding"); got != "identity" {
-		x.broken("nothing is sent against the contract", "%s: %s gets Accept-Encoding %q", x.inv, x.name, got)
+		x.broken("nothing breaks the wire format", "%s: %s gets Accept-Encoding %q", x.inv, x.name, got)
 	}
 	x.events = x.find(string(x.text))
 	x.network() // until there is a response

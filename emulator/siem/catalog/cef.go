@@ -64,7 +64,7 @@ func cefName(e ocsf.Event) string {
 	return *e.Operation
 }
 
-// cefSeverity returns the CEF severity by the contract's table.
+// cefSeverity returns the CEF severity by the table of the wire format.
 func cefSeverity(id int64) string {
 	severity, ok := map[int64]string{0: "0", 1: "3", 2: "4", 3: "6", 4: "8", 5: "9", 6: "10"}[id]
 	if !ok {
@@ -73,7 +73,7 @@ func cefSeverity(id int64) string {
 	return severity
 }
 
-// messageID returns the MSGID of a request id: without characters that the contract excludes, at most 32 characters
+// messageID returns the MSGID of a request id: without characters that the wire format excludes, at most 32 characters
 // long, without hyphens if necessary.
 func messageID(id *string) string {
 	const most = 32

@@ -63,7 +63,7 @@ func named(id string) string {
 	return entry(fmt.Sprintf(`{"time":%d,"metadata":{"uid":%q}}`, now.UnixMilli(), id), "")
 }
 
-func TestTakesWhatTheContractWants(t *testing.T) {
+func TestTakesTheWireFormat(t *testing.T) {
 	s := newIntake(t)
 	g := ocsfgen.New(1)
 	var entries, events []string
@@ -145,7 +145,7 @@ func TestKeyAndPaths(t *testing.T) {
 	}
 }
 
-// TestViolations sends what Datadog takes and the contract forbids.
+// TestViolations sends what Datadog takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := named("a")
 	old := now.Add(-19 * time.Hour).UnixMilli()

@@ -62,7 +62,7 @@ func (s *Simulator) bulk(r *siem.Request) siem.Answer {
 	return s.store(r, actions)
 }
 
-// judgeRequest records violations of the contract by the request as a whole.
+// judgeRequest records violations of the wire format by the request as a whole.
 func (s *Simulator) judgeRequest(r *siem.Request, kind string, events int) {
 	if kind != "application/x-ndjson" {
 		s.Violate("content type is %q, not application/x-ndjson", kind)

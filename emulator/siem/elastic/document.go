@@ -184,7 +184,7 @@ func duplicate(source []byte) (key string, twice bool) {
 	}
 }
 
-// judgeAction records violations of the contract in the action line and the _id.
+// judgeAction records violations of the wire format in the action line and the _id.
 func (s *Simulator) judgeAction(a action, event []byte) {
 	start := fmt.Sprintf(`{"%s":{"_index":"%s","_id":"`, a.op, a.index)
 	if !strings.HasPrefix(a.line, start) || !strings.HasSuffix(a.line, `"}}`) {

@@ -96,7 +96,7 @@ func document(id string) string {
 
 func index(id string) string { return action("index", "arbitex-audit", id) + "\n" + document(id) }
 
-func TestTakesWhatTheContractWants(t *testing.T) {
+func TestTakesTheWireFormat(t *testing.T) {
 	c := newCluster(t)
 	g := ocsfgen.New(1)
 	var lines, events []string
@@ -325,7 +325,7 @@ func TestAnswersTheCheck(t *testing.T) {
 	}
 }
 
-// TestViolations sends what Elasticsearch takes and the contract forbids.
+// TestViolations sends what Elasticsearch takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := index("a")
 	for name, body := range map[string]string{
@@ -393,7 +393,7 @@ func TestResultTellsAnUpdate(t *testing.T) {
 	}
 }
 
-// TestIDsContainTheContent: the contract's _id is the event's id and the start of its content hash.
+// TestIDsContainTheContent: the wire format's _id is the event's id and the start of its content hash.
 func TestIDsContainTheContent(t *testing.T) {
 	c := newCluster(t)
 	event := `{"time":1741824000123,"metadata":{"uid":"u"}}`

@@ -64,10 +64,10 @@ var (
 	}
 )
 
-// severities maps a CEF severity to the syslog severities of the contract.
+// severities maps a CEF severity to the syslog severities of the wire format.
 var severities = map[int][]int{0: {6}, 3: {6}, 4: {5}, 6: {4}, 8: {3}, 9: {2}, 10: {1}, 5: {6}}
 
-// judge records violations of the contract that QRadar accepts.
+// judge records violations of the wire format that QRadar accepts.
 func (s *Simulator) judge(m *Message) {
 	const local0 = 16
 	if m.PRI/8 != local0 || !slices.Contains(severities[m.Severity], m.PRI%8) {

@@ -44,7 +44,8 @@ func (m *Message) Keys() []string {
 }
 
 // header is the header of RFC 5424 (PRI, VERSION, TIMESTAMP, HOSTNAME, APP-NAME, PROCID, MSGID) without
-// STRUCTURED-DATA. The contract limits the characters of MSGID, because receivers look for the first "CEF:" of a line.
+// STRUCTURED-DATA. The wire format limits the characters of MSGID, because receivers look for the first "CEF:" of a
+// line.
 var header = regexp.MustCompile(`^<(0|[1-9][0-9]{0,2})>1 ([0-9T:.+Z-]+) ([!-~]{1,255}) ([!-~]{1,48}) ([!-~]{1,128}) ([A-Za-z0-9._-]{1,32}) - `)
 
 // timestamp is RFC 5424's subset of RFC 3339: T and Z in upper case, at most six decimals, no leap second.

@@ -100,7 +100,7 @@ func split(path string) (rule, stream string, ok bool) {
 	return parts[1], parts[3], true
 }
 
-// judgeRequest records violations of the contract by the request as a whole.
+// judgeRequest records violations of the wire format by the request as a whole.
 func (s *Simulator) judgeRequest(r *siem.Request) {
 	s.CheckRequest(r, "application/json", "api-version=2023-01-01")
 	if r.URL.Path != ingestPath {

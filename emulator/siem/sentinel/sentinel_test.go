@@ -109,7 +109,7 @@ func row(id string) string {
 		`"RawOCSF":"{\"time\":1773360000123,\"severity_id\":1,\"api\":{\"request\":{\"uid\":\"r\"}},\"unmapped\":{\"tokens_input\":7},\"metadata\":{\"uid\":\"` + id + `\"}}"}`
 }
 
-func TestTakesWhatTheContractWants(t *testing.T) {
+func TestTakesTheWireFormat(t *testing.T) {
 	a := newAzure(t, siem.Options{})
 	if got := a.post("[" + row("a") + "," + row("b") + "]"); got != "204" {
 		t.Fatalf("%s; %s", got, a.Stats().LastProblem)
@@ -232,7 +232,7 @@ func TestTokenExpires(t *testing.T) {
 	}
 }
 
-// TestViolations sends what Azure takes and the contract forbids.
+// TestViolations sends what Azure takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := row("a")
 	for name, body := range map[string]string{

@@ -67,7 +67,7 @@ func named(id string) string {
 	return envelope(fmt.Sprintf(`{"time":1741824000123,"metadata":{"uid":%q}}`, id))
 }
 
-func TestTakesWhatTheContractWants(t *testing.T) {
+func TestTakesTheWireFormat(t *testing.T) {
 	h := newHEC(t)
 	g := ocsfgen.New(1)
 	var bodies, events []string
@@ -216,7 +216,7 @@ func TestTimeInMicroseconds(t *testing.T) {
 	}
 }
 
-// TestViolations sends what HEC takes and the contract forbids.
+// TestViolations sends what HEC takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := named("a")
 	for name, body := range map[string]string{

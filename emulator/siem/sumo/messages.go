@@ -82,7 +82,7 @@ func compact(text string) bool {
 	return true
 }
 
-// judgeRequest records violations of the contract by the request as a whole.
+// judgeRequest records violations of the wire format by the request as a whole.
 func (s *Simulator) judgeRequest(r *siem.Request) {
 	s.CheckRequest(r, "application/json", "")
 	for _, name := range [...]string{"X-Sumo-Category", "X-Sumo-Host"} {

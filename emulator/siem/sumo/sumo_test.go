@@ -49,7 +49,7 @@ func (s *source) post(body string) (int, string) {
 
 func named(id string) string { return fmt.Sprintf(`{"time":1741824000123,"metadata":{"uid":%q}}`, id) }
 
-func TestTakesWhatTheContractWants(t *testing.T) {
+func TestTakesTheWireFormat(t *testing.T) {
 	s := newSource(t)
 	g := ocsfgen.New(1)
 	var events []string
@@ -129,7 +129,7 @@ func TestProductFaults(t *testing.T) {
 	}
 }
 
-// TestViolations sends what Sumo Logic takes and the contract forbids.
+// TestViolations sends what Sumo Logic takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := named("a")
 	for name, test := range map[string]struct {

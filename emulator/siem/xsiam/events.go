@@ -117,7 +117,7 @@ func (s *Simulator) take(records []json.RawMessage, size int) siem.Answer {
 	return siem.Answer{Status: http.StatusAccepted}
 }
 
-// judgeRequest records violations of the contract by the request as a whole.
+// judgeRequest records violations of the wire format by the request as a whole.
 func (s *Simulator) judgeRequest(r *siem.Request) {
 	s.CheckRequest(r, "application/json", "")
 	if s.mode.Auth == "hmac" && r.Header.Get("Authorization") != "" {

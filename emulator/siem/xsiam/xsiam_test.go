@@ -91,7 +91,7 @@ func record(id string) string {
 
 func envelope(records ...string) string { return `{"events":[` + strings.Join(records, ",") + `]}` }
 
-func TestTakesWhatTheContractWants(t *testing.T) {
+func TestTakesTheWireFormat(t *testing.T) {
 	for _, m := range []simulator.Mode{simulator.Page(), simulator.Collector(), {Auth: "standard", Body: "envelope"},
 		{Auth: "advanced", Body: "envelope"}} {
 		s := newTenant(t, m, siem.Options{})
@@ -216,7 +216,7 @@ func TestRefusesTheRequest(t *testing.T) {
 	}
 }
 
-// TestViolations sends what the endpoint takes and the contract forbids.
+// TestViolations sends what the endpoint takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := record("a")
 	for name, body := range map[string]string{
