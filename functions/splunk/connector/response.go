@@ -104,8 +104,8 @@ func classify(a *httpsend.Response, n int, acks bool) error {
 }
 
 // partial makes results for n records. HEC indexes the records before first, which it refused, and has not read the
-// records after it. If HEC is busy, those get the result of first. A refusal has no ackId, so that with acks, the records
-// before first are sent again, too.
+// records after it. If HEC is busy, those get the result of first. A refusal has no ackId, so that with acks, the
+// records before first are sent again, too.
 func partial(f *failure.Error, first, n int, acks bool) error {
 	p := &deliver.PartialError{Results: make([]error, n)}
 	for i := range n {
