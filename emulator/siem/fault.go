@@ -25,6 +25,7 @@ const (
 	Slow                    // waits for Delay before processing the request
 	Endless                 // sends Status (200 when 0) with a body that never ends; nothing is accepted
 	Poison                  // refuses the events that Match, in the product's own error format
+	Lose                    // reports success for the events that Match, and does not store them
 	Product                 // a behaviour of this product, named by Code; see the simulator's package comment
 )
 
@@ -33,7 +34,7 @@ func (k Kind) String() string {
 	names := [...]string{
 		"heal", "status", "early", "close-before", "close-during", "close-after", "accept-close", "accept-hang", "accept-cut",
 		"compressed",
-		"slow", "endless", "poison", "product",
+		"slow", "endless", "poison", "lose", "product",
 	}
 	if k < 0 || int(k) >= len(names) {
 		return "unknown"
@@ -47,7 +48,7 @@ func (k Kind) accepted() bool {
 }
 
 // Fault is one fault. If several faults apply to a request, only the one that was injected first takes effect. Faults
-// of accepted requests, Poison and Product faults are independent of the others.
+// of accepted requests, Poison, Lose and Product faults are independent of the others.
 type Fault struct {
 	Kind Kind
 	Name string // identifies the fault for Heal
@@ -64,7 +65,7 @@ type Fault struct {
 
 	On    func(*http.Request) bool // the requests that it applies to, for example those to a token endpoint; nil: all
 	Holds func(body []byte) bool   // Status, CloseAfter: only requests with such a decoded body; nil: all
-	Match func(id string) bool     // Poison: the events
+	Match func(id string) bool     // Poison, Lose: the events
 	Code  string                   // Product
 }
 
@@ -107,7 +108,8 @@ func (s *Faults) Inject(f Fault) {
 // HTTP.
 func (s *Faults) Next(r *http.Request) (Fault, bool) {
 	return s.use(func(f *Fault) bool {
-		return f.meets(r) && f.Holds == nil && !f.Kind.accepted() && f.Kind != Poison && f.Kind != Product
+		return f.meets(r) && f.Holds == nil && !f.Kind.accepted() &&
+			f.Kind != Poison && f.Kind != Lose && f.Kind != Product
 	})
 }
 
@@ -129,11 +131,16 @@ func (s *Faults) Product(code string) (Fault, bool) {
 }
 
 // Poisoned reports whether the event with that id is to be refused.
-func (s *Faults) Poisoned(id string) bool {
+func (s *Faults) Poisoned(id string) bool { return s.matches(Poison, id) }
+
+// Loses reports whether the event with that id is lost after the SIEM has reported success.
+func (s *Faults) Loses(id string) bool { return s.matches(Lose, id) }
+
+func (s *Faults) matches(kind Kind, id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.remove(s.over)
-	return slices.ContainsFunc(s.list, func(a *armed) bool { return a.Kind == Poison && a.Match != nil && a.Match(id) })
+	return slices.ContainsFunc(s.list, func(a *armed) bool { return a.Kind == kind && a.Match != nil && a.Match(id) })
 }
 
 func (s *Faults) use(wanted func(*Fault) bool) (Fault, bool) {

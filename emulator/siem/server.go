@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -153,6 +154,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	write(w, answer)
+}
+
+// Accept records the events that no fault loses.
+func (s *Server) Accept(events ...Accepted) {
+	s.Journal.Accept(slices.DeleteFunc(events, func(e Accepted) bool { return s.Loses(e.ID) })...)
 }
 
 // refused counts a response with status 400 or more.
