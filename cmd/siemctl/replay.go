@@ -210,7 +210,7 @@ func (r *replay) all(ctx context.Context, planned int) (replayAnswer, error) {
 		if got.Remaining == 0 || done >= r.o.limit {
 			return total, nil
 		}
-		if idle++; got.count() > 0 {
+		if idle++; got.count() > 0 || got.Passed > 0 {
 			idle = 0
 		}
 		if idle == maxIdle {

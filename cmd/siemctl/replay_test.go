@@ -20,6 +20,7 @@ type function struct {
 	trouble []int
 	answer  string // of every call
 	stuck   bool   // it makes no progress
+	passes  int    // calls that have time only to pass dead letters that do not match
 	calls   []replayRequest
 	after   func(calls int) // is called after each call that is not a dry run
 }
@@ -41,15 +42,19 @@ func (f *function) Replay(ctx context.Context, _ string, body []byte) (int, []by
 		return 0, nil, err
 	}
 	n := min(r.Limit, f.pending)
-	if f.stuck && !r.DryRun {
+	passed := 0
+	if !r.DryRun && (f.stuck || f.passes > 0) {
 		n = 0
+		if f.passes > 0 {
+			f.passes, passed = f.passes-1, 100
+		}
 	}
 	what := "replayed"
 	if r.Discard {
 		what = "discarded"
 	}
-	answer := fmt.Sprintf(`{"%s":%d,"skipped":0,"by_connector":{"splunk":%d},"remaining":%d,"dry_run":%v,"errors":[]}`,
-		what, n, n, f.pending-n, r.DryRun)
+	answer := fmt.Sprintf(`{"%s":%d,"skipped":0,"by_connector":{"splunk":%d},"remaining":%d,"passed":%d,"dry_run":%v,`+
+		`"errors":[]}`, what, n, n, f.pending-n, passed, r.DryRun)
 	if !r.DryRun {
 		f.pending -= n
 		f.calls = append(f.calls, r)
@@ -85,6 +90,15 @@ func TestReplayUntilNothingRemains(t *testing.T) {
 		if !strings.Contains(progress, want) {
 			t.Errorf("%q is not in %q", want, progress)
 		}
+	}
+}
+
+// TestReplayPassesOthers: a call that only passes dead letters that do not match is progress.
+func TestReplayPassesOthers(t *testing.T) {
+	f := &function{pending: 5, passes: 2 * maxIdle}
+	out, _, _, err := replayWith(t.Context(), f, replayOptions{limit: 10, perCall: 10, yes: true})
+	if err != nil || f.pending != 0 || out != "5 dead letters replayed: splunk 5\n" {
+		t.Errorf("%v, %d pending, %q", err, f.pending, out)
 	}
 }
 

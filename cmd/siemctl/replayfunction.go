@@ -37,6 +37,7 @@ type replayAnswer struct {
 	Skipped     int            `json:"skipped"`
 	ByConnector map[string]int `json:"by_connector"`
 	Remaining   int            `json:"remaining"`
+	Passed      int            `json:"passed,omitempty"` // objects without matching dead letters that the next call skips
 	DryRun      bool           `json:"dry_run"`
 	Errors      []string       `json:"errors"`
 	Age         []ageCount     `json:"age,omitempty"`

@@ -88,6 +88,7 @@ type replayed struct {
 	Replayed  int `json:"replayed"`
 	Skipped   int `json:"skipped"`
 	Remaining int `json:"remaining"`
+	Passed    int `json:"passed"` // objects without a dead letter to replay, which the next call skips
 }
 
 func (s *session) callReplay(ctx context.Context) (Result, replayed, error) {
@@ -116,7 +117,7 @@ func (s *session) callReplay(ctx context.Context) (Result, replayed, error) {
 	switch {
 	case counts.Remaining == 0:
 		return Succeeded, counts, nil
-	case counts.Replayed > 0:
+	case counts.Replayed > 0, counts.Passed > 0:
 		return Partial, counts, nil
 	}
 	return Failed, counts, fmt.Errorf("the replay made no progress, %d dead letters remain", counts.Remaining)

@@ -242,6 +242,29 @@ func checkRequests(t *testing.T, requests []string) {
 	}
 }
 
+// TestReplayPassesOthers: calls of the replay that only pass dead letters that do not match are progress. The guard
+// calls again at once, and calls no operator.
+func TestReplayPassesOthers(t *testing.T) {
+	a := newAccount()
+	f, out, now := function(t, a)
+	a.tags["arbitex:guard"] = "replaying since=2026-03-13T08:00:00Z at=2026-03-13T08:50:00Z next=2026-03-13T09:59:00Z " +
+		"wait=60 interval=60 failures=0 concurrency=10 batch=100 sent=1 message=m-1"
+	a.replay = `{"statusCode":200,"body":"{\"replayed\":0,\"remaining\":9,\"passed\":300}"}`
+	tag := a.tags["arbitex:guard"]
+	for range 3 {
+		response, err := f.Invoke(t.Context(), payload(*now))
+		if err != nil || string(response) != kept || a.hidden[len(a.hidden)-1] != 1 || a.tags["arbitex:guard"] != tag ||
+			strings.Contains(out.String(), "ERROR") {
+			t.Fatalf("%s %v, hidden %v, %s\n%s", response, err, a.hidden, a.tags, out)
+		}
+		*now = now.Add(time.Minute)
+	}
+	a.replay = strings.Replace(a.replay, "300", "0", 1)
+	if _, err := f.Invoke(t.Context(), payload(*now)); err == nil || a.hidden[len(a.hidden)-1] != 120 {
+		t.Errorf("no progress: %v, hidden %v", err, a.hidden)
+	}
+}
+
 // TestNoLimit: a mapping without MaximumConcurrency, and one in provisioned mode.
 func TestNoLimit(t *testing.T) {
 	for provisioned, want := range map[bool][]string{

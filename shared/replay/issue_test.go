@@ -52,7 +52,8 @@ func TestEachCallMakesProgress(t *testing.T) {
 			ctx, cancel := contextUntil(t, w.now().Add(25*time.Second))
 			a := w.replayCtx(ctx, request)
 			cancel()
-			if replayed += a.Replayed; len(a.Errors) > 0 || replayed == 0 && a.Remaining == 0 {
+			replayed += a.Replayed
+			if len(a.Errors) > 0 || replayed == 0 && a.Remaining == 0 || (a.Passed > 0) != (a.Remaining > 0) {
 				t.Fatalf("%s: call %d: %+v", request, call, a)
 			}
 			if last = a.Remaining; last == 0 {

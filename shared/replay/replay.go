@@ -69,6 +69,7 @@ type result struct {
 	Skipped     int            `json:"skipped"`
 	ByConnector map[string]int `json:"by_connector"`
 	Remaining   int            `json:"remaining"`
+	Passed      int            `json:"passed,omitempty"` // objects that the next call does not examine again
 	DryRun      bool           `json:"dry_run"`
 	Errors      []string       `json:"errors"`
 }

@@ -39,6 +39,8 @@ type session struct {
 	unread   int                             // objects that could not be read
 	shortest int64                           // bytes of the shortest line read in this call
 	last     *deadletter.Object              // the last of the examined objects that no other precedes
+	examined int                             // objects up to last
+	passed   int                             // of them, those that the next call does not examine again
 	stuck    bool                            // last does not advance: an object has matching lines left
 	failures []string                        // for the response
 
@@ -69,7 +71,7 @@ type line struct {
 
 func (s *session) result() result {
 	r := result{Replayed: s.replayed, Skipped: s.skips.total(""), ByConnector: s.byConnector, Remaining: s.remaining,
-		DryRun: s.dryRun, Errors: append(s.skips.texts(), s.failures...)}
+		Passed: s.passed, DryRun: s.dryRun, Errors: append(s.skips.texts(), s.failures...)}
 	if s.discard {
 		r.Discarded = &s.discarded
 	}
@@ -165,6 +167,8 @@ func (s *session) end(ctx context.Context, cursor *deadletter.Cursor, unfinished
 		}
 		if err := next.Save(ctx, &s.bucket, s.key()); err != nil {
 			s.fail("the cursor could not be saved", cause(err))
+		} else if isLate {
+			s.passed = s.examined
 		}
 	}
 }
@@ -259,6 +263,7 @@ func (s *session) group(ctx context.Context, objects []deadletter.Object) {
 	for _, r := range readings {
 		if s.stuck = s.stuck || r.left; !s.stuck {
 			s.last = r.Object
+			s.examined++
 		}
 	}
 }
