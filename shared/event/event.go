@@ -4,9 +4,13 @@
 package event
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 )
@@ -172,3 +176,133 @@ func (e *Event) AppendTruncated(dst []byte) []byte {
 	dst = e.AppendIDJSON(dst)
 	return append(dst, `}}`...)
 }
+
+// MaxEvents bounds the events of one message, and with them the memory that a message can take. A message of MaxBytes
+// holds as many only if they have 20 bytes each, which is too short for an event with a time of this century.
+const MaxEvents = 50_000
+
+// Split appends the events of a message body to dst: the elements of a JSON array, as views into body, or else the body
+// itself. It does not check whether an element is an event; ParseMessage does. array reports whether the body is an
+// array. A byte order mark before the array is ignored. An error means that the array as a whole is invalid: it is
+// empty, not JSON, not UTF-8, larger than MaxBytes, or has more than MaxEvents elements. Errors quote no content.
+func Split(dst [][]byte, body []byte) (events [][]byte, array bool, err error) {
+	if !isArray(body) {
+		return append(dst, body), false, nil
+	}
+	text, err := check(body)
+	if err != nil {
+		return dst, true, err
+	}
+	r := jsonscan.NewReader(text, 1)
+	events = dst
+	for r.Array(); r.Element() && len(events)-len(dst) <= MaxEvents; {
+		events = append(events, r.Value())
+	}
+	if err := arrayError(&r, len(events)-len(dst), len(text)); err != nil {
+		return dst, true, err
+	}
+	return events, true, nil
+}
+
+// isArray reports whether a body begins like a JSON array.
+func isArray(body []byte) bool {
+	text := trimBOM(body)
+	i := jsonscan.Space(text, 0)
+	return i < len(text) && text[i] == '['
+}
+
+// arrayError returns what is wrong with an array of n elements, size bytes long, after r has read it.
+func arrayError(r *jsonscan.Reader, n, size int) error {
+	switch {
+	case n > MaxEvents:
+		return fmt.Errorf("body: expected at most %d events", MaxEvents)
+	case !r.End():
+		return fmt.Errorf("body: expected a JSON array, byte %d of %d is invalid", r.Pos(), size)
+	case n == 0:
+		return errors.New("body: expected an event or an array of events, found an empty array")
+	}
+	return nil
+}
+
+// envelopeAdvice returns what to change if body is not an event but an envelope that an AWS service wrapped around one;
+// "" if it is not such an envelope.
+func envelopeAdvice(body []byte) string {
+	found := map[string]bool{}
+	r := jsonscan.NewReader(body, 0)
+	r.Object()
+	for key, ok := r.Key(); ok; key, ok = r.Key() {
+		switch string(key) {
+		case "Type", "TopicArn", "Message", "detail-type", "source", "detail":
+			found[string(key)] = true
+		}
+		r.Skip()
+	}
+	switch {
+	case found["Type"] && found["TopicArn"] && found["Message"]:
+		return "expected an event, found an Amazon SNS envelope: turn on raw message delivery for the subscription"
+	case found["detail-type"] && found["source"] && found["detail"]:
+		return "expected an event, found an Amazon EventBridge envelope: set InputPath of the rule's target to $.detail"
+	}
+	return ""
+}
+
+// MaxTime is the latest time of an event: the last millisecond that RFC 3339 can express (year 9999).
+const MaxTime = 253402300799999
+
+// The years 1990 to 2100 in Unix seconds, from the first inclusive to the last exclusive. Within these years, a value
+// in seconds, milliseconds, microseconds or nanoseconds can only be in that unit: the ranges do not overlap.
+const (
+	firstSecond = 631152000  // 1990-01-01
+	endSecond   = 4133980800 // 2101-01-01
+)
+
+// milliseconds converts the value of `time` to Unix milliseconds. converted reports whether the value is in another
+// unit. problem describes an unusable value; it is "" for a usable one.
+func milliseconds(n int64) (ms int64, converted bool, problem string) {
+	const thousand, million, billion = 1_000, 1_000_000, 1_000_000_000
+	within := func(unit int64) bool { return firstSecond*unit <= n && n < endSecond*unit }
+	switch {
+	case within(1):
+		return n * thousand, true, ""
+	case within(million):
+		return n / thousand, true, ""
+	case within(billion):
+		return n / million, true, ""
+	case n < 0:
+		return 0, false, "found a negative number"
+	case n > MaxTime:
+		return 0, false, "found a number after the year 9999"
+	}
+	return n, false, ""
+}
+
+// parseInteger reads a number that is an integer, or has a fraction of zero. found names the value if it is not one.
+func parseInteger(raw []byte, integer bool) (n int64, found string) {
+	if !integer {
+		whole, fraction, _ := bytes.Cut(raw, []byte{'.'})
+		if len(bytes.Trim(fraction, "0")) > 0 || bytes.ContainsAny(whole, "eE") {
+			return 0, "a number that is not an integer"
+		}
+		raw = whole
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	if err != nil {
+		return 0, "a number out of range"
+	}
+	return n, ""
+}
+
+// timeLayout is RFC 3339 with milliseconds. Times are in UTC.
+const timeLayout = "2006-01-02T15:04:05.000Z"
+
+// AppendTime appends the event's time as RFC 3339 in UTC with three decimals.
+func (e *Event) AppendTime(dst []byte) []byte {
+	return time.UnixMilli(e.Time).UTC().AppendFormat(dst, timeLayout)
+}
+
+// year9999 is the first millisecond of the last year that RFC 3339 can express.
+const year9999 = 253370764800000
+
+// TimePlaceholder reports whether the time is a value that senders use for "unknown" or "never": 0, or in the year
+// 9999.
+func (e *Event) TimePlaceholder() bool { return e.Time == 0 || e.Time >= year9999 }

@@ -3,7 +3,17 @@
 package guardhost
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/guard"
@@ -45,4 +55,151 @@ func open(s *settings.Settings, d lambdahost.Deps, l guard.Lambda) (*guard.Guard
 		return nil, err
 	}
 	return g, nil
+}
+
+// client implements guard.Lambda with the SDK. It creates the SDK's client when it first needs it.
+type client struct {
+	env  settings.Lookup
+	mu   sync.Mutex
+	made *lambda.Client
+}
+
+func (c *client) lambda() (*lambda.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.made == nil {
+		cfg, err := lambdahost.AWSConfig(c.env, "LAMBDA")
+		if err != nil {
+			return nil, err
+		}
+		c.made = lambda.NewFromConfig(cfg)
+	}
+	return c.made, nil
+}
+
+// Mapping implements guard.Lambda.
+func (c *client) Mapping(ctx context.Context, id string) (guard.Mapping, error) {
+	l, err := c.lambda()
+	if err != nil {
+		return guard.Mapping{}, err
+	}
+	out, err := l.GetEventSourceMapping(ctx, &lambda.GetEventSourceMappingInput{UUID: &id})
+	if missing := (*types.ResourceNotFoundException)(nil); errors.As(err, &missing) {
+		return guard.Mapping{}, nil
+	}
+	if err != nil {
+		return guard.Mapping{}, fmt.Errorf("reading the event source mapping: %w", err)
+	}
+	m := guard.Mapping{
+		State: aws.ToString(out.State), BatchSize: int(aws.ToInt32(out.BatchSize)),
+		Function:    aws.ToString(out.FunctionArn),
+		Provisioned: out.ProvisionedPollerConfig != nil,
+	}
+	if out.ScalingConfig != nil {
+		m.Concurrency = int(aws.ToInt32(out.ScalingConfig.MaximumConcurrency))
+	}
+	return m, nil
+}
+
+// SetMapping implements guard.Lambda.
+func (c *client) SetMapping(ctx context.Context, id string, change guard.Change) error {
+	l, err := c.lambda()
+	if err != nil {
+		return err
+	}
+	in := &lambda.UpdateEventSourceMappingInput{
+		UUID: &id, Enabled: change.Enabled, BatchSize: int32Of(change.BatchSize),
+	}
+	if change.Concurrency != nil {
+		in.ScalingConfig = &types.ScalingConfig{} // an empty one removes the limit
+		if *change.Concurrency > 0 {
+			in.ScalingConfig.MaximumConcurrency = int32Of(change.Concurrency)
+		}
+	}
+	_, err = l.UpdateEventSourceMapping(ctx, in)
+	inUse, conflict := (*types.ResourceInUseException)(nil), (*types.ResourceConflictException)(nil)
+	switch {
+	case errors.As(err, &inUse), errors.As(err, &conflict):
+		return fmt.Errorf("%w: %w", guard.ErrBusy, err)
+	case err != nil:
+		return fmt.Errorf("changing the event source mapping: %w", err)
+	}
+	return nil
+}
+
+func int32Of(n *int) *int32 {
+	if n == nil {
+		return nil
+	}
+	v := int32(*n) //nolint:gosec // BatchSize is at most 10,000, MaximumConcurrency 1,000
+	return &v
+}
+
+// Tag implements guard.Lambda.
+func (c *client) Tag(ctx context.Context, function string) (string, error) {
+	l, err := c.lambda()
+	if err != nil {
+		return "", err
+	}
+	out, err := l.ListTags(ctx, &lambda.ListTagsInput{Resource: &function})
+	if err != nil {
+		return "", fmt.Errorf("reading the function's tags: %w", err)
+	}
+	return out.Tags[guard.TagKey], nil
+}
+
+// SetTag implements guard.Lambda.
+func (c *client) SetTag(ctx context.Context, function, value string) error {
+	l, err := c.lambda()
+	if err != nil {
+		return err
+	}
+	tags := map[string]string{guard.TagKey: value}
+	_, err = l.TagResource(ctx, &lambda.TagResourceInput{Resource: &function, Tags: tags})
+	if err != nil {
+		return fmt.Errorf("writing the function's tag: %w", err)
+	}
+	return nil
+}
+
+// Invoke implements guard.Lambda. It makes one attempt: the guard's own timer repeats it, and a second replay beside
+// the first one would be refused.
+func (c *client) Invoke(ctx context.Context, function string, payload []byte) ([]byte, error) {
+	l, err := c.lambda()
+	if err != nil {
+		return nil, err
+	}
+	out, err := l.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: payload},
+		func(o *lambda.Options) { o.RetryMaxAttempts = 1 })
+	if err != nil {
+		return nil, fmt.Errorf("invoking %s: %w", function, err)
+	}
+	if out.FunctionError != nil {
+		return nil, fmt.Errorf("%s responded with a function error", function)
+	}
+	return out.Payload, nil
+}
+
+// queue implements guard.Queue.
+type queue struct {
+	sqs lambdahost.SQS
+	url string
+}
+
+// Hide implements guard.Queue.
+func (q *queue) Hide(ctx context.Context, receipt string, d time.Duration) error {
+	out, err := q.sqs.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{
+		QueueUrl: &q.url,
+		Entries: []sqstypes.ChangeMessageVisibilityBatchRequestEntry{{
+			Id: aws.String("0"), ReceiptHandle: &receipt,
+			VisibilityTimeout: int32((d + time.Second - 1) / time.Second), //nolint:gosec // at most an hour
+		}},
+	})
+	if err != nil {
+		return fmt.Errorf("changing the visibility timeout: %w", err)
+	}
+	for _, f := range out.Failed {
+		return fmt.Errorf("changing the visibility timeout: %s", aws.ToString(f.Code))
+	}
+	return nil
 }

@@ -1,16 +1,22 @@
 package httpsend
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // TestRequestGoesInFewWrites: a small request goes out in one piece, a large one in two, and the server gets what was
@@ -77,5 +83,137 @@ func BenchmarkCompress(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		newBody(body, true).pool()
+	}
+}
+
+// TestBodyIsTheCallersAgain: after an early response, net/http may still write the request. Do returns when that
+// write has ended, so later changes of the body are not sent. The race detector reports a write that has not ended.
+func TestBodyIsTheCallersAgain(t *testing.T) {
+	for name, gzip := range map[string]bool{"plain": false, "gzip": true} {
+		t.Run(name, func(t *testing.T) {
+			to := listen(t, func(c net.Conn) {
+				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+					io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
+				}
+			})
+			late := &lateWriter{closed: make(chan struct{}), wrote: make(chan []byte, 1)}
+			c := New(Config{Timeout: 5 * time.Second, Gzip: gzip, Dial: func(ctx context.Context, network,
+				address string) (net.Conn, error) {
+				conn, err := new(net.Dialer).DialContext(ctx, network, address)
+				late.Conn = conn
+				return late, err
+			}})
+			body := noise(1 << 20)
+			a, err := c.Do(t.Context(), Request{URL: mustParse(t, to), Body: body})
+			if err != nil || a.Status != http.StatusRequestEntityTooLarge {
+				t.Fatalf("%+v, %v, want a 413", a, err)
+			}
+			poison(body)
+			for range 8 { // take what the pool has, as the next request would
+				b := newBody(body[:1<<19], gzip)
+				poison(b.zipped.Bytes()[:b.zipped.Cap()])
+				defer b.pool()
+			}
+			if sent := <-late.wrote; len(sent) < 1<<19 || bytes.Contains(sent, bytes.Repeat([]byte{0xDB}, 64)) {
+				t.Errorf("%d bytes were sent after Do had returned, of the next request", len(sent))
+			}
+		})
+	}
+}
+
+// lateWriter is a connection whose second write blocks until the connection is closed, and then still reads its bytes.
+type lateWriter struct {
+	net.Conn
+	begun  bool
+	once   sync.Once
+	closed chan struct{}
+	wrote  chan []byte
+}
+
+func (w *lateWriter) Write(p []byte) (int, error) {
+	if !w.begun {
+		w.begun = true
+		return w.Conn.Write(p)
+	}
+	<-w.closed
+	for range 1000 {
+		runtime.Gosched()
+	}
+	w.wrote <- bytes.Clone(p)
+	return 0, net.ErrClosed
+}
+
+func (w *lateWriter) Close() error {
+	w.once.Do(func() { close(w.closed) })
+	return w.Conn.Close()
+}
+
+// TestResponseBeforeTheRequest: a peer responds before net/http has begun to write. Do does not wait for the write, and
+// no byte of the body is sent.
+func TestResponseBeforeTheRequest(t *testing.T) {
+	body := noise(100)
+	b := newBody(body, false)
+	b.reclaim()
+	poison(body)
+	b.trace.WroteHeaders() // of the goroutine that writes
+	if sent, err := io.ReadAll(b.of(http.MethodPost)); err != nil || len(sent) > 0 {
+		t.Errorf("%d bytes of the next request are sent, %v", len(sent), err)
+	}
+	b.trace.WroteRequest(httptrace.WroteRequestInfo{})
+}
+
+// TestBodyIsTheCallersAfterATimeout: the same when no answer came.
+func TestBodyIsTheCallersAfterATimeout(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	body := noise(8 << 20)
+	_, err = New(Config{Timeout: 50 * time.Millisecond}).Do(context.Background(),
+		Request{URL: mustParse(t, "http://"+l.Addr().String()), Body: body})
+	if f := failure.Of(err); f == nil || f.Kind != failure.Transient {
+		t.Fatalf("%v, want a time-out", err)
+	}
+	poison(body) // the race detector sees who else is at it
+}
+
+// noise returns bytes that gzip cannot compress, without the byte that poison writes.
+func noise(n int) []byte {
+	b := make([]byte, n)
+	x := uint32(1)
+	for i := range b {
+		x = x*1664525 + 1013904223
+		if b[i] = byte(x >> 24); b[i] == 0xDB {
+			b[i] = 0
+		}
+	}
+	return b
+}
+
+func poison(b []byte) {
+	for i := range b {
+		b[i] = 0xDB
+	}
+}
+
+// TestDeadConnectionWithALargeBody: a kept connection that has died takes the header of the next request, and fails in
+// its body; the request is made again on a new connection, once.
+func TestDeadConnectionWithALargeBody(t *testing.T) {
+	var requests atomic.Int64
+	srv := serve(t, false, func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		requests.Add(1)
+	})
+	c := New(Config{Timeout: 5 * time.Second})
+	for n := range int64(20) {
+		a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: noise(1 << 20)})
+		if err != nil || !a.OK() {
+			t.Fatalf("request %d: %+v, %v, want a success over a new connection", n, a, err)
+		}
+		if got := requests.Load(); got != n+1 {
+			t.Fatalf("%d requests arrived whole, want %d", got, n+1)
+		}
+		srv.CloseClientConnections()
 	}
 }

@@ -2,6 +2,7 @@ package lambdahost
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -189,4 +190,74 @@ func TestFailuresAreRedacted(t *testing.T) {
 	if err := (redacting{&gate{}, r}).Send(t.Context(), nil); err != nil {
 		t.Errorf("a success becomes %v", err)
 	}
+}
+
+// FuzzParseSecret: whatever a secret holds, it is read as JSON reads it, or refused with an error that shows none of it
+// but names of keys.
+func FuzzParseSecret(f *testing.F) {
+	for _, seed := range []string{
+		"", " ", "{}", "null", "[]", "token-itself", `"token"`, `{"A":"b"}`, `{"A":1,"B":true,"C":null}`,
+		`{"A":{"B":"deep-secret"}}`,
+		`{"A":["deep-secret"],"B":"\ud800"}`, `{"A":"b","A":"c"}`, `{"A":"b"} {}`, `{"A":"b`, "\xff",
+		strings.Repeat(`{"A":`, 10_000),
+	} {
+		f.Add(seed)
+	}
+	const words = "is empty; is not JSON; is JSON, but not an object; has keys whose values are not strings: "
+	f.Fuzz(func(t *testing.T, text string) {
+		text = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "\uFEFF")) // which JSON does not skip
+		values, err := parseSecret(text)
+		object := objectIn(text)
+		if err != nil {
+			shown := err.Error()
+			for key := range object {
+				shown = strings.ReplaceAll(shown, key, "")
+			}
+			for _, s := range append(leaves(object), text) {
+				if len(s) >= 8 && !strings.Contains(words, s) && strings.Contains(shown, s) {
+					t.Errorf("the error shows %q: %v", s, err)
+				}
+			}
+			return
+		}
+		if object == nil {
+			t.Fatalf("%q is not a JSON object, and was read as %v", text, values)
+		}
+		for key, value := range object {
+			got, ok := values[key]
+			if want, isText := value.(string); isText && got != want || value == nil == ok {
+				t.Errorf("%q is %q (%t), want %v", key, got, ok, value)
+			}
+		}
+	})
+}
+
+// objectIn is the JSON object that a text is, nil when it is none. Numbers may be as large as they like.
+func objectIn(text string) (object map[string]any) {
+	if !json.Valid([]byte(text)) {
+		return nil
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	if d.Decode(&object) != nil {
+		return nil
+	}
+	return object
+}
+
+// leaves lists the texts in a value, names of keys left out.
+func leaves(value any) (texts []string) {
+	switch v := value.(type) {
+	case string:
+		return []string{v}
+	case []any:
+		for _, e := range v {
+			texts = append(texts, leaves(e)...)
+		}
+	case map[string]any:
+		for _, e := range v {
+			texts = append(texts, leaves(e)...)
+		}
+	}
+	return texts
 }

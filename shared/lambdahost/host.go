@@ -4,6 +4,8 @@ package lambdahost
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,13 +13,17 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/sqsevent"
 	"github.com/arbitex/siem-connectors/shared/version"
 )
 
@@ -138,4 +144,157 @@ func Recovered(ctx context.Context, out io.Writer, p any) error {
 	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(ctx, slog.LevelError, "panic",
 		slog.String("panic", text), slog.String("stack", string(debug.Stack())), slog.String("version", version.Version))
 	return fmt.Errorf("the function panicked: %s", text)
+}
+
+// Connector is the Lambda handler of a connector's function. It is safe for concurrent invocations.
+type Connector struct {
+	deps  Deps
+	name  string
+	cache *connectorCache
+}
+
+// NewConnector makes the handler. It reads no settings and opens no connection: a misconfigured function starts, and
+// returns an error that names all problems from each invocation.
+func NewConnector(name string, open OpenFunc, d Deps) *Connector {
+	return &Connector{deps: d, name: name, cache: newConnectorCache(name, open, d)}
+}
+
+var payloads = sync.Pool{New: func() any { return new(sqsevent.Payload) }}
+
+// Invoke handles one payload: a batch of messages, or the connection check.
+func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, err = nil, Recovered(ctx, c.deps.Out, p)
+		}
+	}()
+	p := payloads.Get().(*sqsevent.Payload)
+	defer payloads.Put(p)
+	if err := p.Read(payload); err != nil {
+		return nil, err
+	}
+	if p.Check {
+		return c.check(ctx), nil
+	}
+	known := c.cache.cache.Loads()
+	instance, err := c.cache.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known = max(known, 1) // the read for the first instance is not a change
+	return instance.batches.Handle(ctx, &source{cache: c.cache, instance: instance, known: known}, p.Messages)
+}
+
+// Handler handles one payload.
+type Handler interface {
+	Handle(ctx context.Context, payload []byte) ([]byte, error)
+}
+
+// Function is the Lambda handler of a function that is not a connector.
+type Function struct {
+	deps Deps
+	open func() (Handler, error)
+}
+
+// NewFunction makes the handler. It calls open at the first invocation: a misconfigured function starts, and responds
+// to each invocation with the error of open.
+func NewFunction(d Deps, open func(*settings.Settings) (Handler, error)) *Function {
+	return &Function{deps: d, open: sync.OnceValues(func() (Handler, error) { return open(settings.New(d.Env, nil)) })}
+}
+
+// Invoke handles one payload.
+func (f *Function) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			response, err = nil, Recovered(ctx, f.deps.Out, p)
+		}
+	}()
+	h, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	return h.Handle(ctx, payload)
+}
+
+// CheckResult is the response to the connection check. Step, Detail and Hint describe the failure. Hint alone is a
+// note.
+type CheckResult struct {
+	Connector    string       `json:"connector"`
+	OK           bool         `json:"ok"`
+	Step         failure.Step `json:"step,omitempty"`
+	Detail       string       `json:"detail,omitempty"`
+	Hint         string       `json:"hint,omitempty"`
+	Milliseconds int64        `json:"milliseconds"`
+}
+
+// check checks the connection to the SIEM. A failure is part of the response, never an invocation error.
+func (c *Connector) check(ctx context.Context) []byte {
+	start := c.deps.Now()
+	result := CheckResult{Connector: c.name, OK: true}
+	note, f := c.tryConnection(ctx)
+	if result.Hint = note; f != nil {
+		result.OK, result.Step, result.Hint = false, f.Step, f.Hint
+		if result.Step == "" {
+			result.Step = failure.Request
+		}
+		shown := *f
+		shown.Hint = ""
+		result.Detail = shown.Error()
+	}
+	result.Milliseconds = c.deps.Now().Sub(start).Milliseconds()
+	response, _ := json.Marshal(result) // strings and numbers always marshal
+	return response
+}
+
+// tryConnection returns the failure of the connection; if it works, nil and a note. It always reads the secret again,
+// so that a check shows the effect of a correction at once.
+func (c *Connector) tryConnection(ctx context.Context) (note string, f *failure.Error) {
+	defer func() {
+		if p := recover(); p != nil {
+			f = &failure.Error{Step: failure.Request, Detail: fmt.Sprintf("the check panicked: %T", p)}
+		}
+	}()
+	used, _ := c.cache.cache.Current()
+	instance, err := c.cache.cache.Renew(ctx, used, c.cache.cache.Loads(), c.cache.load)
+	var wrong *settings.Error
+	switch {
+	case err != nil && !errors.As(err, &f) && errors.As(err, &wrong):
+		return "", &failure.Error{
+			Step: failure.Config, Detail: wrong.Error(),
+			Hint: "set each variable named, in the function's environment or as a key of its secret",
+		}
+	case err != nil:
+		return "", failure.Of(err)
+	}
+	checker, ok := instance.connector.(deliver.Checker)
+	if !ok {
+		return "", &failure.Error{Step: failure.Request, Detail: "this connector has no check"}
+	}
+	if err := checker.Check(ctx); err != nil {
+		return "", failure.Of(redacting{redactor: instance.redactor}.redact(err))
+	}
+	if noter, ok := checker.(deliver.Noter); ok {
+		note = noter.Note(ctx)
+	}
+	return note, nil
+}
+
+// environment returns a lookup in the process's environment that ignores the case of names: a loop in template.yaml can
+// only write splunk_QUEUE_URL for SPLUNK_QUEUE_URL.
+func environment() func(string) string {
+	values := sync.OnceValue(func() map[string]string {
+		all := os.Environ()
+		m := make(map[string]string, len(all))
+		for _, entry := range all {
+			name, value, _ := strings.Cut(entry, "=")
+			m[strings.ToUpper(name)] = value
+		}
+		return m
+	})
+	return func(name string) string {
+		if value := os.Getenv(name); value != "" {
+			return value
+		}
+		return values()[strings.ToUpper(name)]
+	}
 }

@@ -3,13 +3,342 @@ package lambdahost
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
 	"github.com/arbitex/siem-connectors/shared/version"
 )
+
+// world is a function's surroundings in a test.
+type world struct {
+	mu     sync.Mutex
+	binary bool // the secret is stored as bytes
+	env    map[string]string
+	secret string
+	err    error
+	reads  int
+	now    time.Time
+	out    bytes.Buffer
+	valid  string // the token the SIEM takes
+	opens  int
+}
+
+func (w *world) GetSecretValue(_ context.Context, _ *secretsmanager.GetSecretValueInput,
+	_ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+	w.reads++
+	if w.err != nil {
+		return nil, w.err
+	}
+	text := w.secret
+	if w.binary {
+		return &secretsmanager.GetSecretValueOutput{SecretBinary: []byte(text)}, nil
+	}
+	return &secretsmanager.GetSecretValueOutput{SecretString: &text}, nil
+}
+
+func (w *world) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.out.Write(p)
+}
+
+// noQueue is SQS when it is not reached.
+type noQueue struct{}
+
+func (noQueue) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput,
+	...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+	return nil, errors.New("no SQS")
+}
+
+func (noQueue) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput,
+	...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	return nil, errors.New("no SQS")
+}
+
+// open opens a connector whose SIEM takes one token.
+func (w *world) open(s *settings.Settings) deliver.Connector {
+	w.opens++
+	s.TLSVerify("TEST_TLS_VERIFY")
+	return &tokenConnector{w: w, token: s.Secret("TEST_TOKEN", true, "a token"), url: s.URL("TEST_URL", "",
+		"an endpoint").String()}
+}
+
+type tokenConnector struct {
+	w     *world
+	token secret.Value
+	url   string
+}
+
+func (c *tokenConnector) Format() deliver.Format { return deliver.Format{} }
+func (c *tokenConnector) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
+	return e.AppendCompact(dst), false, nil
+}
+
+func (c *tokenConnector) Send(ctx context.Context, b *deliver.Batch) error {
+	b.Meter.Add(len(b.Body))
+	if strings.Contains(string(b.Body), "panic") {
+		panic("the token is " + c.token.Reveal())
+	}
+	return c.Check(ctx)
+}
+
+func (c *tokenConnector) Check(context.Context) error {
+	if c.token.Reveal() != c.w.valid {
+		return &failure.Error{Kind: failure.Unauthorized, Step: failure.Auth, Status: 401, Hint: "set TEST_TOKEN"}
+	}
+	return nil
+}
+
+func newWorld() *world {
+	return &world{
+		env: map[string]string{"SIEM_SECRET_ID": "the-secret", "SIEM_QUEUE_URL": "https://q",
+			"SIEM_DEAD_LETTER_QUEUE_URL": "https://d", "TEST_URL": "https://siem"},
+		secret: `{"TEST_TOKEN":"token-1"}`, valid: "token-1", now: time.UnixMilli(1741824005000),
+	}
+}
+
+func (w *world) function() *Connector {
+	return NewConnector("test", func(s *settings.Settings) deliver.Connector { return w.open(s) },
+		Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return w.now }, SQS: noQueue{},
+			Secrets: w})
+}
+
+const oneMessage = `{"Records":[{"messageId":"m-1","receiptHandle":"r","body":"{\"time\":1741824000123}"}]}`
+
+// delivered invokes the function with one message, and tells whether it was delivered.
+func delivered(t *testing.T, f *Connector) bool {
+	t.Helper()
+	answer, err := f.Invoke(context.Background(), []byte(oneMessage))
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch string(answer) {
+	case `{"batchItemFailures":[]}`:
+		return true
+	case `{"batchItemFailures":[{"itemIdentifier":"m-1"}]}`:
+		return false
+	}
+	t.Fatalf("answer %s", answer)
+	return false
+}
+
+func TestMisconfigured(t *testing.T) {
+	w := newWorld()
+	w.env = map[string]string{"SIEM_SECRET_ID": "the-secret", "TEST_URL": "http://plain", "SIEM_MAX_ATTEMPTS": "many",
+		"LOG_LEVEL": "loud"}
+	w.secret = `{}`
+	f := NewConnector("test", func(s *settings.Settings) deliver.Connector {
+		s.Secret("TEST_TOKEN", true, "a token")
+		s.URL("TEST_URL", "", "an endpoint")
+		return nil
+	}, Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: time.Now, SQS: noQueue{}, Secrets: w})
+	for range 2 { // every invocation, not the first alone
+		_, err := f.Invoke(context.Background(), []byte(oneMessage))
+		for _, name := range []string{"SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "TEST_TOKEN", "TEST_URL",
+			"SIEM_MAX_ATTEMPTS", "LOG_LEVEL"} {
+			if err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%v, want %s named", err, name)
+			}
+		}
+	}
+}
+
+func TestConfigurationIsFoundMended(t *testing.T) {
+	w := newWorld()
+	w.secret = `{"TEST_TOKEN":""}`
+	f := w.function()
+	if _, err := f.Invoke(context.Background(), []byte(oneMessage)); err == nil || !strings.Contains(err.Error(),
+		"TEST_TOKEN") {
+		t.Fatalf("an empty secret: %v", err)
+	}
+	w.secret = `{"TEST_TOKEN":"token-1"}`
+	if !delivered(t, f) {
+		t.Error("not delivered after the secret was filled")
+	}
+}
+
+func TestBadSecrets(t *testing.T) {
+	for text, want := range map[string]string{
+		``: "is empty", ` `: "is empty", `hunter2`: "is not JSON", `"hunter2"`: "not an object",
+		`["hunter2"]`: "not an object", `null`: "not an object",
+		`{"TEST_TOKEN":{"a":"hunter2"},"B":[1]}`: "not strings: B, TEST_TOKEN", `{"TEST_TOKEN":"hunter2"`: "is not JSON",
+	} {
+		w := newWorld()
+		w.secret = text
+		_, err := w.function().Invoke(context.Background(), []byte(oneMessage))
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "SIEM_SECRET_ID") ||
+			strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("secret %q: %v, want an error with %q and nothing of the secret", text, err, want)
+		}
+	}
+	w := newWorld()
+	w.secret, w.valid = `{"TEST_TOKEN":12.50,"X":true,"Y":null}`, "12.50"
+	if !delivered(t, w.function()) {
+		t.Error("a number is not taken as it is written")
+	}
+	w = newWorld()
+	w.binary = true
+	if !delivered(t, w.function()) {
+		t.Error("a secret stored as bytes is not taken")
+	}
+}
+
+// TestConcurrentInvocations: a process that is given batches at once, as the local system does, opens one connector.
+func TestConcurrentInvocations(t *testing.T) {
+	w := newWorld()
+	f := w.function()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if answer, err := f.Invoke(context.Background(), []byte(oneMessage)); err != nil ||
+				string(answer) != `{"batchItemFailures":[]}` {
+				t.Errorf("answer %s, %v", answer, err)
+			}
+		})
+	}
+	wg.Wait()
+	if w.reads != 1 || w.opens != 1 {
+		t.Errorf("%d reads, %d connectors, want one of each", w.reads, w.opens)
+	}
+}
+
+// TestCheckReadsTheSecret: a check uses a corrected secret at once.
+func TestCheckReadsTheSecret(t *testing.T) {
+	w := newWorld()
+	f := w.function()
+	delivered(t, f)
+	w.valid, w.secret = "token-2", `{"TEST_TOKEN":"token-2"}`
+	if answer, err := f.Invoke(context.Background(), []byte(`{"check":true}`)); err != nil ||
+		!strings.Contains(string(answer), `"ok":true`) {
+		t.Errorf("a check after the secret has been corrected: %s %v", answer, err)
+	}
+}
+
+// TestRotation: a refused credential is read again at once, and the same attempt goes on with the new one.
+func TestRotation(t *testing.T) {
+	w := newWorld()
+	f := w.function()
+	if first, second := delivered(t, f), delivered(t, f); !first || !second || w.reads != 1 || w.opens != 1 {
+		t.Fatalf("two batches: %d reads, %d connectors, want one of each", w.reads, w.opens)
+	}
+	w.valid, w.secret = "token-2", `{"TEST_TOKEN":"token-2"}`
+	if !delivered(t, f) || w.reads != 2 || w.opens != 2 {
+		t.Errorf("after a rotation: %d reads, %d connectors", w.reads, w.opens)
+	}
+	w.valid = "token-3" // revoked, and not yet replaced
+	if delivered(t, f) || w.reads != 3 || w.opens != 2 {
+		t.Errorf("revoked: %d reads, %d connectors, want a read and no new connector", w.reads, w.opens)
+	}
+}
+
+func TestSecretAges(t *testing.T) {
+	w := newWorld()
+	f := w.function()
+	delivered(t, f)
+	w.now = w.now.Add(secretAge - time.Second)
+	delivered(t, f)
+	if w.reads != 1 {
+		t.Errorf("%d reads before the secret is old, want 1", w.reads)
+	}
+	w.now = w.now.Add(2 * time.Second)
+	delivered(t, f)
+	if w.reads != 2 {
+		t.Errorf("%d reads when the secret is old, want 2", w.reads)
+	}
+	w.err = errors.New("no Secrets Manager")
+	w.now = w.now.Add(secretAge + time.Second)
+	if first, second := delivered(t, f), delivered(t, f); !first || !second || w.reads != 3 {
+		t.Errorf("a failed re-read: %d reads, want the old value kept and a pause", w.reads)
+	}
+	w.err, w.secret = nil, `{"TEST_TOKEN":""}`
+	w.now = w.now.Add(secretPause + time.Second)
+	if !delivered(t, f) || w.reads != 4 {
+		t.Errorf("after the pause: %d reads, want another", w.reads)
+	}
+	if !strings.Contains(w.out.String(), "keeping the configuration in use") {
+		t.Error("a secret that has become invalid replaces a configuration that works")
+	}
+}
+
+func TestCheck(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*world)
+		ok     bool
+		step   failure.Step
+		hint   string
+	}{
+		"works":       {func(*world) {}, true, "", ""},
+		"auth":        {func(w *world) { w.valid = "other" }, false, failure.Auth, "set TEST_TOKEN"},
+		"secret":      {func(w *world) { w.err = errors.New("denied") }, false, failure.Secret, "GetSecretValue"},
+		"secret form": {func(w *world) { w.secret = "x" }, false, failure.Secret, "JSON object"},
+		"config":      {func(w *world) { w.env["SIEM_MAX_ATTEMPTS"] = "x" }, false, failure.Config, "set each"},
+	} {
+		w := newWorld()
+		c.change(w)
+		w.now = time.Unix(0, 0)
+		answer, err := w.function().Invoke(context.Background(), []byte(`{"check":true}`))
+		var r CheckResult
+		if err != nil || json.Unmarshal(answer, &r) != nil {
+			t.Fatalf("%s: %s %v", name, answer, err)
+		}
+		if r.Connector != "test" || r.OK != c.ok || r.Step != c.step || !strings.Contains(r.Hint, c.hint) ||
+			(r.Detail == "") != c.ok {
+			t.Errorf("%s: %s", name, answer)
+		}
+	}
+}
+
+func TestPanic(t *testing.T) {
+	w := newWorld()
+	f := w.function()
+	_, err := f.Invoke(context.Background(), []byte(strings.Replace(oneMessage, `{\"time`, `{\"panic\":1,\"time`, 1)))
+	if err == nil || !strings.Contains(err.Error(), "panicked") {
+		t.Errorf("a panic: %v, want an invocation error", err)
+	}
+	if strings.Contains(err.Error()+w.out.String(), "token-1") || !strings.Contains(w.out.String(), "tokenConnector") {
+		t.Errorf("the panic's words, or no stack: %v %s", err, w.out.String())
+	}
+	if !delivered(t, f) {
+		t.Error("the function is of no use after a panic")
+	}
+}
+
+func TestWarnsAboutTLS(t *testing.T) {
+	w := newWorld()
+	w.env["TEST_TLS_VERIFY"] = "false"
+	delivered(t, w.function())
+	if !strings.Contains(w.out.String(), "TEST_TLS_VERIFY=false") {
+		t.Errorf("no warning: %s", w.out.String())
+	}
+}
+
+func TestGarbage(t *testing.T) {
+	if _, err := newWorld().function().Invoke(context.Background(), []byte(`{"hello":1}`)); err == nil ||
+		!strings.Contains(err.Error(), "Records") {
+		t.Errorf("%v, want an error that says what is expected", err)
+	}
+}
 
 // TestFirstLogLineNamesTheVersion also covers a derived logger, which the guard uses.
 func TestFirstLogLineNamesTheVersion(t *testing.T) {
@@ -37,5 +366,117 @@ func TestFailedInvocationNamesTheVersion(t *testing.T) {
 	_, err := (&logging{failing, w}).Invoke(context.Background(), []byte(`not JSON`))
 	if want := `"version":"` + version.Version + `"`; err == nil || !strings.Contains(w.out.String(), want) {
 		t.Errorf("error %v; want %s in the log, have %s", err, want, w.out.String())
+	}
+}
+
+// asFunction makes the test's binary a function.
+const asFunction = "TEST_AS_FUNCTION"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asFunction) != "" {
+		Start(NewConnector("test", openPoster, System()))
+	}
+	os.Exit(m.Run())
+}
+
+// poster posts events.
+type poster struct {
+	client *httpsend.Client
+	r      httpsend.Request
+}
+
+func openPoster(s *settings.Settings) deliver.Connector {
+	return &poster{httpsend.New(httpsend.Configure(s, "none")), httpsend.Request{
+		URL:    s.URL("TEST_URL", "", "an endpoint"),
+		Header: http.Header{"Authorization": {"Splunk " + s.Secret("TEST_TOKEN", true, "a token").Reveal()}},
+	}}
+}
+
+func (p *poster) Format() deliver.Format { return deliver.Format{} }
+
+func (p *poster) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
+	return e.AppendCompact(dst), false, nil
+}
+
+func (p *poster) Send(ctx context.Context, b *deliver.Batch) error {
+	r := p.r
+	r.Body = b.Body
+	_, err := p.client.Do(ctx, r)
+	return err
+}
+
+// TestStandardErrorStaysEmpty: libraries write nothing to standard error, even if a SIEM sends more than its response
+// and echoes the request in it. An invocation's error is also a line of the log.
+func TestStandardErrorStaysEmpty(t *testing.T) {
+	const token, text = "feather-and-tar-7f3c", "what somebody asked"
+	siem := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}%s %s", r.Header.Get("Authorization"), body)
+	}))
+	defer siem.Close()
+	batch := strings.Replace(oneMessage, `{\"time`, `{\"text\":\"`+text+`\",\"time`, 1)
+	payloads := []string{batch, batch, batch, `{"hello":1}`}
+	var next atomic.Int64
+	done, end := make(chan struct{}), make(chan struct{})
+	runtime := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			io.Copy(io.Discard, r.Body)
+			w.WriteHeader(http.StatusAccepted)
+			return
+		}
+		n := int(next.Add(1)) - 1
+		if n >= len(payloads) {
+			if n == len(payloads) {
+				close(done)
+			}
+			<-end
+			return
+		}
+		w.Header().Set("Lambda-Runtime-Aws-Request-Id", fmt.Sprint("request-", n))
+		w.Header().Set("Lambda-Runtime-Deadline-Ms", "9999999999999")
+		io.WriteString(w, payloads[n])
+	}))
+	defer runtime.Close()
+	defer close(end)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	function := exec.Command(self)
+	function.Stdout, function.Stderr = &stdout, &stderr
+	function.Env = []string{asFunction + "=1", "AWS_LAMBDA_RUNTIME_API=" + strings.TrimPrefix(runtime.URL, "http://"),
+		"TEST_URL=" + siem.URL, "TEST_TOKEN=" + token,
+		"SIEM_ALLOW_HTTP=true", "SIEM_QUEUE_URL=https://q", "SIEM_DEAD_LETTER_QUEUE_URL=https://d"}
+	if err := function.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		defer close(exited)
+		_ = function.Wait() // killed
+	}()
+	select {
+	case <-done:
+	case <-exited:
+	}
+	_ = function.Process.Kill() // it may have exited
+	<-exited
+	if stderr.Len() > 0 {
+		t.Errorf("standard error:\n%s", stderr.String())
+	}
+	out := stdout.String()
+	if strings.Contains(out, token) || strings.Contains(out, text) {
+		t.Errorf("standard output holds the credential or the event:\n%s", out)
+	}
+	if strings.Count(out, `"delivered":1`) != 3 || strings.Count(out, `"msg":"invocation failed"`) != 1 ||
+		!strings.Contains(out, "Records") {
+		t.Errorf("standard output, want three batches and the invocation's error:\n%s", out)
 	}
 }

@@ -1,7 +1,17 @@
 // Package secret holds values that must not be printed: tokens, keys, and URLs that are credentials.
 package secret
 
-import "log/slog"
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
 
 // redacted replaces a value wherever it would be printed.
 const redacted = "[redacted]"
@@ -41,3 +51,281 @@ func (Value) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
 // LogValue implements slog.LogValuer.
 func (Value) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// Redactor removes known secrets from foreign text. Its zero value removes none.
+//
+// There are more ways to write a secret than can be listed: JSON may write each character as \u003d, HTML as &#61;,
+// and a response may quote another one. The Redactor replaces the usual encodings of a secret. If it still finds a
+// part of one after it has undone all escapes and dropped all punctuation, it drops the whole text.
+type Redactor struct {
+	values  []string
+	replace *strings.Replacer
+	parts   map[part]struct{} // of secrets, as normalize returns them
+	short   []string          // normalized secrets that are shorter than a part
+	margin  int               // most bytes that the end of a text needs to show a secret
+}
+
+// part is as much of a secret as may not remain in a text.
+type part [8]byte
+
+// minSecret is the shortest text that is a secret: to replace a shorter one would remove parts of common words.
+const minSecret = 4
+
+// NewRedactor makes a Redactor that knows values.
+func NewRedactor(values ...Value) *Redactor { return new(Redactor).With(values...) }
+
+// With returns a Redactor that also knows more values.
+func (r *Redactor) With(more ...Value) *Redactor {
+	if r == nil {
+		r = &Redactor{}
+	}
+	all := slices.Clone(r.values)
+	for _, v := range more {
+		if s := v.Reveal(); len(s) >= minSecret && !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	if len(all) == len(r.values) {
+		return r
+	}
+	n := &Redactor{values: all, parts: map[part]struct{}{}}
+	for _, s := range all {
+		n.learn(s)
+	}
+	n.replace = replacer(all)
+	return n
+}
+
+// learn notes the parts of a secret, of its base64 at each alignment, and of its hex digits.
+func (r *Redactor) learn(s string) {
+	const escaped = len(`\u0000`) // of one byte, at most
+	r.margin = max(r.margin, escaped*len(s))
+	plain := normalize(s)
+	if len(plain) < len(part{}) {
+		if len(plain) >= minSecret {
+			r.short = append(r.short, string(plain))
+		}
+	}
+	r.addParts(plain)
+	digits := hex.EncodeToString([]byte(s))
+	r.addParts([]byte(digits))
+	r.addParts([]byte(strings.ToUpper(digits)))
+	for before := range 3 { // bytes of the same group of three
+		encoded := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), s...))
+		from := (before*8 + 5) / 6
+		to := (before + len(s)) * 8 / 6
+		r.addParts(normalize(encoded[from:to])) // without + and /, the URL alphabet is the same
+	}
+}
+
+func (r *Redactor) addParts(text []byte) {
+	for i := 0; i+len(part{}) <= len(text); i++ {
+		r.parts[part(text[i:])] = struct{}{}
+	}
+}
+
+// replacer replaces the usual encodings of values, the longest first: a short one may be part of a longer one.
+func replacer(values []string) *strings.Replacer {
+	var all []string
+	for _, v := range values {
+		all = append(all, encodings(v)...)
+	}
+	slices.SortFunc(all, func(a, b string) int { return len(b) - len(a) })
+	var pairs []string
+	for _, form := range slices.DeleteFunc(all, func(s string) bool { return len(s) < minSecret }) {
+		pairs = append(pairs, form, redacted)
+	}
+	return strings.NewReplacer(pairs...)
+}
+
+// encodings are the forms in which a SIEM or a library usually echoes a secret.
+func encodings(s string) []string {
+	quoted, _ := json.Marshal(s) // a string always marshals
+	return []string{
+		s,
+		url.QueryEscape(s),
+		url.PathEscape(s),
+		string(quoted[1 : len(quoted)-1]),
+		base64.RawStdEncoding.EncodeToString([]byte(s)),
+		base64.RawURLEncoding.EncodeToString([]byte(s)),
+		hex.EncodeToString([]byte(s)),
+	}
+}
+
+// Redact returns the first limit bytes of text without any known secret. It reads only as much of a longer text as a
+// secret at the cut needs.
+func (r *Redactor) Redact(text string, limit int) string {
+	if r == nil || r.replace == nil {
+		return cut(text, limit)
+	}
+	text = r.replace.Replace(cut(text, limit+r.margin))
+	if r.shows([]byte(text)) {
+		text = redacted
+	}
+	return cut(text, limit)
+}
+
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "")
+}
+
+// maxLayers bounds how often escapes are undone. An error that quotes a JSON response that quotes a form has three
+// layers.
+const maxLayers = 8
+
+// shows reports whether a part of a secret is in text, or appears when escapes are undone.
+func (r *Redactor) shows(text []byte) bool {
+	for range maxLayers {
+		plain := normalize(string(text))
+		for i := 0; i+len(part{}) <= len(plain); i++ {
+			if _, found := r.parts[part(plain[i:])]; found {
+				return true
+			}
+		}
+		for _, s := range r.short {
+			if strings.Contains(string(plain), s) {
+				return true
+			}
+		}
+		var changed bool
+		if text, changed = unescape(text); !changed {
+			return false
+		}
+	}
+	return true // it is not text for a reader
+}
+
+// normalize drops everything except letters and digits.
+func normalize(text string) []byte {
+	out := make([]byte, 0, len(text))
+	for i := range len(text) {
+		switch c := text[i]; {
+		case '0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', c >= utf8.RuneSelf:
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// unescape undoes one layer of all kinds of escapes: of JSON and programming languages (\u003d), URLs (%3D) and HTML
+// (&#61;). It reports whether there were any.
+func unescape(text []byte) (plain []byte, changed bool) {
+	plain = make([]byte, 0, len(text))
+	for len(text) > 0 {
+		n := 0
+		switch text[0] {
+		case '\\':
+			plain, n = backslash(plain, text)
+		case '%':
+			plain, n = percent(plain, text)
+		case '&':
+			plain, n = entity(plain, text)
+		}
+		if n == 0 {
+			plain, n = append(plain, text[0]), 1
+		} else {
+			changed = true
+		}
+		text = text[n:]
+	}
+	return plain, changed
+}
+
+// backslash decodes the escape at the start of text onto dst and returns the escape's length, 0 if there is no escape.
+func backslash(dst, text []byte) (_ []byte, n int) {
+	if len(text) < 2 {
+		return dst, 0
+	}
+	switch c := text[1]; c {
+	case 'b', 'f', 'n', 'r', 't', 'v':
+		return append(dst, ' '), 2
+	case 'x':
+		return code(dst, text, 2, 2, 2, 16)
+	case 'u':
+		if len(text) > 2 && text[2] == '{' {
+			return code(dst, text, 3, 1, 6, 16)
+		}
+		return code(dst, text, 2, 4, 4, 16)
+	case 'U':
+		return code(dst, text, 2, 8, 8, 16)
+	case '0', '1', '2', '3':
+		return code(dst, text, 1, 3, 3, 8)
+	default:
+		return append(dst, c), 2
+	}
+}
+
+func percent(dst, text []byte) (_ []byte, n int) {
+	if len(text) > 1 && (text[1] == 'u' || text[1] == 'U') {
+		return code(dst, text, 2, 4, 4, 16)
+	}
+	return code(dst, text, 1, 2, 2, 16)
+}
+
+// maxEntity is longer than the name of any entity for a character of ASCII.
+const maxEntity = 24
+
+// entity also drops the entities that it does not know: all those for characters of ASCII are punctuation.
+func entity(dst, text []byte) (_ []byte, n int) {
+	if len(text) < 3 {
+		return dst, 0
+	}
+	if text[1] == '#' {
+		if text[2] == 'x' || text[2] == 'X' {
+			return code(dst, text, 3, 1, 8, 16)
+		}
+		return code(dst, text, 2, 1, 8, 10)
+	}
+	for n = 1; n < len(text) && n <= maxEntity && len(normalize(string(text[n:n+1]))) == 1; n++ {
+	}
+	if n == 1 || n == len(text) || text[n] != ';' {
+		return dst, 0
+	}
+	switch string(text[1:n]) {
+	case "amp", "AMP":
+		dst = append(dst, '&')
+	case "bsol":
+		dst = append(dst, '\\')
+	case "percnt":
+		dst = append(dst, '%')
+	case "num":
+		dst = append(dst, '#')
+	case "semi":
+		dst = append(dst, ';')
+	}
+	return dst, n + 1
+}
+
+// code appends the character whose number begins at text[from] and has from shortest to longest digits. A semicolon or
+// brace that ends the number belongs to the escape. n is 0 if there is no such number.
+func code(dst, text []byte, from, shortest, longest, base int) (_ []byte, n int) {
+	const digits = "0123456789abcdef"
+	end := from
+	for end < len(text) && end-from < longest && strings.IndexByte(digits[:base], lower(text[end])) >= 0 {
+		end++
+	}
+	if end-from < shortest {
+		return dst, 0
+	}
+	v, err := strconv.ParseUint(string(text[from:end]), base, 31)
+	if err != nil {
+		return dst, 0
+	}
+	if end < len(text) && shortest != longest && (text[end] == ';' || text[end] == '}') {
+		end++
+	}
+	if longest == 2 || base == 8 {
+		return append(dst, byte(v&0xFF)), end // a byte, maybe one of several of a character
+	}
+	return utf8.AppendRune(dst, rune(v)), end
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c + 'a' - 'A'
+	}
+	return c
+}

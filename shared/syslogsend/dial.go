@@ -3,6 +3,7 @@ package syslogsend
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -109,4 +110,86 @@ func onceAsked(asked bool, err error) error {
 
 func isAny(err error, targets ...error) bool {
 	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+}
+
+// handshakeFailure is the alert by which a TLS 1.2 peer refuses a missing client certificate, after it has asked for
+// one, and cipher suites, before that.
+const handshakeFailure = 40
+
+// refusals are the TLS alerts by which a peer refuses a client certificate, or the lack of one.
+// https://www.rfc-editor.org/rfc/rfc8446#section-6.2
+var refusals = [...]tls.AlertError{
+	42,  // bad_certificate
+	43,  // unsupported_certificate
+	44,  // certificate_revoked
+	45,  // certificate_expired
+	46,  // certificate_unknown
+	48,  // unknown_ca
+	49,  // access_denied
+	116, // certificate_required
+}
+
+// isAlert reports whether err is one of the alerts, sent by the peer. crypto/tls has no exported type for an alert that
+// came over TCP; its text is that of the exported one.
+func isAlert(err error, alerts ...tls.AlertError) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" || op.Err == nil {
+		return false
+	}
+	return slices.ContainsFunc(alerts, func(a tls.AlertError) bool { return op.Err.Error() == a.Error() })
+}
+
+// explain makes err a failure. If either side refuses the other's certificate, its kind is Unauthorized and not
+// Misconfigured: our certificate and the CA bundle may both be in the secret, which is then read again.
+func (s *Sender) explain(err error) *failure.Error {
+	f := &failure.Error{Err: err}
+	f.Step, f.Kind, f.Hint = failure.Explain(err, s.cfg.Settings.Host, s.cfg.Settings.CABundle)
+	var (
+		verify *tls.CertificateVerificationError
+		name   x509.HostnameError
+		asked  *askedError
+		shake  *failure.HandshakeError
+	)
+	switch {
+	case errors.As(err, &verify):
+		f.Kind = failure.Unauthorized
+		if errors.As(err, &name) {
+			f.Hint += ": " + s.cfg.Settings.ServerName + " sets the name to verify"
+		}
+	case isAlert(err, refusals[:]...), errors.As(err, &asked):
+		f.Step, f.Kind, f.Hint = failure.TLS, failure.Unauthorized, s.certificateHint()
+	case f.Step == failure.TLS && !errors.As(err, &shake): // an alert on an established connection
+		f.Step, f.Kind, f.Hint = failure.Request, failure.Transient, ""
+	case errors.Is(err, syscall.EMSGSIZE):
+		f.Kind = failure.TooLarge
+	case errors.Is(err, syscall.ECONNREFUSED) && s.cfg.Network == UDP:
+		f.Hint = "nothing listens there for UDP: check host and port in " + s.cfg.Settings.Host
+	}
+	var network net.Error
+	timeout := errors.As(err, &network) && network.Timeout() || errors.Is(err, context.Canceled)
+	f.Disconnected = f.Step == failure.Request && f.Kind == failure.Transient && !timeout && s.cfg.Network != UDP
+	f.Detail = s.detail(f.Step, err)
+	return f
+}
+
+// detail returns what failed.
+func (s *Sender) detail(step failure.Step, err error) string {
+	at := string(s.cfg.Network) + " " + s.cfg.Address
+	switch {
+	case step != failure.Request:
+		return "connecting to " + at
+	case errors.Is(err, io.EOF):
+		return "not confirmed, as the peer closed the connection: sending to " + at
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, context.DeadlineExceeded):
+		return "not confirmed in time: sending to " + at
+	}
+	return "not confirmed: sending to " + at
+}
+
+func (s *Sender) certificateHint() string {
+	if s.cfg.Certificate == nil {
+		return "the peer requires a client certificate: set " + s.cfg.Settings.Certificate
+	}
+	return "the peer refuses the client certificate of " + s.cfg.Settings.Certificate +
+		": it may have expired, been revoked, or be signed by a CA the peer does not know"
 }

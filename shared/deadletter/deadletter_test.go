@@ -2,15 +2,86 @@ package deadletter
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
+
+func TestNamesAreReadBack(t *testing.T) {
+	key := ObjectName("splunk", []string{"b", "a"}, 300, day0, day0.Add(time.Hour))
+	if key != ObjectName("splunk", []string{"a", "b"}, 300, day0, day0.Add(time.Hour)) {
+		t.Error("the order of the ids changes the name")
+	}
+	if o, ok := parseObject(key, 300); !ok || o.Lines != 2 || o.Oldest != day0.UnixMilli() ||
+		o.Newest != day0.Add(time.Hour).UnixMilli() {
+		t.Errorf("%s is read as %+v", key, o)
+	}
+	name := key[strings.LastIndexByte(key, '/')+1:]
+	for key, size := range map[string]int64{
+		"connector=splunk/date=2026-03-13/mine.jsonl": 300,
+		key: 299, // rewritten
+		"connector=splunk/date=2026-03-14/" + name:                                   300, // another day than its name says
+		"connector=splunk/date=2026-03-13/" + strings.Replace(name, "-n2", "-n0", 1): 300,
+		"connector=splunk/date=2026-03-13/x" + name:                                  300,
+	} {
+		o, ok := parseObject(key, size)
+		if !ok || o.Lines != -1 || o.Newest != math.MaxInt64 ||
+			time.UnixMilli(o.Oldest).UTC().Format(time.DateOnly) != key[22:32] {
+			t.Errorf("%s is read as %+v, %v", key, o, ok)
+		}
+	}
+	if o, ok := parseObject("connector=unknown/date=2026-03-13/"+name, 300); !ok || o.Lines != 2 {
+		t.Errorf("unknown is read as %+v, %v", o, ok)
+	}
+	for _, key := range []string{
+		"", "connector=foo/date=2026-03-13/a.jsonl", "connector=splunk/date=2026-13-13/a.jsonl",
+		"connector=splunk/date=2026-03-13/a/b.jsonl",
+		"connector=splunk/date=2026-03-13/a.txt", name,
+	} {
+		if o, ok := parseObject(key, 300); ok {
+			t.Errorf("%s is read as %+v", key, o)
+		}
+	}
+}
+
+func TestLocations(t *testing.T) {
+	for path, want := range map[string]string{"s3://bucket": "", "s3://bucket/": "", "s3://bucket/a/b/": "a/b/",
+		"s3://b.c-d/x": "x/", "s3://bucket/a+ b": "a+ b/"} {
+		if l, err := ParseLocation(path); err != nil || l.Prefix != want {
+			t.Errorf("%s: %v, %v, want the prefix %q", path, l, err, want)
+		}
+	}
+	for _, path := range []string{"bucket/x", "s3://", "s3://B/x", "s3:///x", "s3://bucket/a//b", "s3://bucket/../b",
+		"https://bucket/x", "s3://bucket/" + strings.Repeat("x", 600)} {
+		s := settings.New(func(string) string { return path }, nil)
+		if ReadLocation(s); s.Err() == nil {
+			t.Errorf("%s: is accepted", path)
+		}
+	}
+}
+
+// TestPanicsAreErrors: a panic's own value is not shown.
+func TestPanicsAreErrors(t *testing.T) {
+	err := Guard(func() error { panic("secret-canary") })
+	if err == nil || strings.Contains(err.Error(), "secret-canary") {
+		t.Errorf("%v", err)
+	}
+	if err := Guard(func() error { return nil }); err != nil {
+		t.Error(err)
+	}
+}
 
 var day0 = time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
 
@@ -188,4 +259,93 @@ func FuzzRecord(f *testing.F) {
 			t.Fatalf("%+v became %+v", r, got)
 		}
 	})
+}
+
+func at(text string) time.Time {
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		panic(err)
+	}
+	return t
+}
+
+func fill(t *testing.T, objects map[string]string) *Reader {
+	t.Helper()
+	store := &fakeaws.S3{}
+	for key, body := range objects {
+		store.Put(key, []byte(body))
+	}
+	reader, err := NewReader(store, "s3://bucket/dead-letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reader
+}
+
+func line(when, connector, reason, id string) string {
+	r := Record{Time: at(when), Connector: connector, Error: reason, Body: []byte(`{"time":1}`), MessageID: id}
+	return string(r.AppendLine(nil))
+}
+
+func TestEachChooses(t *testing.T) {
+	reader := fill(t, map[string]string{
+		"dead-letters/pending/connector=splunk/date=2026-03-13/a.jsonl": line("2026-03-13T10:00:00Z", "splunk", "status 400",
+			"1") +
+			"no line\n\n" + line("2026-03-14T00:30:00Z", "splunk", "status 503", "2"),
+		"dead-letters/pending/connector=sumo/date=2026-03-14/b.jsonl": line("2026-03-14T10:00:00Z", "sumo", "Status 400",
+			"3"),
+		"dead-letters/pending/connector=sumo/date=2026-03-14/notes": "not ours",
+		"dead-letters/replayed/connector=sumo/date=2026-03-14/c.jsonl": line("2026-03-14T10:00:00Z", "sumo", "status 400",
+			"4"),
+	})
+	for _, c := range []struct {
+		filter Filter
+		want   string
+		broken int
+	}{
+		{Filter{}, "1 2 3", 1},
+		{Filter{Connector: "sumo"}, "3", 0},
+		{Filter{Reason: "tatus 400"}, "1 3", 1},
+		{Filter{From: at("2026-03-14T00:00:00Z")}, "2 3", 1},
+		{Filter{To: at("2026-03-14T00:00:00Z")}, "1", 1},
+		{Filter{From: at("2026-03-13T10:00:00Z"), To: at("2026-03-14T10:00:00Z")}, "1 2", 1},
+		{Filter{MessageIDs: []string{"3", "x"}}, "3", 1},
+		{Filter{MessageIDs: []string{"4"}}, "", 1},
+	} {
+		var got []string
+		broken, err := reader.Each(t.Context(), c.filter, func(l *Letter) error {
+			got = append(got, l.MessageID)
+			return nil
+		})
+		slices.Sort(got)
+		if strings.Join(got, " ") != c.want || broken != c.broken || err != nil {
+			t.Errorf("%+v: %v, %d broken, %v; want %s, %d broken", c.filter, got, broken, err, c.want, c.broken)
+		}
+	}
+}
+
+func TestEachStops(t *testing.T) {
+	objects := map[string]string{}
+	for i := range 40 {
+		objects[fmt.Sprintf("dead-letters/pending/connector=splunk/date=2026-03-13/%d.jsonl",
+			i)] = line("2026-03-13T10:00:00Z", "splunk", "x", fmt.Sprint(i))
+	}
+	reader := fill(t, objects)
+	taken := 0
+	if _, err := reader.Each(t.Context(), Filter{}, func(*Letter) error { taken++; return SkipAll }); err != nil ||
+		taken == 0 || taken > width {
+		t.Errorf("%d taken, %v", taken, err)
+	}
+	broke := errors.New("disk full")
+	if _, err := reader.Each(t.Context(), Filter{}, func(*Letter) error { return broke }); !errors.Is(err, broke) {
+		t.Errorf("%v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := reader.Each(ctx, Filter{}, func(*Letter) error { return nil }); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	if _, err := NewReader(nil, "bucket/x"); err == nil {
+		t.Error("a path that is none was taken")
+	}
 }
