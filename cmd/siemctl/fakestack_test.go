@@ -36,12 +36,13 @@ type fakeStack struct {
 
 	receipts    []string          // lines of the logs in the stack named receipts, which has every connector
 	environment map[string]string // of its functions
-	letters     string            // its dead letters; "" for those of the other stacks
+	letters     map[string]string // objects of the bucket
 }
 
 func newFakeStack(t *testing.T) *fakeStack {
 	t.Helper()
-	f := &fakeStack{secret: `{"SPLUNK_HEC_TOKEN":"stored-token"}`, start: time.Now(), fresh: new(freshStack)}
+	f := &fakeStack{secret: `{"SPLUNK_HEC_TOKEN":"stored-token"}`, start: time.Now(), fresh: new(freshStack),
+		letters: storedLetters()}
 	f.tag = fmt.Sprintf("held since=2026-03-13T10:00:00Z at=2026-03-13T10:00:04Z next=%s wait=60 interval=300 "+
 		"failures=4 concurrency=10 batch=100 sent=1 message=m",
 		f.start.Add(10*time.Minute).UTC().Format(time.RFC3339))
@@ -377,24 +378,29 @@ func (f *fakeStack) metrics(w http.ResponseWriter, path string, body []byte) {
 	_, _ = w.Write(cbor.Encode(cbor.Map{"MetricDataResults": results}))
 }
 
-// bucket holds one object with two dead letters. The error of one has control characters and is long.
-func (f *fakeStack) bucket(w http.ResponseWriter, r *http.Request) {
-	const key, etag = "dead/pending/connector=splunk/date=2026-03-13/a.jsonl", `"1"`
+// storedLetters is an object with two dead letters. The error of one has control characters and is long.
+func storedLetters() map[string]string {
 	text := fmt.Sprintf(`{"timestamp":"2026-03-13T00:00:00.000Z","connector":"splunk","error":"status 400, code 6: \"%s\"","event":{"time":1773360000000,"x":"a`+
 		"\u009b\u0085\u007f\u202e"+`b"},"attempts":1,"message_id":"m-1","replays":0}`+"\n", strings.Repeat("long ", 40)) +
 		fmt.Sprintf(`{"timestamp":"2026-03-13T00:00:00.000Z","connector":"splunk","error":"%s","event":{"time":1773360000000},"attempts":5,"message_id":"m-2","replays":0}`+
 			"\n", strings.Repeat("given up after 5 attempts ", 8)+"\u009b")
-	if f.letters != "" {
-		text = f.letters
-	}
+	return map[string]string{"dead/pending/connector=splunk/date=2026-03-13/a.jsonl": text}
+}
+
+// bucket answers the requests of S3 for the objects of dead letters.
+func (f *fakeStack) bucket(w http.ResponseWriter, r *http.Request) {
+	const etag = `"1"`
 	if r.URL.Query().Get("list-type") == "" {
 		w.Header().Set("ETag", etag)
-		http.ServeContent(w, r, "", f.start, strings.NewReader(text))
+		http.ServeContent(w, r, "", f.start, strings.NewReader(f.letters[strings.TrimPrefix(r.URL.Path, "/bucket/")]))
 		return
 	}
 	contents := ""
-	if strings.HasPrefix(key, r.URL.Query().Get("prefix")) {
-		contents = fmt.Sprintf("<Contents><Key>%s</Key><Size>%d</Size><ETag>%s</ETag></Contents>", key, len(text), etag)
+	for key, text := range f.letters {
+		if strings.HasPrefix(key, r.URL.Query().Get("prefix")) {
+			contents += fmt.Sprintf("<Contents><Key>%s</Key><Size>%d</Size><ETag>%s</ETag>"+
+				"<LastModified>%s</LastModified></Contents>", key, len(text), etag, f.start.UTC().Format(time.RFC3339))
+		}
 	}
 	fmt.Fprintf(w, `<ListBucketResult><IsTruncated>false</IsTruncated>%s</ListBucketResult>`, contents)
 }

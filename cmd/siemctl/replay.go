@@ -59,8 +59,8 @@ func (a *app) discardCommand() *cobra.Command {
 	var all bool
 	c := &cobra.Command{
 		Use: "discard", Short: "Move dead letters that nobody will replay out of the way", Args: cobra.NoArgs,
-		Long: `Move pending dead letters from pending/ to discarded/ in the bucket. Nothing is deleted, and no
-command reads discarded/. Select the dead letters with at least one flag, or name all of them with
+		Long: `Move pending dead letters from pending/ to discarded/ in the bucket. Nothing is deleted, and only
+trace reads discarded/. Select the dead letters with at least one flag, or name all of them with
 --all. The command counts the dead letters first and asks for confirmation.`,
 		Example: "  siemctl dead-letters discard --connector sumo --reason 'expected a JSON object' --dry-run\n" +
 			"  siemctl dead-letters discard --id 9f6f4f57-0d5c-4b1c-8c61-3f1c3a9d2b11",

@@ -29,8 +29,9 @@ func (a *app) traceCommand() *cobra.Command {
 	var o traceOptions
 	c := &cobra.Command{
 		Use: "trace <event-id>", Short: "Show everything that is known about one event", Args: cobra.ExactArgs(1),
-		Long: `Show what is known about an event: its receipts and the log lines that name it, its pending dead
-letters with their attempts and replays, and, with a search credential, the SIEM's copies.
+		Long: `Show what is known about an event: its receipts and the log lines that name it, its dead letters
+with their attempts and when they were replayed or discarded, and, with a search credential, the
+SIEM's copies.
 
 The event id is metadata.uid; for an event without one, the first 32 hex digits of the SHA-256 of
 the event. Functions write receipts only with SIEM_RECEIPTS=true. Other log lines name at most 20
@@ -67,6 +68,8 @@ type traced struct {
 	Request   string    `json:"request,omitempty"`      // id of the invocation
 	Hash      string    `json:"content_hash,omitempty"` // of the event's content
 	MessageID string    `json:"message_id,omitempty"`   // of the dead letter
+	State     string    `json:"state,omitempty"`        // of the dead letter: pending, replayed or discarded
+	MovedAt   time.Time `json:"moved_at,omitzero"`      // when the dead letter was replayed or discarded
 }
 
 // tracer collects what is known.
@@ -102,9 +105,10 @@ func (a *app) trace(ctx context.Context, id string, o traceOptions) error {
 	if err != nil {
 		return err
 	}
-	work := []func() error{func() error { return t.deadLetters(ctx, letters, here) }}
+	var work []func() error
 	for _, c := range targets {
-		work = append(work, func() error { return t.log(ctx, c.connector) })
+		work = append(work, func() error { return t.log(ctx, c.connector) },
+			func() error { return t.deadLetters(ctx, letters, c.connector) })
 		if c.searcher != nil {
 			work = append(work, func() error { return t.search(ctx, c.connector, c.searcher) })
 		}
@@ -183,25 +187,40 @@ func (t *tracer) receipts(connector string, line receipts.Line) {
 	}
 }
 
-// deadLetters adds the event's pending dead letters.
-func (t *tracer) deadLetters(ctx context.Context, reader *deadletter.Reader, here []connector) error {
+// deadLetters adds the event's dead letters.
+func (t *tracer) deadLetters(ctx context.Context, reader *deadletter.Reader, c connector) error {
+	filter := deadletter.Filter{Connector: c.Name, From: t.since}
+	if _, err := reader.Each(ctx, filter, t.deadLetter("pending")); err != nil {
+		return err
+	}
+	if _, err := reader.Moved(ctx, deadletter.ReplayedFolder, filter, t.deadLetter("replayed")); err != nil {
+		return err
+	}
+	_, err := reader.Moved(ctx, deadletter.DiscardedFolder, filter, t.deadLetter("discarded"))
+	return err
+}
+
+// deadLetter returns a function that adds a dead letter of the event.
+func (t *tracer) deadLetter(state string) func(*deadletter.Letter) error {
 	var parser event.Parser
 	var e event.Event
-	_, err := reader.Each(ctx, deadletter.Filter{From: t.since}, func(l *deadletter.Letter) error {
-		wanted := slices.ContainsFunc(here, func(c connector) bool { return c.Name == l.Connector })
+	return func(l *deadletter.Letter) error {
 		parser.Reset()
-		if !wanted || parser.Parse(l.Body, &e) != nil || string(e.AppendID(nil)) != t.id {
+		if parser.Parse(l.Body, &e) != nil || string(e.AppendID(nil)) != t.id {
 			return nil //nolint:nilerr // an invalid event has no id
 		}
-		what := fmt.Sprintf("pending dead letter after %s", term.Count(int64(l.Attempts), "attempt"))
+		what := state
+		if !l.Moved.IsZero() {
+			what += " at " + l.Moved.UTC().Format(traceTime)
+		}
+		what += "; failed after " + term.Count(int64(l.Attempts), "attempt")
 		if l.Replays > 0 {
 			what += " and " + term.Count(int64(l.Replays), "replay")
 		}
 		t.add(traced{Time: l.Time, Connector: l.Connector, Source: "dead letter", What: what + ": " + l.Error,
-			Hash: string(e.AppendContentHash(nil)), MessageID: l.MessageID})
+			Hash: string(e.AppendContentHash(nil)), MessageID: l.MessageID, State: state, MovedAt: l.Moved.UTC()})
 		return nil
-	})
-	return err
+	}
 }
 
 // search adds the SIEM's copies.
@@ -236,6 +255,8 @@ func (t *tracer) search(ctx context.Context, c connector, s search.Searcher) err
 	return err
 }
 
+const traceTime = "2006-01-02 15:04:05Z"
+
 func (t *tracer) show() error {
 	slices.SortStableFunc(t.list, func(a, b traced) int {
 		if a.Time.IsZero() != b.Time.IsZero() { // what the SIEM holds comes last
@@ -262,7 +283,7 @@ func (t *tracer) show() error {
 		for _, l := range t.list {
 			at := "now"
 			if !l.Time.IsZero() {
-				at = l.Time.UTC().Format("2006-01-02 15:04:05Z")
+				at = l.Time.UTC().Format(traceTime)
 			}
 			rows = append(rows, []term.Cell{term.Text(at), term.Text(l.Connector), term.Text(l.Source), term.Text(l.Hash),
 				term.Text(term.Shorten(l.What, maxReason))})

@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
-// TestTrace: the receipt, a log line, a dead letter and the SIEM's copies of one event.
+// TestTrace: the receipt, a log line, the dead letters and the SIEM's copies of one event.
 func TestTrace(t *testing.T) {
+	states := []string{"pending", "replayed", "discarded"}
 	for _, entry := range catalog.List() {
 		t.Run(entry.Name, func(t *testing.T) {
 			a := newAudit(t, entry.Name)
@@ -20,9 +22,14 @@ func TestTrace(t *testing.T) {
 				`{"time":"2026-03-13T00:00:00Z","level":"INFO","msg":"batch","received":100,"truncated":["%s","x"]}`,
 				eventID(42)))
 			a.stack.environment["SIEM_DEAD_LETTER_PATH"] = "s3://bucket/dead"
-			a.stack.letters = fmt.Sprintf(`{"timestamp":%q,"connector":%q,"error":"given up after 5 attempts","event":%s,`+
-				`"attempts":5,"message_id":"m-7","replays":1}`+"\n", a.start.UTC().Format("2006-01-02T15:04:05.000Z"), entry.Name,
-				a.event(42, "login"))
+			a.stack.letters = map[string]string{}
+			for replays, state := range states {
+				at := a.start.Add(time.Duration(replays) * time.Minute).UTC()
+				a.stack.letters[fmt.Sprintf("dead/%s/connector=%s/date=%s/a.jsonl", state, entry.Name, at.Format(time.DateOnly))] =
+					fmt.Sprintf(`{"timestamp":%q,"connector":%q,"error":"given up after 5 attempts","event":%s,"attempts":5,`+
+						`"message_id":"m-%s","replays":%d}`+"\n", at.Format(deadletter.TimeLayout), entry.Name, a.event(42, "login"),
+						state, replays)
+			}
 			args := []string{"trace", eventID(42), "--connector", entry.Name, "--output", "json"}
 			if code := a.run(args...); code != exitOK {
 				t.Fatalf("exit code %d: %s", code, &a.stderr)
@@ -34,7 +41,7 @@ func TestTrace(t *testing.T) {
 			found := map[string]traced{}
 			copies := 0
 			for _, l := range list {
-				found[l.Source] = l
+				found[l.Source+l.State] = l
 				if l.Source == "siem" {
 					copies++
 					if l.What == "2 copies" {
@@ -50,9 +57,20 @@ func TestTrace(t *testing.T) {
 				"truncated: x") {
 				t.Errorf("log %+v", l)
 			}
-			if l := found["dead letter"]; l.MessageID != "m-7" || !strings.Contains(l.What, "after 5 attempts and 1 replay") ||
-				l.Hash != hash {
-				t.Errorf("dead letter %+v", l)
+			moved := a.stack.start.UTC().Truncate(time.Second)
+			for replays, state := range states {
+				l := found["dead letter"+state]
+				want := state + "; failed after 5 attempts: given up"
+				if state != "pending" {
+					want = state + " at " + moved.Format(traceTime) + "; failed after 5 attempts"
+				}
+				if replays == 1 {
+					want += " and 1 replay: given up"
+				}
+				if l.MessageID != "m-"+state || !strings.HasPrefix(l.What, want) || l.Hash != hash ||
+					l.MovedAt.Equal(moved) != (state != "pending") {
+					t.Errorf("%s dead letter %+v, want %q", state, l, want)
+				}
 			}
 			if s := found["siem"]; copies != 2 || s.Hash != hash && entry.Name != "qradar" {
 				t.Errorf("%d copies in the SIEM: %+v", copies, s)

@@ -4,7 +4,7 @@
 // Below SIEM_DEAD_LETTER_PATH are these keys:
 //
 //	pending/connector=<c>/date=<d>/<batch>.jsonl   dead letters that wait, one record a line
-//	replayed/…, discarded/…                        lines that a replay or a discard moved there; nothing reads them
+//	replayed/…, discarded/…                        lines that a replay or a discard moved there, for operators
 //	progress/connector=<c>/<n>.ids                 ids of replayed records, 16 bytes each
 //	progress/cursor-<request>.json                 where the next call with the same request continues
 //	replay.lock                                    the lease of the running replay
@@ -140,8 +140,9 @@ const (
 	LockName        = "replay.lock"
 )
 
-// Object is one pending object.
+// Object is one object of dead letters.
 type Object struct {
+	folder    string
 	RelKey    string // its key without prefix and folder
 	Connector string
 	Size      int64 // bytes

@@ -324,6 +324,53 @@ func TestEachChooses(t *testing.T) {
 	}
 }
 
+// TestMoved: only the objects that can hold a record since From are read, each with the time at which it was moved.
+func TestMoved(t *testing.T) {
+	store := &fakeaws.S3{}
+	put := func(folder, connector, date, id, failed, moved string) {
+		store.Now = func() time.Time { return at(moved) }
+		store.Put("dead-letters/"+folder+"connector="+connector+"/date="+date+"/"+id+".jsonl",
+			[]byte(line(failed, connector, "status 400", id)))
+	}
+	put(ReplayedFolder, "splunk", "2026-03-13", "same-day", "2026-03-13T10:00:00Z", "2026-03-14T12:00:00Z")
+	put(ReplayedFolder, "splunk", "2026-03-01", "waited-for-the-drain", "2026-03-13T10:00:00Z", "2026-03-14T12:00:00Z")
+	put(ReplayedFolder, "splunk", "2026-03-13", "failed-before", "2026-03-13T07:00:00Z", "2026-03-14T12:00:00Z")
+	put(ReplayedFolder, "splunk", "2026-02-20", "old-date", "2026-03-13T10:00:00Z", "2026-03-14T12:00:00Z")
+	put(ReplayedFolder, "splunk", "2026-03-10", "moved-before", "2026-03-13T10:00:00Z", "2026-03-12T12:00:00Z")
+	put(ReplayedFolder, "sumo", "2026-03-13", "other", "2026-03-13T10:00:00Z", "2026-03-14T12:00:00Z")
+	put(PendingFolder, "splunk", "2026-03-13", "pending", "2026-03-13T10:00:00Z", "2026-03-14T12:00:00Z")
+	put(DiscardedFolder, "splunk", "2026-03-13", "discarded", "2026-03-13T10:00:00Z", "2026-03-14T13:00:00Z")
+	reader, err := NewReader(store, "s3://bucket/dead-letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := 0
+	store.Hook = func(operation, _ string, after bool) error {
+		if operation == "GetObject" && after {
+			opened++
+		}
+		return nil
+	}
+	for folder, want := range map[string]string{
+		ReplayedFolder:  "same-day 12:00 waited-for-the-drain 12:00",
+		DiscardedFolder: "discarded 13:00",
+	} {
+		var got []string
+		f := Filter{Connector: "splunk", From: at("2026-03-13T08:00:00Z")}
+		_, err := reader.Moved(t.Context(), folder, f, func(l *Letter) error {
+			got = append(got, l.MessageID+l.Moved.Format(" 15:04"))
+			return nil
+		})
+		slices.Sort(got)
+		if strings.Join(got, " ") != want || err != nil {
+			t.Errorf("%s: %v, %v; want %s", folder, got, err, want)
+		}
+	}
+	if opened != 4 {
+		t.Errorf("%d objects were opened, want 4", opened)
+	}
+}
+
 func TestEachStops(t *testing.T) {
 	objects := map[string]string{}
 	for i := range 40 {

@@ -35,17 +35,18 @@ func (f *Filter) Excludes(o *Object) bool {
 		o.Newest < f.From.Truncate(time.Millisecond).UnixMilli()
 }
 
-// Letter is a pending dead letter.
+// Letter is a stored dead letter.
 type Letter struct {
 	Record
-	Line []byte // without its newline
-	Key  string // of its object
+	Line  []byte    // without its newline
+	Key   string    // of its object
+	Moved time.Time // when it was replayed or discarded, to the second; zero while it is pending
 }
 
 // SkipAll ends [Reader.Each] without an error when the function that it calls returns it.
 var SkipAll = errors.New("skip all that follows") //nolint:errname,revive,staticcheck // as fs.SkipAll
 
-// Reader reads pending dead letters and changes nothing.
+// Reader reads dead letters and changes nothing.
 type Reader struct{ bucket Bucket }
 
 // NewReader names the location by its path, s3://bucket/prefix.
@@ -60,13 +61,34 @@ func NewReader(store Store, path string) (*Reader, error) {
 // width is the number of concurrent requests to S3.
 const width = 10
 
-// Each calls take for every dead letter that the filter selects, one at a time, in no order. The letter is valid until
-// take returns. It returns the number of lines that are not dead letters.
+// Each calls take for every pending dead letter that the filter selects, one at a time, in no order. The letter is
+// valid until take returns. It returns the number of lines that are not dead letters.
 func (r *Reader) Each(ctx context.Context, f Filter, take func(*Letter) error) (broken int, err error) {
 	objects, _, err := r.bucket.Pending(ctx, f.Connector)
 	if err != nil {
 		return 0, err
 	}
+	return r.each(ctx, objects, f, take)
+}
+
+// queueRetention is how long a dead letter can wait for the drain, so that an object's date is at most so much earlier
+// than its latest record.
+const queueRetention = 14 * 24 * time.Hour
+
+// Moved is Each for the dead letters of one connector in [ReplayedFolder] or [DiscardedFolder]. It opens only objects
+// whose name and time allow a record since Filter.From, which must be set.
+func (r *Reader) Moved(ctx context.Context, folder string, f Filter, take func(*Letter) error) (broken int, err error) {
+	date := f.From.Add(-queueRetention).UTC().Format(time.DateOnly)
+	objects, _, err := r.bucket.objects(ctx, folder, f.Connector, date)
+	if err != nil {
+		return 0, err
+	}
+	objects = slices.DeleteFunc(objects, func(o Object) bool { return o.Modified.Before(f.From.Truncate(time.Second)) })
+	return r.each(ctx, objects, f, take)
+}
+
+func (r *Reader) each(ctx context.Context, objects []Object, f Filter, take func(*Letter) error) (broken int,
+	err error) {
 	var mu sync.Mutex
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(width)
@@ -76,7 +98,10 @@ func (r *Reader) Each(ctx context.Context, f Filter, take func(*Letter) error) (
 			continue
 		}
 		g.Go(func() error {
-			l := Letter{Key: r.bucket.Prefix + PendingFolder + o.RelKey}
+			l := Letter{Key: r.bucket.Prefix + o.folder + o.RelKey}
+			if o.folder != PendingFolder {
+				l.Moved = o.Modified
+			}
 			err := r.bucket.Pieces(ctx, o, func(piece []byte) error {
 				mu.Lock()
 				defer mu.Unlock()

@@ -134,7 +134,7 @@ func (b *Bucket) read(ctx context.Context, o *Object, offset int64) ([]byte, err
 	if len(data) == 0 {
 		return nil, nil
 	}
-	in := &s3.GetObjectInput{Bucket: &b.Bucket, Key: aws.String(b.Prefix + PendingFolder + o.RelKey), IfMatch: &o.ETag}
+	in := &s3.GetObjectInput{Bucket: &b.Bucket, Key: aws.String(b.Prefix + o.folder + o.RelKey), IfMatch: &o.ETag}
 	in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(data))-1))
 	for n := 1; ; n++ {
 		out, err := b.Store.GetObject(ctx, in)
@@ -155,7 +155,7 @@ func (b *Bucket) read(ctx context.Context, o *Object, offset int64) ([]byte, err
 // ErrLongLine is the error of a line that is longer than 16 MiB.
 var ErrLongLine = errors.New("line: expected at most 16 MiB")
 
-// Pieces calls take for each piece of a pending object: the whole object, or whole lines of at most 16 MiB together.
+// Pieces calls take for each piece of an object: the whole object, or whole lines of at most 16 MiB together.
 // The memory in use does not depend on the object's size.
 func (b *Bucket) Pieces(ctx context.Context, o *Object, take func(piece []byte) error) error {
 	for offset := int64(0); ; {
@@ -255,9 +255,17 @@ func (b *Bucket) PutPending(ctx context.Context, relKey string, lines []byte) er
 
 // list calls take for every object below a folder, with the key that follows the prefix.
 func (b *Bucket) list(ctx context.Context, folder string, take func(key string, o *types.Object)) error {
+	return b.listAfter(ctx, folder, "", take)
+}
+
+// listAfter is list for the keys that follow the key folder+after in S3's order; "" selects all.
+func (b *Bucket) listAfter(ctx context.Context, folder, after string, take func(key string, o *types.Object)) error {
 	in := &s3.ListObjectsV2Input{
 		Bucket: &b.Bucket, Prefix: aws.String(b.Prefix + folder),
 		EncodingType: types.EncodingTypeUrl, // XML cannot represent every character of a key
+	}
+	if after != "" {
+		in.StartAfter = aws.String(b.Prefix + folder + after)
 	}
 	for {
 		out, err := b.Store.ListObjectsV2(ctx, in)
@@ -290,16 +298,25 @@ func (b *Bucket) Exists(ctx context.Context, key string) (found bool, err error)
 // Pending lists the pending objects of a connector, or of all for "", sorted by Compare; and the keys, without the
 // prefix, of objects below pending/ that are not dead-letter objects.
 func (b *Bucket) Pending(ctx context.Context, connector string) (objects []Object, others []string, err error) {
-	folder := PendingFolder
+	return b.objects(ctx, PendingFolder, connector, "")
+}
+
+// objects is Pending for any folder, from a date on; "" selects all dates.
+func (b *Bucket) objects(ctx context.Context, folder, connector, date string) (objects []Object, others []string,
+	err error) {
+	below, after := folder, ""
 	if connector != "" {
-		folder += "connector=" + connector + "/"
+		below += "connector=" + connector + "/"
 	}
-	err = b.list(ctx, folder, func(key string, listed *types.Object) {
+	if date != "" {
+		after = "date=" + date
+	}
+	err = b.listAfter(ctx, below, after, func(key string, listed *types.Object) {
 		size := aws.ToInt64(listed.Size)
-		o, ok := parseObject(strings.TrimPrefix(key, PendingFolder), size)
+		o, ok := parseObject(strings.TrimPrefix(key, folder), size)
 		switch {
 		case ok:
-			o.ETag, o.Modified = aws.ToString(listed.ETag), aws.ToTime(listed.LastModified)
+			o.folder, o.ETag, o.Modified = folder, aws.ToString(listed.ETag), aws.ToTime(listed.LastModified)
 			objects = append(objects, o)
 		case size > 0 || !strings.HasSuffix(key, "/"): // the S3 console makes empty objects for folders
 			others = append(others, key)
