@@ -15,3 +15,5 @@ func TestConformance(t *testing.T) {
 		Mark: "CEF:0|",
 	})
 }
+
+func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }
