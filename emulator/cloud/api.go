@@ -3,6 +3,7 @@ package cloud
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -12,7 +13,9 @@ import (
 	"net/http/httputil"
 	neturl "net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/arbitex/siem-connectors/internal/samtemplate"
@@ -156,4 +159,176 @@ func (c *Cloud) resources() []resource {
 		add("AWS::Lambda::EventSourceMapping", id, id) // its UUID
 	}
 	return list
+}
+
+// lambda implements the actions of Lambda that siemctl needs: Invoke, GetFunctionConfiguration, GetFunctionUrlConfig,
+// and those that read, enable and disable event source mappings, whose UUIDs are their logical ids.
+// https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html
+func (a *api) lambda(w http.ResponseWriter, r *http.Request) {
+	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // version, collection, name, property
+	if len(parts) < 3 {
+		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "nothing local has the path "+r.URL.Path)
+		return
+	}
+	collection, name, what := parts[1], parts[2], ""
+	if len(parts) > 3 {
+		what = parts[3]
+	}
+	switch {
+	case collection == "tags":
+		a.tags(w, r, name)
+	case collection == "event-source-mappings":
+		a.mapping(w, r, name)
+	case collection == "functions" && what == "invocations" && r.Method == http.MethodPost:
+		a.invoke(w, r, name)
+	case collection == "functions" && what == "configuration" && r.Method == http.MethodGet:
+		a.configuration(w, name)
+	case collection == "functions" && what == "url" && r.Method == http.MethodGet:
+		a.functionURL(w, name)
+	default:
+		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "nothing local answers "+r.Method+" "+r.URL.Path)
+	}
+}
+
+func lambdaError(w http.ResponseWriter, status int, kind, text string) {
+	w.Header().Set("X-Amzn-ErrorType", kind)
+	lambdaAnswer(w, status, map[string]string{"Type": "User", "Message": text})
+}
+
+func lambdaAnswer(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// byName returns the logical id of the function with that name, "" if there is none.
+func (c *Cloud) byName(name string) string {
+	for id := range c.functions {
+		if functionName(id) == name || functionARN(id) == name {
+			return id
+		}
+	}
+	return ""
+}
+
+func (a *api) noFunction(w http.ResponseWriter, name string) {
+	lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found: "+name)
+}
+
+// invoke implements Invoke, always with the type RequestResponse.
+func (a *api) invoke(w http.ResponseWriter, r *http.Request, name string) {
+	id := a.cloud.byName(name)
+	if id == "" {
+		a.noFunction(w, name)
+		return
+	}
+	payload, ok := readBody(w, r)
+	if !ok {
+		return
+	}
+	result, err := a.cloud.Invoke(r.Context(), id, payload)
+	if err != nil {
+		lambdaError(w, http.StatusInternalServerError, "ServiceException", err.Error())
+		return
+	}
+	w.Header().Set("X-Amzn-Requestid", result.RequestID)
+	w.Header().Set("X-Amz-Executed-Version", "$LATEST")
+	if result.Error != nil {
+		w.Header().Set("X-Amz-Function-Error", "Unhandled")
+	}
+	_, _ = w.Write(result.Payload)
+}
+
+func (a *api) configuration(w http.ResponseWriter, name string) {
+	id := a.cloud.byName(name)
+	f, err := a.cloud.template.Function(id, a.cloud.made)
+	if err != nil {
+		a.noFunction(w, name)
+		return
+	}
+	maps.Copy(f.Environment, a.cloud.o.Environment[id])
+	lambdaAnswer(w, http.StatusOK, map[string]any{
+		"FunctionName": name, "FunctionArn": functionARN(id), "Environment": map[string]any{"Variables": f.Environment},
+		"MemorySize": f.MemoryMB, "Timeout": int(f.Timeout.Seconds()),
+	})
+}
+
+func (a *api) functionURL(w http.ResponseWriter, name string) {
+	id := a.cloud.byName(name)
+	base := a.cloud.URL(id)
+	if base == "" {
+		a.noFunction(w, name)
+		return
+	}
+	lambdaAnswer(w, http.StatusOK, map[string]string{
+		"FunctionUrl": base + "/", "FunctionArn": functionARN(id), "AuthType": "AWS_IAM", "InvokeMode": "BUFFERED",
+	})
+}
+
+// maxHistory is how many lines of a function's log are kept.
+const maxHistory = 2000
+
+// history keeps the latest lines that the functions printed, by log group.
+type history struct {
+	mu     sync.Mutex
+	groups map[string][]logEvent
+	next   int
+}
+
+// logEvent is a line of a log as CloudWatch Logs returns it.
+type logEvent struct {
+	ID   string `json:"eventId"`
+	At   int64  `json:"timestamp"` // Unix milliseconds
+	Text string `json:"message"`
+}
+
+// logGroup is the physical name of a function's log group.
+func logGroup(functionID string) string { return "/aws/lambda/" + functionName(functionID) }
+
+func (h *history) add(functionID, line string, at time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.groups == nil {
+		h.groups = map[string][]logEvent{}
+	}
+	h.next++
+	group := logGroup(functionID)
+	h.groups[group] = append(h.groups[group], logEvent{strconv.Itoa(h.next), at.UnixMilli(), line})
+	if rest := len(h.groups[group]) - maxHistory; rest > 0 {
+		h.groups[group] = h.groups[group][rest:]
+	}
+}
+
+// since returns the lines of a group from a time on.
+func (h *history) since(group string, from int64) []logEvent {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := []logEvent{}
+	for _, e := range h.groups[group] {
+		if e.At >= from {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// logEvents answers FilterLogEvents without a filter pattern, on one page.
+// https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
+func (a *api) logEvents(w http.ResponseWriter, r *http.Request) {
+	body, ok := readBody(w, r)
+	if !ok {
+		return
+	}
+	var in struct {
+		Group string `json:"logGroupName"`
+		From  int64  `json:"startTime"`
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	if json.Unmarshal(body, &in) != nil || !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".FilterLogEvents") {
+		w.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(w).Encode(map[string]string{"__type": "InvalidParameterException",
+			"message": "only FilterLogEvents is supported"})
+		return
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"events": a.cloud.history.since(in.Group, in.From)})
 }

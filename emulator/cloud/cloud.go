@@ -8,6 +8,7 @@
 package cloud
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -259,4 +260,72 @@ func (c *Cloud) Stop() {
 		}
 	})
 	<-c.stopped
+}
+
+// sources adds DeadLetterQueueSourceArn, which moto does not have, to messages that SQS has moved to a dead-letter
+// queue. A moved message keeps its id, so its source is the queue from which it was received before. A message that a
+// function has sent to the dead-letter queue has a new id, and gets no source, as in AWS.
+type sources struct {
+	mu  sync.Mutex
+	arn map[string]string // by message id, the queue it was received from
+}
+
+// watch records the messages that are received from a queue with a redrive policy.
+func (s *sources) watch(q eventsource.Queue, arn string) eventsource.Queue { return watched{q, s, arn} }
+
+// attributes returns the additional system attributes of a message on a dead-letter queue.
+func (s *sources) attributes(m eventsource.Message) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	arn, ok := s.arn[m.ID]
+	if !ok {
+		return nil
+	}
+	return map[string]string{"DeadLetterQueueSourceArn": arn}
+}
+
+type watched struct {
+	eventsource.Queue
+	seen *sources
+	arn  string
+}
+
+func (w watched) Receive(ctx context.Context, limit int, wait time.Duration) ([]eventsource.Message, error) {
+	messages, err := w.Queue.Receive(ctx, limit, wait)
+	w.seen.mu.Lock()
+	defer w.seen.mu.Unlock()
+	for _, m := range messages {
+		w.seen.arn[m.ID] = w.arn
+	}
+	return messages, err
+}
+
+// Lines is a writer for Options.Logs. It copies the output, and passes on each line without the function's name.
+type Lines struct {
+	to   io.Writer
+	each func(printed []byte)
+
+	mu   sync.Mutex
+	rest []byte
+}
+
+// NewLines returns a writer for lines of the form "function | output". each is called for one line at a time.
+func NewLines(to io.Writer, each func(printed []byte)) *Lines { return &Lines{to: to, each: each} }
+
+// Write implements io.Writer.
+func (l *Lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rest = append(l.rest, b...)
+	for {
+		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
+		if !ok {
+			break
+		}
+		_, printed, _ := bytes.Cut(line, []byte(" | "))
+		l.each(printed)
+		l.rest = rest
+	}
+	l.rest = bytes.Clone(l.rest)
+	return l.to.Write(b)
 }

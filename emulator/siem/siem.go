@@ -8,7 +8,12 @@
 package siem
 
 import (
+	"fmt"
+	"maps"
 	"net"
+	"net/http"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
@@ -88,4 +93,135 @@ func (o Options) withDefaults() (Options, error) {
 		o.Authority = authority
 	}
 	return o, nil
+}
+
+// SearchToken is the credential of every simulator's search API.
+const SearchToken = "search-token"
+
+// Product faults of every search API: "search late" has not indexed the last tenth of the events yet; "search limit"
+// refuses the request with a 429 and a Retry-After of one second.
+const (
+	SearchLate  = "search late"
+	SearchLimit = "search limit"
+)
+
+// Searchable is a simulator with a search API.
+type Searchable interface {
+	Simulator
+	// SearchSettings returns siemctl's search settings for the API, with the credential.
+	SearchSettings() map[string]string
+	// AcceptAt records events, with the time of their arrival.
+	AcceptAt(at time.Time, events ...Accepted)
+}
+
+// ArrivedIn returns the accepted events that arrived from one time, inclusive, to another, exclusive, in their order.
+func (j *Journal) ArrivedIn(from, to time.Time) []Accepted {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	found := make([]Accepted, 0, len(j.accepted))
+	for i, at := range j.arrived {
+		if from.UnixMilli() <= at && at < to.UnixMilli() {
+			found = append(found, j.accepted[i])
+		}
+	}
+	return found
+}
+
+// Indexed returns the events that a search can find.
+func (s *Faults) Indexed(events []Accepted) []Accepted {
+	if _, late := s.Product(SearchLate); late {
+		return events[:len(events)-len(events)/10]
+	}
+	return events
+}
+
+// SearchLimited returns the refusal of a search because of a limit.
+func (s *Faults) SearchLimited() (Answer, bool) {
+	if _, limited := s.Product(SearchLimit); !limited {
+		return Answer{}, false
+	}
+	return Answer{Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "1"},
+		Reason: "search limit"}, true
+}
+
+// maxViolations bounds the violations that are kept: one mistake is usually repeated.
+const maxViolations = 100
+
+// Journal records what a simulator accepted and refused. The zero value is ready to use.
+type Journal struct {
+	mu       sync.Mutex
+	accepted []Accepted
+	arrived  []int64 // Unix milliseconds, of each accepted event
+	stats    Stats
+}
+
+// Arrived counts a request with its bytes on the wire.
+func (j *Journal) Arrived(wireBytes int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.stats.Requests++
+	j.stats.Bytes += wireBytes
+}
+
+// Accept records events. The caller must not change their bytes afterwards.
+func (j *Journal) Accept(events ...Accepted) { j.AcceptAt(time.Now(), events...) }
+
+// AcceptAt is Accept with the time of arrival, which searches use.
+func (j *Journal) AcceptAt(at time.Time, events ...Accepted) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.accepted = append(j.accepted, events...)
+	for range events {
+		j.arrived = append(j.arrived, at.UnixMilli())
+	}
+	j.stats.Accepted = len(j.accepted)
+}
+
+// Refuse counts a refusal under a short, stable reason. The detail is for display.
+func (j *Journal) Refuse(reason, detail string) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.stats.Refused == nil {
+		j.stats.Refused = map[string]int{}
+	}
+	j.stats.Refused[reason]++
+	j.stats.LastProblem = reason
+	if detail != "" {
+		j.stats.LastProblem += ": " + detail
+	}
+}
+
+// AuthFailed counts a request that was refused for its credential.
+func (j *Journal) AuthFailed() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.stats.AuthFailures++
+}
+
+// Violate records something that the product accepts and the wire format forbids.
+func (j *Journal) Violate(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.stats.LastProblem = "violation: " + text
+	if len(j.stats.Violations) < maxViolations && !slices.Contains(j.stats.Violations, text) {
+		j.stats.Violations = append(j.stats.Violations, text)
+	}
+}
+
+// Accepted returns the accepted events in their order.
+func (j *Journal) Accepted() []Accepted {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clip(j.accepted)
+}
+
+// Stats returns a copy of the counts.
+func (j *Journal) Stats() Stats {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := j.stats
+	s.Refused = maps.Clone(s.Refused)
+	s.Violations = slices.Clone(s.Violations)
+	return s
 }

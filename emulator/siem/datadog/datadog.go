@@ -11,14 +11,22 @@
 package datadog
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
 // The intake's limits, in bytes before compression.
@@ -145,4 +153,200 @@ func answer(status int, body, detail string) siem.Answer {
 func refuse(status int, title, detail string) siem.Answer {
 	return answer(status, fmt.Sprintf(`{"errors":[{"status":"%d","title":%q,"detail":%q}]}`, status, title, detail),
 		detail)
+}
+
+// maxAge is the age, by its own date, after which the intake drops an entry that it has accepted.
+const maxAge = 18 * time.Hour
+
+// entry is a log entry.
+type entry struct {
+	Source    string      `json:"ddsource"`
+	Tags      string      `json:"ddtags"`
+	Host      string      `json:"hostname"`
+	Service   string      `json:"service"`
+	Message   *string     `json:"message"`
+	Timestamp json.Number `json:"timestamp"`
+}
+
+// take accepts all entries of a payload, or none.
+func (s *Simulator) take(body []byte) siem.Answer {
+	var raws []json.RawMessage
+	if trimmed := bytes.TrimSpace(body); len(trimmed) > 0 && trimmed[0] == '{' {
+		raws = []json.RawMessage{trimmed}
+		s.Violate("a single object instead of an array")
+	} else if err := json.Unmarshal(body, &raws); err != nil || raws == nil {
+		return refuse(http.StatusBadRequest, "Bad Request", fmt.Sprintf("payload is not an array of objects: %v", err))
+	}
+	if len(raws) > maxEntries {
+		return refuse(http.StatusRequestEntityTooLarge, "Payload Too Large", fmt.Sprintf("%d entries, at most %d", len(raws),
+			maxEntries))
+	}
+	entries := make([]entry, len(raws))
+	var ids []string
+	for i, raw := range raws {
+		if raw[0] != '{' || json.Unmarshal(raw, &entries[i]) != nil {
+			return refuse(http.StatusBadRequest, "Bad Request", fmt.Sprintf("entry %d is not a log entry", i))
+		}
+		id, _ := identify(entries[i])
+		if s.Poisoned(id) {
+			return refuse(http.StatusBadRequest, "Bad Request", "Invalid payload")
+		}
+		ids = append(ids, id)
+	}
+	for i, raw := range raws {
+		s.store(raw, entries[i], ids[i])
+	}
+	if _, ok := s.Product("empty"); ok {
+		return answer(http.StatusOK, "", "")
+	}
+	if _, ok := s.Product("204"); ok {
+		return answer(http.StatusNoContent, "", "")
+	}
+	return answer(http.StatusAccepted, "{}", "")
+}
+
+// identify returns the id of the event in an entry, and whether the event was truncated.
+func identify(e entry) (id string, truncated bool) {
+	if e.Message == nil {
+		return "", false
+	}
+	if id, ok := siem.Standin([]byte(*e.Message)); ok {
+		return id, true
+	}
+	return siem.EventID([]byte(*e.Message)), false
+}
+
+// store does what Datadog does with an entry after its response.
+func (s *Simulator) store(raw json.RawMessage, e entry, id string) {
+	s.judgeEntry(raw, e)
+	if e.Timestamp != "" {
+		ms, err := e.Timestamp.Int64()
+		if err == nil && s.Options().Now().Sub(time.UnixMilli(ms)) > maxAge {
+			s.Violate("an entry dated more than 18 hours back, which Datadog drops silently")
+			return
+		}
+	}
+	if len(raw) > maxEntry {
+		s.Violate("an entry over %d bytes, which Datadog cuts silently", maxEntry)
+	}
+	accepted := siem.Accepted{ID: id, Fields: map[string]string{
+		"ddsource": e.Source, "ddtags": e.Tags, "hostname": e.Host, "service": e.Service, "timestamp": e.Timestamp.String(),
+	}}
+	if e.Message != nil {
+		accepted.Event = []byte(*e.Message)
+		_, accepted.Truncated = siem.Standin(accepted.Event)
+	}
+	s.Accept(accepted)
+}
+
+// judgeEntry records violations by one entry: its keys and their order, its tags, an incomplete event.
+func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
+	want := []string{"ddsource", "ddtags", "hostname", "service", "message"}
+	if e.Timestamp != "" {
+		want = append(want, "timestamp")
+	}
+	if got := siem.Keys(raw); !slices.Equal(got, want) {
+		s.Violate("keys are %s, not %s", strings.Join(got, " "), strings.Join(want, " "))
+	}
+	if e.Source == "" || e.Host == "" || e.Service == "" {
+		s.Violate("ddsource, hostname or service is empty")
+	}
+	tags := strings.Split(e.Tags, ",")
+	if tags[len(tags)-1] != "service:"+e.Service || slices.ContainsFunc(tags, func(tag string) bool {
+		return tag == "" || strings.TrimSpace(tag) != tag
+	}) {
+		s.Violate("ddtags are %q: the last is not the service, or one is empty", e.Tags)
+	}
+	if e.Message == nil {
+		s.Violate("an entry without a message")
+		return
+	}
+	event, err := ocsf.Read([]byte(*e.Message))
+	if err != nil {
+		s.Violate("message is not an object with a time")
+	}
+	if e.Timestamp != "" && e.Timestamp.String() != strconv.FormatInt(event.Time, 10) {
+		s.Violate("timestamp is not the event's time")
+	}
+}
+
+// searchPath is the search for logs. It supports a query for a service and a source, with or without the id of one
+// event. https://docs.datadoghq.com/api/latest/logs/#search-logs-post
+const searchPath = "/api/v2/logs/events/search"
+
+var logQuery = regexp.MustCompile(`^service:"([^"]*)" source:"([^"]*)"(?: \(@metadata\.uid:"([^"]*)" OR "([^"]*)"\))?$`)
+
+var _ siem.Searchable = (*Simulator)(nil)
+
+// SearchSettings implements siem.Searchable.
+func (s *Simulator) SearchSettings() map[string]string {
+	settings := map[string]string{"DATADOG_SEARCH_URL": s.URL(), "DATADOG_SEARCH_API_KEY": siem.SearchToken,
+		"DATADOG_SEARCH_APP_KEY": siem.SearchToken}
+	if s.Options().Plain {
+		settings["SIEM_ALLOW_HTTP"] = "true"
+	} else {
+		settings["DATADOG_SEARCH_CA_BUNDLE"] = s.CA()
+	}
+	return settings
+}
+
+func (s *Simulator) search(r *siem.Request) siem.Answer {
+	if r.Header.Get("DD-API-KEY") != siem.SearchToken || r.Header.Get("DD-APPLICATION-KEY") != siem.SearchToken {
+		return refuse(http.StatusForbidden, "Forbidden", "a key is invalid")
+	}
+	if refusal, limited := s.SearchLimited(); limited {
+		refusal.Header = map[string]string{"X-RateLimit-Reset": "1"}
+		return refusal
+	}
+	var body struct {
+		Filter struct {
+			Query    string
+			From, To time.Time
+		}
+		Page struct {
+			Limit  int
+			Cursor string
+		}
+	}
+	err := json.Unmarshal(r.Body, &body)
+	query := logQuery.FindStringSubmatch(body.Filter.Query)
+	if err != nil || query == nil || body.Page.Limit < 1 || body.Page.Limit > 1000 {
+		return refuse(http.StatusBadRequest, "Bad Request", "invalid search")
+	}
+	var number, from int
+	if body.Page.Cursor == "" {
+		number = s.newSearch(body.Filter.From, body.Filter.To, query)
+	} else if n, err := fmt.Sscanf(body.Page.Cursor, "%d-%d", &number, &from); n != 2 || err != nil {
+		return refuse(http.StatusBadRequest, "Bad Request", "invalid cursor")
+	}
+	s.mu.Lock()
+	found := s.searches[number]
+	s.mu.Unlock()
+	to := min(from+body.Page.Limit, len(found))
+	data := []any{}
+	for _, a := range found[min(from, to):to] {
+		data = append(data, map[string]any{"type": "log", "attributes": map[string]any{"message": string(a.Event),
+			"service": query[1]}})
+	}
+	meta := map[string]any{"status": "done"}
+	if to < len(found) {
+		meta["page"] = map[string]string{"after": fmt.Sprintf("%d-%d", number, to)}
+	}
+	text, _ := json.Marshal(map[string]any{"data": data, "meta": meta}) // texts always marshal
+	return answer(http.StatusOK, string(text), "")
+}
+
+// newSearch keeps the results of a search, and returns its number.
+func (s *Simulator) newSearch(from, to time.Time, query []string) int {
+	var found []siem.Accepted
+	for _, a := range s.Indexed(s.ArrivedIn(from, to)) {
+		if a.Fields["service"] == query[1] && a.Fields["ddsource"] == query[2] && strings.Contains(string(a.Event),
+			query[3]) {
+			found = append(found, a)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.searches = append(s.searches, found)
+	return len(s.searches) - 1
 }

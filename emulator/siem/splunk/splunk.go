@@ -13,12 +13,18 @@ package splunk
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
@@ -185,4 +191,132 @@ func (s *Simulator) health(r *siem.Request) siem.Answer {
 		return reply(22)
 	}
 	return reply(21)
+}
+
+// replies are HEC's responses. Product faults are looked up in this order.
+var replies = []struct {
+	code, status int
+	text         string
+}{
+	{0, http.StatusOK, "Success"},
+	{1, http.StatusForbidden, "Token disabled"},
+	{2, http.StatusUnauthorized, "Token is required"},
+	{3, http.StatusUnauthorized, "Invalid authorization"},
+	{4, http.StatusForbidden, "Invalid token"},
+	{5, http.StatusBadRequest, "No data"},
+	{6, http.StatusBadRequest, "Invalid data format"},
+	{7, http.StatusBadRequest, "Incorrect index"},
+	{8, http.StatusInternalServerError, "Internal server error"},
+	{9, http.StatusServiceUnavailable, "Server is busy"},
+	{10, http.StatusBadRequest, "Data channel is missing"},
+	{11, http.StatusBadRequest, "Invalid data channel"},
+	{12, http.StatusBadRequest, "Event field is required"},
+	{13, http.StatusBadRequest, "Event field cannot be blank"},
+	{14, http.StatusBadRequest, "ACK is disabled"},
+	{15, http.StatusBadRequest, "Error in handling indexed fields"},
+	{16, http.StatusBadRequest, "Query string authorization is not enabled"},
+	{17, http.StatusOK, "HEC is healthy"},
+	{18, http.StatusServiceUnavailable, "HEC is unhealthy, queues are full"},
+	{19, http.StatusServiceUnavailable, "HEC is unhealthy, ack service unavailable"},
+	{20, http.StatusServiceUnavailable, "HEC is unhealthy, queues are full, ack service unavailable"},
+	{21, http.StatusBadRequest, "Invalid token"},
+	{22, http.StatusBadRequest, "Token disabled"},
+	{23, http.StatusServiceUnavailable, "Server is shutting down"},
+	{24, http.StatusOK, "Queue approaching capacity"},
+	{25, http.StatusOK, "ACK approaching capacity"},
+	{26, http.StatusTooManyRequests, "Queue at capacity"},
+	{27, http.StatusTooManyRequests, "ACK channel at capacity"},
+}
+
+// reply returns the response with that code, and further members such as `"ackId":1`.
+func reply(code int, members ...string) siem.Answer {
+	r := replies[code]
+	members = append([]string{fmt.Sprintf(`"text":%q`, r.text), fmt.Sprintf(`"code":%d`, r.code)}, members...)
+	return siem.Answer{
+		Status: r.status, Header: map[string]string{"Content-Type": "application/json; charset=UTF-8"}, Body: "{" +
+			strings.Join(members, ",") + "}",
+		Reason: fmt.Sprintf("%d code %d", r.status, r.code), Detail: strings.ToLower(r.text),
+	}
+}
+
+// tooLarge returns the response of splunkd's web server, which HEC never sees: a page, not JSON.
+func tooLarge() siem.Answer {
+	text := fmt.Sprintf("Content-Length too large (maximum is %d)", maxContentLength)
+	return siem.Answer{
+		Status: http.StatusRequestEntityTooLarge, Header: map[string]string{"Content-Type": "text/html; charset=UTF-8"},
+		Body:   "<!doctype html><html><head><title>413 " + text + "</title></head><body><h1>" + text + "</h1></body></html>",
+		Detail: text,
+	}
+}
+
+// exportPath is a search that streams its results. It supports one form of SPL: all events of an index and a source by
+// their time of indexing, with or without a text.
+// https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTsearch#search.2Fv2.2Fjobs.2Fexport
+const exportPath = "/services/search/v2/jobs/export"
+
+var spl = regexp.MustCompile(`^search index="([^"]*)" source="([^"]*)" ` +
+	`_index_earliest=(\d+) _index_latest=(\d+)(?: "([^"]*)")? \| fields _raw$`)
+
+var _ siem.Searchable = (*Simulator)(nil)
+
+// SearchSettings implements siem.Searchable.
+func (s *Simulator) SearchSettings() map[string]string {
+	settings := map[string]string{"SPLUNK_SEARCH_URL": s.URL(), "SPLUNK_SEARCH_TOKEN": siem.SearchToken}
+	if s.Options().Plain {
+		maps.Copy(settings, map[string]string{"SIEM_ALLOW_HTTP": "true"})
+	} else {
+		settings["SPLUNK_SEARCH_CA_BUNDLE"] = s.CA()
+	}
+	return settings
+}
+
+func message(status int, kind, text string) siem.Answer {
+	// texts always marshal
+	body, _ := json.Marshal(map[string]any{"messages": []any{map[string]string{"type": kind, "text": text}}})
+	return siem.Answer{Status: status, Header: map[string]string{"Content-Type": "application/json"}, Body: string(body),
+		Detail: text}
+}
+
+func (s *Simulator) export(r *siem.Request) siem.Answer {
+	if r.Header.Get("Authorization") != "Bearer "+siem.SearchToken {
+		return message(http.StatusUnauthorized, "WARN", "call not properly authenticated")
+	}
+	if refusal, limited := s.SearchLimited(); limited {
+		return refusal
+	}
+	form, err := url.ParseQuery(string(r.Body))
+	query := spl.FindStringSubmatch(form.Get("search"))
+	if r.Method != http.MethodPost || err != nil || query == nil {
+		return message(http.StatusBadRequest, "FATAL", "Unable to parse the search")
+	}
+	if form.Get("earliest_time") != "0" || form.Get("output_mode") != "json" || form.Get("preview") != "false" {
+		return message(http.StatusBadRequest, "FATAL", "expected all times, JSON and no preview")
+	}
+	from, _ := strconv.ParseInt(query[3], 10, 64)
+	to, _ := strconv.ParseInt(query[4], 10, 64)
+	var results []siem.Accepted
+	for _, a := range s.Indexed(s.ArrivedIn(time.Unix(from, 0), time.Unix(to, 0))) {
+		if a.Fields["index"] == query[1] && a.Fields["source"] == query[2] && strings.Contains(string(a.Event), query[5]) {
+			results = append(results, a)
+		}
+	}
+	return siem.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"},
+		Body: exported(results)}
+}
+
+// exported writes one object for each result. The last one is marked; without results, it is alone.
+func exported(results []siem.Accepted) string {
+	var b strings.Builder
+	for i, a := range results {
+		raw, _ := json.Marshal(string(a.Event)) // texts always marshal
+		b.WriteString(`{"preview":false,"offset":` + strconv.Itoa(i))
+		if i == len(results)-1 {
+			b.WriteString(`,"lastrow":true`)
+		}
+		b.WriteString(`,"result":{"_raw":` + string(raw) + "}}\n")
+	}
+	if len(results) == 0 {
+		b.WriteString(`{"preview":false,"lastrow":true}` + "\n")
+	}
+	return b.String()
 }
