@@ -74,6 +74,7 @@ program and printed with the result.`,
 	f.Float64Var(&o.siemPrice, "siem-price", 0, "your SIEM's price of a GB in US `dollars`")
 	f.IntVar(&o.pollers, "pollers", 0, "also compute the throughput of provisioned mode with this `number` of pollers")
 	f.BoolVar(&o.Alarms, "alarms", true, "with the template's alarms")
+	f.BoolVar(&o.Guard, "guard", true, "with the guard")
 	return c
 }
 

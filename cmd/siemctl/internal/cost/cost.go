@@ -38,15 +38,17 @@ const (
 	// metricsEach is the number of custom metrics that a connector writes with each batch that is delivered. They are
 	// billed for the hours in which they are written.
 	metricsEach = 6
-	// alarmsEach and alarmsShared are the numbers of metrics that the alarms of a connector and of the stack read. An
-	// alarm on an expression is billed for each metric in it.
-	alarmsEach, alarmsShared = 9, 4
+	// alarmsEach and alarmsShared are the numbers of metrics that the alarms of a connector and of the stack read,
+	// guardEach and guardShared those of the guard in addition. An alarm on an expression is billed for each metric in it.
+	alarmsEach, alarmsShared = 6, 3
+	guardEach, guardShared   = 3, 1
 	// secretReadsHour is how often a busy instance reads its secret: every five minutes.
 	secretReadsHour = 12
 	// drainMost and ledgerMost are the most dead letters in one object, and in one entry of the replay's ledger.
 	drainMost, ledgerMost = 100, 500
 
 	hoursMonth = 730
+	polls      = idlePollers * pollsMinute * 60 * hoursMonth // of a queue, a month
 	million    = 1e6
 )
 
@@ -75,6 +77,7 @@ type Load struct {
 	DeadLetters  float64 // percentage of events that the SIEM rejects; each is replayed once
 	Filtered     float64 // percentage of events that SIEM_MIN_SEVERITY or SIEM_CLASSES excludes
 	Alarms       bool
+	Guard        bool
 	Region       string
 }
 
@@ -288,13 +291,21 @@ func monthly(l Load) []Item {
 	reads := math.Min(l.instances()*secretReadsHour*hoursMonth, l.invocations())
 	items := []Item{
 		// and the dead-letter queue
-		item("SQS polling", (n+1)*idlePollers*pollsMinute*60*hoursMonth, "requests", p.sqsRequest),
+		item("SQS polling", (n+1)*polls, "requests", p.sqsRequest),
 		item("secrets", n, "secrets", p.secret),
 		item("reading secrets", n*reads, "calls", p.secretCall),
 		item("custom metrics", n*metricsEach*hours/hoursMonth, "metrics", p.metric),
 	}
 	if l.Alarms {
-		items = append(items, item("alarms", n*alarmsEach+alarmsShared, "metrics", p.alarm))
+		metrics := n*alarmsEach + alarmsShared
+		if l.Guard {
+			metrics += guardShared
+		}
+		items = append(items, item("alarms", metrics, "metrics", p.alarm))
+	}
+	if l.Guard {
+		items = append(items, item("guard: alarms", n*guardEach, "metrics", p.alarm),
+			item("guard: SQS polling", polls, "requests", p.sqsRequest))
 	}
 	return items
 }

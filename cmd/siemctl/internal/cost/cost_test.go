@@ -152,8 +152,9 @@ func TestLarge(t *testing.T) {
 // TestIdle: without events, there are no metrics and no reads of the secret.
 func TestIdle(t *testing.T) {
 	l := usual()
-	l.Events, l.Alarms = 0, true
-	if want := 2*657000*.4/1e6 + .4 + (alarmsEach+alarmsShared)*.1; math.Abs(Of(l).Several.TotalDollars-want) > 1e-9 ||
+	l.Events, l.Alarms, l.Guard = 0, true, true
+	metrics := float64(alarmsEach + alarmsShared + guardEach + guardShared)
+	if want := 3*657000*.4/1e6 + .4 + metrics*.1; math.Abs(Of(l).Several.TotalDollars-want) > 1e-9 ||
 		want > 2.5 {
 		t.Errorf("%v, want %v", Of(l).Several.TotalDollars, want)
 	}
@@ -190,11 +191,34 @@ func TestAlarms(t *testing.T) {
 	}
 	shared, each, _ := strings.Cut(string(text), "Fn::ForEach::Connector:")
 	const ages, functions = 2, 3 // Fn::ForEach::Age, Fn::ForEach::FunctionErrors
-	if got := strings.Count(each, "MetricName: ") + ages - 1; got != alarmsEach {
-		t.Errorf("the alarms of a connector read %d metrics, the model counts %d", got, alarmsEach)
+	_, down, _ := strings.Cut(each, "DownAlarm")
+	down, _, _ = strings.Cut(down, "TreatMissingData")
+	if got := strings.Count(down, "MetricName: "); got != guardEach {
+		t.Errorf("the guard's alarm of a connector reads %d metrics, the model counts %d", got, guardEach)
 	}
-	if got := strings.Count(shared, "MetricName: ") + functions - 1; got != alarmsShared {
-		t.Errorf("the alarms of the stack read %d metrics, the model counts %d", got, alarmsShared)
+	if got := strings.Count(each, "MetricName: ") + ages - 1; got != alarmsEach+guardEach {
+		t.Errorf("the alarms of a connector read %d metrics, the model counts %d", got, alarmsEach+guardEach)
+	}
+	if got := strings.Count(shared, "MetricName: ") + functions - 1; got != alarmsShared+guardShared {
+		t.Errorf("the alarms of the stack read %d metrics, the model counts %d", got, alarmsShared+guardShared)
+	}
+}
+
+// TestGuard: each connector adds at most $0.30 a month to the guard's price without events.
+func TestGuard(t *testing.T) {
+	l := usual()
+	l.Events, l.Guard = 0, true
+	price := func(connectors int) (dollars float64) {
+		l.Connectors = connectors
+		for _, i := range monthly(l) {
+			if strings.HasPrefix(i.Name, "guard") {
+				dollars += i.Dollars
+			}
+		}
+		return dollars
+	}
+	if one, each := price(1), price(2)-price(1); each <= 0 || each > .30+1e-9 || math.Abs(one-each-.2628) > 1e-9 {
+		t.Errorf("the guard costs $%.4f for a connector, and $%.4f for each further one", one, each)
 	}
 }
 

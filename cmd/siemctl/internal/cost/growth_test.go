@@ -61,7 +61,7 @@ func atRate(perSecond float64, connectors int) Load {
 	return Load{Events: perSecond * hoursMonth * 3600, EventBytes: 1500, PerMessage: 1, SendBatch: send,
 		BatchFill:  math.Max(send, math.Min(batchMessages, perSecond*window.Seconds())),
 		Connectors: connectors, MemoryMB: DefaultMemoryMB, Milliseconds: float64(latency.Milliseconds()),
-		Compression: UsualCompression, Alarms: true, Region: "us-east-1"}
+		Compression: UsualCompression, Alarms: true, Guard: true, Region: "us-east-1"}
 }
 
 // TestGrowth compares the computed tables of docs/costs.md with the model.
