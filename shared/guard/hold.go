@@ -19,7 +19,7 @@ const TagKey = "arbitex:guard"
 // State is the state of a hold.
 type State string
 
-// The states. Their meanings are in docs/guard.md.
+// The states.
 const (
 	None      State = ""          // there is no tag
 	Holding   State = "holding"   // an alarm fired; the guard disables the mapping
