@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
@@ -135,20 +134,11 @@ var update = flag.Bool("update", false, "write the number of mutants into docs/r
 
 // TestDocument compares the document's figures with the mutants.
 func TestDocument(t *testing.T) {
-	var rows strings.Builder
 	all := loaded(t)
-	count := map[string]int{}
+	packages := map[string]bool{}
 	for _, m := range all {
-		count[path.Dir(m.file)]++
+		packages[path.Dir(m.file)] = true
 	}
-	for _, m := range all {
-		dir := path.Dir(m.file)
-		if n := count[dir]; n > 0 {
-			fmt.Fprintf(&rows, "| `%s` | %d | %s |\n", dir, n, m.effect)
-			delete(count, dir)
-		}
-	}
-	text := fmt.Sprintf("%d defects, all killed:\n\n| package | defects | example |\n| --- | ---: | --- |\n%s", len(all),
-		rows.String())
+	text := fmt.Sprintf("%d defects in %d packages, all killed.", len(all), len(packages))
 	docgen.Check(t, filepath.Join(root, "docs", "reliability.md"), "mutants", text, *update)
 }

@@ -19,13 +19,8 @@ var burst = flag.Int("burst", defaultBurst, "number of events to enqueue at once
 // six minutes: in the shorter outage all events stay queued, in the longer one all become dead letters and are
 // replayed.
 func TestBurst(t *testing.T) {
-	var table strings.Builder
-	fmt.Fprintf(&table, "%d events for splunk at once, and a few for the other six connectors all the time.\n\n", *burst)
-	table.WriteString("| splunk is down for | dead letters | invocations for splunk | delivered after it is back | " +
-		"requests to all, without · with it |" +
-		" the others' events, before · during | moved by it | median delay, before · during | 99th percentile, before · " +
-		"during |\n" +
-		"| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d events for splunk at once, and a few for the other six connectors all the time.\n\n", *burst)
 	for _, o := range []struct {
 		down    time.Duration
 		letters int
@@ -35,12 +30,12 @@ func TestBurst(t *testing.T) {
 			b.checkPromises(t)
 			b.checkBurst(t, o.letters)
 			b.checkOthers(t)
-			t.Log(b.row())
-			table.WriteString(b.row() + "\n")
+			t.Log(b.line())
+			text.WriteString(b.line() + "\n")
 		})
 	}
 	if *update != "" && !t.Failed() {
-		docgen.Check(t, *update, "burst", table.String(), true)
+		docgen.Check(t, *update, "burst", text.String(), true)
 	}
 }
 
@@ -130,8 +125,8 @@ func (b *burstRun) moved() (n int) {
 	return n
 }
 
-// row returns a row of the table.
-func (b *burstRun) row() string {
+// line returns the result as an item of a list.
+func (b *burstRun) line() string {
 	letters := 0
 	for _, f := range b.with.Events {
 		if f.Burst && f.Dead {
@@ -139,9 +134,9 @@ func (b *burstRun) row() string {
 		}
 	}
 	before, during := delays(b.others(b.with), 0, b.plan.Burst.At), delays(b.others(b.with), b.plan.Burst.At, b.drained)
-	return fmt.Sprintf("| %s | %d | %d | %s | %d · %d | %d · %d | %d | %s · %s | %s · %s |", b.down,
-		letters, b.with.Counts["invocations of "+b.plan.Burst.Connector], (b.drained - b.back).Round(time.Second),
-		b.without.Counts["requests"], b.with.Counts["requests"], len(before), len(during), b.moved(),
+	return fmt.Sprintf("- Down for %s: %d dead letters; all delivered %s after the recovery; %d requests to all SIEMs "+
+		"instead of %d. The others' median delay is %s before and %s during it, the 99th percentile %s and %s.", b.down,
+		letters, (b.drained - b.back).Round(time.Second), b.with.Counts["requests"], b.without.Counts["requests"],
 		percentile(before, 50), percentile(during, 50), percentile(before, 99), percentile(during, 99))
 }
 

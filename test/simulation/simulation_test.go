@@ -165,11 +165,10 @@ func (r *runner) faults() (n int) {
 // table returns the report for the documentation: faults, crashes, causes of duplicates, counts.
 // digest returns the totals for the document; testdata/results.txt has the counts of each kind.
 func (r *runner) digest() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s.\n\n| counted | kinds | times |\n| --- | ---: | ---: |\n", r.summary())
-	for _, group := range [...]struct{ prefix, what string }{
-		{"fault: ", "faults injected"}, {"crash: ", "function processes killed at a step"},
-		{"sent again: ", "events sent again, by cause"},
+	text := r.summary()
+	for _, group := range [...]struct{ prefix, format string }{
+		{"fault: ", "%[2]d kinds of fault"}, {"crash: ", "%d processes killed at %d kinds of step"},
+		{"sent again: ", "%d events sent again for %d kinds of cause"},
 	} {
 		kinds, times := 0, 0
 		for name, n := range r.counts {
@@ -178,9 +177,9 @@ func (r *runner) digest() string {
 				times += n
 			}
 		}
-		fmt.Fprintf(&b, "| %s | %d | %d |\n", group.what, kinds, times)
+		text += "; " + fmt.Sprintf(group.format, times, kinds)
 	}
-	return b.String()
+	return text + "."
 }
 
 func (r *runner) table() string {

@@ -15,7 +15,8 @@ import (
 type report struct {
 	conditions string
 	tables     []table
-	problems   []error // what was promised and did not hold
+	digest     []string // sentences for a page
+	problems   []error  // what was promised and did not hold
 }
 
 // report makes the tables.
@@ -24,7 +25,7 @@ func (s *soak) report(did *load, b *burst, letters []deadLetter) *report {
 		s.tracker.letter(letter.id(), letter.Event)
 	}
 	r := &report{conditions: s.conditions(did)}
-	r.tables = append(r.tables, s.account(r), s.twice(), reasons(letters), s.memory(r), s.cost(did))
+	r.tables = append(r.tables, s.account(r), s.twice(), reasons(letters), s.memory(r), s.cost(r, did))
 	if did.unmoved > 0 {
 		r.fail("%d events did not come to rest within %s", did.unmoved, stuck)
 	}
@@ -71,6 +72,9 @@ func (s *soak) account(r *report) table {
 	t.note = fmt.Sprintf("%s altered. %s arrived truncated, as the SIEM's limits require. Elastic has no "+
 		"duplicates: an event that is sent again overwrites its document.",
 		number(changed), number(standins))
+	r.digest = append(r.digest, fmt.Sprintf("%s events with those of the burst: %s in the SIEMs, %s dead letters, "+
+		"%s lost, %s altered. %s were delivered twice; %s are in the SIEM and a dead letter.", number(sum.enqueued),
+		number(sum.delivered), number(sum.dead), number(sum.lost), number(changed), number(sum.twice), number(sum.both)))
 	if sum.lost > 0 {
 		r.fail("%d events are lost", sum.lost)
 	}
@@ -130,6 +134,7 @@ func (s *soak) memory(r *report) table {
 	for _, l := range s.pipelines {
 		functions = append(functions, l.Name)
 	}
+	most := int64(0)
 	for _, name := range functions {
 		var at [3]usage
 		told := true
@@ -137,6 +142,7 @@ func (s *soak) memory(r *report) table {
 			var ok bool
 			at[i], ok = peak(samples, name, one)
 			told = told && ok
+			most = max(most, at[i].largest)
 		}
 		flatness := "yes"
 		switch {
@@ -155,6 +161,8 @@ func (s *soak) memory(r *report) table {
 		"%s. The goroutines of a function are not visible from outside, so the table has its threads. The process of the "+
 		"test, which includes the SIEMs, had %s goroutines.",
 		sampling, mib(growth), s.watch.goroutines())
+	r.digest = append(r.digest, fmt.Sprintf("The largest process had %s; none grew by more than %s.", mib(most),
+		mib(growth)))
 	return t
 }
 
@@ -162,7 +170,7 @@ func over(at [3]usage, text func(usage) string) string {
 	return text(at[0]) + " · " + text(at[1]) + " · " + text(at[2])
 }
 
-func (s *soak) cost(did *load) table {
+func (s *soak) cost(r *report, did *load) table {
 	t := table{title: "CPU time of the functions, for a million events", head: []string{"connector", "CPU seconds"}}
 	var sum time.Duration
 	for _, l := range s.pipelines {
@@ -171,6 +179,8 @@ func (s *soak) cost(did *load) table {
 	}
 	t.add("all", perMillion(sum, s.options.events))
 	t.note = "User and system time of all processes of a function under load, including starts, retries and bisections."
+	r.digest = append(r.digest, fmt.Sprintf("A million events took %s s of CPU time, including starts, retries and "+
+		"bisections.", perMillion(sum, s.options.events)))
 	return t
 }
 
@@ -194,6 +204,10 @@ func (b *burst) table(r *report) table {
 		"change by %s, the 99th percentile by %s.",
 		b.enqueueing.Round(time.Second), b.outage.Round(time.Second), b.draining.Round(time.Second),
 		medianBound, ninetyNineBound)
+	r.digest = append(r.digest, fmt.Sprintf("A burst of %s events for %s, whose SIEM was down for %s, was delivered %s "+
+		"after its recovery. The others' median delay was %s before and %s during it, the 99th percentile %s and %s.",
+		number(b.events), b.pipeline.Name, b.outage.Round(time.Second), b.draining.Round(time.Second),
+		short(b.before.median), short(b.during.median), short(b.before.ninetyNine), short(b.during.ninetyNine)))
 	switch {
 	case b.unmoved > 0:
 		r.fail("the burst did not drain: %d events did not move for %s", b.unmoved, stuck)

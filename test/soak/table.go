@@ -53,26 +53,11 @@ func (r *report) print(out io.Writer) {
 	fmt.Fprintln(out)
 }
 
-// markdown writes the report for a page.
+// markdown writes the digest for a page.
 func (r *report) markdown() string {
-	var out strings.Builder
-	fmt.Fprintf(&out, "%s\n", r.conditions)
-	for _, t := range r.tables {
-		fmt.Fprintf(&out, "\n### %s\n\n| %s |\n|%s\n", t.title, strings.Join(t.head, " | "),
-			strings.Repeat(" --- |", len(t.head)))
-		for _, row := range t.rows {
-			cells := make([]string, len(row))
-			for i, c := range row {
-				cells[i] = strings.ReplaceAll(c, "|", `\|`)
-			}
-			fmt.Fprintf(&out, "| %s |\n", strings.Join(cells, " | "))
-		}
-		if t.note != "" {
-			fmt.Fprintf(&out, "\n%s\n", t.note)
-		}
-	}
+	lines := append([]string{r.conditions + "\n"}, r.digest...)
 	if err := r.verdict(); err != nil {
-		fmt.Fprintf(&out, "\n**What was promised did not hold: %s.**\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		lines = append(lines, "**What was promised did not hold: "+strings.ReplaceAll(err.Error(), "\n", "; ")+".**")
 	}
-	return out.String()
+	return strings.Join(lines, "\n- ")
 }

@@ -102,65 +102,56 @@ func TestModel(t *testing.T) {
 			t.Errorf("%d a batch: counted %g dollars, the model says %g", x.fill, sum(x.counted), sum(x.model))
 		}
 	}
-	document(t, "costs.md", "counted", costTable(all)+"\n"+severalTable(t)+"\n"+lettersTable(t, all[2]))
+	document(t, "costs.md", "counted", costTable(append(all, several400(t)))+"\n"+lettersText(t, all[2]))
 }
 
+// costTable states what was counted for a million events, and the model's price. The last column is messages of
+// several events.
 func costTable(all []comparison) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| a million events: counted / model | %d a batch | %d | %d | %d |\n| --- | ---: | ---: | ---: | "+
-		"---: |\n", fills[0], fills[1], fills[2], fills[3])
-	row := func(name string, cell func(items []Item) string) {
+	fmt.Fprintf(&b, "| a million events, counted | %d a batch | %d | %d | %d | %d, %d a message |\n| --- | ---: | ---: | "+
+		"---: | ---: | ---: |\n", all[0].fill, all[1].fill, all[2].fill, all[3].fill, all[4].fill, all[4].pack)
+	row := func(name string, cell func(x comparison) string) {
 		fmt.Fprintf(&b, "| %s |", name)
 		for _, x := range all {
-			fmt.Fprintf(&b, " %s / %s |", cell(x.counted), cell(x.model))
+			fmt.Fprintf(&b, " %s |", cell(x))
 		}
 		b.WriteString("\n")
 	}
 	quantity := func(name string, i int, unit float64) {
-		row(name, func(items []Item) string { return short(items[i].Quantity * unit) })
+		row(name, func(x comparison) string { return short(x.counted[i].Quantity * unit) })
 	}
-	quantity("SQS send, requests", 0, 1)
-	quantity("SQS receive, requests", 1, 1)
-	quantity("SQS delete, requests", 2, 1)
+	row("SQS requests", func(x comparison) string {
+		return short(x.counted[0].Quantity + x.counted[1].Quantity + x.counted[2].Quantity)
+	})
 	quantity("Lambda requests", 3, 1)
-	quantity("Lambda duration, GB-seconds", 4, 1)
+	quantity("Lambda GB-seconds", 4, 1)
 	quantity("logs and metrics, MB", 5, 1000)
 	quantity("transfer to the SIEM, MB", 6, 1000)
-	row("**dollars**", func(items []Item) string { return fmt.Sprintf("%.2f", sum(items)) })
-	row("SQS's part of the requests", func(items []Item) string {
-		n := items[0].Quantity + items[1].Quantity + items[2].Quantity
-		return percent(n / (n + items[3].Quantity))
+	row("**dollars** (model)", func(x comparison) string {
+		return fmt.Sprintf("%s (%s)", short(sum(x.counted)), short(sum(x.model)))
 	})
-	row("SQS's part of the dollars", func(items []Item) string { return percent(sum(items[:3]) / sum(items)) })
+	row("SQS's part of them", func(x comparison) string { return percent(sum(x.counted[:3]) / sum(x.counted)) })
 	return b.String()
 }
 
-// severalTable compares the model for 100 events in a message and 400 in an invocation with a run. All events are of
+// several400 compares the model for 100 events in a message and 400 in an invocation with a run. All events are of
 // usual size, so that the price per million is that of the documents.
-func severalTable(t *testing.T) string {
+func several400(t *testing.T) comparison {
 	t.Helper()
 	sc := scenario{events: 8000, fill: 400, send: 6, pack: 100, usual: true}
 	c := run(t, sc)
-	counted, model := c.items(), perMillion(c.load(sc))
-	var b strings.Builder
-	fmt.Fprintf(&b, "| a million events of %s B on average, 100 per message, 400 per batch | counted | model |\n| --- "+
-		"| ---: | ---: |\n", short(c.eventBytes/c.events))
-	for i, m := range model {
-		if off := math.Abs(counted[i].Quantity/m.Quantity - 1); off > tolerance(m.Name)+1e-9 {
+	x := comparison{sc, c, c.items(), perMillion(c.load(sc))}
+	for i, m := range x.model {
+		if off := math.Abs(x.counted[i].Quantity/m.Quantity - 1); off > tolerance(m.Name)+1e-9 {
 			t.Errorf("several events per message: %s: counted %g, the model says %g, which is %.0f %% off", m.Name,
-				counted[i].Quantity, m.Quantity, off*100)
+				x.counted[i].Quantity, m.Quantity, off*100)
 		}
-		unit, scale := m.Unit, 1.
-		if unit == "GB" {
-			unit, scale = "MB", 1000
-		}
-		fmt.Fprintf(&b, "| %s, %s | %s | %s |\n", m.Name, unit, short(counted[i].Quantity*scale), short(m.Quantity*scale))
 	}
-	fmt.Fprintf(&b, "| **dollars** | %.3f | %.3f |\n", sum(counted), sum(model))
-	if dollars := sum(counted); dollars > .055 {
+	if dollars := sum(x.counted); dollars > .055 {
 		t.Errorf("a million events cost $%.4f, want at most $0.055", dollars)
 	}
-	return b.String()
+	return x
 }
 
 // TestTrickle: events that are sent one by one at a low rate are received one by one.
@@ -183,22 +174,22 @@ func TestTrickle(t *testing.T) {
 	}
 }
 
-// lettersTable is what a thousand dead letters cost more than x, in which nothing was refused: alone in their batch of
-// fifty and five together, counted and by the model.
-func lettersTable(t *testing.T, x comparison) string {
+// lettersText states what a thousand dead letters cost more than x, in which nothing was refused: alone in their batch
+// of fifty and five together.
+func lettersText(t *testing.T, x comparison) string {
 	t.Helper()
-	var b strings.Builder
-	b.WriteString("| a thousand dead letters, put aside and back: counted / model | alone in their batch | five in a " +
-		"batch |\n| --- | ---: | ---: |\n")
+	text := "A thousand dead letters, stored and replayed, cost"
 	plain := x.counts
-	names := []string{"SQS, requests", "Lambda requests", "S3 writes", "S3 reads"}
-	rows := make([]string, len(names))
-	for _, refuse := range []int{50, 10} {
+	names := []string{"SQS requests", "Lambda requests", "S3 writes", "S3 reads"}
+	for _, kind := range []struct {
+		refuse int
+		how    string
+	}{{50, ", if each is alone in its batch, and"}, {10, ", with five in a batch."}} {
 		sc := x.scenario
-		sc.refuse = refuse
+		sc.refuse = kind.refuse
 		c := run(t, sc)
 		l := c.load(sc)
-		model, each := deadLetters(l), 1000/(c.events/float64(refuse))
+		model, each := deadLetters(l), 1000/(c.events/float64(kind.refuse))
 		counted := []float64{
 			c.send + c.receive + c.remove + c.letters - plain.send - plain.receive - plain.remove,
 			c.invocations + c.drains - plain.invocations, c.s3Writes, c.s3Reads,
@@ -206,15 +197,16 @@ func lettersTable(t *testing.T, x comparison) string {
 		for i, m := range []Item{model[0], model[1], model[3], model[4]} {
 			n, want := counted[i]*each, m.Quantity*1000/(million*l.DeadLetters/100)
 			if math.Abs(n/want-1) > .15 { // a call of the replay has some requests of its own
-				t.Errorf("1 in %d refused: %s for a thousand: counted %.0f, the model says %.0f", refuse, names[i], n, want)
+				t.Errorf("1 in %d refused: %s for a thousand: counted %.0f, the model says %.0f", kind.refuse, names[i], n, want)
 			}
-			rows[i] += fmt.Sprintf(" %s / %s |", short(n), short(want))
+			if i > 0 {
+				text += ","
+			}
+			text += " " + short(n) + " " + names[i]
 		}
+		text += kind.how
 	}
-	for i, name := range names {
-		fmt.Fprintf(&b, "| %s |%s\n", name, rows[i])
-	}
-	return b.String()
+	return text
 }
 
 // short writes a number with three significant digits.
