@@ -2,13 +2,23 @@ package connector
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
 
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // answerItems answers each record of a request by its two lines.
@@ -123,4 +133,360 @@ func TestResponseTable(t *testing.T) {
 	rows = append(rows, connectortest.Row{Status: "item 400", Code: "any other", Is: 200,
 		Body: failed(400, "document_parsing_exception", "")})
 	connectortest.ResponseTable(t, "../README.md", func(a *httpsend.Response) error { return classify(a, 1).err }, rows)
+}
+
+// cluster responds to the two requests of the check. Tests change one of the responses.
+type cluster struct {
+	whoStatus, mayStatus int
+	who, may             string
+}
+
+func (c cluster) answer(w http.ResponseWriter, r *http.Request, _ string) {
+	switch r.Method + " " + r.URL.RequestURI() {
+	case "GET /_security/_authenticate":
+		w.WriteHeader(c.whoStatus)
+		io.WriteString(w, c.who)
+	case "POST /_security/user/_has_privileges":
+		w.WriteHeader(c.mayStatus)
+		io.WriteString(w, c.may)
+	default:
+		w.WriteHeader(400)
+	}
+}
+
+func may(createDoc, create, index bool) string {
+	return fmt.Sprintf(`{"username":"u","has_all_requested":%t,"cluster":{},"index":{"arbitex-audit":{"create_doc":%t,"create":%t,"index":%t}},"application":{}}`,
+		createDoc && create && index, createDoc, create, index)
+}
+
+func TestCheck(t *testing.T) {
+	good := cluster{whoStatus: 200, mayStatus: 200, who: `{"username":"u","authentication_type":"api_key"}`,
+		may: may(true, true, true)}
+	for _, test := range []struct {
+		name string
+		op   string
+		edit func(*cluster)
+		kind failure.Kind
+		step failure.Step
+		hint string // "" is success
+	}{
+		{"all privileges", "index", func(*cluster) {}, 0, "", ""},
+		{"all, and nothing more said", "index", func(c *cluster) { c.may = `{"has_all_requested":true}` }, 0, "", ""},
+		{"create", "index", func(c *cluster) { c.may = may(true, true, false) }, 0, "", ""},
+		{"create_doc for a data stream", "create", func(c *cluster) { c.may = may(true, false, false) }, 0, "", ""},
+		{"create_doc for an index", "index", func(c *cluster) { c.may = may(true, false, false) }, failure.Unauthorized,
+			failure.Auth, "ELASTIC_OP_TYPE=create"},
+		{"none", "create", func(c *cluster) { c.may = may(false, false, false) }, failure.Unauthorized, failure.Auth,
+			"create_doc"},
+		{"privileges are not an object", "index", func(c *cluster) { c.may = `[]` }, failure.Misconfigured, failure.Request,
+			"ELASTIC_URL"},
+		{"privileges refused", "index", func(c *cluster) {
+			c.mayStatus, c.may = 403, `{"error":{"type":"security_exception"}}`
+		}, failure.Unauthorized, failure.Auth, "ELASTIC_API_KEY"},
+		{"key refused", "index", func(c *cluster) {
+			c.whoStatus, c.who = 401, `{"error":{"type":"security_exception","reason":"`+encodedKey+`"}}`
+		}, failure.Unauthorized, failure.Auth, "ELASTIC_API_KEY"},
+		{"not Elasticsearch", "index", func(c *cluster) { c.whoStatus, c.who = 404, `` }, failure.Misconfigured,
+			failure.Request, "ELASTIC_URL"},
+		{"a page", "index", func(c *cluster) { c.who = `<html>` }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
+		{"no security", "index", func(c *cluster) {
+			c.whoStatus, c.who = 400, `{"error":"no handler found for uri [/_security/_authenticate] and method [GET]"}`
+		}, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
+		{"redirect", "index", func(c *cluster) { c.whoStatus = 302 }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
+		{"busy", "index", func(c *cluster) { c.whoStatus = 503 }, failure.Transient, failure.Request, "-"},
+	} {
+		simulated := good
+		test.edit(&simulated)
+		rec := record(t, simulated.answer)
+		f := failure.Of(open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": test.op,
+			"SIEM_COMPRESSION": "gzip"})).Check(t.Context()))
+		if (f == nil) != (test.hint == "") {
+			t.Errorf("%s: %v", test.name, f)
+			continue
+		}
+		if rec.requests[0].Header.Get("Authorization") != "ApiKey "+encodedKey {
+			t.Errorf("%s: the key was not sent", test.name)
+		}
+		if f == nil {
+			continue
+		}
+		if f.Kind != test.kind || f.Step != test.step || test.hint != "-" && !strings.Contains(f.Hint, test.hint) {
+			t.Errorf("%s: %v at %q, hint %q", test.name, f.Kind, f.Step, f.Hint)
+		}
+		if strings.Contains(f.Error(), encodedKey) {
+			t.Errorf("%s: the key is in %v", test.name, f)
+		}
+	}
+}
+
+// TestCheckRequests verifies the requests of the check. They write nothing.
+func TestCheckRequests(t *testing.T) {
+	rec := record(t, cluster{whoStatus: 200, mayStatus: 200, who: `{}`, may: may(true, true, true)}.answer)
+	if err := open(t, rec.env(map[string]string{"ELASTIC_INDEX": "logs-a-b",
+		"SIEM_COMPRESSION": "gzip"})).Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var question struct {
+		Index []struct {
+			Names, Privileges []string
+		}
+	}
+	if err := json.Unmarshal([]byte(rec.bodies[1]), &question); err != nil || len(question.Index) != 1 ||
+		question.Index[0].Names[0] != "logs-a-b" {
+		t.Errorf("asked %s: %v", rec.bodies[1], err)
+	}
+	if len(rec.requests) != 2 || rec.requests[1].Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%d requests", len(rec.requests))
+	}
+}
+
+// TestCheckNamesTheStep: no server, and a server with an unknown certificate.
+func TestCheckNamesTheStep(t *testing.T) {
+	rec := record(t, accept)
+	env := rec.env(map[string]string{"ELASTIC_TLS_CA_BUNDLE": ""})
+	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.TLS || f.Kind != failure.Misconfigured ||
+		!strings.Contains(f.Hint, "ELASTIC_TLS_CA_BUNDLE") {
+		t.Errorf("unknown CA: %+v", f)
+	}
+	rec.Close()
+	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.Connect || !strings.Contains(f.Hint,
+		"ELASTIC_URL") {
+		t.Errorf("no server: %+v", f)
+	}
+}
+
+func TestNote(t *testing.T) {
+	for _, test := range []struct {
+		status     int
+		body, want string
+	}{
+		{200, `{".ds-arbitex-audit-2026.03.13-000001":{"settings":{"index":{"mode":"logsdb"}}}}`, "synthetic"},
+		{200, `{"a":{"settings":{"index":{"mapping":{"source":{"mode":"synthetic"}}}}}}`, "synthetic"},
+		{200, `{"a":{"settings":{"index":{"mode":"logsdb","mapping":{"source":{"mode":"stored"}}}}}}`, ""},
+		{200, `{"a":{"settings":{"index":{}}}}`, ""},
+		{200, `{}`, ""},
+		{403, `{"error":{"type":"security_exception","reason":"r"},"status":403}`, ""},
+		{404, `<html>`, ""},
+	} {
+		rec := record(t, func(w http.ResponseWriter, r *http.Request, _ string) {
+			if r.Method != http.MethodGet || r.URL.Path != "/arbitex-audit/_settings" {
+				t.Errorf("%s %s", r.Method, r.URL)
+			}
+			w.WriteHeader(test.status)
+			io.WriteString(w, test.body)
+		})
+		if note := open(t, rec.env(nil)).Note(t.Context()); (note == "") != (test.want == "") ||
+			!strings.Contains(note, test.want) {
+			t.Errorf("%d %s: %q, want %q", test.status, test.body, note, test.want)
+		}
+	}
+}
+
+// simulated is a connector with the cluster it leads to. Renewing opens another with the key that is then valid.
+type simulated struct {
+	*elastic.Simulator
+	t    *testing.T
+	more map[string]string
+	c    deliver.Connector
+}
+
+func simulate(t *testing.T, more map[string]string) *simulated {
+	t.Helper()
+	s, err := elastic.New(siem.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	sim := &simulated{Simulator: s, t: t, more: more}
+	sim.c = sim.open()
+	return sim
+}
+
+func (s *simulated) open() deliver.Connector {
+	env := s.Settings()
+	maps.Copy(env, s.more)
+	set := settings.New(func(name string) string { return env[name] }, s.Secret())
+	c := Open(set)
+	if err := set.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	return c
+}
+
+func (s *simulated) Current() deliver.Connector { return s.c }
+
+func (s *simulated) Renew(context.Context) deliver.Connector {
+	s.c = s.open()
+	return s.c
+}
+
+func (s *simulated) deliver(bodies ...string) []deliver.Outcome {
+	s.t.Helper()
+	var items []deliver.Item
+	for _, e := range events(s.t, bodies...) {
+		items = append(items, deliver.Item{Event: e})
+	}
+	outcomes := make([]deliver.Outcome, len(items))
+	deliver.Deliver(s.t.Context(), s, items, outcomes)
+	return outcomes
+}
+
+// arrived requires that the cluster has each event once, byte for byte, and reports no violation.
+func (s *simulated) arrived(bodies ...string) {
+	s.t.Helper()
+	accepted := s.Accepted()
+	if len(accepted) != len(bodies) {
+		s.t.Fatalf("%d documents, want %d; %s", len(accepted), len(bodies), s.Stats().LastProblem)
+	}
+	for i, a := range accepted {
+		if string(a.Event) != bodies[i] {
+			s.t.Errorf("document %d is %s, want %s", i, a.Event, bodies[i])
+		}
+	}
+	if v := s.Stats().Violations; len(v) > 0 {
+		s.t.Errorf("violations %q", v)
+	}
+}
+
+func generated(n int) []string {
+	g := ocsfgen.New(3)
+	var list []string
+	for range n {
+		list = append(list, string(g.Next()))
+	}
+	return list
+}
+
+func delivered(outcomes []deliver.Outcome) (n int) {
+	for _, o := range outcomes {
+		if o.State == deliver.Delivered {
+			n++
+		}
+	}
+	return n
+}
+
+func TestArriveByteForByte(t *testing.T) {
+	for _, more := range []map[string]string{
+		nil, {"SIEM_COMPRESSION": "none"}, {"ELASTIC_INDEX": "logs-arbitex.audit-default"}, {"ELASTIC_OP_TYPE": "create"},
+		{"ELASTIC_PIPELINE": "arbitex"},
+	} {
+		s := simulate(t, more)
+		bodies := generated(100)
+		if n := delivered(s.deliver(bodies...)); n != 100 {
+			t.Errorf("%v: %d delivered", more, n)
+		}
+		s.arrived(bodies...)
+		if n := delivered(s.deliver(bodies...)); n != 100 { // a replay
+			t.Errorf("%v: %d delivered the second time", more, n)
+		}
+		s.arrived(bodies...)
+	}
+}
+
+func TestSimulatedFailures(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		faults    []siem.Fault
+		delivered int // of 10, at the first attempt
+		kind      failure.Kind
+		accepted  int
+	}{
+		{"every second item 429", []siem.Fault{{Kind: siem.Product, Code: "item 429", Times: 1}}, 5, failure.Throttled, 5},
+		{"every second item 503", []siem.Fault{{Kind: siem.Product, Code: "item 503", Times: 1}}, 5, failure.Transient, 5},
+		{"blocked", []siem.Fault{{Kind: siem.Product, Code: "item 403", Times: 1}}, 0, failure.Misconfigured, 0},
+		{"no index", []siem.Fault{{Kind: siem.Product, Code: "item 404", Times: 1}}, 0, failure.Misconfigured, 0},
+		{"accepted, answer cut", []siem.Fault{{Kind: siem.Product, Code: "cut", Times: 1}}, 0, failure.Transient, 10},
+		{"accepted, then hung up", []siem.Fault{{Kind: siem.AcceptClose, Times: 1}}, 0, failure.Transient, 10},
+		{"pretty", []siem.Fault{{Kind: siem.Product, Code: "pretty", Times: 1}}, 10, 0, 10},
+		{"failure store", []siem.Fault{{Kind: siem.Product, Code: "failure-store", Times: 1}}, 10, 0, 10},
+		{"busy", []siem.Fault{siem.RetryAfter(429, "3", 1)}, 0, failure.Throttled, 0},
+		{"endless", []siem.Fault{{Kind: siem.Endless, Times: 1}}, 0, failure.Transient, 0},
+	} {
+		s := simulate(t, nil)
+		for _, f := range test.faults {
+			s.Inject(f)
+		}
+		bodies := generated(10)
+		outcomes := s.deliver(bodies...)
+		if n := delivered(outcomes); n != test.delivered || len(s.Accepted()) != test.accepted {
+			t.Errorf("%s: %d delivered, %d documents", test.name, n, len(s.Accepted()))
+		}
+		for i, o := range outcomes {
+			if o.State != deliver.Delivered && (o.State != deliver.Retry || o.Fault.Kind != test.kind) {
+				t.Errorf("%s: event %d: %d %v", test.name, i, o.State, o.Fault)
+			}
+		}
+		if n := delivered(s.deliver(bodies...)); n != 10 || len(s.Accepted()) != 10 || len(s.Stats().Violations) > 0 {
+			t.Errorf("%s: then %d delivered, %d documents, violations %q", test.name, n, len(s.Accepted()), s.Stats().Violations)
+		}
+	}
+}
+
+// TestPoison has one event of a hundred refused: it costs no request more, into an index as into a data stream.
+func TestPoison(t *testing.T) {
+	for index, requests := range map[string]int{"arbitex-audit": 1, "logs-arbitex-default": 2} {
+		s := simulate(t, map[string]string{"ELASTIC_INDEX": index})
+		bodies := generated(100)
+		id := connectortest.Parse(t, bodies[41]).AppendID(nil)
+		s.Inject(siem.Fault{Kind: siem.Poison, Match: func(is string) bool { return is == string(id) }})
+		outcomes := s.deliver(bodies...)
+		if n := delivered(outcomes); n != 99 || outcomes[41].State != deliver.Rejected ||
+			!strings.Contains(outcomes[41].Fault.Error(), "document_parsing_exception") {
+			t.Errorf("%s: %d delivered, the poisoned one %v", index, n, outcomes[41].Fault)
+		}
+		if n := s.Stats().Requests; n != requests {
+			t.Errorf("%s: %d requests", index, n)
+		}
+	}
+}
+
+// TestMisconfigured has one event alone meet a wrong set-up, which must not make it a dead letter.
+func TestMisconfigured(t *testing.T) {
+	for name, more := range map[string]map[string]string{
+		"pipeline": {"ELASTIC_PIPELINE": "other"}, "name": {"ELASTIC_INDEX": "Arbitex"},
+		"privilege": {"ELASTIC_INDEX": "other"},
+		"path":      {"ELASTIC_URL": "/a/b"},
+	} {
+		s := simulate(t, nil)
+		if path, ok := more["ELASTIC_URL"]; ok {
+			more = map[string]string{"ELASTIC_URL": s.URL() + path}
+		}
+		s.more = more
+		s.c = s.open()
+		o := s.deliver(named("a"))[0]
+		if o.State != deliver.Retry || o.Fault.Kind != failure.Misconfigured || o.Fault.Hint == "" {
+			t.Errorf("%s: %v, %+v", name, o.State, o.Fault)
+		}
+	}
+}
+
+func TestRotatedKey(t *testing.T) {
+	s := simulate(t, nil)
+	s.deliver(named("a"))
+	s.Rotate()
+	if o := s.deliver(named("b"))[0]; o.State != deliver.Delivered {
+		t.Errorf("%v", o.Fault)
+	}
+	if n := s.Stats().AuthFailures; n != 1 {
+		t.Errorf("%d authentication failures", n)
+	}
+}
+
+func TestCheckOfSimulator(t *testing.T) {
+	s := simulate(t, nil)
+	if err := s.c.(deliver.Checker).Check(t.Context()); err != nil {
+		t.Error(err)
+	}
+	s.more = map[string]string{"ELASTIC_INDEX": "other"}
+	if f := failure.Of(s.open().(deliver.Checker).Check(t.Context())); f == nil || f.Step != failure.Auth {
+		t.Errorf("no privilege: %+v", f)
+	}
+	s.Rotate()
+	if f := failure.Of(s.c.(deliver.Checker).Check(t.Context())); f == nil || f.Status != 401 {
+		t.Errorf("a revoked key: %+v", f)
+	}
+	if n := len(s.Accepted()); n != 0 {
+		t.Errorf("the check wrote %d documents", n)
+	}
 }

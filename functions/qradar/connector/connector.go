@@ -6,6 +6,11 @@ package connector
 
 import (
 	"context"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
@@ -70,3 +75,99 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 
 // Check implements deliver.Checker. Syslog proves only that QRadar does not refuse the connection.
 func (c *connector) Check(ctx context.Context) error { return c.client.Check(ctx) }
+
+// config holds the settings.
+type config struct {
+	octets     bool // frame by octet counting, else by newlines
+	keys       int  // of keySets
+	maxMessage int  // bytes, framing not counted
+	vendor     string
+	product    string
+	version    string
+	host       string // HOSTNAME of the messages
+	sender     syslogsend.Config
+}
+
+const (
+	// QRadar accepts payloads of 4096 bytes over TCP and 1024 over UDP, unless an administrator raises the limit in the
+	// system settings (to 32,000 over TCP). RFC 5424, section 6.1, requires 480 and recommends 2048.
+	defaultMaxMessage    = 4096
+	defaultMaxMessageUDP = 1024
+
+	// The bounds of QRADAR_MAX_MESSAGE_BYTES. A datagram has at most 65,507 bytes.
+	leastMaxMessage   = 100
+	mostMaxMessage    = 9_999_999
+	mostMaxMessageUDP = 65_507
+)
+
+// readConfig reads the settings. It adds problems to s.
+func readConfig(s *settings.Settings) config {
+	host := readHost(s)
+	network := syslogsend.Network(s.OneOf("QRADAR_SYSLOG_PROTOCOL", "tcp", "udp", "tls"))
+	port, maxMessage, mostMessage := 514, defaultMaxMessage, mostMaxMessage
+	switch network {
+	case syslogsend.TLS:
+		port = 6514
+	case syslogsend.UDP:
+		maxMessage, mostMessage = defaultMaxMessageUDP, mostMaxMessageUDP
+		s.Warn("QRADAR_SYSLOG_PROTOCOL=udp: UDP confirms nothing, so an event counts as delivered once it is sent")
+	case syslogsend.TCP:
+	}
+	if network != syslogsend.UDP && !syslogsend.Confirms {
+		s.Warn("this system does not report what QRadar's host has acknowledged: an event may be lost when a connection " +
+			"breaks")
+	}
+	port = s.Int("QRADAR_SYSLOG_PORT", port, 1, 65535)
+	cfg := config{
+		octets: s.OneOf("QRADAR_SYSLOG_FRAMING", "newline", "octet-counted") == "octet-counted" &&
+			network != syslogsend.UDP,
+		vendor:     s.String("QRADAR_CEF_DEVICE_VENDOR", "Arbitex"),
+		product:    s.String("QRADAR_CEF_DEVICE_PRODUCT", "ArbitexPlatform"),
+		version:    s.String("QRADAR_CEF_DEVICE_VERSION", "1.0"),
+		maxMessage: s.Int("QRADAR_MAX_MESSAGE_BYTES", maxMessage, leastMaxMessage, mostMessage),
+		host:       s.String("SIEM_HOST", "platform.arbitex.ai"),
+	}
+	cfg.sender = syslogsend.Config{
+		Network: network,
+		Address: net.JoinHostPort(host, strconv.Itoa(port)),
+		Timeout: time.Duration(s.Int("SIEM_REQUEST_TIMEOUT_SECONDS", 10, 1, 300)) * time.Second,
+		Dial:    s.Dial,
+	}
+	if s.OneOf("QRADAR_CEF_KEYS", "page", "standard") == "standard" {
+		cfg.keys = standard
+	}
+	readTLS(s, &cfg.sender)
+	s.Proxy() // syslog needs none; a wrong value would make every request to SQS fail
+	return cfg
+}
+
+// readHost reads the host, without a port.
+func readHost(s *settings.Settings) string {
+	const expected = "the host name or address of the QRadar Console or Event Collector, without scheme and port"
+	name := "QRADAR_SYSLOG_HOST"
+	host := s.Required(name, expected)
+	bare := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	if _, err := netip.ParseAddr(bare); err == nil {
+		return bare
+	}
+	if strings.ContainsAny(host, "/:@[] ") {
+		s.Problem(name, host, expected)
+	}
+	return host
+}
+
+// readTLS reads the settings of TLS.
+func readTLS(s *settings.Settings, cfg *syslogsend.Config) {
+	cfg.RootCAs = s.CABundle("QRADAR_TLS_CA_BUNDLE")
+	if cfg.Network == syslogsend.TLS && !s.Set("QRADAR_TLS_CA_BUNDLE") {
+		s.Problem("QRADAR_TLS_CA_BUNDLE", "",
+			"the CA that signed QRadar's certificate, PEM text or a file's path, as QRADAR_SYSLOG_PROTOCOL is tls")
+	}
+	cfg.ServerName = s.String("QRADAR_TLS_SERVER_NAME", "")
+	// the key never leaves crypto/tls
+	cfg.Certificate, _ = s.ClientCertificate("QRADAR_TLS_CLIENT_CERT", "QRADAR_TLS_CLIENT_KEY")
+	cfg.Settings = syslogsend.Settings{
+		Host: "QRADAR_SYSLOG_HOST and QRADAR_SYSLOG_PORT", CABundle: "QRADAR_TLS_CA_BUNDLE",
+		ServerName: "QRADAR_TLS_SERVER_NAME", Certificate: "QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY",
+	}
+}

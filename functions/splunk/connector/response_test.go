@@ -1,15 +1,20 @@
 package connector
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // TestResponseTable compares the README's table with what the code does.
@@ -128,4 +133,204 @@ func FuzzClassify(f *testing.F) {
 			t.Fatalf("%d verdicts for %d records", len(p.Results), n)
 		}
 	})
+}
+
+// indexers is a HEC with acknowledgement.
+type indexers struct {
+	after    int    // polls after which an id is acknowledged
+	poll     string // what a poll gets instead, with a status of 400; "" is the acknowledgements
+	sticky   bool   // ids are known only to requests with the cookie of the first response
+	received []string
+	channels map[string]bool
+	polled   []string
+	asked    map[string]int
+}
+
+func (x *indexers) accept(w http.ResponseWriter, r *http.Request, body []byte) {
+	x.channels[r.Header.Get("X-Splunk-Request-Channel")] = true
+	if strings.HasSuffix(r.URL.Path, ackPath) {
+		x.acknowledge(w, r, body)
+		return
+	}
+	if len(body) == 0 {
+		w.WriteHeader(400)
+		fmt.Fprint(w, `{"text":"No data","code":5}`)
+		return
+	}
+	http.SetCookie(w, &http.Cookie{Name: "channel_cookie", Value: "node-1", Path: "/"})
+	fmt.Fprintf(w, `{"text":"Success","code":0,"ackId":%d}`, len(x.received))
+	x.received = append(x.received, string(body))
+}
+
+func (x *indexers) acknowledge(w http.ResponseWriter, r *http.Request, body []byte) {
+	x.polled = append(x.polled, string(body))
+	if x.poll != "" {
+		w.WriteHeader(400)
+		fmt.Fprint(w, x.poll)
+		return
+	}
+	var question struct{ Acks []int64 }
+	_ = json.Unmarshal(body, &question)
+	answer := map[string]bool{}
+	for _, id := range question.Acks {
+		key := fmt.Sprint(id)
+		x.asked[key]++
+		cookie, err := r.Cookie("channel_cookie")
+		answer[key] = x.asked[key] > x.after && (!x.sticky || err == nil && cookie.Value == "node-1")
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"acks": answer})
+}
+
+// withAcks is the suite with acknowledgement. Pauses are recorded in paused instead of waited for.
+func withAcks(x *indexers, paused *[]time.Duration) connectortest.Suite {
+	x.channels, x.asked = map[string]bool{}, map[string]int{}
+	s := suite()
+	withURL := s.Settings
+	s.Settings = func(url, ca string) map[string]string {
+		env := withURL(url, ca)
+		env["SPLUNK_HEC_ACK"] = "true"
+		return env
+	}
+	s.Open = func(set *settings.Settings) deliver.Connector {
+		c := Open(set).(*connector)
+		if c.acks != nil {
+			c.acks.pause = func(_ context.Context, d time.Duration) { *paused = append(*paused, d) }
+		}
+		return c
+	}
+	s.Delivers = func(r *http.Request) bool { return !strings.HasSuffix(r.URL.Path, ackPath) }
+	s.Accept = x.accept
+	refuse := s.Refuse
+	s.Refuse = func(w http.ResponseWriter, r *http.Request, body []byte, bad string) {
+		if strings.Contains(string(body), bad) {
+			refuse(w, r, body, bad)
+			return
+		}
+		x.accept(w, r, body)
+	}
+	return s
+}
+
+func TestConformanceAck(t *testing.T) {
+	var paused []time.Duration
+	connectortest.Run(t, withAcks(&indexers{sticky: true}, &paused))
+}
+
+// TestAck: a batch of several requests is confirmed by common polls, over the channel and cookie of the requests.
+func TestAck(t *testing.T) {
+	x, paused := &indexers{after: 4, sticky: true}, []time.Duration{}
+	c := connectortest.Serve(t, withAcks(x, &paused)).Open(t)
+	big := connectortest.Event(1, strings.Repeat("x", 600_000))
+	for i, o := range connectortest.Deliver(t, c, big, big, connectortest.Event(2, "a")) {
+		if o.State != deliver.Delivered {
+			t.Errorf("event %d: %v", i, o.Fault)
+		}
+	}
+	if len(x.received) != 2 || len(x.polled) != 5 || x.polled[0] != `{"acks":[0,1]}` || len(x.channels) != 1 {
+		t.Errorf("%d requests, polls %q, %d channels", len(x.received), x.polled, len(x.channels))
+	}
+	if want := "[500ms 1s 2s 4s 5s]"; fmt.Sprint(paused) != want {
+		t.Errorf("pauses %v, want %s", paused, want)
+	}
+}
+
+// TestAckOfARefusal: HEC indexes the events before the one that it refuses, but a refusal has no ackId. They are
+// delivered only by a request that is acknowledged.
+func TestAckOfARefusal(t *testing.T) {
+	x, paused := &indexers{}, []time.Duration{}
+	s := withAcks(x, &paused)
+	refuse := s.Refuse
+	s.Accept = func(w http.ResponseWriter, r *http.Request, body []byte) { refuse(w, r, body, "poison") }
+	c := connectortest.Serve(t, s).Open(t)
+	got := connectortest.Deliver(t, c, connectortest.Event(1, "first"), connectortest.Event(2, "poison"),
+		connectortest.Event(3, "last"))
+	if got[0].State != deliver.Delivered || got[1].State != deliver.Rejected || got[2].State != deliver.Delivered {
+		t.Errorf("outcomes %+v", got)
+	}
+	if all := strings.Join(x.received, ""); !strings.Contains(all, "first") || !strings.Contains(all, "last") {
+		t.Errorf("acknowledged requests: %q", x.received)
+	}
+}
+
+// TestAckThatDoesNotCome: the events are to be retried, with the reason that fits.
+func TestAckThatDoesNotCome(t *testing.T) {
+	for name, test := range map[string]struct {
+		x    *indexers
+		kind failure.Kind
+		hint string
+	}{
+		"too late":     {&indexers{after: 1 << 30}, failure.Transient, "SPLUNK_HEC_ACK_TIMEOUT_SECONDS"},
+		"another node": {&indexers{after: 1 << 30, sticky: true}, failure.Transient, "keeps sessions"},
+		"disabled": {&indexers{poll: `{"text":"ACK is disabled","code":14}`}, failure.Misconfigured,
+			"SPLUNK_HEC_ACK=false"},
+		"busy": {&indexers{poll: `{"text":"x","code":8}`}, failure.Transient, "SPLUNK_HEC_ACK_TIMEOUT_SECONDS"},
+	} {
+		var paused []time.Duration
+		s := withAcks(test.x, &paused)
+		withAck := s.Settings
+		s.Settings = func(url, ca string) map[string]string {
+			env := withAck(url, ca)
+			env["SPLUNK_HEC_ACK_TIMEOUT_SECONDS"] = "1"
+			return env
+		}
+		opened := s.Open
+		s.Open = func(set *settings.Settings) deliver.Connector {
+			c := opened(set).(*connector)
+			c.acks.pause = func(ctx context.Context, d time.Duration) {
+				if paused = append(paused, d); len(paused) > 3 {
+					<-ctx.Done()
+				}
+			}
+			return c
+		}
+		for _, o := range connectortest.Deliver(t, connectortest.Serve(t, s).Open(t), connectortest.Events(2)...) {
+			if o.State != deliver.Retry || o.Fault.Kind != test.kind || !strings.Contains(o.Fault.Hint, test.hint) {
+				t.Errorf("%s: %v %+v", name, o.State, o.Fault)
+			}
+		}
+	}
+}
+
+// TestNoAckID: a token without acknowledgement accepts events, and never confirms them.
+func TestNoAckID(t *testing.T) {
+	var paused []time.Duration
+	s := withAcks(&indexers{}, &paused)
+	s.Accept = suite().Accept
+	f := connectortest.Deliver(t, connectortest.Serve(t, s).Open(t), connectortest.Events(1)...)[0].Fault
+	if f == nil || f.Kind != failure.Misconfigured || !strings.Contains(f.Hint, "SPLUNK_HEC_ACK=false") {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestCheckAck(t *testing.T) {
+	for poll, want := range map[string]string{"": "", `{"text":"ACK is disabled","code":14}`: "SPLUNK_HEC_ACK=false",
+		`<html>`: "does not lead to a HEC"} {
+		var paused []time.Duration
+		x := &indexers{poll: poll}
+		err := connectortest.Serve(t, withAcks(x, &paused)).Open(t).(deliver.Checker).Check(t.Context())
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", poll, err, want)
+		}
+		if len(x.received) > 0 {
+			t.Errorf("%s: an event was written", poll)
+		}
+	}
+}
+
+func TestAckURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://h:8088":                           "https://h:8088/services/collector/ack",
+		"https://h:8088/?x=1":                      "https://h:8088/services/collector/ack?x=1",
+		"https://h/p/services/collector/event/1.0": "https://h/p/services/collector/ack",
+		"https://h/services/collector":             "https://h/services/collector/ack",
+		"https://h/hec/event":                      "https://h/hec/ack",
+	} {
+		if got := opened(t, map[string]string{"SPLUNK_HEC_URL": in,
+			"SPLUNK_HEC_ACK": "true"}).cfg.ackURL.String(); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+	if u := opened(t, map[string]string{}).cfg.ackURL; u != nil {
+		t.Errorf("without SPLUNK_HEC_ACK: %s", u)
+	}
 }

@@ -5,14 +5,23 @@ package connector
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
+	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
@@ -153,4 +162,144 @@ func (c *connector) checkRecord() ([]byte, error) {
 	}
 	record, _, err := c.Append(nil, &e)
 	return record, err
+}
+
+// config holds the settings.
+type config struct {
+	url      *url.URL // of the event endpoint
+	auth     string   // one of the next four
+	key      secret.Value
+	keyID    string
+	logType  string
+	dataset  string
+	envelope bool
+	http     httpsend.Config
+}
+
+// The ways to prove the key.
+const (
+	authHMAC     = "hmac"     // signed headers
+	authToken    = "token"    // an HTTP log collector's own token
+	authStandard = "standard" // a Cortex API key of security level standard
+	authAdvanced = "advanced" // a Cortex API key of security level advanced
+)
+
+// eventPath is the path of the event endpoint; a URL without a path gets it.
+const eventPath = "/logs/v1/event"
+
+// readConfig reads the settings. It adds problems to s.
+func readConfig(s *settings.Settings) config {
+	cfg := config{
+		url:     s.URL("XSIAM_URL", "", "the tenant's API URL, such as https://api-tenant.xsiam.paloaltonetworks.com"),
+		key:     s.Secret("XSIAM_API_KEY", true, "the API key, or the token of the HTTP log collector"),
+		auth:    s.OneOf("XSIAM_AUTH", authHMAC, authToken, authStandard, authAdvanced),
+		logType: s.String("XSIAM_LOG_TYPE", "arbitex_audit"),
+		dataset: s.String("XSIAM_DATASET", "arbitex_audit_raw"),
+	}
+	cfg.keyID = readKeyID(s, cfg.auth != authToken)
+	if bodies := [2]string{"envelope", "ndjson"}; cfg.auth != authToken {
+		cfg.envelope = s.OneOf("XSIAM_BODY", bodies[0], bodies[1]) == bodies[0]
+	} else {
+		cfg.envelope = s.OneOf("XSIAM_BODY", bodies[1], bodies[0]) == bodies[0]
+	}
+	cfg.http = httpsend.Configure(s, "none")
+	cfg.http.URLSetting = "XSIAM_URL"
+	cfg.http.Redactor = secret.NewRedactor(cfg.key)
+	if cfg.url != nil && strings.Trim(cfg.url.Path, "/") == "" {
+		u := *cfg.url
+		u.Path = eventPath
+		cfg.url = &u
+	}
+	return cfg
+}
+
+// readKeyID reads the number of the API key.
+func readKeyID(s *settings.Settings, required bool) string {
+	const name = "XSIAM_API_KEY_ID"
+	if !required {
+		return s.String(name, "")
+	}
+	id := s.Required(name, "the ID of the API key, a number; only XSIAM_AUTH=token needs none")
+	if strings.Trim(id, "0123456789") != "" {
+		s.Problem(name, id, "a number")
+		return ""
+	}
+	return id
+}
+
+// signer makes the headers that prove the key.
+type signer struct {
+	auth  string
+	key   secret.Value
+	keyID string
+	fixed *signed // the headers, if they are the same for all requests
+}
+
+// signed is the header of a request, and the secret in it.
+type signed struct {
+	header    http.Header
+	signature secret.Value // empty if it is the key, which the client knows
+}
+
+func newSigner(cfg config) *signer {
+	s := &signer{auth: cfg.auth, key: cfg.key, keyID: cfg.keyID}
+	switch cfg.auth {
+	case authToken:
+		s.fixed = &signed{header: header("Authorization", s.key.Reveal())}
+	case authStandard:
+		s.fixed = &signed{header: header("Authorization", s.key.Reveal(), "X-Xdr-Auth-Id", s.keyID)}
+	}
+	return s
+}
+
+// sign makes the headers of one request.
+func (s *signer) sign(now time.Time) *signed {
+	switch {
+	case s.fixed != nil:
+		return s.fixed
+	case s.auth == authAdvanced:
+		return s.advanced(nonce(), now)
+	}
+	return s.hmac(nonce())
+}
+
+// hmac signs ID, nonce and key with the key.
+func (s *signer) hmac(nonce string) *signed {
+	mac := hmac.New(sha256.New, []byte(s.key.Reveal()))
+	_, _ = mac.Write([]byte(s.keyID + nonce + s.key.Reveal())) // a hash takes everything
+	signature := hex.EncodeToString(mac.Sum(nil))
+	return &signed{
+		header:    header("X-Xdr-Auth-Id", s.keyID, "X-Xdr-Nonce", nonce, "X-Xdr-Hmac-Sha256", signature),
+		signature: secret.New(signature),
+	}
+}
+
+// advanced hashes key, nonce and time, as the public API of Cortex requires for keys of that level.
+// https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM-Platform-APIs/Make-your-first-API-call
+func (s *signer) advanced(nonce string, now time.Time) *signed {
+	at := strconv.FormatInt(now.UnixMilli(), 10)
+	sum := sha256.Sum256([]byte(s.key.Reveal() + nonce + at))
+	signature := hex.EncodeToString(sum[:])
+	return &signed{
+		header: header("X-Xdr-Auth-Id", s.keyID, "X-Xdr-Nonce", nonce, "X-Xdr-Timestamp", at,
+			"Authorization", signature),
+		signature: secret.New(signature),
+	}
+}
+
+func header(pairs ...string) http.Header {
+	h := http.Header{"Content-Type": {"application/json"}}
+	for i := 0; i < len(pairs); i += 2 {
+		h[pairs[i]] = pairs[i+1 : i+2 : i+2]
+	}
+	return h
+}
+
+// nonce makes 64 random letters and digits, new for each request.
+func nonce() string {
+	var random [40]byte
+	_, _ = rand.Read(random[:]) // never fails
+	var text [64]byte
+	base32.StdEncoding.Encode(text[:], random[:])
+	return string(text[:])
 }

@@ -7,16 +7,101 @@ import (
 	"encoding/json"
 	"flag"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/settings"
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
+
+const apiKey = "k3y-of-the-tenant"
+
+// env returns a complete configuration, changed by pairs of name and value.
+func env(pairs ...string) map[string]string {
+	e := map[string]string{
+		"XSIAM_URL": "https://api-tenant.xsiam.paloaltonetworks.com", "XSIAM_API_KEY": apiKey, "XSIAM_API_KEY_ID": "42",
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		e[pairs[i]] = pairs[i+1]
+	}
+	return e
+}
+
+func newSettings(e map[string]string) *settings.Settings {
+	return settings.New(func(name string) string { return e[name] }, nil)
+}
+
+// tenant is the connector's server.
+type tenant struct {
+	*httptest.Server
+	answer http.HandlerFunc
+
+	mu     sync.Mutex
+	posted []*request
+}
+
+type request struct {
+	uri, body string
+	header    http.Header
+}
+
+func newTenant(t testing.TB) *tenant {
+	s := &tenant{answer: connectortest.Status(http.StatusAccepted, "")}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		s.mu.Lock()
+		s.posted = append(s.posted, &request{r.RequestURI, string(body), r.Header})
+		s.mu.Unlock()
+		s.answer(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *tenant) requests() []*request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]*request(nil), s.posted...)
+}
+
+// moment is the connector's clock in tests.
+func moment() time.Time { return time.Date(2026, 3, 13, 0, 0, 0, 0, time.UTC) }
+
+func (s *tenant) open(t testing.TB, pairs ...string) *connector {
+	t.Helper()
+	set := newSettings(env(append([]string{"XSIAM_URL", s.URL, "SIEM_ALLOW_HTTP", "true"}, pairs...)...))
+	cfg := readConfig(set)
+	if err := set.Err(); err != nil {
+		t.Fatal(err)
+	}
+	cfg.http.Now = moment
+	return open(cfg)
+}
+
+const someEvent = `{"time":1773360000123,"metadata":{"uid":"e-1"}}`
+
+func send(t testing.TB, c *connector) *failure.Error {
+	t.Helper()
+	return failure.Of(c.Send(t.Context(), connectortest.Batch(t, c, someEvent)))
+}
+
+func readFile(t testing.TB, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
 
 var update = flag.Bool("update", false, "write the golden files")
 
@@ -281,5 +366,82 @@ func TestCheckWritesOneRecordIfNeeded(t *testing.T) {
 			record["severity"] != "informational" || record["_time"] != "2026-03-13T00:00:00.000Z" {
 			t.Errorf("%d: the record is %s", refusal, r[1].body)
 		}
+	}
+}
+
+func TestConfigNamesEverythingMissing(t *testing.T) {
+	s := newSettings(nil)
+	Open(s) // survives it
+	for _, name := range []string{"XSIAM_URL", "XSIAM_API_KEY", "XSIAM_API_KEY_ID"} {
+		if err := s.Err(); err == nil || !strings.Contains(err.Error(), name+":") {
+			t.Errorf("%s is missing, and not named in %v", name, err)
+		}
+	}
+	s = newSettings(map[string]string{"XSIAM_AUTH": "token"})
+	Open(s)
+	if err := s.Err(); err == nil || strings.Contains(err.Error(), "XSIAM_API_KEY_ID") {
+		t.Errorf("a collector's token needs no ID: %v", err)
+	}
+}
+
+func TestConfigNamesWhatIsWrong(t *testing.T) {
+	for name, wrong := range map[string]string{
+		"XSIAM_URL":                    "http://api.example.com",
+		"XSIAM_API_KEY":                apiKey + "\nb",
+		"XSIAM_API_KEY_ID":             "abc",
+		"XSIAM_AUTH":                   "basic",
+		"XSIAM_BODY":                   "array",
+		"XSIAM_LOG_TYPE":               "a\nb",
+		"XSIAM_DATASET":                "a\nb",
+		"SIEM_COMPRESSION":             "zstd",
+		"SIEM_REQUEST_TIMEOUT_SECONDS": "-1",
+		"SIEM_ALLOW_HTTP":              "perhaps",
+	} {
+		s := newSettings(env(name, wrong))
+		Open(s)
+		err := s.Err()
+		if err == nil || !strings.Contains(err.Error(), name+":") || strings.Count(err.Error(), "expected") != 1 {
+			t.Errorf("%s=%q: %v", name, wrong, err)
+		}
+		if err != nil && strings.Contains(err.Error(), apiKey) {
+			t.Errorf("the key shows in %v", err)
+		}
+	}
+}
+
+func TestConfigURL(t *testing.T) {
+	for given, want := range map[string]string{
+		"https://api-x.xdr.au.paloaltonetworks.com":               "https://api-x.xdr.au.paloaltonetworks.com/logs/v1/event",
+		"https://api-x.xdr.au.paloaltonetworks.com/":              "https://api-x.xdr.au.paloaltonetworks.com/logs/v1/event",
+		"https://api-x.xdr.au.paloaltonetworks.com/logs/v1/event": "https://api-x.xdr.au.paloaltonetworks.com/logs/v1/event",
+		"https://proxy.example.com/cortex":                        "https://proxy.example.com/cortex",
+	} {
+		s := newSettings(env("XSIAM_URL", given))
+		cfg := readConfig(s)
+		if s.Err() != nil || cfg.url.String() != want || cfg.url.RequestURI() != strings.TrimPrefix(want, "https://"+
+			cfg.url.Host) {
+			t.Errorf("%s: %v, want %s (%v)", given, cfg.url, want, s.Err())
+		}
+	}
+}
+
+func TestConfigDefaults(t *testing.T) {
+	cfg := readConfig(newSettings(env()))
+	if cfg.auth != "hmac" || !cfg.envelope || cfg.http.Gzip || cfg.dataset != "arbitex_audit_raw" ||
+		cfg.logType != "arbitex_audit" {
+		t.Errorf("%+v", cfg)
+	}
+	cfg = readConfig(newSettings(env("XSIAM_AUTH", "TOKEN")))
+	if cfg.auth != "token" || cfg.envelope {
+		t.Errorf("%+v", cfg)
+	}
+}
+
+func TestKeyComesFromTheSecret(t *testing.T) {
+	e := env()
+	delete(e, "XSIAM_API_KEY")
+	s := settings.New(func(name string) string { return e[name] }, map[string]string{"XSIAM_API_KEY": apiKey})
+	if cfg := readConfig(s); s.Err() != nil || cfg.key.Reveal() != apiKey {
+		t.Errorf("key not taken: %v", s.Err())
 	}
 }
