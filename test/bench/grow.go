@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
@@ -89,4 +90,123 @@ func digits(x float64) string {
 		return fmt.Sprintf("%d,%03d", n/1000, n%1000)
 	}
 	return fmt.Sprintf("%d,%03d,%03d", n/1_000_000, n/1000%1000, n%1000)
+}
+
+// row holds one subject's medians.
+type row struct {
+	name, wire string
+	gzip, ours bool
+	cpu        float64 // CPU-seconds for a million events
+	ratio      float64 // to the floor of the same compression
+	bytes      float64 // an event, at the sink
+	requests   float64 // for a million events
+	init       float64 // milliseconds; 0 when there is none
+	rss        float64 // MB
+}
+
+// table is the result for one batch size.
+type table struct {
+	batch      int
+	conditions string
+	rows       []row
+}
+
+func newTable(p *plan, w *work, all []subject, results [][]result) table {
+	t := table{batch: w.batch,
+		conditions: fmt.Sprintf("%d distinct events of %d bytes a round, %d a batch, medians of %d rounds; %s", w.count,
+			p.size, w.batch, p.rounds, machine())}
+	million := 1e6 / float64(w.count)
+	floors := map[bool]float64{}
+	for i, x := range all {
+		rs := results[i]
+		if rs == nil {
+			continue
+		}
+		r := row{
+			name: x.name, wire: x.wire, gzip: x.gzip, ours: x.ours,
+			cpu:      median(rs, func(r result) float64 { return r.cpu.Seconds() }) * million,
+			bytes:    median(rs, func(r result) float64 { return float64(r.wire) }) / float64(w.count),
+			requests: median(rs, func(r result) float64 { return float64(r.calls) }) * million,
+			init:     median(rs, func(r result) float64 { return milliseconds(r.init) }),
+			rss:      median(rs, func(r result) float64 { return float64(r.rss) }) / 1e6,
+		}
+		if x.name == "floor" {
+			floors[x.gzip] = r.cpu
+		}
+		t.rows = append(t.rows, r)
+	}
+	for i := range t.rows {
+		t.rows[i].ratio = t.rows[i].cpu / floors[t.rows[i].gzip]
+	}
+	return t
+}
+
+// machine describes the machine.
+func machine() string {
+	model := "unknown processor"
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		if _, rest, ok := strings.Cut(string(text), "model name\t: "); ok {
+			model, _, _ = strings.Cut(rest, "\n")
+		}
+	}
+	return fmt.Sprintf("%s, %d cores, %s/%s, %s", strings.TrimSpace(model), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
+		runtime.Version())
+}
+
+// text returns the table for a terminal.
+func (t table) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n%-22s %-9s %-5s %12s %8s %9s %10s %8s %8s\n", t.conditions, "subject", "wire", "gzip",
+		"CPU-s per M", "x floor", "bytes", "requests", "init", "RSS")
+	for _, r := range t.rows {
+		fmt.Fprintf(&b, "%-22s %-9s %-5v %12.1f %8.2f %9.0f %10.0f %8s %6.1fMB\n", r.name, r.wire, r.gzip, r.cpu, r.ratio,
+			r.bytes, r.requests, r.start(), r.rss)
+	}
+	return b.String()
+}
+
+// markdown returns the table for the page, with plain and gzip of a subject in one row.
+func (t table) markdown() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s.\n\n| deliverer | wire | plain: CPU-s per million | × floor | gzip: CPU-s per million | × "+
+		"floor | bytes an event, plain / gzip | process start to `next` | peak RSS |\n", t.conditions)
+	b.WriteString("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	for _, plain := range t.rows {
+		if plain.gzip {
+			continue
+		}
+		cells := []string{plain.title(), plain.wire, fmt.Sprintf("%.1f", plain.cpu), fmt.Sprintf("%.2f", plain.ratio), "", "",
+			fmt.Sprintf("%.0f", plain.bytes), plain.start(), fmt.Sprintf("%.0f MB", plain.rss)}
+		if z, ok := t.find(plain.name, true); ok {
+			cells[4], cells[5] = fmt.Sprintf("%.1f", z.cpu), fmt.Sprintf("%.2f", z.ratio)
+			cells[6] += fmt.Sprintf(" / %.0f", z.bytes)
+			cells[8] = fmt.Sprintf("%.0f MB", max(plain.rss, z.rss))
+		}
+		b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
+	}
+	return b.String()
+}
+
+func (r row) title() string {
+	if r.ours {
+		return "**" + r.name + "**"
+	}
+	return r.name
+}
+
+// start returns the time from the process's start to its readiness, if it was measured.
+func (r row) start() string {
+	if r.init == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f ms", r.init)
+}
+
+func (t table) find(name string, gzip bool) (row, bool) {
+	for _, r := range t.rows {
+		if r.name == name && r.gzip == gzip {
+			return r, true
+		}
+	}
+	return row{}, false
 }

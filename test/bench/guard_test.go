@@ -1,12 +1,16 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -183,4 +187,78 @@ func allListed(n int) string {
 		ids = append(ids, fmt.Sprintf(`{"itemIdentifier":"059f36b4-87a3-44ab-83d2-%012d"}`, i))
 	}
 	return `{"batchItemFailures":[` + strings.Join(ids, ",") + `]}`
+}
+
+func TestDigits(t *testing.T) {
+	for x, want := range map[float64]string{4.26: "4.3", 9.98: "10", 27.6: "28", 99.7: "100", 340: "340", 1_649: "1,600",
+		78_400: "78,000", 1_250_000: "1,300,000"} {
+		if got := digits(x); got != want {
+			t.Errorf("%g: %s, want %s", x, got, want)
+		}
+	}
+}
+
+// TestEventSizes checks that events have the requested size.
+func TestEventSizes(t *testing.T) {
+	for _, size := range growSizes {
+		if got := len(makeEvent(7, size)); got != size {
+			t.Errorf("%d bytes, want %d", got, size)
+		}
+	}
+}
+
+// maxZipped is the maximum size of a connector's zipped binary, which Lambda loads at every cold start.
+const maxZipped = 3 << 20
+
+// TestSizes builds each connector for arm64, as for a deployment.
+func TestSizes(t *testing.T) {
+	if raceDetector {
+		t.Skip("the same binaries again; `make guards` looks at them")
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range senders {
+		binary := filepath.Join("build", "arm64", c.name, "bootstrap")
+		if out, err := exec.Command("make", "-s", "-C", root, binary).CombinedOutput(); err != nil {
+			t.Fatalf("building %s: %v: %s", binary, err, out)
+		}
+		n := zipped(t, filepath.Join(root, binary))
+		t.Logf("%-8s %d bytes zipped", c.name, n)
+		if n > maxZipped {
+			t.Errorf("%s takes %d bytes zipped, want at most %d", c.name, n, maxZipped)
+		}
+	}
+}
+
+// zipped returns the size of a file in a zip archive.
+func zipped(t *testing.T, path string) (n int) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive := zip.NewWriter(writer(func(p []byte) { n += len(p) }))
+	entry, err := archive.Create("bootstrap")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := entry.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := archive.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// writer calls a function for each write.
+type writer func(p []byte)
+
+var _ io.Writer = writer(nil)
+
+func (w writer) Write(p []byte) (int, error) {
+	w(p)
+	return len(p), nil
 }

@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
 
 // plan is what to measure.
@@ -149,3 +151,13 @@ func median[T cmp.Ordered](rs []result, of func(result) T) T {
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// write updates the generated parts of the page.
+func (p *plan) write(tables []table) error {
+	for _, t := range tables {
+		if err := docgen.Update(p.page, fmt.Sprintf("batch %d", t.batch), t.markdown()); err != nil {
+			return err
+		}
+	}
+	return nil
+}

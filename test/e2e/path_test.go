@@ -5,11 +5,15 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
@@ -244,6 +248,165 @@ func replays(t *testing.T, splunk *actor, events []string) {
 	arrivedOnce(t, splunk, events)
 	if moved := w.objects(t, "/replayed/connector=splunk/"); len(moved) == 0 || len(w.objects(t, "/pending/")) > 0 {
 		t.Errorf("%d objects moved, %v pending", len(moved), w.objects(t, "/pending/"))
+	}
+	w.emptyBucket(t)
+}
+
+// TestPoison makes each HTTP SIEM refuse one event of a batch of 100. The others are delivered; the event becomes a
+// dead letter with the reason, and causes at most 15 additional requests.
+func TestPoison(t *testing.T) {
+	const batch, mostExtra = 100, 15
+	for _, a := range w.order {
+		if a.own == "" {
+			continue // a syslog receiver refuses no event
+		}
+		t.Run(a.Name, func(t *testing.T) {
+			w.emptyBucket(t)
+			invoke := w.deployed(t, a.Function())
+			requests := func(sent []string) int {
+				before := a.Stats().Requests
+				messages := make([]message, len(sent))
+				for i, event := range sent {
+					messages[i] = message{body: event, id: "message-of-" + idOf(event)}
+				}
+				if left := failures(t, invoke, payload(a, messages...)); len(left) > 0 {
+					t.Errorf("the answer lists %v", left)
+				}
+				return a.Stats().Requests - before
+			}
+			healthy := events(batch)
+			requests(healthy) // the first batch also makes requests for a token and a connection
+			usual := requests(events(batch))
+
+			sent := events(batch)
+			for _, at := range []int{0, 50, batch - 1} {
+				bad := sent[at]
+				t.Run(fmt.Sprint(at), func(t *testing.T) {
+					a.poisoned(t, idOf(bad))
+					sent := append(events(at), append([]string{bad}, events(batch-1-at)...)...)
+					if extra := requests(sent) - usual; extra > mostExtra {
+						t.Errorf("it took %d extra requests, want at most %d", extra, mostExtra)
+					}
+					arrivedOnce(t, a, slices.DeleteFunc(slices.Clone(sent), func(e string) bool { return e == bad }))
+					w.settle(t)
+					letters := slices.DeleteFunc(w.pending(t), func(l letter) bool { return l.MessageID != "message-of-"+idOf(bad) })
+					if len(taken(a)[idOf(bad)]) > 0 || len(letters) != 1 {
+						t.Fatalf("the poisonous event is %d times in the SIEM and has %d dead letters", len(taken(a)[idOf(bad)]),
+							len(letters))
+					}
+					if l := letters[0]; string(l.Event) != compact(t, bad) || !strings.HasPrefix(l.Error, a.traits().reason) ||
+						l.Attempts != 1 {
+						t.Errorf("the dead letter is %.600s, want its error to begin with %q", l.line, a.traits().reason)
+					}
+				})
+			}
+			if n := len(w.pending(t)); n != 3 {
+				t.Errorf("%d dead letters, want 3", n)
+			}
+			w.emptyBucket(t)
+		})
+	}
+}
+
+// TestRotation revokes every SIEM's credential between two batches. The next attempt is refused, reads the new
+// credential from Secrets Manager, and delivers. No message is received twice, and none becomes a dead letter.
+func TestRotation(t *testing.T) {
+	w.emptyBucket(t)
+	w.feed(t, w.order...)
+	t.Run("each", func(t *testing.T) {
+		for _, a := range w.order {
+			t.Run(a.Name, func(t *testing.T) {
+				t.Parallel() // most of the time is waiting
+				rotate(t, a)
+			})
+		}
+	})
+	w.settle(t, w.order...)
+	if letters := w.pending(t); len(letters) > 0 {
+		t.Errorf("%d dead letters, the first is %s", len(letters), letters[0].line)
+	}
+	for _, a := range w.order {
+		if v := a.Stats().Violations; len(v) > 0 {
+			t.Errorf("%s: violations %q", a.Name, v)
+		}
+	}
+}
+
+func rotate(t *testing.T, a *actor) {
+	queue := w.cloud.Queue(a.Queue())
+	sent := events(5)
+	w.enqueue(t, queue, sent...)
+	waitFor(t, a, sent)
+	refused := a.Stats().AuthFailures
+	a.Rotate()
+	if err := w.publish(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	mark := time.Now()
+	sent = events(15)
+	ids := w.enqueue(t, queue, sent...)
+	waitFor(t, a, sent)
+	if a.Stats().AuthFailures == refused {
+		t.Error("the old credential was not refused: the rotation was not tested")
+	}
+	attempts := attemptsSince(mark, a)
+	for _, id := range ids {
+		if len(attempts[id]) != 1 || attempts[id][0].receives != "1" {
+			t.Errorf("a message after the rotation came %d times, with the receive counts %v", len(attempts[id]),
+				receives(attempts[id]))
+		}
+	}
+}
+
+// waitFor waits until all events are in the SIEM and the queue is empty.
+func waitFor(t *testing.T, a *actor, events []string) {
+	t.Helper()
+	eventually(t, "the queue to empty", func() bool { return w.depth(t, w.cloud.Queue(a.Queue())) == 0 })
+	arrived(t, a, events)
+}
+
+func receives(attempts []attempt) []string {
+	var out []string
+	for _, a := range attempts {
+		out = append(out, a.receives)
+	}
+	return out
+}
+
+// TestReplayOfEveryName checks that an object is replayed and moved, whatever characters its name contains.
+func TestReplayOfEveryName(t *testing.T) {
+	w.emptyBucket(t)
+	splunk := w.siems["splunk"]
+	names := []string{"mended+1", "a b", "a%2Bb", "ü", "a&b=c"}
+	sent := events(len(names))
+	folder := "dead-letters/pending/connector=splunk/date=2026-03-13/"
+	for i, name := range names {
+		line := `{"timestamp":"2026-03-13T00:00:00Z","connector":"splunk","error":null,"attempts":5.0,"message_id":` +
+			encode(name) + `,"event":` + compact(t, sent[i]) + `}`
+		key := folder + name + ".jsonl"
+		must(w.s3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String(w.bucket()), Key: &key,
+			Body: strings.NewReader(line)}))(t)
+	}
+	if a := w.replay(t, ""); a.Replayed != len(names) || a.Skipped != 0 || a.Remaining != 0 || len(a.Errors) != 0 {
+		t.Errorf("the replay responds %+v", a)
+	}
+	times := map[string]int{}
+	for _, m := range w.receive(t, w.cloud.Queue(splunk.Queue())) {
+		times[*m.Body]++
+	}
+	for _, event := range sent {
+		if times[compact(t, event)] != 1 {
+			t.Errorf("%s was replayed %d times", event, times[compact(t, event)])
+		}
+	}
+	if left := w.objects(t, "/pending/"); len(left) > 0 {
+		t.Errorf("still pending: %q", left)
+	}
+	moved := strings.Join(w.objects(t, "/replayed/"), "\n")
+	for _, name := range names {
+		if !strings.Contains(moved, "/"+name+".jsonl") && !strings.Contains(moved, "/"+url.PathEscape(name)+".jsonl") {
+			t.Errorf("%q was not moved: %s", name, moved)
+		}
 	}
 	w.emptyBucket(t)
 }

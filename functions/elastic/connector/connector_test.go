@@ -415,7 +415,8 @@ func TestEverythingWrongAtOnce(t *testing.T) {
 
 func TestIndexNames(t *testing.T) {
 	for name, want := range map[string]bool{
-		"arbitex-audit": true, "logs-arbitex.audit-default": true, "Alias": true, ".hidden": true, "größe": true, "a+b": true,
+		"arbitex-audit": true, "logs-arbitex.audit-default": true, "Alias": true, ".hidden": true,
+		"größe": true, "a+b": true,
 		strings.Repeat("a", 255): true, strings.Repeat("a", 256): false, strings.Repeat("ä", 128): false, ".": false,
 		"..": false,
 		"-a": false, "_a": false, "+a": false, "a b": false, "a,b": false, "a#b": false, "a:b": false, "a*": false,

@@ -15,8 +15,8 @@ import (
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-// read reads a response of the Logs Ingestion API: nothing or JSON for a success, {"error":{"code":"…","message":"…"}}
-// for a refusal. The header x-ms-error-code holds the code as well.
+// read reads a response of the Logs Ingestion API: nothing or JSON for a success, and for a refusal
+// {"error":{"code":"…","message":"…"}}. The header x-ms-error-code holds the code as well.
 func read(a *httpsend.Response) httpsend.Reply {
 	if a.Empty() {
 		c := a.Header.Get("X-Ms-Error-Code")

@@ -7,10 +7,17 @@ import (
 	"log"
 	"net/http"
 	"net/http/httputil"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // SampleEvent is the event of the platform's page on its connectors, one line.
@@ -108,4 +115,153 @@ func Status(code int, body string, header ...string) http.HandlerFunc {
 		w.WriteHeader(code)
 		_, _ = io.WriteString(w, body)
 	}
+}
+
+// reference is the page of settings and responses that the connectors share, relative to a connector's README.
+const reference = "../../docs/reference.md"
+
+// SettingsTable compares the settings table of a README with what the connector asks for: the same variables, whether
+// they are required, and the same defaults. The table's first columns are variable and default. A variable that several
+// connectors share may be in the table of the reference instead.
+func SettingsTable(t *testing.T, open func(*settings.Settings) deliver.Connector, readme string) {
+	t.Helper()
+	set := settings.New(func(string) string { return "" }, nil)
+	open(set)
+	documented, shared := map[string][]string{}, map[string][]string{}
+	for _, row := range table(t, readme, "| variable |") {
+		documented[code(row[0])] = row
+	}
+	for _, row := range table(t, filepath.Join(filepath.Dir(readme), reference), "| variable |") {
+		for name := range strings.SplitSeq(row[0], ", ") {
+			shared[code(name)] = row
+		}
+	}
+	for _, a := range set.Declared() {
+		row, ok := documented[a.Name]
+		if !ok {
+			row, ok = shared[a.Name]
+		}
+		if !ok {
+			t.Errorf("%s: %s is asked for and not in the settings table", readme, a.Name)
+			continue
+		}
+		delete(documented, a.Name)
+		if required := strings.HasPrefix(row[1], "required"); required != a.Required {
+			t.Errorf("%s: %s: the table says %q, the code required: %v", readme, a.Name, row[1], a.Required)
+		}
+		if !a.Required && code(row[1]) != a.Default {
+			t.Errorf("%s: %s: the table says default %q, the code %q", readme, a.Name, code(row[1]), a.Default)
+		}
+		if a.Secret && !strings.Contains(strings.ToLower(strings.Join(row, " ")), "secret") {
+			t.Errorf("%s: %s is a secret, and the table does not say so", readme, a.Name)
+		}
+	}
+	for name := range documented {
+		t.Errorf("%s: %s is in the settings table and not asked for", readme, name)
+	}
+}
+
+// Row is a row of a response table: its first two columns, and a response that it is about. Several responses can share
+// a row.
+type Row struct {
+	Status, Code string
+	Is           int
+	Body         string
+}
+
+// common are the rows of the reference, which apply to all connectors that use HTTP.
+var common = []Row{
+	{Status: "2xx", Is: 200, Body: "<html>"}, {Status: "3xx", Is: 302}, {Status: "401", Is: 401}, {Status: "403", Is: 403},
+	{Status: "404, 405, 407, 410, 415", Is: 404}, {Status: "404, 405, 407, 410, 415", Is: 405},
+	{Status: "404, 405, 407, 410, 415", Is: 407}, {Status: "404, 405, 407, 410, 415", Is: 410},
+	{Status: "404, 405, 407, 410, 415", Is: 415}, {Status: "408, 425", Is: 408}, {Status: "408, 425", Is: 425},
+	{Status: "413", Is: 413}, {Status: "429", Is: 429}, {Status: "other 4xx", Is: 400, Body: "<html>"},
+	{Status: "other 4xx", Is: 406}, {Status: "other 4xx", Is: 422}, {Status: "5xx", Is: 500}, {Status: "5xx", Is: 502},
+}
+
+// ResponseTable compares the response tables of a README and of the reference with what classify returns. The first
+// columns of a README's table are status, code and outcome, those of the reference status and outcome.
+func ResponseTable(t *testing.T, readme string, classify func(*httpsend.Response) error, rows []Row) {
+	t.Helper()
+	responses(t, readme, 3, classify, rows)
+	responses(t, filepath.Join(filepath.Dir(readme), reference), 2, classify, common)
+}
+
+func responses(t *testing.T, page string, columns int, classify func(*httpsend.Response) error, rows []Row) {
+	t.Helper()
+	var want, got []string
+	for _, r := range rows {
+		cells := []string{r.Status, r.Code, Outcome(classify(Response(t, r.Is, nil, r.Body)))}
+		if r.Code == "" {
+			cells = slices.Delete(cells, 1, 2)
+		}
+		if row := strings.Join(cells, " | "); !slices.Contains(want, row) {
+			want = append(want, row)
+		}
+	}
+	for _, cells := range table(t, page, "| status |") {
+		got = append(got, strings.Join(cells[:min(columns, len(cells))], " | "))
+	}
+	for i := range max(len(want), len(got)) {
+		if w, g := at(want, i), at(got, i); w != g {
+			t.Errorf("%s: response table, row %d:\n got %s\nwant %s", page, i+1, g, w)
+		}
+	}
+}
+
+func at(rows []string, i int) string {
+	if i < len(rows) {
+		return rows[i]
+	}
+	return ""
+}
+
+// Outcome is the word of a response table for what Send returns. For a PartialError, the last record's result decides.
+func Outcome(err error) string {
+	if p, ok := err.(*deliver.PartialError); ok { //nolint:errorlint // as the engine does
+		err = p.Results[len(p.Results)-1]
+	}
+	f := failure.Of(err)
+	if f == nil {
+		return "delivered"
+	}
+	return map[failure.Kind]string{
+		failure.Transient: "retry", failure.Throttled: "retry", failure.Unauthorized: "held", failure.Misconfigured: "held",
+		failure.TooLarge: "split", failure.Rejected: "rejected", failure.Unprocessed: "sent again",
+	}[f.Kind]
+}
+
+// table returns the cells of the rows of the first table whose head begins so.
+func table(t *testing.T, readme, head string) (rows [][]string) {
+	t.Helper()
+	text, err := os.ReadFile(readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(text), "\n"+head)
+	if !ok {
+		t.Fatalf("%s: no table begins with %q", readme, head)
+	}
+	lines := strings.Split(rest, "\n")
+	for _, line := range lines[min(2, len(lines)):] { // the rest of the head, and the rule below it
+		if !strings.HasPrefix(line, "|") {
+			break
+		}
+		cells := strings.Split(strings.Trim(line, "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		rows = append(rows, cells)
+	}
+	return rows
+}
+
+// code returns the first `…` of a cell, "" when there is none.
+func code(cell string) string {
+	_, rest, _ := strings.Cut(cell, "`")
+	inside, _, ok := strings.Cut(rest, "`")
+	if !ok {
+		return ""
+	}
+	return inside
 }

@@ -9,9 +9,12 @@ package products
 
 import (
 	"bufio"
+	"bytes"
 	"embed"
+	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -220,4 +223,75 @@ func createLog(t testing.TB, p product) *os.File {
 		_ = os.Remove(log.Name())
 	})
 	return log
+}
+
+// Call makes a request with a body of JSON, and returns the status and the body of the response.
+func Call(t testing.TB, method, url, body string) (int, []byte) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request) //nolint:forbidigo // a test makes the request
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	data, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, data
+}
+
+// Template returns what CloudFormation creates for template.yaml with these parameters, as JSON decodes it: its loops
+// are expanded and the transform of SAM is applied. `make template` makes the tools for it.
+func Template(t testing.TB, parameters map[string]string) map[string]any {
+	t.Helper()
+	python := filepath.Join(root(t), "build", "tools", "bin", "python")
+	if _, err := os.Stat(python); err != nil {
+		testenv.Missing(t, "SAM's tools are not in build/tools: `make template` makes them")
+	}
+	text, err := json.Marshal(parameters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	//nolint:gosec // programs and files of this repository
+	cmd := exec.CommandContext(t.Context(), python, "-B", "-W", "ignore", filepath.Join(root(t), "deploy", "check.py"),
+		"--cloudformation", string(text))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	output, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("translating the template: %v: %s", err, stderr.Bytes())
+	}
+	var template map[string]any
+	if err := json.Unmarshal(output, &template); err != nil {
+		t.Fatal(err)
+	}
+	return template
+}
+
+// ParseESQL returns the syntax errors that the ES|QL grammar of Elasticsearch 8.19.0 finds in the query, "" for
+// none. It does not know functions and fields.
+func ParseESQL(t testing.TB, query string) string {
+	t.Helper()
+	java, err := exec.LookPath("java")
+	if err != nil {
+		testenv.Missing(t, "the ES|QL grammar needs Java 17 or later, which is not installed")
+	}
+	cache := install(t, product{name: "esql", version: "8.19.0", folder: "esql", mainClass: "EsqlCheck.java"})
+	file := filepath.Join(t.TempDir(), "query.esql")
+	if err := os.WriteFile(file, []byte(query), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	//nolint:gosec // java and the cache are ours
+	cmd := exec.CommandContext(t.Context(), java, "-cp", filepath.Join(cache, "lib", "*"),
+		filepath.Join(cache, "EsqlCheck.java"), file)
+	output, err := cmd.CombinedOutput()
+	if err != nil && len(output) == 0 {
+		t.Fatal(err)
+	}
+	return string(output)
 }
