@@ -74,7 +74,8 @@ interop: build $(TOOLS)/.made ## third-party clients and receivers against conne
 	$(GO) test -count=1 ./test/products/alarms
 
 interop-all: interop $(TOOLS)/.made ## interop, OpenSearch, Elasticsearch and MiniStack (200 MB, 10 minutes)
-	FETCH_PRODUCTS=1 $(GO) test -count=1 -v -p 1 -timeout 30m ./test/products/... ./cmd/siemctl/internal/search
+	FETCH_PRODUCTS=1 $(GO) test -count=1 -v -p 1 -timeout 30m ./test/products/... \
+		./cmd/siemctl/internal/search ./cmd/siemctl/internal/indextemplate
 
 producers: build/moto/.made ## the platform's libraries (producers/python, producers/go) against moto (1 minute)
 	cd producers/python && $(CURDIR)/build/moto/bin/python -B -W ignore -m unittest

@@ -93,7 +93,7 @@ def elastic():
     pipeline = template = "elastic"
     if version.get("distribution") == "opensearch":
         pipeline = template = "elastic/opensearch"
-    elif tuple(int(n) for n in version["number"].split(".")[:2]) < (8, 14):
+    elif version.get("build_flavor") != "serverless" and tuple(map(int, version["number"].split(".")[:2])) < (8, 14):
         template = "elastic/elasticsearch-7.10"
     api.call("PUT", "/_ingest/pipeline/arbitex-audit", load(f"{pipeline}/ingest-pipeline.json"))
     report("stored", f"ingest pipeline arbitex-audit ({pipeline})")

@@ -149,9 +149,10 @@ func TestInstallSumo(t *testing.T) {
 // TestInstallElastic: the version of the server selects the files, and Kibana receives both imports.
 func TestInstallElastic(t *testing.T) {
 	for version, want := range map[string]string{
-		`{"number":"8.19.0"}`:                            "(elastic)",
-		`{"number":"8.13.4"}`:                            "(elastic/elasticsearch-7.10)",
-		`{"number":"3.1.0","distribution":"opensearch"}`: "(elastic/opensearch)",
+		`{"number":"8.19.0"}`:                             "(elastic)",
+		`{"number":"8.13.4"}`:                             "(elastic/elasticsearch-7.10)",
+		`{"number":"8.11.0","build_flavor":"serverless"}`: "(elastic)",
+		`{"number":"3.1.0","distribution":"opensearch"}`:  "(elastic/opensearch)",
 	} {
 		var v any
 		decode(t, []byte(version), &v)

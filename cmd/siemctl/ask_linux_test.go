@@ -11,31 +11,35 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
 )
 
 // askOnTerminal types a credential at configure's question on a pseudo terminal. It is stored and never shown.
 func askOnTerminal(t *testing.T, w *world) {
 	key := w.simulators["elastic"].Secret()["ELASTIC_API_KEY"]
-	shown, err := w.configureOnTerminal(t, key+"\r", "next: siemctl check elastic")
-	if err != nil || !strings.Contains(shown, "stored ELASTIC_API_KEY in the secret of elastic") ||
-		strings.Contains(shown, key) {
-		t.Errorf("%v, the terminal shows %q", err, shown)
+	for _, admin := range []string{"", elastic.AdminKey} { // Enter: no installation
+		shown, err := w.configureOnTerminal(t, key+"\r", admin+"\r")
+		if err != nil || !strings.Contains(shown, "stored ELASTIC_API_KEY") ||
+			!strings.Contains(shown, "next: siemctl check elastic") || strings.Contains(shown, key) ||
+			strings.Contains(shown, elastic.AdminKey) || strings.Contains(shown, "installed: ") != (admin != "") {
+			t.Errorf("%v, the terminal shows %q", err, shown)
+		}
 	}
 	if out, err := w.siemctl(t.Context(), t, "check", "elastic").CombinedOutput(); err != nil ||
 		!strings.Contains(string(out), "ok") {
 		t.Errorf("%v: %s", err, out)
 	}
 	const ctrlC = "\x03"
-	shown, err = w.configureOnTerminal(t, "half a key"+ctrlC, "interrupted")
+	shown, err := w.configureOnTerminal(t, "half a key"+ctrlC)
 	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted ||
 		strings.Contains(shown, "stored") {
 		t.Errorf("Ctrl-C: %v, the terminal shows %q", err, shown)
 	}
 }
 
-// configureOnTerminal types at the question of siemctl configure elastic, and returns what the terminal shows up to a
-// text.
-func (w *world) configureOnTerminal(t *testing.T, typed, until string) (shown string, err error) {
+// configureOnTerminal types at the questions of siemctl configure elastic, and returns what the terminal shows.
+func (w *world) configureOnTerminal(t *testing.T, typed ...string) (shown string, err error) {
 	t.Helper()
 	master, slave := openTerminal(t)
 	cmd := w.siemctl(t.Context(), t, "configure", "elastic")
@@ -45,9 +49,11 @@ func (w *world) configureOnTerminal(t *testing.T, typed, until string) (shown st
 		t.Fatal(err)
 	}
 	slave.Close()
-	shown = readUntil(master, "): ")
-	fmt.Fprint(master, typed)
-	shown += readUntil(master, until)
+	for _, text := range typed {
+		shown += readUntil(master, "): ")
+		fmt.Fprint(master, text)
+	}
+	shown += readUntil(master, "\x00") // to the end
 	return shown, cmd.Wait()
 }
 

@@ -19,6 +19,7 @@ import (
 type configureOptions struct {
 	set, unset []string
 	stdin      bool
+	template   bool              // --install-template
 	explain    map[string]string // more settings to ask for, with an explanation
 	preset     map[string]string // stored unless they are set
 }
@@ -33,7 +34,12 @@ secret. Other keys of the secret do not change. An empty answer keeps the stored
 value that begins with @ is written as @@.
 
 A value that the connector cannot use is refused before anything is stored. The function reads the secret again at the
-next check, when the SIEM refuses the old credential, or within five minutes.`,
+next check, when the SIEM refuses the old credential, or within five minutes.
+
+For elastic, --install-template also installs the ingest pipeline and the index template of contrib/elastic that fit
+the server's version. It uses the API key in the environment variable ELASTIC_ADMIN_API_KEY, or else the connector's
+own, and stores ELASTIC_OP_TYPE and ELASTIC_PIPELINE. On a terminal, configure offers the installation and asks for that
+key, which is not stored.`,
 		Example: "  siemctl configure splunk\n  siemctl configure qradar --set QRADAR_TLS_CA_BUNDLE\n" +
 			"  siemctl configure datadog --stdin < datadog.env",
 		ValidArgsFunction: completeConnectors,
@@ -44,6 +50,7 @@ next check, when the SIEM refuses the old credential, or within five minutes.`,
 		"template parameter")
 	f.StringSliceVar(&o.unset, "unset", nil, "remove this `setting` from the secret")
 	f.BoolVar(&o.stdin, "stdin", false, "read the settings from standard input: a JSON object, or NAME=value lines")
+	f.BoolVar(&o.template, "install-template", false, "install the index template and the ingest pipeline (elastic)")
 	return c
 }
 
@@ -56,7 +63,7 @@ func (a *app) configure(ctx context.Context, name string, o configureOptions) er
 	if err := o.check(c); err != nil {
 		return err
 	}
-	if !o.stdin && len(o.unset) == 0 && !a.in.Interactive() {
+	if !o.stdin && !o.template && len(o.unset) == 0 && !a.in.Interactive() {
 		return usage("--stdin: required because standard input is not a terminal")
 	}
 	s, _, err := a.connect(ctx, []string{name})
@@ -75,11 +82,19 @@ func (a *app) configure(ctx context.Context, name string, o configureOptions) er
 	if err != nil {
 		return err
 	}
+	if c.Name == "elastic" {
+		if err := a.installTemplate(ctx, o, env, object, given); err != nil {
+			return fmt.Errorf("installing the index template: %w; nothing was stored", err)
+		}
+	}
 	return a.store(ctx, s, c, env, object, given, o)
 }
 
 // check rejects settings that the connector does not read.
 func (o configureOptions) check(c connector) error {
+	if o.template && c.Name != "elastic" {
+		return usage("--install-template: only for elastic")
+	}
 	return c.rejectUnknown("--set, --unset", slices.Concat(o.set, o.unset))
 }
 

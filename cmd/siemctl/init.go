@@ -31,10 +31,7 @@ func firstEvents() map[string]firstEvent {
 			preset: map[string]string{"SENTINEL_DCR_STREAM_NAME": "Custom-ArbitexAudit_CL"},
 			look:   "ArbitexAudit_CL | take 10    (a new table takes about 10 minutes)",
 		},
-		"elastic": {
-			also: map[string]string{"ELASTIC_PIPELINE": "the ingest pipeline, for example arbitex-audit; Enter for none"},
-			look: "Discover, data view arbitex-audit",
-		},
+		"elastic": {look: "Discover, data view arbitex-audit"},
 		"datadog": {
 			also: map[string]string{"DATADOG_SITE": "the site, for example datadoghq.eu; Enter for datadoghq.com"},
 			look: "Logs > Search: source:arbitex-audit",

@@ -180,6 +180,7 @@ func (s *Simulator) store(r *siem.Request, actions []action) siem.Answer {
 // plan applies to every document of a request.
 type plan struct {
 	pipeline     string
+	noPipeline   bool // the pipeline does not exist
 	stream       bool // the target is a data stream, whatever its name
 	failureStore bool
 	floodStage   bool
@@ -189,6 +190,9 @@ type plan struct {
 
 func (s *Simulator) plan(r *siem.Request) plan {
 	p := plan{pipeline: r.URL.Query().Get("pipeline"), refuse: map[int]bool{}}
+	s.mu.Lock()
+	p.noPipeline = p.pipeline != "" && !s.pipelines[p.pipeline]
+	s.mu.Unlock()
 	_, p.stream = s.Product("data-stream")
 	_, p.failureStore = s.Product("failure-store")
 	_, p.floodStage = s.Product("flood stage")

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"path"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -16,8 +15,7 @@ import (
 
 // index stores the n-th document of a request, or returns the reason for its refusal.
 func (s *Simulator) index(a action, n int, p plan) (map[string]any, refusal) {
-	stream, _ := path.Match("logs-*-*", a.index)
-	stream = stream || p.stream
+	stream := p.stream || s.isStream(a.index)
 	why := judgeTarget(a, stream, n, p)
 	event := withoutTimestamp(a.source)
 	if why.status == 0 {
@@ -100,7 +98,7 @@ func judgeTarget(a action, stream bool, n int, p plan) refusal {
 		return refuse(503, "unavailable_shards_exception", "[%s][0] primary shard is not active Timeout: [1m]", a.index)
 	case !validName.MatchString(a.index):
 		return refuse(400, "invalid_index_name_exception", "Invalid index name [%s]", a.index)
-	case p.pipeline != "" && p.pipeline != "arbitex":
+	case p.noPipeline:
 		return refuse(400, "illegal_argument_exception", "pipeline with id [%s] does not exist", p.pipeline)
 	case stream && a.op != "create":
 		return refuse(400, "illegal_argument_exception",

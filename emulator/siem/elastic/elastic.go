@@ -1,7 +1,7 @@
 // Package elastic simulates an Elasticsearch cluster of version 9 with security enabled: the bulk API, and the two
 // requests of the connection check. Its API key may write only to indices named arbitex* and logs-*. Names of the form
-// logs-*-* are data streams, as in Elasticsearch's own templates; the first document creates any other index. There is
-// one ingest pipeline, "arbitex".
+// logs-*-* are data streams, as in Elasticsearch's own templates; the first document creates any other index, as a data
+// stream if a stored template says so. There is one ingest pipeline, "arbitex"; AdminKey stores more.
 //
 // A document is stored once under its _id. If it arrives again, it overwrites itself (index) or is refused with 409
 // (create), and is not accepted a second time. A different document with the same _id replaces the first (index): it is
@@ -47,8 +47,11 @@ type Simulator struct {
 	key       apiKey
 	revoked   []apiKey
 	documents map[docID][]byte // their sources
-	positions map[string][]int // of accepted events by their _id, for searches
-	known     int              // accepted events in positions
+	pipelines map[string]bool
+	templates map[string][]string // index patterns of the data streams
+	streams   map[string]bool     // the indices that have been written to: whether they are data streams
+	positions map[string][]int    // of accepted events by their _id, for searches
+	known     int                 // accepted events in positions
 }
 
 type docID struct{ index, id string }
@@ -58,7 +61,8 @@ type apiKey struct{ id, key string }
 
 // New starts a simulator.
 func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{key: newKey(), documents: map[docID][]byte{}}
+	s := &Simulator{key: newKey(), documents: map[docID][]byte{}, pipelines: map[string]bool{"arbitex": true},
+		templates: map[string][]string{}, streams: map[string]bool{}}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContentLength})
 	if err != nil {
 		return nil, fmt.Errorf("starting the elastic simulator: %w", err)
@@ -82,8 +86,10 @@ func (s *Simulator) Settings() map[string]string {
 func (s *Simulator) Secret() map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return map[string]string{"ELASTIC_API_KEY": base64.StdEncoding.EncodeToString([]byte(s.key.id + ":" + s.key.key))}
+	return map[string]string{"ELASTIC_API_KEY": encode(s.key.id + ":" + s.key.key)}
 }
+
+func encode(pair string) string { return base64.StdEncoding.EncodeToString([]byte(pair)) }
 
 // Rotate implements siem.Simulator.
 func (s *Simulator) Rotate() {
@@ -110,6 +116,8 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 		return a
 	}
 	switch {
+	case storesSetup(r):
+		return s.admin(r)
 	case r.URL.Path == "/" && r.Method == http.MethodGet:
 		return success(map[string]any{"name": "simulator", "tagline": "You Know, for Search",
 			"version": map[string]any{"number": "9.1.0", "build_flavor": "default"}}, r)
@@ -128,6 +136,9 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 // authorize returns the problem with the API key, "" if it is valid.
 func (s *Simulator) authorize(r *siem.Request) string {
 	header := r.Header.Get("Authorization")
+	if isAdmin(r) && (storesSetup(r) || r.URL.Path == "/") {
+		return ""
+	}
 	if header == "" {
 		return fmt.Sprintf("missing authentication credentials for REST request [%s]", r.RequestURI)
 	}
