@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"flag"
-	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -18,10 +16,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	"github.com/arbitex/siem-connectors/emulator/siem/xsiam"
-	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
 )
-
-var update = flag.Bool("update", false, "update the table of README.md")
 
 // broken is one invalid setting.
 type broken struct {
@@ -232,7 +227,6 @@ func (b *bench) check(t *testing.T, name string) checked {
 }
 
 // TestCheckNamesTheSetting breaks one setting at a time. The check must fail at the expected step and name the setting.
-// The table in README.md lists the cases.
 func TestCheckNamesTheSetting(t *testing.T) {
 	other, err := pki.New("another CA")
 	if err != nil {
@@ -243,8 +237,6 @@ func TestCheckNamesTheSetting(t *testing.T) {
 			t.Fatalf("%s does not reach its SIEM with nothing broken: %s %s; %s", c.Name, r.Step, r.Detail, r.Hint)
 		}
 	}
-	var table strings.Builder
-	table.WriteString("| connector | setting | is | step |\n|---|---|---|---|\n")
 	for _, c := range breakages() {
 		b := newBench(t, c.connector, other)
 		c.with(b)
@@ -254,7 +246,5 @@ func TestCheckNamesTheSetting(t *testing.T) {
 			t.Errorf("%s, %s %s: ok %v, step %q, %s\nwant step %q, and the setting named", c.connector, c.setting, c.how, r.OK,
 				r.Step, said, c.step)
 		}
-		fmt.Fprintf(&table, "| %s | `%s` | %s | %s |\n", c.connector, c.setting, c.how, r.Step)
 	}
-	docgen.Check(t, "README.md", "checks", table.String(), *update)
 }

@@ -168,30 +168,28 @@ func (t table) text() string {
 // markdown returns the table for the page, with plain and gzip of a subject in one row.
 func (t table) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s.\n\n| deliverer | wire | plain: CPU-s per million | × floor | gzip: CPU-s per million | × "+
-		"floor | bytes an event, plain / gzip | process start to `next` | peak RSS |\n", t.conditions)
-	b.WriteString("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	fmt.Fprintf(&b, "%s.\n\n| deliverer | plain (× floor) | gzip (× floor) | peak RSS |\n| --- | ---: | ---: | ---: |\n",
+		t.conditions)
 	for _, plain := range t.rows {
 		if plain.gzip {
 			continue
 		}
-		cells := []string{plain.title(), plain.wire, fmt.Sprintf("%.1f", plain.cpu), fmt.Sprintf("%.2f", plain.ratio), "", "",
-			fmt.Sprintf("%.0f", plain.bytes), plain.start(), fmt.Sprintf("%.0f MB", plain.rss)}
+		zipped, rss := "", plain.rss
 		if z, ok := t.find(plain.name, true); ok {
-			cells[4], cells[5] = fmt.Sprintf("%.1f", z.cpu), fmt.Sprintf("%.2f", z.ratio)
-			cells[6] += fmt.Sprintf(" / %.0f", z.bytes)
-			cells[8] = fmt.Sprintf("%.0f MB", max(plain.rss, z.rss))
+			zipped, rss = z.cost(), max(rss, z.rss)
 		}
-		b.WriteString("| " + strings.Join(cells, " | ") + " |\n")
+		fmt.Fprintf(&b, "| %s | %s | %s | %.0f MB |\n", plain.title(), plain.cost(), zipped, rss)
 	}
 	return b.String()
 }
+
+func (r row) cost() string { return fmt.Sprintf("%.1f (%.2f)", r.cpu, r.ratio) }
 
 func (r row) title() string {
 	if r.ours {
 		return "**" + r.name + "**"
 	}
-	return r.name
+	return strings.TrimSuffix(r.name+", "+r.wire, ", –")
 }
 
 // start returns the time from the process's start to its readiness, if it was measured.
