@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -276,20 +277,40 @@ func milliseconds(n int64) (ms int64, converted bool, problem string) {
 	return n, false, ""
 }
 
-// parseInteger reads a number that is an integer, or has a fraction of zero. found names the value if it is not one.
+// parseInteger reads a number whose value is an integer, also one with a fraction of zero or an exponent. found names
+// the value if it is not one.
 func parseInteger(raw []byte, integer bool) (n int64, found string) {
 	if !integer {
-		whole, fraction, _ := bytes.Cut(raw, []byte{'.'})
-		if len(bytes.Trim(fraction, "0")) > 0 || bytes.ContainsAny(whole, "eE") {
-			return 0, "a number that is not an integer"
+		if raw, found = wholeDigits(raw); found != "" {
+			return 0, found
 		}
-		raw = whole
 	}
 	n, err := strconv.ParseInt(string(raw), 10, 64)
 	if err != nil {
-		return 0, "a number out of range"
+		return 0, outOfRange
 	}
 	return n, ""
+}
+
+const outOfRange = "a number out of range"
+
+// wholeDigits returns the digits of a number with a fraction or an exponent whose value is an integer.
+func wholeDigits(raw []byte) (digits []byte, found string) {
+	mantissa, shift := raw, 0
+	if i := bytes.IndexAny(raw, "eE"); i >= 0 {
+		n, err := strconv.ParseInt(string(raw[i+1:]), 10, 16)
+		if err != nil {
+			return nil, outOfRange
+		}
+		mantissa, shift = raw[:i], int(n)
+	}
+	whole, fraction, _ := bytes.Cut(mantissa, []byte{'.'})
+	digits = slices.Concat(whole, fraction, bytes.Repeat([]byte{'0'}, max(0, shift-len(fraction))))
+	end := max(0, len(whole)+shift)
+	if len(bytes.Trim(digits[end:], "0")) > 0 {
+		return nil, "a number that is not an integer"
+	}
+	return digits[:end], ""
 }
 
 // timeLayout is RFC 3339 with milliseconds. Times are in UTC.

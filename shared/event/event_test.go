@@ -75,7 +75,7 @@ func compact(t *testing.T, s string) string {
 func TestAbsent(t *testing.T) {
 	e := parse(t, `{"time":5,"actor":{"user":{"uid":null,"groups":"x"}},"class_uid":"6003","severity_id":1.5,"api":[],
 		"activity_name":"Logon","metadata":{"uid":7},
-		"unmapped":{"tokens_input":"5","tokens_output":1e3,"dlp_labels":{},"group_ids":["a"]}}`)
+		"unmapped":{"tokens_input":"5","tokens_output":1.5,"dlp_labels":{},"group_ids":["a"]}}`)
 	if e.UserID != nil || e.UserEmail != nil || e.Class != 0 || e.Severity != 0 || e.TokensInput.Present ||
 		e.TokensOutput.Present || len(e.DLPLabels) != 0 {
 		t.Errorf("values of a wrong type are not absent: %+v", e)
@@ -121,9 +121,11 @@ func TestRejects(t *testing.T) {
 		`{"time":null}`:                 "found null",
 		`{"time":"1741824000123"}`:      "found a string",
 		`{"time":1741824000.123}`:       "not an integer",
-		`{"time":1e12}`:                 "not an integer",
+		`{"time":17418240001235e-1}`:    "not an integer",
 		`{"time":1741824000.120}`:       "not an integer",
-		`{"time":1.0e12}`:               "not an integer",
+		`{"time":1.7418240001235e12}`:   "not an integer",
+		`{"time":1e19}`:                 "out of range",
+		`{"time":1e99999}`:              "out of range",
 		`{"time":-1}`:                   "a negative number",
 		`{"time":253402300800000}`:      "after the year 9999",
 		`{"time":631151999000000}`:      "after the year 9999",
@@ -200,6 +202,9 @@ func TestTimeUnits(t *testing.T) {
 		{"4133980799999999999", 4133980799999, true},
 		{"0", 0, false},
 		{"253402300799999", event.MaxTime, false},
+		{"1.741824000123e12", 1741824000123, false},
+		{"17418240001230E-1", 1741824000123, false},
+		{"1.741824E+9", 1741824000000, true},
 	} {
 		e := parse(t, `{"time":`+c.in+`}`)
 		if e.Time != c.want || e.TimeConverted != c.converted {
