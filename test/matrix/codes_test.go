@@ -90,18 +90,21 @@ func behind(a, then responder) responder {
 }
 
 // second is a bulk response in which other is the second event's item.
-func second(other string) responder {
+func second(other string) responder { return flagged("", other) }
+
+// flagged is such a response, with flag as `errors`. If other is empty, all events are accepted.
+func flagged(flag, other string) responder {
 	return func(q *request) {
 		q.read()
 		others := map[string]string{}
 		for _, id := range q.ids {
-			if id == eventID(1) {
+			if id == eventID(1) && other != "" {
 				others[id] = other
 			} else {
 				q.took(id)
 			}
 		}
-		q.text(http.StatusOK, items(q, "", others))
+		q.text(http.StatusOK, items(q, flag, others))
 	}
 }
 
@@ -150,10 +153,11 @@ func elasticRows() []row {
 			reason: "unavailable_shards_exception"},
 		{name: "one item is missing", respond: cut(-1), want: again, reason: "2 items for 3 events"},
 		{name: "one item too many", respond: cut(+1), want: again},
-		{name: "`errors` is true, but no item is an error", respond: contradicts("true", ""), want: again,
-			reason: "errors true"},
+		{name: "`errors` is true, but no item is an error", respond: flagged("true", ""), want: "delivered",
+			requests: 1},
 		{name: "`errors` is false, but an item is an error",
-			respond: contradicts("false", "429 es_rejected_execution_exception full"), want: again, reason: "errors false"},
+			respond: flagged("false", "429 es_rejected_execution_exception full"), want: comes,
+			reason: "es_rejected_execution_exception"},
 		{name: "no items", respond: reply(200, `{"took":1,"errors":false}`), want: again, reason: "bulk API"},
 		{name: "400 illegal_argument_exception: no such pipeline",
 			respond: bulkRefusal(400, "illegal_argument_exception", "pipeline with id [p] does not exist"), want: held,
@@ -196,17 +200,6 @@ func thereAlready(q *request) {
 	q.read()
 	q.took(eventID(1))
 	second("409 version_conflict_engine_exception document already exists")(q)
-}
-
-func contradicts(flag, other string) responder {
-	return func(q *request) {
-		q.read()
-		others := map[string]string{}
-		if other != "" {
-			others[q.ids[0]] = other
-		}
-		q.text(http.StatusOK, items(q, flag, others))
-	}
 }
 
 // sentinelRows are the responses of Azure's two endpoints.

@@ -89,7 +89,7 @@ func classify(a *httpsend.Response, n int) result {
 		return result{err: requestCodes.Classify(a)}
 	}
 	p := panel{of: n, response: a}
-	if a.BodyErr == nil && readItems(a.Body, &p) && p.seen == n && p.errors == (p.results != nil || p.conflicts > 0) {
+	if a.BodyErr == nil && readItems(a.Body, &p) && p.seen == n {
 		if p.results != nil {
 			p.err = &deliver.PartialError{Results: p.results}
 		}
@@ -97,7 +97,7 @@ func classify(a *httpsend.Response, n int) result {
 	}
 	return result{err: &failure.Error{
 		Step: failure.Request, Status: a.Status, Hint: notElasticsearch, Err: a.BodyErr,
-		Detail: fmt.Sprintf("not a response of the bulk API: %d items for %d events, errors %t", p.seen, n, p.errors),
+		Detail: fmt.Sprintf("not a response of the bulk API: %d items for %d events", p.seen, n),
 	}}
 }
 
@@ -112,10 +112,8 @@ type panel struct {
 	of       int // records of the request
 	response *httpsend.Response
 
-	seen      int
-	errors    bool    // what the response says of itself
-	results   []error // nil while every record is accepted
-	conflicts int     // records accepted although their items are errors
+	seen    int
+	results []error // nil while every record is accepted
 }
 
 // add classifies the next item. It is false if there are more items than records.
@@ -131,7 +129,6 @@ func (p *panel) add(t *item) bool {
 			p.replaced = append(p.replaced, i)
 		}
 	case t.status == http.StatusConflict && t.create: // the document exists: an earlier attempt succeeded
-		p.conflicts++
 	default:
 		if p.results == nil {
 			p.results = make([]error, p.of)
@@ -177,23 +174,19 @@ type cause struct{ code, reason, root event.Text }
 //	{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":400,"error":{"type":"…","reason":"…"}}}]}
 func readItems(body []byte, p *panel) bool {
 	r := jsonscan.NewReader(body, 0)
-	errors, items, ok := 0, 0, true
+	lists, ok := 0, true
 	r.Object()
 	for key, more := r.Key(); more && ok; key, more = r.Key() {
-		switch string(key) {
-		case "errors":
-			errors++
-			p.errors = r.Bool()
-		case "items":
-			items++
-			for r.Array(); ok && r.Element(); {
-				ok = readItem(&r, p)
-			}
-		default:
+		if string(key) != "items" {
 			r.Skip()
+			continue
+		}
+		lists++
+		for r.Array(); ok && r.Element(); {
+			ok = readItem(&r, p)
 		}
 	}
-	return ok && r.End() && errors == 1 && items == 1
+	return ok && r.End() && lists == 1
 }
 
 // readItem reads one element of items: {"index":{"status":201}}.
