@@ -429,6 +429,11 @@ func TestProxyThatDoesNotWork(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP")
 		}
 	})
+	quoted := listen(t, func(c net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			io.WriteString(c, "220 mail.example ESMTP\r\n")
+		}
+	})
 	for name, test := range map[string]struct {
 		url  string
 		step failure.Step
@@ -437,13 +442,14 @@ func TestProxyThatDoesNotWork(t *testing.T) {
 		"unknown name":    {"http://proxy.invalid:3128", failure.DNS},
 		"silent":          {silent, failure.Connect},
 		"not a proxy":     {talks, failure.Connect},
+		"not HTTP":        {quoted, failure.Connect},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := New(Config{Timeout: 500 * time.Millisecond, URLSetting: "THE_URL", Proxy: proxyFor(t, test.url)})
 			_, err := client.Do(t.Context(), Request{URL: mustParse(t, "https://siem.example"), Body: []byte("x")})
 			f := failure.Of(err)
 			if f == nil || f.Step != test.step || f.Kind != failure.Transient || !strings.Contains(f.Hint, "HTTPS_PROXY") ||
-				strings.Contains(f.Hint, "THE_URL") {
+				strings.Contains(f.Hint, "THE_URL") || strings.Contains(f.Error(), "mail.example") {
 				t.Errorf("%+v", f)
 			}
 		})

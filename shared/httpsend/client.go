@@ -169,6 +169,9 @@ func (c *Client) attempt(ctx context.Context, r Request) (*Response, *exchange, 
 	x := body.x
 	r.Meter.Add(len(body.bytes))
 	resp, err := c.transport.RoundTrip(c.newRequest(httptrace.WithClientTrace(ctx, &body.trace), r, body, zip))
+	if err != nil && x.answered.Load() {
+		err = unquoted(err)
+	}
 	if err != nil {
 		return nil, x, err
 	}
@@ -256,6 +259,18 @@ var errTooLong = errors.New("the response is longer than what is read of one")
 
 // errEarly marks a success that cannot be one: the peer sent it without having the whole request.
 var errEarly = errors.New("the response arrived before the request had been written")
+
+// errNotHTTP replaces the errors by which net/http quotes a response that it cannot parse.
+var errNotHTTP = errors.New("the response is not valid HTTP")
+
+// unquoted returns the error of reading a response, or errNotHTTP if it may quote the response.
+func unquoted(err error) error {
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return errNotHTTP
+}
 
 // OK reports whether the response is a success (2xx) that arrived complete, after the whole request had been written.
 // The connector decides whether it confirms acceptance.

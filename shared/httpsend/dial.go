@@ -263,7 +263,7 @@ func (d *dialer) connect(
 	case err != nil && ctx.Err() != nil:
 		return nil, ctx.Err()
 	case err != nil:
-		return nil, errors.Join(writeErr, err)
+		return nil, errors.Join(writeErr, unquoted(err))
 	case resp.StatusCode/100 != 2:
 		return resp, nil
 	case !stop():

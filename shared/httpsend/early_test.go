@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -286,5 +287,21 @@ func TestDisconnected(t *testing.T) {
 				t.Errorf("%+v, want a failure of step request, disconnected %v", f, c.want)
 			}
 		})
+	}
+}
+
+// TestResponseIsNotQuoted: an error quotes nothing of a response that is not HTTP. It may hold text of an event.
+func TestResponseIsNotQuoted(t *testing.T) {
+	for _, response := range []string{"alice\r\n", "HTTP/1.1 alice\r\n\r\n", "HTTP/1.1 200 OK\r\nalice\r\n\r\n",
+		"HTTP/1.1 200 OK\r\nContent-Length: alice\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: alice\r\n\r\n"} {
+		url := listen(t, func(c net.Conn) {
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				io.WriteString(c, response)
+			}
+		})
+		_, err := New(Config{Timeout: time.Second}).Do(t.Context(), Request{URL: mustParse(t, url), Body: []byte("x")})
+		if f := failure.Of(err); f == nil || f.Kind != failure.Transient || strings.Contains(f.Error(), "alice") {
+			t.Errorf("%q: %v", response, f)
+		}
 	}
 }
