@@ -283,7 +283,7 @@ func unbracketed(host string) string {
 }
 
 // Bypasses reports whether a connection to address (host:port) does not use the proxy: NO_PROXY names the host, its
-// domain or its address, or it is a loopback address. A nil proxy is bypassed.
+// domain or its address. A nil proxy is bypassed.
 func (p *Proxy) Bypasses(address string) bool {
 	host, port, err := net.SplitHostPort(address)
 	if p == nil || err != nil {
@@ -292,9 +292,6 @@ func (p *Proxy) Bypasses(address string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	ip, _ := netip.ParseAddr(host) // a host name is not a valid address
 	ip = ip.Unmap()
-	if host == "localhost" || ip.IsLoopback() {
-		return true
-	}
 	for _, d := range p.direct {
 		if d.all || (d.port == "" || d.port == port) && d.names(host, ip) {
 			return true

@@ -318,7 +318,7 @@ func TestNoProxy(t *testing.T) {
 		"corp.example:443": false, "a.corp.example:443": true, "apps.example:443": false, "x.apps.example:443": true,
 		"10.1.2.3:443": true, "11.1.2.3:443": false, "192.0.2.7:8088": true, "192.0.2.8:8088": false,
 		"[2001:db8::1]:443": true, "[2001:db8::1]:444": false,
-		"only.example:8443": true, "only.example:443": false, "localhost:443": true, "127.0.0.1:443": true, "[::1]:443": true,
+		"only.example:8443": true, "only.example:443": false, "localhost:443": false, "127.0.0.1:443": false,
 		"other.example:443": false,
 	} {
 		if got := p.Bypasses(address); got != want {
