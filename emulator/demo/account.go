@@ -40,7 +40,7 @@ func (d *demo) account(ctx context.Context) error {
 }
 
 func (d *demo) accountLine(a *actor, b balance) string {
-	did, stats := d.meters.tally(a.Name), d.cloud.Stats()[a.Function()]
+	did, stats := d.meters.tally(a.Name), d.system.Stats()[a.Function()]
 	return fmt.Sprintf(accountFormat, a.Name, number(b.enqueued), number(b.delivered), number(b.pending), number(b.lost),
 		number(b.duplicates), number(did.Received), number(did.Retried), short(median(stats.Inits)),
 		short(d.meters.steady(a.Function())))
@@ -84,7 +84,7 @@ func (d *demo) explain(sum balance) {
 
 // allIn returns the least and the most CPU time of a connector's processes for 1,000 enqueued events.
 func (d *demo) allIn() (low, high time.Duration) {
-	stats := d.cloud.Stats()
+	stats := d.system.Stats()
 	var all []time.Duration
 	for _, a := range d.actors {
 		all = append(all, stats[a.Function()].CPU*1000/time.Duration(len(d.messages)))
@@ -99,7 +99,7 @@ func (d *demo) complain() bool {
 		for _, one := range a.ledger.altered {
 			d.screen.lines(bad, a.Name+" accepted an event that was never enqueued in this form: "+one)
 		}
-		for _, violation := range a.simulator.Stats().Violations {
+		for _, violation := range a.Simulator.Stats().Violations {
 			ok = false
 			d.screen.lines(bad, a.Name+": "+violation)
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/emulator/system"
 	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
@@ -18,8 +19,8 @@ func TestComplainNamesViolationsAndAlteredEvents(t *testing.T) {
 	s, out, _ := testScreen(ScreenChoice{})
 	l := books(one)
 	took(l, `{"metadata":{"uid":"1"},"n":1.5}`)
-	d := &demo{screen: s, actors: []*actor{{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: "splunk"}},
-		simulator: violator{}, ledger: l}}}
+	splunk := &system.SIEM{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: "splunk"}}, Simulator: violator{}}
+	d := &demo{screen: s, actors: []*actor{{SIEM: splunk, ledger: l}}}
 	if d.complain() {
 		t.Error("a violation was not reported")
 	}

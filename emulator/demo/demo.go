@@ -12,18 +12,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/cloud"
-	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/system"
 )
 
 // Options configure the demo. Every zero value is usable.
@@ -58,22 +54,18 @@ const (
 	deadLetterFunction = "DeadLetterFunction"
 )
 
-// plainHTTP reports whether the simulators use plain HTTP: on macOS, Go ignores SSL_CERT_FILE, and four connectors have
-// no setting for a CA.
-const plainHTTP = runtime.GOOS == "darwin"
-
 // ErrAccount reports that the event counts do not add up. The screen shows the differences.
 var ErrAccount = errors.New("the account does not add up")
 
 // actor is one of the SIEMs.
 type actor struct {
-	catalog.SIEM
-	simulator siem.Simulator
-	ledger    *ledger
-	enqueued  atomic.Int64
-	dead      atomic.Int64
-	idle      atomic.Bool // all events are enqueued, and the queue is empty
-	taken     int         // number of the simulator's accepted events in the ledger
+	*system.SIEM
+
+	ledger   *ledger
+	enqueued atomic.Int64
+	dead     atomic.Int64
+	idle     atomic.Bool // all events are enqueued, and the queue is empty
+	taken    int         // number of the simulator's accepted events in the ledger
 }
 
 // demo is one run.
@@ -82,8 +74,7 @@ type demo struct {
 	screen   *screen
 	messages []message
 	actors   []*actor
-	cloud    *cloud.Cloud
-	aws      *services
+	system   *system.System
 	letters  *letters
 	meters   *meters
 	began    time.Time
@@ -137,97 +128,46 @@ func newDemo(o Options) (*demo, error) {
 // start starts the simulators and the cloud, and stores the credentials.
 func (d *demo) start(ctx context.Context) error {
 	d.screen.title("ArbitexSIEM connectors: the whole system on this machine")
-	if err := d.openSIEMs(); err != nil {
-		return err
-	}
-	logs, err := d.logFile()
+	siems, _, err := system.Simulate(d.options.caFile(), d.options.SIEMs)
 	if err != nil {
 		return err
+	}
+	environment := map[string]map[string]string{}
+	for _, one := range siems {
+		a := &actor{SIEM: one, ledger: newLedger(one.Key, one.Took)}
+		for _, m := range d.messages {
+			a.ledger.enqueue(m)
+		}
+		d.actors = append(d.actors, a)
+		environment[one.Function()] = system.Backoff(backoffInitial, backoffMax)
+	}
+	// Open until the process ends, because the functions write to it.
+	logs, err := os.Create(filepath.Join(d.options.Root, "build", "demo.log"))
+	if err != nil {
+		return fmt.Errorf("making the log file: %w", err)
 	}
 	d.meters = newMeters(logs)
-	parameters, environment := d.deployment()
-	d.cloud, err = cloud.Start(ctx, cloud.Options{
-		Template: filepath.Join(d.options.Root, "template.yaml"), Builds: filepath.Join(d.options.Root, "build"),
-		Parameters: parameters, Environment: environment, Logs: d.meters, Progress: d.screen.progress(),
-		Observe: d.meters.observe,
+	d.system, err = system.Start(ctx, d.options.Root, siems, cloud.Options{
+		Environment: environment, Logs: d.meters, Progress: d.screen.progress(), Observe: d.meters.observe,
 	})
 	if err != nil {
-		return fmt.Errorf("starting the cloud: %w", err)
-	}
-	d.aws = newServices(d.cloud.AWSConfig())
-	if d.letters, err = newLetters(d.aws.s3, d.cloud.Bucket(deadLetterBucket)); err != nil {
 		return err
 	}
-	for _, a := range d.actors {
-		if err := d.cloud.PutSecret(ctx, a.Secret(), a.simulator.Secret()); err != nil {
-			return fmt.Errorf("putting the secret of %s: %w", a.Name, err)
-		}
+	if d.letters, err = newLetters(d.system.S3, d.system.Bucket(deadLetterBucket)); err != nil {
+		return err
 	}
 	d.introduce()
 	return nil
 }
 
-func (d *demo) openSIEMs() error {
-	folder := filepath.Join(d.options.Root, "build", "demo")
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("making the demo's folder: %w", err)
-	}
-	authority, err := pki.New("ArbitexSIEM demo CA")
-	if err != nil {
-		return err
-	}
-	options := siem.Options{Authority: authority, CAFile: filepath.Join(folder, "ca.pem"), Plain: plainHTTP}
-	if options.CAFile, err = filepath.Abs(options.CAFile); err != nil {
-		return fmt.Errorf("finding the demo's folder: %w", err)
-	}
-	if err := authority.WriteFile(options.CAFile); err != nil {
-		return err
-	}
-	for _, entry := range d.options.SIEMs {
-		simulator, err := entry.New(options)
-		if err != nil {
-			return fmt.Errorf("starting the simulator of %s: %w", entry.Name, err)
-		}
-		a := &actor{SIEM: entry, simulator: simulator, ledger: newLedger(entry.Key, entry.Took)}
-		for _, m := range d.messages {
-			a.ledger.enqueue(m)
-		}
-		d.actors = append(d.actors, a)
-	}
-	return nil
-}
-
-func (d *demo) logFile() (io.Writer, error) {
-	file, err := os.Create(filepath.Join(d.options.Root, "build", "demo.log"))
-	if err != nil {
-		return nil, fmt.Errorf("making the log file: %w", err)
-	}
-	return file, nil // open until the process ends, because the functions write to it
-}
-
-// deployment returns the template's parameters and the additional variables of the functions.
-func (d *demo) deployment() (parameters map[string]string, environment map[string]map[string]string) {
-	environment = map[string]map[string]string{}
-	list := make([]catalog.SIEM, len(d.actors))
-	for i, a := range d.actors {
-		list[i] = a.SIEM
-		variables := maps.Clone(a.simulator.Settings())
-		variables["SIEM_BACKOFF_INITIAL_SECONDS"] = strconv.Itoa(backoffInitial)
-		variables["SIEM_BACKOFF_MAX_SECONDS"] = strconv.Itoa(backoffMax)
-		environment[a.Function()] = variables
-	}
-	return catalog.Parameters(list), environment
-}
+// caFile is the file with the certificate of the simulators' authority.
+func (o Options) caFile() string { return filepath.Join(o.Root, "build", "demo", "ca.pem") }
 
 // stop stops everything and clears the table.
 func (d *demo) stop() error {
 	d.screen.finish()
-	var errs []error
-	if d.cloud != nil {
-		d.cloud.Stop()
+	if d.system == nil {
+		return nil
 	}
-	for _, a := range d.actors {
-		errs = append(errs, a.simulator.Close())
-	}
-	return errors.Join(errs...)
+	return d.system.Close()
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/emulator/system"
 	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
@@ -72,7 +73,8 @@ func TestPoisonHasAnIDOfItsOwn(t *testing.T) {
 func TestReasons(t *testing.T) {
 	d := &demo{}
 	for _, name := range []string{"splunk", "sumo", "xsiam"} {
-		d.actors = append(d.actors, &actor{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: name}}})
+		entry := catalog.SIEM{Connector: connectors.Connector{Name: name}}
+		d.actors = append(d.actors, &actor{SIEM: &system.SIEM{SIEM: entry}})
 	}
 	got := d.reasons(map[string][]deadLetter{
 		"sumo":   {{Error: "a", Attempts: 1}, {Error: `"{\"code\":6}"`, Attempts: 5}, {Error: `"{\"code\":6}"`, Attempts: 5}},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,7 +15,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/system"
 )
 
 const (
@@ -31,12 +30,10 @@ const (
 
 // outage is a SIEM that fails for longer than the attempts of its events take, while no operator responds.
 type outage struct {
-	entry     catalog.SIEM
-	screen    *screen
-	simulator siem.Simulator
-	cloud     *cloud.Cloud
-	aws       *services
-	sent      int
+	siem   *system.SIEM
+	screen *screen
+	system *system.System
+	sent   int
 
 	mu       sync.Mutex
 	state    string // of the hold
@@ -56,13 +53,13 @@ func Outage(ctx context.Context, o Options) (err error) {
 	if i < 0 {
 		return nil
 	}
-	d := &outage{entry: siems[i], screen: newScreen(o.Out, o.Screen)}
+	d := &outage{screen: newScreen(o.Out, o.Screen)}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	d.screen.title("An outage to which no operator responds")
 	d.screen.prose(plain, "", "The guard's minutes take a second here, and the periods of the alarm "+short(outagePeriod)+
 		". An event has two attempts. Deployed, the guard acts after two minutes.")
 	d.screen.lines(plain, "")
-	if err := d.start(ctx, o); err != nil {
+	if err := d.start(ctx, o, siems[i]); err != nil {
 		return err
 	}
 	if err := d.play(ctx); err != nil {
@@ -71,38 +68,23 @@ func Outage(ctx context.Context, o Options) (err error) {
 	return d.verdict()
 }
 
-func (d *outage) start(ctx context.Context, o Options) error {
-	authority, err := pki.New("ArbitexSIEM demo CA")
+func (d *outage) start(ctx context.Context, o Options, entry catalog.SIEM) error {
+	siems, _, err := system.Simulate(o.caFile(), []catalog.SIEM{entry})
 	if err != nil {
 		return err
 	}
-	file, err := filepath.Abs(filepath.Join(o.Root, "build", "demo", "ca.pem"))
-	if err != nil {
-		return fmt.Errorf("finding the demo's folder: %w", err)
-	}
-	if err := authority.WriteFile(file); err != nil {
-		return err
-	}
-	if d.simulator, err = d.entry.New(siem.Options{Authority: authority, CAFile: file, Plain: plainHTTP}); err != nil {
-		return fmt.Errorf("starting the simulator of %s: %w", d.entry.Name, err)
-	}
+	d.siem = siems[0]
 	log, err := os.Create(filepath.Join(o.Root, "build", "demo-outage.log"))
 	if err != nil {
 		return fmt.Errorf("creating the log file: %w", err)
 	}
-	settings := maps.Clone(d.simulator.Settings())
-	maps.Copy(settings, map[string]string{"SIEM_BACKOFF_INITIAL_SECONDS": "1", "SIEM_BACKOFF_MAX_SECONDS": "1"})
-	d.cloud, err = cloud.Start(ctx, cloud.Options{
-		Template: filepath.Join(o.Root, "template.yaml"), Builds: filepath.Join(o.Root, "build"),
-		Parameters:  map[string]string{"Connectors": d.entry.Name, "MaxAttempts": "2"},
-		Environment: map[string]map[string]string{d.entry.Function(): settings, guardFunction: {"GUARD_MINUTE_SECONDS": "1"}},
-		Logs:        cloud.NewLines(log, d.line), Progress: io.Discard, AlarmPeriod: outagePeriod,
+	d.system, err = system.Start(ctx, o.Root, siems, cloud.Options{
+		Parameters: map[string]string{"MaxAttempts": "2", "EnableGuard": "true"},
+		Environment: map[string]map[string]string{entry.Function(): system.Backoff(1, 1),
+			guardFunction: {"GUARD_MINUTE_SECONDS": "1"}},
+		Logs: cloud.NewLines(log, d.line), Progress: io.Discard, AlarmPeriod: outagePeriod,
 	})
-	if err != nil {
-		return fmt.Errorf("starting the cloud: %w", err)
-	}
-	d.aws = newServices(d.cloud.AWSConfig())
-	return d.cloud.PutSecret(ctx, d.entry.Secret(), d.simulator.Secret())
+	return err
 }
 
 // line reads a line that a function printed.
@@ -137,8 +119,8 @@ func (d *outage) play(ctx context.Context) error {
 	if err := d.await(ctx, "the first events", 0, func() bool { return d.arrived() == d.sent }); err != nil {
 		return err
 	}
-	d.screen.say(warned, "%s is down: 503 to everything", d.entry.Name)
-	d.simulator.Inject(siem.Fault{Kind: siem.Status, Status: 503, Name: "outage"})
+	d.screen.say(warned, "%s is down: 503 to everything", d.siem.Name)
+	d.siem.Simulator.Inject(siem.Fault{Kind: siem.Status, Status: 503, Name: "outage"})
 	if err := d.await(ctx, "a hold", outageRate, d.is("held")); err != nil {
 		return err
 	}
@@ -150,8 +132,8 @@ func (d *outage) play(ctx context.Context) error {
 	if err := d.await(ctx, "two checks", outageRate, failedTwice); err != nil {
 		return err
 	}
-	d.simulator.Inject(siem.Fault{Kind: siem.Heal, Name: "outage"})
-	d.screen.say(warned, "%s is up again, after two failed checks", d.entry.Name)
+	d.siem.Simulator.Inject(siem.Fault{Kind: siem.Heal, Name: "outage"})
+	d.screen.say(warned, "%s is up again, after two failed checks", d.siem.Name)
 	if err := d.await(ctx, "the end of the hold", 0, d.is("done")); err != nil {
 		return err
 	}
@@ -183,26 +165,20 @@ func (d *outage) await(ctx context.Context, what string, messages int, done func
 }
 
 func (d *outage) enqueue(ctx context.Context, n int) error {
-	var messages []message
-	for range n {
-		messages = append(messages, message{body: fmt.Sprintf(
-			`{"time":%d,"class_uid":6003,"severity_id":1,"metadata":{"uid":"outage-%d"}}`, time.Now().UnixMilli(), d.sent)})
-		d.sent++
+	bodies := make([]string, n)
+	for i := range bodies {
+		bodies[i] = fmt.Sprintf(`{"time":%d,"class_uid":6003,"severity_id":1,"metadata":{"uid":"outage-%d"}}`,
+			time.Now().UnixMilli(), d.sent+i)
 	}
-	for len(messages) > 0 {
-		done, err := d.aws.send(ctx, d.cloud.Queue(d.entry.Queue()), messages)
-		if err != nil {
-			return err
-		}
-		messages = messages[done:]
-	}
-	return nil
+	d.sent += n
+	_, err := d.system.Enqueue(ctx, d.system.Queue(d.siem.Queue()), bodies...)
+	return err
 }
 
 // arrived counts the events in the SIEM, each once.
 func (d *outage) arrived() int {
 	ids := map[string]bool{}
-	for _, a := range d.simulator.Accepted() {
+	for _, a := range d.siem.Simulator.Accepted() {
 		ids[a.ID] = true
 	}
 	return len(ids)
@@ -225,11 +201,8 @@ func (d *outage) verdict() error {
 
 func (d *outage) stop() error {
 	d.screen.finish()
-	if d.cloud != nil {
-		d.cloud.Stop()
+	if d.system == nil {
+		return nil
 	}
-	if d.simulator != nil {
-		return d.simulator.Close()
-	}
-	return nil
+	return d.system.Close()
 }

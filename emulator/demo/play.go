@@ -8,6 +8,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/emulator/system"
 )
 
 // introduce describes the demo.
@@ -72,18 +73,21 @@ func (d *demo) failingSIEMs(ctx context.Context) error {
 
 // enqueue sends the messages to one SIEM's queue, evenly distributed over the time.
 func (d *demo) enqueue(ctx context.Context, a *actor) error {
-	queue := d.cloud.Queue(a.Queue())
+	queue := d.system.Queue(a.Queue())
 	began := time.Now()
 	for sent := 0; sent < len(d.messages); {
 		due := began.Add(d.options.Stretch * time.Duration(sent) / time.Duration(len(d.messages)))
 		if !wait(ctx, due) {
 			return nil // another error ended it, which is reported elsewhere
 		}
-		n, err := d.aws.send(ctx, queue, d.messages[sent:])
-		if err != nil {
+		var bodies []string
+		for _, m := range d.messages[sent:min(sent+system.MaxSend, len(d.messages))] {
+			bodies = append(bodies, m.body)
+		}
+		if _, err := d.system.Enqueue(ctx, queue, bodies...); err != nil {
 			return fmt.Errorf("%s: %w", a.Name, err)
 		}
-		sent += n
+		sent += len(bodies)
 		a.enqueued.Store(int64(sent))
 	}
 	return nil
@@ -92,16 +96,16 @@ func (d *demo) enqueue(ctx context.Context, a *actor) error {
 // play runs the script of one SIEM.
 func (d *demo) play(ctx context.Context, a *actor) error {
 	var publishErr error
-	stage := &catalog.Stage{SIEM: a.simulator, Poison: poison(d.messages), Distinct: distinct(d.messages),
+	stage := &catalog.Stage{SIEM: a.Simulator, Poison: poison(d.messages), Distinct: distinct(d.messages),
 		Publish: func() {
-			publishErr = d.cloud.PutSecret(ctx, a.Secret(), a.simulator.Secret())
+			publishErr = d.system.Publish(ctx, a.SIEM)
 		}}
-	began, before := time.Now(), a.simulator.Stats()
+	began, before := time.Now(), a.Simulator.Stats()
 	for _, act := range a.Script {
 		if !wait(ctx, began.Add(act.At)) || !d.ready(ctx, a, act, before) {
 			return nil
 		}
-		before = a.simulator.Stats()
+		before = a.Simulator.Stats()
 		d.screen.say(warned, "%s %s", a.Name, act.Say)
 		if act.Do(stage); publishErr != nil {
 			return fmt.Errorf("putting the secret of %s: %w", a.Name, publishErr)
@@ -113,7 +117,7 @@ func (d *demo) play(ctx context.Context, a *actor) error {
 // ready waits for the condition of an act, as long as it can still occur. It returns false if the context ends.
 func (d *demo) ready(ctx context.Context, a *actor, act catalog.Act, before siem.Stats) bool {
 	end := time.Now().Add(catalog.Patience)
-	ready := func() bool { return act.Ready(before, a.simulator.Stats()) && a.dead.Load() >= int64(act.Dead) }
+	ready := func() bool { return act.Ready(before, a.Simulator.Stats()) && a.dead.Load() >= int64(act.Dead) }
 	for !ready() && time.Now().Before(end) && !a.idle.Load() {
 		if !wait(ctx, time.Now().Add(100*time.Millisecond)) {
 			return false

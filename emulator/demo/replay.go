@@ -29,7 +29,7 @@ func (d *demo) replay(ctx context.Context) error {
 		return nil
 	}
 	for _, a := range d.actors {
-		a.simulator.Inject(siem.Fault{Kind: siem.Heal})
+		a.Simulator.Inject(siem.Fault{Kind: siem.Heal})
 	}
 	d.screen.lines(plain, "")
 	d.screen.say(plain, "every SIEM has recovered; POST %s", replayPath)
@@ -84,7 +84,7 @@ func (d *demo) callReplay(ctx context.Context) (replayAnswer, error) {
 }
 
 func (d *demo) replayURL() string {
-	return strings.TrimRight(d.cloud.URL(replayFunction), "/") + replayPath
+	return strings.TrimRight(d.system.URL(replayFunction), "/") + replayPath
 }
 
 // maxReasons bounds the listed reasons, maxReasonLines the length of each.
@@ -99,7 +99,7 @@ func (d *demo) listLetters(byConnector map[string][]deadLetter) {
 		d.screen.say(plain, "no dead letters")
 		return
 	}
-	d.screen.lines(strong, "", "Dead letters in s3://"+d.cloud.Bucket(deadLetterBucket), "")
+	d.screen.lines(strong, "", "Dead letters in s3://"+d.system.Bucket(deadLetterBucket), "")
 	reasons := d.reasons(byConnector)
 	for i, r := range reasons {
 		if i == maxReasons {

@@ -39,13 +39,13 @@ func (d *demo) look(ctx context.Context) (state, error) {
 	s := state{standings: make([]standing, len(d.actors))}
 	for i, a := range d.actors {
 		s.standings[i].enqueued = int(a.enqueued.Load()) // before the queue is read, which might be empty otherwise
-		waiting, inFlight, err := d.aws.depth(ctx, d.cloud.Queue(a.Queue()))
+		waiting, inFlight, err := d.system.Depth(ctx, d.system.Queue(a.Queue()))
 		if err != nil {
 			return s, err
 		}
 		s.standings[i].waiting, s.standings[i].inFlight = waiting, inFlight
 	}
-	waiting, inFlight, err := d.aws.depth(ctx, d.cloud.Queue(deadLetterQueue))
+	waiting, inFlight, err := d.system.Depth(ctx, d.system.Queue(deadLetterQueue))
 	if err != nil {
 		return s, err
 	}
@@ -60,14 +60,14 @@ func (d *demo) look(ctx context.Context) (state, error) {
 		a.dead.Store(int64(len(dead[a.Name])))
 		s.standings[i].delivered = a.ledger.delivered + a.ledger.alteredCount // no ledger contains what is enqueued by hand
 		a.idle.Store(s.standings[i].enqueued == len(d.messages) && s.standings[i].waiting+s.standings[i].inFlight == 0)
-		s.standings[i].refused = a.simulator.Stats().Refused
+		s.standings[i].refused = a.Simulator.Stats().Refused
 	}
 	return s, nil
 }
 
 // catchUp adds newly accepted events to the ledger.
 func (a *actor) catchUp() {
-	accepted := a.simulator.Accepted()
+	accepted := a.Simulator.Accepted()
 	for _, one := range accepted[a.taken:] {
 		a.ledger.accept(one)
 	}
