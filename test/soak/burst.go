@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/system"
 )
 
 // defaultBurst is far below the limits of SQS. moto iterates over the messages in flight for each message that it
@@ -17,7 +18,7 @@ const defaultBurst = 10_000
 const (
 	calm        = 40 * time.Second // the trickle alone, to compare with
 	leastOutage = 30 * time.Second
-	trickle     = 2 * time.Second // between two sends of maxSend events to each of the others
+	trickle     = 2 * time.Second // between two sends of system.MaxSend events to each of the others
 	retryAfter  = "60"            // what the SIEM says while it is down: five attempts must last longer than the queueing
 )
 
@@ -36,7 +37,7 @@ type burst struct {
 // other connectors receive a few events all the time.
 func (s *soak) burst(ctx context.Context) (*burst, error) {
 	for _, l := range s.pipelines {
-		l.simulator.Inject(siem.Fault{Kind: siem.Heal})
+		l.Simulator.Inject(siem.Fault{Kind: siem.Heal})
 	}
 	b := &burst{pipeline: s.pipelines[0], events: s.options.burst}
 	fmt.Fprintf(s.options.out, "burst: %d events for %s; first %s of calm\n", b.events, b.pipeline.Name, calm)
@@ -70,14 +71,14 @@ func (s *soak) burst(ctx context.Context) (*burst, error) {
 // surge is the outage, the burst, the recovery, and the wait until the burst is settled.
 func (s *soak) surge(ctx context.Context, b *burst, down time.Time) error {
 	const name = "burst"
-	b.pipeline.simulator.Inject(siem.Fault{
+	b.pipeline.Simulator.Inject(siem.Fault{
 		Kind: siem.Status, Status: http.StatusServiceUnavailable, Name: name,
 		Header: map[string]string{"Retry-After": retryAfter},
 	})
-	queue := s.cloud.Queue(b.pipeline.Queue())
+	queue := s.system.Queue(b.pipeline.Queue())
 	for sent := 0; sent < b.events; {
-		n := min(maxSend, b.events-sent)
-		if err := s.aws.send(ctx, queue, b.pipeline.next(n)); err != nil {
+		n := min(system.MaxSend, b.events-sent)
+		if _, err := s.system.Enqueue(ctx, queue, b.pipeline.next(n)...); err != nil {
 			return fmt.Errorf("%s: %w", b.pipeline.Name, err)
 		}
 		sent += n
@@ -88,7 +89,7 @@ func (s *soak) surge(ctx context.Context, b *burst, down time.Time) error {
 	}
 	b.outage = time.Since(down)
 	fmt.Fprintf(s.options.out, "burst: all is queued after %s; the SIEM comes back\n", b.enqueueing.Round(time.Second))
-	b.pipeline.simulator.Inject(siem.Fault{Kind: siem.Heal, Name: name})
+	b.pipeline.Simulator.Inject(siem.Fault{Kind: siem.Heal, Name: name})
 	back := time.Now()
 	var err error
 	b.unmoved, err = s.settle(ctx, b.pipeline)
@@ -98,10 +99,10 @@ func (s *soak) surge(ctx context.Context, b *burst, down time.Time) error {
 
 // trickle sends a few events at a time to each pipeline, at different times, until the burst is over.
 func (s *soak) trickle(ctx context.Context, l *pipeline, over <-chan struct{}) error {
-	queue := s.cloud.Queue(l.Queue())
+	queue := s.system.Queue(l.Queue())
 	offset := time.Duration(slices.Index(s.pipelines, l)) * trickle / time.Duration(len(s.pipelines))
 	for pause := offset; wait(ctx, pause, over); pause = trickle {
-		if err := s.aws.send(ctx, queue, l.next(maxSend)); err != nil {
+		if _, err := s.system.Enqueue(ctx, queue, l.next(system.MaxSend)...); err != nil {
 			return fmt.Errorf("%s: %w", l.Name, err)
 		}
 	}

@@ -102,7 +102,7 @@ func unanswered(l *pipeline) []incident {
 }
 
 func inject(f siem.Fault) func(context.Context, *soak, *pipeline) {
-	return func(_ context.Context, _ *soak, l *pipeline) { l.simulator.Inject(f) }
+	return func(_ context.Context, _ *soak, l *pipeline) { l.Simulator.Inject(f) }
 }
 
 // some applies to one request in four.
@@ -123,14 +123,14 @@ func poisoned(seed uint64) func(id string) bool {
 // Syslog has no responses, so the time is arbitrary.
 func kill(ctx context.Context, s *soak, l *pipeline) {
 	const name, taken = "kill", "no answer"
-	defer s.cloud.Kill(l.Function())
+	defer s.system.Kill(l.Function())
 	if l.Name == qradar {
 		return
 	}
-	before := l.simulator.Stats().Refused[taken]
-	l.simulator.Inject(siem.Fault{Kind: siem.AcceptHang, Times: 1, Name: name})
-	defer l.simulator.Inject(siem.Fault{Kind: siem.Heal, Name: name})
-	for end := time.Now().Add(hanging); time.Now().Before(end) && l.simulator.Stats().Refused[taken] == before; {
+	before := l.Simulator.Stats().Refused[taken]
+	l.Simulator.Inject(siem.Fault{Kind: siem.AcceptHang, Times: 1, Name: name})
+	defer l.Simulator.Inject(siem.Fault{Kind: siem.Heal, Name: name})
+	for end := time.Now().Add(hanging); time.Now().Before(end) && l.Simulator.Stats().Refused[taken] == before; {
 		if !wait(ctx, look, nil) {
 			return
 		}
@@ -139,8 +139,8 @@ func kill(ctx context.Context, s *soak, l *pipeline) {
 
 // rotate revokes the credential and stores the new one. If that fails, nothing is delivered any more.
 func rotate(ctx context.Context, s *soak, l *pipeline) {
-	l.simulator.Rotate()
-	if err := s.cloud.PutSecret(ctx, l.Secret(), l.simulator.Secret()); err != nil {
+	l.Simulator.Rotate()
+	if err := s.system.Publish(ctx, l.SIEM); err != nil {
 		s.meters.note(err)
 	}
 }
@@ -148,7 +148,7 @@ func rotate(ctx context.Context, s *soak, l *pipeline) {
 // stopReading makes the SIEM stop reading for a while.
 func stopReading(ctx context.Context, _ *soak, l *pipeline) {
 	const name = "stops reading"
-	l.simulator.Inject(siem.Fault{Kind: siem.AcceptHang, Name: name})
-	defer l.simulator.Inject(siem.Fault{Kind: siem.Heal, Name: name})
+	l.Simulator.Inject(siem.Fault{Kind: siem.AcceptHang, Name: name})
+	defer l.Simulator.Inject(siem.Fault{Kind: siem.Heal, Name: name})
 	wait(ctx, hanging, nil)
 }

@@ -88,11 +88,11 @@ func (s *soak) drain(ctx context.Context) error {
 	for {
 		left := 0
 		for _, id := range queues {
-			n, err := s.aws.depth(ctx, s.cloud.Queue(id))
+			waiting, inFlight, err := s.system.Depth(ctx, s.system.Queue(id))
 			if err != nil {
 				return err
 			}
-			left += n
+			left += waiting + inFlight
 		}
 		if left == 0 {
 			return nil
@@ -107,7 +107,7 @@ func (s *soak) drain(ctx context.Context) error {
 
 // cpu returns the CPU time of each connector's processes so far.
 func (s *soak) cpu() map[*pipeline]time.Duration {
-	stats := s.cloud.Stats()
+	stats := s.system.Stats()
 	out := map[*pipeline]time.Duration{}
 	for _, l := range s.pipelines {
 		out[l] = stats[l.Function()].CPU

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/emulator/system"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
@@ -17,23 +17,22 @@ const room = 600
 
 // pipeline is the path of the events to one SIEM.
 type pipeline struct {
-	catalog.SIEM
-	simulator siem.Simulator
-	tracker   *tracker
-	events    *ocsfgen.Generator
-	seed      uint64
-	share     int           // how many events it gets under load
-	inFlight  chan struct{} // one for each event that is
+	*system.SIEM
+
+	tracker  *tracker
+	events   *ocsfgen.Generator
+	seed     uint64
+	share    int           // how many events it gets under load
+	inFlight chan struct{} // one for each event that is
 
 	mu    sync.Mutex
 	taken int // how many of the events that the simulator took are in the tracker
 }
 
-func newPipeline(entry catalog.SIEM, simulator siem.Simulator, b *tracker, seed uint64, share int) *pipeline {
+func newPipeline(one *system.SIEM, b *tracker, seed uint64, share int) *pipeline {
 	g := ocsfgen.New(seed)
 	g.Now = time.Now
-	return &pipeline{SIEM: entry, simulator: simulator, tracker: b, events: g, seed: seed, share: share,
-		inFlight: make(chan struct{}, room)}
+	return &pipeline{SIEM: one, tracker: b, events: g, seed: seed, share: share, inFlight: make(chan struct{}, room)}
 }
 
 // key returns what must arrive of an event: itself, or the fields that the SIEM's format contains.
@@ -79,7 +78,7 @@ func (l *pipeline) release() {
 func (l *pipeline) catchUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	accepted := l.simulator.Accepted()
+	accepted := l.Simulator.Accepted()
 	now := time.Now()
 	for _, a := range accepted[l.taken:] {
 		l.tracker.accept(l, a, now)
@@ -97,7 +96,7 @@ func (l *pipeline) arrived(a siem.Accepted) []byte {
 
 // feed enqueues the pipeline's share as fast as it is delivered, and starts the incidents.
 func (s *soak) feed(ctx context.Context, l *pipeline) error {
-	queue := s.cloud.Queue(l.Queue())
+	queue := s.system.Queue(l.Queue())
 	incidents := plan(l, l.share)
 	var playing sync.WaitGroup
 	defer playing.Wait()
@@ -107,11 +106,11 @@ func (s *soak) feed(ctx context.Context, l *pipeline) error {
 			incidents = incidents[1:]
 			playing.Go(func() { t.do(ctx, s, l) })
 		}
-		n := min(maxSend, l.share-sent)
+		n := min(system.MaxSend, l.share-sent)
 		if err := l.take(ctx, n); err != nil {
 			return err
 		}
-		if err := s.aws.send(ctx, queue, l.next(n)); err != nil {
+		if _, err := s.system.Enqueue(ctx, queue, l.next(n)...); err != nil {
 			return fmt.Errorf("%s: %w", l.Name, err)
 		}
 		sent += n

@@ -20,10 +20,7 @@ type report struct {
 }
 
 // report makes the tables.
-func (s *soak) report(did *load, b *burst, letters []deadLetter) *report {
-	for _, letter := range letters {
-		s.tracker.letter(letter.id(), letter.Event)
-	}
+func (s *soak) report(did *load, b *burst, letters map[letterReason]int) *report {
 	r := &report{conditions: s.conditions(did)}
 	r.tables = append(r.tables, s.account(r), s.twice(), reasons(letters), s.memory(r), s.cost(r, did))
 	if did.unmoved > 0 {
@@ -98,17 +95,15 @@ func (s *soak) twice() table {
 // maxReason is the maximum length of a reason in the table.
 const maxReason = 70
 
-func reasons(letters []deadLetter) table {
-	count := map[string]int{}
-	for _, letter := range letters {
-		count[letter.Connector+"\x00"+brief(letter.Error)]++
-	}
+// letterReason is what the table shows of a dead letter.
+type letterReason struct{ connector, reason string }
+
+func reasons(count map[letterReason]int) table {
 	t := table{title: "Dead letters, by reason", head: []string{"connector", "reason", "times"}}
-	for _, key := range slices.SortedFunc(maps.Keys(count), func(a, b string) int {
-		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a, b))
+	for _, r := range slices.SortedFunc(maps.Keys(count), func(a, b letterReason) int {
+		return cmp.Or(cmp.Compare(count[b], count[a]), cmp.Compare(a.connector, b.connector), cmp.Compare(a.reason, b.reason))
 	}) {
-		connector, reason, _ := strings.Cut(key, "\x00")
-		t.add(connector, reason, count[key])
+		t.add(r.connector, r.reason, count[r])
 	}
 	return t
 }

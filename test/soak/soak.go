@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -16,8 +14,9 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/system"
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 // The waits of this run in seconds, which the report states. With the deployed values (back-off up to 300, visibility
@@ -28,9 +27,6 @@ const (
 	visibility     = 45 // longer than a function's time limit of 30
 )
 
-// plainHTTP is set on macOS, where Go ignores SSL_CERT_FILE.
-const plainHTTP = runtime.GOOS == "darwin"
-
 // look is the interval between two reads of the SIEMs' journals, and so the precision of a delay.
 const look = 50 * time.Millisecond
 
@@ -40,8 +36,7 @@ type soak struct {
 	tracker   *tracker
 	pipelines []*pipeline
 	byName    map[string]*pipeline // by function's logical id
-	cloud     *cloud.Cloud
-	aws       *services
+	system    *system.System
 	meters    *meters
 	watch     *watch
 	log       io.WriteCloser
@@ -90,7 +85,7 @@ func (s *soak) run(ctx context.Context) (*report, error) {
 	for _, l := range s.pipelines {
 		l.catchUp() // the tracker are closed on what the SIEMs have
 	}
-	letters, err := s.aws.letters(ctx, s.cloud.Bucket("DeadLetterBucket"))
+	letters, err := s.letters(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -114,92 +109,63 @@ func (s *soak) follow(ctx context.Context) {
 }
 
 // start starts the simulators and the emulator, and stores the credentials.
-func (s *soak) start(ctx context.Context) error {
-	folder, err := filepath.Abs(filepath.Join(s.options.root, "build", "soak"))
+func (s *soak) start(ctx context.Context) (err error) {
+	folder := filepath.Join(s.options.root, "build", "soak")
+	list := catalog.List()
+	siems, _, err := system.Simulate(filepath.Join(folder, "ca.pem"), list)
 	if err != nil {
-		return fmt.Errorf("finding the folder of the soak: %w", err)
-	}
-	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return fmt.Errorf("making the folder of the soak: %w", err)
+		return err
 	}
 	if s.log, err = os.Create(filepath.Join(folder, "functions.log")); err != nil {
 		return fmt.Errorf("making the log file: %w", err)
 	}
-	if err := s.openSIEMs(folder); err != nil {
-		return err
-	}
-	s.meters = newMeters(s.log)
-	parameters, environment, attributes := s.deployment()
-	s.cloud, err = cloud.Start(ctx, cloud.Options{
-		Template: filepath.Join(s.options.root, "template.yaml"), Builds: filepath.Join(s.options.root, "build"),
-		Parameters: parameters, Environment: environment, QueueAttributes: attributes,
-		Logs: s.meters, Progress: s.options.out, Observe: s.observe,
-	})
-	if err != nil {
-		return fmt.Errorf("starting the cloud: %w", err)
-	}
-	s.aws = newServices(s.cloud.AWSConfig())
-	s.watch = newWatch(filepath.Join(s.options.root, "build"))
-	for _, l := range s.pipelines {
-		if err := s.cloud.PutSecret(ctx, l.Secret(), l.simulator.Secret()); err != nil {
-			return fmt.Errorf("putting the secret of %s: %w", l.Name, err)
-		}
-	}
-	return nil
-}
-
-func (s *soak) openSIEMs(folder string) error {
-	authority, err := pki.New("ArbitexSIEM soak CA")
-	if err != nil {
-		return err
-	}
-	o := siem.Options{Authority: authority, CAFile: filepath.Join(folder, "ca.pem"), Plain: plainHTTP}
-	if err := authority.WriteFile(o.CAFile); err != nil {
-		return err
-	}
-	list := catalog.List()
-	for i, entry := range list {
-		simulator, err := entry.New(o)
-		if err != nil {
-			return fmt.Errorf("starting the simulator of %s: %w", entry.Name, err)
-		}
+	environment, queues := map[string]map[string]string{}, map[string]map[string]string{}
+	for i, one := range siems {
 		share := s.options.events / len(list)
 		if i < s.options.events%len(list) {
 			share++
 		}
-		l := newPipeline(entry, simulator, s.tracker, s.options.seed*uint64(len(list))+uint64(i), share)
-		s.pipelines, s.byName[entry.Function()] = append(s.pipelines, l), l
-	}
-	return nil
-}
-
-// deployment returns the template's parameters, the functions' additional variables, and the changed attributes of the
-// queues.
-func (s *soak) deployment() (parameters map[string]string, environment, queues map[string]map[string]string) {
-	list := make([]catalog.SIEM, len(s.pipelines))
-	environment, queues = map[string]map[string]string{}, map[string]map[string]string{}
-	for i, l := range s.pipelines {
-		list[i] = l.SIEM
-		variables := maps.Clone(l.simulator.Settings())
-		variables["SIEM_BACKOFF_INITIAL_SECONDS"] = strconv.Itoa(backoffInitial)
-		variables["SIEM_BACKOFF_MAX_SECONDS"] = strconv.Itoa(backoffMax)
-		environment[l.Function()] = variables
+		l := newPipeline(one, s.tracker, s.options.seed*uint64(len(list))+uint64(i), share)
+		s.pipelines, s.byName[l.Function()] = append(s.pipelines, l), l
+		environment[l.Function()] = system.Backoff(backoffInitial, backoffMax)
 		queues[l.Queue()] = map[string]string{"VisibilityTimeout": strconv.Itoa(visibility)}
 	}
-	return catalog.Parameters(list), environment, queues
+	s.meters = newMeters(s.log)
+	s.system, err = system.Start(ctx, s.options.root, siems, cloud.Options{
+		Environment: environment, QueueAttributes: queues, Logs: s.meters, Progress: s.options.out, Observe: s.observe,
+	})
+	s.watch = newWatch(filepath.Join(s.options.root, "build"))
+	return err
+}
+
+// letters records the dead letters, and counts them by connector and reason.
+func (s *soak) letters(ctx context.Context) (map[letterReason]int, error) {
+	reader, err := deadletter.NewReader(s.system.S3, "s3://"+s.system.Bucket("DeadLetterBucket")+"/dead-letters")
+	if err != nil {
+		return nil, err
+	}
+	count := map[letterReason]int{}
+	broken, err := reader.Each(ctx, deadletter.Filter{}, func(one *deadletter.Letter) error {
+		s.tracker.letter(siem.EventID(one.Body), one.Body)
+		count[letterReason{one.Connector, brief(one.Error)}]++
+		return nil
+	})
+	if err == nil && broken > 0 {
+		err = fmt.Errorf("%d lines are not dead letters", broken)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the dead letters: %w", err)
+	}
+	return count, nil
 }
 
 // stop stops everything.
-func (s *soak) stop() error {
-	var errs []error
-	if s.cloud != nil {
-		s.cloud.Stop()
-	}
-	for _, l := range s.pipelines {
-		errs = append(errs, l.simulator.Close())
+func (s *soak) stop() (err error) {
+	if s.system != nil {
+		err = s.system.Close()
 	}
 	if s.log != nil {
-		errs = append(errs, s.log.Close())
+		err = errors.Join(err, s.log.Close())
 	}
-	return errors.Join(errs...)
+	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/emulator/system"
 	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
@@ -85,7 +86,8 @@ func (s *simulator) take(l *pipeline, ids ...string) {
 
 func open(name string, ids ...string) (*pipeline, *simulator, *tracker) {
 	b, s := newTracker(), &simulator{}
-	l := newPipeline(catalog.SIEM{Connector: connectors.Connector{Name: name}}, s, b, 1, len(ids))
+	l := newPipeline(&system.SIEM{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: name}}, Simulator: s}, b, 1,
+		len(ids))
 	for _, id := range ids {
 		b.enqueue(id, l, []byte("body of "+id))
 	}
@@ -145,7 +147,7 @@ func TestOneSeedHasOnePlan(t *testing.T) {
 	for _, entry := range catalog.List() {
 		describe := func(seed uint64) (out []string) {
 			last := -1
-			for _, one := range plan(newPipeline(entry, &simulator{}, newTracker(), seed, 0), 40_000) {
+			for _, one := range plan(newPipeline(&system.SIEM{SIEM: entry}, newTracker(), seed, 0), 40_000) {
 				if one.at < last || one.at >= 40_000 {
 					t.Errorf("%s: %s comes at %d, after what comes at %d", entry.Name, one.name, one.at, last)
 				}
