@@ -1,14 +1,23 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"math"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"text/tabwriter"
 	"time"
+
+	"github.com/arbitex/siem-connectors/emulator/cloud"
 )
 
 // report is the final report.
@@ -212,3 +221,137 @@ func (b *burst) table(r *report) table {
 	}
 	return t
 }
+
+// table is one table of the report.
+type table struct {
+	title string
+	head  []string
+	rows  [][]string
+	note  string
+}
+
+func (t *table) add(cells ...any) {
+	row := make([]string, len(cells))
+	for i, c := range cells {
+		row[i] = fmt.Sprint(c)
+		if n, ok := c.(int); ok {
+			row[i] = number(n)
+		}
+	}
+	t.rows = append(t.rows, row)
+}
+
+// number returns a number with commas between thousands.
+func number(n int) string {
+	text := strconv.Itoa(n)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// print prints the report to a terminal.
+func (r *report) print(out io.Writer) {
+	fmt.Fprintf(out, "\n%s\n", r.conditions)
+	for _, t := range r.tables {
+		fmt.Fprintf(out, "\n%s\n\n", t.title)
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		for _, row := range append([][]string{t.head}, t.rows...) {
+			fmt.Fprintln(w, strings.Join(row, "\t"))
+		}
+		_ = w.Flush() // a terminal's errors cannot be told to it
+		if t.note != "" {
+			fmt.Fprintf(out, "\n%s\n", t.note)
+		}
+	}
+	fmt.Fprintln(out)
+}
+
+// markdown writes the digest for a page.
+func (r *report) markdown() string {
+	lines := append([]string{r.conditions + "\n"}, r.digest...)
+	if err := r.verdict(); err != nil {
+		lines = append(lines, "**What was promised did not hold: "+strings.ReplaceAll(err.Error(), "\n", "; ")+".**")
+	}
+	return strings.Join(lines, "\n- ")
+}
+
+// percentile returns the smallest value that at least p percent of the values do not exceed (nearest rank); 0 if there
+// are none.
+func percentile(of []time.Duration, p float64) time.Duration {
+	if len(of) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(of))
+	rank := int(math.Ceil(p / 100 * float64(len(sorted))))
+	return sorted[min(max(rank, 1), len(sorted))-1]
+}
+
+// spread is a summary of delays.
+type spread struct {
+	count      int
+	median     time.Duration
+	ninetyNine time.Duration
+}
+
+func spreadOf(d []time.Duration) spread {
+	return spread{count: len(d), median: percentile(d, 50), ninetyNine: percentile(d, 99)}
+}
+
+// The bounds of the delays of other connectors during a burst. An event waits up to the 5 s of the batching window, and
+// the median depends on its phase.
+const (
+	medianBound     = time.Second
+	ninetyNineBound = 2500 * time.Millisecond
+)
+
+// unmoved reports whether delays are unchanged, within the bounds.
+func unmoved(before, during spread) bool {
+	return before.count > 0 && during.count > 0 &&
+		during.median <= before.median+medianBound && during.ninetyNine <= before.ninetyNine+ninetyNineBound
+}
+
+// counts are the metrics of the functions. They count attempts: an event that was received three times counts three
+// times.
+type counts struct{ Received, Delivered, Retried, DeadLettered, Requests int }
+
+// meters sums the metrics in the lines that the functions print, and writes all lines to a file.
+type meters struct {
+	*cloud.Lines
+
+	mu  sync.Mutex
+	sum counts
+}
+
+func newMeters(log io.Writer) *meters {
+	m := &meters{}
+	m.Lines = cloud.NewLines(log, m.read)
+	return m
+}
+
+func (m *meters) read(printed []byte) {
+	var values struct {
+		counts
+		Connector string
+	}
+	if !bytes.HasPrefix(printed, []byte(`{"_aws":`)) || json.Unmarshal(printed, &values) != nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.sum.Received += values.Received
+	m.sum.Delivered += values.Delivered
+	m.sum.Retried += values.Retried
+	m.sum.DeadLettered += values.DeadLettered
+	m.sum.Requests += values.Requests
+}
+
+// total returns the sum so far.
+func (m *meters) total() counts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sum
+}
+
+// note writes an error of the soak itself between the lines.
+func (m *meters) note(err error) { fmt.Fprintln(m, "soak |", err) }
