@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -42,39 +41,20 @@ func events(n int) []string {
 
 func idOf(event string) string { return siem.EventID([]byte(event)) }
 
-// enqueue sends messages, ten at a time, and returns their ids.
+// enqueue sends messages, and returns their ids.
 func (w *world) enqueue(t *testing.T, queue string, bodies ...string) []string {
 	t.Helper()
-	var ids []string
-	for part := range slices.Chunk(bodies, 10) {
-		var entries []types.SendMessageBatchRequestEntry
-		for i, body := range part {
-			entries = append(entries, types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)),
-				MessageBody: aws.String(body)})
-		}
-		out, err := w.sqs.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: &queue, Entries: entries})
-		if err != nil || len(out.Failed) > 0 {
-			t.Fatalf("enqueueing: %v %v", err, out)
-		}
-		for _, ok := range out.Successful {
-			ids = append(ids, *ok.MessageId)
-		}
-	}
-	return ids
+	return must(w.cloud.Enqueue(t.Context(), queue, bodies...))(t)
 }
 
 // depth returns the number of messages in a queue, including those in flight.
 func (w *world) depth(t *testing.T, queue string) int {
 	t.Helper()
-	out := must(w.sqs.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{
-		QueueUrl: &queue, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll},
-	}))(t)
-	total := 0
-	for _, name := range []string{"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible",
-		"ApproximateNumberOfMessagesDelayed"} {
-		total += must(strconv.Atoi(out.Attributes[name]))(t)
+	waiting, inFlight, err := w.cloud.Depth(t.Context(), queue)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return total
+	return waiting + inFlight
 }
 
 func (w *world) deadLetterQueue() string { return w.cloud.Queue("DeadLetterQueue") }

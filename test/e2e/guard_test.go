@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"maps"
 	"net/http"
 	"path/filepath"
 	"slices"
@@ -12,12 +11,11 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/system"
 	"github.com/arbitex/siem-connectors/shared/guard"
 )
 
@@ -55,66 +53,45 @@ func TestGuard(t *testing.T) {
 
 // guarded is a deployment of one connector with the guard.
 type guarded struct {
-	cloud     *cloud.Cloud
+	*system.System
+
 	simulator siem.Simulator
 	lambda    *lambda.Client
-	sqs       *sqs.Client
 	logs      output
 }
 
 func newGuarded(t *testing.T) *guarded {
 	t.Helper()
 	entry := catalog.List()[0]
-	ca, err := pki.New("guard test CA")
+	siems, _, err := system.Simulate(filepath.Join(t.TempDir(), "ca.pem"), []catalog.SIEM{entry})
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := ca.WriteFile(file); err != nil {
-		t.Fatal(err)
-	}
-	g := &guarded{}
-	if g.simulator, err = entry.New(siem.Options{Authority: ca, CAFile: file}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = g.simulator.Close() })
-	environment := map[string]string{"SIEM_BACKOFF_INITIAL_SECONDS": "1", "SIEM_BACKOFF_MAX_SECONDS": "1"}
-	maps.Copy(environment, g.simulator.Settings())
-	g.cloud, err = cloud.Start(t.Context(), cloud.Options{
-		Template: filepath.Join(root, "template.yaml"), Builds: filepath.Join(root, "build"),
-		Venv:       filepath.Join(root, "build", "venv"),
-		Parameters: map[string]string{"Connectors": entry.Name, "MaxAttempts": "2"},
-		Environment: map[string]map[string]string{entry.Function(): environment,
+	g := &guarded{simulator: siems[0].Simulator}
+	g.System, err = system.Start(t.Context(), root, siems, cloud.Options{
+		Parameters: map[string]string{"MaxAttempts": "2", "EnableGuard": "true"},
+		Environment: map[string]map[string]string{entry.Function(): system.Backoff(1, 1),
 			"GuardFunction": {"GUARD_MINUTE_SECONDS": "1"}},
 		Logs: &g.logs, AlarmPeriod: 6 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(g.cloud.Stop)
-	if err := g.cloud.PutSecret(t.Context(), entry.Secret(), g.simulator.Secret()); err != nil {
-		t.Fatal(err)
-	}
-	endpoint, err := g.cloud.ServeAPI(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := g.cloud.AWSConfig()
-	g.sqs = sqs.NewFromConfig(cfg)
-	cfg.BaseEndpoint = &endpoint
+	t.Cleanup(func() { _ = g.Close() })
+	cfg := g.AWSConfig()
+	cfg.BaseEndpoint = aws.String(must(g.ServeAPI(t.Context()))(t))
 	g.lambda = lambda.NewFromConfig(cfg)
 	return g
 }
 
 func (g *guarded) enqueue(t *testing.T, from, to int) {
 	t.Helper()
+	var bodies []string
 	for i := from; i < to; i++ {
-		body := fmt.Sprintf(`{"time":1773396000000,"class_uid":6003,"severity_id":1,"metadata":{"uid":"guard-%d"}}`, i)
-		queue := g.cloud.Queue("splunkQueue")
-		if _, err := g.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &queue, MessageBody: &body}); err != nil {
-			t.Fatal(err)
-		}
+		bodies = append(bodies,
+			fmt.Sprintf(`{"time":1773396000000,"class_uid":6003,"severity_id":1,"metadata":{"uid":"guard-%d"}}`, i))
 	}
+	must(g.Enqueue(t.Context(), g.Queue("splunkQueue"), bodies...))(t)
 }
 
 // arrived returns the ids of the events in the SIEM, each once.

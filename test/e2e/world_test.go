@@ -9,7 +9,6 @@ package e2e
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -32,6 +31,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/emulator/system"
 )
 
 const (
@@ -54,7 +54,7 @@ type world struct {
 	gate    *gate
 	siems   map[string]*actor // by connector
 	order   []*actor
-	cloud   *cloud.Cloud
+	cloud   *system.System
 	sqs     *sqs.Client
 	s3      *s3.Client
 	secrets *secretsmanager.Client
@@ -113,21 +113,15 @@ func run(m *testing.M) int {
 }
 
 func (w *world) start(ctx context.Context) error {
-	if err := w.openSIEMs(); err != nil {
+	siems, err := w.openSIEMs()
+	if err != nil {
 		return err
 	}
 	environment := map[string]map[string]string{}
-	list := make([]catalog.SIEM, len(w.order))
-	for i, a := range w.order {
-		list[i] = a.SIEM
-		environment[a.Function()] = maps.Clone(a.Settings())
-		maps.Copy(environment[a.Function()], map[string]string{
-			"SIEM_BACKOFF_INITIAL_SECONDS": fmt.Sprint(backoffInitial), "SIEM_BACKOFF_MAX_SECONDS": fmt.Sprint(backoffMax),
-			"SIEM_REQUEST_TIMEOUT_SECONDS": "15",
-		})
+	for _, a := range w.order {
+		environment[a.Function()] = system.Backoff(backoffInitial, backoffMax)
+		environment[a.Function()]["SIEM_REQUEST_TIMEOUT_SECONDS"] = "15"
 	}
-	parameters := catalog.Parameters(list)
-	parameters["MaxAttempts"] = fmt.Sprint(maxAttempts)
 	for id, name := range functions() {
 		if environment[id] == nil {
 			environment[id] = map[string]string{}
@@ -145,19 +139,20 @@ func (w *world) start(ctx context.Context) error {
 	queues := map[string]map[string]string{"DeadLetterQueue": {"VisibilityTimeout": visibility}}
 	for _, a := range w.order {
 		queues[a.Queue()] = queues["DeadLetterQueue"]
+		w.vault.keep(a.Secret())
 	}
-	w.cloud, err = cloud.Start(ctx, cloud.Options{
-		Template: template, Builds: builds, Venv: filepath.Join(root, "build", "venv"), Parameters: parameters,
+	w.cloud, err = system.Start(ctx, root, siems, cloud.Options{
+		Template: template, Builds: builds, Venv: filepath.Join(root, "build", "venv"),
+		Parameters:  map[string]string{"MaxAttempts": fmt.Sprint(maxAttempts)},
 		Environment: environment, QueueAttributes: queues, Logs: &w.output, Progress: os.Stderr,
 	})
 	if err != nil {
 		return err
 	}
 	w.gate.setAWS(w.cloud.Endpoint())
-	cfg := w.cloud.AWSConfig()
-	w.sqs, w.s3, w.secrets = sqs.NewFromConfig(cfg), s3.NewFromConfig(cfg), secretsmanager.NewFromConfig(cfg)
+	w.sqs, w.s3, w.secrets = w.cloud.SQS, w.cloud.S3, secretsmanager.NewFromConfig(w.cloud.AWSConfig())
 	for _, a := range w.order {
-		if err := errors.Join(w.publish(ctx, a), w.cloud.SetEnabled(a.mapping(), false)); err != nil {
+		if err := w.cloud.SetEnabled(a.mapping(), false); err != nil {
 			return err
 		}
 	}
@@ -175,34 +170,37 @@ func functions() map[string]string {
 
 var loopback = regexp.MustCompile(`https://127\.0\.0\.1:\d+`)
 
+// gated is a simulator behind its door.
+type gated struct {
+	siem.Simulator
+	a *actor
+}
+
+func (g gated) Settings() map[string]string { return g.a.Settings() }
+func (g gated) Secret() map[string]string   { return g.a.Secret() }
+
 // openSIEMs starts the simulators and their doors.
-func (w *world) openSIEMs() (err error) {
-	if w.ca, err = pki.New("end-to-end test CA"); err != nil {
-		return err
-	}
+func (w *world) openSIEMs() (siems []*system.SIEM, err error) {
 	w.caFile = filepath.Join(w.folder, "ca.pem")
-	if err := w.ca.WriteFile(w.caFile); err != nil {
-		return err
+	if siems, w.ca, err = system.Simulate(w.caFile, catalog.List()); err != nil {
+		return nil, err
 	}
-	for _, entry := range catalog.List() {
-		s, err := entry.New(siem.Options{Authority: w.ca, CAFile: w.caFile})
-		if err != nil {
-			return err
-		}
-		a := &actor{SIEM: entry, Simulator: s, Name: entry.Name}
-		for _, value := range both(s.Settings(), s.Secret()) {
+	for _, one := range siems {
+		a := &actor{SIEM: one.SIEM, Simulator: one.Simulator, Name: one.Name}
+		for _, value := range both(a.Simulator.Settings(), a.Simulator.Secret()) {
 			if found := loopback.FindString(value); found != "" {
 				a.own = found
 			}
 		}
 		if a.own != "" {
-			if a.door, err = w.gate.siem(entry.Name, a.own, w.ca); err != nil {
-				return err
+			if a.door, err = w.gate.siem(a.Name, a.own, w.ca); err != nil {
+				return nil, err
 			}
 		}
-		w.siems[entry.Name], w.order = a, append(w.order, a)
+		one.Simulator = gated{a.Simulator, a}
+		w.siems[a.Name], w.order = a, append(w.order, a)
 	}
-	return nil
+	return siems, nil
 }
 
 func both(a, b map[string]string) map[string]string {
@@ -289,10 +287,7 @@ func (w *world) publish(ctx context.Context, a *actor) error {
 
 func (w *world) stop() {
 	if w.cloud != nil {
-		w.cloud.Stop()
-	}
-	for _, a := range w.order {
-		_ = a.Close()
+		_ = w.cloud.Close()
 	}
 	w.gate.close()
 }
