@@ -39,7 +39,7 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo test vet unit test-all race e2e interop interop-all producers peers build lint fmt fmt-check \
+.PHONY: help demo picture test vet unit test-all race e2e interop interop-all producers peers build lint fmt fmt-check \
 	tidy-check template scan sam-build deploy bench bench-peers latency growth guards eighth fuzz simulate replay-many \
 	mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check clean
 
@@ -49,6 +49,10 @@ help: ## list the targets
 
 demo: build ## run the whole system locally (2 minutes): EVENTS=file.jsonl, COUNT=1000, SEED=1, KEEP=1 keeps it running
 	$(GO) run ./emulator
+
+picture: build $(TOOLS)/.made ## run the demo, and draw the end of its output in docs/demo.svg (2 minutes)
+	script -qec '$(MAKE) -s demo' build/demo.txt
+	$(TOOLS)/bin/python .ci/picture build/demo.txt docs/demo.svg
 
 test: vet build unit ## vet and all unit tests (4 minutes on two cores, downloads included)
 
@@ -163,8 +167,8 @@ bench-peers: build syslog-daemons ## compare with other log shippers, update doc
 	cd test/peers && $(BUILD) -o ../../build/bench/ ./collector ./elastic
 	build/bench/bench -page docs/performance.md $(BENCH)
 
-growth: build ## measure one process by event and batch size, update docs/costs.md: BENCH="-rounds 3"
-	$(GO) run ./test/bench -growth docs/costs.md $(BENCH)
+growth: build ## measure one process by event and batch size: BENCH="-rounds 3"
+	$(GO) run ./test/bench -growth $(BENCH)
 
 eighth: ## add a connector to a copy of the tree, and show that a test names each missing entry (5 minutes)
 	$(GO) test -count=1 -timeout 40m ./test/eighth -v

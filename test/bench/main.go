@@ -29,7 +29,7 @@ type plan struct {
 	rounds        int
 	only          []string
 	page          string
-	growth        string
+	growth        bool
 	latency       bool
 }
 
@@ -45,8 +45,7 @@ func main() {
 	flag.IntVar(&p.size, "size", 907, "bytes an event")
 	flag.IntVar(&p.rounds, "rounds", 5, "rounds")
 	flag.StringVar(&p.page, "page", "", "page whose tables to update, for example docs/performance.md")
-	flag.StringVar(&p.growth, "growth", "",
-		"page whose table of sizes and batches to renew, e.g. docs/costs.md; nothing else is measured")
+	flag.BoolVar(&p.growth, "growth", false, "measure one process by event and batch size; nothing else is measured")
 	flag.BoolVar(&p.latency, "latency", false,
 		"measure the time of a batch with the CPU of small functions; nothing else is measured")
 	flag.Parse()
@@ -77,7 +76,7 @@ func (p *plan) run() error {
 		return err
 	}
 	defer s.close()
-	if p.growth != "" {
+	if p.growth {
 		return p.grow(s)
 	}
 	if p.latency {

@@ -67,7 +67,6 @@ func atRate(perSecond float64, connectors int) Load {
 // TestGrowth compares the computed tables of docs/costs.md with the model.
 func TestGrowth(t *testing.T) {
 	document(t, "costs.md", "month", monthTable())
-	document(t, "costs.md", "sizes", sizesTable())
 	document(t, "costs.md", "limits", limitsTable())
 	document(t, "costs.md", "siems", siemsTable(t))
 }
@@ -84,32 +83,6 @@ func monthTable() string {
 			fmt.Fprintf(&b, " $%s |", dollars(Of(atRate(day/86400, connectors)).Single.TotalDollars))
 		}
 		fmt.Fprintf(&b, " $%s |\n", dollars(Of(l).Single.MillionDollars))
-	}
-	return b.String()
-}
-
-// sizesTable states the price of a million events by their size and the fill of batches.
-func sizesTable() string {
-	var b strings.Builder
-	b.WriteString("| event size | 1 per batch | 10 | 50 | 100 |\n| ---: | ---: | ---: | ---: | ---: |\n")
-	for _, size := range []float64{200, 1000, 10_000, 100_000, 900_000} {
-		l := atRate(100, 1)
-		l.EventBytes = size
-		fmt.Fprintf(&b, "| %s B |", short(size))
-		before := 0.
-		for _, fill := range fills {
-			l.SendBatch, l.BatchFill = math.Min(maxSend, float64(fill)), float64(fill)
-			switch n := l.fill(); {
-			case n == before:
-				b.WriteString(" – |")
-			case n < l.BatchFill:
-				fmt.Fprintf(&b, " %.0f per batch: $%s |", n, dollars(Of(l).Single.MillionDollars))
-			default:
-				fmt.Fprintf(&b, " $%s |", dollars(Of(l).Single.MillionDollars))
-			}
-			before = l.fill()
-		}
-		b.WriteString("\n")
 	}
 	return b.String()
 }
