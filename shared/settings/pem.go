@@ -158,13 +158,15 @@ func pemBlocks(text string) (blocks []*pem.Block, err error) {
 	return blocks, nil
 }
 
+const pemMark = "-----BEGIN"
+
 // pem reads a value that is PEM text or names a file of it. Environments that cannot hold line breaks hold "\n".
 func (s *Settings) pem(a Setting, expected string) string {
 	v := s.ask(a)
 	switch {
 	case v == "":
 		return ""
-	case strings.Contains(v, "-----BEGIN"):
+	case strings.Contains(v, pemMark):
 		return strings.ReplaceAll(v, `\n`, "\n")
 	}
 	text, err := os.ReadFile(v)

@@ -84,13 +84,14 @@ type Error struct{ Problems []string }
 
 // Error returns all problems on one line.
 func (e *Error) Error() string {
-	return fmt.Sprintf("configuration (%d problems): %s", len(e.Problems), strings.Join(e.Problems, "; "))
+	return "configuration: " + strings.Join(e.Problems, "; ")
 }
 
 // Declared lists the variables read so far, in the order of the first read.
 func (s *Settings) Declared() []Setting { return slices.Clone(s.declared) }
 
-// Problem notes what is wrong with a variable. seen is quoted unless it came from the secret or is empty.
+// Problem notes what is wrong with a variable. seen is quoted unless it came from the secret, is PEM text, which may be
+// a key, or is empty.
 func (s *Settings) Problem(name, seen, expected string) {
 	text := name + ": expected " + expected
 	switch {
@@ -99,7 +100,7 @@ func (s *Settings) Problem(name, seen, expected string) {
 		if s.Incomplete {
 			text += " in the environment, and the secret could not be read"
 		}
-	case s.hidden(name):
+	case s.hidden(name) || strings.Contains(seen, pemMark):
 		text += ", found something else (hidden)"
 	default:
 		text += ", found " + strconv.Quote(bound(seen))
@@ -119,7 +120,7 @@ func bound(s string) string {
 
 // hidden reports whether a variable's value must not be shown: it is a secret, or came from one.
 func (s *Settings) hidden(name string) bool {
-	if trim(s.env(name)) == "" {
+	if trim(s.env(name)) == "" && trim(s.secret[name]) != "" {
 		return true
 	}
 	return slices.ContainsFunc(s.declared, func(a Setting) bool { return a.Name == name && a.Secret })
@@ -289,7 +290,7 @@ func (s *Settings) SecretURL(name, expected string) *url.URL {
 func (s *Settings) checkURL(v string) (*url.URL, error) {
 	u, err := url.Parse(v) // its error quotes the URL, and is not passed on
 	switch {
-	case err != nil || u.Host == "" || u.Hostname() == "":
+	case err != nil || u.Hostname() == "" || u.Port() != "" && !validPort(u.Port()):
 		return nil, errors.New("an absolute URL, https://host[:port][/path]")
 	case u.Scheme == "http" && !s.allowed:
 		return nil, errors.New("https (SIEM_ALLOW_HTTP=true would let http pass)")
