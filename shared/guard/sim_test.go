@@ -416,7 +416,7 @@ func report(t *testing.T, outcomes []outcome, reached map[string]int) string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("| outage | dead letters, in minutes of events | slowest recovery | with other faults |\n" +
-		"| --- | --- | --- | --- |\n")
+		"|---|---|---|---|\n")
 	for _, s := range scenarios() {
 		var calm, faulty time.Duration
 		most := 0.0
@@ -474,7 +474,7 @@ func compareDiagram(t *testing.T, reached map[string]int) {
 func TestOneHour(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| a failing request takes | held after | dead letters | checked | recovered after the SIEM | events " +
-		"in the SIEM |\n| --- | --- | --- | --- | --- | --- |\n")
+		"in the SIEM |\n|---|---|---|---|---|---|\n")
 	for _, slow := range []bool{false, true} {
 		w := &simWorld{
 			rng: rand.New(rand.NewPCG(1, 1)), start: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC),

@@ -27,7 +27,7 @@ func (p *plan) grow(s *sink) error {
 	run := lambda(filepath.Join(p.builds, "splunk", "bootstrap"), senders[0].with("gzip"))
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s; medians of %d rounds.\n\n| an event | 1 a batch | 10 | 100 | on the wire |\n"+
-		"| ---: | ---: | ---: | ---: | ---: |\n", machine(), p.rounds)
+		"|---:|---:|---:|---:|---:|\n", machine(), p.rounds)
 	for _, size := range growSizes {
 		fmt.Fprintf(&b, "| %s |", bytesText(size))
 		fits := payloadBytes / len(makePayloads(1, 1, size)[0])
@@ -167,7 +167,7 @@ func (t table) text() string {
 // markdown returns the table for the page, with plain and gzip of a subject in one row.
 func (t table) markdown() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s.\n\n| deliverer | plain (× floor) | gzip (× floor) | peak RSS |\n| --- | ---: | ---: | ---: |\n",
+	fmt.Fprintf(&b, "%s.\n\n| deliverer | plain (× floor) | gzip (× floor) | peak RSS |\n|---|---:|---:|---:|\n",
 		t.conditions)
 	for _, plain := range t.rows {
 		if plain.gzip {

@@ -109,8 +109,8 @@ func TestModel(t *testing.T) {
 // several events.
 func costTable(all []comparison) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "| a million events, counted | %d a batch | %d | %d | %d | %d, %d a message |\n| --- | ---: | ---: | "+
-		"---: | ---: | ---: |\n", all[0].fill, all[1].fill, all[2].fill, all[3].fill, all[4].fill, all[4].pack)
+	fmt.Fprintf(&b, "| a million events, counted | %d a batch | %d | %d | %d | %d, %d a message |\n"+
+		"|---|---:|---:|---:|---:|---:|\n", all[0].fill, all[1].fill, all[2].fill, all[3].fill, all[4].fill, all[4].pack)
 	row := func(name string, cell func(x comparison) string) {
 		fmt.Fprintf(&b, "| %s |", name)
 		for _, x := range all {

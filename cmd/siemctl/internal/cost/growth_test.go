@@ -74,8 +74,8 @@ func TestGrowth(t *testing.T) {
 // monthTable states the price of a month.
 func monthTable() string {
 	var b strings.Builder
-	b.WriteString("| events per day | per batch | 1 connector | 7 | per million events and connector |\n| ---: " +
-		"| ---: | ---: | ---: | ---: |\n")
+	b.WriteString("| events per day | per batch | 1 connector | 7 | per million events and connector |\n" +
+		"|---:|---:|---:|---:|---:|\n")
 	for _, day := range []float64{1, 1000, 10_000, 100_000, 1e6, 10e6, 100e6} {
 		l := atRate(day/86400, 1)
 		fmt.Fprintf(&b, "| %s | %.0f |", short(day), l.BatchFill)
@@ -135,7 +135,7 @@ func provisionedRow(l Load) limitRow {
 // limitsTable states at how many events per second each limit of AWS applies.
 func limitsTable() string {
 	var b strings.Builder
-	b.WriteString("| events per second | limit | then |\n| ---: | --- | --- |\n")
+	b.WriteString("| events per second | limit | then |\n|---:|---|---|\n")
 	rows := []limitRow{
 		{
 			maximumConcurrency * batchMessages / requestTimeout.Seconds() / attempts,
@@ -189,8 +189,8 @@ func limitsTable() string {
 func siemsTable(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
-	b.WriteString("| SIEM | limit | our events per second | `MaximumConcurrency` for this rate |\n| --- | --- | ---: | " +
-		"---: |\n")
+	b.WriteString("| SIEM | limit | our events per second | `MaximumConcurrency` for this rate |\n" +
+		"|---|---|---:|---:|\n")
 	row := func(name, limit string, rate float64, perRequest float64) {
 		fmt.Fprintf(&b, "| %s | %s | %s | %.0f |\n", name, limit, short(rate), math.Ceil(rate/perRequest*latency.Seconds()))
 	}
