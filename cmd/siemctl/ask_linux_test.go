@@ -123,10 +123,21 @@ func TestConfigureOnTerminal(t *testing.T) {
 		!strings.Contains(shown, "SPLUNK_HEC_TOKEN is the HEC token") {
 		t.Errorf("exit code %d, the terminal shows %q", code, shown)
 	}
+	s = startOnTerminal(t, f, "configure", "--search", "splunk")
+	s.answer("SPLUNK_SEARCH_TOKEN (not set): ", "search-token")
+	s.answer("SPLUNK_SEARCH_URL (not set): ", "https://splunk.example.com:8089")
+	shown, code = s.end()
+	if code != exitOK || !strings.Contains(shown, "8089") || strings.Contains(shown, "search-token") {
+		t.Errorf("exit code %d, the terminal shows %q", code, shown)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if want := `{"SPLUNK_HEC_INDEX":"audit","SPLUNK_HEC_TOKEN":"new-token"}`; f.secret != want {
 		t.Errorf("the secret is %s, want %s", f.secret, want)
+	}
+	want := `{"SPLUNK_SEARCH_TOKEN":"search-token","SPLUNK_SEARCH_URL":"https://splunk.example.com:8089"}`
+	if f.search != want {
+		t.Errorf("the search secret is %s, want %s", f.search, want)
 	}
 }
 

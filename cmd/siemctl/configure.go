@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -19,7 +20,8 @@ import (
 type configureOptions struct {
 	set, unset []string
 	stdin      bool
-	template   bool              // --install-template
+	template   bool // --install-template
+	search     bool
 	explain    map[string]string // more settings to ask for, with an explanation
 	preset     map[string]string // stored unless they are set
 }
@@ -27,7 +29,7 @@ type configureOptions struct {
 func (a *app) configureCommand() *cobra.Command {
 	var o configureOptions
 	c := &cobra.Command{
-		Use: "configure <connector>", Short: "Store a SIEM's settings in the connector's secret", Args: cobra.ExactArgs(1),
+		Use: "configure <connector>", Short: "Store a SIEM's settings in a secret", Args: cobra.ExactArgs(1),
 		Long: `Ask for the settings that a connector requires, without showing credentials, and store them in its
 secret. Other keys of the secret do not change. An empty answer keeps the stored value, also with
 --stdin; --unset removes a value. @file reads the value from a file, for example a certificate; a
@@ -39,9 +41,13 @@ next check, when the SIEM refuses the old credential, or within five minutes.
 For elastic, --install-template also installs the ingest pipeline and the index template of contrib/elastic that fit
 the server's version. It uses the API key in the environment variable ELASTIC_ADMIN_API_KEY, or else the connector's
 own, and stores ELASTIC_OP_TYPE and ELASTIC_PIPELINE. On a terminal, configure offers the installation and asks for that
-key, which is not stored.`,
+key, which is not stored.
+
+With --search, the settings are your search credential for reconcile, trace and send --wait. They
+are stored in another secret, named <stack>/search, which no function can read; the first call
+creates it. docs/audit.md lists the settings and the least privilege for every SIEM.`,
 		Example: "  siemctl configure splunk\n  siemctl configure qradar --set QRADAR_TLS_CA_BUNDLE\n" +
-			"  siemctl configure datadog --stdin < datadog.env",
+			"  siemctl configure datadog --stdin < datadog.env\n  siemctl configure --search splunk",
 		ValidArgsFunction: completeConnectors,
 		RunE:              func(cmd *cobra.Command, args []string) error { return a.configure(cmd.Context(), args[0], o) },
 	}
@@ -49,8 +55,10 @@ key, which is not stored.`,
 	f.StringSliceVar(&o.set, "set", nil, "also ask for this `setting`, which can be a key of the secret instead of a "+
 		"template parameter")
 	f.StringSliceVar(&o.unset, "unset", nil, "remove this `setting` from the secret")
+	f.BoolVar(&o.search, "search", false, "store your search credential, in the secret <stack>/search")
 	f.BoolVar(&o.stdin, "stdin", false, "read the settings from standard input: a JSON object, or NAME=value lines")
 	f.BoolVar(&o.template, "install-template", false, "install the index template and the ingest pipeline (elastic)")
+	c.MarkFlagsMutuallyExclusive("search", "install-template")
 	return c
 }
 
@@ -60,7 +68,11 @@ func (a *app) configure(ctx context.Context, name string, o configureOptions) er
 		return err
 	}
 	c := list[0]
-	if err := o.check(c); err != nil {
+	settings := c // whose settings are asked for
+	if o.search {
+		settings = searchSettings(c, func(string) string { return "" })
+	}
+	if err := o.check(settings); err != nil {
 		return err
 	}
 	if !o.stdin && !o.template && len(o.unset) == 0 && !a.in.Interactive() {
@@ -70,24 +82,57 @@ func (a *app) configure(ctx context.Context, name string, o configureOptions) er
 	if err != nil {
 		return err
 	}
-	object, err := storedSecret(ctx, s, c)
+	v := vault{connector: c, name: "the secret of " + c.Name, next: "siemctl check " + c.Name,
+		read:  func() (string, error) { return s.Secret(ctx, c.Name) },
+		write: func(text string) error { return s.PutSecret(ctx, c.Name, text) }}
+	if o.search {
+		o.explain = searchExplanations(c.Name)
+		v, err = a.searchVault(ctx, s, c)
+	} else {
+		v.env, err = s.Environment(ctx, c.Name)
+	}
 	if err != nil {
 		return err
 	}
-	env, err := s.Environment(ctx, c.Name)
+	object, err := v.stored()
 	if err != nil {
 		return err
 	}
-	given, err := a.given(c, o, env, object)
+	given, err := a.given(v.connector, o, v.env, object)
 	if err != nil {
 		return err
 	}
-	if c.Name == "elastic" {
-		if err := a.installTemplate(ctx, o, env, object, given); err != nil {
+	if c.Name == "elastic" && !o.search {
+		if err := a.installTemplate(ctx, o, v.env, object, given); err != nil {
 			return fmt.Errorf("installing the index template: %w; nothing was stored", err)
 		}
 	}
-	return a.store(ctx, s, c, env, object, given, o)
+	return a.store(&v, object, given, o)
+}
+
+// vault is a secret, with the connector whose settings it holds.
+type vault struct {
+	connector
+	name  string            // in messages
+	next  string            // command to run after a change
+	env   map[string]string // takes precedence over the secret
+	read  func() (string, error)
+	write func(text string) error
+}
+
+// searchVault is the secret of search credentials, which need not exist.
+func (a *app) searchVault(ctx context.Context, s *deployed.Stack, c connector) (vault, error) {
+	lookup, err := a.connectorSettings(ctx, s, c)
+	return vault{connector: searchSettings(c, lookup), name: "the secret " + s.SearchSecret(),
+		next: "siemctl send --to " + c.Name + " --generate 1 --wait",
+		read: func() (string, error) {
+			text, err := s.NamedSecret(ctx, s.SearchSecret())
+			if errors.Is(err, deployed.ErrNoSecret) {
+				err = nil
+			}
+			return text, err
+		},
+		write: func(text string) error { return s.PutSearchSecret(ctx, text) }}, err
 }
 
 // check rejects settings that the connector does not read.
@@ -116,9 +161,9 @@ func (c connector) rejectUnknown(flag string, list []string) error {
 	return usage("%s: expected settings of %s, found %s", flag, c.Name, strings.Join(unknown, ", "))
 }
 
-// storedSecret reads the secret's object without changing its values.
-func storedSecret(ctx context.Context, s *deployed.Stack, c connector) (map[string]json.RawMessage, error) {
-	text, err := s.Secret(ctx, c.Name)
+// stored reads the secret's object without changing its values.
+func (v *vault) stored() (map[string]json.RawMessage, error) {
+	text, err := v.read()
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +172,7 @@ func storedSecret(ctx context.Context, s *deployed.Stack, c connector) (map[stri
 		return object, nil
 	}
 	if err := json.Unmarshal([]byte(text), &object); err != nil || object == nil { // its text may quote the secret
-		return nil, fmt.Errorf("the secret of %s: expected a JSON object, found something else; store {} in it first", c.Name)
+		return nil, fmt.Errorf("%s: expected a JSON object, found something else; store {} in it first", v.name)
 	}
 	return object, nil
 }
@@ -250,8 +295,7 @@ type configured struct {
 	Problems  []string `json:"problems"` // that were there before
 }
 
-func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, env map[string]string,
-	object map[string]json.RawMessage, given map[string]string, o configureOptions) error {
+func (a *app) store(v *vault, object map[string]json.RawMessage, given map[string]string, o configureOptions) error {
 	if len(given)+len(o.unset) == 0 {
 		a.out.Note("no value was entered; nothing was changed")
 		if o.stdin { // a script that sets a value did not do so
@@ -260,12 +304,12 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, env map
 		return nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if strings.TrimSpace(env[name]) != "" {
+		if strings.TrimSpace(v.env[name]) != "" {
 			return usage("%s: the function's environment sets it, which takes precedence over the secret; change the "+
 				"template's parameter. Nothing was stored", name)
 		}
 	}
-	before, err := c.problemsWith(env, object)
+	before, err := v.problemsWith(object)
 	if err != nil {
 		return err
 	}
@@ -279,7 +323,7 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, env map
 	for _, name := range o.unset {
 		delete(object, name)
 	}
-	after, err := c.problemsWith(env, object)
+	after, err := v.problemsWith(object)
 	if err != nil {
 		return err
 	}
@@ -290,10 +334,10 @@ func (a *app) store(ctx context.Context, s *deployed.Stack, c connector, env map
 	if err != nil {
 		return fmt.Errorf("writing the secret: %w", err)
 	}
-	if err := s.PutSecret(ctx, c.Name, string(text)); err != nil {
+	if err := v.write(string(text)); err != nil {
 		return err
 	}
-	return a.showConfigured(configured{Connector: c.Name, Stored: slices.Sorted(maps.Keys(given)), Removed: o.unset,
+	return a.showConfigured(v, configured{Connector: v.Name, Stored: slices.Sorted(maps.Keys(given)), Removed: o.unset,
 		Problems: after})
 }
 
@@ -311,35 +355,35 @@ func newProblems(before, after []string, given map[string]string, unset []string
 	return list
 }
 
-// problemsWith opens the connector with the settings that its function has.
-func (c connector) problemsWith(env map[string]string, object map[string]json.RawMessage) ([]string, error) {
+// problemsWith returns the problems of the settings that apply if the secret holds an object.
+func (v *vault) problemsWith(object map[string]json.RawMessage) ([]string, error) {
 	text, err := json.Marshal(object)
 	if err != nil {
 		return nil, fmt.Errorf("reading the secret: %w", err)
 	}
 	values, err := parseObject(text)
 	if err != nil {
-		return nil, fmt.Errorf("the secret of %s: %w", c.Name, err)
+		return nil, fmt.Errorf("%s: %w", v.name, err)
 	}
-	return c.problems(func(name string) string { return env[name] }, values), nil
+	return v.problems(func(name string) string { return v.env[name] }, values), nil
 }
 
-func (a *app) showConfigured(r configured) error {
+func (a *app) showConfigured(v *vault, r configured) error {
 	if a.out.JSON {
 		if err := a.out.Object(r); err != nil {
 			return err
 		}
 	} else {
 		if len(r.Stored) > 0 {
-			a.out.Line("stored %s in the secret of %s", strings.Join(r.Stored, ", "), r.Connector)
+			a.out.Line("stored %s in %s", strings.Join(r.Stored, ", "), v.name)
 		}
 		if len(r.Removed) > 0 {
-			a.out.Line("removed %s from the secret of %s", strings.Join(r.Removed, ", "), r.Connector)
+			a.out.Line("removed %s from %s", strings.Join(r.Removed, ", "), v.name)
 		}
 		for _, p := range r.Problems {
 			a.out.Line("%s %s", a.out.Paint(term.Warn, "problem:"), p)
 		}
-		a.out.Note("next: siemctl check %s", r.Connector)
+		a.out.Note("next: %s", v.next)
 	}
 	if len(r.Problems) > 0 {
 		return errProblems

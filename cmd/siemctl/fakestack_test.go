@@ -27,6 +27,7 @@ import (
 type fakeStack struct {
 	mu      sync.Mutex
 	secret  string
+	search  string // the secret of search credentials, which does not exist if ""
 	server  *httptest.Server
 	changes int // calls of the replay function that are not dry runs
 	tag     string
@@ -62,6 +63,7 @@ func TestStack(t *testing.T) {
 			f := newFakeStack(t)
 			env.Setenv("SECRET_URL", f.server.URL+"/secret")
 			env.Setenv("UPDATES_URL", f.server.URL+"/updates")
+			env.Setenv("TLS_URL", strings.Replace(f.server.URL, "http:", "https:", 1)) // which does not speak TLS
 			return setup(f.server.URL)(env)
 		},
 	})
@@ -82,17 +84,22 @@ func changedTo(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// secretIs checks what the stack's secret holds: secret '{"A":"b"}'.
+// secretIs checks what a secret holds: secret '{"A":"b"}' that of the connectors, secret /search ” that of search
+// credentials.
 func secretIs(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: secret json")
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: secret [/search] json")
 	}
-	response, err := http.Get(ts.Getenv("SECRET_URL"))
+	address, want := ts.Getenv("SECRET_URL"), args[len(args)-1]
+	if len(args) == 2 {
+		address += args[0]
+	}
+	response, err := http.Get(address)
 	ts.Check(err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	ts.Check(err)
-	if string(text) != args[0] {
+	if string(text) != want {
 		ts.Fatalf("the secret is %s", text)
 	}
 }
@@ -121,6 +128,10 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		_, _ = io.WriteString(w, f.secret)
+	case r.URL.Path == "/secret/search":
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		_, _ = io.WriteString(w, f.search)
 	case strings.HasSuffix(r.URL.Path, "/api/admin/siem/replay-dead-letter") && r.Method == http.MethodPost:
 		f.replay(w, body)
 	case strings.HasSuffix(r.URL.Path, "/api/admin/siem/replay-dead-letter"):
@@ -274,14 +285,23 @@ func (f *fakeStack) tags(w http.ResponseWriter, method string, body []byte) {
 func (f *fakeStack) secrets(w http.ResponseWriter, target string, body []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if strings.HasSuffix(target, ".PutSecretValue") {
-		var in struct{ SecretString string }
-		_ = json.Unmarshal(body, &in) // the SDK writes JSON
-		f.secret = in.SecretString
-		_, _ = io.WriteString(w, `{}`)
-		return
+	var in struct{ SecretID, Name, SecretString string }
+	_ = json.Unmarshal(body, &in) // the SDK writes JSON
+	secret := &f.secret
+	if strings.HasSuffix(in.SecretID+in.Name, "/search") {
+		secret = &f.search
 	}
-	_ = json.NewEncoder(w).Encode(map[string]string{"SecretString": f.secret})
+	switch {
+	case in.Name == "" && secret == &f.search && f.search == "":
+		w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find it."}`)
+	case strings.HasSuffix(target, ".GetSecretValue"):
+		_ = json.NewEncoder(w).Encode(map[string]string{"SecretString": *secret})
+	default:
+		*secret = in.SecretString
+		_, _ = io.WriteString(w, `{}`)
+	}
 }
 
 // logs answers FilterLogEvents. A line of sumo appears only after the first request, as if it had just been written.

@@ -213,7 +213,12 @@ func newBench(t *testing.T, name string, other *pki.Authority) *bench {
 
 func (b *bench) check(t *testing.T, name string) checked {
 	t.Helper()
-	env := func(name string) string { return b.env[name] }
+	env := func(name string) string {
+		if strings.Contains(name, "_SEARCH_") {
+			t.Errorf("the check of %s reads %s, a search credential", b.sim.Name(), name)
+		}
+		return b.env[name]
+	}
 	a := &app{env: env, now: time.Now, out: term.New(&bytes.Buffer{}, &bytes.Buffer{}, env)}
 	list, err := find([]string{name})
 	if err != nil {

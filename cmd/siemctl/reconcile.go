@@ -31,7 +31,7 @@ func (a *app) reconcileCommand() *cobra.Command {
 search for these events, and report which are missing, present more than once, or altered.
 
 The search uses your credential, never the function's: variables such as SPLUNK_SEARCH_URL and
-SPLUNK_SEARCH_TOKEN, from the environment or from a secret that --search-secret names.
+SPLUNK_SEARCH_TOKEN, from the environment or from the secret that siemctl configure --search stores.
 docs/audit.md lists them for every SIEM.
 
 SIEMs index late: while events are missing, the command asks again after --settle until the number
@@ -55,7 +55,7 @@ the report.`,
 	f := c.Flags()
 	f.StringVar(&o.from, "from", "", "events delivered from this `time` on: RFC 3339, a date, or an age such as 3h")
 	f.StringVar(&o.to, "to", "0s", "events delivered before this `time`")
-	f.StringVar(&o.secret, "search-secret", "", "`name` of a Secrets Manager secret that holds the search credential")
+	f.StringVar(&o.secret, "search-secret", "", searchSecretUsage)
 	f.BoolVar(&o.strict, "strict", false, "an event that is present more than once is also an error")
 	f.BoolVar(&o.idsOnly, "ids-only", false, "compare ids, not contents; for a SIEM that is set up to change events")
 	f.StringVar(&o.events, "events", "", "`file` of the original events, one per line: QRadar, which holds CEF, is then "+
@@ -124,7 +124,11 @@ func (a *app) reconcile(ctx context.Context, name string, w window, o *reconcile
 	if r.settings, err = a.connectorSettings(ctx, s, r.connector); err != nil {
 		return err
 	}
-	if r.searcher, err = a.searcher(ctx, s, r.connector, r.settings, o.secret); err != nil {
+	secret, err := readSearchSecret(ctx, s, o.secret)
+	if err != nil {
+		return err
+	}
+	if r.searcher, err = a.searcher(r.connector, r.settings, secret); err != nil {
 		return err
 	}
 	translate, err := r.contents()

@@ -9,23 +9,65 @@ import (
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/receipts"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/search"
+	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// searchSettings reads the operator's search settings: the environment, then a secret.
-func (a *app) searchSettings(ctx context.Context, s *deployed.Stack, secret string) (*settings.Settings, error) {
-	var values map[string]string
-	if secret != "" {
-		text, err := s.NamedSecret(ctx, secret)
-		if err != nil {
-			return nil, err
-		}
-		if values, err = parseObject([]byte(text)); err != nil {
-			return nil, usage("the secret %s: %w", secret, err)
-		}
+// searchSettings is a connector whose settings are the search settings of c. lookup returns the settings of c itself.
+func searchSettings(c connector, lookup settings.Lookup) connector {
+	c.RotatesWithSecret = nil
+	c.Open = func(s *settings.Settings) deliver.Connector {
+		_, _ = search.Open(c.Name, s, search.Options{Function: lookup}) // s has the problems
+		return nil
 	}
-	return settings.New(a.env, values), nil
+	return c
+}
+
+// searchExplanations are optional search settings that most operators need.
+func searchExplanations(name string) map[string]string {
+	if name != "sentinel" {
+		return nil
+	}
+	return map[string]string{
+		"SENTINEL_SEARCH_CLIENT_ID":     "the ID of an application that may read the workspace",
+		"SENTINEL_SEARCH_CLIENT_SECRET": "its secret",
+		"SENTINEL_SEARCH_TENANT_ID":     "its tenant; Enter for that of the connector",
+		"SENTINEL_SEARCH_TOKEN":         "an access token instead of the application, which expires after an hour",
+	}
+}
+
+const searchSecretUsage = "`name` or ARN of the secret that holds search credentials; default <stack>/search, which " +
+	"siemctl configure --search stores"
+
+// searchSecret is a secret of search credentials.
+type searchSecret struct {
+	values map[string]string
+	err    error // of reading it, if it need not be readable
+}
+
+// readSearchSecret reads the named secret. Without a name, it is that of siemctl configure --search, which need not
+// exist: the credentials may be in the environment, which takes precedence.
+func readSearchSecret(ctx context.Context, s *deployed.Stack, name string) (searchSecret, error) {
+	text, err := s.NamedSecret(ctx, orElse(name, s.SearchSecret()))
+	switch {
+	case name == "" && errors.Is(err, deployed.ErrNoSecret):
+		return searchSecret{}, nil
+	case name == "" && err != nil && ctx.Err() == nil:
+		return searchSecret{err: err}, nil
+	case err != nil:
+		return searchSecret{}, err
+	}
+	values, err := parseObject([]byte(text))
+	if err != nil {
+		return searchSecret{}, usage("the secret %s: %w", orElse(name, s.SearchSecret()), err)
+	}
+	return searchSecret{values: values}, nil
+}
+
+// configured reports whether any search setting of a connector is set.
+func (a *app) configured(c connector, secret searchSecret) bool {
+	return search.Configured(c.Name, func(name string) string { return orElse(a.env(name), secret.values[name]) })
 }
 
 // connectorSettings returns the settings of a connector: the operator's environment first, then the function's
@@ -51,16 +93,18 @@ func (a *app) connectorSettings(ctx context.Context, s *deployed.Stack, c connec
 }
 
 // searcher makes the searcher of a connector with these settings.
-func (a *app) searcher(ctx context.Context, s *deployed.Stack, c connector, lookup settings.Lookup, secret string) (
-	search.Searcher, error,
-) {
-	own, err := a.searchSettings(ctx, s, secret)
-	if err != nil {
-		return nil, err
-	}
+func (a *app) searcher(c connector, lookup settings.Lookup, secret searchSecret) (search.Searcher, error) {
+	own := settings.New(a.env, secret.values)
 	searcher, err := search.Open(c.Name, own, search.Options{Function: lookup, Wait: a.pause, Note: a.note})
 	if wrong, ok := errors.AsType[*settings.Error](err); ok {
-		return nil, usage("the search credential of %s: %s", c.Name, strings.Join(wrong.Problems, "; "))
+		if secret.err != nil {
+			return nil, fmt.Errorf("the search credential of %s is not in the environment, and %w", c.Name, secret.err)
+		}
+		hint := ""
+		if !a.configured(c, secret) {
+			hint = "; store it with: siemctl configure --search " + c.Name
+		}
+		return nil, usage("the search credential of %s: %s%s", c.Name, strings.Join(wrong.Problems, "; "), hint)
 	}
 	return searcher, err
 }

@@ -36,7 +36,7 @@ SIEM's copies.
 The event id is metadata.uid; for an event without one, the first 32 hex digits of the SHA-256 of
 the event. Functions write receipts only with SIEM_RECEIPTS=true. Other log lines name at most 20
 events, so that an event that is not in any line may still have been retried. A SIEM is searched
-if its search variables are set; see siemctl reconcile --help.
+if its search credential is known; see siemctl configure --help.
 
 The exit code is 1 if nothing is known about the event.`,
 		Example: "  siemctl trace 0190a3b4-7c1e-7000-8000-3f1c3a9d2b11\n" +
@@ -54,7 +54,7 @@ The exit code is 1 if nothing is known about the event.`,
 	f := c.Flags()
 	f.DurationVar(&o.since, "since", 24*time.Hour, "how far back, a `duration` such as 24h")
 	f.StringSliceVar(&o.connectors, "connector", nil, "only this `connector`; repeat the flag for several")
-	f.StringVar(&o.secret, "search-secret", "", "`name` of a Secrets Manager secret that holds search credentials")
+	f.StringVar(&o.secret, "search-secret", "", searchSecretUsage)
 	_ = c.RegisterFlagCompletionFunc("connector", completeConnectors)
 	return c
 }
@@ -80,8 +80,9 @@ type tracer struct {
 	since time.Time
 	now   time.Time
 
-	mu   sync.Mutex
-	list []traced
+	mu     sync.Mutex
+	list   []traced
+	failed error // of searches
 }
 
 func (t *tracer) add(found traced) {
@@ -110,13 +111,36 @@ func (a *app) trace(ctx context.Context, id string, o traceOptions) error {
 		work = append(work, func() error { return t.log(ctx, c.connector) },
 			func() error { return t.deadLetters(ctx, letters, c.connector) })
 		if c.searcher != nil {
-			work = append(work, func() error { return t.search(ctx, c.connector, c.searcher) })
+			work = append(work, func() error { return t.searchWithin(ctx, searchPatience, c) })
 		}
 	}
 	if _, err := each(work, func(do func() error) (struct{}, error) { return struct{}{}, do() }); err != nil {
 		return err
 	}
-	return t.show()
+	if err := t.show(); t.failed == nil {
+		return err
+	}
+	return t.failed
+}
+
+// searchPatience bounds the search of one event, so that a SIEM that does not respond does not hide what is known.
+const searchPatience = time.Minute
+
+// searchWithin searches, and keeps an error for the end.
+func (t *tracer) searchWithin(ctx context.Context, limit time.Duration, c traceTarget) error {
+	bounded, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := t.search(bounded, c.connector, c.searcher)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded):
+		err = fmt.Errorf("the search did not end within %s", limit)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failed = errors.Join(t.failed, fmt.Errorf("%s: %w", c.Name, err))
+	return nil
 }
 
 // traceTarget is a connector, with a searcher if the operator has a search credential.
@@ -127,31 +151,30 @@ type traceTarget struct {
 
 // traceTargets makes the searchers. It does so one after the other, because a stack is not safe for concurrent use
 // while it reads settings.
-func (a *app) traceTargets(ctx context.Context, s *deployed.Stack, here []connector, secret string) ([]traceTarget,
+func (a *app) traceTargets(ctx context.Context, s *deployed.Stack, here []connector, name string) ([]traceTarget,
 	error) {
+	secret, err := readSearchSecret(ctx, s, name)
+	if err != nil {
+		return nil, err
+	}
 	targets := make([]traceTarget, 0, len(here))
 	for _, c := range here {
 		found := traceTarget{connector: c}
-		if secret != "" || search.Configured(c.Name, a.env) {
+		if a.configured(c, secret) {
 			lookup, err := a.connectorSettings(ctx, s, c)
 			if err != nil {
 				return nil, err
 			}
-			found.searcher, err = a.searcher(ctx, s, c, lookup, secret)
-			// A secret need not hold the credentials of every connector.
-			if err != nil && (!isUsage(err) || search.Configured(c.Name, a.env)) {
+			if found.searcher, err = a.searcher(c, lookup, secret); err != nil {
 				return nil, err
 			}
 		}
 		targets = append(targets, found)
 	}
+	if secret.err != nil {
+		a.note(secret.err.Error() + "; SIEMs without a search credential in the environment are not searched")
+	}
 	return targets, nil
-}
-
-// isUsage reports whether an error is one of the command line or of settings.
-func isUsage(err error) bool {
-	_, ok := errors.AsType[usageError](err)
-	return ok
 }
 
 // log adds the receipts and the log lines that name the event.

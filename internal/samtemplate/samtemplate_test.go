@@ -306,6 +306,54 @@ func TestProjectTemplateByConnector(t *testing.T) {
 	}
 }
 
+// TestRolesReadOnlyTheirOwnSecret: no other secret, such as that of the operators' search credentials, can be read by a
+// function.
+func TestRolesReadOnlyTheirOwnSecret(t *testing.T) {
+	tpl := load(t, template, options("Connectors", strings.Join(connectors.Names(), ","), "KmsKeyArn",
+		"arn:aws:kms:eu-west-1:123456789012:key/1"))
+	readers := 0
+	for _, id := range tpl.order {
+		if !tpl.exists(id) || !strings.HasPrefix(tpl.resources[id].kind, "AWS::IAM::") {
+			continue
+		}
+		properties, err := (resolver{tpl, named{}}).resolve(tpl.resources[id].properties, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		eachStatement(properties, func(statement map[string]any) {
+			actions := fmt.Sprint(statement["Action"])
+			if !strings.Contains(actions, "secretsmanager:") && !strings.Contains(actions, "[*") && actions != "*" {
+				return
+			}
+			readers++
+			own := "<" + strings.TrimSuffix(id, "Role") + "Secret:>"
+			if actions != "secretsmanager:GetSecretValue" || statement["Resource"] != own {
+				t.Errorf("%s: %v of %v, want only secretsmanager:GetSecretValue of %s", id, actions, statement["Resource"], own)
+			}
+		})
+	}
+	if readers != len(connectors.Names()) {
+		t.Errorf("%d roles read a secret, want %d", readers, len(connectors.Names()))
+	}
+}
+
+// eachStatement calls take for every statement of the policies in a value.
+func eachStatement(value any, take func(map[string]any)) {
+	switch v := value.(type) {
+	case []any:
+		for _, item := range v {
+			eachStatement(item, take)
+		}
+	case map[string]any:
+		if v["Action"] != nil {
+			take(v)
+		}
+		for _, item := range v {
+			eachStatement(item, take)
+		}
+	}
+}
+
 // TestProjectTemplateResolves: whatever is deployed, each resource refers only to resources that exist.
 func TestProjectTemplateResolves(t *testing.T) {
 	for name, parameters := range map[string][]string{

@@ -2,11 +2,13 @@ package deployed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // Secret reads the text of a connector's secret.
@@ -22,13 +24,44 @@ func (s *Stack) Secret(ctx context.Context, id string) (string, error) {
 	return aws.ToString(out.SecretString), nil
 }
 
+// SearchSecret is the name of the secret of the operators' search credentials. It is not a resource of the stack, and
+// no role of the stack can read it.
+func (s *Stack) SearchSecret() string { return s.Name + "/search" }
+
+// ErrNoSecret means that a secret does not exist.
+var ErrNoSecret = errors.New("no such secret")
+
 // NamedSecret reads the text of a secret by its name or ARN, of the stack or not.
 func (s *Stack) NamedSecret(ctx context.Context, name string) (string, error) {
+	doing := "reading the secret " + name
 	out, err := s.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
+	if isMissing(err) {
+		return "", &Error{Doing: doing, Err: ErrNoSecret}
+	}
 	if err != nil {
-		return "", failed("reading the secret "+name, err)
+		return "", failed(doing, err)
 	}
 	return aws.ToString(out.SecretString), nil
+}
+
+func isMissing(err error) bool {
+	_, missing := errors.AsType[*types.ResourceNotFoundException](err)
+	return missing
+}
+
+// PutSearchSecret makes a text the current version of the secret of search credentials, which it creates if there is
+// none.
+func (s *Stack) PutSearchSecret(ctx context.Context, text string) error {
+	name := s.SearchSecret()
+	_, err := s.secrets.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &name, SecretString: &text})
+	if isMissing(err) {
+		_, err = s.secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, SecretString: &text,
+			Description: aws.String("Search credentials of the operators of " + s.Name + ", for siemctl")})
+	}
+	if err != nil {
+		return failed("storing the secret "+name, err)
+	}
+	return nil
 }
 
 // PutSecret makes a text the current version of a connector's secret.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
@@ -34,6 +36,7 @@ const (
 // client sends requests to one SIEM.
 type client struct {
 	base     *url.URL
+	prefix   string // of the settings' names
 	header   http.Header
 	http     *http.Client
 	redactor *secret.Redactor
@@ -45,7 +48,7 @@ func newClient(s *settings.Settings, o Options, prefix string, base *url.URL, he
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.ResponseHeaderTimeout = headerTimeout
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.CABundle(prefix + "_CA_BUNDLE")}
-	c := &client{base: base, header: header, redactor: s.Redactor(), options: o, http: &http.Client{
+	c := &client{base: base, prefix: prefix, header: header, redactor: s.Redactor(), options: o, http: &http.Client{
 		Transport: transport,
 		// A credential goes only to the configured host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -67,7 +70,7 @@ type request struct {
 }
 
 // do sends a request until the response is a success, and returns it. The caller closes its body. It waits and repeats
-// the request after a network error, a 429 and a 5xx that may pass.
+// the request after an error of the network, a 429 and a 5xx that may pass.
 func (c *client) do(ctx context.Context, r request) (*http.Response, error) {
 	wait := firstWait
 	for try := 1; ; try++ {
@@ -79,10 +82,11 @@ func (c *client) do(ctx context.Context, r request) (*http.Response, error) {
 			err = c.refusal(response)
 		}
 		var refused *statusError
+		var setup *setupError
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if errors.As(err, &refused) && !refused.passes() || try == maxTries {
+		if errors.As(err, &refused) && !refused.passes() || errors.As(err, &setup) || try == maxTries {
 			return nil, err
 		}
 		pause := wait
@@ -118,9 +122,30 @@ func (c *client) once(ctx context.Context, r request) (*http.Response, error) {
 		if cause, ok := errors.AsType[*url.Error](err); ok { // its text has the URL
 			err = cause.Err
 		}
-		return nil, fmt.Errorf("searching at %s: %w", c.base.Host, err)
+		return nil, fmt.Errorf("searching at %s: %w", c.base.Host, c.explained(err))
 	}
 	return response, nil
+}
+
+// setupError is an error of the network that does not pass.
+type setupError struct {
+	err  error
+	hint string
+}
+
+// Error implements error.
+func (e *setupError) Error() string { return e.err.Error() + "; " + e.hint }
+
+// explained makes a setupError of an error that is one.
+func (c *client) explained(err error) error {
+	_, kind, hint := failure.Explain(err, c.prefix+"_URL", c.prefix+"_CA_BUNDLE")
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return &setupError{err, "check the scheme and the port in " + c.prefix + "_URL"}
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); kind == failure.Misconfigured || ok && dns.IsNotFound {
+		return &setupError{err, hint}
+	}
+	return err
 }
 
 // statusError is a response that is not a success.

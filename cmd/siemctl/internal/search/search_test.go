@@ -5,8 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -109,6 +111,30 @@ func TestIncomplete(t *testing.T) {
 		if err := s.Search(t.Context(), all(), func(receipts.Found) {}); err == nil || !strings.Contains(err.Error(),
 			c.want) {
 			t.Errorf("%s, %s: %v, want %s", c.connector, c.name, err, c.want)
+		}
+	}
+}
+
+// TestSetupErrors: an error of the setup is reported at once, with the setting at fault.
+func TestSetupErrors(t *testing.T) {
+	plain, secure := httptest.NewServer(nil), httptest.NewTLSServer(nil)
+	defer plain.Close()
+	defer secure.Close()
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	for url, want := range map[string]string{
+		strings.Replace(plain.URL, "http:", "https:", 1): "the scheme and the port in SPLUNK_SEARCH_URL",
+		secure.URL: "set SPLUNK_SEARCH_CA_BUNDLE to the CA",
+	} {
+		env := map[string]string{"SPLUNK_SEARCH_URL": url, "SPLUNK_SEARCH_TOKEN": "secret"}
+		s, err := Open("splunk", settings.New(func(string) string { return "" }, env), Options{
+			Function: func(string) string { return "" },
+			Wait:     func(context.Context, time.Duration) error { return errors.New("waited") },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Search(t.Context(), all(), nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }
