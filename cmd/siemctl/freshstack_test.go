@@ -18,6 +18,7 @@ import (
 type freshStack struct {
 	mu      sync.Mutex
 	calls   []string // what siemctl did, in order
+	bodies  []string // of the messages that siemctl sent to any stack
 	running bool
 	sam     string // file with a line for each call of sam
 	read    int    // lines of it that are in calls
@@ -57,7 +58,7 @@ func (s *freshStack) serve(w http.ResponseWriter, r *http.Request, body []byte, 
 	s.readCalls()
 	switch path := r.URL.Path; {
 	case strings.HasSuffix(path, "/configuration"):
-		_, _ = io.WriteString(w, `{"Environment":{"Variables":{}}}`)
+		_, _ = io.WriteString(w, `{"Environment":{"Variables":{"SIEM_DEAD_LETTER_PATH":"s3://bucket/dead"}}}`)
 	case strings.HasSuffix(path, "/invocations"):
 		s.calls = append(s.calls, "check")
 		if right {
@@ -89,6 +90,7 @@ func (s *freshStack) send(w http.ResponseWriter, body []byte) {
 	}
 	var out struct{ Successful []entry }
 	for _, e := range in.Entries {
+		s.bodies = append(s.bodies, e.MessageBody)
 		sum := md5.Sum([]byte(e.MessageBody))
 		out.Successful = append(out.Successful, entry{e.ID, e.ID, fmt.Sprintf("%x", sum)})
 	}

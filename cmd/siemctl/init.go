@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -68,7 +69,7 @@ func (a *app) initCommand() *cobra.Command {
   siemctl configure <connector>
   siemctl check <connector>
   siemctl resume <connector>
-  siemctl send --to <connector> --generate 1
+  siemctl send --to <connector> --generate 1 --wait
 
 Connectors that the stack already has remain. If a step fails, run init again, or continue with the commands.`,
 		Example:           "  siemctl init splunk\n  siemctl init --release v1.0.0 --stack arbitex-siem-staging",
@@ -145,6 +146,9 @@ func (a *app) present(ctx context.Context) (names []string, exists bool, err err
 	return names, true, nil
 }
 
+// firstEventTimeout is how long init waits for the first event.
+const firstEventTimeout = 2 * time.Minute
+
 // firstEvent configures a connector and sends an event. The connector is paused until the check has succeeded.
 func (a *app) firstEvent(ctx context.Context, c connector) error {
 	first := firstEvents()[c.Name]
@@ -166,10 +170,13 @@ func (a *app) firstEvent(ctx context.Context, c connector) error {
 	if err := a.switchTo(ctx, only, true); err != nil {
 		return err
 	}
-	if err := a.send(ctx, sendOptions{to: only, generate: 1, pack: 1}); err != nil {
+	err = a.send(ctx, sendOptions{to: only, generate: 1, pack: 1, wait: true, timeout: firstEventTimeout})
+	if err != nil && !errors.Is(err, errUnconfirmed) {
 		return err
 	}
-	a.out.Note("The event arrives within a minute. Look for it in %s: %s", c.Title, orElse(first.look, "see "+c.page()))
-	a.out.Note("If it does not arrive: siemctl status; siemctl logs %s", c.Name)
+	a.out.Note("Look for the event in %s: %s", c.Title, orElse(first.look, "see "+c.page()))
+	if err != nil {
+		a.out.Note("If it does not arrive: siemctl status; siemctl logs %s", c.Name)
+	}
 	return nil
 }

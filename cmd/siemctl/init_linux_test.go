@@ -24,6 +24,7 @@ func TestInit(t *testing.T) {
 	}
 	for _, want := range []string{
 		"docs/connectors/splunk.md", "SPLUNK_HEC_URL is the HEC endpoint", "index=arbitex", "next: siemctl check splunk",
+		"delivered 98, dead-lettered 2", "searchable: no search credential",
 	} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("want %q, the terminal shows %q", want, shown)

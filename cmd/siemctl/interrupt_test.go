@@ -12,7 +12,7 @@ import (
 )
 
 // interrupt runs a command, sends SIGINT once a line of its output contains a text, and expects the exit code 130:
-// interrupt text siemctl logs -f. The output is standard output of the script.
+// interrupt text siemctl logs -f. The output is in the file interrupted.
 func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: interrupt text command args...")
@@ -37,6 +37,7 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	err = cmd.Wait()
 	ts.Logf("%s", printed.String())
+	ts.Check(os.WriteFile(ts.MkAbs("interrupted"), []byte(printed.String()), 0o600))
 	exit := new(exec.ExitError)
 	if !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted {
 		ts.Fatalf("%v, want exit code %d", err, exitInterrupted)

@@ -273,6 +273,13 @@ func countFields() []string {
 		"discarded", "skipped", "remaining", "requests"}
 }
 
+// count is a field of a batch, 0 if it has none of that name.
+func (l *logLine) count(name string) int64 {
+	n, _ := l.fields[name].(json.Number)
+	count, _ := n.Int64()
+	return count
+}
+
 // summary is the message and its counts on one line.
 func (l *logLine) summary() string {
 	var parts []string

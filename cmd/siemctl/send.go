@@ -6,8 +6,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -28,6 +30,9 @@ type sendOptions struct {
 	seed     uint64
 	force    bool
 	pack     int // events in a message
+	wait     bool
+	timeout  time.Duration // of the wait
+	secret   string        // of search credentials
 }
 
 func (a *app) sendCommand() *cobra.Command {
@@ -38,11 +43,23 @@ func (a *app) sendCommand() *cobra.Command {
 line, or generated events. Generated events are valid OCSF 1.1 and contain unusual values. A file is
 read and checked completely before anything is sent.
 
+With --wait, the command looks for each event (at most 10) until the SIEM's own search finds it,
+and says how long that took. It needs your search credential; see siemctl configure --help.
+Without one, it says what was confirmed, by receipts, batches and dead letters, and what was not.
+The exit code is 0 only if every event is searchable.
+
 If you interrupt the command, it prints how many events were enqueued. These events are delivered.`,
-		Example: "  siemctl send --to splunk --generate 100\n  siemctl send --file events.jsonl            # to every " +
+		Example: "  siemctl send --to splunk --generate 100\n  siemctl send --to splunk --generate 1 --wait\n  siemctl send --file events.jsonl            # to every " +
 			"deployed connector\n" +
 			"  zcat audit.jsonl.gz | siemctl send --to elastic --file -",
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.send(cmd.Context(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, flag := range []string{"timeout", "search-secret"} {
+				if !o.wait && cmd.Flags().Changed(flag) {
+					return usage("--%s: only valid with --wait", flag)
+				}
+			}
+			return a.send(cmd.Context(), o)
+		},
 	}
 	f := c.Flags()
 	f.StringSliceVar(&o.to, "to", nil, "`connector`s to send to; default all deployed connectors")
@@ -51,6 +68,9 @@ If you interrupt the command, it prints how many events were enqueued. These eve
 	f.Uint64Var(&o.seed, "seed", 0, "`number` that determines the generated events and their ids; default a new one "+
 		"each time")
 	f.BoolVar(&o.force, "force", false, "also send lines that are not valid events; they become dead letters")
+	f.BoolVar(&o.wait, "wait", false, "wait until the SIEM's search finds the events")
+	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "wait at most this `duration`")
+	f.StringVar(&o.secret, "search-secret", "", searchSecretUsage)
 	f.IntVar(&o.pack, "per-message", 100, "at most this many `events` in a message; more make it cheaper")
 	_ = c.RegisterFlagCompletionFunc("to", completeConnectors)
 	c.MarkFlagsMutuallyExclusive("file", "generate")
@@ -64,6 +84,8 @@ type sent struct {
 	Enqueued  int    `json:"enqueued"`
 	Refused   int    `json:"refused"` // by SQS
 	Reason    string `json:"reason,omitempty"`
+
+	Events []*waited `json:"events,omitempty"` // with --wait
 }
 
 func (a *app) send(ctx context.Context, o sendOptions) error {
@@ -73,13 +95,32 @@ func (a *app) send(ctx context.Context, o sendOptions) error {
 	if o.pack < 1 || o.pack > 4000 {
 		return usage("--per-message: expected 1 to 4000, found %d", o.pack)
 	}
+	if o.wait && o.timeout <= 0 {
+		return usage("--timeout: expected a duration greater than zero, found %s", o.timeout)
+	}
 	events, invalid, err := a.eventsToSend(o)
 	if err != nil {
 		return err
 	}
+	w := new(waiter)
+	if o.wait {
+		if w, err = newWaiter(events, invalid); err != nil {
+			return err
+		}
+	}
 	s, here, err := a.connect(ctx, o.to)
 	if err != nil {
 		return err
+	}
+	if o.wait {
+		if err := w.open(ctx, a, s, here, o.secret); err != nil {
+			return err
+		}
+		if o.file != "" || o.seed != 0 { // else the ids are new
+			if err := w.refuseKnown(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	// An invalid event goes alone: invalid JSON would invalidate a whole array.
 	messages := append(deployed.Pack(events, o.pack), deployed.Pack(invalid, 1)...)
@@ -87,6 +128,7 @@ func (a *app) send(ctx context.Context, o sendOptions) error {
 	progress := a.out.StartProgress("enqueued", int64(total*len(here)))
 	var results []sent
 	done := 0
+	w.start = a.now()
 	for _, c := range here {
 		r := sent{Connector: c.Name}
 		err = sendAll(ctx, s, s.Queue(c.Name), messages, &r, func() { progress.Set(int64(done + r.Enqueued + r.Refused)) })
@@ -97,31 +139,32 @@ func (a *app) send(ctx context.Context, o sendOptions) error {
 		done += total
 	}
 	progress.Done()
-	if showErr := a.showSent(results); err == nil {
-		err = showErr
+	if !a.out.JSON {
+		a.showSent(results)
+	}
+	if err == nil && o.wait {
+		err = w.run(ctx, o.timeout, results)
+	}
+	if a.out.JSON {
+		if showErr := a.out.Object(results); err == nil {
+			err = showErr
+		}
+	} else {
+		a.showWaited(results)
+	}
+	if err == nil && slices.ContainsFunc(results, func(r sent) bool { return r.Refused > 0 }) {
+		err = errProblems
 	}
 	return err
 }
 
-func (a *app) showSent(results []sent) error {
-	refused := false
+func (a *app) showSent(results []sent) {
 	rows := make([][]term.Cell, 0, len(results))
 	for _, r := range results {
-		refused = refused || r.Refused > 0
 		rows = append(rows, []term.Cell{term.Text(r.Connector), term.Number(int64(r.Enqueued)),
 			term.Number(int64(r.Refused)), term.Text(r.Reason)})
 	}
-	if a.out.JSON {
-		if err := a.out.Object(results); err != nil {
-			return err
-		}
-	} else {
-		a.out.Table([]string{"CONNECTOR", "ENQUEUED", "REFUSED", "REASON"}, rows)
-	}
-	if refused {
-		return errProblems
-	}
-	return nil
+	a.out.Table([]string{"CONNECTOR", "ENQUEUED", "REFUSED", "REASON"}, rows)
 }
 
 // eventsToSend generates or reads the events. Without --force, every line must be a valid event.

@@ -79,6 +79,8 @@ type tracer struct {
 	id    string
 	since time.Time
 	now   time.Time
+	// maxAge is how old the event may have been on its arrival.
+	maxAge time.Duration
 
 	mu     sync.Mutex
 	list   []traced
@@ -130,8 +132,12 @@ const searchPatience = time.Minute
 func (t *tracer) searchWithin(ctx context.Context, limit time.Duration, c traceTarget) error {
 	bounded, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := t.search(bounded, c.connector, c.searcher)
+	found, err := t.search(bounded, c.connector, c.searcher)
 	switch {
+	case err == nil && !found:
+		t.app.note(fmt.Sprintf("%s: the search found nothing that arrived since %s", c.Name,
+			t.since.UTC().Format(time.RFC3339)))
+		return nil
 	case err == nil || ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded):
@@ -246,12 +252,11 @@ func (t *tracer) deadLetter(state string) func(*deadletter.Letter) error {
 	}
 }
 
-// search adds the SIEM's copies.
-func (t *tracer) search(ctx context.Context, c connector, s search.Searcher) error {
+// search adds the SIEM's copies, and reports whether there are any.
+func (t *tracer) search(ctx context.Context, c connector, s search.Searcher) (found bool, err error) {
 	const ahead = time.Hour // for an event that is dated in the future
-	found := false
-	query := search.Query{From: t.since, To: t.now.Add(ahead), ID: t.id}
-	err := s.Search(ctx, query, func(f receipts.Found) {
+	query := search.Query{From: t.since, To: t.now.Add(ahead), ID: t.id, MaxAge: t.maxAge}
+	err = s.Search(ctx, query, func(f receipts.Found) {
 		if f.ID != t.id {
 			return
 		}
@@ -271,11 +276,7 @@ func (t *tracer) search(ctx context.Context, c connector, s search.Searcher) err
 		}
 		t.add(copied)
 	})
-	if err == nil && !found {
-		t.app.note(fmt.Sprintf("%s: the search found nothing that arrived since %s", c.Name,
-			t.since.UTC().Format(time.RFC3339)))
-	}
-	return err
+	return found, err
 }
 
 const traceTime = "2006-01-02 15:04:05Z"
