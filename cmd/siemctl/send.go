@@ -49,7 +49,8 @@ Without one, it says what was confirmed, by receipts, batches and dead letters, 
 The exit code is 0 only if every event is searchable.
 
 If you interrupt the command, it prints how many events were enqueued. These events are delivered.`,
-		Example: "  siemctl send --to splunk --generate 100\n  siemctl send --to splunk --generate 1 --wait\n  siemctl send --file events.jsonl            # to every " +
+		Example: "  siemctl send --to splunk --generate 100\n  siemctl send --to splunk --generate 1 --wait\n" +
+			"  siemctl send --file events.jsonl            # to every " +
 			"deployed connector\n" +
 			"  zcat audit.jsonl.gz | siemctl send --to elastic --file -",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -88,7 +89,7 @@ type sent struct {
 	Events []*waited `json:"events,omitempty"` // with --wait
 }
 
-func (a *app) send(ctx context.Context, o sendOptions) error {
+func (o *sendOptions) check() error {
 	if o.file == "" && o.generate < 1 {
 		return usage("--generate: expected at least 1, found %d", o.generate)
 	}
@@ -97,6 +98,13 @@ func (a *app) send(ctx context.Context, o sendOptions) error {
 	}
 	if o.wait && o.timeout <= 0 {
 		return usage("--timeout: expected a duration greater than zero, found %s", o.timeout)
+	}
+	return nil
+}
+
+func (a *app) send(ctx context.Context, o sendOptions) error {
+	if err := o.check(); err != nil {
+		return err
 	}
 	events, invalid, err := a.eventsToSend(o)
 	if err != nil {
@@ -113,13 +121,9 @@ func (a *app) send(ctx context.Context, o sendOptions) error {
 		return err
 	}
 	if o.wait {
-		if err := w.open(ctx, a, s, here, o.secret); err != nil {
+		isNew := o.file == "" && o.seed == 0
+		if err := w.open(ctx, a, s, here, o.secret, isNew); err != nil {
 			return err
-		}
-		if o.file != "" || o.seed != 0 { // else the ids are new
-			if err := w.refuseKnown(ctx); err != nil {
-				return err
-			}
 		}
 	}
 	// An invalid event goes alone: invalid JSON would invalidate a whole array.

@@ -100,8 +100,10 @@ func newWaiter(events, invalid []string) (*waiter, error) {
 	return w, nil
 }
 
-// open reads the credentials, before the events are sent, so that a wrong one is found first.
-func (w *waiter) open(ctx context.Context, a *app, s *deployed.Stack, here []connector, secretName string) error {
+// open reads the credentials, before the events are sent, so that a wrong one is found first. Unless the events are
+// new, it checks that no SIEM holds one of them.
+func (w *waiter) open(ctx context.Context, a *app, s *deployed.Stack, here []connector, secretName string,
+	isNew bool) error {
 	secret, err := readSearchSecret(ctx, s, secretName)
 	if err != nil {
 		return err
@@ -128,11 +130,14 @@ func (w *waiter) open(ctx context.Context, a *app, s *deployed.Stack, here []con
 		}
 		w.watches = append(w.watches, one)
 	}
-	return nil
+	if isNew {
+		return nil
+	}
+	return w.refuseKnown(ctx)
 }
 
-// refuseKnown returns an error if a SIEM holds one of the events before it is sent: a new copy could not be told from the
-// old one.
+// refuseKnown returns an error if a SIEM holds one of the events before it is sent: a new copy could not be told from
+// the old one.
 func (w *waiter) refuseKnown(ctx context.Context) error {
 	w.start = w.app.now()
 	for _, one := range w.watches {
