@@ -98,24 +98,19 @@ func (g *Guard) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	if err := p.Read(payload); err != nil {
 		return nil, err
 	}
-	type item struct {
-		ID string `json:"itemIdentifier"`
-	}
-	response := struct {
-		Failures []item `json:"batchItemFailures"`
-	}{[]item{}}
+	var failed [][]byte
 	var stuck error
 	for i := range p.Messages {
 		stays, err := g.message(ctx, &p.Messages[i])
 		if stays {
-			response.Failures = append(response.Failures, item{string(p.Messages[i].ID)})
+			failed = append(failed, p.Messages[i].ID)
 		}
 		stuck = errors.Join(stuck, err)
 	}
 	if stuck != nil {
 		return nil, stuck
 	}
-	return json.Marshal(response)
+	return sqsevent.Response(failed), nil
 }
 
 // message processes one message and reports whether it stays on the queue. An error means that an operator must act.
@@ -333,8 +328,7 @@ func (s *session) report(ctx context.Context, from State, a Action) {
 	default:
 		return
 	}
-	one := telemetry.Value{Name: metric, Unit: telemetry.Count, Number: 1}
-	if err := telemetry.Write(s.Metrics, s.Now(), s.Stack, s.name, one); err != nil {
+	if err := telemetry.Write(s.Metrics, s.Now(), s.Stack, s.name, telemetry.Counted(metric, 1)); err != nil {
 		s.log.LogAttrs(ctx, slog.LevelError, "metric", slog.String("error", err.Error()))
 	}
 }

@@ -134,18 +134,6 @@ func fitMachine() {
 	}
 }
 
-// Recovered makes a panic the error of one invocation, so that SQS delivers its batch again. The value of a panic may
-// hold anything, even a secret: only that of the runtime is quoted.
-func Recovered(ctx context.Context, out io.Writer, p any) error {
-	text := fmt.Sprintf("%T", p)
-	if err, ok := p.(runtime.Error); ok {
-		text = err.Error()
-	}
-	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(ctx, slog.LevelError, "panic",
-		slog.String("panic", text), slog.String("stack", string(debug.Stack())), slog.String("version", version.Version))
-	return fmt.Errorf("the function panicked: %s", text)
-}
-
 // Connector is the Lambda handler of a connector's function. It is safe for concurrent invocations.
 type Connector struct {
 	deps  Deps
@@ -162,12 +150,11 @@ func NewConnector(name string, open OpenFunc, d Deps) *Connector {
 var payloads = sync.Pool{New: func() any { return new(sqsevent.Payload) }}
 
 // Invoke handles one payload: a batch of messages, or the connection check.
-func (c *Connector) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			response, err = nil, Recovered(ctx, c.deps.Out, p)
-		}
-	}()
+func (c *Connector) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	return c.deps.guarded(ctx, func() ([]byte, error) { return c.handle(ctx, payload) })
+}
+
+func (c *Connector) handle(ctx context.Context, payload []byte) ([]byte, error) {
 	p := payloads.Get().(*sqsevent.Payload)
 	defer payloads.Put(p)
 	if err := p.Read(payload); err != nil {
@@ -204,16 +191,63 @@ func NewFunction(d Deps, open func(*settings.Settings) (Handler, error)) *Functi
 
 // Invoke handles one payload.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (response []byte, err error) {
+	return f.deps.guarded(ctx, func() ([]byte, error) {
+		h, err := f.open()
+		if err != nil {
+			return nil, err
+		}
+		return h.Handle(ctx, payload)
+	})
+}
+
+// guarded calls handle. It logs a panic, and makes it the error of one invocation, so that SQS delivers its batch again.
+func (d Deps) guarded(ctx context.Context, handle func() ([]byte, error)) (response []byte, err error) {
+	err = Guard(func() (err error) {
+		response, err = handle()
+		return err
+	})
+	if p, ok := errors.AsType[*PanicError](err); ok {
+		p.Log(ctx, d.Out)
+	}
+	return response, err
+}
+
+// PanicError is a recovered panic. The value of a panic may hold anything, even a secret: only that of the runtime is
+// quoted.
+type PanicError struct{ text, stack string }
+
+// Error implements error.
+func (p *PanicError) Error() string { return "the function panicked: " + p.text }
+
+// Log writes the panic with its stack as one line.
+func (p *PanicError) Log(ctx context.Context, out io.Writer) {
+	slog.New(slog.NewJSONHandler(out, nil)).LogAttrs(ctx, slog.LevelError, "panic",
+		slog.String("panic", p.text), slog.String("stack", p.stack), slog.String("version", version.Version))
+}
+
+// Guard calls do and returns a panic as a *PanicError. A panic in a goroutine would otherwise end the process and print
+// its value, which may be an event, to standard error.
+func Guard(do func() error) (err error) {
 	defer func() {
-		if p := recover(); p != nil {
-			response, err = nil, Recovered(ctx, f.deps.Out, p)
+		if value := recover(); value != nil {
+			p := &PanicError{text: fmt.Sprintf("%T", value), stack: string(debug.Stack())}
+			if own, ok := value.(runtime.Error); ok {
+				p.text = own.Error()
+			}
+			err = p
 		}
 	}()
-	h, err := f.open()
-	if err != nil {
-		return nil, err
+	return do()
+}
+
+// Reserve returns a context that ends before the deadline of ctx, to leave time for the response: a second, or a tenth
+// of the time that is left if that is less.
+func Reserve(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
 	}
-	return h.Handle(ctx, payload)
+	return context.WithDeadline(ctx, deadline.Add(-min(time.Second, max(0, time.Until(deadline))/10)))
 }
 
 // CheckResult is the response to the connection check. Step, Detail and Hint describe the failure. Hint alone is a

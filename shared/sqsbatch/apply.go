@@ -1,11 +1,14 @@
 package sqsbatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -28,7 +31,7 @@ type Queue interface {
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 const (
 	maxEntries    = 10                         // of a batch request
-	maxBatchBytes = 1 << 20                    // of a batch request, and of a message
+	MaxBytes      = 1 << 20                    // of a batch request, and of a message, with its attributes
 	maxVisibility = 43_200                     // seconds: 12 hours from the receipt of a message
 	maxDelay      = 900                        // seconds
 	maxConcurrent = 10                         // our own: batch requests at a time
@@ -85,11 +88,11 @@ func half(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, max(0, time.Until(deadline)/2))
 }
 
-// queueError records an error of SQS for the log.
-func (b *batch) queueError(err error) {
+// note records errors of SQS for the log.
+func (b *batch) note(errs ...error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.report.queueErrors = append(b.report.queueErrors, err)
+	b.report.queueErrors = append(b.report.queueErrors, errs...)
 }
 
 // hide sets the visibility timeouts of messages to their back-off. If that fails, the queue's own visibility timeout
@@ -97,13 +100,10 @@ func (b *batch) queueError(err error) {
 func (b *batch) hide(ctx context.Context, messages []int) {
 	var requests errgroup.Group
 	requests.SetLimit(maxConcurrent)
-	for len(messages) > 0 {
-		n := min(maxEntries, len(messages))
-		some := messages[:n]
-		messages = messages[n:]
+	for some := range slices.Chunk(messages, maxEntries) {
 		requests.Go(func() error {
 			if failed, err := b.hideSome(ctx, some); err != nil {
-				b.queueError(fmt.Errorf("setting the visibility timeout of %d messages: %w", failed, err))
+				b.note(fmt.Errorf("setting the visibility timeout of %d messages: %w", failed, err))
 			}
 			return nil
 		})
@@ -125,7 +125,7 @@ func (b *batch) hideSome(ctx context.Context, messages []int) (failed int, err e
 	if err != nil {
 		return len(messages), err
 	}
-	return len(out.Failed), entryErrors(out.Failed)
+	return len(out.Failed), entryError(out.Failed)
 }
 
 // seconds returns d in whole seconds, rounded up, at most limit.
@@ -133,53 +133,84 @@ func seconds(d time.Duration, limit int32) int32 {
 	return int32(min((d+time.Second-1)/time.Second, time.Duration(limit))) //nolint:gosec // at most limit
 }
 
-func entryErrors(failed []types.BatchResultErrorEntry) error {
-	if len(failed) == 0 {
-		return nil
-	}
-	return errors.New(aws.ToString(failed[0].Code) + " " + strconv.Quote(aws.ToString(failed[0].Message)))
+// Sender packs messages into batch requests within the limits of SQS, and sends them concurrently.
+type Sender struct {
+	// Refused is called for a message that SQS will never accept. If it is nil, that is an error like any other.
+	Refused func(i int)
+
+	ctx       context.Context
+	queue     Queue
+	url       string
+	what      string
+	confirmed func(i int)
+	requests  errgroup.Group
+	entries   []types.SendMessageBatchRequestEntry
+	bytes     int
+
+	mu   sync.Mutex
+	errs []error
 }
 
-// sender packs messages into batch requests within the limits of SQS, and sends them concurrently.
-type sender struct {
-	batch     *batch
-	ctx       context.Context //nolint:containedctx // a sender is one step
-	queue     string          // URL
-	what      string          // the kind of message, for errors
-	confirmed func(i int)     // SQS confirmed message number i; called concurrently for different messages
-
-	requests errgroup.Group
-	entries  []types.SendMessageBatchRequestEntry
-	bytes    int
-}
-
-func (b *batch) newSender(ctx context.Context, queue, what string, confirmed func(i int)) *sender {
-	s := &sender{batch: b, ctx: ctx, queue: queue, what: what, confirmed: confirmed}
+// NewSender makes a Sender to the queue with that URL. It calls confirmed when SQS has confirmed message i by its id;
+// calls for different messages are concurrent. what names the messages in errors.
+func NewSender(ctx context.Context, q Queue, url, what string, confirmed func(i int)) *Sender {
+	s := &Sender{ctx: ctx, queue: q, url: url, what: what, confirmed: confirmed}
 	s.requests.SetLimit(maxConcurrent)
 	return s
 }
 
-// add sends message number i, now or together with those that follow.
-func (s *sender) add(i int, body []byte, delay int32, attributes map[string]types.MessageAttributeValue) {
-	size := len(body) + attributesBytes(attributes)
-	if size > maxBatchBytes {
-		s.batch.queueError(fmt.Errorf("not sending one of the %s: it takes %d bytes with its attributes, and SQS accepts %d",
-			s.what, size, maxBatchBytes))
+// Attributes are the attributes of a message.
+type Attributes map[string]types.MessageAttributeValue
+
+// Text returns an attribute of type String.
+func Text(v string) types.MessageAttributeValue {
+	return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &v}
+}
+
+// Number returns an attribute of type Number.
+func Number(n int) types.MessageAttributeValue {
+	return types.MessageAttributeValue{DataType: aws.String("Number"), StringValue: aws.String(strconv.Itoa(n))}
+}
+
+// Size returns the bytes that count toward MaxBytes of a message with that body.
+func (a Attributes) Size(body []byte) int {
+	n := len(body)
+	for name, v := range a {
+		n += len(name) + len(*v.DataType) + len(*v.StringValue)
+	}
+	return n
+}
+
+// Add sends message i after delay seconds, now or together with those that follow.
+func (s *Sender) Add(i int, body []byte, delay int32, attributes Attributes) {
+	size := attributes.Size(body)
+	if size > MaxBytes {
+		s.fail(fmt.Errorf("not sending one of the %s: it takes %d bytes with its attributes, and SQS accepts %d",
+			s.what, size, MaxBytes))
 		return
 	}
-	if len(s.entries) == maxEntries || s.bytes+size > maxBatchBytes {
+	if len(s.entries) == maxEntries || s.bytes+size > MaxBytes {
 		s.flush()
 	}
 	s.entries = append(s.entries, types.SendMessageBatchRequestEntry{
-		Id:                aws.String(strconv.Itoa(i)),
-		MessageBody:       aws.String(sendable(body)),
-		DelaySeconds:      delay,
-		MessageAttributes: attributes,
+		Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(sendable(body)),
+		DelaySeconds: delay, MessageAttributes: attributes,
 	})
 	s.bytes += size
 }
 
-func (s *sender) flush() {
+// sendable returns a body that SQS can carry. Bytes that are not UTF-8 never come from SQS, but from a direct
+// invocation. The SDK would replace them, find another checksum than it expects, and fail the whole request.
+func sendable(body []byte) string { return strings.ToValidUTF8(string(body), "\uFFFD") }
+
+// Wait sends the rest, and returns the errors when every request has ended.
+func (s *Sender) Wait() []error {
+	s.flush()
+	_ = s.requests.Wait() // the requests note their errors themselves
+	return s.errs
+}
+
+func (s *Sender) flush() {
 	entries := s.entries
 	s.entries, s.bytes = nil, 0
 	if len(entries) == 0 {
@@ -187,57 +218,48 @@ func (s *sender) flush() {
 	}
 	s.requests.Go(func() error {
 		if sent, err := s.send(entries); err != nil {
-			s.batch.queueError(fmt.Errorf("sending %d of %d %s: %w", len(entries)-sent, len(entries), s.what, err))
+			s.fail(fmt.Errorf("sending %d of %d %s: %w", len(entries)-sent, len(entries), s.what, err))
 		}
 		return nil
 	})
 }
 
-// wait sends the rest, and returns when every request has ended.
-func (s *sender) wait() {
-	s.flush()
-	_ = s.requests.Wait() // the requests report their errors themselves
+func (s *Sender) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.errs = append(s.errs, err)
 }
 
-// send makes one request, and returns the number of messages that SQS confirmed by their ids.
-func (s *sender) send(entries []types.SendMessageBatchRequestEntry) (sent int, err error) {
-	out, err := s.batch.Queue.SendMessageBatch(s.ctx, &sqs.SendMessageBatchInput{QueueUrl: &s.queue, Entries: entries})
+// send makes one request, and returns the number of messages that SQS confirmed or refused. An error is about the others.
+func (s *Sender) send(entries []types.SendMessageBatchRequestEntry) (settled int, err error) {
+	out, err := s.queue.SendMessageBatch(s.ctx, &sqs.SendMessageBatchInput{QueueUrl: &s.url, Entries: entries})
 	if err != nil {
 		return 0, err
 	}
+	err = entryError(out.Failed)
 	for _, e := range entries {
-		for _, ok := range out.Successful {
-			if aws.ToString(ok.Id) == *e.Id {
-				i, _ := strconv.Atoi(*e.Id)
-				s.confirmed(i)
-				sent++
-				break
-			}
+		i, _ := strconv.Atoi(*e.Id)
+		confirms := func(ok types.SendMessageBatchResultEntry) bool { return aws.ToString(ok.Id) == *e.Id }
+		refuses := func(f types.BatchResultErrorEntry) bool { return f.SenderFault && aws.ToString(f.Id) == *e.Id }
+		switch {
+		case slices.ContainsFunc(out.Successful, confirms):
+			s.confirmed(i)
+			settled++
+		case s.Refused != nil && slices.ContainsFunc(out.Failed, refuses):
+			s.Refused(i)
+			settled++
 		}
 	}
-	if err := entryErrors(out.Failed); err != nil || sent == len(entries) {
-		return sent, err
+	if settled == len(entries) {
+		return settled, nil
 	}
-	return sent, errors.New("SQS confirmed only some of them")
+	return settled, cmp.Or(err, errors.New("SQS confirmed only some of them"))
 }
 
-// sendable returns a body that SQS can carry. Bytes that are not UTF-8 never come from SQS, but from a direct
-// invocation. The SDK would replace them, find another checksum than it expects, and fail the whole request.
-func sendable(body []byte) string { return strings.ToValidUTF8(string(body), "\uFFFD") }
-
-func attributesBytes(attributes map[string]types.MessageAttributeValue) (n int) {
-	for name, v := range attributes {
-		n += len(name) + len(*v.DataType) + len(*v.StringValue)
+// entryError returns the first error of the entries of a batch request, nil if there is none.
+func entryError(failed []types.BatchResultErrorEntry) error {
+	if len(failed) == 0 {
+		return nil
 	}
-	return n
-}
-
-// text returns a message attribute of type String.
-func text(v string) types.MessageAttributeValue {
-	return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &v}
-}
-
-// number returns a message attribute of type Number.
-func number(n int) types.MessageAttributeValue {
-	return types.MessageAttributeValue{DataType: aws.String("Number"), StringValue: aws.String(strconv.Itoa(n))}
+	return errors.New(aws.ToString(failed[0].Code) + " " + strconv.Quote(aws.ToString(failed[0].Message)))
 }

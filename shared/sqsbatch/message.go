@@ -1,13 +1,10 @@
 package sqsbatch
 
 import (
-	"bytes"
 	"context"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -95,36 +92,34 @@ func ReadRoles(s *settings.Settings) Roles {
 	return Roles{Connector: s.String("SIEM_ROLE_ID", ""), Replay: s.String("SIEM_REPLAY_ROLE_ID", "")}
 }
 
-// The attributes of a message that this package or the replay sends.
-const (
-	attemptsAttribute = "attempts"
-	replaysAttribute  = "replays"
-)
+// attemptsAttribute counts the attempts of the events before they were resent.
+const attemptsAttribute = "attempts"
+
+// Replays is the message attribute that counts the replays of a dead letter. The connectors copy it to the next one.
+const Replays = "replays"
 
 // counts returns the attributes `attempts` and `replays` of a message, 0 where they do not count.
 func (r Roles) counts(m *sqsevent.Message) (attempts, replays int) {
 	if len(m.Attributes) == 0 {
 		return 0, 0
 	}
-	if sentBy(m, r.Connector) {
+	if m.SentBy(r.Connector) {
 		attempts = m.Count(attemptsAttribute)
 	}
-	resent := sentBy(m, r.Connector) && m.Attribute(attemptsAttribute) != nil
-	if resent || sentBy(m, r.Replay) {
-		replays = m.Count(replaysAttribute)
+	resent := m.SentBy(r.Connector) && m.Attribute(attemptsAttribute) != nil
+	if resent || m.SentBy(r.Replay) {
+		replays = m.Count(Replays)
 	}
 	return attempts, replays
 }
-
-// sentBy reports whether a role sent the message. An empty id matches any sender.
-func sentBy(m *sqsevent.Message, role string) bool { return bytes.HasPrefix(m.Sender, []byte(role)) }
 
 // sendDeadLetters sends the events that can never be delivered to the dead-letter queue. An event is safe when the
 // queue has confirmed its dead letter by its id. An event whose dead letter was not confirmed is to be retried.
 func (b *batch) sendDeadLetters(ctx context.Context) {
 	ctx, cancel := half(ctx)
 	defer cancel()
-	s := b.newSender(ctx, b.DeadLetterQueue, "dead letters", func(i int) { b.records[i].disposition = deadLettered })
+	s := NewSender(ctx, b.Queue, b.DeadLetterQueue, "dead letters",
+		func(i int) { b.records[i].disposition = deadLettered })
 	for i := range b.records {
 		r := &b.records[i]
 		if r.disposition != deadLetter {
@@ -133,22 +128,22 @@ func (b *batch) sendDeadLetters(ctx context.Context) {
 		if r.disposition = retry; ctx.Err() != nil {
 			continue
 		}
-		s.add(i, r.body, 0, b.deadLetterAttributes(r))
+		s.Add(i, r.body, 0, b.deadLetterAttributes(r))
 	}
-	s.wait()
+	b.note(s.Wait()...)
 }
 
-func (b *batch) deadLetterAttributes(r *record) map[string]types.MessageAttributeValue {
+func (b *batch) deadLetterAttributes(r *record) Attributes {
 	m := &b.messages[r.message]
-	attributes := map[string]types.MessageAttributeValue{
-		"connector":       text(b.Connector),
-		"error":           text(r.reason(m.attempts)),
-		attemptsAttribute: text(strconv.Itoa(m.attempts)),
-		"message_id":      text(b.id(r)),
-		"failed_at":       text(b.report.ended.UTC().Format(timeLayout)),
+	attributes := Attributes{
+		"connector":       Text(b.Connector),
+		"error":           Text(r.reason(m.attempts)),
+		attemptsAttribute: Text(strconv.Itoa(m.attempts)),
+		"message_id":      Text(b.id(r)),
+		"failed_at":       Text(b.report.ended.UTC().Format(timeLayout)),
 	}
 	if m.replays > 0 {
-		attributes[replaysAttribute] = number(m.replays)
+		attributes[Replays] = Number(m.replays)
 	}
 	return attributes
 }
@@ -180,16 +175,16 @@ func (r *record) reason(attempts int) string {
 func (b *batch) resend(ctx context.Context, messages []int) (retained []int) {
 	ctx, cancel := half(ctx)
 	defer cancel()
-	s := b.newSender(ctx, b.QueueURL, "messages with the events that are left",
+	s := NewSender(ctx, b.Queue, b.QueueURL, "messages with the events that are left",
 		func(i int) { b.messages[i].retained = false })
 	for _, i := range messages {
 		m := &b.messages[i]
 		unsafe, _ := b.left(m)
 		if m.retained = unsafe > 0; m.retained && unsafe < m.end-m.first {
-			s.add(i, b.remainder(m), seconds(b.wait(m), maxDelay), m.resentAttributes())
+			s.Add(i, b.remainder(m), seconds(b.wait(m), maxDelay), m.resentAttributes())
 		}
 	}
-	s.wait()
+	b.note(s.Wait()...)
 	for _, i := range messages {
 		if b.messages[i].retained {
 			retained = append(retained, i)
@@ -217,14 +212,14 @@ func (b *batch) remainder(m *message) []byte {
 // resentAttributes returns the attributes of the message that replaces m. If there was no time to send all events of m,
 // this attempt does not count: the attempts of a large message must not end before each of its events has had one. The
 // number of attempts stays bounded, because each new message has fewer events.
-func (m *message) resentAttributes() map[string]types.MessageAttributeValue {
+func (m *message) resentAttributes() Attributes {
 	attempts := m.attempts
 	if m.unsent {
 		attempts--
 	}
-	attributes := map[string]types.MessageAttributeValue{attemptsAttribute: number(attempts)}
+	attributes := Attributes{attemptsAttribute: Number(attempts)}
 	if m.replays > 0 {
-		attributes[replaysAttribute] = number(m.replays)
+		attributes[Replays] = Number(m.replays)
 	}
 	return attributes
 }

@@ -145,6 +145,7 @@ func bounded(s string) string { return s[:min(len(s), maxText)] }
 // write writes the metrics and the log line. An error of standard output cannot be reported anywhere.
 func (b *batch) write(ctx context.Context) {
 	c, r := b.count(), &b.report
+	count := telemetry.Counted
 	values := append(make([]telemetry.Value, 0, 11),
 		count("Received", c.received), count("Delivered", c.delivered), count("Retried", c.retried),
 		count("DeadLettered", c.deadLettered), count("Filtered", c.filtered), count("Held", c.held),
@@ -158,10 +159,6 @@ func (b *batch) write(ctx context.Context) {
 	}
 	_ = telemetry.Write(b.Out, r.ended, b.Stack, b.Connector, values...)
 	b.log(ctx, &c)
-}
-
-func count(name string, n int) telemetry.Value {
-	return telemetry.Value{Name: name, Unit: telemetry.Count, Number: float64(n)}
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d.Milliseconds()) }

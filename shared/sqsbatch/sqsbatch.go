@@ -10,7 +10,6 @@ package sqsbatch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -23,7 +22,6 @@ import (
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
-	"github.com/arbitex/siem-connectors/shared/jsonscan"
 	"github.com/arbitex/siem-connectors/shared/settings"
 	"github.com/arbitex/siem-connectors/shared/sqsevent"
 )
@@ -66,12 +64,9 @@ var batches = sync.Pool{New: func() any { return new(batch) }}
 // Handle takes the messages through one attempt, before ctx ends, and returns the response of the invocation: the list
 // of messages that SQS is to deliver again. An error means that nothing was done, and that SQS delivers all of them
 // again. The request id for receipts is that of the Lambda context.
-// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 func (h *Handler) Handle(ctx context.Context, source deliver.Source, messages []sqsevent.Message) ([]byte, error) {
-	for i := range messages {
-		if len(messages[i].ID) == 0 {
-			return nil, fmt.Errorf("Records[%d].messageId: expected the id of an SQS message, is empty", i)
-		}
+	if err := sqsevent.CheckIDs(messages); err != nil {
+		return nil, err
 	}
 	b := batches.Get().(*batch)
 	defer b.release()
@@ -79,7 +74,13 @@ func (h *Handler) Handle(ctx context.Context, source deliver.Source, messages []
 	b.deliver(ctx, source, messages)
 	b.apply(ctx)
 	b.write(ctx)
-	return b.response(), nil
+	var failed [][]byte
+	for i := range b.messages {
+		if b.messages[i].retained {
+			failed = append(failed, b.messages[i].ID)
+		}
+	}
+	return sqsevent.Response(failed), nil
 }
 
 func (b *batch) release() {
@@ -211,25 +212,6 @@ func (b *batch) decide(r *record, e *event.Event, o deliver.Outcome) {
 	if b.Backoff.Exhausted(m.attempts) && (!unsent || m.Receives > 1) {
 		r.disposition, r.exhausted = deadLetter, true
 	}
-}
-
-// response lists the messages that SQS is to deliver again.
-func (b *batch) response() []byte {
-	r := append(make([]byte, 0, 64), `{"batchItemFailures":[`...)
-	first := true
-	for i := range b.messages {
-		if !b.messages[i].retained {
-			continue
-		}
-		if !first {
-			r = append(r, ',')
-		}
-		first = false
-		r = append(r, `{"itemIdentifier":`...)
-		r = jsonscan.AppendQuoted(r, b.messages[i].ID)
-		r = append(r, '}')
-	}
-	return append(r, `]}`...)
 }
 
 // Filter excludes events from delivery. The zero value excludes none.

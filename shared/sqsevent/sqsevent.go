@@ -2,6 +2,7 @@
 package sqsevent
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -34,6 +35,9 @@ func (m *Message) Attribute(name string) []byte {
 	}
 	return nil
 }
+
+// SentBy reports whether a role, which is named by its id, sent the message. An empty id matches any sender.
+func (m *Message) SentBy(role string) bool { return bytes.HasPrefix(m.Sender, []byte(role)) }
 
 // maxCount bounds the value of a counting attribute.
 const maxCount = 1_000_000
@@ -189,4 +193,28 @@ func (p *Payload) attribute(a *Attribute) bool {
 		}
 	}
 	return a.Value != nil
+}
+
+// CheckIDs returns an error for a message without an id, which a response could not name.
+func CheckIDs(messages []Message) error {
+	for i := range messages {
+		if len(messages[i].ID) == 0 {
+			return fmt.Errorf("Records[%d].messageId: expected the id of an SQS message, is empty", i)
+		}
+	}
+	return nil
+}
+
+// Response returns the response of an invocation: SQS delivers the failed messages again, and deletes the others.
+// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
+func Response(failed [][]byte) []byte {
+	r := append(make([]byte, 0, 64), `{"batchItemFailures":[`...)
+	for i, id := range failed {
+		if i > 0 {
+			r = append(r, ',')
+		}
+		r = jsonscan.AppendQuoted(append(r, `{"itemIdentifier":`...), id)
+		r = append(r, '}')
+	}
+	return append(r, `]}`...)
 }

@@ -29,6 +29,9 @@ type Value struct {
 	Number float64
 }
 
+// Counted is the value of a metric that counts.
+func Counted(name string, n int) Value { return Value{Name: name, Unit: Count, Number: float64(n)} }
+
 // Always reports whether a metric is written even when its value is zero. The alarms that compare metrics need these in
 // every line. CloudWatch bills each metric written, so the others are omitted when they are zero.
 func Always(name string) bool {
