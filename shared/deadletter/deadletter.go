@@ -6,8 +6,7 @@
 //	pending/connector=<c>/date=<d>/<batch>.jsonl   dead letters that wait, one record a line
 //	replayed/…, discarded/…                        lines that a replay or a discard moved there, for operators
 //	progress/connector=<c>/<n>.ids                 ids of replayed records, 16 bytes each
-//	progress/cursor-<request>.json                 where the next call with the same request continues
-//	replay.lock                                    the lease of the running replay
+//	replay.lock                                    the lease of the running replay, and where later calls continue
 //
 // A pending object contains exactly the lines that wait: a call that replays some lines of an object rewrites it
 // without them. The ids bridge the time between sending a message and rewriting its object, and identify records that
@@ -22,14 +21,15 @@ import (
 	"net/url"
 	"path"
 	"regexp"
-	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/arbitex/siem-connectors/shared/connectors"
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -105,30 +105,25 @@ func QueueName(queueURL string) string { return queueURL[strings.LastIndexByte(q
 
 // Bound cuts text to at most so many bytes and replaces invalid UTF-8.
 func Bound(text string, most int) string {
-	if len(text) > most {
-		text = text[:most]
-	}
-	return strings.ToValidUTF8(text, "\uFFFD")
+	return strings.ToValidUTF8(text[:min(len(text), most)], "\uFFFD")
 }
 
-// PanicError is a recovered panic. Text is safe to show; Stack is for the log.
-type PanicError struct{ Text, Stack string }
+// width is the number of concurrent requests to S3.
+const width = 10
 
-func (e *PanicError) Error() string { return "panic: " + e.Text }
-
-// Guard calls do and returns a panic as a [PanicError]. A panic in a goroutine would otherwise end the process and
-// print its value, which may be an event, to standard error.
-func Guard(do func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			e := &PanicError{Text: fmt.Sprintf("%T", p), Stack: string(debug.Stack())}
-			if own, ok := p.(runtime.Error); ok {
-				e.Text = own.Error()
-			}
-			err = e
-		}
-	}()
-	return do()
+// Each calls do for 0 to n-1, at most ten at a time, and returns the errors by number. A panic is an error.
+func Each(n int, do func(i int) error) []error {
+	errs := make([]error, n)
+	var g errgroup.Group
+	g.SetLimit(width)
+	for i := range n {
+		g.Go(func() error {
+			errs[i] = lambdahost.Guard(func() error { return do(i) })
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in errs
+	return errs
 }
 
 // The folders below the prefix.
@@ -166,16 +161,15 @@ func ObjectName(connector string, ids []string, bytes int, oldest, newest time.T
 		hex.EncodeToString(h.Sum(nil)[:16]), len(ids), bytes, oldest.UnixMilli(), newest.UnixMilli())
 }
 
-var (
-	objectKey = regexp.MustCompile(`(?s)^connector=([a-z]+)/date=([0-9]{4}-[0-9]{2}-[0-9]{2})/([^/]+)\.jsonl$`)
-	batchName = regexp.MustCompile(`^[0-9a-f]{32}-n([1-9][0-9]{0,6})-b([1-9][0-9]{0,10})-t([0-9]{1,15})-([0-9]{1,15})$`)
-)
+// relKey matches the relative key of an object that the drain wrote, or that an operator wrote in its place.
+var relKey = regexp.MustCompile(`^connector=([a-z]+)/date=([0-9]{4}-[0-9]{2}-[0-9]{2})/(?:[0-9a-f]{32}` +
+	`-n([1-9][0-9]{0,6})-b([1-9][0-9]{0,10})-t([0-9]{1,15})-([0-9]{1,15})|[^/]+)\.jsonl$`)
 
 // parseObject reads the relative key of an object with its size. It reports false for a key that neither the drain nor
 // an operator who follows its form writes. The name counts the lines only if the size shows that the object is
 // unchanged.
-func parseObject(relKey string, size int64) (Object, bool) {
-	m := objectKey.FindStringSubmatch(relKey)
+func parseObject(key string, size int64) (Object, bool) {
+	m := relKey.FindStringSubmatch(key)
 	if m == nil || m[1] != Unknown && !connectors.Known(m[1]) {
 		return Object{}, false
 	}
@@ -183,28 +177,22 @@ func parseObject(relKey string, size int64) (Object, bool) {
 	if err != nil {
 		return Object{}, false
 	}
-	o := Object{RelKey: relKey, Connector: m[1], Size: size, Lines: -1, Oldest: date.UnixMilli(), Newest: math.MaxInt64}
-	if name := batchName.FindStringSubmatch(m[3]); name != nil {
-		var n [4]int64 // lines, bytes, oldest, newest; the expression excludes overflow
-		for i := range n {
-			n[i], _ = strconv.ParseInt(name[i+1], 10, 64)
-		}
-		if n[1] == size && time.UnixMilli(n[2]).UTC().Format(time.DateOnly) == m[2] && n[2] <= n[3] {
-			o.Lines, o.Oldest, o.Newest = int(n[0]), n[2], n[3]
-		}
+	o := Object{RelKey: key, Connector: m[1], Size: size, Lines: -1, Oldest: date.UnixMilli(), Newest: math.MaxInt64}
+	var n [4]int64 // lines, bytes, oldest, newest: zero if the name has none; the expression excludes overflow
+	for i := range n {
+		n[i], _ = strconv.ParseInt(m[3+i], 10, 64)
+	}
+	if n[0] > 0 && n[1] == size && time.UnixMilli(n[2]).UTC().Format(time.DateOnly) == m[2] && n[2] <= n[3] {
+		o.Lines, o.Oldest, o.Newest = int(n[0]), n[2], n[3]
 	}
 	return o, true
 }
 
-// LinesAtMost returns the number of lines of the object if its name tells it. Otherwise it estimates the number from
-// the length in bytes of the shortest line of other objects, if that is known.
-func (o *Object) LinesAtMost(shortest int64) int {
-	const typical = 400
+// LinesAtMost returns the number of lines of the object if its name tells it, otherwise the most that its size allows.
+func (o *Object) LinesAtMost() int {
+	const shortest = 128 // bytes of a line that the drain writes, at least
 	if o.Lines >= 0 {
 		return o.Lines
-	}
-	if shortest == math.MaxInt64 {
-		shortest = typical
 	}
 	return int(max(1, o.Size/shortest))
 }

@@ -2,15 +2,19 @@ package deadletter
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
 )
 
 // Filter selects dead letters. The zero value selects all.
@@ -55,11 +59,8 @@ func NewReader(store Store, path string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{Bucket{Location: l, Store: store, Pause: Sleep}}, nil
+	return &Reader{Bucket{Location: l, Store: store, Sleep: Sleep}}, nil
 }
-
-// width is the number of concurrent requests to S3.
-const width = 10
 
 // Each calls take for every pending dead letter that the filter selects, one at a time, in no order. The letter is
 // valid until take returns. It returns the number of lines that are not dead letters.
@@ -87,52 +88,65 @@ func (r *Reader) Moved(ctx context.Context, folder string, f Filter, take func(*
 	return r.each(ctx, objects, f, take)
 }
 
-func (r *Reader) each(ctx context.Context, objects []Object, f Filter, take func(*Letter) error) (broken int,
-	err error) {
-	var mu sync.Mutex
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(width)
-	for i := range objects {
-		o := &objects[i]
-		if f.Excludes(o) {
-			continue
+func (r *Reader) each(
+	ctx context.Context, objects []Object, f Filter, take func(*Letter) error,
+) (broken int, err error) {
+	objects = slices.DeleteFunc(objects, func(o Object) bool { return f.Excludes(&o) })
+	err = r.bucket.scan(ctx, objects, func(o *Object, line []byte) error {
+		l := Letter{Line: line, Key: r.bucket.Prefix + o.folder + o.RelKey}
+		if o.folder != PendingFolder {
+			l.Moved = o.Modified
 		}
-		g.Go(func() error {
-			l := Letter{Key: r.bucket.Prefix + o.folder + o.RelKey}
-			if o.folder != PendingFolder {
-				l.Moved = o.Modified
-			}
-			err := r.bucket.Pieces(ctx, o, func(piece []byte) error {
-				mu.Lock()
-				defer mu.Unlock()
-				for l.Line = range Lines(piece) {
-					if ctx.Err() != nil {
-						return ctx.Err()
-					}
-					if ParseLine(l.Line, &l.Record) != nil {
-						broken++
-					} else if f.Matches(&l.Record) {
-						if err := take(&l); err != nil {
-							return err
-						}
-					}
-				}
-				return nil
-			})
-			if errors.Is(err, ErrMissing) || errors.Is(err, ErrChanged) { // a replay is running
-				return nil
-			}
-			return err
-		})
-	}
-	if err = g.Wait(); errors.Is(err, SkipAll) {
+		switch {
+		case ParseLine(line, &l.Record) != nil:
+			broken++
+		case f.Matches(&l.Record):
+			return take(&l)
+		}
+		return nil
+	})
+	if errors.Is(err, SkipAll) {
 		err = nil
 	}
 	return broken, err
 }
 
+// scan calls take for every line of objects, one at a time; a line that is too long is nil. It leaves out the objects
+// that a replay moves or rewrites meanwhile.
+func (b *Bucket) scan(ctx context.Context, objects []Object, take func(o *Object, line []byte) error) error {
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(width)
+	for i := range objects {
+		o := &objects[i]
+		takePiece := func(piece []byte) error {
+			mu.Lock()
+			defer mu.Unlock()
+			for line := range Lines(piece) {
+				if err := cmp.Or(ctx.Err(), take(o, line)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		g.Go(func() error {
+			err := lambdahost.Guard(func() error { return b.Pieces(ctx, o, takePiece) })
+			switch {
+			case errors.Is(err, ErrMissing), errors.Is(err, ErrChanged):
+				return nil
+			case errors.Is(err, ErrLongLine):
+				mu.Lock()
+				defer mu.Unlock()
+				return take(o, nil)
+			}
+			return err
+		})
+	}
+	return g.Wait()
+}
+
 // Lines iterates over the lines of a piece that are not blank, without their newlines.
-func Lines(piece []byte) func(yield func([]byte) bool) {
+func Lines(piece []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for line := range bytes.Lines(piece) {
 			if line = bytes.TrimRight(line, "\r\n"); len(bytes.TrimSpace(line)) > 0 && !yield(line) {
@@ -148,61 +162,39 @@ type Counts struct {
 	Oldest  time.Time
 }
 
-// Count counts the pending dead letters. It opens only the objects whose names do not count their lines.
-func (b *Bucket) Count(ctx context.Context) (Counts, error) {
-	objects, _, err := b.Pending(ctx, "")
-	if err != nil {
-		return Counts{}, err
+func (c *Counts) add(connector string, lines int, oldest int64) {
+	c.Pending[connector] += lines
+	if at := time.UnixMilli(oldest).UTC(); c.Oldest.IsZero() || at.Before(c.Oldest) {
+		c.Oldest = at
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(width)
-	for i := range objects {
-		if o := &objects[i]; o.Lines < 0 {
-			g.Go(func() error { return Guard(func() error { return b.count(ctx, o) }) })
-		}
-	}
-	c := Counts{Pending: make(map[string]int)}
-	if err := g.Wait(); err != nil {
-		return c, err
-	}
-	oldest := int64(-1)
-	for i := range objects {
-		if o := &objects[i]; o.Lines > 0 {
-			c.Pending[o.Connector] += o.Lines
-			if oldest < 0 || o.Oldest < oldest {
-				oldest = o.Oldest
-				c.Oldest = time.UnixMilli(oldest).UTC()
-			}
-		}
-	}
-	return c, nil
 }
 
-// count sets the number of lines of an object and the time of its oldest record.
-func (b *Bucket) count(ctx context.Context, o *Object) error {
-	o.Lines = 0
-	oldest := int64(-1)
-	var r Record
-	err := b.Pieces(ctx, o, func(piece []byte) error {
-		for line := range Lines(piece) {
-			o.Lines++
-			if ParseLine(line, &r) == nil && (oldest < 0 || r.Time.UnixMilli() < oldest) {
-				oldest = r.Time.UnixMilli()
-			}
+// Count counts the pending dead letters. It opens only the objects whose names do not count their lines.
+func (b *Bucket) Count(ctx context.Context) (Counts, error) {
+	c := Counts{Pending: make(map[string]int)}
+	objects, _, err := b.Pending(ctx, "")
+	if err != nil {
+		return c, err
+	}
+	var uncounted []Object
+	for i := range objects {
+		if o := &objects[i]; o.Lines >= 0 {
+			c.add(o.Connector, o.Lines, o.Oldest)
+		} else {
+			uncounted = append(uncounted, *o)
 		}
+	}
+	var r Record
+	err = b.scan(ctx, uncounted, func(o *Object, line []byte) error {
+		oldest := o.Oldest // at the earliest
+		if ParseLine(line, &r) == nil {
+			oldest = r.Time.UnixMilli()
+		}
+		c.add(o.Connector, 1, oldest)
 		return nil
 	})
-	if oldest >= 0 {
-		o.Oldest = oldest
+	if err != nil {
+		err = fmt.Errorf("reading a pending object: %w", err)
 	}
-	switch {
-	case errors.Is(err, ErrMissing), errors.Is(err, ErrChanged): // a replay is running
-		return nil
-	case errors.Is(err, ErrLongLine):
-		o.Lines++
-		return nil
-	case err != nil:
-		return fmt.Errorf("reading a pending object: %w", err)
-	}
-	return nil
+	return c, err
 }

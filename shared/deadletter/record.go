@@ -2,7 +2,6 @@ package deadletter
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
@@ -71,8 +70,9 @@ func isObject(body []byte) bool {
 	return r.Peek() == '{' && r.Value() != nil && r.End() && utf8.Valid(body)
 }
 
-// ParseLine reads one line of an object into r. The order of the keys does not matter, and unknown keys are skipped.
-// r.Body is a view into line if the event is an object. An error names the wrong key and quotes no content.
+// ParseLine reads one line of an object into r. The order of the keys does not matter, unknown keys are skipped, and
+// null counts as absent. r.Body is a view into line if the event is an object. An error names the wrong key and quotes
+// no content.
 func ParseLine(line []byte, r *Record) error {
 	*r = Record{}
 	line = bytes.TrimPrefix(line, byteOrderMark)
@@ -80,95 +80,90 @@ func ParseLine(line []byte, r *Record) error {
 		return errors.New("line: expected UTF-8")
 	}
 	var wrong error
-	seen := make(map[string]bool, 8)
 	in := jsonscan.NewReader(line, 1) // an event may be nested as deeply as in a message
 	in.Object()
 	for key, ok := in.Key(); ok; key, ok = in.Key() {
-		if value := in.Value(); value != nil {
-			wrong = cmp.Or(wrong, r.member(string(key), value, seen))
+		value := in.Value()
+		if len(value) == 0 || value[0] == 'n' {
+			continue
+		}
+		if err := r.set(string(key), value); err != nil && wrong == nil {
+			wrong = fmt.Errorf("%s: %w", key, err)
 		}
 	}
-	if !in.End() {
+	switch {
+	case !in.End():
 		return fmt.Errorf("line: expected one JSON object: byte %d", in.Pos())
+	case wrong != nil:
+		return wrong
+	case r.Time.IsZero():
+		return errors.New("timestamp: is missing")
+	case r.Connector == "":
+		return errors.New("connector: is missing")
+	case r.Body == nil:
+		return errors.New("event: is missing")
 	}
-	for _, key := range [...]string{"timestamp", "connector", "event"} {
-		if wrong == nil && !seen[key] {
-			return fmt.Errorf("%s: is missing", key)
-		}
-	}
-	return wrong
+	return nil
 }
 
-// member reads one value. Null is the same as an absent key, except for the keys that ParseLine requires.
-func (r *Record) member(key string, raw []byte, seen map[string]bool) (err error) {
+// set reads one value.
+func (r *Record) set(key string, raw []byte) (err error) {
 	var text string
-	null := raw[0] == 'n'
 	switch key {
 	case "timestamp":
-		if text, err = textOf(key, raw); err == nil {
-			r.Time, err = ParseTime(key, text)
+		if text, err = textOf(raw); err == nil {
+			r.Time, err = ParseTime(text)
 		}
 	case "connector":
-		r.Connector, err = textOf(key, raw)
+		r.Connector, err = textOf(raw)
 	case "error":
-		if !null {
-			r.Error, err = textOf(key, raw)
-		}
+		r.Error, err = textOf(raw)
 	case "message_id":
-		if !null {
-			r.MessageID, err = textOf(key, raw)
-		}
+		r.MessageID, err = textOf(raw)
 	case "attempts":
-		r.Attempts, err = countOf(key, raw)
+		r.Attempts, err = countOf(raw)
 	case "replays":
-		r.Replays, err = countOf(key, raw)
+		r.Replays, err = countOf(raw)
 	case "event":
 		if r.Object = raw[0] == '{'; r.Object {
 			r.Body = raw
-			break
-		}
-		text, err = textOf(key, raw)
-		r.Body = []byte(text)
-	case "event_base64":
-		if null {
 			return nil
 		}
-		if text, err = textOf(key, raw); err != nil {
+		text, err = textOf(raw)
+		r.Body = []byte(text)
+	case "event_base64":
+		r.Object = false
+		if text, err = textOf(raw); err != nil {
 			return err
 		}
-		key, r.Object = "event", false
 		if r.Body, err = base64.StdEncoding.DecodeString(text); err != nil {
-			err = errors.New("event_base64: expected base64")
+			return errors.New("expected base64")
 		}
 	}
-	seen[key] = true
 	return err
 }
 
-func textOf(key string, raw []byte) (string, error) {
+func textOf(raw []byte) (string, error) {
 	if raw[0] != '"' {
-		return "", fmt.Errorf("%s: expected a string", key)
+		return "", errors.New("expected a string")
 	}
 	return string(jsonscan.AppendUnquoted(nil, raw)), nil
 }
 
-// countOf accepts every way to write an integer in JSON, such as 5.0, and null for 0.
-func countOf(key string, raw []byte) (int, error) {
-	if raw[0] == 'n' {
-		return 0, nil
-	}
+// countOf accepts every way to write an integer in JSON, such as 5.0.
+func countOf(raw []byte) (int, error) {
 	n, err := strconv.ParseFloat(string(raw), 64)
 	if err != nil || n < 0 || n > math.MaxInt32 || n != math.Trunc(n) {
-		return 0, fmt.Errorf("%s: expected an integer that is not negative", key)
+		return 0, errors.New("expected an integer that is not negative")
 	}
 	return int(n), nil
 }
 
-// ParseTime reads an RFC 3339 time of the range that an event may have. An error names key.
-func ParseTime(key, text string) (time.Time, error) {
+// ParseTime reads an RFC 3339 time of the range that an event may have.
+func ParseTime(text string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, text)
 	if ms := t.UnixMilli(); err != nil || ms < 0 || ms > event.MaxTime {
-		return time.Time{}, fmt.Errorf("%s: expected RFC 3339, such as 2026-03-13T00:00:00Z, found %q", key, Bound(text, 40))
+		return time.Time{}, fmt.Errorf("expected RFC 3339, such as 2026-03-13T00:00:00Z, found %q", Bound(text, 40))
 	}
 	return t.UTC().Truncate(time.Millisecond), nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -28,15 +29,6 @@ type Store interface {
 	CopyObject(context.Context, *s3.CopyObjectInput, ...func(*s3.Options)) (*s3.CopyObjectOutput, error)
 	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
 	ListObjectsV2(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
-}
-
-// OpenS3 makes the client of S3 from a function's environment.
-func OpenS3(env settings.Lookup) (*s3.Client, error) {
-	cfg, err := lambdahost.AWSConfig(env, "S3")
-	if err != nil {
-		return nil, err
-	}
-	return s3.NewFromConfig(cfg), nil
 }
 
 // The errors of S3 that decide something. The SDK retries what may recover.
@@ -64,10 +56,7 @@ func known(err error) error {
 	return err
 }
 
-// Pause waits. It returns early with the context's error.
-type Pause func(context.Context, time.Duration) error
-
-// Sleep is the Pause of the functions.
+// Sleep waits. It returns early with the context's error.
 func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -79,11 +68,32 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Tries is how often a request is made that a concurrent writer, a broken stream or a busy queue interrupts.
+// Bucket is the location of dead letters with the client to reach it.
+type Bucket struct {
+	Location
+	Store Store
+	Sleep func(context.Context, time.Duration) error
+}
+
+// NewBucket makes the bucket at a location. It returns the problems of s, if there are any. A nil store is S3.
+func NewBucket(s *settings.Settings, l Location, env settings.Lookup, store Store) (Bucket, error) {
+	err := s.Err()
+	if err == nil && store == nil {
+		var cfg aws.Config
+		cfg, err = lambdahost.AWSConfig(env, "S3")
+		store = s3.NewFromConfig(cfg)
+	}
+	return Bucket{Location: l, Store: store, Sleep: Sleep}, err
+}
+
+// Tries is how often a request is made.
 const Tries = 4
 
-// Wait returns the pause after try n, counted from 1.
-func Wait(n int) time.Duration { return 50 * time.Millisecond << n }
+// Again waits after try n, counted from 1, of a request that a concurrent writer, a broken stream or a busy queue
+// interrupted. It reports false after the last try, and if ctx ends.
+func (b *Bucket) Again(ctx context.Context, n int) bool {
+	return n < Tries && b.Sleep(ctx, 50*time.Millisecond<<n) == nil
+}
 
 // Conditions of a write. Any other condition is the ETag that the object must still have.
 const (
@@ -91,15 +101,11 @@ const (
 	Always   = ""
 )
 
-// Bucket is the location of dead letters with the client to reach it.
-type Bucket struct {
-	Location
-	Store Store
-	Pause Pause
-}
-
 // Put writes an object and returns its ETag. The error is ErrChanged if the condition is not met.
-func (b *Bucket) Put(ctx context.Context, key, condition, contentType string, body []byte) (etag string, err error) {
+func (b *Bucket) Put(ctx context.Context, key, condition string, body []byte) (etag string, err error) {
+	contentType := map[string]string{
+		".jsonl": "application/x-ndjson", ".ids": "application/octet-stream", ".lock": "application/json",
+	}[path.Ext(key)]
 	in := &s3.PutObjectInput{
 		Bucket: &b.Bucket, Key: aws.String(b.Prefix + key), ContentType: &contentType,
 		ContentLength: aws.Int64(int64(len(body))),
@@ -118,8 +124,29 @@ func (b *Bucket) Put(ctx context.Context, key, condition, contentType string, bo
 			return aws.ToString(out.ETag), nil
 		}
 		// A concurrent conditional write of the key: S3 asks to retry.
-		if ErrorCode(err) != "ConditionalRequestConflict" || n == Tries || b.Pause(ctx, Wait(n)) != nil {
+		if ErrorCode(err) != "ConditionalRequestConflict" || !b.Again(ctx, n) {
 			return "", known(err)
+		}
+	}
+}
+
+// Get reads an object, at most so many bytes of it.
+func (b *Bucket) Get(ctx context.Context, key string, most int64) ([]byte, *s3.GetObjectOutput, error) {
+	return b.get(ctx, &s3.GetObjectInput{Key: aws.String(b.Prefix + key)}, most)
+}
+
+// get makes a request, again if the stream breaks.
+func (b *Bucket) get(ctx context.Context, in *s3.GetObjectInput, most int64) ([]byte, *s3.GetObjectOutput, error) {
+	in.Bucket = &b.Bucket
+	for n := 1; ; n++ {
+		out, err := b.Store.GetObject(ctx, in)
+		if err != nil {
+			return nil, nil, known(err)
+		}
+		body, err := io.ReadAll(io.LimitReader(out.Body, most))
+		out.Body.Close()
+		if err == nil || !b.Again(ctx, n) {
+			return body, out, err
 		}
 	}
 }
@@ -128,71 +155,33 @@ func (b *Bucket) Put(ctx context.Context, key, condition, contentType string, bo
 // MB.
 const PieceBytes = 16 << 20
 
-// read returns up to PieceBytes of an object from an offset. It repeats a read that breaks.
-func (b *Bucket) read(ctx context.Context, o *Object, offset int64) ([]byte, error) {
-	data := make([]byte, min(PieceBytes, o.Size-offset))
-	if len(data) == 0 {
-		return nil, nil
-	}
-	in := &s3.GetObjectInput{Bucket: &b.Bucket, Key: aws.String(b.Prefix + o.folder + o.RelKey), IfMatch: &o.ETag}
-	in.Range = aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(data))-1))
-	for n := 1; ; n++ {
-		out, err := b.Store.GetObject(ctx, in)
-		if err != nil {
-			return nil, known(err)
-		}
-		_, err = io.ReadFull(out.Body, data)
-		out.Body.Close()
-		if err == nil {
-			return data, nil
-		}
-		if n == Tries || b.Pause(ctx, Wait(n)) != nil {
-			return nil, fmt.Errorf("reading %d bytes from byte %d on: %w", len(data), offset, err)
-		}
-	}
-}
-
 // ErrLongLine is the error of a line that is longer than 16 MiB.
 var ErrLongLine = errors.New("line: expected at most 16 MiB")
 
 // Pieces calls take for each piece of an object: the whole object, or whole lines of at most 16 MiB together.
 // The memory in use does not depend on the object's size.
 func (b *Bucket) Pieces(ctx context.Context, o *Object, take func(piece []byte) error) error {
-	for offset := int64(0); ; {
-		piece, err := b.read(ctx, o, offset)
+	for offset := int64(0); offset < o.Size; {
+		end := min(offset+PieceBytes, o.Size)
+		piece, _, err := b.get(ctx, &s3.GetObjectInput{
+			Key: aws.String(b.Prefix + o.folder + o.RelKey), IfMatch: &o.ETag,
+			Range: aws.String(fmt.Sprintf("bytes=%d-%d", offset, end-1)),
+		}, end-offset)
 		if err != nil {
 			return err
 		}
-		if offset+int64(len(piece)) < o.Size {
-			end := bytes.LastIndexByte(piece, '\n')
-			if end < 0 {
-				return ErrLongLine
-			}
-			piece = piece[:end+1]
+		if end < o.Size {
+			piece = piece[:bytes.LastIndexByte(piece, '\n')+1]
+		}
+		if len(piece) == 0 {
+			return ErrLongLine
 		}
 		if err := take(piece); err != nil {
 			return err
 		}
-		if offset += int64(len(piece)); offset >= o.Size {
-			return nil
-		}
+		offset += int64(len(piece))
 	}
-}
-
-// Get reads a whole object that is expected to be small, at most so many bytes of it.
-func (b *Bucket) Get(ctx context.Context, key string, most int64) (body []byte, etag string, modified time.Time,
-	err error) {
-	for n := 1; ; n++ {
-		out, err := b.Store.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.Bucket, Key: aws.String(b.Prefix + key)})
-		if err != nil {
-			return nil, "", time.Time{}, known(err)
-		}
-		body, err = io.ReadAll(io.LimitReader(out.Body, most))
-		out.Body.Close()
-		if err == nil || n == Tries || b.Pause(ctx, Wait(n)) != nil {
-			return body, aws.ToString(out.ETag), aws.ToTime(out.LastModified), err
-		}
-	}
+	return nil
 }
 
 // Delete deletes an object.
@@ -216,50 +205,24 @@ func (b *Bucket) Move(ctx context.Context, o *Object, folder string) error {
 	return b.Delete(ctx, PendingFolder+o.RelKey)
 }
 
-const ndjson = "application/x-ndjson"
-
-// PartName is the relative key of the lines that are split off a pending object.
+// PartName is the relative key of an object for some lines of a pending object.
 func PartName(relKey string, lines []byte) string {
 	id := NewID(lines)
 	return fmt.Sprintf("%s-%x.jsonl", strings.TrimSuffix(relKey, ".jsonl"), id[:8])
 }
 
-// Split moves some lines of a pending object to another folder and leaves the rest. The object is rewritten only if it
-// still has its ETag. Repeated after a failure, it has the same effect.
-func (b *Bucket) Split(ctx context.Context, o *Object, folder string, lines, rest []byte) error {
-	if _, err := b.Put(ctx, folder+PartName(o.RelKey, lines), Always, ndjson, lines); err != nil {
-		return err
-	}
-	_, err := b.Put(ctx, PendingFolder+o.RelKey, o.ETag, ndjson, rest)
-	return err
-}
-
-// Break replaces a pending object that is larger than PieceBytes by objects of a piece each. Repeated after a failure,
-// it has the same effect.
-func (b *Bucket) Break(ctx context.Context, o *Object) error {
-	err := b.Pieces(ctx, o, func(piece []byte) error { return b.PutPending(ctx, PartName(o.RelKey, piece), piece) })
-	if err != nil {
-		return err
-	}
-	return b.Delete(ctx, PendingFolder+o.RelKey)
-}
-
 // PutPending writes a new pending object. An object of that name is left as it is: it holds the same batch.
 func (b *Bucket) PutPending(ctx context.Context, relKey string, lines []byte) error {
-	_, err := b.Put(ctx, PendingFolder+relKey, IfAbsent, ndjson, lines)
+	_, err := b.Put(ctx, PendingFolder+relKey, IfAbsent, lines)
 	if errors.Is(err, ErrChanged) {
 		return nil
 	}
 	return err
 }
 
-// list calls take for every object below a folder, with the key that follows the prefix.
-func (b *Bucket) list(ctx context.Context, folder string, take func(key string, o *types.Object)) error {
-	return b.listAfter(ctx, folder, "", take)
-}
-
-// listAfter is list for the keys that follow the key folder+after in S3's order; "" selects all.
-func (b *Bucket) listAfter(ctx context.Context, folder, after string, take func(key string, o *types.Object)) error {
+// list calls take for every object below a folder, with the key that follows the prefix. If after is not "", it leaves
+// out the keys up to folder+after in S3's order.
+func (b *Bucket) list(ctx context.Context, folder, after string, take func(key string, o *types.Object)) error {
 	in := &s3.ListObjectsV2Input{
 		Bucket: &b.Bucket, Prefix: aws.String(b.Prefix + folder),
 		EncodingType: types.EncodingTypeUrl, // XML cannot represent every character of a key
@@ -267,31 +230,29 @@ func (b *Bucket) listAfter(ctx context.Context, folder, after string, take func(
 	if after != "" {
 		in.StartAfter = aws.String(b.Prefix + folder + after)
 	}
-	for {
-		out, err := b.Store.ListObjectsV2(ctx, in)
+	pages := s3.NewListObjectsV2Paginator(b.Store, in)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return fmt.Errorf("listing %s: %w", folder, err)
 		}
-		for i := range out.Contents {
-			key := aws.ToString(out.Contents[i].Key)
-			if out.EncodingType == types.EncodingTypeUrl {
+		for i := range page.Contents {
+			key := aws.ToString(page.Contents[i].Key)
+			if page.EncodingType == types.EncodingTypeUrl {
 				if key, err = url.QueryUnescape(key); err != nil {
 					return fmt.Errorf("listing %s: %w", folder, err)
 				}
 			}
-			take(strings.TrimPrefix(key, b.Prefix), &out.Contents[i])
+			take(strings.TrimPrefix(key, b.Prefix), &page.Contents[i])
 		}
-		if !aws.ToBool(out.IsTruncated) || aws.ToString(out.NextContinuationToken) == "" {
-			return nil
-		}
-		in.ContinuationToken = out.NextContinuationToken
 	}
+	return nil
 }
 
 // Exists reports whether an object exists. It lists, because a GET of a missing key needs permission to list the
 // bucket.
 func (b *Bucket) Exists(ctx context.Context, key string) (found bool, err error) {
-	err = b.list(ctx, key, func(k string, _ *types.Object) { found = found || k == key })
+	err = b.list(ctx, key, "", func(k string, _ *types.Object) { found = found || k == key })
 	return found, err
 }
 
@@ -301,9 +262,11 @@ func (b *Bucket) Pending(ctx context.Context, connector string) (objects []Objec
 	return b.objects(ctx, PendingFolder, connector, "")
 }
 
-// objects is Pending for any folder, from a date on; "" selects all dates.
-func (b *Bucket) objects(ctx context.Context, folder, connector, date string) (objects []Object, others []string,
-	err error) {
+// objects is Pending for any folder. If date is not "", it leaves out the objects of earlier dates; a connector must
+// then be given.
+func (b *Bucket) objects(
+	ctx context.Context, folder, connector, date string,
+) (objects []Object, others []string, err error) {
 	below, after := folder, ""
 	if connector != "" {
 		below += "connector=" + connector + "/"
@@ -311,7 +274,7 @@ func (b *Bucket) objects(ctx context.Context, folder, connector, date string) (o
 	if date != "" {
 		after = "date=" + date
 	}
-	err = b.listAfter(ctx, below, after, func(key string, listed *types.Object) {
+	err = b.list(ctx, below, after, func(key string, listed *types.Object) {
 		size := aws.ToInt64(listed.Size)
 		o, ok := parseObject(strings.TrimPrefix(key, folder), size)
 		switch {

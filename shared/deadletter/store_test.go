@@ -21,7 +21,7 @@ const testKey = "connector=splunk/date=2026-03-13/o.jsonl"
 func newBucket() (*Bucket, *fakeaws.S3) {
 	store := &fakeaws.S3{}
 	noPause := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
-	return &Bucket{Location: Location{"letters", "dead/"}, Store: store, Pause: noPause}, store
+	return &Bucket{Location: Location{"letters", "dead/"}, Store: store, Sleep: noPause}, store
 }
 
 // put stores a pending object and returns it as it is listed.
@@ -52,7 +52,7 @@ func TestPieces(t *testing.T) {
 		want []string
 		err  error
 	}{
-		{"", []string{""}, nil},
+		{"", nil, nil},
 		{"a\nb", []string{"a\nb"}, nil},
 		{"a\n" + long + "\n", []string{"a\n" + long + "\n"}, nil},
 		{"a\n" + long + "\nb\nc\n", []string{"a\n" + long + "\n", "b\nc\n"}, nil},
@@ -63,43 +63,6 @@ func TestPieces(t *testing.T) {
 		got, err := pieces(t, b, put(t, b, store, c.body))
 		if !slices.Equal(got, c.want) || !errors.Is(err, c.err) {
 			t.Errorf("%d bytes: %d pieces, %v", len(c.body), len(got), err)
-		}
-	}
-}
-
-// TestBreak: an interrupted break is repeated with the same effect.
-func TestBreak(t *testing.T) {
-	body := "a\n" + strings.Repeat("x", PieceBytes-3) + "\nb\nc"
-	for at := 1; ; at++ {
-		b, store := newBucket()
-		o := put(t, b, store, body)
-		step := 0
-		store.Hook = func(string, string, bool) error {
-			if step++; step == at {
-				return fakeaws.Error("InternalError")
-			}
-			return nil
-		}
-		err := b.Break(t.Context(), o)
-		store.Hook = nil
-		if err != nil && store.Body(b.Prefix+PendingFolder+testKey) != nil {
-			if err := b.Break(t.Context(), o); err != nil {
-				t.Fatal(err)
-			}
-		}
-		keys := store.Keys(b.Prefix)
-		size := 0
-		for _, key := range keys {
-			if o, ok := parseObject(strings.TrimPrefix(key, b.Prefix+PendingFolder), 0); !ok || o.Connector != "splunk" {
-				t.Errorf("key %q", key)
-			}
-			size += len(store.Body(key))
-		}
-		if len(keys) != 2 || size != len(body) {
-			t.Fatalf("failed at step %d: %d objects of %d bytes, want 2 of %d", at, len(keys), size, len(body))
-		}
-		if err == nil {
-			break
 		}
 	}
 }
@@ -148,7 +111,7 @@ func TestBrokenStreams(t *testing.T) {
 			t.Errorf("a stream that breaks %d times: %q, %v", times, got, err)
 		}
 		b.Store = &breaking{Store: store, times: times}
-		body, _, _, err := b.Get(t.Context(), PendingFolder+testKey, 100)
+		body, _, err := b.Get(t.Context(), PendingFolder+testKey, 100)
 		if (err == nil && string(body) == "first\nsecond\n") != whole {
 			t.Errorf("a small object whose stream breaks %d times: %q, %v", times, body, err)
 		}
@@ -159,13 +122,17 @@ func TestBrokenStreams(t *testing.T) {
 func TestConditions(t *testing.T) {
 	b, store := newBucket()
 	write := func(condition, body string) error {
-		_, err := b.Put(t.Context(), "x", condition, "text/plain", []byte(body))
+		_, err := b.Put(t.Context(), "x", condition, []byte(body))
 		return err
 	}
 	if err := write(IfAbsent, "first"); err != nil {
 		t.Fatal(err)
 	}
-	_, etag, _, _ := b.Get(t.Context(), "x", 10)
+	_, out, err := b.Get(t.Context(), "x", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	etag := *out.ETag
 	for condition, want := range map[string]error{IfAbsent: ErrChanged, `"other"`: ErrChanged} {
 		if err := write(condition, "second"); !errors.Is(err, want) || string(store.Body("dead/x")) != "first" {
 			t.Errorf("%s: %v", condition, err)
@@ -190,15 +157,12 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// TestMovesOnlyWhatWasRead: a changed object is neither moved nor split.
+// TestMovesOnlyWhatWasRead: a changed object is not moved.
 func TestMovesOnlyWhatWasRead(t *testing.T) {
 	b, store := newBucket()
 	o := put(t, b, store, "first\nsecond\n")
 	store.Put(b.Prefix+PendingFolder+testKey, []byte("changed\n"))
 	if err := b.Move(t.Context(), o, ReplayedFolder); !errors.Is(err, ErrChanged) {
-		t.Error(err)
-	}
-	if err := b.Split(t.Context(), o, ReplayedFolder, []byte("first\n"), []byte("second\n")); !errors.Is(err, ErrChanged) {
 		t.Error(err)
 	}
 	if got := string(store.Body(b.Prefix + PendingFolder + testKey)); got != "changed\n" {
@@ -307,44 +271,5 @@ func TestProgress(t *testing.T) {
 	store.Put(keys[1], []byte("short"))
 	if _, err := LoadProgress(t.Context(), b, "splunk"); err == nil {
 		t.Error("a broken object was read")
-	}
-}
-
-func TestCursor(t *testing.T) {
-	b, _ := newBucket()
-	if c, err := LoadCursor(t.Context(), b, "request"); c != nil || err != nil {
-		t.Fatal(c, err)
-	}
-	saved := &Cursor{At: day0, Oldest: 5, RelKey: "b"}
-	if err := saved.Save(t.Context(), b, "request"); err != nil {
-		t.Fatal(err)
-	}
-	if c, err := LoadCursor(t.Context(), b, "another"); c != nil || err != nil {
-		t.Error(c, err)
-	}
-	c, err := LoadCursor(t.Context(), b, "request")
-	if err != nil || c == nil || *c != *saved {
-		t.Fatal(c, err)
-	}
-	for _, o := range []struct {
-		Object
-		passed bool
-	}{
-		{Object{Oldest: 5, RelKey: "b", Modified: day0}, true},
-		{Object{Oldest: 5, RelKey: "a", Modified: day0}, true},
-		{Object{Oldest: 5, RelKey: "c", Modified: day0}, false},
-		{Object{Oldest: 4, RelKey: "c", Modified: day0}, true},
-		{Object{Oldest: 4, RelKey: "c", Modified: day0.Add(time.Second)}, false},
-	} {
-		if c.Passed(&o.Object) != o.passed {
-			t.Errorf("%+v", o)
-		}
-	}
-	c = nil
-	if err := c.Save(t.Context(), b, "request"); err != nil || c.Passed(&Object{}) {
-		t.Error(err)
-	}
-	if c, err := LoadCursor(t.Context(), b, "request"); c != nil || err != nil {
-		t.Error(c, err)
 	}
 }

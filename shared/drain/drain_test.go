@@ -306,7 +306,7 @@ func (w *world) open() (*Drain, error) {
 	lookup := func(name string) string { return w.env[name] }
 	d, err := New(settings.New(lookup, nil), lambdahost.Deps{Env: lookup, Out: &w.out, Now: time.Now}, w.s3)
 	if err == nil {
-		d.bucket.Pause = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
+		d.bucket.Sleep = func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
 	}
 	return d, err
 }

@@ -200,7 +200,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (response []byte,
 	})
 }
 
-// guarded calls handle. It logs a panic, and makes it the error of one invocation, so that SQS delivers its batch again.
+// guarded calls handle. It logs a panic, and makes it the error of one invocation: SQS then delivers its batch again.
 func (d Deps) guarded(ctx context.Context, handle func() ([]byte, error)) (response []byte, err error) {
 	err = Guard(func() (err error) {
 		response, err = handle()

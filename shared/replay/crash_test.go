@@ -167,3 +167,49 @@ func TestDrainDiesAtEveryStep(t *testing.T) {
 		}
 	}
 }
+
+// TestLargeObjectFailsAtEveryMove: an object that is read in two pieces loses no line, and none is replayed twice, if
+// one request that writes or deletes an object fails, with or without effect.
+func TestLargeObjectFailsAtEveryMove(t *testing.T) {
+	const events, selected = 18, 9 // of a mebibyte each
+	var body []byte
+	for i := range events {
+		r := deadletter.Record{Time: day0, Connector: "splunk", Error: "even", Attempts: 5, MessageID: fmt.Sprint("m", i),
+			Body: fmt.Appendf(nil, `{"time":1,"n":%d,"x":%q}`, i, strings.Repeat("x", 1<<20-100))}
+		if i%2 == 1 {
+			r.Error = "odd"
+		}
+		body = r.AppendLine(body)
+	}
+	if len(body) <= deadletter.PieceBytes {
+		t.Fatal(len(body))
+	}
+	for at, more := 1, true; more; at++ {
+		w := newWorld(t)
+		w.s3.Put(pendingKey("2026-03-13", "large.jsonl"), body)
+		step := 0
+		w.s3.Hook = func(op, key string, _ bool) error {
+			if op == "GetObject" || !strings.Contains(key, "large") {
+				return nil
+			}
+			if step++; step == at {
+				return fakeaws.Error("InternalError")
+			}
+			return nil
+		}
+		w.ask(t.Context(), "POST", Path, `{"reason":"even"}`, nil)
+		w.s3.Hook = nil
+		more = step >= at
+		w.pass(leaseTime + leaseSkew + time.Second)
+		w.replay(`{"reason":"even"}`)
+		if n := w.bodies(); len(n) != selected || w.count() != selected {
+			t.Fatalf("failed at step %d: %d messages, %d events, want %d", at, w.count(), len(n), selected)
+		}
+		left := w.below("pending/")
+		for i := range events {
+			if strings.Contains(left, fmt.Sprintf(`"n":%d,`, i)) != (i%2 == 1) {
+				t.Errorf("failed at step %d: event %d is in the wrong folder", at, i)
+			}
+		}
+	}
+}

@@ -68,7 +68,81 @@ func TestEachCallMakesProgress(t *testing.T) {
 		if a := w.replay(""); a.Replayed != 3000 {
 			t.Errorf("%s: then everything: %+v", request, a)
 		}
-		w.wantKeys("progress/cursor", 0)
+		w.wantKeys(deadletter.LockName, 0)
+	}
+}
+
+// TestCursorHidesNoNewObjects: an object that was written while a call ran is older than what the call examined.
+func TestCursorHidesNoNewObjects(t *testing.T) {
+	w := newWorld(t)
+	for i := range 400 {
+		w.s3.Put(pendingKey("2026-03-02", fmt.Sprintf("%03d.jsonl", i)), lines("splunk", fmt.Sprint(i), 1, day0))
+	}
+	w.s3.Hook = func(op, key string, after bool) error {
+		if after && op == "GetObject" && strings.Contains(key, "/pending/") {
+			w.pass(200 * time.Millisecond)
+			if strings.HasSuffix(key, "050.jsonl") {
+				w.s3.Put(pendingKey("2026-03-01", "late.jsonl"), lines("splunk", "needle", 1, day0))
+			}
+		}
+		return nil
+	}
+	for range 3 {
+		ctx, cancel := contextUntil(t, w.now().Add(25*time.Second))
+		a := w.replayCtx(ctx, `{"message_ids":["needle-000"]}`)
+		cancel()
+		w.pass(time.Second) // more than the skew of S3's times
+		if a.Remaining == 0 {
+			break
+		}
+	}
+	if n := w.count(); n != 1 {
+		t.Errorf("%d events were replayed, want the new one", n)
+	}
+}
+
+func TestCursor(t *testing.T) {
+	c := cursor{At: day0, Oldest: 5, RelKey: "b"}
+	for _, o := range []struct {
+		deadletter.Object
+		passed bool
+	}{
+		{deadletter.Object{Oldest: 5, RelKey: "b", Modified: day0}, true},
+		{deadletter.Object{Oldest: 5, RelKey: "a", Modified: day0}, true},
+		{deadletter.Object{Oldest: 5, RelKey: "c", Modified: day0}, false},
+		{deadletter.Object{Oldest: 4, RelKey: "c", Modified: day0}, true},
+		{deadletter.Object{Oldest: 4, RelKey: "c", Modified: day0.Add(time.Second)}, false},
+	} {
+		if c.passed(&o.Object) != o.passed {
+			t.Errorf("%+v", o)
+		}
+	}
+}
+
+// TestCursorsInTheLock: the lock of a call whose time ran out excludes no other call, and goes when its cursor is old.
+func TestCursorsInTheLock(t *testing.T) {
+	w := newWorld(t)
+	b := &w.replayer().bucket
+	l := newLease(b, w.now)
+	if err := l.acquire(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.setCursor("request", cursor{At: w.now(), RelKey: "a"})
+	if err := l.release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, left := range []int{1, 0} {
+		next := newLease(b, w.now)
+		if err := next.acquire(t.Context()); err != nil || next.Cursors["request"].RelKey != "a" {
+			t.Fatalf("%v, cursors %v", err, next.Cursors)
+		}
+		if left == 0 {
+			w.pass(cursorLife)
+		}
+		if err := next.release(t.Context()); left == 1 && err != nil {
+			t.Fatal(err)
+		}
+		w.wantKeys(deadletter.LockName, left)
 	}
 }
 

@@ -1,100 +1,103 @@
 package replay
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/arbitex/siem-connectors/shared/deadletter"
+	"github.com/arbitex/siem-connectors/shared/sqsbatch"
 )
 
-// process decides about each line, sends the events, and moves the lines that are replayed or discarded.
-func (s *session) process(ctx context.Context, readings []*reading) {
-	c := &chunks{index: make(map[chunkKey]*entry)}
-	for _, r := range readings {
-		if r.skipped {
-			continue
-		}
-		if s.broken[r.Connector] {
-			r.skipped, r.left = true, true
-			s.countByName(r.Object)
-			continue
-		}
-		if r.err == nil {
-			r.err = s.parse(ctx, r)
-		}
-		if r.err != nil {
-			s.unreadable(r, r.err)
-			continue
-		}
-		for n := range r.lines {
-			s.decide(c, r, n)
-		}
-	}
-	s.send(ctx, c.entries)
-	for _, r := range readings {
-		s.account(r)
-	}
-	if !s.dryRun {
-		s.move(ctx, readings)
-	}
+// reading is an object that is being processed.
+type reading struct {
+	*deadletter.Object
+	piece  bool // of a larger object; it is not stored by itself
+	target *target
+	data   []byte
+	lines  []*line
 }
 
-// unreadable reports an object that could not be read. It stays pending.
-func (s *session) unreadable(r *reading, err error) {
-	r.skipped = true
-	switch {
-	case errors.Is(err, deadletter.ErrLongLine):
-		s.skips.add(skipLine, r.Connector, 1, place(r.Object, 1)+": "+err.Error())
-		return
-	case errors.Is(err, deadletter.ErrMissing), errors.Is(err, deadletter.ErrChanged):
-		s.fail("objects changed while they were read; call again", place(r.Object, 0))
-	default:
-		s.fail("objects could not be read", place(r.Object, 0)+": "+cause(err))
-		if s.unread++; s.unread >= maxReadFailures {
-			s.halted = true
+// line is one line of a reading.
+type line struct {
+	object *deadletter.Object
+	number int // from 1
+	text   []byte
+	record deadletter.Record
+	err    error // why it is not a dead letter
+	id     deadletter.ID
+
+	first   *line // the chosen line with the same record, which is sent for this one, too
+	sent    bool  // SQS confirmed it
+	refused bool  // SQS will not accept it
+	gone    bool  // replayed, now or before, or to be discarded
+}
+
+func (l *line) place() string { return place(l.object, l.number) }
+
+// process decides about each line, sends the events, and moves the lines that are replayed or discarded. An error means
+// that not all of them could be moved.
+func (s *session) process(ctx context.Context, readings []*reading) error {
+	s.chosen = make(map[choice]*line)
+	var parsed []*reading
+	for _, r := range readings {
+		if err := s.parse(ctx, r); err != nil {
+			s.unreadable(r.Object, err)
+			continue
 		}
+		for _, l := range r.lines {
+			s.decide(r.target, l)
+		}
+		parsed = append(parsed, r)
 	}
-	r.left = true
-	s.remaining += r.LinesAtMost(s.shortest)
+	for _, t := range s.targets {
+		s.send(ctx, t)
+	}
+	s.chosen = nil
+	return s.move(ctx, parsed)
 }
 
 // parse reads the lines of an object, and which of them have been replayed.
 func (s *session) parse(ctx context.Context, r *reading) error {
+	t := r.target
+	if t.broken {
+		return errHalted
+	}
 	for text := range deadletter.Lines(r.data) {
-		l := line{text: text}
-		l.err = deadletter.ParseLine(text, &l.record)
+		l := &line{object: r.Object, number: len(r.lines) + 1, text: text}
+		if l.err = deadletter.ParseLine(text, &l.record); l.err == nil && l.record.Connector != r.Connector {
+			l.err = errors.New("connector: expected that of the folder")
+		}
 		l.id = l.record.ID(fmt.Sprint(r.RelKey, r.ETag, len(r.lines)))
-		s.shortest = min(s.shortest, int64(len(text)))
 		r.lines = append(r.lines, l)
 	}
-	if s.discard || s.undeployed(r.Connector) != "" {
+	if s.discard || t.obstacle != "" {
 		return nil
 	}
-	p, err := s.progressOf(ctx, r.Connector)
-	if err != nil {
-		s.broken[r.Connector] = true
-		return fmt.Errorf("the progress of %s could not be read: %w", r.Connector, err)
+	if t.progress == nil {
+		var err error
+		if t.progress, err = deadletter.LoadProgress(ctx, &s.bucket, r.Connector); err != nil {
+			t.progress, t.broken = nil, true
+			return fmt.Errorf("the progress of %s could not be read: %w", r.Connector, err)
+		}
 	}
-	all := len(r.lines) > 0
-	for i := range r.lines {
-		l := &r.lines[i]
-		l.gone = l.err == nil && p.Has(l.id)
-		all = all && l.gone
+	replayed := 0
+	for _, l := range r.lines {
+		if l.gone = l.err == nil && t.progress.Has(l.id); l.gone {
+			replayed++
+		}
 	}
-	if !all || !p.Has(movedID(r.RelKey)) {
+	if replayed == 0 || replayed < len(r.lines) || !t.progress.Has(movedID(r.RelKey)) {
 		return nil
 	}
-	return s.again(ctx, r, p)
+	return s.again(ctx, r)
 }
 
 // again handles an object that a replay has moved away before. If its copy in replayed/ is gone, an operator has moved
 // it back in order to replay it once more: its records then have other ids. Otherwise the drain has written a repeated
 // batch.
-func (s *session) again(ctx context.Context, r *reading, p *deadletter.Progress) error {
+func (s *session) again(ctx context.Context, r *reading) error {
 	found, err := s.bucket.Exists(ctx, deadletter.ReplayedFolder+r.RelKey)
 	if err != nil {
 		return err
@@ -104,10 +107,9 @@ func (s *session) again(ctx context.Context, r *reading, p *deadletter.Progress)
 			"copying it", place(r.Object, 0))
 		return nil
 	}
-	for i := range r.lines {
-		l := &r.lines[i]
+	for _, l := range r.lines {
 		l.id = deadletter.NewID([]byte("again"), []byte(r.Modified.UTC().String()), l.id[:])
-		l.gone = p.Has(l.id)
+		l.gone = r.target.progress.Has(l.id)
 	}
 	return nil
 }
@@ -115,70 +117,50 @@ func (s *session) again(ctx context.Context, r *reading, p *deadletter.Progress)
 // movedID identifies an object that a replay has moved to replayed/.
 func movedID(relKey string) deadletter.ID { return deadletter.NewID([]byte("moved"), []byte(relKey)) }
 
-func (s *session) progressOf(ctx context.Context, connector string) (*deadletter.Progress, error) {
-	if p := s.progress[connector]; p != nil {
-		return p, nil
-	}
-	p, err := deadletter.LoadProgress(ctx, &s.bucket, connector)
-	if err == nil {
-		s.progress[connector] = p
-	}
-	return p, err
-}
-
-// decide decides about line n of an object.
-func (s *session) decide(c *chunks, r *reading, n int) {
-	l := &r.lines[n]
-	rec := &l.record
+// decide decides about one line.
+func (s *session) decide(t *target, l *line) {
 	switch {
 	case l.gone:
-		return
 	case l.err != nil:
-		s.skips.add(skipLine, r.Connector, 1, place(r.Object, n+1)+": "+l.err.Error())
-		return
-	case rec.Connector != r.Connector:
-		s.skips.add(skipLine, r.Connector, 1, place(r.Object, n+1)+": connector: expected that of the folder")
-		return
-	case !s.Matches(rec):
+		s.skips.add(skipLine, t.name, 1, l.place()+": "+l.err.Error())
+	case !s.Matches(&l.record):
+	case !s.discard:
+		s.choose(t, l)
+	case s.full():
+		s.remaining++
+	default:
+		l.gone = true
+		s.done++
+		t.done++
+	}
+}
+
+// choose chooses a line to be sent, if it can be replayed and the limit allows it.
+func (s *session) choose(t *target, l *line) {
+	if kind := s.obstacle(t, &l.record); kind != "" {
+		s.skips.add(kind, t.name, 1, l.place())
 		return
 	}
-	if s.discard {
-		if l.gone = !s.full(0); l.gone {
-			s.discarded++
-			s.byConnector[r.Connector]++
-		} else {
-			r.left = true
-			s.remaining++
-		}
-		return
-	}
-	if kind := s.refusal(rec); kind != "" {
-		s.skips.add(kind, r.Connector, 1, place(r.Object, n+1))
-		return
-	}
-	key := chunkKey{r.Connector, l.id}
-	if l.entry = c.index[key]; l.entry != nil {
+	c := choice{t, l.id}
+	if l.first = s.chosen[c]; l.first != nil {
 		return // a second record of the message
 	}
-	if s.full(len(c.entries)) {
-		r.left = true
+	if s.full() {
 		s.remaining++
 		return
 	}
-	l.entry = &entry{connector: r.Connector, id: l.id, body: rec.Body, replays: rec.Replays, place: place(r.Object, n+1)}
-	c.index[key] = l.entry
-	c.entries = append(c.entries, l.entry)
+	s.chosen[c] = l
+	t.waiting = append(t.waiting, l)
 }
 
-// refusal returns why a record cannot be replayed, "" when it can.
-func (s *session) refusal(r *deadletter.Record) skip {
-	if kind := s.undeployed(r.Connector); kind != "" {
-		return kind
-	}
+// obstacle returns why a record cannot be replayed, "" when it can.
+func (s *session) obstacle(t *target, r *deadletter.Record) skip {
 	switch {
+	case t.obstacle != "":
+		return t.obstacle
 	case !r.Object:
 		return skipBody
-	case len(r.Body) > maxBatchBytes:
+	case len(r.Body) > sqsbatch.MaxBytes:
 		return skipRefused
 	case r.Replays >= maxReplays && !s.force:
 		return skipReplayed
@@ -186,20 +168,10 @@ func (s *session) refusal(r *deadletter.Record) skip {
 	return ""
 }
 
-// account takes the outcomes of the entries to the lines.
-func (s *session) account(r *reading) {
-	for i := range r.lines {
-		if l := &r.lines[i]; l.entry != nil {
-			l.gone = l.entry.state == sent && l.entry.saved
-			r.left = r.left || l.entry.state == notSent
-		}
-	}
-}
-
 // move moves the objects whose lines are all replayed or discarded, and splits the objects with some such lines.
-func (s *session) move(ctx context.Context, readings []*reading) {
+func (s *session) move(ctx context.Context, readings []*reading) error {
 	if !s.keep(ctx) {
-		return
+		return errHalted
 	}
 	folder := deadletter.ReplayedFolder
 	if s.discard {
@@ -208,49 +180,48 @@ func (s *session) move(ctx context.Context, readings []*reading) {
 	ctx, cancel := context.WithTimeout(ctx, s.lease.left())
 	defer cancel()
 	moved := make([]string, len(readings))
-	var g errgroup.Group
-	g.SetLimit(width)
+	errs := deadletter.Each(len(readings), func(i int) (err error) {
+		moved[i], err = readings[i].move(ctx, &s.bucket, folder)
+		return err
+	})
 	for i, r := range readings {
-		if r.skipped {
-			continue
+		if errs[i] == nil && moved[i] != "" && r.target.progress != nil {
+			r.target.progress.Add(movedID(moved[i]))
 		}
-		g.Go(func() error {
-			return deadletter.Guard(func() error {
-				relKey, err := r.move(ctx, &s.bucket, folder)
-				if err == nil {
-					moved[i] = relKey
-				}
-				return err
-			})
-		})
 	}
-	if err := g.Wait(); err != nil {
+	err := cmp.Or(errs...)
+	if err != nil {
 		s.fail("objects could not be moved; the next call moves them", cause(err))
 	}
-	for i, r := range readings {
-		if p := s.progress[r.Connector]; p != nil && moved[i] != "" {
-			p.Add(movedID(moved[i]))
-		}
-	}
+	return err
 }
 
 // move moves the lines that are replayed or discarded to folder. It returns the relative key of the new object, "" if
-// it writes none.
-func (r *reading) move(ctx context.Context, b *deadletter.Bucket, folder string) (string, error) {
-	var gone, rest bytes.Buffer
-	for i := range r.lines {
+// it writes none. Repeated after a failure, it has the same effect.
+func (r *reading) move(ctx context.Context, b *deadletter.Bucket, folder string) (relKey string, err error) {
+	var gone, rest []byte
+	for _, l := range r.lines {
 		to := &rest
-		if r.lines[i].gone {
+		if l.gone || l.first != nil && l.first.gone {
 			to = &gone
 		}
-		to.Write(r.lines[i].text)
-		to.WriteByte('\n')
+		*to = append(append(*to, l.text...), '\n')
 	}
 	switch {
-	case rest.Len() == 0:
+	case len(rest) == 0 && !r.piece:
 		return r.RelKey, b.Move(ctx, r.Object, folder)
-	case gone.Len() == 0:
+	case len(gone) > 0:
+		relKey = deadletter.PartName(r.RelKey, gone)
+		_, err = b.Put(ctx, folder+relKey, deadletter.Always, gone)
+	case !r.piece:
 		return "", nil
 	}
-	return deadletter.PartName(r.RelKey, gone.Bytes()), b.Split(ctx, r.Object, folder, gone.Bytes(), rest.Bytes())
+	switch {
+	case err != nil || len(rest) == 0:
+	case r.piece:
+		err = b.PutPending(ctx, r.RelKey, rest)
+	default:
+		_, err = b.Put(ctx, deadletter.PendingFolder+r.RelKey, r.ETag, rest)
+	}
+	return relKey, err
 }

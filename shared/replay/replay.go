@@ -9,13 +9,13 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"net/http"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/arbitex/siem-connectors/shared/connectors"
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -41,19 +41,14 @@ func NewFunction(w lambdahost.Deps, store deadletter.Store) *lambdahost.Function
 // New reads the settings SIEM_DEAD_LETTER_PATH, <CONNECTOR>_QUEUE_URL and SIEM_STACK. The error names every wrong
 // setting. A nil store is S3.
 func New(s *settings.Settings, w lambdahost.Deps, store deadletter.Store) (*Replay, error) {
+	location := deadletter.ReadLocation(s)
 	r := &Replay{
 		world: w, log: w.Logger(s), queues: deadletter.ReadQueues(s), chunk: maxChunk,
-		stack:  s.String("SIEM_STACK", "local"),
-		bucket: deadletter.Bucket{Location: deadletter.ReadLocation(s), Store: store, Pause: deadletter.Sleep},
+		stack: s.String("SIEM_STACK", "local"),
 	}
-	err := s.Err()
-	if err == nil && store == nil {
-		r.bucket.Store, err = deadletter.OpenS3(w.Env)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return r, nil
+	var err error
+	r.bucket, err = deadletter.NewBucket(s, location, w.Env, store)
+	return r, err
 }
 
 // response is the response of a function URL.
@@ -87,9 +82,6 @@ type failure struct {
 	Error string `json:"error"`
 }
 
-// reserve is the time kept for the response; a function with a short timeout keeps a tenth.
-const reserve = time.Second
-
 // Handle serves one request of the function URL: POST replays, GET counts. Every request gets a response with a JSON
 // body before ctx's deadline; the error is always nil.
 func (r *Replay) Handle(ctx context.Context, payload []byte) ([]byte, error) {
@@ -97,13 +89,10 @@ func (r *Replay) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	if err := json.Unmarshal(payload, &c); err != nil { // its error may quote the request
 		return respond(http.StatusBadRequest, nil, failure{"event: expected the payload of a Lambda function URL"}), nil
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(reserve, max(0, time.Until(deadline))/10)))
-		defer cancel()
-	}
+	ctx, cancel := lambdahost.Reserve(ctx)
+	defer cancel()
 	var body any
-	err := deadletter.Guard(func() (err error) {
+	err := lambdahost.Guard(func() (err error) {
 		body, err = r.serve(ctx, &c)
 		return err
 	})
@@ -115,19 +104,12 @@ func (r *Replay) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 
 // refused responds to an error.
 func (r *Replay) refused(ctx context.Context, err error) []byte {
-	var refusal *refusal
-	var held *heldError
-	var panicked *deadletter.PanicError
-	switch {
-	case errors.As(err, &panicked):
-		r.log.LogAttrs(ctx, slog.LevelError, "panic", slog.String("panic", panicked.Text),
-			slog.String("stack", panicked.Stack))
-		return respond(http.StatusInternalServerError, nil, failure{"internal"})
-	case errors.As(err, &refusal):
+	if refusal, ok := errors.AsType[*refusal](err); ok {
 		return respond(refusal.status, refusal.header, failure{refusal.text})
-	case errors.As(err, &held):
-		wait := max(1, int(held.until.Sub(r.world.Now()).Round(time.Second)/time.Second))
-		return respond(http.StatusConflict, map[string]string{"retry-after": strconv.Itoa(wait)}, failure{held.Error()})
+	}
+	if p, ok := errors.AsType[*lambdahost.PanicError](err); ok {
+		p.Log(ctx, r.world.Out)
+		return respond(http.StatusInternalServerError, nil, failure{"internal"})
 	}
 	r.log.LogAttrs(ctx, slog.LevelError, "replay", slog.String("error", deadletter.Bound(err.Error(), maxError)))
 	doing, _, _ := strings.Cut(err.Error(), ": ") // the rest is in the log
@@ -138,63 +120,41 @@ func (r *Replay) refused(ctx context.Context, err error) []byte {
 }
 
 func respond(status int, headers map[string]string, body any) []byte {
-	text, err := json.Marshal(body)
-	if err != nil {
-		status, text = http.StatusInternalServerError, []byte(`{"error":"internal"}`)
-	}
+	text, _ := json.Marshal(body) // maps, strings and numbers always marshal
 	all := map[string]string{"content-type": "application/json", "cache-control": "no-store"}
 	maps.Copy(all, headers)
-	out, err := json.Marshal(response{Status: status, Headers: all, Body: string(text)})
-	if err != nil {
-		return []byte(`{"statusCode":500,"body":"{\"error\":\"internal\"}"}`)
-	}
+	out, _ := json.Marshal(response{Status: status, Headers: all, Body: string(text)}) // as above
 	return out
 }
 
 // serve returns the body of a 200.
 func (r *Replay) serve(ctx context.Context, c *call) (any, error) {
-	isReplay, refused := c.isReplay()
-	if refused != nil {
-		return nil, refused
+	method, err := c.method()
+	if err != nil {
+		return nil, err
 	}
-	if !isReplay {
+	if method == http.MethodGet {
 		return r.count(ctx)
 	}
-	req, refused := c.request()
-	if refused != nil {
-		return nil, refused
+	req, err := c.request()
+	if err != nil {
+		return nil, err
 	}
 	start := r.world.Now()
-	s := &session{Replay: r, request: req, lease: newLease(&r.bucket, r.world.Now), stop: stopAt(ctx, start),
-		shortest: math.MaxInt64,
-		progress: make(map[string]*deadletter.Progress), broken: make(map[string]bool), byConnector: make(map[string]int),
-		skips: make(skipCounts)}
-	if !req.dryRun {
-		if err := s.lease.acquire(ctx); err != nil {
-			return nil, err
-		}
+	s := r.newSession(ctx, req)
+	if err := s.lease.acquire(ctx); err != nil {
+		return nil, err
 	}
-	err := deadletter.Guard(func() error { return s.run(ctx) })
-	if !req.dryRun {
-		if err := s.lease.release(ctx); err != nil {
-			r.log.LogAttrs(ctx, slog.LevelWarn, "replay", slog.String("error", deadletter.Bound(err.Error(), maxError)))
-		}
+	err = lambdahost.Guard(func() error { return s.run(ctx) })
+	if err := s.lease.release(ctx); err != nil {
+		s.passed = 0
+		r.log.LogAttrs(ctx, slog.LevelWarn, "replay", slog.String("error", deadletter.Bound(err.Error(), maxError)))
 	}
-	r.report(ctx, s, c.Context.Authorizer.IAM.UserARN, r.world.Now().Sub(start))
+	r.report(ctx, s, c.caller(), r.world.Now().Sub(start))
 	if err != nil {
 		return nil, err
 	}
 	return s.result(), nil
-}
-
-// stopAt is when a replay stops sending, in order to save its progress and to count the rest. Zero is never.
-func stopAt(ctx context.Context, start time.Time) time.Time {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return time.Time{}
-	}
-	left := deadline.Sub(start)
-	return deadline.Add(-min(max(3*time.Second, left/10), left/2))
 }
 
 // count responds to a GET. Every deployed connector has a count.
@@ -219,31 +179,31 @@ const maxError = 4096
 
 // report writes one log line, and the metrics of each connector.
 func (r *Replay) report(ctx context.Context, s *session, caller string, took time.Duration) {
-	level := slog.LevelInfo
-	if len(s.failures) > 0 {
-		level = slog.LevelError
-	}
+	result := s.result()
 	attributes := []slog.Attr{
-		slog.Int("replayed", s.replayed), slog.Int("discarded", s.discarded), slog.Int("skipped", s.skips.total("")),
-		slog.Int("remaining", s.remaining), slog.Bool("dry_run", s.dryRun), slog.Bool("force", s.force),
-		slog.Int("limit", s.limit),
+		slog.Int("replayed", result.Replayed), slog.Int("discarded", s.done-result.Replayed),
+		slog.Int("skipped", result.Skipped), slog.Int("remaining", s.remaining), slog.Bool("dry_run", s.dryRun),
+		slog.Bool("force", s.force), slog.Int("limit", s.limit),
 		slog.String("connector", s.Connector), slog.String("caller", deadletter.Bound(caller, 200)),
 		slog.Int64("milliseconds", took.Milliseconds()),
 	}
+	level := slog.LevelInfo
 	if len(s.failures) > 0 {
+		level = slog.LevelError
 		attributes = append(attributes, slog.String("error", deadletter.Bound(strings.Join(s.failures, "; "), maxError)))
 	}
 	r.log.LogAttrs(ctx, level, "replay", attributes...)
 	if s.dryRun {
 		return
 	}
-	for _, c := range append(connectors.Names(), deadletter.Unknown) {
-		done := telemetry.Value{Name: "Replayed", Unit: telemetry.Count, Number: float64(s.byConnector[c])}
-		if s.discard {
-			done = telemetry.Value{Name: "Discarded", Unit: telemetry.Count, Number: done.Number}
-		}
-		values := []telemetry.Value{done, {Name: "Skipped", Unit: telemetry.Count, Number: float64(s.skips.total(c))}}
-		if err := telemetry.Write(r.world.Out, r.world.Now(), r.stack, c, values...); err != nil {
+	done := "Replayed"
+	if s.discard {
+		done = "Discarded"
+	}
+	for _, t := range s.targets {
+		err := telemetry.Write(r.world.Out, r.world.Now(), r.stack, t.name,
+			telemetry.Counted(done, t.done), telemetry.Counted("Skipped", s.skips.of(t.name)))
+		if err != nil {
 			r.log.LogAttrs(ctx, slog.LevelError, "metrics", slog.String("error", err.Error()))
 		}
 	}
@@ -257,38 +217,56 @@ const (
 	leaseRenew = 15 * time.Second      // renew when less is left
 )
 
-// heldError is the error of a call while another replay is running.
-type heldError struct{ until time.Time }
-
-func (e *heldError) Error() string {
-	return "another replay is running; if it was killed, its lock expires at " + e.until.UTC().Format(time.RFC3339)
-}
-
 var errLeaseLost = errors.New("another replay has taken over")
 
-// lease makes this replay the only one. It is an object in S3 that names the owner and the time of expiry.
+// lease makes this replay the only one: an object in S3 names the owner and the time of expiry.
 type lease struct {
-	bucket  *deadletter.Bucket
-	now     func() time.Time
-	owner   string
-	etag    string
-	expires time.Time
+	bucket *deadletter.Bucket
+	now    func() time.Time
+	etag   string
+	lock
 }
 
+// lock is the content of the object. An expired one stays if a call's time ran out.
 type lock struct {
-	Owner   string    `json:"owner"`
-	Expires time.Time `json:"expires"`
+	Owner   string            `json:"owner"`
+	Expires time.Time         `json:"expires"`
+	Cursors map[string]cursor `json:"cursors,omitempty"` // by request
+}
+
+// cursor is the place where the next call with the same request continues: behind the pending objects that earlier
+// calls have examined and left.
+type cursor struct {
+	At     time.Time `json:"at"` // objects that were written later have not been examined
+	Oldest int64     `json:"oldest"`
+	RelKey string    `json:"key"`
+}
+
+// cursorLife is how long a cursor counts. It would hide objects that can be replayed by then.
+const cursorLife = 15 * time.Minute
+
+// passed reports whether the earlier calls have examined an object.
+func (c *cursor) passed(o *deadletter.Object) bool {
+	return !o.Modified.After(c.At) && deadletter.Compare(o, &deadletter.Object{Oldest: c.Oldest, RelKey: c.RelKey}) <= 0
+}
+
+// setCursor notes where the next call with the request continues.
+func (l *lease) setCursor(request string, c cursor) {
+	if l.Cursors == nil {
+		l.Cursors = make(map[string]cursor)
+	}
+	l.Cursors[request] = c
 }
 
 func newLease(b *deadletter.Bucket, now func() time.Time) *lease {
-	return &lease{bucket: b, now: now, owner: rand.Text()}
+	return &lease{bucket: b, now: now, lock: lock{Owner: rand.Text()}}
 }
 
-// acquire takes the lease. The error is a *heldError if another replay has it.
+// acquire takes the lease, with the cursors of earlier calls. The error is a refusal if another replay has it.
 func (l *lease) acquire(ctx context.Context) error {
 	condition := deadletter.IfAbsent
 	for range deadletter.Tries {
-		found, etag, err := l.write(ctx, condition)
+		found, etag, err := l.write(ctx, condition, l.now().Add(leaseTime))
 		switch {
 		case err == nil:
 			return nil
@@ -297,21 +275,35 @@ func (l *lease) acquire(ctx context.Context) error {
 		case !errors.Is(err, deadletter.ErrChanged):
 			return err
 		case found.Expires.Add(leaseSkew).After(l.now()) && !found.Expires.After(l.now().Add(leaseMost)):
-			return &heldError{found.Expires.Add(leaseSkew)}
+			return l.held(found.Expires.Add(leaseSkew))
 		default:
-			condition = etag
+			condition, l.Cursors = etag, found.Cursors
 		}
 	}
-	return &heldError{l.now().Add(leaseTime)} // others were faster each time
+	return l.held(l.now().Add(leaseTime)) // others were faster each time
+}
+
+// held is the refusal of a call while another replay is running.
+func (l *lease) held(until time.Time) error {
+	r := refuse(http.StatusConflict, "another replay is running; if it was killed, its lock expires at %s",
+		until.UTC().Format(time.RFC3339))
+	wait := max(1, int(until.Sub(l.now()).Round(time.Second)/time.Second))
+	r.header = map[string]string{"retry-after": strconv.Itoa(wait)}
+	return r
 }
 
 // renew makes sure that the lease lasts for a while. After an error, nothing may be done that two replays must not both
 // do.
 func (l *lease) renew(ctx context.Context) error {
-	if l.expires.Sub(l.now()) > leaseRenew {
+	if l.Expires.Sub(l.now()) > leaseRenew {
 		return nil
 	}
-	_, _, err := l.write(ctx, l.etag)
+	return l.rewrite(ctx, l.now().Add(leaseTime))
+}
+
+// rewrite writes the lock if it is still ours.
+func (l *lease) rewrite(ctx context.Context, expires time.Time) error {
+	_, _, err := l.write(ctx, l.etag, expires)
 	if errors.Is(err, deadletter.ErrChanged) || errors.Is(err, deadletter.ErrMissing) {
 		return errLeaseLost
 	}
@@ -319,10 +311,14 @@ func (l *lease) renew(ctx context.Context) error {
 }
 
 // left is how long something may take that two replays must not both do.
-func (l *lease) left() time.Duration { return l.expires.Sub(l.now()) - leaseSkew }
+func (l *lease) left() time.Duration { return l.Expires.Sub(l.now()) - leaseSkew }
 
-// release deletes the lock, unless another replay has taken it.
+// release deletes the lock, unless another replay has taken it. An expired lock stays if it has cursors.
 func (l *lease) release(ctx context.Context) error {
+	maps.DeleteFunc(l.Cursors, func(_ string, c cursor) bool { return l.now().Sub(c.At) >= cursorLife })
+	if len(l.Cursors) > 0 {
+		return l.rewrite(ctx, l.now().Add(-leaseTime))
+	}
 	if err := l.renew(ctx); err != nil {
 		return err
 	}
@@ -334,38 +330,40 @@ func (l *lease) release(ctx context.Context) error {
 
 // write writes the lock. If the condition is not met, it returns the lock that is there with ErrChanged; a lock of our
 // own is success, because it shows that only the response to our write was lost.
-func (l *lease) write(ctx context.Context, condition string) (found lock, etag string, err error) {
-	own := lock{l.owner, l.now().Add(leaseTime).UTC()}
+func (l *lease) write(ctx context.Context, condition string, expires time.Time) (found lock, etag string, err error) {
+	own := lock{l.Owner, expires.UTC(), l.Cursors}
 	body, err := json.Marshal(own)
 	if err != nil {
 		return lock{}, "", err
 	}
-	etag, err = l.bucket.Put(ctx, deadletter.LockName, condition, "application/json", body)
+	etag, err = l.bucket.Put(ctx, deadletter.LockName, condition, body)
 	if errors.Is(err, deadletter.ErrChanged) {
 		if found, etag, err = l.read(ctx); err != nil {
 			return lock{}, "", err
 		}
-		if found.Owner != l.owner || !found.Expires.Equal(own.Expires) {
+		if found.Owner != own.Owner || !found.Expires.Equal(own.Expires) {
 			return found, etag, deadletter.ErrChanged
 		}
 	}
 	if err != nil {
 		return lock{}, "", fmt.Errorf("writing %s: %w", deadletter.LockName, err)
 	}
-	l.etag, l.expires = etag, own.Expires
+	l.etag, l.Expires = etag, own.Expires
 	return own, etag, nil
 }
 
+// maxLock bounds the lock that is read: a cursor takes 200 bytes, and few calls end within its life.
+const maxLock = 64 << 10
+
 // read returns the lock. An unreadable lock counts from the time it was written.
 func (l *lease) read(ctx context.Context) (lock, string, error) {
-	const most = 4096
-	body, etag, modified, err := l.bucket.Get(ctx, deadletter.LockName, most)
+	body, out, err := l.bucket.Get(ctx, deadletter.LockName, maxLock)
 	if err != nil {
 		return lock{}, "", fmt.Errorf("reading %s: %w", deadletter.LockName, err)
 	}
 	var found lock
 	if json.Unmarshal(body, &found) != nil || found.Owner == "" || found.Expires.IsZero() {
-		found = lock{Expires: modified.Add(leaseTime)}
+		found = lock{Expires: aws.ToTime(out.LastModified).Add(leaseTime)}
 	}
-	return found, etag, nil
+	return found, aws.ToString(out.ETag), nil
 }

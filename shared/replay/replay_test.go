@@ -13,6 +13,7 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
+	"github.com/arbitex/siem-connectors/shared/sqsbatch"
 )
 
 func TestReplayPutsBack(t *testing.T) {
@@ -281,8 +282,8 @@ func TestReplayOfOneQueueDoesNotHoldUpAnother(t *testing.T) {
 func TestReplayOfTheLargestEvent(t *testing.T) {
 	w := newWorld(t)
 	l := dlq.Sent("splunk", "a", day0)
-	l.Body = `{"time":1,"x":"` + strings.Repeat("x", maxBatchBytes-17) + `"}`
-	if len(l.Body) != maxBatchBytes {
+	l.Body = `{"time":1,"x":"` + strings.Repeat("x", sqsbatch.MaxBytes-17) + `"}`
+	if len(l.Body) != sqsbatch.MaxBytes {
 		t.Fatal(len(l.Body))
 	}
 	w.drain(l)
@@ -411,6 +412,25 @@ func TestReplayMovesOnlyWhatItHasRead(t *testing.T) {
 		t.Errorf("answer %+v, want three replayed and an error about the move", a)
 	}
 	w.wantKeys("replayed/", 0)
+	if got := string(w.s3.Body(key)); got != "another version\n" {
+		t.Errorf("the object is now %q", got)
+	}
+}
+
+// TestReplaySplitsOnlyWhatItHasRead: an object that is overwritten while it is being split stays.
+func TestReplaySplitsOnlyWhatItHasRead(t *testing.T) {
+	w := newWorld(t)
+	w.drain(dlq.Letters("splunk", "a", 3, day0)...)
+	key := w.wantKeys("pending/", 1)[0]
+	w.s3.Hook = func(op, name string, after bool) error {
+		if op == "PutObject" && name == key && !after {
+			w.s3.Put(key, []byte("another version\n"))
+		}
+		return nil
+	}
+	if a := w.replay(`{"limit":2}`); a.Replayed != 2 || len(a.Errors) != 1 {
+		t.Errorf("answer %+v, want two replayed and an error about the split", a)
+	}
 	if got := string(w.s3.Body(key)); got != "another version\n" {
 		t.Errorf("the object is now %q", got)
 	}

@@ -9,10 +9,11 @@ import (
 	"mime"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/aws/aws-lambda-go/events"
 
 	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
@@ -29,25 +30,10 @@ const (
 	maxMessageIDs = 1000
 )
 
-// call is the part of a Lambda function URL's payload (format 2.0) that the function reads.
+// call is the payload of a Lambda function URL (format 2.0).
 // https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html
 type call struct {
-	Path    string            `json:"rawPath"`
-	Query   string            `json:"rawQueryString"`
-	Headers map[string]string `json:"headers"`
-	Body    string            `json:"body"`
-	Base64  bool              `json:"isBase64Encoded"`
-	Context struct {
-		HTTP struct {
-			Method string `json:"method"`
-			Path   string `json:"path"`
-		} `json:"http"`
-		Authorizer struct {
-			IAM struct {
-				UserARN string `json:"userArn"`
-			} `json:"iam"`
-		} `json:"authorizer"`
-	} `json:"requestContext"`
+	events.LambdaFunctionURLRequest
 }
 
 // refusal is a response other than 200.
@@ -57,6 +43,7 @@ type refusal struct {
 	header map[string]string
 }
 
+// Error implements error.
 func (r *refusal) Error() string { return r.text }
 
 func refuse(status int, format string, args ...any) *refusal {
@@ -70,28 +57,36 @@ type request struct {
 	dryRun, force, discard bool
 }
 
-// isReplay reports whether the call is a POST, which replays; a GET counts.
-func (c *call) isReplay() (bool, *refusal) {
-	if path := cmp.Or(c.Path, c.Context.HTTP.Path); path != Path {
-		return false, refuse(http.StatusNotFound, "path: expected %s, found %q", Path, deadletter.Bound(path, 200))
+// method returns POST, which replays, or GET, which counts. The error is a refusal.
+func (c *call) method() (string, error) {
+	if path := cmp.Or(c.RawPath, c.RequestContext.HTTP.Path); path != Path {
+		return "", refuse(http.StatusNotFound, "path: expected %s, found %q", Path, deadletter.Bound(path, 200))
 	}
-	method := c.Context.HTTP.Method
+	method := c.RequestContext.HTTP.Method
 	if method != http.MethodPost && method != http.MethodGet {
 		r := refuse(http.StatusMethodNotAllowed, "method: expected GET or POST, found %q", deadletter.Bound(method, 40))
 		r.header = map[string]string{"allow": "GET, POST"}
-		return false, r
+		return "", r
 	}
 	// If a query was ignored, "?dry_run=true" would replay everything.
-	if c.Query != "" {
-		return false, refuse(http.StatusBadRequest, "query: expected none; the keys of the request belong into a JSON body")
+	if c.RawQueryString != "" {
+		return "", refuse(http.StatusBadRequest, "query: expected none; the keys of the request belong into a JSON body")
 	}
-	return method == http.MethodPost, nil
+	return method, nil
 }
 
-// request reads the body.
-func (c *call) request() (request, *refusal) {
+// caller returns the ARN of the role or user who calls, "" if it is unknown.
+func (c *call) caller() string {
+	if a := c.RequestContext.Authorizer; a != nil && a.IAM != nil {
+		return a.IAM.UserARN
+	}
+	return ""
+}
+
+// request reads the body. The error is a refusal.
+func (c *call) request() (request, error) {
 	body := []byte(c.Body)
-	if c.Base64 {
+	if c.IsBase64Encoded {
 		var err error
 		if body, err = base64.StdEncoding.DecodeString(c.Body); err != nil {
 			return request{}, refuse(http.StatusBadRequest, "body: expected base64, as isBase64Encoded says")
@@ -103,20 +98,13 @@ func (c *call) request() (request, *refusal) {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return request{limit: defaultLimit}, nil
 	}
-	if kind := c.header("content-type"); kind != "" && !isJSON(kind) {
-		return request{}, refuse(http.StatusUnsupportedMediaType, "content-type: expected application/json, found %q",
-			deadletter.Bound(kind, 100))
-	}
-	return parseRequest(body)
-}
-
-func (c *call) header(name string) string {
-	for key, value := range c.Headers {
-		if strings.EqualFold(key, name) {
-			return value
+	for name, kind := range c.Headers {
+		if strings.EqualFold(name, "content-type") && kind != "" && !isJSON(kind) {
+			return request{}, refuse(http.StatusUnsupportedMediaType, "content-type: expected application/json, found %q",
+				deadletter.Bound(kind, 100))
 		}
 	}
-	return ""
+	return parseRequest(body)
 }
 
 func isJSON(kind string) bool {
@@ -126,7 +114,7 @@ func isJSON(kind string) bool {
 }
 
 // parseRequest reads the JSON object of a request. The refusal names every wrong key.
-func parseRequest(body []byte) (request, *refusal) {
+func parseRequest(body []byte) (request, error) {
 	if !json.Valid(body) || !utf8.Valid(body) {
 		return request{}, refuse(http.StatusUnsupportedMediaType, "body: expected a JSON object, is not JSON")
 	}
@@ -161,22 +149,19 @@ func parseRequest(body []byte) (request, *refusal) {
 
 // set reads one key of the request.
 func (r *request) set(key string, value json.RawMessage) error {
-	var ok bool
 	expected := "true or false"
 	decode := func(into any) bool { return string(value) != "null" && json.Unmarshal(value, into) == nil }
+	var ok bool
 	switch key {
 	case "connector":
 		ok = decode(&r.Connector) && (connectors.Known(r.Connector) || r.Connector == deadletter.Unknown)
 		expected = "one of " + strings.Join(connectors.Names(), ", ")
-	case "from":
-		r.From, ok = timeOf(value)
-		expected = `an RFC 3339 time such as "2026-03-13T00:00:00Z"`
-	case "to":
-		r.To, ok = timeOf(value)
+	case "from", "to":
+		at := map[string]*time.Time{"from": &r.From, "to": &r.To}[key]
+		ok = decode(at)
 		expected = `an RFC 3339 time such as "2026-03-13T00:00:00Z"`
 	case "limit":
-		n, err := strconv.Atoi(string(value))
-		r.limit, ok = n, err == nil && n >= 1 && n <= maxLimit
+		ok = decode(&r.limit) && r.limit >= 1 && r.limit <= maxLimit
 		expected = fmt.Sprintf("an integer from 1 to %d", maxLimit)
 	case "reason":
 		ok = decode(&r.Reason) && r.Reason != ""
@@ -193,18 +178,10 @@ func (r *request) set(key string, value json.RawMessage) error {
 		ok = decode(&r.discard)
 	default:
 		return fmt.Errorf("%q: is not known; expected connector, from, to, limit, dry_run, force, reason, message_ids or "+
-			"discard",
-			deadletter.Bound(key, 40))
+			"discard", deadletter.Bound(key, 40))
 	}
 	if !ok {
 		return fmt.Errorf("%s: expected %s, found %s", key, expected, deadletter.Bound(string(value), 60))
 	}
 	return nil
-}
-
-func timeOf(value json.RawMessage) (time.Time, bool) {
-	var text string
-	err := json.Unmarshal(value, &text)
-	t, err2 := time.Parse(time.RFC3339, text)
-	return t, err == nil && err2 == nil
 }

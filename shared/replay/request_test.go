@@ -2,6 +2,7 @@ package replay
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -123,9 +124,10 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Add("e30=", "", true)
 	f.Fuzz(func(t *testing.T, body, kind string, encoded bool) {
-		c := call{Body: body, Base64: encoded, Headers: map[string]string{"content-type": kind}}
-		r, refused := c.request()
-		if refused != nil {
+		var c call
+		c.Body, c.IsBase64Encoded, c.Headers = body, encoded, map[string]string{"content-type": kind}
+		r, err := c.request()
+		if refused, ok := errors.AsType[*refusal](err); ok {
 			if refused.status != 400 && refused.status != 415 || refused.text == "" || len(refused.text) > 3000 {
 				t.Fatalf("refusal %+v", refused)
 			}

@@ -2,14 +2,15 @@ package replay
 
 import (
 	"context"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
@@ -22,59 +23,83 @@ const (
 
 	// maxReadFailures is how many objects may fail to be read before the session ends.
 	maxReadFailures = 5
-
-	// width is the number of concurrent requests.
-	width = 10
 )
 
 // session is one replay or discard.
 type session struct {
 	*Replay
 	request
-	lease *lease
-	stop  time.Time // nothing is sent after it; zero is never
+	lease   *lease
+	start   time.Time
+	stop    time.Time // nothing is sent after it; zero is never
+	targets []*target
+	halted  bool             // nothing is read or sent any more
+	unread  int              // objects that could not be read
+	chosen  map[choice]*line // the lines to send of the objects that were read last
+	passed  int              // objects that the next call does not examine again
 
-	progress map[string]*deadletter.Progress // by connector, once loaded
-	halted   bool                            // nothing is read or sent any more
-	broken   map[string]bool                 // connectors that cannot be replayed in this call
-	unread   int                             // objects that could not be read
-	shortest int64                           // bytes of the shortest line read in this call
-	last     *deadletter.Object              // the last of the examined objects that no other precedes
-	examined int                             // objects up to last
-	passed   int                             // of them, those that the next call does not examine again
-	stuck    bool                            // last does not advance: an object has matching lines left
-	failures []string                        // for the response
-
-	replayed, discarded, remaining int
-	byConnector                    map[string]int
-	skips                          skipCounts
+	done      int // dead letters replayed or discarded
+	remaining int
+	skips     skips
+	failures  []string // for the response
 }
 
-// reading is an object that is being processed.
-type reading struct {
-	*deadletter.Object
-	data    []byte
-	err     error // of reading data
-	skipped bool  // not read
-	lines   []line
-	left    bool // matching lines stay pending that a later call may replay
+// target is one connector's part of a session.
+type target struct {
+	name     string
+	queue    string               // URL
+	obstacle skip                 // why nothing can be replayed, "" if it can
+	progress *deadletter.Progress // nil until it is needed
+	broken   bool                 // nothing more is replayed in this session
+	waiting  []*line              // chosen lines in their order
+	done     int
 }
 
-// line is one line of a reading.
-type line struct {
-	text   []byte
-	record deadletter.Record
-	err    error // of parsing it
+// choice identifies a record that is sent once, although several lines may hold it.
+type choice struct {
+	target *target
 	id     deadletter.ID
-	gone   bool   // replayed, now or before, or to be discarded
-	entry  *entry // the event to send, nil when the line is not sent
+}
+
+func (r *Replay) newSession(ctx context.Context, req request) *session {
+	if req.dryRun {
+		r = r.dry()
+	}
+	s := &session{Replay: r, request: req, lease: newLease(&r.bucket, r.world.Now), start: r.world.Now(),
+		skips: make(skips)}
+	if deadline, ok := ctx.Deadline(); ok { // the rest is for saving the progress, and for counting what is left
+		left := deadline.Sub(s.start)
+		s.stop = deadline.Add(-min(max(3*time.Second, left/10), left/2))
+	}
+	for _, name := range append(connectors.Names(), deadletter.Unknown) {
+		t := &target{name: name, queue: r.queues[name]}
+		switch {
+		case s.discard:
+		case name == deadletter.Unknown:
+			t.obstacle = skipUnknown
+		case t.queue == "":
+			t.obstacle = skipNotDeployed
+		}
+		s.targets = append(s.targets, t)
+	}
+	return s
+}
+
+func (s *session) target(o *deadletter.Object) *target {
+	return s.targets[slices.IndexFunc(s.targets, func(t *target) bool { return t.name == o.Connector })]
 }
 
 func (s *session) result() result {
-	r := result{Replayed: s.replayed, Skipped: s.skips.total(""), ByConnector: s.byConnector, Remaining: s.remaining,
-		Passed: s.passed, DryRun: s.dryRun, Errors: append(s.skips.texts(), s.failures...)}
-	if s.discard {
-		r.Discarded = &s.discarded
+	texts, skipped := s.skips.texts()
+	r := result{Skipped: skipped, ByConnector: make(map[string]int), Remaining: s.remaining, Passed: s.passed,
+		DryRun: s.dryRun, Errors: append(texts, s.failures...)}
+	if r.Replayed = s.done; s.discard {
+		r.Replayed, r.Discarded = 0, &s.done
+	}
+	for _, t := range s.targets {
+		if t.done > 0 {
+			r.ByConnector[t.name] = t.done
+		}
 	}
 	return r
 }
@@ -88,90 +113,52 @@ func (s *session) fail(kind, detail string) {
 
 // run processes the objects in groups, the oldest first.
 func (s *session) run(ctx context.Context) error {
-	objects, err := s.list(ctx)
-	if err != nil {
-		return err
-	}
-	var cursor *deadletter.Cursor
-	if !s.dryRun {
-		if cursor, err = deadletter.LoadCursor(ctx, &s.bucket, s.key()); err != nil {
-			return err
-		}
-	}
-	// A cursor from a call of some time ago would hide objects that can be replayed now.
-	const cursorLife = 15 * time.Minute
-	if cursor != nil && s.world.Now().Sub(cursor.At) < cursorLife {
-		objects = slices.DeleteFunc(objects, func(o deadletter.Object) bool { return cursor.Passed(&o) })
-	}
-	for len(objects) > 0 && !s.full(0) && !s.late() && s.keep(ctx) {
-		n := s.groupSize(objects)
-		s.group(ctx, objects[:n])
-		objects = objects[n:]
-	}
-	for i := range objects {
-		s.countByName(&objects[i])
-	}
-	s.end(ctx, cursor, len(objects) > 0)
-	return nil
-}
-
-// list lists the pending objects. It breaks those that are too large to be read at once.
-func (s *session) list(ctx context.Context) ([]deadletter.Object, error) {
 	objects, others, err := s.bucket.Pending(ctx, s.Connector)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, key := range others {
 		s.skips.add(skipName, deadletter.Unknown, 1, key)
 	}
-	broken := false
-	for i := range objects {
-		if o := &objects[i]; o.Size > deadletter.PieceBytes && !s.dryRun && !s.Excludes(o) {
-			if s.late() || !s.keep(ctx) {
-				break
-			}
-			if err := s.bucket.Break(ctx, o); err != nil {
-				s.fail("large objects could not be broken into pieces", place(o, 0)+": "+cause(err))
-			} else {
-				broken = true
-			}
+	request := s.key()
+	if c, ok := s.lease.Cursors[request]; ok && s.start.Sub(c.At) < cursorLife {
+		objects = slices.DeleteFunc(objects, func(o deadletter.Object) bool { return c.passed(&o) })
+	}
+	next, passed := 0, 0
+	for next < len(objects) && !s.full() && !s.late() && s.keep(ctx) {
+		group := objects[next:]
+		group = group[:s.groupSize(group)]
+		s.group(ctx, group)
+		if next += len(group); s.remaining == 0 {
+			passed = next
 		}
 	}
-	if broken {
-		objects, _, err = s.bucket.Pending(ctx, s.Connector)
+	rest := objects[next:]
+	if len(rest) == 0 || s.full() { // the next call comes as far as this one without a cursor
+		delete(s.lease.Cursors, request)
+	} else if passed > 0 && !s.dryRun {
+		last := &objects[passed-1]
+		s.lease.setCursor(request, cursor{At: s.start, Oldest: last.Oldest, RelKey: last.RelKey})
+		s.passed = passed
 	}
-	return objects, err
-}
-
-// key identifies the request for the cursor.
-func (s *session) key() string { return fmt.Sprintf("%+v %v %v", s.Filter, s.force, s.discard) }
-
-// end saves what the next call needs. The cursor is needed only if the time ran out: otherwise the next call comes as
-// far as this one.
-func (s *session) end(ctx context.Context, cursor *deadletter.Cursor, unfinished bool) {
-	if s.dryRun {
-		return
+	for i := range rest {
+		s.countByName(&rest[i])
 	}
-	for _, p := range s.progress {
-		if err := p.Save(ctx); err != nil {
+	for _, t := range s.targets {
+		if t.progress == nil {
+			continue
+		}
+		if err := t.progress.Save(ctx); err != nil {
 			s.fail("the progress could not be saved", cause(err))
 		}
 	}
-	var next *deadletter.Cursor
-	if s.last != nil {
-		next = &deadletter.Cursor{At: s.world.Now(), Oldest: s.last.Oldest, RelKey: s.last.RelKey}
-	}
-	isLate := unfinished && !s.full(0)
-	if next != nil && isLate || cursor != nil && !isLate {
-		if !isLate {
-			next = nil
-		}
-		if err := next.Save(ctx, &s.bucket, s.key()); err != nil {
-			s.fail("the cursor could not be saved", cause(err))
-		} else if isLate {
-			s.passed = s.examined
-		}
-	}
+	return nil
+}
+
+// key identifies the request for the cursor.
+func (s *session) key() string {
+	id := deadletter.NewID(fmt.Appendf(nil, "%+v %v %v", s.Filter, s.force, s.discard))
+	return hex.EncodeToString(id[:])
 }
 
 // late reports whether the session must stop, because its time is up or for another reason.
@@ -182,9 +169,6 @@ func (s *session) late() bool {
 
 // keep renews the lease, and reports whether it lasts for a while.
 func (s *session) keep(ctx context.Context) bool {
-	if s.dryRun {
-		return true
-	}
 	err := s.lease.renew(ctx)
 	if err != nil {
 		s.halted = true
@@ -193,17 +177,17 @@ func (s *session) keep(ctx context.Context) bool {
 	return err == nil
 }
 
-// full reports whether the limit is reached with so many events that are about to be sent.
-func (s *session) full(waiting int) bool { return s.replayed+s.discarded+waiting >= s.limit }
+// full reports whether the limit is reached with the lines that are about to be sent.
+func (s *session) full() bool { return s.done+len(s.chosen) >= s.limit }
 
 // groupSize returns how many objects to read together: about as many as the limit needs.
 func (s *session) groupSize(objects []deadletter.Object) int {
 	bytes, lines, n := int64(0), 0, 0
-	for n < len(objects) && n < maxGroup && (n < minGroup || lines < s.limit-s.replayed-s.discarded) {
+	for n < len(objects) && n < maxGroup && (n < minGroup || lines < s.limit-s.done) {
 		if bytes += objects[n].Size; n > 0 && bytes > deadletter.PieceBytes {
 			break
 		}
-		lines += objects[n].LinesAtMost(s.shortest)
+		lines += objects[n].LinesAtMost()
 		n++
 	}
 	return n
@@ -211,78 +195,83 @@ func (s *session) groupSize(objects []deadletter.Object) int {
 
 // countByName counts an object that is not read as remaining.
 func (s *session) countByName(o *deadletter.Object) {
-	if s.Excludes(o) {
-		return
-	}
-	if kind := s.undeployed(o.Connector); kind != "" && !s.discard {
-		s.skips.add(kind, o.Connector, o.LinesAtMost(s.shortest), place(o, 1))
-		return
-	}
-	s.remaining += o.LinesAtMost(s.shortest)
-}
-
-// undeployed returns why a connector's dead letters cannot be replayed, "" when they can.
-func (s *session) undeployed(connector string) skip {
+	t, lines := s.target(o), o.LinesAtMost()
 	switch {
-	case connector == deadletter.Unknown:
-		return skipUnknown
-	case s.queues[connector] == "":
-		return skipNotDeployed
+	case s.Excludes(o) || lines == 0:
+	case t.obstacle != "":
+		s.skips.add(t.obstacle, o.Connector, lines, place(o, 1))
+	default:
+		s.remaining += lines
 	}
-	return ""
 }
 
 // group reads objects and processes them.
 func (s *session) group(ctx context.Context, objects []deadletter.Object) {
-	readings := make([]*reading, len(objects))
-	var g errgroup.Group
-	g.SetLimit(width)
+	byName := s.From.IsZero() && s.To.IsZero() && s.Reason == "" && s.MessageIDs == nil // all lines match
+	var readings []*reading
 	for i := range objects {
 		o := &objects[i]
-		r := &reading{Object: o}
-		readings[i] = r
-		whole := s.From.IsZero() && s.To.IsZero() && s.Reason == "" && s.MessageIDs == nil && o.Lines >= 0
+		t := s.target(o)
 		switch {
 		case s.Excludes(o):
-			r.skipped = true
-		case s.broken[o.Connector], whole && !s.discard && s.undeployed(o.Connector) != "":
-			r.skipped, r.left = true, s.broken[o.Connector]
+		case t.broken, byName && o.Lines >= 0 && t.obstacle != "":
 			s.countByName(o)
 		case o.Size > deadletter.PieceBytes:
-			s.large(ctx, r)
+			s.large(ctx, o)
 		default:
-			g.Go(func() error {
-				r.err = deadletter.Guard(func() error {
-					return s.bucket.Pieces(ctx, o, func(piece []byte) error { r.data = piece; return nil })
-				})
-				return nil
-			})
+			readings = append(readings, &reading{Object: o, target: t})
 		}
 	}
-	_ = g.Wait()
-	s.process(ctx, readings)
-	for _, r := range readings {
-		if s.stuck = s.stuck || r.left; !s.stuck {
-			s.last = r.Object
-			s.examined++
+	errs := deadletter.Each(len(readings), func(i int) error {
+		r := readings[i]
+		return s.bucket.Pieces(ctx, r.Object, func(piece []byte) error { r.data = piece; return nil })
+	})
+	for i, err := range errs {
+		if err != nil {
+			s.unreadable(readings[i].Object, err)
+			readings[i] = nil
 		}
+	}
+	readings = slices.DeleteFunc(readings, func(r *reading) bool { return r == nil })
+	_ = s.process(ctx, readings) // an object that could not be moved is in the response
+}
+
+var errHalted = errors.New("the session was halted")
+
+// large processes an object that is too large to be read at once. Each piece with lines that stay becomes an object.
+func (s *session) large(ctx context.Context, o *deadletter.Object) {
+	err := s.bucket.Pieces(ctx, o, func(piece []byte) error {
+		if s.late() || !s.keep(ctx) {
+			return errHalted
+		}
+		part := *o
+		part.RelKey = deadletter.PartName(o.RelKey, piece)
+		return s.process(ctx, []*reading{{Object: &part, piece: true, target: s.target(o), data: piece}})
+	})
+	if err == nil {
+		err = s.bucket.Delete(ctx, deadletter.PendingFolder+o.RelKey)
+	}
+	if err != nil {
+		s.unreadable(o, err)
 	}
 }
 
-// large counts the lines of a large object in a dry run. Otherwise the object could not be broken into pieces.
-func (s *session) large(ctx context.Context, r *reading) {
-	r.skipped = true
-	if !s.dryRun {
-		r.left = true
-		s.countByName(r.Object)
+// unreadable reports an object that could not be read. It stays pending.
+func (s *session) unreadable(o *deadletter.Object, err error) {
+	switch {
+	case errors.Is(err, deadletter.ErrLongLine):
+		s.skips.add(skipLine, o.Connector, 1, place(o, 1)+": "+err.Error())
 		return
+	case errors.Is(err, errHalted):
+	case errors.Is(err, deadletter.ErrMissing), errors.Is(err, deadletter.ErrChanged):
+		s.fail("objects changed while they were read; call again", place(o, 0))
+	default:
+		s.fail("objects could not be read", place(o, 0)+": "+cause(err))
+		if s.unread++; s.unread >= maxReadFailures {
+			s.halted = true
+		}
 	}
-	if err := s.bucket.Pieces(ctx, r.Object, func(piece []byte) error {
-		s.process(ctx, []*reading{{Object: r.Object, data: piece}})
-		return nil
-	}); err != nil {
-		s.unreadable(r, err)
-	}
+	s.remaining += o.LinesAtMost()
 }
 
 // place names a line of an object; line 0 names the object.
@@ -315,46 +304,40 @@ const (
 	skipRefused     skip = `SQS refuses them`
 )
 
-// skipCounts counts skipped dead letters by kind and connector.
-type skipCounts map[skip]*skipCount
+// skips counts skipped dead letters by kind and connector.
+type skips map[skip]*skipped
 
-type skipCount struct {
+type skipped struct {
 	by    map[string]int
-	place string // of the first: an object and a line
+	first string // an object and a line
 }
 
-func (c skipCounts) add(kind skip, connector string, n int, place string) {
-	if n <= 0 {
-		return
+func (s skips) add(kind skip, connector string, n int, place string) {
+	if s[kind] == nil {
+		s[kind] = &skipped{by: make(map[string]int), first: place}
 	}
-	if c[kind] == nil {
-		c[kind] = &skipCount{by: make(map[string]int), place: place}
-	}
-	c[kind].by[connector] += n
+	s[kind].by[connector] += n
 }
 
-// total returns the count of one connector, or of all for "".
-func (c skipCounts) total(connector string) (n int) {
-	for _, one := range c {
-		for by, count := range one.by {
-			if connector == "" || connector == by {
-				n += count
-			}
-		}
+// of returns the count of a connector.
+func (s skips) of(connector string) (n int) {
+	for _, one := range s {
+		n += one.by[connector]
 	}
 	return n
 }
 
-// texts describes the counts, one entry for each kind.
-func (c skipCounts) texts() []string {
-	texts := make([]string, 0, len(c))
-	for _, kind := range slices.Sorted(maps.Keys(c)) {
-		sum := 0
-		for _, n := range c[kind].by {
+// texts describes the counts, one entry for each kind, and returns their sum.
+func (s skips) texts() (texts []string, total int) {
+	texts = []string{}
+	for _, kind := range slices.Sorted(maps.Keys(s)) {
+		one, sum := s[kind], 0
+		for _, n := range one.by {
 			sum += n
 		}
-		names := strings.Join(slices.Sorted(maps.Keys(c[kind].by)), ", ")
-		texts = append(texts, fmt.Sprintf("%d skipped (%s): %s; the first is %s", sum, names, kind, c[kind].place))
+		names := strings.Join(slices.Sorted(maps.Keys(one.by)), ", ")
+		texts = append(texts, fmt.Sprintf("%d skipped (%s): %s; the first is %s", sum, names, kind, one.first))
+		total += sum
 	}
-	return texts
+	return texts, total
 }

@@ -94,7 +94,7 @@ func (w *world) replayer() *Replay {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r.bucket.Pause = noPause
+	r.bucket.Sleep = noPause
 	if w.chunk > 0 {
 		r.chunk = w.chunk
 	}

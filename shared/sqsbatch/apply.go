@@ -230,7 +230,8 @@ func (s *Sender) fail(err error) {
 	s.errs = append(s.errs, err)
 }
 
-// send makes one request, and returns the number of messages that SQS confirmed or refused. An error is about the others.
+// send makes one request, and returns the number of messages that SQS confirmed or refused. An error is about the
+// others.
 func (s *Sender) send(entries []types.SendMessageBatchRequestEntry) (settled int, err error) {
 	out, err := s.queue.SendMessageBatch(s.ctx, &sqs.SendMessageBatchInput{QueueUrl: &s.url, Entries: entries})
 	if err != nil {
