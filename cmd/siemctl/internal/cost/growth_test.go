@@ -32,9 +32,6 @@ const (
 	// inFlight is how many messages of a queue may be received and not deleted.
 	// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html
 	inFlight = 120_000
-	// provisionedAtOnce is the largest number of concurrent invocations in provisioned mode.
-	// https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity
-	provisionedAtOnce = 20_000
 )
 
 // The template's settings, which TestTemplate compares, and how many connectors there are.
@@ -166,16 +163,6 @@ func limitsTable() string {
 			events(mappingAtOnce), fmt.Sprintf("[the largest `MaximumConcurrency`, "+
 				"%s](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)", short(mappingAtOnce)),
 			"provisioned mode, or a second queue",
-		},
-		{
-			inFlight / latency.Seconds(), fmt.Sprintf("%s messages in flight", short(inFlight)),
-			"a second queue, or a larger quota",
-		},
-		{
-			events(provisionedAtOnce),
-			fmt.Sprintf("[%s concurrent "+
-				"invocations](https://aws.amazon.com/blogs/aws/aws-lambda-enhances-sqs-processing-with-new-provisioned-mode-3x-faster-scaling-16x-higher-capacity) in provisioned mode", short(provisionedAtOnce)),
-			"a second queue",
 		},
 	}
 	slices.SortStableFunc(rows, func(a, b limitRow) int { return cmp.Compare(a.rate, b.rate) })
