@@ -95,7 +95,7 @@ func TestWatchedMetricsAreWritten(t *testing.T) {
 // writtenMetrics returns the names of metrics in the sources of shared/.
 func writtenMetrics(t *testing.T) []string {
 	t.Helper()
-	name := regexp.MustCompile(`(?:count\(|Name: |metric :?= )"([A-Z]\w+)"`)
+	name := regexp.MustCompile(`(?:(?i:count(?:ed)?\()|Name: |(?:metric|done) :?=[^"\n]*)"([A-Z]\w+)"`)
 	var names []string
 	for _, source := range sources(t) {
 		if !strings.HasPrefix(source, "shared/") || strings.HasSuffix(source, "_test.go") {
