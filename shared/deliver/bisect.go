@@ -82,12 +82,12 @@ func oneEventCanCause(f *failure.Error) bool {
 	case http.StatusNotAcceptable: // web application firewalls
 		return true
 	case http.StatusUnauthorized, http.StatusNotFound, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
-		http.StatusTooManyRequests, http.StatusServiceUnavailable: // the credential, the setup, or the load
+		http.StatusTooEarly, http.StatusTooManyRequests, http.StatusServiceUnavailable: // credential, setup or load
 		return false
 	}
 	switch f.Status / 100 {
 	case 4:
-		return f.Foreign
+		return f.Foreign || f.Kind == failure.Transient // a code that the SIEM does not document
 	case 5:
 		return f.Kind == failure.Transient
 	}

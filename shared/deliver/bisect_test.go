@@ -35,6 +35,8 @@ func TestLastAttempt(t *testing.T) {
 		"403 of the SIEM":        {&failure.Error{Kind: failure.Unauthorized, Status: 403}, false},
 		"406":                    {&failure.Error{Kind: failure.Misconfigured, Status: 406}, true},
 		"foreign 400":            {&failure.Error{Kind: failure.Rejected, Status: 400, Foreign: true}, true},
+		"400 of another code":    {&failure.Error{Status: 400, Code: "99"}, true},
+		"425":                    {&failure.Error{Status: 425}, false},
 		"broken connection":      {&failure.Error{Disconnected: true}, true},
 		"timeout":                {&failure.Error{Step: failure.Request}, false},
 	} {
