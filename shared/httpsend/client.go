@@ -156,7 +156,12 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 		a, _, err = c.attempt(ctx, r)
 	}
 	if err != nil {
-		return nil, c.networkFailure(ctx, err, r)
+		f := c.networkFailure(ctx, err, r)
+		if f.Disconnected && r.Meter != nil { // one event may be the cause, and break a kept connection again
+			r.Meter.Disconnected = true
+			c.transport.CloseIdleConnections()
+		}
+		return nil, f
 	}
 	return a, nil
 }
@@ -198,6 +203,7 @@ func (c *Client) newRequest(ctx context.Context, r Request, body *requestBody, z
 	return (&http.Request{
 		Method: method, URL: r.URL, Host: r.URL.Host, Header: header, Body: body.of(method),
 		ContentLength: int64(len(body.bytes)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Close: r.Meter != nil && r.Meter.Disconnected,
 	}).WithContext(ctx)
 }
 

@@ -305,3 +305,27 @@ func TestResponseIsNotQuoted(t *testing.T) {
 		}
 	}
 }
+
+// TestNewConnectionsAfterABreak: once an event has broken a connection, the requests of its batch are not sent twice,
+// because each uses a new connection.
+func TestNewConnectionsAfterABreak(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if body, _ := io.ReadAll(r.Body); string(body) == "bad" {
+			panic(http.ErrAbortHandler)
+		}
+	}))
+	defer srv.Close()
+	c, m := New(Config{Timeout: 10 * time.Second}), &telemetry.Meter{}
+	const pairs = 5
+	for range pairs {
+		for _, body := range []string{"good", "bad"} {
+			_, err := c.Do(t.Context(), Request{URL: mustParse(t, srv.URL), Body: []byte(body), Meter: m})
+			if (err == nil) != (body == "good") {
+				t.Errorf("%s: %v", body, err)
+			}
+		}
+	}
+	if want := 2*pairs + 1; m.Requests != want {
+		t.Errorf("%d requests, want %d: the first broken one twice", m.Requests, want)
+	}
+}

@@ -91,6 +91,8 @@ func (v Value) written() bool { return v.Number != 0 || Always(v.Name) }
 type Meter struct {
 	Requests int   // requests begun, including those for credentials
 	Bytes    int64 // bytes of request bodies on the wire, after compression
+
+	Disconnected bool // a connection broke after a request had begun: the next requests use new connections
 }
 
 // Add counts one request with a body of so many bytes on the wire.
