@@ -171,17 +171,13 @@ type token struct {
 }
 
 func newToken(text secret.Value, from time.Time, life time.Duration) *token {
-	early := renewBefore
-	if life < 2*renewBefore {
-		early = life / 2 // or a short-lived one would be requested every time
-	}
 	return &token{
 		text: text,
 		header: http.Header{
 			"Authorization": {"Bearer " + text.Reveal()},
 			"Content-Type":  {"application/json"},
 		},
-		life: refresh.Life{Renew: from.Add(life - early), Expire: from.Add(life)},
+		life: refresh.Life{Renew: from.Add(life - renewBefore), Expire: from.Add(life)},
 	}
 }
 
