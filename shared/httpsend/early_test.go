@@ -309,7 +309,7 @@ func TestResponseIsNotQuoted(t *testing.T) {
 // TestNewConnectionsAfterABreak: once an event has broken a connection, the requests of its batch are not sent twice,
 // because each uses a new connection.
 func TestNewConnectionsAfterABreak(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if body, _ := io.ReadAll(r.Body); string(body) == "bad" {
 			panic(http.ErrAbortHandler)
 		}
