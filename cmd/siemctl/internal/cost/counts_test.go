@@ -102,7 +102,8 @@ func TestModel(t *testing.T) {
 			t.Errorf("%d a batch: counted %g dollars, the model says %g", x.fill, sum(x.counted), sum(x.model))
 		}
 	}
-	document(t, "costs.md", "counted", costTable(append(all, several400(t)))+"\n"+lettersText(t, all[2]))
+	document(t, "costs.md", "counted", costTable(append(all, several400(t))))
+	checkLetters(t, all[2])
 }
 
 // costTable states what was counted for a million events, and the model's price. The last column is messages of
@@ -126,7 +127,6 @@ func costTable(all []comparison) string {
 	})
 	quantity("Lambda requests", 3, 1)
 	quantity("Lambda GB-seconds", 4, 1)
-	quantity("logs and metrics, MB", 5, 1000)
 	quantity("transfer to the SIEM, MB", 6, 1000)
 	row("**dollars** (model)", func(x comparison) string {
 		return fmt.Sprintf("%s (%s)", short(sum(x.counted)), short(sum(x.model)))
@@ -174,22 +174,18 @@ func TestTrickle(t *testing.T) {
 	}
 }
 
-// lettersText states what a thousand dead letters cost more than x, in which nothing was refused: alone in their batch
-// of fifty and five together.
-func lettersText(t *testing.T, x comparison) string {
+// checkLetters compares the model of dead letters with runs in which one event in fifty and in ten is refused. x is the
+// same run without refusals.
+func checkLetters(t *testing.T, x comparison) {
 	t.Helper()
-	text := "A thousand dead letters, stored and replayed, cost"
 	plain := x.counts
 	names := []string{"SQS requests", "Lambda requests", "S3 writes", "S3 reads"}
-	for _, kind := range []struct {
-		refuse int
-		how    string
-	}{{50, ", if each is alone in its batch, and"}, {10, ", with five in a batch."}} {
+	for _, refuse := range []int{50, 10} {
 		sc := x.scenario
-		sc.refuse = kind.refuse
+		sc.refuse = refuse
 		c := run(t, sc)
 		l := c.load(sc)
-		model, each := deadLetters(l), 1000/(c.events/float64(kind.refuse))
+		model, each := deadLetters(l), 1000/(c.events/float64(refuse))
 		counted := []float64{
 			c.send + c.receive + c.remove + c.letters - plain.send - plain.receive - plain.remove,
 			c.invocations + c.drains - plain.invocations, c.s3Writes, c.s3Reads,
@@ -197,16 +193,10 @@ func lettersText(t *testing.T, x comparison) string {
 		for i, m := range []Item{model[0], model[1], model[3], model[4]} {
 			n, want := counted[i]*each, m.Quantity*1000/(million*l.DeadLetters/100)
 			if math.Abs(n/want-1) > .15 { // a call of the replay has some requests of its own
-				t.Errorf("1 in %d refused: %s for a thousand: counted %.0f, the model says %.0f", kind.refuse, names[i], n, want)
+				t.Errorf("1 in %d refused: %s for a thousand: counted %.0f, the model says %.0f", refuse, names[i], n, want)
 			}
-			if i > 0 {
-				text += ","
-			}
-			text += " " + short(n) + " " + names[i]
 		}
-		text += kind.how
 	}
-	return text
 }
 
 // short writes a number with three significant digits.
