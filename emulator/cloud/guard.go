@@ -61,8 +61,7 @@ func (c *Cloud) startAlarms(ctx context.Context) error {
 	return nil
 }
 
-// settings are the tags of the functions, and the settings of the event source mappings. The pollers keep those that
-// they started with.
+// settings are the tags of the functions, and the settings of the event source mappings.
 type settings struct {
 	mu       sync.Mutex
 	tags     map[string]map[string]string // by the function's ARN
@@ -122,7 +121,7 @@ func (a *api) tags(w http.ResponseWriter, r *http.Request, arn string) {
 }
 
 // mapping responds to GetEventSourceMapping and UpdateEventSourceMapping. In AWS, enabling and disabling takes a
-// while; here it is complete with the response. BatchSize and MaximumConcurrency are kept, and have no effect.
+// while; here it is complete with the response. MaximumConcurrency is kept, and has no effect.
 // https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html
 func (a *api) mapping(w http.ResponseWriter, r *http.Request, id string) {
 	poller, ok := a.cloud.pollers[id]
@@ -136,11 +135,12 @@ func (a *api) mapping(w http.ResponseWriter, r *http.Request, id string) {
 		if !ok {
 			return
 		}
-		enabled, err := a.cloud.settings.change(id, body)
+		enabled, batchSize, err := a.cloud.settings.change(id, body)
 		if err != nil {
 			lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
 			return
 		}
+		poller.SetBatchSize(batchSize)
 		if enabled != nil {
 			poller.SetEnabled(*enabled)
 		}
@@ -163,18 +163,19 @@ func (a *api) mapping(w http.ResponseWriter, r *http.Request, id string) {
 	lambdaAnswer(w, status, out)
 }
 
-// change changes a mapping's settings, and returns whether it is to be enabled, nil if that does not change.
-func (s *settings) change(id string, body []byte) (enabled *bool, err error) {
+// change changes a mapping's settings. It returns its batch size, and whether it is to be enabled, nil if that does not
+// change.
+func (s *settings) change(id string, body []byte) (enabled *bool, batchSize int, err error) {
 	var in struct {
 		Enabled       *bool
 		BatchSize     *int
 		ScalingConfig *struct{ MaximumConcurrency int }
 	}
 	if err := json.Unmarshal(body, &in); err != nil {
-		return nil, fmt.Errorf("expected JSON: %w", err)
+		return nil, 0, fmt.Errorf("expected JSON: %w", err)
 	}
 	if c := in.ScalingConfig; c != nil && c.MaximumConcurrency != 0 && c.MaximumConcurrency < 2 {
-		return nil, fmt.Errorf("MaximumConcurrency: expected at least 2, found %d", c.MaximumConcurrency)
+		return nil, 0, fmt.Errorf("MaximumConcurrency: expected at least 2, found %d", c.MaximumConcurrency)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,7 +187,7 @@ func (s *settings) change(id string, body []byte) (enabled *bool, err error) {
 		m.concurrency = in.ScalingConfig.MaximumConcurrency
 	}
 	s.mappings[id] = m
-	return in.Enabled, nil
+	return in.Enabled, m.batchSize, nil
 }
 
 // series keeps what the functions have printed in the embedded metric format, a sum by minute, for CloudWatch to

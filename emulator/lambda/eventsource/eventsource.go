@@ -88,10 +88,11 @@ type Poller struct {
 	// held are received messages that exceeded the payload of their batch.
 	held []Message
 
-	mu      sync.Mutex
-	enabled bool
-	changed chan struct{} // closed, and replaced, at every change of enabled or polling
-	polling bool
+	mu        sync.Mutex
+	batchSize int
+	enabled   bool
+	changed   chan struct{} // closed, and replaced, at every change of enabled or polling
+	polling   bool
 }
 
 // Start starts a poller, which runs until ctx ends.
@@ -119,7 +120,7 @@ func newPoller(cfg Config) *Poller {
 	}
 	return &Poller{
 		cfg: cfg, pause: defaultPause, slots: make(chan struct{}, cfg.MaximumConcurrency), done: make(chan struct{}),
-		enabled: cfg.Enabled, changed: make(chan struct{}),
+		batchSize: cfg.BatchSize, enabled: cfg.Enabled, changed: make(chan struct{}),
 	}
 }
 
@@ -140,6 +141,11 @@ func (p *Poller) SetEnabled(on bool) {
 			return
 		}
 	}
+}
+
+// SetBatchSize changes BatchSize, from the next batch on.
+func (p *Poller) SetBatchSize(n int) {
+	p.set(func() { p.batchSize = n })
 }
 
 // Enabled reports whether the poller is enabled.
@@ -206,13 +212,14 @@ func (p *Poller) awaitEnabled(ctx context.Context) bool {
 
 // gather receives one batch. The batch is empty if no message arrived during a long poll.
 func (p *Poller) gather(ctx context.Context) []Message {
-	p.set(func() { p.polling = true })
+	cfg := p.cfg
+	p.set(func() { p.polling, cfg.BatchSize = true, p.batchSize })
 	defer p.set(func() { p.polling = false })
-	b := newBatch(p.cfg)
+	b := newBatch(cfg)
 	p.held = b.add(p.held)
 	window := time.Duration(float64(p.cfg.Window) * p.cfg.Rand())
 	end := p.cfg.Now().Add(window)
-	for ctx.Err() == nil && len(p.held) == 0 && len(b.messages) < p.cfg.BatchSize {
+	for ctx.Err() == nil && len(p.held) == 0 && len(b.messages) < cfg.BatchSize {
 		if on, _ := p.isEnabled(); !on {
 			break
 		}
@@ -222,7 +229,7 @@ func (p *Poller) gather(ctx context.Context) []Message {
 				break
 			}
 		}
-		received, err := p.cfg.Queue.Receive(ctx, min(receiveAtOnce, p.cfg.BatchSize-len(b.messages)), wait)
+		received, err := p.cfg.Queue.Receive(ctx, min(receiveAtOnce, cfg.BatchSize-len(b.messages)), wait)
 		if err != nil {
 			p.problem(ctx, fmt.Errorf("receiving from %s: %w", p.cfg.QueueARN, err))
 			p.rest(ctx)

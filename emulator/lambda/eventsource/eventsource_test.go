@@ -39,6 +39,14 @@ func TestBatchEndsWithItsSize(t *testing.T) {
 	}
 }
 
+func TestBatchSizeChanges(t *testing.T) {
+	p := newPoller(config(newFake(at(time.Second, 0, 5)...)))
+	p.SetBatchSize(2)
+	if n := len(p.gather(t.Context())); n != 2 {
+		t.Errorf("%d messages, want 2", n)
+	}
+}
+
 func TestBatchNeverHoldsMoreThanItsSize(t *testing.T) {
 	f := newFake(at(0, 0, 20)...)
 	cfg := config(f)
