@@ -42,7 +42,7 @@ func TestCrashes(t *testing.T) {
 		"the check knows": {{failing: 1, checkFails: true, fromMinute: 2, untilMinute: 14}},
 		"deliveries fail": {{failing: 1, fromMinute: 2, untilMinute: 16}},
 		"the check is wrong": {{failing: 1, checkFails: true, fromMinute: 2, untilMinute: 9},
-			{checkFails: true, fromMinute: 9, untilMinute: 1e9}},
+			{checkFails: true, fromMinute: 9, untilMinute: 100}},
 		"credentials, a flap": {{failing: 1, held: true, checkFails: true, fromMinute: 2, untilMinute: 8},
 			{failing: 1, fromMinute: 8, untilMinute: 20}},
 	} {
@@ -167,6 +167,56 @@ func (w *simWorld) until(g *Guard, s State) {
 		w.deliverMessages(g)
 		w.now = w.now.Add(tick)
 		w.tick++
+	}
+}
+
+// TestPause pauses the connector with siemctl before every call of the invocation whose check succeeds.
+func TestPause(t *testing.T) {
+	for call := 1; ; call++ {
+		w := faultWorld(condition{})
+		g, p := w.guard(), w.plants[0]
+		w.message()
+		w.until(g, Held)
+		n := w.calls + call
+		w.turn = func() {
+			if w.calls != n {
+				return
+			}
+			h, _ := ParseHold(p.tag)
+			h.State, p.paused = Operator, true
+			w.write(p, h.String())
+			off := false
+			p.change(Change{Enabled: &off})
+		}
+		w.deliverMessages(g)
+		if w.calls < n {
+			return
+		}
+		for range 20 {
+			p.step(true)
+			w.deliverMessages(g)
+			w.now = w.now.Add(tick)
+		}
+		if len(w.broken) > 0 || p.paused && !p.mapping.off() {
+			t.Errorf("paused before call %d: %v, %+v, tag %q", call, w.broken, p.mapping, p.tag)
+		}
+	}
+}
+
+// TestHoldIsRecorded: another invocation writes the tag at the moment at which the mapping is disabled. The disabled
+// mapping has a hold nevertheless.
+func TestHoldIsRecorded(t *testing.T) {
+	w := faultWorld(condition{})
+	g, p, m := w.guard(), w.plants[0], w.message()
+	w.turn = func() {
+		if h, _ := ParseHold(p.tag); p.mapping.off() && h.State == Holding {
+			h.State, h.Message = Replaying, "another"
+			w.write(p, h.String())
+		}
+	}
+	w.deliverMessages(g)
+	if h, _ := ParseHold(p.tag); !p.mapping.off() || h.State != Held || h.Message != m.id {
+		t.Errorf("%+v, tag %q", p.mapping, p.tag)
 	}
 }
 

@@ -279,7 +279,8 @@ func functionARN(name, mapped, queue string) string {
 	return name
 }
 
-// errRace is the error of a write after another invocation wrote the tag, so that the decision may be outdated.
+// errRace is the error of a change after an operator or another invocation wrote the tag, so that the decision may be
+// outdated.
 var errRace = errors.New("the tag has changed")
 
 // write writes the tag, unless it has changed. An invocation that has disabled the mapping always writes it, because a
@@ -288,12 +289,8 @@ func (s *session) write(ctx context.Context, a Action) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if !s.disabled {
-		tag, err := s.Lambda.Tag(ctx, s.function)
-		if err != nil {
+		if err := s.unchanged(ctx); err != nil {
 			return err
-		}
-		if tag != s.tag {
-			return errRace
 		}
 	}
 	value := a.Hold.String()
@@ -309,6 +306,15 @@ func (s *session) write(ctx context.Context, a Action) error {
 	s.in.Due, s.in.Enabled, s.in.Check, s.in.Replay = false, false, NoResult, NoResult
 	s.report(ctx, from, a)
 	return nil
+}
+
+// unchanged reads the tag again. The error is errRace if it has changed.
+func (s *session) unchanged(ctx context.Context) error {
+	tag, err := s.Lambda.Tag(ctx, s.function)
+	if err == nil && tag != s.tag {
+		err = errRace
+	}
+	return err
 }
 
 // report writes the log line of a transition, and its metric.
@@ -333,9 +339,15 @@ func (s *session) report(ctx context.Context, from State, a Action) {
 	}
 }
 
+// setMapping changes the mapping. It does not enable one that an operator has paused during the check.
 func (s *session) setMapping(ctx context.Context, c Change) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	if c.Enabled != nil && *c.Enabled {
+		if err := s.unchanged(ctx); err != nil {
+			return err
+		}
+	}
 	if err := s.Lambda.SetMapping(ctx, s.target.Mapping, c); err != nil {
 		return err
 	}

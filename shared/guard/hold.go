@@ -42,6 +42,7 @@ type Hold struct {
 	Wait        time.Duration // from the beginning of this hold to its first check
 	Interval    time.Duration // before the next check or replay
 	Failures    int           // failed checks of this hold
+	Trials      int           // trials of this outage since a check succeeded
 	Concurrency int           // the mapping's own MaximumConcurrency; 0 = not set
 	BatchSize   int           // the mapping's own BatchSize; 0 = unknown
 	Reduced     bool          // the mapping does not have its own settings yet
@@ -53,14 +54,17 @@ type Hold struct {
 // durations seconds. It is at most 256 characters of those that a tag accepts.
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-tags.html
 func (h *Hold) String() string {
-	reduced := ""
+	rest := ""
+	if h.Trials > 0 {
+		rest = fmt.Sprintf(" trials=%d", h.Trials)
+	}
 	if h.Reduced {
-		reduced = " reduced=1"
+		rest += " reduced=1"
 	}
 	return fmt.Sprintf("%s since=%s at=%s next=%s wait=%d interval=%d failures=%d "+
 		"concurrency=%d batch=%d sent=%d message=%s%s",
 		h.State, stamp(h.Since), stamp(h.At), stamp(h.Next), seconds(h.Wait), seconds(h.Interval), h.Failures,
-		h.Concurrency, h.BatchSize, h.Sent, h.Message, reduced)
+		h.Concurrency, h.BatchSize, h.Sent, h.Message, rest)
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -103,6 +107,9 @@ func (h *Hold) set(key, value string) (err error) {
 		h.Interval, err = parseSeconds(value)
 	case "failures":
 		h.Failures, err = strconv.Atoi(value)
+	case "trials":
+		h.Trials, err = strconv.Atoi(value)
+		h.Trials = max(h.Trials, 0)
 	case "concurrency":
 		h.Concurrency, err = strconv.Atoi(value)
 	case "batch":
@@ -126,7 +133,7 @@ func parseSeconds(value string) (time.Duration, error) {
 	return min(max(time.Duration(min(max(n, 0), 1<<20))*time.Second, FirstWait), MaxWait), nil
 }
 
-var taggable = regexp.MustCompile(`^[A-Za-z0-9+.:/@_-]{1,64}$`)
+var taggable = regexp.MustCompile(`^[A-Za-z0-9+.:/@_-]{1,48}$`)
 
 // MessageID returns an id of an SQS message that fits into the tag: the message's own, or else a hash of it.
 func MessageID(id string) string {

@@ -12,8 +12,8 @@ func fullHold() Hold {
 	at := time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
 	return Hold{
 		State: Replaying, Since: at, At: at.Add(time.Hour), Next: at.Add(2 * time.Hour), Wait: MaxWait, Interval: MaxInterval,
-		Failures: 14, Concurrency: 1000, BatchSize: 10000, Reduced: true, Sent: 1773396000000, Message: strings.Repeat("x",
-			64),
+		Failures: 239, Trials: 99, Concurrency: 1000, BatchSize: 10000, Reduced: true, Sent: 1773396000000,
+		Message: strings.Repeat("x", 48),
 	}
 }
 
@@ -46,7 +46,7 @@ func TestMessageID(t *testing.T) {
 	if id := "5fea7756-0ea4-451a-a703-a558b933e274"; MessageID(id) != id {
 		t.Error(MessageID(id))
 	}
-	for _, id := range []string{"", "a b", strings.Repeat("x", 65), "a=b"} {
+	for _, id := range []string{"", "a b", strings.Repeat("x", 49), "a=b"} {
 		if got := MessageID(id); !taggable.MatchString(got) || got == MessageID(id+"!") {
 			t.Errorf("%q: %q", id, got)
 		}

@@ -2,108 +2,6 @@ package guard
 
 import "time"
 
-// The times of the guard.
-const (
-	FirstWait     = time.Minute      // before the first check of a hold
-	MaxInterval   = 5 * time.Minute  // between two checks, and between two replays that fail
-	MaxWait       = time.Hour        // before the first check of a hold, after the connector failed again and again
-	GradualTime   = time.Minute      // the mapping runs with MaximumConcurrency 2
-	ProbationTime = 5 * time.Minute  // the mapping runs before the guard replays the dead letters
-	ReplayMargin  = 10 * time.Minute // before the hold: dead letters from then on are replayed
-
-	// DefaultRetention is the time that SQS keeps an event and the message of a hold. The guard ends a hold after six
-	// sevenths of it. In the last seventh, the events become dead letters before SQS deletes them.
-	DefaultRetention = 14 * 24 * time.Hour
-
-	settleTime = 15 * time.Second // before the guard looks again at a mapping that changes
-	overdue    = 30 * time.Minute // after its time to act, a hold is without a message; SQS redelivers within 725 s
-)
-
-const (
-	// Gradual is the MaximumConcurrency of the first minute, Lambda's minimum, and the BatchSize of a resume that is
-	// likely to fail.
-	Gradual = 2
-
-	// TrialFailures is the number of failed checks after which the guard runs a trial: an hour of the usual intervals.
-	TrialFailures = 15
-)
-
-// Message is the SQS message of an alarm. The first one is the hold.
-type Message struct {
-	ID       string // as MessageID returns it
-	Sent     int64  // SentTimestamp, Unix ms; 0 = unknown
-	Receives int    // ApproximateReceiveCount
-}
-
-// Mapping is the state of a connector's event source mapping that the guard reads.
-type Mapping struct {
-	State       string // of Lambda, for example Disabling; empty if the mapping does not exist
-	Concurrency int    // MaximumConcurrency; 0 = not set
-	Provisioned bool   // provisioned mode, in which MaximumConcurrency cannot be set
-	BatchSize   int
-	Function    string // ARN of the connector's function
-}
-
-func (m *Mapping) on() bool   { return m.State == "Enabled" || m.State == "Enabling" }
-func (m *Mapping) gone() bool { return m.State == "" || m.State == "Deleting" }
-func (m *Mapping) off() bool  { return m.State == "Disabled" || m.State == "Disabling" }
-
-// Change is a change of an event source mapping. A nil field is left as it is.
-type Change struct {
-	Enabled     *bool
-	Concurrency *int // 0 removes the limit
-	BatchSize   *int
-}
-
-// Result is the result of a check or a replay in the present invocation.
-type Result int
-
-// The results.
-const (
-	NoResult Result = iota
-	Succeeded
-	Failed
-	Partial // of a replay: call again
-)
-
-// Input is everything that a decision of the guard depends on.
-type Input struct {
-	Now       time.Time
-	Message   Message
-	Due       bool  // the message was received and the hold was not written since: its timer has ended
-	Hold      *Hold // nil if there is no tag, or it is not the guard's
-	Mapping   Mapping
-	Retention time.Duration // of the connector's queue; 0 means DefaultRetention
-	Enabled   bool          // the guard enabled the mapping in this invocation
-	Check     Result        // of this invocation
-	Replay    Result        // of this invocation
-}
-
-// Kind is the kind of an action.
-type Kind int
-
-// The kinds of actions. Wait and Drop end the invocation.
-const (
-	Wait       Kind = iota // change the message's visibility timeout to Action.Wait
-	Drop                   // delete the message
-	Write                  // write Action.Hold to the tag, if the tag has not changed in the meantime
-	SetMapping             // change the mapping by Action.Change
-	Check                  // run the connector's check
-	Replay                 // replay the connector's dead letters from Hold.Since - ReplayMargin to Hold.At
-)
-
-// Action is the guard's next step.
-type Action struct {
-	Kind   Kind
-	Wait   time.Duration
-	Hold   Hold
-	Change Change
-	Reason string // for the log
-}
-
-func wait(d time.Duration, reason string) Action { return Action{Kind: Wait, Wait: d, Reason: reason} }
-func drop(reason string) Action                  { return Action{Kind: Drop, Reason: reason} }
-
 // Next returns the next action for a message. The caller performs it, observes the result and calls Next again until
 // the action is Wait or Drop. Everything that must survive the end of the process is in the tag and in the mapping
 // before the next action depends on it, so that the guard can stop between any two actions and continue when SQS
@@ -144,6 +42,9 @@ func begin(in *Input, wait time.Duration, since time.Time) Action {
 		State: Holding, Since: since, At: in.Now, Next: in.Now.Add(wait), Wait: wait, Interval: wait,
 		Concurrency: in.Mapping.Concurrency, BatchSize: in.Mapping.BatchSize,
 		Sent: in.Message.Sent, Message: in.Message.ID,
+	}
+	if in.Hold != nil && since.Equal(in.Hold.Since) {
+		h.Trials = in.Hold.Trials
 	}
 	if restore, needed := restored(in); needed {
 		h.Reduced = true
@@ -209,7 +110,9 @@ func owned(in *Input) Action {
 		if in.Mapping.off() {
 			return stopped(in, "the hold is the operator's")
 		}
-		return enter(in, Running, ProbationTime, "the operator resumed the connector")
+		a := enter(in, Running, ProbationTime, "the operator resumed the connector")
+		a.Hold.Trials = 0
+		return a
 	case Holding:
 		return holding(in)
 	case Held:
@@ -235,8 +138,27 @@ func owned(in *Input) Action {
 		return Action{Kind: SetMapping, Change: change, Reason: "the previous settings"}
 	case h.State == Resumed:
 		return enter(in, Running, ProbationTime-GradualTime, "the first minute is over")
+	case h.State == Running && h.Trials > 0, h.Trials > 1:
+		return unsure(in)
 	}
 	return enter(in, Replaying, 0, "the connector ran for five minutes")
+}
+
+// unsure decides about a connector that runs after a trial. That no alarm fired proves that deliveries work only if
+// there were enough events to deliver. A replay to a SIEM that is down would use up the replays of the dead letters, so
+// only the first trial of an outage is followed by one. The last replay follows when the check succeeds.
+func unsure(in *Input) Action {
+	switch {
+	case tooOld(in):
+		return end(in)
+	case in.Check == NoResult:
+		return Action{Kind: Check}
+	case in.Check == Failed:
+		return enter(in, Running, MaxInterval, "the check fails, the connector runs")
+	}
+	a := enter(in, Replaying, 0, "the check succeeded")
+	a.Hold.Trials = 0
+	return a
 }
 
 // stopped ends a hold whose mapping an operator disabled. The mapping first gets its own settings, and stays disabled:
@@ -276,9 +198,13 @@ func held(in *Input) Action {
 		return wait(in.Hold.Next.Sub(in.Now), "next try")
 	case in.Hold.Reduced:
 		return restore(in, change, reduced)
+	case in.Mapping.Concurrency != in.Hold.Concurrency || in.Mapping.BatchSize != in.Hold.BatchSize:
+		h := *in.Hold
+		h.Concurrency, h.BatchSize, h.Next = in.Mapping.Concurrency, in.Mapping.BatchSize, in.Now
+		return Action{Kind: Write, Hold: h, Reason: "a deployment changed the settings"}
 	case in.Check == NoResult:
 		return Action{Kind: Check}
-	case in.Check == Failed && in.Hold.Failures+1 < TrialFailures:
+	case in.Check == Failed && in.Hold.Failures+1 < in.Hold.trialFailures():
 		a := enter(in, Held, nextInterval(in.Hold), "the check failed")
 		a.Hold.Failures++
 		return a
@@ -316,12 +242,17 @@ func restore(in *Input, change Change, needed bool) Action {
 func resumed(in *Input) Action {
 	_, reduced := restored(in)
 	switch {
-	case in.Enabled && in.Check == Failed, !in.Enabled && reduced && in.Hold.Failures+1 >= TrialFailures:
-		return enter(in, Trial, ProbationTime, "a trial")
-	case in.Enabled, reduced:
-		return enter(in, Resumed, GradualTime, "the check succeeded")
+	case in.Enabled && in.Check == Failed, !in.Enabled && reduced && in.Hold.Failures+1 >= in.Hold.trialFailures():
+		a := enter(in, Trial, ProbationTime, "a trial")
+		a.Hold.Trials++
+		return a
 	}
-	return enter(in, Running, ProbationTime, "an operator or a deployment enabled the mapping")
+	a := enter(in, Running, ProbationTime, "an operator or a deployment enabled the mapping")
+	if in.Enabled || reduced {
+		a = enter(in, Resumed, GradualTime, "the check succeeded")
+	}
+	a.Hold.Trials = 0
+	return a
 }
 
 func replaying(in *Input) Action {
@@ -329,6 +260,9 @@ func replaying(in *Input) Action {
 	case NoResult:
 		return Action{Kind: Replay}
 	case Succeeded:
+		if in.Hold.Trials > 0 {
+			return enter(in, Running, MaxInterval, "the dead letters are replayed, and the check has not succeeded")
+		}
 		return enter(in, Done, 0, "the dead letters are replayed")
 	case Partial:
 		return wait(time.Second, "more dead letters remain")
@@ -366,6 +300,11 @@ func enter(in *Input, s State, d time.Duration, reason string) Action {
 	}
 	h.State, h.Next = s, in.Now.Add(d)
 	return Action{Kind: Write, Hold: h, Reason: reason}
+}
+
+// trialFailures returns the number of failed checks before the next trial.
+func (h *Hold) trialFailures() int {
+	return min(TrialFailures<<min(h.Trials, 8), maxTrialFailures)
 }
 
 func nextInterval(h *Hold) time.Duration { return min(2*h.Interval, MaxInterval) }

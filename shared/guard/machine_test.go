@@ -38,6 +38,7 @@ func gradual(in *Input)                  { in.Mapping.Concurrency = Gradual }
 func small(in *Input)                    { in.Mapping.BatchSize = Gradual }
 func reduced(in *Input)                  { in.Hold.Reduced = true }
 func enabled(in *Input)                  { in.Enabled = true }
+func trials(n int) func(*Input)          { return func(in *Input) { in.Hold.Trials = n } }
 func later(d time.Duration) func(*Input) {
 	return func(in *Input) { in.Now = now.Add(d) }
 }
@@ -107,6 +108,14 @@ func TestNext(t *testing.T) {
 			"set enabled=true"},
 		"fails for an hour": {input(Held, off, checked(Failed), hold(func(h *Hold) { h.Failures = 14 })),
 			"set enabled=true concurrency=2 batch=2"},
+		"fails again for an hour": {input(Held, off, checked(Failed), trials(1), hold(func(h *Hold) { h.Failures = 14 })),
+			"held next 2m0s wait 1m0s"},
+		"fails again for two hours": {input(Held, off, checked(Failed), trials(1), hold(func(h *Hold) { h.Failures = 29 })),
+			"set enabled=true concurrency=2 batch=2"},
+		"fails for a day": {input(Held, off, checked(Failed), trials(99), hold(func(h *Hold) { h.Failures = 239 })),
+			"set enabled=true concurrency=2 batch=2"},
+		"a deployment changed it": {input(Held, off, func(in *Input) { in.Mapping.Concurrency = 5 }),
+			"held next 0s wait 1m0s"},
 		"resumed": {input(Held, "Enabling", enabled, checked(Succeeded), gradual),
 			"resumed next 1m0s wait 1m0s"},
 		"resumed, then crashed": {input(Held, "Enabled", gradual), "resumed next 1m0s wait 1m0s"},
@@ -121,10 +130,19 @@ func TestNext(t *testing.T) {
 		"restored":                                        {input(Resumed, on, small), "running next 4m0s wait 1m0s"},
 		"a deployment set it": {input(Resumed, on,
 			func(in *Input) { in.Mapping.Concurrency = 5 }), "running next 4m0s wait 1m0s"},
-		"five minutes, batch":         {input(Running, on, small), "set batch=100"},
-		"five minutes":                {input(Running, on), "replaying next 0s wait 1m0s"},
-		"trial succeeded":             {input(Trial, on, gradual, small), "set concurrency=10 batch=100"},
-		"trial succeeded, restored":   {input(Trial, on), "replaying next 0s wait 1m0s"},
+		"five minutes, batch":       {input(Running, on, small), "set batch=100"},
+		"five minutes":              {input(Running, on), "replaying next 0s wait 1m0s"},
+		"trial succeeded":           {input(Trial, on, gradual, small), "set concurrency=10 batch=100"},
+		"trial succeeded, restored": {input(Trial, on), "replaying next 0s wait 1m0s"},
+		"second trial, no alarm":    {input(Trial, on, trials(2)), "check"},
+		"second trial, check fails": {input(Trial, on, trials(2), checked(Failed)), "running next 5m0s wait 1m0s"},
+		"first trial, replayed": {input(Replaying, on, trials(1), replayResult(Succeeded)),
+			"running next 5m0s wait 1m0s"},
+		"after a trial":           {input(Running, on, trials(1)), "check"},
+		"after a trial, fails":    {input(Running, on, trials(1), checked(Failed)), "running next 5m0s wait 1m0s"},
+		"after a trial, succeeds": {input(Running, on, trials(1), checked(Succeeded)), "replaying next 0s wait 1m0s"},
+		"after a trial, 12 days": {input(Running, on, trials(1), later(12*24*time.Hour)),
+			"ended next 288h0m0s wait 1m0s"},
 		"operator disables, resumed":  {input(Resumed, off, gradual, small), "set concurrency=10 batch=100"},
 		"operator disables, changing": {input(Resumed, "Disabling", gradual), "wait 15s"},
 		"operator disables, restored": {input(Resumed, off), "done next 0s wait 1m0s"},
@@ -183,6 +201,29 @@ func TestBeginKeeps(t *testing.T) {
 	if h := a.Hold; h.Concurrency != 10 || h.BatchSize != 100 || !h.Since.Equal(now.Add(-time.Hour)) ||
 		h.Message != "m-2" || !h.Reduced {
 		t.Errorf("%+v", h)
+	}
+	for _, s := range []State{Trial, Running, Replaying} {
+		if h := Next(input(s, "Enabled", alarm, trials(3))).Hold; h.Trials != 3 {
+			t.Errorf("a hold after a trial: %+v", h)
+		}
+	}
+	for name, in := range map[string]*Input{
+		"another outage":             input(Done, "Enabled", alarm, trials(3)),
+		"the check succeeded":        input(Held, "Enabling", enabled, checked(Succeeded), gradual, trials(3)),
+		"it succeeded after a trial": input(Running, "Enabled", trials(3), checked(Succeeded)),
+		"an operator resumed":        input(Operator, "Enabled", trials(3)),
+		"an operator enabled it":     input(Held, "Enabled", trials(3)),
+	} {
+		if h := Next(in).Hold; h.State == None || h.Trials != 0 {
+			t.Errorf("%s: %+v", name, h)
+		}
+	}
+	if h := Next(input(Held, "Enabling", enabled, checked(Failed), gradual, small, trials(1))).Hold; h.Trials != 2 {
+		t.Errorf("a second trial: %+v", h)
+	}
+	in := input(Held, "Disabled", func(in *Input) { in.Mapping.Concurrency, in.Mapping.BatchSize = 0, 50 })
+	if h := Next(in).Hold; h.Concurrency != 0 || h.BatchSize != 50 {
+		t.Errorf("a deployment: %+v", h)
 	}
 	a = Next(input(Done, "Enabled", alarm, gradual, hold(func(h *Hold) { h.Concurrency = 5 })))
 	if h := a.Hold; h.Concurrency != Gradual || h.Since.Before(now.Add(-time.Second)) || h.Failures != 0 {

@@ -87,7 +87,8 @@ func scenarios() []scenario {
 		{"check fails, delivery works", 12, func(rng *rand.Rand) []condition {
 			c := down(rng)
 			c.fromMinute, c.untilMinute = 2, 2+minutes(rng, 4, 30)
-			return []condition{c, {checkFails: true, fromMinute: c.untilMinute, untilMinute: 1e9}}
+			wrong := condition{checkFails: true, fromMinute: c.untilMinute, untilMinute: c.untilMinute + minutes(rng, 120, 600)}
+			return []condition{c, wrong}
 		}},
 		{"credentials expired", 12, one(func(*rand.Rand) condition {
 			return condition{failing: 1, held: true, checkFails: true}

@@ -295,7 +295,7 @@ func (w *simWorld) Mapping(_ context.Context, id string) (m Mapping, err error) 
 }
 
 func (w *simWorld) SetMapping(_ context.Context, id string, c Change) error {
-	w.adjacent = false
+	w.adjacent = w.adjacent && c.Enabled != nil && *c.Enabled // the tag was read immediately before
 	p := w.plantOf(id)
 	return w.call(func() error {
 		if p.mapping.State == "Enabling" || p.mapping.State == "Disabling" {
