@@ -82,6 +82,11 @@ func RetryAfter(status int, seconds string, times int) Fault {
 	return Fault{Kind: Status, Status: status, Header: map[string]string{"Retry-After": seconds}, Times: times}
 }
 
+// PoisonEvent is the fault that refuses the event with that id.
+func PoisonEvent(id string) Fault {
+	return Fault{Kind: Poison, Match: func(other string) bool { return other == id }}
+}
+
 // Faults is the list of active faults. The zero value is ready to use.
 type Faults struct {
 	// Now is the clock for Fault.For; nil: time.Now. Set it before use.

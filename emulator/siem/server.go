@@ -14,7 +14,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,11 +47,19 @@ type Answer struct {
 	Detail string
 }
 
+// JSON returns a response with a value as its body, which must marshal.
+func JSON(status int, body any) Answer {
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	return Answer{Status: status, Header: map[string]string{"Content-Type": "application/json"}, Body: string(text)}
+}
+
 // Server is the HTTPS server of an HTTP simulator. It reads and decodes bodies within bounds, applies faults and keeps
 // the journal. A simulator embeds it for Accepted, Stats, Inject, Close and the methods of [Journal] and [Faults].
 type Server struct {
-	Journal
-	Faults
+	Base
 
 	options Options
 	config  Config
@@ -127,13 +134,27 @@ func (s *Server) CA() string { return s.options.Authority.PEM() }
 // Options returns the simulator's options with the defaults.
 func (s *Server) Options() Options { return s.options }
 
-// Trust adds the settings that make a connector without a CA variable trust this server, or accept plain HTTP.
-func (s *Server) Trust(settings map[string]string) {
-	if s.options.Plain {
+// Trust adds the settings that make a client trust this server, or accept plain HTTP. bundle is the client's variable
+// for a CA bundle; without one, the CA is in a file.
+func (s *Server) Trust(settings map[string]string, bundle string) {
+	switch {
+	case s.options.Plain:
 		settings["SIEM_ALLOW_HTTP"] = "true"
-	} else if s.options.CAFile != "" {
+	case bundle != "":
+		settings[bundle] = s.CA()
+	case s.options.CAFile != "":
 		settings["SSL_CERT_FILE"] = s.options.CAFile
 	}
+}
+
+// Search returns siemctl's search settings for an API of this server. The names of all begin with prefix.
+func (s *Server) Search(prefix string, credential map[string]string) map[string]string {
+	settings := map[string]string{prefix + "URL": s.URL()}
+	for name, value := range credential {
+		settings[prefix+name] = value
+	}
+	s.Trust(settings, prefix+"CA_BUNDLE")
+	return settings
 }
 
 // Close stops the server and drops every connection.
@@ -165,11 +186,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	write(w, answer)
-}
-
-// Accept records the events that no fault loses.
-func (s *Server) Accept(events ...Accepted) {
-	s.Journal.Accept(slices.DeleteFunc(events, func(e Accepted) bool { return s.Loses(e.ID) })...)
 }
 
 // refused counts a response with status 400 or more.

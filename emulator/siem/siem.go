@@ -8,12 +8,16 @@
 package siem
 
 import (
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
@@ -95,6 +99,49 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
+// Credential is the credential of a simulator. Its methods may be called concurrently.
+type Credential struct {
+	generate func() string
+
+	mu      sync.Mutex
+	value   string
+	revoked []string
+}
+
+// NewCredential generates a credential.
+func NewCredential(generate func() string) *Credential {
+	return &Credential{generate: generate, value: generate()}
+}
+
+// Rotate implements [Simulator]: it revokes the credential and generates another.
+func (c *Credential) Rotate() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.revoked = append(c.revoked, c.value)
+	c.value = c.generate()
+}
+
+// Value returns the valid credential.
+func (c *Credential) Value() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.value
+}
+
+// Check reports whether a text is the credential, or one that was revoked.
+func (c *Credential) Check(text string) (valid, revoked bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return text == c.value, slices.Contains(c.revoked, text)
+}
+
+// Random returns random bytes.
+func Random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return b
+}
+
 // SearchToken is the credential of every simulator's search API.
 const SearchToken = "search-token"
 
@@ -113,6 +160,78 @@ type Searchable interface {
 	// AcceptAt records events, with the time of their arrival.
 	AcceptAt(at time.Time, events ...Accepted)
 }
+
+// Searches keeps the results of searches for further requests. The zero value is ready to use.
+type Searches struct {
+	mu   sync.Mutex
+	list map[string]*Search
+	next int
+}
+
+// Search is a search that was started.
+type Search struct {
+	Found []Accepted
+	asked atomic.Bool
+}
+
+// Add keeps results under a new id.
+func (s *Searches) Add(found []Accepted) (id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.list == nil {
+		s.list = map[string]*Search{}
+	}
+	s.next++
+	id = strconv.Itoa(s.next)
+	s.list[id] = &Search{Found: found}
+	return id
+}
+
+// Get returns the search with that id, nil if there is none.
+func (s *Searches) Get(id string) *Search {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.list[id]
+}
+
+// Delete removes a search.
+func (s *Searches) Delete(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.list, id)
+}
+
+// Done reports whether the search is done: not when it is asked for the first time.
+func (s *Search) Done() bool { return s.asked.Swap(true) }
+
+// Page returns the results from a position, at most n.
+func (s *Search) Page(from, n int) []Accepted {
+	return s.Found[min(from, len(s.Found)):min(from+n, len(s.Found))]
+}
+
+// Base is the journal and the faults of a simulator.
+type Base struct {
+	Journal
+	Faults
+}
+
+// Accept records the events that no fault loses.
+func (b *Base) Accept(events ...Accepted) {
+	b.Journal.Accept(slices.DeleteFunc(events, func(e Accepted) bool { return b.Loses(e.ID) })...)
+}
+
+// Find returns the indexed events of a span of time that match, at most n; 0: all.
+func (b *Base) Find(from, to time.Time, n int, match func(Accepted) bool) (found []Accepted) {
+	for _, a := range b.Indexed(b.ArrivedIn(from, to)) {
+		if (n == 0 || len(found) < n) && match(a) {
+			found = append(found, a)
+		}
+	}
+	return found
+}
+
+// Holds reports whether the event's bytes contain a text.
+func (a Accepted) Holds(text string) bool { return strings.Contains(string(a.Event), text) }
 
 // ArrivedIn returns the accepted events that arrived from one time, inclusive, to another, exclusive, in their order.
 func (j *Journal) ArrivedIn(from, to time.Time) []Accepted {

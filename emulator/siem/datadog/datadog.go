@@ -12,7 +12,6 @@ package datadog
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -22,7 +21,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
@@ -46,16 +44,14 @@ var _ siem.Simulator = (*Simulator)(nil)
 // Simulator is a site of Datadog.
 type Simulator struct {
 	*siem.Server
+	*siem.Credential
 
-	mu  sync.Mutex
-	key string
-
-	searches [][]siem.Accepted // results, for their pages
+	searches siem.Searches
 }
 
 // New starts a simulator.
 func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{key: newKey()}
+	s := &Simulator{Credential: siem.NewCredential(newKey)}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxPayload})
 	if err != nil {
 		return nil, fmt.Errorf("starting the datadog simulator: %w", err)
@@ -70,30 +66,17 @@ func (s *Simulator) Name() string { return "datadog" }
 // Settings implements siem.Simulator: the intake's address and the CA.
 func (s *Simulator) Settings() map[string]string {
 	settings := map[string]string{"DATADOG_INTAKE_URL": s.URL()}
-	s.Trust(settings)
+	s.Trust(settings, "")
 	return settings
 }
 
 // Secret implements siem.Simulator: the API key.
 func (s *Simulator) Secret() map[string]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return map[string]string{"DATADOG_API_KEY": s.key}
-}
-
-// Rotate implements siem.Simulator.
-func (s *Simulator) Rotate() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.key = newKey()
+	return map[string]string{"DATADOG_API_KEY": s.Value()}
 }
 
 // newKey returns a key in the form of Datadog's: 32 hex digits.
-func newKey() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
-}
+func newKey() string { return hex.EncodeToString(siem.Random(16)) }
 
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	switch {
@@ -119,12 +102,10 @@ func (s *Simulator) authorize(r *siem.Request) (refusal siem.Answer, ok bool) {
 		s.Violate("the key is in the url")
 		key = inURL
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch key {
-	case "":
+	if key == "" {
 		return refuse(http.StatusUnauthorized, "Unauthorized", "no API key"), false
-	case s.key:
+	}
+	if valid, _ := s.Check(key); valid {
 		return siem.Answer{}, true
 	}
 	return refuse(http.StatusForbidden, "Forbidden", "API key is invalid"), false
@@ -280,14 +261,7 @@ var _ siem.Searchable = (*Simulator)(nil)
 
 // SearchSettings implements siem.Searchable.
 func (s *Simulator) SearchSettings() map[string]string {
-	settings := map[string]string{"DATADOG_SEARCH_URL": s.URL(), "DATADOG_SEARCH_API_KEY": siem.SearchToken,
-		"DATADOG_SEARCH_APP_KEY": siem.SearchToken}
-	if s.Options().Plain {
-		settings["SIEM_ALLOW_HTTP"] = "true"
-	} else {
-		settings["DATADOG_SEARCH_CA_BUNDLE"] = s.CA()
-	}
-	return settings
+	return s.Search("DATADOG_SEARCH_", map[string]string{"API_KEY": siem.SearchToken, "APP_KEY": siem.SearchToken})
 }
 
 func (s *Simulator) search(r *siem.Request) siem.Answer {
@@ -313,40 +287,25 @@ func (s *Simulator) search(r *siem.Request) siem.Answer {
 	if err != nil || query == nil || body.Page.Limit < 1 || body.Page.Limit > 1000 {
 		return refuse(http.StatusBadRequest, "Bad Request", "invalid search")
 	}
-	var number, from int
-	if body.Page.Cursor == "" {
-		number = s.newSearch(body.Filter.From, body.Filter.To, query)
-	} else if n, err := fmt.Sscanf(body.Page.Cursor, "%d-%d", &number, &from); n != 2 || err != nil {
+	id, position, _ := strings.Cut(body.Page.Cursor, "-")
+	if id == "" {
+		id, position = s.searches.Add(s.Find(body.Filter.From, body.Filter.To, 0, func(a siem.Accepted) bool {
+			return a.Fields["service"] == query[1] && a.Fields["ddsource"] == query[2] && a.Holds(query[3])
+		})), "0"
+	}
+	search := s.searches.Get(id)
+	from, err := strconv.Atoi(position)
+	if search == nil || err != nil || from < 0 {
 		return refuse(http.StatusBadRequest, "Bad Request", "invalid cursor")
 	}
-	s.mu.Lock()
-	found := s.searches[number]
-	s.mu.Unlock()
-	to := min(from+body.Page.Limit, len(found))
 	data := []any{}
-	for _, a := range found[min(from, to):to] {
+	for _, a := range search.Page(from, body.Page.Limit) {
 		data = append(data, map[string]any{"type": "log", "attributes": map[string]any{"message": string(a.Event),
 			"service": query[1]}})
 	}
 	meta := map[string]any{"status": "done"}
-	if to < len(found) {
-		meta["page"] = map[string]string{"after": fmt.Sprintf("%d-%d", number, to)}
+	if next := from + body.Page.Limit; next < len(search.Found) {
+		meta["page"] = map[string]string{"after": id + "-" + strconv.Itoa(next)}
 	}
-	text, _ := json.Marshal(map[string]any{"data": data, "meta": meta}) // texts always marshal
-	return answer(http.StatusOK, string(text), "")
-}
-
-// newSearch keeps the results of a search, and returns its number.
-func (s *Simulator) newSearch(from, to time.Time, query []string) int {
-	var found []siem.Accepted
-	for _, a := range s.Indexed(s.ArrivedIn(from, to)) {
-		if a.Fields["service"] == query[1] && a.Fields["ddsource"] == query[2] && strings.Contains(string(a.Event),
-			query[3]) {
-			found = append(found, a)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.searches = append(s.searches, found)
-	return len(s.searches) - 1
+	return siem.JSON(http.StatusOK, map[string]any{"data": data, "meta": meta})
 }

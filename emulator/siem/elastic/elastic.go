@@ -18,12 +18,10 @@ package elastic
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"path"
 	"slices"
@@ -42,10 +40,9 @@ var _ siem.Simulator = (*Simulator)(nil)
 // Simulator is a cluster.
 type Simulator struct {
 	*siem.Server
+	*siem.Credential // id:key
 
 	mu        sync.Mutex
-	key       apiKey
-	revoked   []apiKey
 	documents map[docID][]byte // their sources
 	pipelines map[string]bool
 	templates map[string][]string // index patterns of the data streams
@@ -56,13 +53,10 @@ type Simulator struct {
 
 type docID struct{ index, id string }
 
-// apiKey is a key with its id.
-type apiKey struct{ id, key string }
-
 // New starts a simulator.
 func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{key: newKey(), documents: map[docID][]byte{}, pipelines: map[string]bool{"arbitex": true},
-		templates: map[string][]string{}, streams: map[string]bool{}}
+	s := &Simulator{Credential: siem.NewCredential(newKey), documents: map[docID][]byte{},
+		pipelines: map[string]bool{"arbitex": true}, templates: map[string][]string{}, streams: map[string]bool{}}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContentLength})
 	if err != nil {
 		return nil, fmt.Errorf("starting the elastic simulator: %w", err)
@@ -76,34 +70,22 @@ func (s *Simulator) Name() string { return "elastic" }
 
 // Settings implements siem.Simulator: the base URL and the CA.
 func (s *Simulator) Settings() map[string]string {
-	if s.Options().Plain {
-		return map[string]string{"ELASTIC_URL": s.URL(), "SIEM_ALLOW_HTTP": "true"}
-	}
-	return map[string]string{"ELASTIC_URL": s.URL(), "ELASTIC_TLS_CA_BUNDLE": s.CA()}
+	settings := map[string]string{"ELASTIC_URL": s.URL()}
+	s.Trust(settings, "ELASTIC_TLS_CA_BUNDLE")
+	return settings
 }
 
 // Secret implements siem.Simulator: the API key, encoded as Kibana shows it.
 func (s *Simulator) Secret() map[string]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return map[string]string{"ELASTIC_API_KEY": encode(s.key.id + ":" + s.key.key)}
+	return map[string]string{"ELASTIC_API_KEY": encode(s.Value())}
 }
 
 func encode(pair string) string { return base64.StdEncoding.EncodeToString([]byte(pair)) }
 
-// Rotate implements siem.Simulator.
-func (s *Simulator) Rotate() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.revoked = append(s.revoked, s.key)
-	s.key = newKey()
-}
-
-func newKey() apiKey {
-	var b [30]byte
-	_, _ = rand.Read(b[:]) // never fails
-	text := base64.RawURLEncoding.EncodeToString(b[:])
-	return apiKey{text[:20], text[20:]}
+// newKey returns an id and a key of 20 characters each.
+func newKey() string {
+	text := base64.RawURLEncoding.EncodeToString(siem.Random(30))
+	return text[:20] + ":" + text[20:]
 }
 
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
@@ -145,17 +127,11 @@ func (s *Simulator) authorize(r *siem.Request) string {
 	scheme, encoded, _ := strings.Cut(header, " ")
 	ok := strings.EqualFold(scheme, "ApiKey") // schemes are case-insensitive (RFC 9110, 11.1)
 	pair, err := base64.StdEncoding.DecodeString(encoded)
-	id, key, colon := strings.Cut(string(pair), ":")
-	if !ok || err != nil || !colon {
-		return fmt.Sprintf("unable to authenticate with provided credentials and anonymous access is not allowed for REST "+
-			"request [%s]", r.RequestURI)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch given := (apiKey{id, key}); {
-	case given == s.key:
+	switch valid, revoked := s.Check(string(pair)); {
+	case ok && err == nil && valid:
 		return ""
-	case slices.Contains(s.revoked, given):
+	case ok && err == nil && revoked:
+		id, _, _ := strings.Cut(string(pair), ":")
 		return fmt.Sprintf("api key [%s] has been invalidated", id)
 	}
 	return fmt.Sprintf("unable to authenticate with provided credentials and anonymous access is not allowed for REST "+
@@ -219,13 +195,7 @@ var _ siem.Searchable = (*Simulator)(nil)
 
 // SearchSettings implements siem.Searchable.
 func (s *Simulator) SearchSettings() map[string]string {
-	settings := map[string]string{"ELASTIC_SEARCH_URL": s.URL(), "ELASTIC_SEARCH_API_KEY": siem.SearchToken}
-	if s.Options().Plain {
-		maps.Copy(settings, map[string]string{"SIEM_ALLOW_HTTP": "true"})
-	} else {
-		settings["ELASTIC_SEARCH_CA_BUNDLE"] = s.CA()
-	}
-	return settings
+	return s.Search("ELASTIC_SEARCH_", map[string]string{"API_KEY": siem.SearchToken})
 }
 
 func isSearch(r *siem.Request) bool {

@@ -237,9 +237,7 @@ func (s *Simulator) take(message []byte) {
 		fields[f.Key] = f.Value
 	}
 	truncated, _ := m.Value("truncated")
-	if id := identity(m); !s.Loses(id) {
-		s.Accept(siem.Accepted{ID: id, Fields: fields, Truncated: truncated == "1"})
-	}
+	s.Accept(siem.Accepted{ID: identity(m), Fields: fields, Truncated: truncated == "1"})
 }
 
 // identity returns the event id if the keys contain it, else the request id and the time.

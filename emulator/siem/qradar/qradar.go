@@ -45,8 +45,7 @@ type Source struct {
 
 // Simulator is a log source.
 type Simulator struct {
-	siem.Journal
-	siem.Faults
+	siem.Base
 
 	source   Source
 	ca       *pki.Authority

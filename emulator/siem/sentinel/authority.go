@@ -7,7 +7,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -115,11 +114,10 @@ func (s *Simulator) judgeForm(form url.Values) siem.Answer {
 
 // judgeSecret returns the code of the problem with the client secret, 0 if there is none. The simulator is locked.
 func (s *Simulator) judgeSecret(form url.Values) int {
-	secret := form.Get("client_secret")
-	switch {
-	case secret == s.secret:
+	switch valid, revoked := s.Check(form.Get("client_secret")); {
+	case valid:
 		return 0
-	case slices.Contains(s.revoked, secret):
+	case revoked:
 		return lateSecret
 	}
 	return wrongSecret

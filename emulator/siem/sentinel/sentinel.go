@@ -11,7 +11,6 @@ package sentinel
 
 import (
 	"cmp"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -54,13 +53,13 @@ var _ siem.Simulator = (*Simulator)(nil)
 // Simulator is a token endpoint and an ingestion endpoint.
 type Simulator struct {
 	*siem.Server
+	*siem.Credential // client secret
+
 	federated bool
 
-	mu      sync.Mutex
-	secret  string
-	revoked []string
-	tokens  map[string]time.Time // expiry
-	issued  int
+	mu     sync.Mutex
+	tokens map[string]time.Time // expiry
+	issued int
 
 	summary summary
 }
@@ -72,7 +71,7 @@ func New(o siem.Options) (*Simulator, error) { return start(o, false) }
 func NewFederated(o siem.Options) (*Simulator, error) { return start(o, true) }
 
 func start(o siem.Options, federated bool) (*Simulator, error) {
-	s := &Simulator{federated: federated, secret: newSecret(), tokens: map[string]time.Time{}}
+	s := &Simulator{Credential: siem.NewCredential(newSecret), federated: federated, tokens: map[string]time.Time{}}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContent, MaxWire: maxContent})
 	if err != nil {
 		return nil, fmt.Errorf("starting the sentinel simulator: %w", err)
@@ -94,27 +93,24 @@ func (s *Simulator) Settings() map[string]string {
 	if s.federated {
 		settings["SENTINEL_AUTH"] = "federated"
 	}
-	s.Trust(settings)
+	s.Trust(settings, "")
 	return settings
 }
 
 // Secret implements siem.Simulator: the client secret.
 func (s *Simulator) Secret() map[string]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.federated {
 		return map[string]string{}
 	}
-	return map[string]string{"SENTINEL_CLIENT_SECRET": s.secret}
+	return map[string]string{"SENTINEL_CLIENT_SECRET": s.Value()}
 }
 
 // Rotate implements siem.Simulator. Entra ID no longer issues tokens for the old secret, and the tokens that it has
 // issued are refused at once, as after the revocation of the application's sessions.
 func (s *Simulator) Rotate() {
+	s.Credential.Rotate()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.revoked = append(s.revoked, s.secret)
-	s.secret = newSecret()
 	clear(s.tokens)
 }
 
@@ -144,11 +140,7 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 // newSecret returns a client secret in the form of Entra ID's.
 func newSecret() string { return randomText(7) + "~" + randomText(21) }
 
-func randomText(bytes int) string {
-	b := make([]byte, bytes)
-	_, _ = rand.Read(b) // never fails
-	return base64.RawURLEncoding.EncodeToString(b)
-}
+func randomText(bytes int) string { return base64.RawURLEncoding.EncodeToString(siem.Random(bytes)) }
 
 // The Log Analytics query API of one workspace, for an application of its own. It supports the query that counts the
 // rows of a time of ingestion by the hash of RawOCSF.
@@ -173,17 +165,10 @@ var _ siem.Searchable = (*Simulator)(nil)
 
 // SearchSettings implements siem.Searchable.
 func (s *Simulator) SearchSettings() map[string]string {
-	settings := map[string]string{
-		"SENTINEL_SEARCH_URL": s.URL(), "SENTINEL_SEARCH_AUTHORITY_HOST": s.URL(), "SENTINEL_SEARCH_WORKSPACE_ID": workspace,
-		"SENTINEL_SEARCH_TENANT_ID": tenant, "SENTINEL_SEARCH_CLIENT_ID": searcherID,
-		"SENTINEL_SEARCH_CLIENT_SECRET": siem.SearchToken,
-	}
-	if s.Options().Plain {
-		maps.Copy(settings, map[string]string{"SIEM_ALLOW_HTTP": "true"})
-	} else {
-		settings["SENTINEL_SEARCH_CA_BUNDLE"] = s.CA()
-	}
-	return settings
+	return s.Search("SENTINEL_SEARCH_", map[string]string{
+		"AUTHORITY_HOST": s.URL(), "WORKSPACE_ID": workspace, "TENANT_ID": tenant, "CLIENT_ID": searcherID,
+		"CLIENT_SECRET": siem.SearchToken,
+	})
 }
 
 // isSearch reports whether a request is a query, or for a token of the application that searches.
@@ -192,7 +177,6 @@ func isSearch(r *siem.Request) bool {
 }
 
 func (s *Simulator) search(r *siem.Request) siem.Answer {
-	header := map[string]string{"Content-Type": "application/json; charset=utf-8"}
 	if r.URL.Path != queryPath {
 		form, _ := url.ParseQuery(string(r.Body)) // an invalid form has no secret
 		switch {
@@ -201,8 +185,8 @@ func (s *Simulator) search(r *siem.Request) siem.Answer {
 		case form.Get("scope") != searchScope || form.Get("grant_type") != "client_credentials" || r.URL.Path != tokenPath:
 			return deny(wrongScope)
 		}
-		return siem.Answer{Status: http.StatusOK, Header: header,
-			Body: `{"token_type":"Bearer","expires_in":3599,"access_token":"` + siem.SearchToken + `"}`}
+		return siem.JSON(http.StatusOK, map[string]any{"token_type": "Bearer", "expires_in": 3599,
+			"access_token": siem.SearchToken})
 	}
 	if r.Header.Get("Authorization") != "Bearer "+siem.SearchToken {
 		return refuse(http.StatusForbidden, "InsufficientAccessError", "The provided credentials have insufficient access.")
@@ -222,9 +206,8 @@ func (s *Simulator) search(r *siem.Request) siem.Answer {
 	if err1 != nil || err2 != nil {
 		return refuse(http.StatusBadRequest, "BadArgumentError", "A datetime is not valid.")
 	}
-	// texts and numbers always marshal
-	answer, _ := json.Marshal(s.table(s.Indexed(s.ArrivedIn(from, to)), query[3], query[4], most))
-	return siem.Answer{Status: http.StatusOK, Header: header, Body: string(answer)}
+	events := s.Find(from, to, 0, func(a siem.Accepted) bool { return a.Holds(query[3]) })
+	return siem.JSON(http.StatusOK, s.table(events, query[4], most))
 }
 
 // row is a row of the query, without the number of copies.
@@ -236,13 +219,10 @@ type summary struct {
 	copies map[row]int
 }
 
-// summarize counts the events that contain a text by their rows.
-func summarize(events []siem.Accepted, text string) summary {
+// summarize counts events by their rows.
+func summarize(events []siem.Accepted) summary {
 	s := summary{copies: map[row]int{}}
 	for _, a := range events {
-		if !strings.Contains(string(a.Event), text) {
-			continue
-		}
 		sum := sha256.Sum256(a.Event)
 		var o struct {
 			Truncated bool   `json:"truncated"`
@@ -260,11 +240,11 @@ func summarize(events []siem.Accepted, text string) summary {
 }
 
 // table is the page after a hash; "" is the first page, which makes the summary.
-func (s *Simulator) table(events []siem.Accepted, text, after string, most int) any {
+func (s *Simulator) table(events []siem.Accepted, after string, most int) any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if after == "" {
-		s.summary = summarize(events, text)
+		s.summary = summarize(events)
 	}
 	start, _ := slices.BinarySearchFunc(s.summary.rows, after+"!", func(r row,
 		hash string) int {

@@ -263,7 +263,5 @@ func (s *Simulator) ack(r *siem.Request) siem.Answer {
 			delete(c.pending, id)
 		}
 	}
-	body, _ := json.Marshal(map[string]any{"acks": acks}) // maps of ints and booleans always marshal
-	return siem.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"},
-		Body: string(body)}
+	return siem.JSON(http.StatusOK, map[string]any{"acks": acks})
 }

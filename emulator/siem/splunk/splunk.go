@@ -12,11 +12,9 @@
 package splunk
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -39,17 +37,15 @@ var _ siem.Simulator = (*Simulator)(nil)
 // Simulator is a HEC endpoint.
 type Simulator struct {
 	*siem.Server
+	*siem.Credential
 
-	mu      sync.Mutex
-	token   string
-	revoked []string
-
+	mu       sync.Mutex
 	channels map[string]*channel
 }
 
 // New starts a simulator.
 func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{token: newToken(), channels: map[string]*channel{}}
+	s := &Simulator{Credential: siem.NewCredential(newToken), channels: map[string]*channel{}}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContentLength})
 	if err != nil {
 		return nil, fmt.Errorf("starting the splunk simulator: %w", err)
@@ -63,31 +59,19 @@ func (s *Simulator) Name() string { return "splunk" }
 
 // Settings implements siem.Simulator: the endpoint and the CA.
 func (s *Simulator) Settings() map[string]string {
-	if s.Options().Plain {
-		return map[string]string{"SPLUNK_HEC_URL": s.URL() + eventPath, "SIEM_ALLOW_HTTP": "true"}
-	}
-	return map[string]string{"SPLUNK_HEC_URL": s.URL() + eventPath, "SPLUNK_HEC_TLS_CA_BUNDLE": s.CA()}
+	settings := map[string]string{"SPLUNK_HEC_URL": s.URL() + eventPath}
+	s.Trust(settings, "SPLUNK_HEC_TLS_CA_BUNDLE")
+	return settings
 }
 
 // Secret implements siem.Simulator: the token.
 func (s *Simulator) Secret() map[string]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return map[string]string{"SPLUNK_HEC_TOKEN": s.token}
-}
-
-// Rotate implements siem.Simulator. The response to a disabled token is code 1.
-func (s *Simulator) Rotate() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.revoked = append(s.revoked, s.token)
-	s.token = newToken()
+	return map[string]string{"SPLUNK_HEC_TOKEN": s.Value()}
 }
 
 // newToken returns a token in the form of Splunk's: a version 4 UUID.
 func newToken() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails
+	b := siem.Random(16)
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
@@ -150,12 +134,10 @@ func (s *Simulator) authorize(r *siem.Request) int {
 	if !ok {
 		return 3
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case token == s.token:
+	switch valid, revoked := s.Check(token); {
+	case valid:
 		return 0
-	case slices.Contains(s.revoked, token):
+	case revoked:
 		return 1
 	}
 	return 4
@@ -261,20 +243,13 @@ var _ siem.Searchable = (*Simulator)(nil)
 
 // SearchSettings implements siem.Searchable.
 func (s *Simulator) SearchSettings() map[string]string {
-	settings := map[string]string{"SPLUNK_SEARCH_URL": s.URL(), "SPLUNK_SEARCH_TOKEN": siem.SearchToken}
-	if s.Options().Plain {
-		maps.Copy(settings, map[string]string{"SIEM_ALLOW_HTTP": "true"})
-	} else {
-		settings["SPLUNK_SEARCH_CA_BUNDLE"] = s.CA()
-	}
-	return settings
+	return s.Search("SPLUNK_SEARCH_", map[string]string{"TOKEN": siem.SearchToken})
 }
 
 func message(status int, kind, text string) siem.Answer {
-	// texts always marshal
-	body, _ := json.Marshal(map[string]any{"messages": []any{map[string]string{"type": kind, "text": text}}})
-	return siem.Answer{Status: status, Header: map[string]string{"Content-Type": "application/json"}, Body: string(body),
-		Detail: text}
+	answer := siem.JSON(status, map[string]any{"messages": []any{map[string]string{"type": kind, "text": text}}})
+	answer.Detail = text
+	return answer
 }
 
 func (s *Simulator) export(r *siem.Request) siem.Answer {
@@ -294,12 +269,9 @@ func (s *Simulator) export(r *siem.Request) siem.Answer {
 	}
 	from, _ := strconv.ParseInt(query[3], 10, 64)
 	to, _ := strconv.ParseInt(query[4], 10, 64)
-	var results []siem.Accepted
-	for _, a := range s.Indexed(s.ArrivedIn(time.Unix(from, 0), time.Unix(to, 0))) {
-		if a.Fields["index"] == query[1] && a.Fields["source"] == query[2] && strings.Contains(string(a.Event), query[5]) {
-			results = append(results, a)
-		}
-	}
+	results := s.Find(time.Unix(from, 0), time.Unix(to, 0), 0, func(a siem.Accepted) bool {
+		return a.Fields["index"] == query[1] && a.Fields["source"] == query[2] && a.Holds(query[5])
+	})
 	return siem.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"},
 		Body: exported(results)}
 }

@@ -9,7 +9,6 @@
 package sumo
 
 import (
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -18,7 +17,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
@@ -34,16 +32,14 @@ var _ siem.Simulator = (*Simulator)(nil)
 // Simulator is an HTTP source.
 type Simulator struct {
 	*siem.Server
+	*siem.Credential
 
-	jobs jobs
-
-	mu   sync.Mutex
-	code string
+	jobs siem.Searches
 }
 
 // New starts a simulator.
 func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{code: newCode()}
+	s := &Simulator{Credential: siem.NewCredential(newCode)}
 	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxRequest})
 	if err != nil {
 		return nil, fmt.Errorf("starting the sumo simulator: %w", err)
@@ -58,30 +54,17 @@ func (s *Simulator) Name() string { return "sumo" }
 // Settings implements siem.Simulator. The address is in the secret.
 func (s *Simulator) Settings() map[string]string {
 	settings := map[string]string{"SUMO_CATEGORY": "arbitex/audit"}
-	s.Trust(settings)
+	s.Trust(settings, "")
 	return settings
 }
 
 // Secret implements siem.Simulator: the source's URL.
 func (s *Simulator) Secret() map[string]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return map[string]string{"SUMO_HTTP_SOURCE_URL": s.URL() + sourcePath + s.code}
-}
-
-// Rotate implements siem.Simulator.
-func (s *Simulator) Rotate() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.code = newCode()
+	return map[string]string{"SUMO_HTTP_SOURCE_URL": s.URL() + sourcePath + s.Value()}
 }
 
 // newCode returns the last element of a URL: base64 with padding, as in Sumo Logic's.
-func newCode() string {
-	var b [64]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return base64.URLEncoding.EncodeToString(b[:])
-}
+func newCode() string { return base64.URLEncoding.EncodeToString(siem.Random(64)) }
 
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	if strings.HasPrefix(r.URL.Path, jobsPath) {
@@ -91,10 +74,7 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	if !ok {
 		return siem.Answer{Status: http.StatusNotFound, Detail: "not the path of a source"}
 	}
-	s.mu.Lock()
-	valid := code == s.code
-	s.mu.Unlock()
-	if !valid {
+	if valid, _ := s.Check(code); !valid {
 		return refuse(http.StatusUnauthorized, "unauthorized", "the URL is not valid")
 	}
 	switch r.Method {
@@ -227,30 +207,11 @@ const (
 
 var jobQuery = regexp.MustCompile(`^_sourceCategory="([^"]*)"(?: "([^"]*)")?$`)
 
-// jobs are the search jobs.
-type jobs struct {
-	mu   sync.Mutex
-	list map[string]*job
-	next int
-}
-
-type job struct {
-	found []siem.Accepted
-	asked int
-}
-
 var _ siem.Searchable = (*Simulator)(nil)
 
 // SearchSettings implements siem.Searchable.
 func (s *Simulator) SearchSettings() map[string]string {
-	settings := map[string]string{"SUMO_SEARCH_URL": s.URL(), "SUMO_SEARCH_ACCESS_ID": "searcher",
-		"SUMO_SEARCH_ACCESS_KEY": siem.SearchToken}
-	if s.Options().Plain {
-		settings["SIEM_ALLOW_HTTP"] = "true"
-	} else {
-		settings["SUMO_SEARCH_CA_BUNDLE"] = s.CA()
-	}
-	return settings
+	return s.Search("SUMO_SEARCH_", map[string]string{"ACCESS_ID": "searcher", "ACCESS_KEY": siem.SearchToken})
 }
 
 func (s *Simulator) search(r *siem.Request) siem.Answer {
@@ -264,32 +225,24 @@ func (s *Simulator) search(r *siem.Request) siem.Answer {
 	if id == "" && r.Method == http.MethodPost {
 		return s.createJob(r)
 	}
-	s.jobs.mu.Lock()
-	defer s.jobs.mu.Unlock()
-	j := s.jobs.list[id]
+	j := s.jobs.Get(id)
 	switch {
 	case j == nil:
 		return refuse(http.StatusNotFound, "searchjob.jobid.invalid", "Job ID is invalid.")
 	case rest == "" && r.Method == http.MethodDelete:
-		delete(s.jobs.list, id)
-		return respond(http.StatusOK, map[string]string{"id": id})
+		s.jobs.Delete(id)
+		return siem.JSON(http.StatusOK, map[string]string{"id": id})
 	case rest == "" && r.Method == http.MethodGet:
 		state := "GATHERING RESULTS"
-		if j.asked++; j.asked > 1 {
+		if j.Done() {
 			state = "DONE GATHERING RESULTS"
 		}
-		return respond(http.StatusOK, map[string]any{"state": state, "messageCount": len(j.found),
-			"pendingErrors":   []string{},
-			"pendingWarnings": []string{}})
+		return siem.JSON(http.StatusOK, map[string]any{"state": state, "messageCount": len(j.Found),
+			"pendingErrors": []string{}, "pendingWarnings": []string{}})
 	case rest == "messages" && r.Method == http.MethodGet:
-		return j.messages(r)
+		return messages(r, j)
 	}
 	return refuse(http.StatusMethodNotAllowed, "method.unsupported", r.Method)
-}
-
-func respond(status int, body any) siem.Answer {
-	text, _ := json.Marshal(body) // texts and numbers always marshal
-	return siem.Answer{Status: status, Header: map[string]string{"Content-Type": "application/json"}, Body: string(text)}
 }
 
 func (s *Simulator) createJob(r *siem.Request) siem.Answer {
@@ -304,33 +257,20 @@ func (s *Simulator) createJob(r *siem.Request) siem.Answer {
 	if err != nil || query == nil || body.TimeZone == "" || !body.ByReceiptTime {
 		return refuse(http.StatusBadRequest, "searchjob.invalid", "the search is not valid")
 	}
-	j := &job{}
-	for _, a := range s.Indexed(s.ArrivedIn(time.UnixMilli(body.From), time.UnixMilli(body.To))) {
-		if len(j.found) < maxJobMessages && a.Fields["_sourceCategory"] == query[1] && strings.Contains(string(a.Event),
-			query[2]) {
-			j.found = append(j.found, a)
-		}
-	}
-	s.jobs.mu.Lock()
-	defer s.jobs.mu.Unlock()
-	if s.jobs.list == nil {
-		s.jobs.list = map[string]*job{}
-	}
-	s.jobs.next++
-	id := strconv.Itoa(s.jobs.next)
-	s.jobs.list[id] = j
-	return respond(http.StatusAccepted, map[string]string{"id": id})
+	id := s.jobs.Add(s.Find(time.UnixMilli(body.From), time.UnixMilli(body.To), maxJobMessages,
+		func(a siem.Accepted) bool { return a.Fields["_sourceCategory"] == query[1] && a.Holds(query[2]) }))
+	return siem.JSON(http.StatusAccepted, map[string]string{"id": id})
 }
 
-func (j *job) messages(r *siem.Request) siem.Answer {
+func messages(r *siem.Request, j *siem.Search) siem.Answer {
 	offset, err1 := strconv.Atoi(r.URL.Query().Get("offset"))
 	limit, err2 := strconv.Atoi(r.URL.Query().Get("limit"))
 	if err1 != nil || err2 != nil || offset < 0 || limit < 1 || limit > maxJobPage {
 		return refuse(http.StatusBadRequest, "searchjob.offset.invalid", "the page is not valid")
 	}
-	messages := []any{}
-	for _, a := range j.found[min(offset, len(j.found)):min(offset+limit, len(j.found))] {
-		messages = append(messages, map[string]any{"map": map[string]string{"_raw": string(a.Event)}})
+	page := []any{}
+	for _, a := range j.Page(offset, limit) {
+		page = append(page, map[string]any{"map": map[string]string{"_raw": string(a.Event)}})
 	}
-	return respond(http.StatusOK, map[string]any{"fields": []any{}, "messages": messages})
+	return siem.JSON(http.StatusOK, map[string]any{"fields": []any{}, "messages": page})
 }

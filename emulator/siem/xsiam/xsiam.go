@@ -10,7 +10,6 @@ package xsiam
 
 import (
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -59,7 +58,7 @@ type Simulator struct {
 	keyID  int
 	nonces map[string]bool
 
-	queries queries
+	queries siem.Searches
 }
 
 // New starts the endpoint of the platform's page.
@@ -89,7 +88,7 @@ func (s *Simulator) Settings() map[string]string {
 	if s.mode.Gzip {
 		settings["SIEM_COMPRESSION"] = "gzip"
 	}
-	s.Trust(settings)
+	s.Trust(settings, "")
 	return settings
 }
 
@@ -113,9 +112,7 @@ func (s *Simulator) Rotate() {
 
 // newKey returns a key of 128 characters, the length of Cortex's keys.
 func newKey() string {
-	var b [96]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(b[:])
+	return base64.RawURLEncoding.EncodeToString(siem.Random(96))
 }
 
 var nonceForm = regexp.MustCompile(`^[A-Za-z0-9]{64}$`)
@@ -190,24 +187,11 @@ const maxInline = 1000
 var xql = regexp.MustCompile(`^dataset = (\w+)(?: \| filter raw_ocsf contains "([^"]*)")?` +
 	` \| fields raw_ocsf \| limit (\d+)$`)
 
-// queries are the XQL queries that were started.
-type queries struct {
-	list  map[string][]siem.Accepted
-	asked map[string]bool
-}
-
 var _ siem.Searchable = (*Simulator)(nil)
 
 // SearchSettings implements siem.Searchable.
 func (s *Simulator) SearchSettings() map[string]string {
-	settings := map[string]string{"XSIAM_SEARCH_URL": s.URL(), "XSIAM_SEARCH_API_KEY": siem.SearchToken,
-		"XSIAM_SEARCH_API_KEY_ID": "7"}
-	if s.Options().Plain {
-		settings["SIEM_ALLOW_HTTP"] = "true"
-	} else {
-		settings["XSIAM_SEARCH_CA_BUNDLE"] = s.CA()
-	}
-	return settings
+	return s.Search("XSIAM_SEARCH_", map[string]string{"API_KEY": siem.SearchToken, "API_KEY_ID": "7"})
 }
 
 // searchData is the request_data of all calls.
@@ -232,8 +216,6 @@ func (s *Simulator) search(r *siem.Request) siem.Answer {
 	if json.Unmarshal(r.Body, &body) != nil || r.Method != http.MethodPost {
 		return refuse(http.StatusBadRequest, "invalid request", "")
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	switch strings.Trim(strings.TrimPrefix(r.URL.Path, xqlPath), "/") {
 	case "start_xql_query":
 		return s.startQuery(body.Data)
@@ -245,11 +227,7 @@ func (s *Simulator) search(r *siem.Request) siem.Answer {
 	return refuse(http.StatusNotFound, "not found", "")
 }
 
-func respond(body any) siem.Answer {
-	text, _ := json.Marshal(body) // texts and numbers always marshal
-	return siem.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"},
-		Body: string(text)}
-}
+func reply(v any) siem.Answer { return siem.JSON(http.StatusOK, map[string]any{"reply": v}) }
 
 func (s *Simulator) startQuery(d searchData) siem.Answer {
 	query := xql.FindStringSubmatch(d.Query)
@@ -257,50 +235,38 @@ func (s *Simulator) startQuery(d searchData) siem.Answer {
 		return refuse(http.StatusInternalServerError, "An error occurred while processing XDR public API",
 			"the query is not supported")
 	}
-	var found []siem.Accepted
-	for _, a := range s.Indexed(s.ArrivedIn(time.UnixMilli(d.Timeframe.From), time.UnixMilli(d.Timeframe.To))) {
-		if a.Fields["_dataset"] == query[1] && strings.Contains(string(a.Event), query[2]) {
-			found = append(found, a)
-		}
-	}
-	if s.queries.list == nil {
-		s.queries = queries{map[string][]siem.Accepted{}, map[string]bool{}}
-	}
-	id := strconv.Itoa(len(s.queries.list)) + "_inv"
-	s.queries.list[id] = found
-	return respond(map[string]string{"reply": id})
+	return reply(s.queries.Add(s.Find(time.UnixMilli(d.Timeframe.From), time.UnixMilli(d.Timeframe.To), 0,
+		func(a siem.Accepted) bool { return a.Fields["_dataset"] == query[1] && a.Holds(query[2]) })))
 }
 
 func row(a siem.Accepted) map[string]string { return map[string]string{"raw_ocsf": string(a.Event)} }
 
 func (s *Simulator) queryResults(d searchData) siem.Answer {
-	found, ok := s.queries.list[d.QueryID]
+	query := s.queries.Get(d.QueryID)
 	switch {
-	case !ok:
+	case query == nil:
 		return refuse(http.StatusInternalServerError, "An error occurred while processing XDR public API", "no such query")
-	case !s.queries.asked[d.QueryID]:
-		s.queries.asked[d.QueryID] = true
-		return respond(map[string]any{"reply": map[string]any{"status": "PENDING"}})
+	case !query.Done():
+		return reply(map[string]any{"status": "PENDING"})
 	}
 	results := map[string]any{"stream_id": "stream-" + d.QueryID}
-	if len(found) <= maxInline {
+	if len(query.Found) <= maxInline {
 		data := []any{}
-		for _, a := range found {
+		for _, a := range query.Found {
 			data = append(data, row(a))
 		}
 		results = map[string]any{"data": data}
 	}
-	return respond(map[string]any{"reply": map[string]any{"status": "SUCCESS", "number_of_results": len(found),
-		"results": results}})
+	return reply(map[string]any{"status": "SUCCESS", "number_of_results": len(query.Found), "results": results})
 }
 
 func (s *Simulator) queryStream(d searchData) siem.Answer {
-	found, ok := s.queries.list[strings.TrimPrefix(d.StreamID, "stream-")]
-	if !ok {
+	query := s.queries.Get(strings.TrimPrefix(d.StreamID, "stream-"))
+	if query == nil {
 		return refuse(http.StatusInternalServerError, "An error occurred while processing XDR public API", "no such stream")
 	}
 	var b strings.Builder
-	for _, a := range found {
+	for _, a := range query.Found {
 		line, _ := json.Marshal(row(a)) // texts always marshal
 		b.Write(append(line, '\n'))
 	}
