@@ -199,7 +199,7 @@ func TestEndlessAnswerAndSlow(t *testing.T) {
 
 func TestPoisonAndProductStandBesideTheOthers(t *testing.T) {
 	var f siem.Faults
-	f.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "bad" }})
+	f.Inject(siem.PoisonEvent("bad"))
 	f.Inject(siem.Fault{Kind: siem.Product, Code: "24", Times: 1})
 	if _, ok := f.Next(nil); ok {
 		t.Error("a poison or product fault met a request")

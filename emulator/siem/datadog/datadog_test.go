@@ -30,11 +30,7 @@ type intake struct {
 
 func newIntake(t *testing.T) *intake {
 	t.Helper()
-	s, err := datadog.New(siem.Options{Now: func() time.Time { return now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := siemtest.Start(t, datadog.New, siem.Options{Now: func() time.Time { return now }})
 	return &intake{
 		Simulator: s, t: t,
 		client:  siemtest.Client(s),
@@ -107,7 +103,7 @@ func TestRefuses(t *testing.T) {
 		{"not gzip", func(s *intake) { s.headers["Content-Encoding"] = "gzip" }, "[]", 400, ""},
 	} {
 		s := newIntake(t)
-		s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "poison" }})
+		s.Inject(siem.PoisonEvent("poison"))
 		if test.spoil != nil {
 			test.spoil(s)
 		}
@@ -189,11 +185,7 @@ func TestViolations(t *testing.T) {
 
 // TestConnector: the connector delivers difficult events, and the simulator records no violation.
 func TestConnector(t *testing.T) {
-	s, err := datadog.New(siem.Options{Plain: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := siemtest.Start(t, datadog.New, siem.Options{Plain: true})
 	set := settings.New(func(name string) string {
 		return map[string]string{"DATADOG_TAGS": "env:production", "DATADOG_EVENT_TIME": "true"}[name] + s.Settings()[name]
 	}, s.Secret())
@@ -213,7 +205,7 @@ func TestConnector(t *testing.T) {
 	old, young := time.Now().Add(-20*time.Hour).UnixMilli(), time.Now().UnixMilli()
 	events = append(events, fmt.Sprintf(`{"time":%d,"metadata":{"uid":"old"}}`, old),
 		fmt.Sprintf(`{"time":%d,"metadata":{"uid":"large"},"pad":%q}`, young, strings.Repeat("y", 1_000_000)))
-	s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "old" }})
+	s.Inject(siem.PoisonEvent("old"))
 	for i, o := range connectortest.Deliver(t, c, events...) {
 		if want := i == 200; (o.State == deliver.Rejected) != want || o.Truncated != (i == 201) {
 			t.Errorf("event %d: %+v", i, o)

@@ -24,11 +24,7 @@ type cluster struct {
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	s, err := elastic.New(siem.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := siemtest.Start(t, elastic.New, siem.Options{})
 	return &cluster{
 		Simulator: s, t: t,
 		client: siemtest.Client(s),
@@ -200,7 +196,7 @@ func TestJudgesItemByItem(t *testing.T) {
 			"409 version_conflict_engine_exception"},
 	} {
 		c := newCluster(t)
-		c.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "poison" }})
+		c.Inject(siem.PoisonEvent("poison"))
 		if got := c.bulk(index("a"), test.bad, index("b")); got != "201, "+test.want+", 201" {
 			t.Errorf("%s: %s", test.name, got)
 		}

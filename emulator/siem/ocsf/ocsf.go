@@ -7,9 +7,13 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
 // Event holds the fields. A nil pointer is an absent field; lists are never nil.
@@ -102,6 +106,48 @@ func integer(v any) *int64 {
 		return nil
 	}
 	return &n
+}
+
+// Row is a row of a table with one column for the event's own bytes.
+type Row struct {
+	siem.Accepted
+
+	Values map[string]any // by column; numbers are json.Number
+}
+
+// ReadRow reads a row, and records columns that differ from those wanted. ok reports whether the row is an object.
+func ReadRow(j *siem.Journal, row json.RawMessage, event string, columns []string) (r Row, ok bool) {
+	decoder := json.NewDecoder(bytes.NewReader(row))
+	decoder.UseNumber()
+	if decoder.Decode(&r.Values) != nil || r.Values == nil {
+		return r, false
+	}
+	raw, _ := r.Values[event].(string)
+	r.ID, r.Event, r.Fields = siem.EventID([]byte(raw)), []byte(raw), map[string]string{}
+	if id, ok := siem.Standin(r.Event); ok {
+		r.ID, r.Truncated = id, true
+	}
+	for name, value := range r.Values {
+		if value != nil {
+			r.Fields[name] = fmt.Sprint(value)
+		}
+	}
+	if got := siem.Keys(row); !slices.Equal(got, columns) {
+		j.Violate("columns are %s, not %s", strings.Join(got, " "), strings.Join(columns, " "))
+	}
+	if !siem.OneLine(r.Event) {
+		j.Violate("%s has line breaks", event)
+	}
+	return r, true
+}
+
+// Compare records the columns that are not as wanted.
+func (r *Row) Compare(j *siem.Journal, want map[string]any) {
+	for name, wanted := range want {
+		if got := r.Values[name]; !reflect.DeepEqual(got, wanted) {
+			j.Violate("%s is not the event's own value or not of its type (%T)", name, got)
+		}
+	}
 }
 
 // Value returns a text as encoding/json decodes a column: nil for an absent field.

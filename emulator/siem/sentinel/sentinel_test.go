@@ -37,11 +37,7 @@ func newAzure(t *testing.T, o siem.Options) *azure {
 
 func newAzureOf(t *testing.T, o siem.Options, start func(siem.Options) (*simulator.Simulator, error)) *azure {
 	t.Helper()
-	s, err := start(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := siemtest.Start(t, start, o)
 	settings := s.Settings()
 	return &azure{
 		Simulator: s, t: t,
@@ -199,7 +195,7 @@ func TestRefusesTheRequest(t *testing.T) {
 		{"nothing", nil, "", "400 InvalidPayload"},
 		{"a row that is not an object", nil, "[" + row("a") + ",7]", "400 InvalidPayload"},
 		{"a poisonous row", func(a *azure) {
-			a.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "bad" }})
+			a.Inject(siem.PoisonEvent("bad"))
 		}, "[" + row("a") + "," + row("bad") + "]", "400 InvalidPayload"},
 	} {
 		a := newAzure(t, siem.Options{})
@@ -284,11 +280,7 @@ func events(n int) [][]byte {
 
 // TestConnector delivers events with the connector to the simulator.
 func TestConnector(t *testing.T) {
-	s, err := simulator.New(siem.Options{Plain: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := siemtest.Start(t, simulator.New, siem.Options{Plain: true})
 	from := siemtest.NewSource(t, s, sentinel.Open)
 	bodies := events(99)
 	bodies = append(bodies, []byte(`{"time":1773360000123,"metadata":{"uid":"big"},"x":"`+strings.Repeat("x", 70_000)+
@@ -309,7 +301,7 @@ func TestConnector(t *testing.T) {
 		t.Errorf("after a rotation: delivered %d of 5, renewed %d times", n, from.Renewed)
 	}
 	bad := siem.EventID(bodies[41])
-	s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == bad }})
+	s.Inject(siem.PoisonEvent(bad))
 	before := s.Stats().Requests
 	n, outcomes := siemtest.Deliver(t, from, bodies, false)
 	if extra := s.Stats().Requests - before - 1; n != 99 || outcomes[41].State != deliver.Rejected || extra > 15 {

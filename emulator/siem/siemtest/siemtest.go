@@ -17,6 +17,17 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
+// Start starts a simulator for the duration of a test.
+func Start[S siem.Simulator](t *testing.T, open func(siem.Options) (S, error), o siem.Options) S {
+	t.Helper()
+	s, err := open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
 // Client trusts a simulator's certificate.
 func Client(s interface{ Options() siem.Options }) *http.Client {
 	return &http.Client{Transport: &http.Transport{

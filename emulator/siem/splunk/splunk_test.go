@@ -25,11 +25,7 @@ type hec struct {
 
 func newHEC(t *testing.T) *hec {
 	t.Helper()
-	s, err := splunk.New(siem.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := siemtest.Start(t, splunk.New, siem.Options{})
 	return &hec{
 		Simulator: s, t: t,
 		client: siemtest.Client(s),
@@ -148,7 +144,7 @@ func TestStopsAtTheFirstBadEvent(t *testing.T) {
 		{"poisoned", named("poison"), 6},
 	} {
 		h := newHEC(t)
-		h.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "poison" }})
+		h.Inject(siem.PoisonEvent("poison"))
 		status, a := h.post(named("a") + "\n" + named("b") + "\n" + test.bad + "\n" + named("c"))
 		if status != 400 || a.Code != test.code || a.Number == nil || *a.Number != 2 {
 			t.Errorf("%s: %d %+v, want code %d at 2", test.name, status, a, test.code)
@@ -266,11 +262,7 @@ func (h *hec) acks(query string) (int, string) {
 // TestAcks: ids start at 0 in each channel, are true once, and are lost with an idle channel.
 func TestAcks(t *testing.T) {
 	now := time.Now()
-	s, err := splunk.New(siem.Options{Now: func() time.Time { return now }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := siemtest.Start(t, splunk.New, siem.Options{Now: func() time.Time { return now }})
 	h := newHEC(t)
 	h.Simulator = s
 	h.client = siemtest.Client(s)

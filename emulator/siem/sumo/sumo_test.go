@@ -25,11 +25,7 @@ type source struct {
 
 func newSource(t *testing.T) *source {
 	t.Helper()
-	s, err := sumo.New(siem.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := siemtest.Start(t, sumo.New, siem.Options{})
 	return &source{
 		Simulator: s, t: t, url: s.Secret()["SUMO_HTTP_SOURCE_URL"],
 		client:  siemtest.Client(s),
@@ -85,7 +81,7 @@ func TestRefuses(t *testing.T) {
 		{"not gzip", func(s *source) { s.headers["Content-Encoding"] = "gzip" }, named("a"), 400},
 	} {
 		s := newSource(t)
-		s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "poison" }})
+		s.Inject(siem.PoisonEvent("poison"))
 		if test.spoil != nil {
 			test.spoil(s)
 		}
@@ -167,11 +163,7 @@ func TestViolations(t *testing.T) {
 
 // TestConnector has the connector deliver to the simulator through its faults, and the simulator find nothing wrong.
 func TestConnector(t *testing.T) {
-	s, err := sumo.New(siem.Options{Plain: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := siemtest.Start(t, sumo.New, siem.Options{Plain: true})
 	c := siemtest.Open(t, s, connector.Open)
 	if err := c.(deliver.Checker).Check(t.Context()); err != nil {
 		t.Errorf("checking: %v", err)
@@ -182,7 +174,7 @@ func TestConnector(t *testing.T) {
 		events = append(events, string(g.Next()))
 	}
 	events[7] = named("poison")
-	s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "poison" }})
+	s.Inject(siem.PoisonEvent("poison"))
 	s.Inject(siem.Fault{Kind: siem.Product, Code: "header.invalid", Times: 1})
 	for i, o := range connectortest.Deliver(t, c, events...) {
 		if want := i == 7; (o.State == deliver.Rejected) != want || !want && o.State != deliver.Delivered {

@@ -36,16 +36,17 @@ type tenant struct {
 // newTenant returns a simulator and a client whose requests are valid unless a test changes them.
 func newTenant(t *testing.T, m simulator.Mode, o siem.Options) *tenant {
 	t.Helper()
-	s, err := simulator.NewMode(o, m)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := start(t, m, o)
 	return &tenant{
 		Simulator: s, t: t, auth: m.Auth, method: http.MethodPost, path: "/logs/v1/event",
 		client:  siemtest.Client(s),
 		headers: map[string]string{"Content-Type": "application/json"},
 	}
+}
+
+func start(t *testing.T, m simulator.Mode, o siem.Options) *simulator.Simulator {
+	t.Helper()
+	return siemtest.Start(t, func(o siem.Options) (*simulator.Simulator, error) { return simulator.NewMode(o, m) }, o)
 }
 
 // sign makes the headers that prove the key.
@@ -176,7 +177,7 @@ func TestRefusesTheCredential(t *testing.T) {
 func TestRefusesTheRequest(t *testing.T) {
 	large := `{"x":"` + strings.Repeat("x", 5_000_000) + `"}`
 	poison := func(s *tenant) {
-		s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "bad" }})
+		s.Inject(siem.PoisonEvent("bad"))
 	}
 	for _, test := range []struct {
 		name  string
@@ -275,11 +276,7 @@ func TestConnector(t *testing.T) {
 		{Auth: "token", Body: "ndjson", Gzip: true},
 	} {
 		t.Run(fmt.Sprintf("%s %s", m.Auth, m.Body), func(t *testing.T) {
-			s, err := simulator.NewMode(siem.Options{Plain: true}, m)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer s.Close()
+			s := start(t, m, siem.Options{Plain: true})
 			from := siemtest.NewSource(t, s, xsiam.Open)
 			if n, _ := siemtest.Deliver(t, from, bodies, false); n != 100 {
 				t.Errorf("delivered %d of 100: %s", n, s.Stats().LastProblem)
@@ -294,7 +291,7 @@ func TestConnector(t *testing.T) {
 				t.Errorf("after a rotation: delivered %d of 5, renewed %d times", n, from.Renewed)
 			}
 			bad := siem.EventID(bodies[41])
-			s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == bad }})
+			s.Inject(siem.PoisonEvent(bad))
 			before := s.Stats().Requests
 			n, _ := siemtest.Deliver(t, from, bodies, true)
 			if extra := s.Stats().Requests - before - 1; n != 99 || extra > 15 {

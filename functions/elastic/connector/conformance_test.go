@@ -13,6 +13,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
@@ -292,11 +293,7 @@ type simulated struct {
 
 func simulate(t *testing.T, more map[string]string) *simulated {
 	t.Helper()
-	s, err := elastic.New(siem.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := siemtest.Start(t, elastic.New, siem.Options{})
 	sim := &simulated{Simulator: s, t: t, more: more}
 	sim.c = sim.open()
 	return sim
@@ -429,7 +426,7 @@ func TestPoison(t *testing.T) {
 		s := simulate(t, map[string]string{"ELASTIC_INDEX": index})
 		bodies := generated(100)
 		id := connectortest.Parse(t, bodies[41]).AppendID(nil)
-		s.Inject(siem.Fault{Kind: siem.Poison, Match: func(is string) bool { return is == string(id) }})
+		s.Inject(siem.PoisonEvent(string(id)))
 		outcomes := s.deliver(bodies...)
 		if n := delivered(outcomes); n != 99 || outcomes[41].State != deliver.Rejected ||
 			!strings.Contains(outcomes[41].Fault.Error(), "document_parsing_exception") {

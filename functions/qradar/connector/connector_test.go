@@ -14,6 +14,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	simulated "github.com/arbitex/siem-connectors/emulator/siem/qradar"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
@@ -189,12 +190,9 @@ func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../
 
 func simulate(t *testing.T, source simulated.Source) *simulated.Simulator {
 	t.Helper()
-	sim, err := simulated.Start(siem.Options{}, source)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { sim.Close() })
-	return sim
+	return siemtest.Start(t, func(o siem.Options) (*simulated.Simulator, error) {
+		return simulated.Start(o, source)
+	}, siem.Options{})
 }
 
 // delivered fails when an event was not.

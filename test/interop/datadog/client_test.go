@@ -25,6 +25,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	simulator "github.com/arbitex/siem-connectors/emulator/siem/datadog"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	connector "github.com/arbitex/siem-connectors/functions/datadog/connector"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
@@ -219,11 +220,7 @@ func openAt(site string) error {
 
 // TestClientAndSimulator: the official client reads the simulator's responses to a valid and to an invalid request.
 func TestClientAndSimulator(t *testing.T) {
-	s, err := simulator.New(siem.Options{Plain: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := siemtest.Start(t, simulator.New, siem.Options{Plain: true})
 	bodies := events(20)
 	if err := theirs(s.URL(), s.Secret()["DATADOG_API_KEY"], true, bodies); err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	simulator "github.com/arbitex/siem-connectors/emulator/siem/elastic"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
 	"github.com/arbitex/siem-connectors/test/interop/recorder"
 )
@@ -195,12 +196,8 @@ func decode(t *testing.T, line string) (action map[string]map[string]string) {
 
 // TestClientAndSimulator: the official client reads the simulator's responses to single documents.
 func TestClientAndSimulator(t *testing.T) {
-	s, err := simulator.New(siem.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
-	s.Inject(siem.Fault{Kind: siem.Poison, Match: func(id string) bool { return id == "poison" }})
+	s := siemtest.Start(t, simulator.New, siem.Options{})
+	s.Inject(siem.PoisonEvent("poison"))
 	var items []item
 	for _, id := range []string{"a", "poison", "b"} {
 		items = append(items, item{id,

@@ -23,6 +23,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	simulator "github.com/arbitex/siem-connectors/emulator/siem/sentinel"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
 	"github.com/arbitex/siem-connectors/test/interop/recorder"
 )
@@ -164,11 +165,7 @@ func TestClientAndSimulator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := simulator.New(siem.Options{Authority: authority})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { s.Close() })
+	s := siemtest.Start(t, simulator.New, siem.Options{Authority: authority})
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority.Pool()}}}
 	t.Cleanup(client.CloseIdleConnections)
 	env := s.Settings()
