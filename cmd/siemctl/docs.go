@@ -15,6 +15,9 @@ func (a *app) docsCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			var manual strings.Builder
 			writeManual(&manual, c.Root())
+			if a.out.JSON {
+				return a.out.Object(map[string]string{"manual": manual.String()})
+			}
 			a.out.Text(strings.TrimRight(manual.String(), "\n"))
 			return nil
 		},

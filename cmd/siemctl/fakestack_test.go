@@ -34,6 +34,7 @@ type fakeStack struct {
 	updates []string // of event source mappings
 	fresh   *freshStack
 	start   time.Time
+	asked   func() // called at the next request; may be nil
 
 	receipts    []string          // lines of the logs in the stack named receipts, which has every connector
 	environment map[string]string // of its functions
@@ -121,6 +122,12 @@ func columns(ts *testscript.TestScript, neg bool, args []string) {
 
 // ServeHTTP implements http.Handler.
 func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	if f.asked != nil {
+		f.asked()
+		f.asked = nil
+	}
+	f.mu.Unlock()
 	body, _ := io.ReadAll(r.Body) // a broken request is answered like an empty one
 	target := r.Header.Get("X-Amz-Target")
 	switch {

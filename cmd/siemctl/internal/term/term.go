@@ -101,7 +101,7 @@ func Styled(style Style, text string) Cell { return Cell{Text: text, Style: styl
 const minLastColumn = 20
 
 // Table writes a heading and rows, aligned by column. No line ends with spaces. If the width is known, the text of the
-// last column is cut to fit.
+// last column is cut to fit; if that is not enough, each row becomes a block of lines.
 func (o *Output) Table(heading []string, rows [][]Cell) { o.TableWithin(o.Width, heading, rows) }
 
 // TableWithin is Table for a width in columns; 0 means any width.
@@ -121,17 +121,47 @@ func (o *Output) TableWithin(columns int, heading []string, rows [][]Cell) {
 			widths[i] = max(widths[i], width(row[i].Text))
 		}
 	}
-	last := len(widths) - 1
+	last, room := len(widths)-1, columns
+	for _, w := range widths[:last] {
+		room -= w + 2
+	}
 	if columns > 0 && !head[last].Right {
-		room := columns
-		for _, w := range widths[:last] {
-			room -= w + 2
-		}
 		widths[last] = min(widths[last], max(room, minLastColumn))
+	}
+	if columns > 0 && widths[last] > room {
+		for _, row := range rows {
+			o.block(columns, heading, row)
+		}
+		return
 	}
 	for _, row := range all {
 		o.row(row, widths)
 	}
+}
+
+// block writes the first cell of a row, then the others with their headings, on as many lines as they need.
+func (o *Output) block(columns int, heading []string, row []Cell) {
+	const indent = "  "
+	fmt.Fprintln(o.Out, o.Paint(Bold, Shorten(row[0].Text, columns)))
+	used := 0
+	for i, cell := range row[1:] {
+		if cell.Text == "" {
+			continue
+		}
+		name := strings.ToLower(heading[i+1]) + " "
+		text := Shorten(cell.Text, max(columns-len(indent)-len(name), minLastColumn))
+		wide := len(name) + utf8.RuneCountInString(text)
+		before := ", "
+		switch {
+		case used == 0:
+			before = indent
+		case used+len(before)+wide > columns:
+			before, used = "\n"+indent, 0
+		}
+		fmt.Fprint(o.Out, before, name, o.Paint(cell.Style, text))
+		used += wide + len(indent) // which is as long as a comma with a space
+	}
+	fmt.Fprintln(o.Out)
 }
 
 func (o *Output) row(row []Cell, widths []int) {

@@ -91,6 +91,17 @@ func TestWidth(t *testing.T) {
 	if !strings.Contains(out.String(), "…") {
 		t.Errorf("not cut: %q", out.String())
 	}
+	out.Reset()
+	rows = [][]Cell{
+		{Text("2026-03-13"), Number(12), Text("9f6f4f57-0d5c-4b1c-8c61"), Styled(Bad, strings.Repeat("long ", 20))},
+		{Text("2026-03-14"), Number(1), Text("m"), Text("")},
+	}
+	o.Table([]string{"TIME", "ATTEMPTS", "ID", "ERROR"}, rows)
+	want := "2026-03-13\n  attempts 12\n  id 9f6f4f57-0d5c-4b1c-8c61\n  error long long long long long long l…\n" +
+		"2026-03-14\n  attempts 1, id m\n"
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
 	for n, want := range map[int64]string{0: "0", 9999: "9,999", 10_000: "10.0k", 99_949: "99.9k", 99_950: "100k",
 		999_499: "999k", 999_500: "1.0M", 1_234_567: "1.2M"} {
 		if got := Approximate(n); got != want {
