@@ -34,6 +34,13 @@ func cefOfEvent(body []byte) string {
 		"cn1": number(e.TokensInput), "cn2": number(e.TokensOutput),
 		"cs1": word(e.PolicyAction), "cs2": list(e.DLPLabels), "cs3": list(e.Groups), "src": word(e.SourceAddress),
 	}
+	last := "cs3" // without the blanks at the end of the message
+	if fields["src"] != "" {
+		last = "src"
+	}
+	fields[last] = strings.TrimRightFunc(fields[last], func(r rune) bool {
+		return r != '\n' && r != '\r' && blank(r) == ' '
+	})
 	return cefKey(fields)
 }
 

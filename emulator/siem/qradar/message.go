@@ -88,6 +88,9 @@ func (m *Message) parseCEF(text string) error {
 	if i := strings.IndexFunc(text, lineEnds); i >= 0 {
 		return fmt.Errorf("a control character at byte %d of MSG", i)
 	}
+	if strings.HasSuffix(text, " ") {
+		return errors.New("blanks at the end of MSG, which a parser removes from the last value")
+	}
 	rest, ok := strings.CutPrefix(text, "CEF:0|")
 	if !ok {
 		return errors.New("MSG does not begin with CEF:0|")

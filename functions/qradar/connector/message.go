@@ -14,7 +14,8 @@ import (
 //
 //	<PRI>1 TIMESTAMP HOSTNAME APP-NAME - MSGID - CEF:0|vendor|product|version|class|name|severity|key=value key=value …
 //
-// It has no byte order mark, because some receivers then do not find "CEF:", and no line break.
+// It has no byte order mark, because some receivers then do not find "CEF:", no line break, and no blanks at its end,
+// which receivers remove.
 
 // keys are the extension keys, each with the space before it and its label if it has one.
 type keys struct {
@@ -79,7 +80,7 @@ func (c *connector) appendMessage(dst []byte, e *event.Event) (message []byte, t
 	dst = appendList(dst, e.Groups)
 	end := len(dst)
 	if dst = appendText(dst, sourceKey, e.SourceAddress, most); len(dst)-start <= most {
-		return dst, false, nil
+		return bytes.TrimRight(dst, " "), false, nil
 	}
 	source := bytes.Clone(dst[end:])
 	bare := labels - start + len(groupsKey) + len(source) + len(truncatedKey)

@@ -45,6 +45,10 @@ func TestAbsentFields(t *testing.T) {
 		`{"time":1,"class_uid":6003,"api":{"operation":""},"actor":{"user":{"uid":"","email_addr":7}},"unmapped":{"model_id":"","policy_action":""}}`: head +
 			"6003|OCSF class 6003|0|rt=1" + tail,
 		`{"time":1,"activity_name":"Logon","unmapped":{"tokens_input":0}}`: head + "0|Logon|0|rt=1 tokenIn=0" + tail,
+		// Only the blanks at the end of the message are removed.
+		`{"time":1,"actor":{"user":{"uid":" u ","groups":[{"uid":" g\t "}]}}}`: head + "0|OCSF class 0|0|rt=1 duid= u " +
+			tail + " g",
+		`{"time":1,"src_endpoint":{"ip":"  "}}`: head + "0|OCSF class 0|0|rt=1" + tail + " src=",
 	} {
 		if got, _ := encode(t, open(t, env()), body); got != want {
 			t.Errorf("%s\ngot  %s\nwant %s", body, got, want)
@@ -331,7 +335,7 @@ func (x texts) extension(standard bool) (fields []simulated.Field) {
 	return append(fields,
 		simulated.Field{Key: "cs1Label", Value: "PolicyAction"}, simulated.Field{Key: "cs1", Value: value(x.action)},
 		simulated.Field{Key: "cs2Label", Value: "DlpLabels"}, simulated.Field{Key: "cs2", Value: item(x.label) + ",pii"},
-		simulated.Field{Key: "cs3Label", Value: "GroupIds"}, simulated.Field{Key: "cs3", Value: item(x.group)})
+		simulated.Field{Key: "cs3Label", Value: "GroupIds"}, simulated.Field{Key: "cs3", Value: strings.TrimRight(item(x.group), " ")})
 }
 
 // FuzzInjection puts texts of an event and of the settings where a message has fields, and has a strict parser find
