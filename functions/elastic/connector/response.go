@@ -274,6 +274,8 @@ func (c *cause) reply() httpsend.Reply {
 	if root != "" && !strings.Contains(reason, root) {
 		reason = strings.TrimPrefix(reason+": "+root, ": ")
 	}
+	// The JSON parser's location quotes the start of the request, which is another event. 7.10 sends it.
+	reason, _, _ = strings.Cut(reason, "\n at [Source: ")
 	return httpsend.Reply{Own: code != "", Code: code, Text: reason}
 }
 

@@ -143,6 +143,7 @@ func TestItems(t *testing.T) {
 		// Elasticsearch and OpenSearch quote keys and values of the event. These must not match words of the table.
 		{`"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse field [a] of type [long]. Preview of field's value: 'limit of total fields'","caused_by":{"type":"x","reason":"For input string: \"limit of total fields\""}}`, failure.Rejected, "mapper_parsing_exception", "", ""},
 		{`"status":400,"error":{"type":"document_parsing_exception","reason":"[1:9] failed to parse: Duplicate field 'limit of total fields'"}`, failure.Rejected, "document_parsing_exception", "", ""},
+		{`"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse","caused_by":{"type":"json_parse_exception","reason":"Duplicate field 'a'\n at [Source: (byte[])\"{\"index\":{}}\n{\"b\":1}\"; line: 1, column: 5]"}}`, failure.Rejected, "mapper_parsing_exception", "", `"failed to parse: Duplicate field 'a'"`},
 		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"unable to parse date [pipeline with id [x]]"}`,
 			failure.Rejected, "illegal_argument_exception", "", ""},
 		{`"status":400,"error":{"type":"illegal_argument_exception","reason":"unable to parse date [only write ops with an op_type of create]"}`, failure.Rejected, "illegal_argument_exception", "", ""},

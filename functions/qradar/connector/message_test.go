@@ -335,7 +335,8 @@ func (x texts) extension(standard bool) (fields []simulated.Field) {
 	return append(fields,
 		simulated.Field{Key: "cs1Label", Value: "PolicyAction"}, simulated.Field{Key: "cs1", Value: value(x.action)},
 		simulated.Field{Key: "cs2Label", Value: "DlpLabels"}, simulated.Field{Key: "cs2", Value: item(x.label) + ",pii"},
-		simulated.Field{Key: "cs3Label", Value: "GroupIds"}, simulated.Field{Key: "cs3", Value: strings.TrimRight(item(x.group), " ")})
+		simulated.Field{Key: "cs3Label", Value: "GroupIds"},
+		simulated.Field{Key: "cs3", Value: strings.TrimRight(item(x.group), " ")})
 }
 
 // FuzzInjection puts texts of an event and of the settings where a message has fields, and has a strict parser find

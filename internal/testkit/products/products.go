@@ -49,6 +49,9 @@ var (
 		name: "elasticsearch", version: "8.19.0", folder: "elasticsearch", mainClass: "ElasticsearchNode.java",
 		module: "transport-netty4", moduleJars: []string{"transport-netty4-", "netty-"},
 	}
+	elasticsearch7 = product{
+		name: "elasticsearch7", version: "7.10.2", folder: "elasticsearch7", mainClass: "Elasticsearch7Node.java",
+	}
 )
 
 // OpenSearch starts OpenSearch 2.19.6 with the modules lang-painless, lang-mustache, ingest-common, analysis-common,
@@ -70,9 +73,7 @@ func Elasticsearch(t testing.TB) string {
 // streams and no type flattened.
 func Elasticsearch7(t testing.TB) string {
 	t.Helper()
-	return start(t, product{
-		name: "elasticsearch7", version: "7.10.2", folder: "elasticsearch7", mainClass: "Elasticsearch7Node.java",
-	})
+	return start(t, elasticsearch7)
 }
 
 // Node is a running server that the test can end and start again.
@@ -98,6 +99,12 @@ func OpenSearchNode(t testing.TB, settings ...string) *Node {
 func ElasticsearchNode(t testing.TB, settings ...string) *Node {
 	t.Helper()
 	return startNode(t, elasticsearch, settings)
+}
+
+// Elasticsearch7Node starts Elasticsearch 7 as Elasticsearch7 does, with more settings, each as name=value.
+func Elasticsearch7Node(t testing.TB, settings ...string) *Node {
+	t.Helper()
+	return startNode(t, elasticsearch7, settings)
 }
 
 // start runs the product until the test ends, and returns its base URL.

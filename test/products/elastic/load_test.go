@@ -14,7 +14,7 @@ import (
 
 // TestPressure: a request that is larger than the memory for indexing is refused with 429, and tried again later.
 func TestPressure(t *testing.T) {
-	c := cluster{t, products.OpenSearchNode(t, "indexing_pressure.memory.limit=60kb").URL, true}
+	c := cluster{t, products.OpenSearchNode(t, "indexing_pressure.memory.limit=60kb").URL, true, true}
 	one := connectortest.Deliver(t, connector(t, c.url, "pressure"), event("small", ""))
 	if describe(one[0]) != "delivered" {
 		t.Fatalf("a small event is %s: %v", describe(one[0]), one[0].Fault)
@@ -44,7 +44,7 @@ func generated(n int) (events []string) {
 // delivered, and is in the index once.
 func TestKill(t *testing.T) {
 	node := products.ElasticsearchNode(t)
-	c := cluster{t, node.URL, false}
+	c := cluster{t, node.URL, false, true}
 	c.put("/kill", `{"settings":{"index.mapping.total_fields.limit":5000},"mappings":{"dynamic":false}}`)
 	const batches = 20
 	all := generated(50 * batches)
@@ -103,7 +103,7 @@ func TestKill(t *testing.T) {
 
 // TestGenerated delivers a thousand generated events without a template but with room for their fields.
 func TestGenerated(t *testing.T) {
-	c := cluster{t, products.OpenSearch(t), true}
+	c := cluster{t, products.OpenSearch(t), true, true}
 	c.put("/generated", `{"mappings":{"dynamic":false}}`)
 	for n, batch := range slices.Collect(slices.Chunk(generated(1000), 100)) {
 		for i, o := range connectortest.Deliver(t, connector(t, c.url, "generated"), batch...) {

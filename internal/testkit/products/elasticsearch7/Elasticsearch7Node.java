@@ -11,7 +11,8 @@ import org.elasticsearch.plugins.Plugin;
 import org.elasticsearch.script.mustache.MustachePlugin;
 import org.elasticsearch.transport.Netty4Plugin;
 
-/** Runs one Elasticsearch 7.10 node on a random loopback port. Its argument is the home folder; it prints "READY host:port". */
+/** Runs one Elasticsearch 7.10 node on a random loopback port. Its arguments are the home folder and settings, each
+ * as name=value; it prints "READY host:port". */
 public final class Elasticsearch7Node extends Node {
     private Elasticsearch7Node(Environment environment, List<Class<? extends Plugin>> plugins) {
         super(environment, plugins, false);
@@ -19,7 +20,7 @@ public final class Elasticsearch7Node extends Node {
 
     public static void main(String[] args) throws Exception {
         Path home = Path.of(args[0]);
-        Settings settings = Settings.builder()
+        Settings.Builder builder = Settings.builder()
             .put("path.home", home.toString())
             .put("cluster.name", "products")
             .put("node.name", "node")
@@ -30,8 +31,11 @@ public final class Elasticsearch7Node extends Node {
             .put("discovery.type", "single-node")
             .put("cluster.routing.allocation.disk.threshold_enabled", false)
             .put("transport.type", "netty4")
-            .put("http.type", "netty4")
-            .build();
+            .put("http.type", "netty4");
+        for (int i = 1; i < args.length; i++) {
+            builder.put(args[i].substring(0, args[i].indexOf('=')), args[i].substring(args[i].indexOf('=') + 1));
+        }
+        Settings settings = builder.build();
         Environment environment = new Environment(settings, home.resolve("config"));
         new Elasticsearch7Node(environment, List.of(
             Netty4Plugin.class, PainlessPlugin.class, MustachePlugin.class, IngestCommonPlugin.class,
