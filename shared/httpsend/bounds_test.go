@@ -268,9 +268,13 @@ func TestOwnSecretIsCut(t *testing.T) {
 }
 
 // proxyFor makes the client's proxy from settings.
+func proxySettings(url string) *settings.Settings {
+	return settings.New(func(name string) string { return map[string]string{"HTTPS_PROXY": url}[name] }, nil)
+}
+
 func proxyFor(t *testing.T, url string) *settings.Proxy {
 	t.Helper()
-	s := settings.New(func(name string) string { return map[string]string{"HTTPS_PROXY": url}[name] }, nil)
+	s := proxySettings(url)
 	p := s.Proxy()
 	if err := s.Err(); err != nil || p == nil {
 		t.Fatal(err)
@@ -327,8 +331,9 @@ func TestProxy(t *testing.T) {
 		t.Run(fmt.Sprintf("https %t", secure), func(t *testing.T) {
 			p := &tunnels{to: siem.Listener.Addr().String()}
 			srv := serve(t, secure, p.ServeHTTP)
-			cfg := Config{Timeout: 5 * time.Second, Proxy: proxyFor(t, strings.Replace(srv.URL, "://", "://svc:p%40ss-word@",
-				1)), URLSetting: "THE_URL", CASetting: "THE_CA"}
+			s := proxySettings(strings.Replace(srv.URL, "://", "://svc:p%40ss-word@", 1))
+			cfg := Configure(s, "none", "THE_URL")
+			cfg.CASetting = "THE_CA"
 			cfg.RootCAs = x509.NewCertPool()
 			cfg.RootCAs.AddCert(siemCert.Leaf)
 			request := Request{URL: mustParse(t, "https://siem.example:8088/x"), Body: []byte("events")}
@@ -355,7 +360,7 @@ func TestProxy(t *testing.T) {
 			if len(p.asked) != 1 || p.asked[0] != want {
 				t.Errorf("the proxy was asked %q, want %q", p.asked, want)
 			}
-			if got := New(cfg).redactor.Redact("sent "+want+" and p%40ss-word", 1000); strings.Contains(got, "ss-w") ||
+			if got := cfg.Redactor.Redact("sent "+want+" and p%40ss-word", 1000); strings.Contains(got, "ss-w") ||
 				strings.Contains(got, want[30:]) {
 				t.Errorf("the password remains in %q", got)
 			}
@@ -393,7 +398,8 @@ func TestRefusedTunnel(t *testing.T) {
 			})
 			var m telemetry.Meter
 			client := New(Config{Timeout: 5 * time.Second, URLSetting: "THE_URL",
-				Proxy: proxyFor(t, strings.Replace(to, "://", "://svc:"+password+"@", 1))})
+				Redactor: secret.NewRedactor(secret.New(password)),
+				Proxy:    proxyFor(t, strings.Replace(to, "://", "://svc:"+password+"@", 1))})
 			_, err := client.Do(t.Context(), Request{URL: mustParse(t, "https://siem.example"), Body: []byte("x"), Meter: &m})
 			f := failure.Of(err)
 			address := strings.TrimPrefix(to, "http://")

@@ -13,7 +13,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"math"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -43,17 +42,28 @@ type Config struct {
 	Now         func() time.Time // nil means time.Now
 	Dial        settings.Dial    // nil means the network
 	Proxy       *settings.Proxy  // nil means none
+	Jar         http.CookieJar   // keeps the cookies of the peer; nil keeps none
 }
 
-// Configure reads the settings common to all HTTP connectors. compression is the default: "gzip" or "none".
-func Configure(s *settings.Settings, compression string) Config {
+// Configure reads the settings common to all HTTP connectors. compression is the default: "gzip" or "none". urlSetting
+// is the variable that holds the URL. The credentials must have been read before.
+func Configure(s *settings.Settings, compression, urlSetting string) Config {
 	other := map[string]string{"gzip": "none", "none": "gzip"}[compression]
 	return Config{
-		Timeout: time.Duration(s.Int("SIEM_REQUEST_TIMEOUT_SECONDS", 10, 1, 300)) * time.Second,
-		Gzip:    s.OneOf("SIEM_COMPRESSION", compression, other) == "gzip",
-		Dial:    s.Dial,
-		Proxy:   s.Proxy(),
+		Timeout:    time.Duration(s.Int("SIEM_REQUEST_TIMEOUT_SECONDS", 10, 1, 300)) * time.Second,
+		Gzip:       s.OneOf("SIEM_COMPRESSION", compression, other) == "gzip",
+		Dial:       s.Dial,
+		Proxy:      s.Proxy(),
+		Redactor:   s.Redactor(),
+		URLSetting: urlSetting,
 	}
+}
+
+// ReadTLS reads the settings <prefix>_TLS_VERIFY and <prefix>_TLS_CA_BUNDLE.
+func (cfg *Config) ReadTLS(s *settings.Settings, prefix string) {
+	cfg.Insecure = !s.TLSVerify(prefix + "_TLS_VERIFY")
+	cfg.CASetting = prefix + "_TLS_CA_BUNDLE"
+	cfg.RootCAs = s.CABundle(cfg.CASetting)
 }
 
 const (
@@ -76,7 +86,6 @@ const (
 // Client sends requests. It is safe for concurrent use.
 type Client struct {
 	cfg       Config
-	redactor  *secret.Redactor
 	known     atomic.Pointer[ownRedactor] // of the last request with a secret of its own
 	transport *http.Transport
 	used      atomic.Int64 // wall clock of the last request, Unix ms
@@ -91,7 +100,7 @@ func New(cfg Config) *Client {
 		cfg.Now = time.Now
 	}
 	d := newDialer(cfg)
-	return &Client{cfg: cfg, redactor: cfg.redactor(), transport: &http.Transport{
+	return &Client{cfg: cfg, transport: &http.Transport{
 		DialContext:            d.dial, // no Proxy: the dialer opens the tunnels
 		DialTLSContext:         d.dialTLS,
 		DisableCompression:     true, // read decodes a response, within the bound
@@ -100,15 +109,6 @@ func New(cfg Config) *Client {
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}}
-}
-
-// redactor knows the proxy's password, too.
-func (cfg *Config) redactor() *secret.Redactor {
-	if cfg.Proxy == nil || cfg.Proxy.URL.User == nil {
-		return cfg.Redactor
-	}
-	password, _ := cfg.Proxy.URL.User.Password()
-	return cfg.Redactor.With(secret.New(password))
 }
 
 // Request is one request to make.
@@ -180,6 +180,9 @@ func (c *Client) attempt(ctx context.Context, r Request) (*Response, *exchange, 
 	if err != nil {
 		return nil, x, err
 	}
+	if c.cfg.Jar != nil {
+		c.cfg.Jar.SetCookies(r.URL, resp.Cookies())
+	}
 	a := &Response{Status: resp.StatusCode, Header: resp.Header, client: c, secret: r.Secret}
 	a.Body, a.BodyErr = c.read(resp)
 	if a.Status/100 == 2 && a.BodyErr == nil && !x.written.Load() && !x.waitWritten(ctx) {
@@ -200,11 +203,17 @@ func (c *Client) newRequest(ctx context.Context, r Request, body *requestBody, z
 	header["User-Agent"] = agentHeader[:]
 	header["Accept-Encoding"] = identityHeader[:]
 	method := cmp.Or(r.Method, http.MethodPost)
-	return (&http.Request{
+	request := &http.Request{
 		Method: method, URL: r.URL, Host: r.URL.Host, Header: header, Body: body.of(method),
 		ContentLength: int64(len(body.bytes)), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Close: r.Meter != nil && r.Meter.Disconnected,
-	}).WithContext(ctx)
+	}
+	if c.cfg.Jar != nil {
+		for _, cookie := range c.cfg.Jar.Cookies(r.URL) {
+			request.AddCookie(cookie)
+		}
+	}
+	return request.WithContext(ctx)
 }
 
 // read reads a response's body up to the bound, and decodes it if it is gzip. Only a body read to its end leaves its
@@ -336,28 +345,6 @@ func (c *Client) redirectHint(location string) string {
 	return hint
 }
 
-// maxRetryAfter is the longest wait that we grant a SIEM.
-const maxRetryAfter = 900 * time.Second
-
-// RetryAfter reads a Retry-After header: seconds, rounded up, or an HTTP date (RFC 9110, section 10.2.3). It is at
-// most 15 minutes, and 0 for any other value and for a date in the past.
-func RetryAfter(value string, now time.Time) time.Duration {
-	value = strings.TrimSpace(value)
-	if digits := strings.Replace(value, ".", "", 1); digits != "" && strings.Trim(digits, "0123456789") == "" {
-		seconds, err := strconv.ParseFloat(value, 64)
-		if err != nil || seconds > maxRetryAfter.Seconds() {
-			return maxRetryAfter
-		}
-		return time.Duration(math.Ceil(seconds)) * time.Second
-	}
-	at, err := http.ParseTime(value)
-	if err != nil || !at.After(now) {
-		return 0
-	}
-	wait := min(at.Sub(now), maxRetryAfter).Round(time.Millisecond)
-	return (wait + time.Second - 1).Truncate(time.Second)
-}
-
 // maxText bounds a text of a failure: an error, a hint.
 const maxText = 1024
 
@@ -365,12 +352,12 @@ const maxText = 1024
 // secret.
 func (c *Client) redactorFor(own secret.Value) *secret.Redactor {
 	if own.Empty() {
-		return c.redactor
+		return c.cfg.Redactor
 	}
 	if known := c.known.Load(); known != nil && known.own == own {
 		return known.redactor
 	}
-	made := &ownRedactor{own, c.redactor.With(own)}
+	made := &ownRedactor{own, c.cfg.Redactor.With(own)}
 	c.known.Store(made)
 	return made.redactor
 }

@@ -382,18 +382,18 @@ func TestClassify(t *testing.T) {
 		{400, `{"code":"two words"}`, failure.Rejected, "", "", false},
 		{400, `{"code":"` + strings.Repeat("x", 65) + `"}`, failure.Rejected, "", "", false},
 	} {
-		f := testCodes.Classify(respond(c.status, c.body))
+		f := failure.Of(testCodes.Classify(respond(c.status, c.body)))
 		if f == nil || f.Kind != c.kind || f.Hint != c.hint || f.Code != c.code || f.Foreign != c.foreign ||
 			f.Status != c.status {
 			t.Errorf("%d %s: %+v, want %v, hint %q, code %q, foreign %t", c.status, c.body, f, c.kind, c.hint, c.code, c.foreign)
 		}
 	}
-	if f := testCodes.Classify(respond(299, `{}`)); f != nil {
+	if f := failure.Of(testCodes.Classify(respond(299, `{}`))); f != nil {
 		t.Errorf("a success: %v", f)
 	}
 	short := respond(200, `{}`)
 	short.BodyErr = errTooLong
-	if f := testCodes.Classify(short); f == nil || f.Kind != failure.Transient {
+	if f := failure.Of(testCodes.Classify(short)); f == nil || f.Kind != failure.Transient {
 		t.Errorf("a success that is not complete: %+v", f)
 	}
 }
@@ -401,13 +401,13 @@ func TestClassify(t *testing.T) {
 // TestClassifyQuotes: a reason quotes the SIEM's own message, bounded and without secrets. It does not quote a response
 // in another format.
 func TestClassifyQuotes(t *testing.T) {
-	f := testCodes.Classify(respond(400, `{"code":"x","text":"token hec-token-0123456789 `+strings.Repeat("y", 4096)+`"}`))
+	f := failure.Of(testCodes.Classify(respond(400, `{"code":"x","text":"token hec-token-0123456789 `+strings.Repeat("y", 4096)+`"}`)))
 	if !strings.Contains(f.Detail, "token [redacted]") || len(f.Detail) > 2*failure.MaxQuote {
 		t.Errorf("own: %s", f.Detail)
 	}
 	for _, status := range []int{200, 400, 401, 403, 404, 429, 500} {
 		for _, body := range []string{"you sent: alice's event", `{"text":"you sent: alice's event"}`} {
-			if f := testCodes.Classify(respond(status, body)); f != nil && strings.Contains(f.Error(), "alice") {
+			if f := failure.Of(testCodes.Classify(respond(status, body))); f != nil && strings.Contains(f.Error(), "alice") {
 				t.Errorf("%d: %v", status, f)
 			}
 		}

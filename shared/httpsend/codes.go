@@ -3,9 +3,13 @@ package httpsend
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
+	"math"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
@@ -17,6 +21,9 @@ type Codes struct {
 	Read func(*Response) Reply // reads a response in the SIEM's own format
 	Rows []Code                // the first row that matches applies; KindOf decides where none does
 	Hint string                // for a response that is not in the SIEM's own format
+
+	// WaitHeaders name headers that state the time to wait after a 429 in place of Retry-After; the first one counts.
+	WaitHeaders []string
 }
 
 // Reply is a response as far as it is in the SIEM's own format.
@@ -43,8 +50,18 @@ const maxWords = 32 << 10
 // Any in Code.Code limits a row to responses in the SIEM's own format, whatever their code.
 const Any = "*"
 
-// Classify returns nil if the SIEM accepted the request, and the failure otherwise.
-func (c *Codes) Classify(a *Response) *failure.Error {
+// Call makes one request, and returns the response with what it means. The error is that of Do, for which there is no
+// response, or that of Classify.
+func (c *Client) Call(ctx context.Context, r Request, codes *Codes) (*Response, error) {
+	a, err := c.Do(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return a, codes.Classify(a)
+}
+
+// Classify returns nil if the SIEM accepted the request, and a *failure.Error otherwise.
+func (c *Codes) Classify(a *Response) error {
 	r := c.Read(a)
 	if r.Success && a.OK() {
 		return nil
@@ -59,6 +76,11 @@ func (c *Codes) Classify(a *Response) *failure.Error {
 	if !r.Own && refuses(a.Status) {
 		f.Foreign = true
 		f.Detail = "the response is not in the error format of " + c.SIEM
+	}
+	for _, name := range c.WaitHeaders {
+		if f.Kind == failure.Throttled && f.RetryAfter == 0 {
+			f.RetryAfter = RetryAfter(a.Header.Get(name), a.client.Now())
+		}
 	}
 	return f
 }
@@ -99,6 +121,28 @@ func refuses(status int) bool {
 		return false
 	}
 	return status/100 == 4
+}
+
+// maxRetryAfter is the longest wait that we grant a SIEM.
+const maxRetryAfter = 900 * time.Second
+
+// RetryAfter reads a Retry-After header: seconds, rounded up, or an HTTP date (RFC 9110, section 10.2.3). It is at
+// most 15 minutes, and 0 for any other value and for a date in the past.
+func RetryAfter(value string, now time.Time) time.Duration {
+	value = strings.TrimSpace(value)
+	if digits := strings.Replace(value, ".", "", 1); digits != "" && strings.Trim(digits, "0123456789") == "" {
+		seconds, err := strconv.ParseFloat(value, 64)
+		if err != nil || seconds > maxRetryAfter.Seconds() {
+			return maxRetryAfter
+		}
+		return time.Duration(math.Ceil(seconds)) * time.Second
+	}
+	at, err := http.ParseTime(value)
+	if err != nil || !at.After(now) {
+		return 0
+	}
+	wait := min(at.Sub(now), maxRetryAfter).Round(time.Millisecond)
+	return (wait + time.Second - 1).Truncate(time.Second)
 }
 
 // Quote bounds and quotes a message of the SIEM, without secrets.

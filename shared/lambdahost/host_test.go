@@ -386,7 +386,7 @@ type poster struct {
 }
 
 func openPoster(s *settings.Settings) deliver.Connector {
-	return &poster{httpsend.New(httpsend.Configure(s, "none")), httpsend.Request{
+	return &poster{httpsend.New(httpsend.Configure(s, "none", "TEST_URL")), httpsend.Request{
 		URL:    s.URL("TEST_URL", "", "an endpoint"),
 		Header: http.Header{"Authorization": {"Splunk " + s.Secret("TEST_TOKEN", true, "a token").Reveal()}},
 	}}

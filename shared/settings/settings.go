@@ -186,7 +186,10 @@ func (s *Settings) Secret(name string, required bool, expected string) secret.Va
 	return value
 }
 
-// Redactor knows the credentials read so far: those of Secret, and the proxy's password.
+// Conceal notes values that are credentials by themselves, although they are only part of a setting.
+func (s *Settings) Conceal(values ...secret.Value) { s.secrets = append(s.secrets, values...) }
+
+// Redactor knows the credentials read so far: those of Secret and Conceal, and the proxy's password.
 func (s *Settings) Redactor() *secret.Redactor { return secret.NewRedactor(s.secrets...) }
 
 // Bool reads true or false.

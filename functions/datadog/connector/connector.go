@@ -14,6 +14,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 	"github.com/arbitex/siem-connectors/shared/secret"
@@ -97,33 +98,26 @@ func (c *connector) appendEnd(dst []byte, e *event.Event) []byte {
 
 // Send implements deliver.Connector.
 func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
-	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.intake, Header: c.header, Body: b.Body, Meter: b.Meter})
-	if err != nil {
-		return err
-	}
-	return c.classify(a)
+	r := httpsend.Request{URL: c.cfg.intake, Header: c.header, Body: b.Body, Meter: b.Meter}
+	_, err := c.client.Call(ctx, r, c.codes)
+	return err
 }
 
 // Check implements deliver.Checker. The API reports whether the key is valid. An empty array, which writes nothing,
 // shows that the intake can be reached and accepts the key. With DATADOG_INTAKE_URL, only that host is used.
 func (c *connector) Check(ctx context.Context) error {
 	if c.cfg.validate != nil {
-		a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.cfg.validate, Header: c.header})
-		if err != nil {
+		r := httpsend.Request{Method: http.MethodGet, URL: c.cfg.validate, Header: c.header}
+		if _, err := c.client.Call(ctx, r, newCodes(true)); err != nil { // {"valid":true}
 			return err
 		}
-		if f := newCodes(true).Classify(a); f != nil { // {"valid":true}
-			return f
-		}
 	}
-	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.intake, Header: c.header, Body: []byte("[]"), Plain: true})
-	if err != nil {
-		return err
+	r := httpsend.Request{URL: c.cfg.intake, Header: c.header, Body: []byte("[]"), Plain: true}
+	_, err := c.client.Call(ctx, r, c.codes)
+	if f := failure.Of(err); f != nil && f.Status == http.StatusBadRequest && !f.Foreign {
+		return nil // the key is read before the body
 	}
-	if r, _ := read(a); a.Status == http.StatusBadRequest && r.Own { // the key is read before the body
-		return nil
-	}
-	return c.classify(a)
+	return err
 }
 
 // config holds the settings.
@@ -149,10 +143,12 @@ const (
 	validatePath = "/api/v1/validate"
 )
 
+const defaultSite = "datadoghq.com"
+
 // sites are Datadog's, the default first. A key is valid at one of them.
 // https://docs.datadoghq.com/getting_started/site/
 var sites = [...]string{
-	"datadoghq.com", "us3.datadoghq.com", "us5.datadoghq.com", "datadoghq.eu", "ap1.datadoghq.com", "ap2.datadoghq.com",
+	defaultSite, "us3.datadoghq.com", "us5.datadoghq.com", "datadoghq.eu", "ap1.datadoghq.com", "ap2.datadoghq.com",
 	"uk1.datadoghq.com", "ddog-gov.com", "us2.ddog-gov.com",
 }
 
@@ -165,40 +161,31 @@ func readConfig(s *settings.Settings) config {
 		tags:      s.String("DATADOG_TAGS", ""),
 		host:      s.String("SIEM_HOST", "platform.arbitex.ai"),
 		eventTime: s.Bool("DATADOG_EVENT_TIME", false),
-		http:      httpsend.Configure(s, "gzip"),
 	}
 	if strings.Contains(cfg.service, ",") {
 		s.Problem("DATADOG_SERVICE", cfg.service, "a name without commas, since it becomes a tag")
 	}
 	cfg.tags = joinTags(cfg.tags, cfg.service)
-	cfg.readAddress(s)
-	cfg.http.Redactor = secret.NewRedactor(cfg.key)
+	cfg.http = httpsend.Configure(s, "gzip", cfg.readAddress(s))
 	return cfg
 }
 
-// readAddress reads the hosts: the two of the site, or that of DATADOG_INTAKE_URL, with which the site is not used.
-func (cfg *config) readAddress(s *settings.Settings) {
+// readAddress reads the hosts: the two of the site, or that of DATADOG_INTAKE_URL, with which the site is not used. It
+// returns the variable that determines them.
+func (cfg *config) readAddress(s *settings.Settings) string {
+	const defaultIntake = "https://http-intake.logs." + defaultSite
+	cfg.intake = s.URL("DATADOG_INTAKE_URL", defaultIntake, "the log intake's address, such as "+defaultIntake)
 	if s.Set("DATADOG_INTAKE_URL") {
-		_ = s.String("DATADOG_SITE", sites[0])
-		cfg.http.URLSetting = "DATADOG_INTAKE_URL"
-	} else {
-		site := s.OneOf("DATADOG_SITE", sites[:]...)
-		cfg.intake = &url.URL{Scheme: "https", Host: "http-intake.logs." + site}
-		cfg.validate = &url.URL{Scheme: "https", Host: "api." + site, Path: validatePath}
-		cfg.http.URLSetting = "DATADOG_SITE"
+		_ = s.String("DATADOG_SITE", defaultSite)
+		if cfg.intake != nil && !strings.HasSuffix(cfg.intake.Path, intakePath) {
+			cfg.intake = cfg.intake.JoinPath(intakePath)
+		}
+		return "DATADOG_INTAKE_URL"
 	}
-	other := s.URL("DATADOG_INTAKE_URL", "https://http-intake.logs."+sites[0],
-		"the log intake's address, such as https://http-intake.logs."+sites[0])
-	if cfg.intake == nil {
-		cfg.intake = other
-	}
-	if cfg.intake == nil || strings.HasSuffix(cfg.intake.Path, intakePath) {
-		return
-	}
-	if cfg.intake.Path == "" { // JoinPath would make a relative path
-		cfg.intake.Path = "/"
-	}
-	cfg.intake = cfg.intake.JoinPath(intakePath)
+	site := s.OneOf("DATADOG_SITE", sites[:]...)
+	cfg.intake = &url.URL{Scheme: "https", Host: "http-intake.logs." + site, Path: intakePath}
+	cfg.validate = &url.URL{Scheme: "https", Host: "api." + site, Path: validatePath}
+	return "DATADOG_SITE"
 }
 
 // joinTags makes ddtags: the configured tags, then the service.

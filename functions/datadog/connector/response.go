@@ -3,9 +3,7 @@ package connector
 import (
 	"encoding/json"
 	"net/http"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
@@ -28,6 +26,8 @@ var codes = []httpsend.Code{
 // with any 2xx and often without a body.
 func newCodes(intakeURL bool) *httpsend.Codes {
 	return &httpsend.Codes{SIEM: "a log intake of Datadog", Rows: codes, Hint: notTheIntake,
+		// https://docs.datadoghq.com/api/latest/rate-limits/
+		WaitHeaders: []string{"X-RateLimit-Reset", "X-RateLimit-Period"},
 		Read: func(a *httpsend.Response) httpsend.Reply {
 			r, confirms := read(a)
 			switch {
@@ -40,8 +40,8 @@ func newCodes(intakeURL bool) *httpsend.Codes {
 		}}
 }
 
-// read reads the intake's error format, {"errors":["…"]} or {"errors":[{"title":"…","detail":"…"}]}. confirms reports
-// whether the body is a JSON object without errors.
+// read reads the intake's error format, {"errors":["…"]} or {"errors":[{"title":"…","detail":"…"}]}. confirms
+// reports whether the body is a JSON object without errors.
 func read(a *httpsend.Response) (r httpsend.Reply, confirms bool) {
 	members := a.Object()
 	raw, listed := members["errors"]
@@ -59,26 +59,4 @@ func read(a *httpsend.Response) (r httpsend.Reply, confirms bool) {
 		texts = append(texts, text)
 	}
 	return httpsend.Reply{Own: len(list) > 0, Text: strings.Join(texts, "; ")}, members != nil && !listed
-}
-
-func (c *connector) classify(a *httpsend.Response) error {
-	f := c.codes.Classify(a)
-	if f == nil {
-		return nil
-	}
-	if f.Kind == failure.Throttled && f.RetryAfter == 0 {
-		f.RetryAfter = rateLimitWait(a.Header)
-	}
-	return f
-}
-
-// rateLimitWait is how long Datadog asks to wait in its own headers, in seconds.
-// https://docs.datadoghq.com/api/latest/rate-limits/
-func rateLimitWait(header http.Header) time.Duration {
-	for _, name := range [...]string{"X-RateLimit-Reset", "X-RateLimit-Period"} {
-		if n, err := strconv.ParseUint(header.Get(name), 10, 31); err == nil && n > 0 {
-			return time.Duration(n) * time.Second
-		}
-	}
-	return 0
 }

@@ -50,7 +50,7 @@ func TestSuccess(t *testing.T) {
 	} {
 		a := connectortest.Response(t, test.status, nil, test.body)
 		for i, want := range []bool{test.datadog, test.another} {
-			f := newCodes(i == 1).Classify(a)
+			f := failure.Of(newCodes(i == 1).Classify(a))
 			if (f == nil) != want || f != nil && (f.Kind != failure.Transient || !strings.Contains(f.Hint, "DATADOG_SITE")) {
 				t.Errorf("%d %.30q, DATADOG_INTAKE_URL set: %t: %v, want delivered: %t", test.status, test.body, i == 1, f, want)
 			}
@@ -190,7 +190,7 @@ func TestCheckUnreachable(t *testing.T) {
 // TestResponseTable compares the README's table with what the code does.
 func TestResponseTable(t *testing.T) {
 	c := &connector{codes: newCodes(false)}
-	connectortest.ResponseTable(t, "../README.md", c.classify, []connectortest.Row{
+	connectortest.ResponseTable(t, "../README.md", c.codes.Classify, []connectortest.Row{
 		{Status: "202, 200", Code: "–", Is: 202}, {Status: "202, 200", Code: "–", Is: 200, Body: "{}"},
 		{Status: "400, 422", Code: "any", Is: 422, Body: `{"errors":["x"]}`},
 		{Status: "403", Code: "–", Is: 403}, {Status: "429", Code: "–", Is: 429},
@@ -217,7 +217,7 @@ func FuzzClassify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		a := *template
 		a.Status, a.Body = status, body
-		err := c.classify(&a)
+		err := c.codes.Classify(&a)
 		var object map[string]json.RawMessage
 		plain := strings.TrimSpace(string(body)) == "" || json.Unmarshal(body, &object) == nil && object != nil
 		if err == nil && (status/100 != 2 || !plain) {

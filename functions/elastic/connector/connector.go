@@ -88,16 +88,9 @@ func Open(s *settings.Settings) deliver.Connector {
 const answerFilter = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason," +
 	"items.*.error.caused_by,items.*.result,items.*.failure_store"
 
-// endpoint is the URL of one of Elasticsearch's APIs. It is empty without a valid base URL.
+// endpoint is the URL of one of Elasticsearch's APIs.
 func (c *connector) endpoint(path, query string) *url.URL {
-	if c.cfg.url == nil {
-		return &url.URL{}
-	}
-	base := *c.cfg.url
-	if base.Path == "" { // JoinPath would make a relative path
-		base.Path = "/"
-	}
-	u := base.JoinPath(path)
+	u := c.cfg.url.JoinPath(path)
 	u.RawQuery = query
 	return u
 }
@@ -107,9 +100,7 @@ func (c *connector) headers(contentType string) http.Header {
 }
 
 func actionLine(op, index string) []byte {
-	line := append([]byte(`{"`), op...)
-	line = append(line, `":{"_index":`...)
-	line = jsonscan.AppendQuoted(line, index)
+	line := jsonscan.AppendQuoted([]byte(`{"`+op+`":{"_index":`), index)
 	return append(line, `,"_id":`...)
 }
 
@@ -237,29 +228,15 @@ func (c *connector) Note(ctx context.Context) string {
 	return ""
 }
 
-// privileges are those that let a key write, the weaker before the stronger: create_doc allows the action create,
-// create and index allow both.
+// checkPrivileges asks for the privileges that let a key write: create_doc allows the action create, create and index
+// allow both actions.
 // https://www.elastic.co/docs/reference/elasticsearch/security-privileges
-type privileges struct {
-	CreateDoc bool `json:"create_doc"`
-	Create    bool `json:"create"`
-	Index     bool `json:"index"`
-}
-
 func (c *connector) checkPrivileges(ctx context.Context) error {
-	type names struct {
-		Names      []string `json:"names"`
-		Privileges []string `json:"privileges"`
-	}
-	question, err := json.Marshal(map[string][]names{
-		"index": {{Names: []string{c.cfg.index}, Privileges: []string{"create_doc", "create", "index"}}},
-	})
-	if err != nil {
-		return err
-	}
+	question := jsonscan.AppendQuoted([]byte(`{"index":[{"names":[`), c.cfg.index)
+	question = append(question, `],"privileges":["create_doc","create","index"]}]}`...)
 	var answer struct {
-		All   bool                  `json:"has_all_requested"`
-		Index map[string]privileges `json:"index"`
+		All   bool                       `json:"has_all_requested"`
+		Index map[string]map[string]bool `json:"index"`
 	}
 	r := httpsend.Request{URL: c.endpoint("_security/user/_has_privileges", ""), Body: question, Plain: true}
 	if err := c.ask(ctx, r, &answer); err != nil {
@@ -267,9 +244,9 @@ func (c *connector) checkPrivileges(ctx context.Context) error {
 	}
 	may := answer.Index[c.cfg.index]
 	switch {
-	case answer.All || may.Create || may.Index || may.CreateDoc && c.stream.Load():
+	case answer.All || may["create"] || may["index"] || may["create_doc"] && c.stream.Load():
 		return nil
-	case may.CreateDoc:
+	case may["create_doc"]:
 		return forbidden("the API key may only create documents, which is enough for a data stream; for an index set " +
 			"ELASTIC_OP_TYPE=create, or give the key the privilege index")
 	}
@@ -287,13 +264,12 @@ func forbidden(hint string) error {
 func (c *connector) ask(ctx context.Context, r httpsend.Request, v any) error {
 	r.Header = c.headers("application/json")
 	a, err := c.client.Do(ctx, r)
-	if err != nil {
-		return err
-	}
 	switch {
+	case err != nil:
+		return err
 	case !a.OK():
 		return requestCodes.Classify(a)
-	case a.BodyErr != nil || json.Unmarshal(a.Body, v) != nil:
+	case json.Unmarshal(a.Body, v) != nil:
 		return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status, Hint: notElasticsearch}
 	}
 	return nil
@@ -314,43 +290,38 @@ const maxAnswerBytes = 4 << 20
 
 // readConfig reads the settings. It adds problems to s.
 func readConfig(s *settings.Settings) config {
-	key := s.Secret("ELASTIC_API_KEY", true, "the API key, encoded or as id:key")
 	cfg := config{
 		url:      s.URL("ELASTIC_URL", "", "the cluster's base URL, such as https://my-cluster.es.io:9243"),
-		key:      encodeKey(key),
+		key:      readKey(s),
 		index:    s.String("ELASTIC_INDEX", "arbitex-audit"),
 		pipeline: s.String("ELASTIC_PIPELINE", ""),
 		create:   s.OneOf("ELASTIC_OP_TYPE", opIndex, opCreate) == opCreate,
-		http:     httpsend.Configure(s, "gzip"),
+	}
+	if cfg.url == nil {
+		cfg.url = &url.URL{}
 	}
 	if !validIndex(cfg.index) {
 		s.Problem("ELASTIC_INDEX", cfg.index, `the name of an index, an alias or a data stream: at most 255 bytes, `+
 			`not beginning with - _ +, without spaces and \ / * ? " < > | , # :`)
 	}
-	cfg.http.Insecure = !s.TLSVerify("ELASTIC_TLS_VERIFY")
-	cfg.http.RootCAs = s.CABundle("ELASTIC_TLS_CA_BUNDLE")
+	cfg.http = httpsend.Configure(s, "gzip", "ELASTIC_URL")
+	cfg.http.ReadTLS(s, "ELASTIC")
 	cfg.http.MaxResponse = maxAnswerBytes
-	cfg.http.URLSetting, cfg.http.CASetting = "ELASTIC_URL", "ELASTIC_TLS_CA_BUNDLE"
-	cfg.http.Redactor = secret.NewRedactor(key, cfg.key, secondHalf(cfg.key))
 	return cfg
 }
 
-// encodeKey encodes a key of the form id:key. Base64 has no colon, so any other key is already encoded.
-func encodeKey(key secret.Value) secret.Value {
-	if !strings.Contains(key.Reveal(), ":") {
-		return key
+// readKey reads the API key, and returns it encoded. The part of id:key behind the colon is a secret by itself.
+func readKey(s *settings.Settings) (encoded secret.Value) {
+	encoded = s.Secret("ELASTIC_API_KEY", true, "the API key, encoded or as id:key")
+	pair := encoded.Reveal()
+	if strings.Contains(pair, ":") { // base64 has no colon
+		encoded = secret.New(base64.StdEncoding.EncodeToString([]byte(pair)))
+	} else if text, err := base64.StdEncoding.DecodeString(pair); err == nil {
+		pair = string(text)
 	}
-	return secret.New(base64.StdEncoding.EncodeToString([]byte(key.Reveal())))
-}
-
-// secondHalf is the key of an encoded id:key, which is a secret by itself.
-func secondHalf(encoded secret.Value) secret.Value {
-	pair, err := base64.StdEncoding.DecodeString(encoded.Reveal())
-	if err != nil {
-		return secret.Value{}
-	}
-	_, key, _ := strings.Cut(string(pair), ":")
-	return secret.New(key)
+	_, key, _ := strings.Cut(pair, ":")
+	s.Conceal(encoded, secret.New(key))
+	return encoded
 }
 
 // validIndex reports whether Elasticsearch could have an index or an alias of that name. An alias may have upper case.

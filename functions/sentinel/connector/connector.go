@@ -15,6 +15,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/refresh"
 	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
 	"github.com/arbitex/siem-connectors/shared/telemetry"
@@ -38,14 +39,20 @@ const (
 type connector struct {
 	cfg    config
 	client *httpsend.Client
-	tokens *tokens
+	entra  *httpsend.Client // to the token endpoint
+	tokens *refresh.Cache[*token]
 }
 
 // Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
 
 func open(cfg config) *connector {
-	return &connector{cfg: cfg, client: httpsend.New(cfg.http), tokens: newTokens(cfg)}
+	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
+	cfg.http.URLSetting = "SENTINEL_AUTHORITY_HOST"
+	c.entra = httpsend.New(cfg.http)
+	c.tokens = refresh.New[*token](c.entra.Now, renewAgain,
+		func(err error) bool { return failure.Of(err).Kind != failure.Unauthorized })
+	return c
 }
 
 // Format implements deliver.Connector.
@@ -58,31 +65,20 @@ var errLongID = errors.New("metadata.uid: expected to fit into RawOCSF, is longe
 
 // Append implements deliver.Connector: one row of the stream, with the columns in the order of the platform's page.
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
-	dst = append(dst, `{"TimeGenerated":"`...)
-	dst = e.AppendTime(dst)
-	dst = append(dst, `","EventId":`...)
-	dst = e.RequestID.AppendJSON(dst)
-	dst = append(dst, `,"UserId":`...)
-	dst = e.UserID.AppendJSON(dst)
-	dst = append(dst, `,"UserEmail":`...)
-	dst = e.UserEmail.AppendJSON(dst)
-	dst = append(dst, `,"Operation":`...)
-	dst = e.Operation.AppendJSON(dst)
-	dst = append(dst, `,"ModelId":`...)
-	dst = e.ModelID.AppendJSON(dst)
-	dst = append(dst, `,"PolicyAction":`...)
-	dst = e.PolicyAction.AppendJSON(dst)
+	dst = e.AppendTime(append(dst, `{"TimeGenerated":"`...))
+	dst = e.RequestID.AppendJSON(append(dst, `","EventId":`...))
+	dst = e.UserID.AppendJSON(append(dst, `,"UserId":`...))
+	dst = e.UserEmail.AppendJSON(append(dst, `,"UserEmail":`...))
+	dst = e.Operation.AppendJSON(append(dst, `,"Operation":`...))
+	dst = e.ModelID.AppendJSON(append(dst, `,"ModelId":`...))
+	dst = e.PolicyAction.AppendJSON(append(dst, `,"PolicyAction":`...))
 	dst = append(dst, `,"DlpLabels":`...)
 	start := len(dst)
 	dst = event.QuoteFrom(event.AppendTexts(dst, e.DLPLabels), start)
-	dst = append(dst, `,"TokensInput":`...)
-	dst = e.TokensInput.AppendJSON(dst)
-	dst = append(dst, `,"TokensOutput":`...)
-	dst = e.TokensOutput.AppendJSON(dst)
-	dst = append(dst, `,"SeverityId":`...)
-	dst = strconv.AppendInt(dst, e.Severity, 10)
-	dst = append(dst, `,"RawOCSF":`...)
-	dst, truncated, err = appendRaw(dst, e)
+	dst = e.TokensInput.AppendJSON(append(dst, `,"TokensInput":`...))
+	dst = e.TokensOutput.AppendJSON(append(dst, `,"TokensOutput":`...))
+	dst = strconv.AppendInt(append(dst, `,"SeverityId":`...), e.Severity, 10)
+	dst, truncated, err = appendRaw(append(dst, `,"RawOCSF":`...), e)
 	return append(dst, '}'), truncated, err
 }
 
@@ -110,23 +106,23 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 // Check implements deliver.Checker. An empty array writes no row, and is refused like any other if the token, the rule
 // or the stream is wrong. The check requests a new token, because a cached one outlives its client secret.
 func (c *connector) Check(ctx context.Context) error {
-	c.tokens.dropAll()
+	if t, ok := c.tokens.Current(); ok {
+		c.tokens.Drop(t)
+	}
 	return c.post(ctx, []byte("[]"), nil)
 }
 
 func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) error {
-	t, err := c.tokens.get(ctx, m)
+	t, err := c.token(ctx, m)
 	if err != nil {
 		return err
 	}
-	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: t.header, Body: body, Secret: t.text, Meter: m})
-	if err != nil {
-		return err
+	r := httpsend.Request{URL: c.cfg.url, Header: t.header, Body: body, Secret: t.text, Meter: m}
+	a, err := c.client.Call(ctx, r, codes)
+	if a != nil && a.Status == http.StatusUnauthorized {
+		c.tokens.Drop(t)
 	}
-	if a.Status == http.StatusUnauthorized {
-		c.tokens.drop(t)
-	}
-	return classify(a)
+	return err
 }
 
 // config holds the settings.
@@ -171,9 +167,7 @@ func readConfig(s *settings.Settings) config {
 		"the stream of the data collection rule, such as Custom-ArbitexAudit_CL")
 	authority := s.URL("SENTINEL_AUTHORITY_HOST", defaultAuthority, "the authority's URL, such as "+defaultAuthority)
 	cfg.scope = s.String("SENTINEL_SCOPE", defaultScope)
-	cfg.http = httpsend.Configure(s, "gzip")
-	cfg.http.URLSetting = "SENTINEL_DCR_ENDPOINT"
-	cfg.http.Redactor = secret.NewRedactor(cfg.secret)
+	cfg.http = httpsend.Configure(s, "gzip", "SENTINEL_DCR_ENDPOINT")
 	if endpoint != nil {
 		cfg.url = endpoint.JoinPath("dataCollectionRules", url.PathEscape(rule), "streams", url.PathEscape(stream))
 		cfg.url.RawQuery = "api-version=" + apiVersion

@@ -55,13 +55,6 @@ var codes = &httpsend.Codes{SIEM: "the Logs Ingestion API", Read: read, Rows: []
 		Hint: "the endpoint may not accept compressed requests: set SIEM_COMPRESSION=none"},
 }, Hint: "SENTINEL_DCR_ENDPOINT does not lead to a logs ingestion endpoint"}
 
-func classify(a *httpsend.Response) error {
-	if f := codes.Classify(a); f != nil {
-		return f
-	}
-	return nil
-}
-
 // grant is the body of the token endpoint's responses.
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow#successful-response-1
 type grant struct {
@@ -134,17 +127,6 @@ var tokenCodes = &httpsend.Codes{SIEM: "Microsoft Entra ID", Read: readGrant,
 		{Status: 422, Kind: failure.Misconfigured, Hint: hintOAuth},
 	}, Hint: hintOAuth}
 
-// classifyToken turns the token endpoint's response into a token. from is the time of the request. No event is in the
-// request, so none can be at fault.
-func classifyToken(a *httpsend.Response, from time.Time) (*token, error) {
-	if f := tokenCodes.Classify(a); f != nil {
-		f.Step, f.Foreign = failure.Auth, false
-		return nil, f
-	}
-	g, life := parseGrant(a)
-	return newToken(secret.New(g.AccessToken), from, life), nil
-}
-
 // sendable reports whether the token can be sent in a header (RFC 6750: visible ASCII).
 func sendable(text string) bool {
 	for i := range len(text) {
@@ -167,51 +149,15 @@ const (
 type token struct {
 	text   secret.Value
 	header http.Header // of an ingestion request
-	life   refresh.Life
 }
 
-func newToken(text secret.Value, from time.Time, life time.Duration) *token {
-	return &token{
-		text: text,
-		header: http.Header{
-			"Authorization": {"Bearer " + text.Reveal()},
-			"Content-Type":  {"application/json"},
-		},
-		life: refresh.Life{Renew: from.Add(life - renewBefore), Expire: from.Add(life)},
-	}
-}
-
-// tokens keeps the access token and renews it.
-type tokens struct {
-	client *httpsend.Client
-	cfg    config
-	header http.Header
-	cache  *refresh.Cache[*token]
-}
-
-func newTokens(cfg config) *tokens {
-	http := cfg.http
-	http.URLSetting = "SENTINEL_AUTHORITY_HOST"
-	client := httpsend.New(http)
-	return &tokens{
-		client: client, cfg: cfg,
-		header: map[string][]string{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}},
-		cache: refresh.New[*token](client.Now, renewAgain,
-			func(err error) bool { return failure.Of(err).Kind != failure.Unauthorized }),
-	}
-}
-
-// get returns a token to use now. It makes a request only if there is none, or it is about to expire.
-func (ts *tokens) get(ctx context.Context, m *telemetry.Meter) (*token, error) {
-	if t, ok := ts.cache.Fresh(); ok {
+// token returns an access token to use now. It makes a request only if there is none, or it is about to expire.
+func (c *connector) token(ctx context.Context, m *telemetry.Meter) (*token, error) {
+	if t, ok := c.tokens.Fresh(); ok { // without the allocation of a function
 		return t, nil
 	}
-	t, err := ts.cache.Get(ctx, func(ctx context.Context) (*token, refresh.Life, error) {
-		t, err := ts.request(ctx, m)
-		if err != nil {
-			return nil, refresh.Life{}, err
-		}
-		return t, t.life, nil
+	t, err := c.tokens.Get(ctx, func(ctx context.Context) (*token, refresh.Life, error) {
+		return c.requestToken(ctx, m)
 	})
 	if f := (*failure.Error)(nil); err != nil && !errors.As(err, &f) {
 		err = &failure.Error{Step: failure.Auth, Detail: "no access token in time", Err: err}
@@ -219,28 +165,34 @@ func (ts *tokens) get(ctx context.Context, m *telemetry.Meter) (*token, error) {
 	return t, err
 }
 
-// request requests a token. Its lifetime counts from the request, not from the response.
-func (ts *tokens) request(ctx context.Context, m *telemetry.Meter) (*token, error) {
-	from := ts.client.Now()
-	form, proof, err := ts.cfg.form(ctx)
-	if err != nil {
-		return nil, err
-	}
-	a, err := ts.client.Do(ctx, httpsend.Request{
-		URL: ts.cfg.authority, Header: ts.header, Body: []byte(form), Plain: true, Meter: m, Secret: proof,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return classifyToken(a, from)
+var tokenHeader = map[string][]string{
+	"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"},
 }
 
-// drop removes t, which Azure refused, unless it has been replaced.
-func (ts *tokens) drop(t *token) { ts.cache.Drop(t) }
-
-// dropAll removes the token.
-func (ts *tokens) dropAll() {
-	if t, ok := ts.cache.Current(); ok {
-		ts.cache.Drop(t)
+// requestToken requests a token. Its lifetime counts from the request, not from the response.
+func (c *connector) requestToken(ctx context.Context, m *telemetry.Meter) (*token, refresh.Life, error) {
+	from := c.entra.Now()
+	form, proof, err := c.cfg.form(ctx)
+	if err != nil {
+		return nil, refresh.Life{}, err
 	}
+	r := httpsend.Request{
+		URL: c.cfg.authority, Header: tokenHeader, Body: []byte(form), Plain: true, Meter: m, Secret: proof,
+	}
+	a, err := c.entra.Call(ctx, r, tokenCodes)
+	if err != nil {
+		if a != nil { // no event is in the request, so none can be at fault
+			f := failure.Of(err)
+			f.Step, f.Foreign = failure.Auth, false
+		}
+		return nil, refresh.Life{}, err
+	}
+	g, life := parseGrant(a)
+	return &token{
+		text: secret.New(g.AccessToken),
+		header: http.Header{
+			"Authorization": {"Bearer " + g.AccessToken},
+			"Content-Type":  {"application/json"},
+		},
+	}, refresh.Life{Renew: from.Add(life - renewBefore), Expire: from.Add(life)}, nil
 }

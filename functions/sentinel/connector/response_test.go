@@ -20,7 +20,7 @@ func refusal(code string) string {
 
 // TestResponseTable compares the README's table with what the code does.
 func TestResponseTable(t *testing.T) {
-	connectortest.ResponseTable(t, "../README.md", classify, []connectortest.Row{
+	connectortest.ResponseTable(t, "../README.md", codes.Classify, []connectortest.Row{
 		{Status: "2xx", Code: "–", Is: 204},
 		{Status: "400, 422", Code: "any other", Is: 400, Body: refusal("InvalidPayload")},
 		{Status: "400", Code: "InvalidStream", Is: 400, Body: refusal("InvalidStream")},
@@ -39,8 +39,8 @@ func TestSuccess(t *testing.T) {
 		{200, "<html>please sign in</html>", false}, {200, `{"error":"license expired"}`, false},
 		{200, refusal("InvalidPayload"), false}, {200, `{"ok":`, false},
 	} {
-		if err := classify(connectortest.Response(t, test.status, nil, test.body)); (err == nil) != test.want || err != nil &&
-			failure.Of(err).Kind != failure.Transient {
+		err := codes.Classify(connectortest.Response(t, test.status, nil, test.body))
+		if (err == nil) != test.want || err != nil && failure.Of(err).Kind != failure.Transient {
 			t.Errorf("%d %q: %v, want delivered: %t", test.status, test.body, err, test.want)
 		}
 	}
@@ -181,7 +181,7 @@ func FuzzClassify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, code string, body []byte) {
 		a := *template
 		a.Status, a.Body, a.Header = status, body, http.Header{"X-Ms-Error-Code": {code}}
-		fl := failure.Of(classify(&a))
+		fl := failure.Of(codes.Classify(&a))
 		if fl == nil && (status/100 != 2 || len(strings.TrimSpace(string(body))) > 0 && !json.Valid(body)) {
 			t.Fatalf("%d %q is a success", status, body)
 		}

@@ -151,17 +151,17 @@ func TestTokenIsDroppedOn401Only(t *testing.T) {
 func TestDropKeepsANewerToken(t *testing.T) {
 	a := newAzure(t)
 	c := a.open(t)
-	old, err := c.tokens.get(t.Context(), nil)
+	old, err := c.token(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.tokens.drop(old)
-	newer, err := c.tokens.get(t.Context(), nil)
+	c.tokens.Drop(old)
+	newer, err := c.token(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.tokens.drop(old)
-	if again, _ := c.tokens.get(t.Context(), nil); again != newer {
+	c.tokens.Drop(old)
+	if again, _ := c.token(t.Context(), nil); again != newer {
 		t.Error("a refusal of the old token dropped the new one")
 	}
 }
@@ -179,7 +179,7 @@ func TestOneRequestForAToken(t *testing.T) {
 	c := a.open(t)
 	results := make(chan error)
 	get := func() {
-		_, err := c.tokens.get(t.Context(), nil)
+		_, err := c.token(t.Context(), nil)
 		results <- err
 	}
 	go get()
@@ -189,7 +189,7 @@ func TestOneRequestForAToken(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.tokens.get(ctx, nil); !errors.Is(err, context.Canceled) || failure.Of(err).Step != failure.Auth ||
+	if _, err := c.token(ctx, nil); !errors.Is(err, context.Canceled) || failure.Of(err).Step != failure.Auth ||
 		failure.Of(err).Kind != failure.Transient {
 		t.Errorf("one whose time is over waits on: %v", err)
 	}
@@ -223,9 +223,9 @@ func TestWaitersOutliveTheCaller(t *testing.T) {
 	c := a.open(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	leader, waiter := make(chan error), make(chan error)
-	go func() { _, err := c.tokens.get(ctx, nil); leader <- err }()
+	go func() { _, err := c.token(ctx, nil); leader <- err }()
 	<-arrived
-	go func() { _, err := c.tokens.get(t.Context(), nil); waiter <- err }()
+	go func() { _, err := c.token(t.Context(), nil); waiter <- err }()
 	cancel()
 	if err := <-leader; err == nil {
 		t.Error("the one whose time was over got a token")
@@ -359,10 +359,10 @@ func FuzzTokenResponse(f *testing.F) {
 			return
 		}
 		a.grant = connectortest.Status(code, string(body))
-		got, err := c.tokens.request(t.Context(), nil)
+		got, life, err := c.requestToken(t.Context(), nil)
 		if err == nil {
 			if code/100 != 2 || !sendable(strings.TrimPrefix(got.header.Get("Authorization"), "Bearer ")) ||
-				got.life.Renew.UnixMilli() >= got.life.Expire.UnixMilli() {
+				life.Renew.UnixMilli() >= life.Expire.UnixMilli() {
 				t.Fatalf("a token of %d %q", code, body)
 			}
 			return

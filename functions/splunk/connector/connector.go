@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net/http"
+	"net/http/cookiejar"
 	"net/url"
 	"path"
 	"strconv"
@@ -41,7 +42,7 @@ const (
 type connector struct {
 	cfg      config
 	client   *httpsend.Client
-	acks     *acks // nil without SPLUNK_HEC_ACK
+	pause    func(context.Context, time.Duration) // between polls; it returns early when the context ends
 	header   http.Header
 	envelope []byte // of every record, between an event's time and the event
 }
@@ -50,8 +51,11 @@ type connector struct {
 func Open(s *settings.Settings) deliver.Connector {
 	cfg := readConfig(s)
 	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
-	if cfg.ackURL != nil {
-		c.acks = newAcks(c.client, cfg)
+	c.pause = func(ctx context.Context, d time.Duration) {
+		select {
+		case <-time.After(d):
+		case <-ctx.Done():
+		}
 	}
 	c.header = http.Header{
 		"Authorization":            {"Splunk " + cfg.token.Reveal()},
@@ -99,11 +103,12 @@ func appendSeconds(dst []byte, ms int64) []byte {
 
 // Send implements deliver.Connector.
 func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
-	a, err := c.do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header, Body: b.Body, Meter: b.Meter})
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header, Body: b.Body, Meter: b.Meter})
 	if err != nil {
 		return err
 	}
-	if err := classify(a, b.Len(), c.acks != nil); err != nil || c.acks == nil && string(a.Body) == accepted {
+	acks := c.cfg.ackURL != nil
+	if err := classify(a, b.Len(), acks); err != nil || !acks && string(a.Body) == accepted {
 		return err
 	}
 	r, _ := parseReply(a.Body)
@@ -111,7 +116,7 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 		b.Warn("Splunk's queues are nearly full: code " + strconv.Itoa(r.Code))
 	}
 	switch {
-	case c.acks == nil:
+	case !acks:
 		return nil
 	case r.AckID == nil:
 		return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status,
@@ -120,31 +125,25 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	return &deliver.PendingError{ID: *r.AckID}
 }
 
-func (c *connector) do(ctx context.Context, r httpsend.Request) (*httpsend.Response, error) {
-	if c.acks != nil {
-		return c.acks.do(ctx, r)
-	}
-	return c.client.Do(ctx, r)
-}
-
 // Check implements deliver.Checker. An empty body proves the token and writes nothing: HEC refuses it as such only
 // after it accepted the token. A poll shows whether the token has acknowledgement.
 func (c *connector) Check(ctx context.Context) error {
-	a, err := c.do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header})
-	if err != nil {
+	a, err := c.client.Call(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header}, codes)
+	if a == nil {
 		return err
 	}
 	if r, ok := parseReply(a.Body); ok && r.Code == codeNoData {
-		if c.acks != nil {
-			_, err = c.acks.poll(ctx, c.header, []int64{0}, nil)
+		if c.cfg.ackURL == nil {
+			return nil
 		}
+		_, err = c.poll(ctx, []int64{0}, nil)
 		return err
 	}
-	if err := classify(a, 0, c.acks != nil); err != nil {
-		return err
+	if err == nil {
+		err = &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status,
+			Hint: "an empty request was accepted: " + notHEC}
 	}
-	return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status,
-		Hint: "an empty request was accepted: " + notHEC}
+	return err
 }
 
 // config holds the settings.
@@ -178,17 +177,14 @@ func readConfig(s *settings.Settings) config {
 		source:     s.String("SPLUNK_HEC_SOURCE", "arbitex-platform"),
 		sourcetype: s.String("SPLUNK_HEC_SOURCETYPE", "arbitex:audit"),
 		host:       s.String("SIEM_HOST", "platform.arbitex.ai"),
-		http:       httpsend.Configure(s, "gzip"),
 	}
 	ack := s.Bool("SPLUNK_HEC_ACK", false)
 	cfg.ackTimeout = time.Duration(s.Int("SPLUNK_HEC_ACK_TIMEOUT_SECONDS", 20, 1, 300)) * time.Second
+	cfg.http = httpsend.Configure(s, "gzip", "SPLUNK_HEC_URL")
+	cfg.http.ReadTLS(s, "SPLUNK_HEC")
 	if cfg.url != nil {
 		cfg.readURL(s, ack)
 	}
-	cfg.http.Insecure = !s.TLSVerify("SPLUNK_HEC_TLS_VERIFY")
-	cfg.http.RootCAs = s.CABundle("SPLUNK_HEC_TLS_CA_BUNDLE")
-	cfg.http.URLSetting, cfg.http.CASetting = "SPLUNK_HEC_URL", "SPLUNK_HEC_TLS_CA_BUNDLE"
-	cfg.http.Redactor = secret.NewRedactor(cfg.token)
 	return cfg
 }
 
@@ -215,4 +211,5 @@ func (cfg *config) readURL(s *settings.Settings, ack bool) {
 	}
 	u.RawPath = ""
 	cfg.ackURL = &u
+	cfg.http.Jar, _ = cookiejar.New(nil) // a load balancer's cookies lead to the node that knows the channel's ids
 }

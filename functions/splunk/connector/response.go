@@ -4,12 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"net/http"
 	"slices"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
@@ -100,7 +96,7 @@ var codes = &httpsend.Codes{SIEM: "Splunk HEC", Read: read, Hint: notHEC,
 // classify turns HEC's response to a request of n records into Send's error. With acks, a record is delivered only when
 // the indexers have acknowledged it.
 func classify(a *httpsend.Response, n int, acks bool) error {
-	f := codes.Classify(a)
+	f := failure.Of(codes.Classify(a))
 	if f == nil {
 		return nil
 	}
@@ -140,53 +136,6 @@ const (
 	maxPause   = 5 * time.Second
 )
 
-// acks confirms the requests of one channel.
-type acks struct {
-	client  *httpsend.Client
-	cfg     config
-	pause   func(context.Context, time.Duration) // returns early when the context ends
-	mu      sync.Mutex
-	cookies map[string]string // a load balancer's, which lead to the node that knows the channel's ids
-}
-
-func newAcks(client *httpsend.Client, cfg config) *acks {
-	return &acks{client: client, cfg: cfg, cookies: map[string]string{}, pause: func(ctx context.Context,
-		d time.Duration) {
-		t := time.NewTimer(d)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-	}}
-}
-
-// do makes a request of the channel, with the cookies of its earlier responses.
-func (k *acks) do(ctx context.Context, r httpsend.Request) (*httpsend.Response, error) {
-	k.mu.Lock()
-	var pairs []string
-	for _, name := range slices.Sorted(maps.Keys(k.cookies)) {
-		pairs = append(pairs, name+"="+k.cookies[name])
-	}
-	k.mu.Unlock()
-	if len(pairs) > 0 {
-		r.Header = r.Header.Clone()
-		r.Header["Cookie"] = []string{strings.Join(pairs, "; ")}
-	}
-	a, err := k.client.Do(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, c := range (&http.Response{Header: a.Header}).Cookies() {
-		if k.cookies[c.Name] = c.Value; c.MaxAge < 0 {
-			delete(k.cookies, c.Name)
-		}
-	}
-	return a, nil
-}
-
 // ackCodes are the responses of the acknowledgement endpoint: {"acks":{"7":true}}, or HEC's codes.
 var ackCodes = &httpsend.Codes{SIEM: codes.SIEM, Rows: codes.Rows, Hint: codes.Hint,
 	Read: func(a *httpsend.Response) httpsend.Reply {
@@ -207,21 +156,12 @@ func readAcks(a *httpsend.Response) map[string]bool {
 }
 
 // poll asks once which ids are acknowledged.
-func (k *acks) poll(ctx context.Context, header http.Header, ids []int64, m *telemetry.Meter) (map[string]bool, error) {
-	body := []byte(`{"acks":[`)
-	for i, id := range ids {
-		if i > 0 {
-			body = append(body, ',')
-		}
-		body = strconv.AppendInt(body, id, 10)
-	}
-	body = append(body, "]}"...)
-	a, err := k.do(ctx, httpsend.Request{URL: k.cfg.ackURL, Header: header, Body: body, Plain: true, Meter: m})
+func (c *connector) poll(ctx context.Context, ids []int64, m *telemetry.Meter) (map[string]bool, error) {
+	body, _ := json.Marshal(map[string][]int64{"acks": ids}) // numbers always marshal
+	r := httpsend.Request{URL: c.cfg.ackURL, Header: c.header, Body: body, Plain: true, Meter: m}
+	a, err := c.client.Call(ctx, r, ackCodes)
 	if err != nil {
 		return nil, err
-	}
-	if f := ackCodes.Classify(a); f != nil {
-		return nil, f
 	}
 	return readAcks(a), nil
 }
@@ -238,10 +178,10 @@ func (c *connector) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter
 			"SPLUNK_HEC_ACK_TIMEOUT_SECONDS",
 	}
 	for pause := firstPause; len(left) > 0; pause = min(2*pause, maxPause) {
-		if c.acks.pause(ctx, pause); ctx.Err() != nil {
+		if c.pause(ctx, pause); ctx.Err() != nil {
 			break
 		}
-		done, err := c.acks.poll(ctx, c.header, left, m)
+		done, err := c.poll(ctx, left, m)
 		if f := failure.Of(err); f != nil && (f.Kind == failure.Misconfigured || f.Kind == failure.Unauthorized) {
 			late = f
 			break

@@ -193,8 +193,8 @@ func withAcks(x *indexers, paused *[]time.Duration) connectortest.Suite {
 	}
 	s.Open = func(set *settings.Settings) deliver.Connector {
 		c := Open(set).(*connector)
-		if c.acks != nil {
-			c.acks.pause = func(_ context.Context, d time.Duration) { *paused = append(*paused, d) }
+		if c.cfg.ackURL != nil {
+			c.pause = func(_ context.Context, d time.Duration) { *paused = append(*paused, d) }
 		}
 		return c
 	}
@@ -276,7 +276,7 @@ func TestAckThatDoesNotCome(t *testing.T) {
 		opened := s.Open
 		s.Open = func(set *settings.Settings) deliver.Connector {
 			c := opened(set).(*connector)
-			c.acks.pause = func(ctx context.Context, d time.Duration) {
+			c.pause = func(ctx context.Context, d time.Duration) {
 				if paused = append(paused, d); len(paused) > 3 {
 					<-ctx.Done()
 				}

@@ -57,28 +57,21 @@ func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated
 
 // Send implements deliver.Connector.
 func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
-	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header, Body: b.Body, Meter: b.Meter})
-	if err != nil {
-		return err
-	}
-	warning, err := classify(a)
-	if warning != "" {
-		b.Warn(warning)
+	r := httpsend.Request{URL: c.cfg.url, Header: c.header, Body: b.Body, Meter: b.Meter}
+	a, err := c.client.Call(ctx, r, codes)
+	if err == nil && !a.Empty() {
+		b.Warn(warning(a))
 	}
 	return err
 }
 
 // Check implements deliver.Checker. A source responds to a GET, and writes nothing.
 func (c *connector) Check(ctx context.Context) error {
-	a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.cfg.url, Header: c.header})
-	if err != nil {
-		return err
+	a, err := c.client.Call(ctx, httpsend.Request{Method: http.MethodGet, URL: c.cfg.url, Header: c.header}, codes)
+	if a != nil && a.OK() && a.Status == http.StatusOK && !bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("<")) {
+		return nil // whatever the text
 	}
-	if f := codes.Classify(a); f != nil && (f.Status != http.StatusOK || a.BodyErr != nil ||
-		bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("<"))) {
-		return f
-	}
-	return nil
+	return err
 }
 
 // config holds the settings.
@@ -100,16 +93,14 @@ func readConfig(s *settings.Settings) config {
 		url:      s.SecretURL("SUMO_HTTP_SOURCE_URL", expected),
 		category: s.String("SUMO_CATEGORY", "arbitex/audit"),
 		host:     s.String("SUMO_HOST", "platform.arbitex.ai"),
-		http:     httpsend.Configure(s, "gzip"),
 	}
-	cfg.http.URLSetting = "SUMO_HTTP_SOURCE_URL"
-	if cfg.url == nil {
-		return cfg
+	if cfg.url != nil {
+		s.Conceal(credentials(cfg.url)...)
+		if strings.HasPrefix(sourcePath, strings.TrimRight(cfg.url.Path, "/")+"/") {
+			s.Problem("SUMO_HTTP_SOURCE_URL", cfg.url.String(), expected+" (there is no code at its end)")
+		}
 	}
-	if strings.HasPrefix(sourcePath, strings.TrimRight(cfg.url.Path, "/")+"/") {
-		s.Problem("SUMO_HTTP_SOURCE_URL", cfg.url.String(), expected+" (there is no code at its end)")
-	}
-	cfg.http.Redactor = secret.NewRedactor(credentials(cfg.url)...)
+	cfg.http = httpsend.Configure(s, "gzip", "SUMO_HTTP_SOURCE_URL")
 	return cfg
 }
 

@@ -8,7 +8,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base32"
 	"encoding/hex"
 	"net/http"
 	"net/url"
@@ -45,7 +44,6 @@ type connector struct {
 	cfg    config
 	client *httpsend.Client
 	codes  *httpsend.Codes
-	signer *signer
 	header []byte // of every record, between an event's time and its request id
 }
 
@@ -53,7 +51,7 @@ type connector struct {
 func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
 
 func open(cfg config) *connector {
-	c := &connector{cfg: cfg, client: httpsend.New(cfg.http), codes: newCodes(cfg.auth), signer: newSigner(cfg)}
+	c := &connector{cfg: cfg, client: httpsend.New(cfg.http), codes: newCodes(cfg.auth)}
 	c.header = append(c.header, `","_vendor":"Arbitex","_product":"ArbitexPlatform","_dataset":`...)
 	c.header = jsonscan.AppendQuoted(c.header, cfg.dataset)
 	c.header = append(c.header, `,"log_type":`...)
@@ -73,30 +71,18 @@ func (c *connector) Format() deliver.Format {
 
 // Append implements deliver.Connector: one object with the keys in the order of the platform's page.
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
-	dst = append(dst, `{"_time":"`...)
-	dst = e.AppendTime(dst)
-	dst = append(dst, c.header...)
-	dst = e.RequestID.AppendJSON(dst)
-	dst = append(dst, `,"user_id":`...)
-	dst = e.UserID.AppendJSON(dst)
-	dst = append(dst, `,"user_email":`...)
-	dst = e.UserEmail.AppendJSON(dst)
-	dst = append(dst, `,"operation":`...)
-	dst = e.Operation.AppendJSON(dst)
-	dst = append(dst, `,"model_id":`...)
-	dst = e.ModelID.AppendJSON(dst)
-	dst = append(dst, `,"policy_action":`...)
-	dst = e.PolicyAction.AppendJSON(dst)
-	dst = append(dst, `,"dlp_labels":`...)
-	dst = event.AppendTexts(dst, e.DLPLabels)
-	dst = append(dst, `,"tokens_input":`...)
-	dst = e.TokensInput.AppendJSON(dst)
-	dst = append(dst, `,"tokens_output":`...)
-	dst = e.TokensOutput.AppendJSON(dst)
-	dst = append(dst, `,"severity":"`...)
-	dst = append(dst, severity(e.Severity)...)
-	dst = append(dst, `","raw_ocsf":`...)
-	dst = e.AppendQuoted(dst)
+	dst = e.AppendTime(append(dst, `{"_time":"`...))
+	dst = e.RequestID.AppendJSON(append(dst, c.header...))
+	dst = e.UserID.AppendJSON(append(dst, `,"user_id":`...))
+	dst = e.UserEmail.AppendJSON(append(dst, `,"user_email":`...))
+	dst = e.Operation.AppendJSON(append(dst, `,"operation":`...))
+	dst = e.ModelID.AppendJSON(append(dst, `,"model_id":`...))
+	dst = e.PolicyAction.AppendJSON(append(dst, `,"policy_action":`...))
+	dst = event.AppendTexts(append(dst, `,"dlp_labels":`...), e.DLPLabels)
+	dst = e.TokensInput.AppendJSON(append(dst, `,"tokens_input":`...))
+	dst = e.TokensOutput.AppendJSON(append(dst, `,"tokens_output":`...))
+	dst = append(append(dst, `,"severity":"`...), severity(e.Severity)...)
+	dst = e.AppendQuoted(append(dst, `","raw_ocsf":`...))
 	return append(dst, '}'), false, nil
 }
 
@@ -116,13 +102,10 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 }
 
 func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) error {
-	s := c.signer.sign(c.client.Now())
-	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: s.header, Body: body, Secret: s.signature,
-		Meter: m})
-	if err != nil {
-		return err
-	}
-	return c.classify(a)
+	header, signature := c.cfg.sign(nonce(), c.client.Now())
+	r := httpsend.Request{URL: c.cfg.url, Header: header, Body: body, Secret: signature, Meter: m}
+	_, err := c.client.Call(ctx, r, c.codes)
+	return err
 }
 
 // Check implements deliver.Checker. XSIAM documents no request that proves the key and writes nothing. It reads the key
@@ -197,18 +180,14 @@ func readConfig(s *settings.Settings) config {
 		dataset: s.String("XSIAM_DATASET", "arbitex_audit_raw"),
 	}
 	cfg.keyID = readKeyID(s, cfg.auth != authToken)
-	if bodies := [2]string{"envelope", "ndjson"}; cfg.auth != authToken {
-		cfg.envelope = s.OneOf("XSIAM_BODY", bodies[0], bodies[1]) == bodies[0]
-	} else {
-		cfg.envelope = s.OneOf("XSIAM_BODY", bodies[1], bodies[0]) == bodies[0]
+	body, other := "envelope", "ndjson"
+	if cfg.auth == authToken {
+		body, other = other, body
 	}
-	cfg.http = httpsend.Configure(s, "none")
-	cfg.http.URLSetting = "XSIAM_URL"
-	cfg.http.Redactor = secret.NewRedactor(cfg.key)
+	cfg.envelope = s.OneOf("XSIAM_BODY", body, other) == "envelope"
+	cfg.http = httpsend.Configure(s, "none", "XSIAM_URL")
 	if cfg.url != nil && strings.Trim(cfg.url.Path, "/") == "" {
-		u := *cfg.url
-		u.Path = eventPath
-		cfg.url = &u
+		cfg.url.Path = eventPath
 	}
 	return cfg
 }
@@ -227,79 +206,32 @@ func readKeyID(s *settings.Settings, required bool) string {
 	return id
 }
 
-// signer makes the headers that prove the key.
-type signer struct {
-	auth  string
-	key   secret.Value
-	keyID string
-	fixed *signed // the headers, if they are the same for all requests
-}
-
-// signed is the header of a request, and the secret in it.
-type signed struct {
-	header    http.Header
-	signature secret.Value // empty if it is the key, which the client knows
-}
-
-func newSigner(cfg config) *signer {
-	s := &signer{auth: cfg.auth, key: cfg.key, keyID: cfg.keyID}
-	switch cfg.auth {
-	case authToken:
-		s.fixed = &signed{header: header("Authorization", s.key.Reveal())}
-	case authStandard:
-		s.fixed = &signed{header: header("Authorization", s.key.Reveal(), "X-Xdr-Auth-Id", s.keyID)}
-	}
-	return s
-}
-
-// sign makes the headers of one request.
-func (s *signer) sign(now time.Time) *signed {
-	switch {
-	case s.fixed != nil:
-		return s.fixed
-	case s.auth == authAdvanced:
-		return s.advanced(nonce(), now)
-	}
-	return s.hmac(nonce())
-}
-
-// hmac signs ID, nonce and key with the key.
-func (s *signer) hmac(nonce string) *signed {
-	mac := hmac.New(sha256.New, []byte(s.key.Reveal()))
-	_, _ = mac.Write([]byte(s.keyID + nonce + s.key.Reveal())) // a hash takes everything
-	signature := hex.EncodeToString(mac.Sum(nil))
-	return &signed{
-		header:    header("X-Xdr-Auth-Id", s.keyID, "X-Xdr-Nonce", nonce, "X-Xdr-Hmac-Sha256", signature),
-		signature: secret.New(signature),
-	}
-}
-
-// advanced hashes key, nonce and time, as the public API of Cortex requires for keys of that level.
+// sign makes the headers that prove the key in one request, and returns the secret in them that is not the key.
 // https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM-Platform-APIs/Make-your-first-API-call
-func (s *signer) advanced(nonce string, now time.Time) *signed {
-	at := strconv.FormatInt(now.UnixMilli(), 10)
-	sum := sha256.Sum256([]byte(s.key.Reveal() + nonce + at))
-	signature := hex.EncodeToString(sum[:])
-	return &signed{
-		header: header("X-Xdr-Auth-Id", s.keyID, "X-Xdr-Nonce", nonce, "X-Xdr-Timestamp", at,
-			"Authorization", signature),
-		signature: secret.New(signature),
+func (cfg *config) sign(nonce string, now time.Time) (h http.Header, signature secret.Value) {
+	h = http.Header{"Content-Type": {"application/json"}}
+	if cfg.auth != authToken {
+		h["X-Xdr-Auth-Id"] = []string{cfg.keyID}
 	}
-}
-
-func header(pairs ...string) http.Header {
-	h := http.Header{"Content-Type": {"application/json"}}
-	for i := 0; i < len(pairs); i += 2 {
-		h[pairs[i]] = pairs[i+1 : i+2 : i+2]
+	key := cfg.key.Reveal()
+	switch cfg.auth {
+	case authToken, authStandard:
+		h["Authorization"] = []string{key}
+		return h, secret.Value{}
+	case authAdvanced:
+		at := strconv.FormatInt(now.UnixMilli(), 10)
+		sum := sha256.Sum256([]byte(key + nonce + at))
+		signature = secret.New(hex.EncodeToString(sum[:]))
+		h["Authorization"], h["X-Xdr-Timestamp"] = []string{signature.Reveal()}, []string{at}
+	default:
+		mac := hmac.New(sha256.New, []byte(key))
+		_, _ = mac.Write([]byte(cfg.keyID + nonce + key)) // a hash takes everything
+		signature = secret.New(hex.EncodeToString(mac.Sum(nil)))
+		h["X-Xdr-Hmac-Sha256"] = []string{signature.Reveal()}
 	}
-	return h
+	h["X-Xdr-Nonce"] = []string{nonce}
+	return h, signature
 }
 
 // nonce makes 64 random letters and digits, new for each request.
-func nonce() string {
-	var random [40]byte
-	_, _ = rand.Read(random[:]) // never fails
-	var text [64]byte
-	base32.StdEncoding.Encode(text[:], random[:])
-	return string(text[:])
-}
+func nonce() string { return (rand.Text() + rand.Text() + rand.Text())[:64] }

@@ -51,13 +51,6 @@ func read(a *httpsend.Response) httpsend.Reply {
 	return httpsend.Reply{Own: isText && len(members) == 1, Text: text}
 }
 
-func (c *connector) classify(a *httpsend.Response) error {
-	if f := c.codes.Classify(a); f != nil {
-		return f
-	}
-	return nil
-}
-
 // keyHint adds the likeliest cause if the kind of key does not fit the endpoint.
 func keyHint(status int, auth string) string {
 	switch {

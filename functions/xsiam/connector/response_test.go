@@ -20,7 +20,7 @@ import (
 // TestResponseTable compares the README's table with what the code does.
 func TestResponseTable(t *testing.T) {
 	c := &connector{codes: newCodes(authHMAC)}
-	connectortest.ResponseTable(t, "../README.md", c.classify, []connectortest.Row{
+	connectortest.ResponseTable(t, "../README.md", c.codes.Classify, []connectortest.Row{
 		{Status: "2xx", Code: "–", Is: 202}, {Status: "2xx", Code: "`{\"error\":\"false\"}`", Is: 200,
 			Body: `{"error":"false"}`},
 		{Status: "400, 422", Code: "any", Is: 400, Body: `{"error":"no"}`},
@@ -37,7 +37,7 @@ func TestSuccess(t *testing.T) {
 		`{"reply":{"err_code":500,"err_msg":"m"}}`: true, `{"err`: false,
 	} {
 		for _, status := range []int{200, 202, 299} {
-			f := newCodes(authHMAC).Classify(connectortest.Response(t, status, nil, body))
+			f := failure.Of(newCodes(authHMAC).Classify(connectortest.Response(t, status, nil, body)))
 			if (f == nil) != want || f != nil && f.Kind != failure.Transient {
 				t.Errorf("%d %q: %v, want delivered: %t", status, body, f, want)
 			}
@@ -55,7 +55,7 @@ func TestOwnFormat(t *testing.T) {
 		`{"message":"no"}`:                                     failure.Misconfigured,
 		`{"timestamp":1,"status":400,"error":"no","path":"/"}`: failure.Misconfigured,
 	} {
-		if f := newCodes(authHMAC).Classify(connectortest.Response(t, 400, nil, body)); f.Kind != want ||
+		if f := failure.Of(newCodes(authHMAC).Classify(connectortest.Response(t, 400, nil, body))); f.Kind != want ||
 			f.Foreign != (want == failure.Misconfigured) {
 			t.Errorf("%s: %+v, want %v", body, f, want)
 		}
@@ -65,7 +65,8 @@ func TestOwnFormat(t *testing.T) {
 func TestReasons(t *testing.T) {
 	for status, hint := range map[int]string{302: "redirects are not followed", 401: "XSIAM_API_KEY", 403: "XSIAM_API_KEY",
 		404: "XSIAM_URL", 400: "XSIAM_URL", 500: "XSIAM_BODY and SIEM_COMPRESSION"} {
-		if f := newCodes(authHMAC).Classify(connectortest.Response(t, status, nil, "")); !strings.Contains(f.Hint, hint) {
+		f := failure.Of(newCodes(authHMAC).Classify(connectortest.Response(t, status, nil, "")))
+		if !strings.Contains(f.Hint, hint) {
 			t.Errorf("%d: hint %q, want %q", status, f.Hint, hint)
 		}
 	}
@@ -199,7 +200,7 @@ func FuzzClassify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		a := *template
 		a.Status, a.Body = status, body
-		fl := failure.Of(c.classify(&a))
+		fl := failure.Of(c.codes.Classify(&a))
 		if fl == nil && (status/100 != 2 || len(strings.TrimSpace(string(body))) > 0 && !json.Valid(body)) {
 			t.Fatalf("%d %q is a success", status, body)
 		}
@@ -211,13 +212,15 @@ func FuzzClassify(f *testing.F) {
 
 // TestSignatures compares with values computed by another implementation (Python's hmac and hashlib).
 func TestSignatures(t *testing.T) {
-	s := &signer{key: secret.New(apiKey), keyID: "42"}
+	cfg := config{key: secret.New(apiKey), keyID: "42"}
 	n := strings.Repeat("N", 64)
 	const want = "523adbad8d8312bc0ac45dea015d914ee12b98b542b4c2c4ba075200b61a8141"
-	if got := s.hmac(n).header.Get("X-Xdr-Hmac-Sha256"); got != want {
+	h, _ := cfg.sign(n, moment())
+	if got := h.Get("X-Xdr-Hmac-Sha256"); got != want {
 		t.Errorf("hmac %s", got)
 	}
-	h := s.advanced(n, moment()).header
+	cfg.auth = authAdvanced
+	h, _ = cfg.sign(n, moment())
 	if got := h.Get("Authorization"); got != "2eb1ed0775d47f77b569d0c528f702f1ad7842b142075dd54166424c51317e06" {
 		t.Errorf("advanced %s", got)
 	}
@@ -264,15 +267,11 @@ func TestHeaders(t *testing.T) {
 // checkSignature signs again what the header says was signed.
 func checkSignature(t *testing.T, auth string, h http.Header) {
 	t.Helper()
-	s := &signer{key: secret.New(apiKey), keyID: "42"}
-	switch auth {
-	case "hmac":
-		if want := s.hmac(h.Get("X-Xdr-Nonce")).header.Get("X-Xdr-Hmac-Sha256"); h.Get("X-Xdr-Hmac-Sha256") != want {
-			t.Errorf("signature %s, want %s", h.Get("X-Xdr-Hmac-Sha256"), want)
-		}
-	case "advanced":
-		if want := s.advanced(h.Get("X-Xdr-Nonce"), moment()).header.Get("Authorization"); h.Get("Authorization") != want {
-			t.Errorf("signature %s, want %s", h.Get("Authorization"), want)
+	cfg := config{auth: auth, key: secret.New(apiKey), keyID: "42"}
+	signed, _ := cfg.sign(h.Get("X-Xdr-Nonce"), moment())
+	for _, name := range []string{"X-Xdr-Hmac-Sha256", "Authorization"} {
+		if h.Get(name) != signed.Get(name) {
+			t.Errorf("%s %s, want %s", name, h.Get(name), signed.Get(name))
 		}
 	}
 }

@@ -77,11 +77,9 @@ func newCluster(s *settings.Settings) (*cluster, error) {
 		base:   s.URL("ELASTIC_URL", "", "the cluster's base URL"),
 		header: http.Header{"Authorization": {"ApiKey " + key}, "Content-Type": {"application/json"}},
 	}
-	cfg := httpsend.Configure(s, "gzip")
-	cfg.Insecure, cfg.RootCAs = !s.TLSVerify("ELASTIC_TLS_VERIFY"), s.CABundle("ELASTIC_TLS_CA_BUNDLE")
-	cfg.Redactor = s.Redactor()
+	cfg := httpsend.Configure(s, "gzip", "ELASTIC_URL")
+	cfg.ReadTLS(s, "ELASTIC")
 	cfg.Timeout = time.Minute // of a change of the cluster's state, not of a delivery
-	cfg.URLSetting, cfg.CASetting = "ELASTIC_URL", "ELASTIC_TLS_CA_BUNDLE"
 	c.client = httpsend.New(cfg)
 	return c, s.Err()
 }
