@@ -22,7 +22,6 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/qradar"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -59,11 +58,6 @@ func newAudit(t *testing.T, connector string) *audit {
 		s, err := entry.New(siem.Options{Plain: true})
 		if err != nil {
 			t.Fatal(err)
-		}
-		if source, ok := s.(*qradar.Simulator); ok {
-			if s, err = qradar.NewConsole(siem.Options{Plain: true}, source); err != nil {
-				t.Fatal(err)
-			}
 		}
 		t.Cleanup(func() { s.Close() })
 		searchable, ok := s.(siem.Searchable)

@@ -9,6 +9,7 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,10 +17,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
 	"github.com/arbitex/siem-connectors/emulator/cloud"
+	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/emulator/system"
 )
@@ -142,6 +148,7 @@ func (d *demo) start(ctx context.Context) error {
 		}
 		d.actors = append(d.actors, a)
 		environment[one.Function()] = system.Backoff(backoffInitial, backoffMax)
+		environment[one.Function()]["SIEM_RECEIPTS"] = strconv.FormatBool(d.options.Keep) // for siemctl reconcile
 	}
 	// Open until the process ends, because the functions write to it.
 	logs, err := os.Create(filepath.Join(d.options.Root, "build", "demo.log"))
@@ -174,14 +181,37 @@ func (d *demo) stop() error {
 	return d.system.Close()
 }
 
+// storeSearch stores the credentials of the simulators' search APIs where siemctl reads them.
+func (d *demo) storeSearch(ctx context.Context) error {
+	credentials := map[string]string{}
+	for _, a := range d.actors {
+		if s, ok := a.Simulator.(siem.Searchable); ok {
+			maps.Copy(credentials, s.SearchSettings())
+		}
+	}
+	text, err := json.Marshal(credentials)
+	if err != nil {
+		return fmt.Errorf("storing the search credentials: %w", err)
+	}
+	_, err = secretsmanager.NewFromConfig(d.system.AWSConfig()).CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		Name: aws.String(cloud.StackName + "/search"), SecretString: aws.String(string(text))})
+	if err != nil {
+		return fmt.Errorf("storing the search credentials: %w", err)
+	}
+	return nil
+}
+
 // keep continues to run until the context ends, and prints how to use the system by hand.
 func (d *demo) keep(ctx context.Context) error {
 	endpoint, err := d.system.ServeAPI(ctx)
 	if err != nil {
 		return err
 	}
+	if err := d.storeSearch(ctx); err != nil {
+		return err
+	}
 	d.screen.title("Still running. Press Ctrl-C to stop.")
-	aws := "aws --endpoint-url " + endpoint
+	cli := "aws --endpoint-url " + endpoint
 	d.screen.lines(plain,
 		"  AWS endpoint    "+endpoint,
 		"  replay          "+d.replayURL(),
@@ -199,13 +229,16 @@ func (d *demo) keep(ctx context.Context) error {
 	first := d.actors[0]
 	d.screen.lines(plain, "", "To enqueue an event, look at the dead letters, count them, replay them:", "",
 		"  export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local AWS_DEFAULT_REGION="+d.system.AWSConfig().Region,
-		"  "+aws+" sqs send-message --queue-url "+d.system.Queue(first.Queue())+
+		"  "+cli+" sqs send-message --queue-url "+d.system.Queue(first.Queue())+
 			` --message-body '{"class_uid":6003,"time":'$(date +%s)'000,"message":"by hand"}'`,
-		"  "+aws+" s3 ls --recursive s3://"+d.system.Bucket(deadLetterBucket)+"/",
+		"  "+cli+" s3 ls --recursive s3://"+d.system.Bucket(deadLetterBucket)+"/",
 		"  curl -s "+d.replayURL(),
 		"  curl -s -X POST -H 'Content-Type: application/json' -d '{}' "+d.replayURL(),
 		"", "The same, and more, with the operator's tool (make siemctl):", "",
-		"  build/siemctl --stack "+cloud.StackName+" --region "+cloud.Region+" --endpoint-url "+endpoint+" status", "")
+		"  export AWS_ENDPOINT_URL="+endpoint+" AWS_REGION="+cloud.Region+" SIEMCTL_STACK="+cloud.StackName,
+		"  build/siemctl status",
+		"  build/siemctl send --to "+first.Name+" --generate 1 --wait",
+		"  build/siemctl reconcile "+first.Name+" --from 1h", "")
 	err = d.watch(ctx, func(state) bool { return false })
 	if errors.Is(err, context.Canceled) {
 		err = nil // the expected end

@@ -60,7 +60,7 @@ func List() []SIEM {
 		"elastic":  {New: simulator(elastic.New), Script: elasticScript()},
 		"datadog":  {New: simulator(datadog.New), Script: datadogScript()},
 		"sumo":     {New: simulator(sumo.New), Script: sumoScript()},
-		"qradar":   {New: simulator(qradar.New), Key: cefOfEvent, Took: cefOfMessage, Script: qradarScript()},
+		"qradar":   {New: simulator(qradar.NewConsole), Key: cefOfEvent, Took: cefOfMessage, Script: qradarScript()},
 		"xsiam":    {New: simulator(xsiam.New), Script: xsiamScript()},
 	}
 	var all []SIEM

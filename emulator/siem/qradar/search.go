@@ -1,6 +1,7 @@
 package qradar
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -27,12 +28,16 @@ type Console struct {
 
 var _ siem.Searchable = (*Console)(nil)
 
-// NewConsole starts a Console for a log source.
-func NewConsole(o siem.Options, source *Simulator) (*Console, error) {
+// NewConsole starts a log source as [New] does, and its Console.
+func NewConsole(o siem.Options) (*Console, error) {
+	source, err := New(o)
+	if err != nil {
+		return nil, err
+	}
 	c := &Console{Simulator: source}
 	server, err := siem.Serve(o, siem.Config{Handle: c.handle})
 	if err != nil {
-		return nil, fmt.Errorf("starting the qradar console: %w", err)
+		return nil, errors.Join(fmt.Errorf("starting the qradar console: %w", err), source.Close())
 	}
 	c.server = server
 	return c, nil
