@@ -301,7 +301,7 @@ func (l *logLine) summary() string {
 func (l *logLine) details() []string {
 	var list []string
 	for _, name := range slices.Sorted(maps.Keys(l.fields)) {
-		if slices.Contains(countFields(), name) || name == "milliseconds" || name == "bytes_sent" {
+		if slices.Contains(append(countFields(), "milliseconds", "bytes_sent", "request"), name) {
 			continue
 		}
 		switch v := l.fields[name].(type) {

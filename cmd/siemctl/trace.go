@@ -29,9 +29,9 @@ func (a *app) traceCommand() *cobra.Command {
 	var o traceOptions
 	c := &cobra.Command{
 		Use: "trace <event-id>", Short: "Show everything that is known about one event", Args: cobra.ExactArgs(1),
-		Long: `Show what is known about an event: its receipts and the log lines that name it, its dead letters
-with their attempts and when they were replayed or discarded, and, with a search credential, the
-SIEM's copies.
+		Long: `Show what is known about an event: its receipts with their batches, the log lines that name it, its
+dead letters with their attempts and when they were replayed or discarded, and, with a search
+credential, the SIEM's copies.
 
 The event id is metadata.uid; for an event without one, the first 32 hex digits of the SHA-256 of
 the event. Functions write receipts only with SIEM_RECEIPTS=true. Other log lines name at most 20
@@ -183,37 +183,64 @@ func (a *app) traceTargets(ctx context.Context, s *deployed.Stack, here []connec
 	return targets, nil
 }
 
-// log adds the receipts and the log lines that name the event.
+// log adds the receipts, the log lines that name the event, and the batches in which it was delivered.
 func (t *tracer) log(ctx context.Context, c connector) error {
-	pattern := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(t.id) + `"`
-	query := deployed.LogQuery{From: t.since, Pattern: pattern}
-	err := t.stack.LogWith(ctx, c.Name, query, func(l deployed.LogLine) {
-		if !strings.Contains(l.Text, t.id) {
-			return
-		}
-		if line, ok := receipts.Parse(l.Text); ok {
-			t.receipts(c.Name, line)
-			return
-		}
-		if line := parseLogLine(c.Name, l); !line.platform {
-			details := slices.DeleteFunc(line.details(), func(d string) bool { return !strings.Contains(d, t.id) })
-			what := append([]string{line.summary()}, details...)
-			t.add(traced{Time: l.Time, Connector: c.Name, Source: "log", What: strings.Join(what, "; ")})
+	delivered := map[string]time.Time{} // by the id of the invocation
+	seen := map[string]bool{}
+	err := t.lines(ctx, c, t.id, t.since, time.Time{}, func(l deployed.LogLine) {
+		seen[l.ID] = true
+		if line, ok := receipts.Parse(l.Text); !ok {
+			t.logLine(c, l)
+		} else if t.receipts(c.Name, line) && line.Request != "" {
+			delivered[line.Request] = l.Time
 		}
 	})
+	for request, at := range delivered {
+		if err != nil {
+			break
+		}
+		err = t.lines(ctx, c, request, at.Add(-time.Minute), at.Add(time.Minute), func(l deployed.LogLine) {
+			if _, receipt := receipts.Parse(l.Text); !receipt && !seen[l.ID] {
+				t.logLine(c, l)
+			}
+		})
+	}
 	if errors.Is(err, deployed.ErrNoLog) {
 		return nil
 	}
 	return err
 }
 
-func (t *tracer) receipts(connector string, line receipts.Line) {
+// lines calls take for the lines of a connector's log that contain a text.
+func (t *tracer) lines(ctx context.Context, c connector, text string, from, to time.Time,
+	take func(deployed.LogLine)) error {
+	pattern := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+	query := deployed.LogQuery{From: from, To: to, Pattern: pattern}
+	return t.stack.LogWith(ctx, c.Name, query, func(l deployed.LogLine) {
+		if strings.Contains(l.Text, text) {
+			take(l)
+		}
+	})
+}
+
+func (t *tracer) logLine(c connector, l deployed.LogLine) {
+	if line := parseLogLine(c.Name, l); !line.platform {
+		details := slices.DeleteFunc(line.details(), func(d string) bool { return !strings.Contains(d, t.id) })
+		what := append([]string{line.summary()}, details...)
+		t.add(traced{Time: l.Time, Connector: c.Name, Source: "log", What: strings.Join(what, "; ")})
+	}
+}
+
+// receipts adds the event's receipts in a line, and reports whether there are any.
+func (t *tracer) receipts(connector string, line receipts.Line) (found bool) {
 	for _, pair := range line.Delivered {
 		if pair[0] == t.id {
+			found = true
 			t.add(traced{Time: line.At, Connector: connector, Source: "receipt", What: "delivered", Request: line.Request,
 				Hash: pair[1]})
 		}
 	}
+	return found
 }
 
 // deadLetters adds the event's dead letters.

@@ -20,7 +20,8 @@ func TestTrace(t *testing.T) {
 			a.deliver(300, never, every(300, 42, 1), never)
 			a.stack.receipts = append(a.stack.receipts, fmt.Sprintf(
 				`{"time":"2026-03-13T00:00:00Z","level":"INFO","msg":"batch","received":100,"truncated":["%s","x"]}`,
-				eventID(42)))
+				eventID(42)), `{"level":"INFO","msg":"batch","received":100,"delivered":100,"request":"r-0"}`,
+				`{"level":"INFO","msg":"batch","received":7,"delivered":7,"request":"r-100"}`)
 			a.stack.environment["SIEM_DEAD_LETTER_PATH"] = "s3://bucket/dead"
 			a.stack.letters = map[string]string{}
 			for replays, state := range states {
@@ -39,9 +40,12 @@ func TestTrace(t *testing.T) {
 				t.Fatal(err)
 			}
 			found := map[string]traced{}
-			copies := 0
+			copies, logged := 0, ""
 			for _, l := range list {
 				found[l.Source+l.State] = l
+				if l.Source == "log" {
+					logged += l.What + "\n"
+				}
 				if l.Source == "siem" {
 					copies++
 					if l.What == "2 copies" {
@@ -53,9 +57,9 @@ func TestTrace(t *testing.T) {
 			if r := found["receipt"]; r.Request != "r-0" || r.Hash != hash || r.Connector != entry.Name {
 				t.Errorf("receipt %+v", r)
 			}
-			if l := found["log"]; !strings.Contains(l.What, "truncated: "+eventID(42)) || strings.Contains(l.What,
-				"truncated: x") {
-				t.Errorf("log %+v", l)
+			want := "batch: received 100, delivered 100\nbatch: received 100; truncated: " + eventID(42) + "\n"
+			if logged != want {
+				t.Errorf("log %q, want %q", logged, want)
 			}
 			moved := a.stack.start.UTC().Truncate(time.Second)
 			for replays, state := range states {

@@ -166,11 +166,14 @@ func milliseconds(d time.Duration) float64 { return float64(d.Milliseconds()) }
 func (b *batch) log(ctx context.Context, c *counts) {
 	r := &b.report
 	level := slog.LevelInfo
-	attrs := append(make([]slog.Attr, 0, 14),
+	attrs := append(make([]slog.Attr, 0, 15),
 		slog.String("connector", b.Connector), slog.Int("received", c.received), slog.Int("delivered", c.delivered),
 		slog.Int("retried", c.retried), slog.Int("dead_lettered", c.deadLettered), slog.Int("requests", r.Requests),
 		slog.Int64("bytes_sent", r.Bytes), slog.Int64("milliseconds", r.took.Milliseconds()),
 	)
+	if request := requestID(ctx); request != "" {
+		attrs = append(attrs, slog.String("request", request))
+	}
 	if c.filtered > 0 {
 		attrs = append(attrs, slog.Int("filtered", c.filtered))
 	}
@@ -234,6 +237,14 @@ func appendReceipt(dst []byte, e *event.Event) []byte {
 	return append(dst, `"]`...)
 }
 
+// requestID is the id of the invocation, which its receipts and its batch line share; "" outside of Lambda.
+func requestID(ctx context.Context) string {
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		return lc.AwsRequestID
+	}
+	return ""
+}
+
 // writeReceipts writes the receipts collected so far, in as few lines as the limit allows.
 //
 //	{"receipt":{"stack":"…","connector":"…","at":"…","request":"…","delivered":[["…","…"],…]}}
@@ -249,11 +260,7 @@ func (b *batch) writeReceipts(ctx context.Context) {
 	line = append(line, `,"at":"`...)
 	line = b.Now().UTC().AppendFormat(line, timeLayout)
 	line = append(line, `","request":`...)
-	request := ""
-	if lc, ok := lambdacontext.FromContext(ctx); ok {
-		request = lc.AwsRequestID
-	}
-	line = jsonscan.AppendQuoted(line, request)
+	line = jsonscan.AppendQuoted(line, requestID(ctx))
 	line = append(line, `,"delivered":[`...)
 	const tail = "]}}\n"
 	head, start := len(line), 0

@@ -147,6 +147,9 @@ func TestReceipts(t *testing.T) {
 	if fmt.Sprint(all[0]) != fmt.Sprint(want) || len(all) != 3 {
 		t.Errorf("%d lines, the first is\n%v\nwant\n%v", len(all), all[0], want)
 	}
+	if last := all[len(all)-1]; last["msg"] != "batch" || last["request"] != "request-1" {
+		t.Errorf("the batch line is %v, want the request of the receipts in it", last)
+	}
 	if strings.Contains(out.String(), "secret text") {
 		t.Errorf("printed event text: %s", out.String())
 	}
