@@ -256,11 +256,11 @@ func identity(m *Message) string {
 var (
 	pageOrder = []string{
 		"rt", "suser?", "duid?", "act?", "model?", "tokenIn?", "tokenOut?",
-		"cs1Label", "cs1", "cs2Label", "cs2", "cs3Label", "cs3", "src?", "truncated?",
+		"cs1Label", "cs1", "cs2Label", "cs2", "cs3Label", "cs3", "src?", "shost?", "truncated?",
 	}
 	standardOrder = []string{
 		"rt", "externalId", "suser?", "suid?", "act?", "cs4Label?", "cs4?", "cn1Label?", "cn1?", "cn2Label?", "cn2?",
-		"cs1Label", "cs1", "cs2Label", "cs2", "cs3Label", "cs3", "src?", "truncated?",
+		"cs1Label", "cs1", "cs2Label", "cs2", "cs3Label", "cs3", "src?", "shost?", "truncated?",
 	}
 )
 
@@ -292,7 +292,7 @@ func (s *Simulator) judge(m *Message) {
 		}
 	}
 	for _, key := range []string{"suser", "suid", "duid", "act", "model", "cs4", "tokenIn", "tokenOut", "cn1", "cn2",
-		"src"} {
+		"src", "shost"} {
 		if v, ok := m.Value(key); ok && v == "" {
 			s.Violate("%s has no value", key)
 		}

@@ -48,7 +48,8 @@ const (
 	actionKey    = " cs1Label=PolicyAction cs1="
 	labelsKey    = " cs2Label=DlpLabels cs2="
 	groupsKey    = " cs3Label=GroupIds cs3="
-	sourceKey    = " src=" // if the event has a source address
+	sourceKey    = " src="   // if the event has a source address
+	hostKey      = " shost=" // if it has a host name in its place
 	truncatedKey = " truncated=1"
 )
 
@@ -79,7 +80,7 @@ func (c *connector) appendMessage(dst []byte, e *event.Event) (message []byte, t
 	dst = append(dst, groupsKey...)
 	dst = appendList(dst, e.Groups)
 	end := len(dst)
-	if dst = appendText(dst, sourceKey, e.SourceAddress, most); len(dst)-start <= most {
+	if dst = appendSource(dst, e.SourceAddress, most); len(dst)-start <= most {
 		return bytes.TrimRight(dst, " "), false, nil
 	}
 	source := bytes.Clone(dst[end:])
@@ -102,7 +103,7 @@ func (c *connector) appendMessage(dst []byte, e *event.Event) (message []byte, t
 func (c *connector) appendCut(dst []byte, e *event.Event, limit int) []byte {
 	dst = c.appendHead(dst, e, limit)
 	dst = append(dst, groupsKey...)
-	dst = appendText(dst, sourceKey, e.SourceAddress, limit)
+	dst = appendSource(dst, e.SourceAddress, limit)
 	return append(dst, truncatedKey...)
 }
 
@@ -155,6 +156,16 @@ func appendText(dst []byte, key string, value event.Text, limit int) []byte {
 		return dst
 	}
 	return appendValue(append(dst, key...), value, limit)
+}
+
+// appendSource appends the source. CEF allows only an address as src.
+func appendSource(dst []byte, source event.Text, limit int) []byte {
+	const v4, v6 = "0123456789.", "0123456789abcdefABCDEF.:"
+	text, key := bytes.Trim(source, `"`), hostKey
+	if len(bytes.Trim(text, v4)) == 0 || bytes.IndexByte(text, ':') >= 0 && len(bytes.Trim(text, v6)) == 0 {
+		key = sourceKey
+	}
+	return appendText(dst, key, source, limit)
 }
 
 func appendNumber(dst []byte, key string, value event.Integer) []byte {

@@ -236,14 +236,17 @@ func TestLimitDefaults(t *testing.T) {
 	}
 }
 
-// TestSource: the source address follows the page's keys, and precedes truncated.
+// TestSource: the source follows the page's keys. An address is src, a host name shost.
 func TestSource(t *testing.T) {
-	const body = `{"time":1,"src_endpoint":{"ip":"2001:db8::1"},"actor":{"user":{"groups":[{"uid":"a,b"},{"uid":"c"}]}},"unmapped":{"dlp_labels":["x,y,z",","]}}`
-	for _, keys := range []string{"page", "standard"} {
-		got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", keys)), body)
-		if want := " cs2Label=DlpLabels cs2=x y z,  cs3Label=GroupIds cs3=a b,c src=2001:db8::1"; !strings.HasSuffix(got,
-			want) {
-			t.Errorf("got  %s\nwant …%s", got, want)
+	const body = `{"time":1,"src_endpoint":{"ip":%q},"actor":{"user":{"groups":[{"uid":"a,b"},{"uid":"c"}]}},"unmapped":{"dlp_labels":["x,y,z",","]}}`
+	for source, want := range map[string]string{"192.0.2.1": "src", "2001:db8::1": "src", "::ffff:192.0.2.1": "src",
+		"beef.example": "shost", "decade": "shost"} {
+		for _, keys := range []string{"page", "standard"} {
+			got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", keys)), fmt.Sprintf(body, source))
+			want := " cs2Label=DlpLabels cs2=x y z,  cs3Label=GroupIds cs3=a b,c " + want + "=" + source
+			if !strings.HasSuffix(got, want) {
+				t.Errorf("got  %s\nwant …%s", got, want)
+			}
 		}
 	}
 }
