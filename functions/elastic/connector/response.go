@@ -272,6 +272,10 @@ func readRefusal(a *httpsend.Response) httpsend.Reply {
 func (c *cause) reply() httpsend.Reply {
 	code, reason, root := decode(c.code), decode(c.reason), decode(c.root)
 	if root != "" && !strings.Contains(reason, root) {
+		const most = failure.MaxQuote / 2 // a reason may hold the whole value of the field, and the cause follows it
+		if len(reason) > most {
+			reason = reason[:most] + "…"
+		}
 		reason = strings.TrimPrefix(reason+": "+root, ": ")
 	}
 	// The JSON parser's location quotes the start of the request, which is another event. 7.10 sends it.

@@ -161,6 +161,9 @@ func TestItems(t *testing.T) {
 			"index_closed_exception", "closed", `"closed"`},
 		{`"status":400,"error":{"type":"validation_exception","reason":"this action would add [2] shards"}`,
 			failure.Misconfigured, "validation_exception", "ELASTIC_INDEX", ""},
+		{`"status":400,"error":{"type":"document_parsing_exception","reason":"preview: ` + strings.Repeat("v", 600) +
+			`","caused_by":{"type":"x","reason":"not a number"}}`, failure.Rejected, "document_parsing_exception", "",
+			`"preview: ` + strings.Repeat("v", 247) + `…: not a number"`},
 		{`"status":401,"error":{"type":"security_exception","reason":"r"}`, failure.Misconfigured, "security_exception",
 			"ELASTIC_INDEX", `"r"`},
 		{`"status":403,"error":{"type":"security_exception","reason":"r"}`, failure.Misconfigured, "security_exception",
