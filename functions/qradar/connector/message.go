@@ -160,9 +160,9 @@ func appendText(dst []byte, key string, value event.Text, limit int) []byte {
 
 // appendSource appends the source. CEF allows only an address as src.
 func appendSource(dst []byte, source event.Text, limit int) []byte {
-	const v4, v6 = "0123456789.", "0123456789abcdefABCDEF.:"
-	text, key := bytes.Trim(source, `"`), hostKey
-	if len(bytes.Trim(text, v4)) == 0 || bytes.IndexByte(text, ':') >= 0 && len(bytes.Trim(text, v6)) == 0 {
+	key := hostKey
+	if text := bytes.Trim(source, `"`); len(bytes.Trim(text, "0123456789.")) == 0 ||
+		bytes.IndexByte(text, ':') >= 0 && len(bytes.Trim(text, "0123456789abcdefABCDEF.:")) == 0 {
 		key = sourceKey
 	}
 	return appendText(dst, key, source, limit)

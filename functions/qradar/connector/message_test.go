@@ -48,7 +48,7 @@ func TestAbsentFields(t *testing.T) {
 		// Only the blanks at the end of the message are removed.
 		`{"time":1,"actor":{"user":{"uid":" u ","groups":[{"uid":" g\t "}]}}}`: head + "0|OCSF class 0|0|rt=1 duid= u " +
 			tail + " g",
-		`{"time":1,"src_endpoint":{"ip":"  "}}`: head + "0|OCSF class 0|0|rt=1" + tail + " src=",
+		`{"time":1,"src_endpoint":{"ip":"  "}}`: head + "0|OCSF class 0|0|rt=1" + tail + " shost=",
 	} {
 		if got, _ := encode(t, open(t, env()), body); got != want {
 			t.Errorf("%s\ngot  %s\nwant %s", body, got, want)
