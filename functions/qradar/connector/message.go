@@ -48,8 +48,7 @@ const (
 	actionKey    = " cs1Label=PolicyAction cs1="
 	labelsKey    = " cs2Label=DlpLabels cs2="
 	groupsKey    = " cs3Label=GroupIds cs3="
-	sourceKey    = " src="   // if the event has a source address
-	hostKey      = " shost=" // if it has a host name in its place
+	sourceKey    = " src=" // if the event has a source address
 	truncatedKey = " truncated=1"
 )
 
@@ -160,7 +159,7 @@ func appendText(dst []byte, key string, value event.Text, limit int) []byte {
 
 // appendSource appends the source. CEF allows only an address as src.
 func appendSource(dst []byte, source event.Text, limit int) []byte {
-	key := hostKey
+	key := " shost="
 	if text := bytes.Trim(source, `"`); len(bytes.Trim(text, "0123456789.")) == 0 ||
 		bytes.IndexByte(text, ':') >= 0 && len(bytes.Trim(text, "0123456789abcdefABCDEF.:")) == 0 {
 		key = sourceKey
