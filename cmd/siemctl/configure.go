@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/search"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
 )
 
@@ -70,6 +71,9 @@ func (a *app) configure(ctx context.Context, name string, o configureOptions) er
 	c := list[0]
 	settings := c // whose settings are asked for
 	if o.search {
+		if len(search.Variables(c.Name)) == 0 {
+			return usage("--search: siemctl cannot search %s", c.Title)
+		}
 		settings = searchSettings(c, func(string) string { return "" })
 	}
 	if err := o.check(settings); err != nil {

@@ -183,7 +183,7 @@ func (r *replay) run(ctx context.Context) error {
 
 func (r *replay) question() string {
 	if r.o.discard {
-		return "Discard them? They are moved to discarded/, and no command reads them there."
+		return "Discard them? They are moved to discarded/; nothing is deleted, and nothing replays them."
 	}
 	return "Replay them?"
 }
