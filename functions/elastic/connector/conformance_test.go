@@ -14,12 +14,10 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
 	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
-	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
-	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // answerItems answers each record of a request by its two lines.
@@ -47,8 +45,14 @@ func suite() connectortest.Suite {
 		Settings: func(url, ca string) map[string]string {
 			return map[string]string{"ELASTIC_URL": url, "ELASTIC_TLS_CA_BUNDLE": ca, "ELASTIC_API_KEY": encodedKey}
 		},
-		Secrets: []string{encodedKey},
-		Accept:  func(w http.ResponseWriter, _ *http.Request, body []byte) { answerItems(w, body, taken) },
+		Secrets:  []string{encodedKey},
+		MaxBytes: 5_000_000,
+		Wrong: map[string]string{
+			"ELASTIC_URL": "http://user@h", "ELASTIC_API_KEY": " ", "ELASTIC_INDEX": "a b", "ELASTIC_OP_TYPE": "update",
+			"ELASTIC_PIPELINE": "a\nb", "ELASTIC_TLS_VERIFY": "maybe", "ELASTIC_TLS_CA_BUNDLE": "/no/such/file",
+			"SIEM_COMPRESSION": "zstd", "SIEM_REQUEST_TIMEOUT_SECONDS": "0",
+		},
+		Accept: func(w http.ResponseWriter, _ *http.Request, body []byte) { answerItems(w, body, taken) },
 		Refuse: func(w http.ResponseWriter, _ *http.Request, body []byte, bad string) {
 			answerItems(w, body, func(_, source string) (int, string) {
 				if strings.Contains(source, bad) {
@@ -205,7 +209,7 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: %v", test.name, f)
 			continue
 		}
-		if rec.requests[0].Header.Get("Authorization") != "ApiKey "+encodedKey {
+		if rec.Requests()[0].Header.Get("Authorization") != "ApiKey "+encodedKey {
 			t.Errorf("%s: the key was not sent", test.name)
 		}
 		if f == nil {
@@ -232,27 +236,12 @@ func TestCheckRequests(t *testing.T) {
 			Names, Privileges []string
 		}
 	}
-	if err := json.Unmarshal([]byte(rec.bodies[1]), &question); err != nil || len(question.Index) != 1 ||
+	if err := json.Unmarshal([]byte(rec.bodies()[1]), &question); err != nil || len(question.Index) != 1 ||
 		question.Index[0].Names[0] != "logs-a-b" {
-		t.Errorf("asked %s: %v", rec.bodies[1], err)
+		t.Errorf("asked %s: %v", rec.bodies()[1], err)
 	}
-	if len(rec.requests) != 2 || rec.requests[1].Header.Get("Content-Type") != "application/json" {
-		t.Errorf("%d requests", len(rec.requests))
-	}
-}
-
-// TestCheckNamesTheStep: no server, and a server with an unknown certificate.
-func TestCheckNamesTheStep(t *testing.T) {
-	rec := record(t, accept)
-	env := rec.env(map[string]string{"ELASTIC_TLS_CA_BUNDLE": ""})
-	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.TLS || f.Kind != failure.Misconfigured ||
-		!strings.Contains(f.Hint, "ELASTIC_TLS_CA_BUNDLE") {
-		t.Errorf("unknown CA: %+v", f)
-	}
-	rec.Close()
-	if f := failure.Of(open(t, env).Check(t.Context())); f.Step != failure.Connect || !strings.Contains(f.Hint,
-		"ELASTIC_URL") {
-		t.Errorf("no server: %+v", f)
+	if len(rec.Requests()) != 2 || rec.Requests()[1].Header.Get("Content-Type") != "application/json" {
+		t.Errorf("%d requests", len(rec.Requests()))
 	}
 }
 
@@ -301,13 +290,9 @@ func simulate(t *testing.T, more map[string]string) *simulated {
 
 func (s *simulated) open() deliver.Connector {
 	env := s.Settings()
+	maps.Copy(env, s.Secret())
 	maps.Copy(env, s.more)
-	set := settings.New(func(name string) string { return env[name] }, s.Secret())
-	c := Open(set)
-	if err := set.Err(); err != nil {
-		s.t.Fatal(err)
-	}
-	return c
+	return connectortest.Read(s.t, env, Open)
 }
 
 func (s *simulated) Current() deliver.Connector { return s.c }
@@ -320,8 +305,8 @@ func (s *simulated) Renew(context.Context) deliver.Connector {
 func (s *simulated) deliver(bodies ...string) []deliver.Outcome {
 	s.t.Helper()
 	var items []deliver.Item
-	for _, e := range events(s.t, bodies...) {
-		items = append(items, deliver.Item{Event: e})
+	for _, body := range bodies {
+		items = append(items, deliver.Item{Event: connectortest.Parse(s.t, body)})
 	}
 	outcomes := make([]deliver.Outcome, len(items))
 	deliver.Deliver(s.t.Context(), s, items, outcomes)
@@ -345,15 +330,6 @@ func (s *simulated) arrived(bodies ...string) {
 	}
 }
 
-func generated(n int) []string {
-	g := ocsfgen.New(3)
-	var list []string
-	for range n {
-		list = append(list, string(g.Next()))
-	}
-	return list
-}
-
 func delivered(outcomes []deliver.Outcome) (n int) {
 	for _, o := range outcomes {
 		if o.State == deliver.Delivered {
@@ -369,7 +345,7 @@ func TestArriveByteForByte(t *testing.T) {
 		{"ELASTIC_PIPELINE": "arbitex"},
 	} {
 		s := simulate(t, more)
-		bodies := generated(100)
+		bodies := connectortest.Generated(3, 100)
 		if n := delivered(s.deliver(bodies...)); n != 100 {
 			t.Errorf("%v: %d delivered", more, n)
 		}
@@ -404,7 +380,7 @@ func TestSimulatedFailures(t *testing.T) {
 		for _, f := range test.faults {
 			s.Inject(f)
 		}
-		bodies := generated(10)
+		bodies := connectortest.Generated(3, 10)
 		outcomes := s.deliver(bodies...)
 		if n := delivered(outcomes); n != test.delivered || len(s.Accepted()) != test.accepted {
 			t.Errorf("%s: %d delivered, %d documents", test.name, n, len(s.Accepted()))
@@ -424,7 +400,7 @@ func TestSimulatedFailures(t *testing.T) {
 func TestPoison(t *testing.T) {
 	for index, requests := range map[string]int{"arbitex-audit": 1, "logs-arbitex-default": 2} {
 		s := simulate(t, map[string]string{"ELASTIC_INDEX": index})
-		bodies := generated(100)
+		bodies := connectortest.Generated(3, 100)
 		id := connectortest.Parse(t, bodies[41]).AppendID(nil)
 		s.Inject(siem.PoisonEvent(string(id)))
 		outcomes := s.deliver(bodies...)

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
@@ -30,20 +30,11 @@ func answered(t *testing.T, n, status int, body string) error {
 
 func send(t *testing.T, c *connector, n int) error {
 	t.Helper()
-	var bodies []string
-	var records [][]byte
-	for i := range n {
-		bodies = append(bodies, named(fmt.Sprint(i)))
+	bodies := make([]string, n)
+	for i := range bodies {
+		bodies[i] = named(fmt.Sprint(i))
 	}
-	list := events(t, bodies...)
-	for _, e := range list {
-		r, _, err := c.Append(nil, e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		records = append(records, r)
-	}
-	return c.Send(t.Context(), deliver.NewBatch(c.Format(), records, list))
+	return c.Send(t.Context(), connectortest.Batch(t, c, bodies...))
 }
 
 func partialOf(err error) *deliver.PartialError {
@@ -118,16 +109,6 @@ func TestRequestsRefusedAsAWhole(t *testing.T) {
 		if (f.Kind == failure.Unauthorized) != (f.Step == failure.Auth) {
 			t.Errorf("%d: step %q", test.status, f.Step)
 		}
-	}
-}
-
-func TestRetryAfter(t *testing.T) {
-	rec := record(t, func(w http.ResponseWriter, _ *http.Request, _ string) {
-		w.Header().Set("Retry-After", "17")
-		w.WriteHeader(429)
-	})
-	if f := failure.Of(send(t, open(t, rec.env(nil)), 1)); f.RetryAfter != 17*time.Second {
-		t.Errorf("%+v", f)
 	}
 }
 
@@ -303,7 +284,7 @@ func TestSecretIsRedacted(t *testing.T) {
 	})
 	for _, env := range []map[string]string{{}, {"ELASTIC_PIPELINE": "p"}, {"ELASTIC_API_KEY": bare}} {
 		err := send(t, open(t, rec.env(env)), 1)
-		if got := rec.requests[len(rec.requests)-1].Header.Get("Authorization"); got != "ApiKey "+encodedKey {
+		if got := rec.Requests()[len(rec.Requests())-1].Header.Get("Authorization"); got != "ApiKey "+encodedKey {
 			t.Fatalf("the server received %q", got)
 		}
 		if text := fmt.Sprintf("%v %+v", err, failure.Of(err)); err == nil || strings.Contains(text, encodedKey) ||
@@ -319,10 +300,10 @@ func TestReplaced(t *testing.T) {
 		fmt.Fprint(w, `{"errors":false,"items":[{"index":{"status":201,"result":"created"}},{"index":{"status":200,"result":"updated"}}]}`)
 	})
 	for first, want := range map[bool]int{true: 1, false: 0} {
-		items := []deliver.Item{{Event: events(t, named("a"))[0], First: !first}, {Event: events(t, named("b"))[0],
-			First: first}}
+		items := []deliver.Item{{Event: connectortest.Parse(t, named("a")), First: !first},
+			{Event: connectortest.Parse(t, named("b")), First: first}}
 		outcomes := make([]deliver.Outcome, 2)
-		report := deliver.Deliver(t.Context(), source{open(t, rec.env(nil))}, items, outcomes)
+		report := deliver.Deliver(t.Context(), connectortest.Source(open(t, rec.env(nil))), items, outcomes)
 		if len(report.Warnings) != want || outcomes[1].State != deliver.Delivered {
 			t.Errorf("first attempt %t: warnings %q, %v", first, report.Warnings, outcomes[1].Fault)
 		}
@@ -350,20 +331,20 @@ func TestDataStream(t *testing.T) {
 	rec := record(t, isStream)
 	c := open(t, rec.env(nil))
 	for range 2 {
-		for i, o := range deliverAll(t, c, named("a"), named("b"), named("c")) {
+		for i, o := range connectortest.Deliver(t, c, named("a"), named("b"), named("c")) {
 			if o.State != deliver.Delivered {
 				t.Errorf("event %d: %v", i, o.Fault)
 			}
 		}
 	}
-	if len(rec.bodies) != 3 || !strings.HasPrefix(rec.bodies[0], `{"index"`) || !strings.HasPrefix(rec.bodies[1],
-		`{"create"`) || strings.Count(rec.bodies[1], `{"create"`) != 3 {
-		t.Errorf("%d requests: %q", len(rec.bodies), rec.bodies)
+	if sent := rec.bodies(); len(sent) != 3 || !strings.HasPrefix(sent[0], `{"index"`) || !strings.HasPrefix(sent[1],
+		`{"create"`) || strings.Count(sent[1], `{"create"`) != 3 {
+		t.Errorf("%d requests: %q", len(sent), sent)
 	}
-	rec.bodies = nil
-	deliverAll(t, open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": "create"})), named("a"))
-	if len(rec.bodies) != 1 {
-		t.Errorf("with ELASTIC_OP_TYPE=create: %d requests", len(rec.bodies))
+	rec.Reset()
+	connectortest.Deliver(t, open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": "create"})), named("a"))
+	if n := len(rec.Requests()); n != 1 {
+		t.Errorf("with ELASTIC_OP_TYPE=create: %d requests", n)
 	}
 }
 
@@ -379,7 +360,7 @@ func TestParameters(t *testing.T) {
 		isStream(w, r, body)
 	})
 	queries := func() (all []string) {
-		for _, r := range rec.requests {
+		for _, r := range rec.Requests() {
 			_, query, _ := strings.Cut(r.URL.RawQuery, answerFilter)
 			all = append(all, query)
 		}
@@ -390,10 +371,11 @@ func TestParameters(t *testing.T) {
 		"new": {"&include_source_on_error=false", "&include_source_on_error=false&require_data_stream=true",
 			"&include_source_on_error=false&require_data_stream=true"},
 	} {
-		oldServer, rec.requests = name == "old", nil
+		oldServer = name == "old"
+		rec.Reset()
 		c := open(t, rec.env(nil))
 		for range 2 {
-			for i, o := range deliverAll(t, c, named("a"), named("b")) {
+			for i, o := range connectortest.Deliver(t, c, named("a"), named("b")) {
 				if o.State != deliver.Delivered {
 					t.Errorf("%s: event %d: %v", name, i, o.Fault)
 				}
@@ -411,7 +393,7 @@ func TestDataStreamConcurrently(t *testing.T) {
 	var invocations sync.WaitGroup
 	for i := range 8 {
 		invocations.Go(func() {
-			for _, o := range deliverAll(t, c, named(fmt.Sprint("a", i)), named(fmt.Sprint("b", i))) {
+			for _, o := range connectortest.Deliver(t, c, named(fmt.Sprint("a", i)), named(fmt.Sprint("b", i))) {
 				if o.State != deliver.Delivered {
 					t.Errorf("%v", o.Fault)
 				}
@@ -440,7 +422,7 @@ func TestWarnings(t *testing.T) {
 		io.WriteString(w, body)
 	})
 	c := open(t, rec.env(nil))
-	list := events(t, named("a"), named("b"))
+	list := []*event.Event{connectortest.Parse(t, named("a")), connectortest.Parse(t, named("b"))}
 	warnings := func() []string {
 		b := deliver.NewBatch(c.Format(), [][]byte{[]byte("{}\n{}"), []byte("{}\n{}")}, list)
 		_ = c.Send(t.Context(), b)

@@ -15,11 +15,9 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	simulated "github.com/arbitex/siem-connectors/emulator/siem/qradar"
 	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
-	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
-	"github.com/arbitex/siem-connectors/shared/settings"
 	"github.com/arbitex/siem-connectors/shared/syslogsend"
 )
 
@@ -32,17 +30,9 @@ func env(pairs ...string) map[string]string {
 	return e
 }
 
-func newSettings(e map[string]string) *settings.Settings {
-	return settings.New(func(name string) string { return e[name] }, nil)
-}
-
 func open(t testing.TB, e map[string]string) *connector {
 	t.Helper()
-	s := newSettings(e)
-	c := Open(s).(*connector)
-	if err := s.Err(); err != nil {
-		t.Fatal(err)
-	}
+	c := connectortest.Read(t, e, Open).(*connector)
 	t.Cleanup(c.client.Close)
 	return c
 }
@@ -104,40 +94,6 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestProblems has every setting wrong at once, and each named in the one error.
-func TestProblems(t *testing.T) {
-	s := newSettings(map[string]string{
-		"QRADAR_SYSLOG_HOST":           "https://qradar.example.com",
-		"QRADAR_SYSLOG_PORT":           "65536",
-		"QRADAR_SYSLOG_PROTOCOL":       "relp",
-		"QRADAR_SYSLOG_FRAMING":        "nul",
-		"QRADAR_CEF_KEYS":              "all",
-		"QRADAR_CEF_DEVICE_VENDOR":     "a\nb",
-		"QRADAR_CEF_DEVICE_PRODUCT":    "a\x00b",
-		"QRADAR_CEF_DEVICE_VERSION":    "a\rb",
-		"QRADAR_MAX_MESSAGE_BYTES":     "99",
-		"QRADAR_TLS_CA_BUNDLE":         "/no/such/file.pem",
-		"QRADAR_TLS_SERVER_NAME":       "a\nb",
-		"QRADAR_TLS_CLIENT_CERT":       "-----BEGIN nothing",
-		"SIEM_HOST":                    "a\nb",
-		"SIEM_REQUEST_TIMEOUT_SECONDS": "0",
-		"HTTPS_PROXY":                  "http://user:50%off@proxy:3128",
-		"NO_PROXY":                     "[::1",
-	})
-	Open(s)
-	for _, name := range []string{
-		"QRADAR_SYSLOG_HOST", "QRADAR_SYSLOG_PORT", "QRADAR_SYSLOG_PROTOCOL", "QRADAR_SYSLOG_FRAMING", "QRADAR_CEF_KEYS",
-		"QRADAR_CEF_DEVICE_VENDOR", "QRADAR_CEF_DEVICE_PRODUCT", "QRADAR_CEF_DEVICE_VERSION", "QRADAR_MAX_MESSAGE_BYTES",
-		"QRADAR_TLS_CA_BUNDLE", "QRADAR_TLS_SERVER_NAME", "QRADAR_TLS_CLIENT_KEY", "SIEM_HOST",
-		"SIEM_REQUEST_TIMEOUT_SECONDS",
-		"HTTPS_PROXY", "NO_PROXY",
-	} {
-		if !strings.Contains(s.Err().Error(), name+": ") {
-			t.Errorf("%s is wrong and not named in: %v", name, s.Err())
-		}
-	}
-}
-
 func TestProblem(t *testing.T) {
 	for name, c := range map[string]struct {
 		change []string
@@ -152,10 +108,12 @@ func TestProblem(t *testing.T) {
 			"QRADAR_MAX_MESSAGE_BYTES: expected an integer from 100 to 65507"},
 		"key without cert": {[]string{"QRADAR_TLS_CLIENT_KEY", "-----BEGIN PRIVATE KEY-----"},
 			"QRADAR_TLS_CLIENT_CERT: expected the certificate of QRADAR_TLS_CLIENT_KEY"},
+		"cert without key": {[]string{"QRADAR_TLS_CLIENT_CERT", "-----BEGIN nothing"},
+			"QRADAR_TLS_CLIENT_KEY: expected the"},
 		"cert, not PEM": {[]string{"QRADAR_TLS_CLIENT_KEY", "-----BEGIN s3cret", "QRADAR_TLS_CLIENT_CERT", "-----BEGIN x"},
 			"QRADAR_TLS_CLIENT_CERT: expected a PEM certificate"},
 	} {
-		s := newSettings(env(c.change...))
+		s := connectortest.Settings(env(c.change...))
 		Open(s)
 		if err := s.Err(); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
@@ -164,12 +122,12 @@ func TestProblem(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	s := newSettings(env("QRADAR_SYSLOG_PROTOCOL", "udp"))
+	s := connectortest.Settings(env("QRADAR_SYSLOG_PROTOCOL", "udp"))
 	Open(s)
 	if w := s.Warnings(); len(w) != 1 || !strings.Contains(w[0], "udp") {
 		t.Errorf("warnings for udp: %q", w)
 	}
-	s = newSettings(env())
+	s = connectortest.Settings(env())
 	Open(s)
 	if w := s.Warnings(); syslogsend.Confirms == (len(w) > 0) {
 		t.Errorf("warnings for tcp: %q", w)
@@ -183,6 +141,14 @@ func TestConformance(t *testing.T) {
 			return map[string]string{"QRADAR_SYSLOG_HOST": host, "QRADAR_SYSLOG_PORT": port}
 		},
 		Mark: "CEF:0|",
+		Wrong: map[string]string{
+			"QRADAR_SYSLOG_HOST": "https://qradar.example.com", "QRADAR_SYSLOG_PORT": "65536",
+			"QRADAR_SYSLOG_PROTOCOL": "relp", "QRADAR_SYSLOG_FRAMING": "nul", "QRADAR_CEF_KEYS": "all",
+			"QRADAR_CEF_DEVICE_VENDOR": "a\nb", "QRADAR_CEF_DEVICE_PRODUCT": "a\x00b", "QRADAR_CEF_DEVICE_VERSION": "a\rb",
+			"QRADAR_MAX_MESSAGE_BYTES": "99", "QRADAR_TLS_CA_BUNDLE": "/no/such/file.pem", "QRADAR_TLS_SERVER_NAME": "a\nb",
+			"SIEM_HOST": "a\nb", "SIEM_REQUEST_TIMEOUT_SECONDS": "0",
+			"HTTPS_PROXY": "http://user:50%off@proxy:3128", "NO_PROXY": "[::1",
+		},
 	})
 }
 
@@ -237,13 +203,11 @@ func arrived(t *testing.T, sim *simulated.Simulator, ids []string) {
 	}
 }
 
-// generated makes n events of every class and shape, and their ids.
+// generated makes n events, and their ids.
 func generated(n int) (events, ids []string) {
-	g := ocsfgen.New(1)
-	for range n {
-		body := g.Next()
-		events = append(events, string(body))
-		ids = append(ids, siem.EventID(body))
+	events = connectortest.Generated(1, n)
+	for _, body := range events {
+		ids = append(ids, siem.EventID([]byte(body)))
 	}
 	return events, ids
 }
@@ -434,7 +398,7 @@ func TestOneDatagramARecord(t *testing.T) {
 	delivered(t, connectortest.Deliver(t, c, connectortest.FullEvent, `{"time":1}`))
 	_ = l.SetReadDeadline(time.Now().Add(10 * time.Second))
 	b := make([]byte, 2000)
-	for _, want := range []string{golden(t, "page.golden"), "<134>1 1970-01-01T00:00:00.001Z "} {
+	for _, want := range []string{pageMessage, "<134>1 1970-01-01T00:00:00.001Z "} {
 		n, _, err := l.ReadFrom(b)
 		if err != nil || !bytes.HasPrefix(b[:n], []byte(want)) || bytes.ContainsAny(b[:n], "\n") {
 			t.Errorf("datagram %q (%v), want %s", b[:n], err, want)

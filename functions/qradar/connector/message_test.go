@@ -3,7 +3,6 @@ package connector
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"reflect"
 	"strconv"
 	"strings"
@@ -15,24 +14,23 @@ import (
 	"github.com/arbitex/siem-connectors/shared/event"
 )
 
-func golden(t *testing.T, name string) string {
-	t.Helper()
-	b, err := os.ReadFile("testdata/" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSuffix(string(b), "\n")
-}
+// The messages of the platform's page, and those with CEF's standard keys.
+const (
+	pageMessage = `<134>1 2025-03-13T00:00:00.123Z platform.arbitex.ai ArbitexPlatform - req_xyz - CEF:0|Arbitex|ArbitexPlatform|1.0|6003|chat_completion|3|` +
+		`rt=1741824000123 suser=alice@example.com duid=user_abc act=allow model=gpt-4o tokenIn=512 tokenOut=256` +
+		` cs1Label=PolicyAction cs1=allow cs2Label=DlpLabels cs2= cs3Label=GroupIds cs3=finance-team`
+	standardMessage = `<134>1 2025-03-13T00:00:00.123Z platform.arbitex.ai ArbitexPlatform - req_xyz - CEF:0|Arbitex|ArbitexPlatform|1.0|6003|chat_completion|3|` +
+		`rt=1741824000123 externalId=evt-1 suser=alice@example.com suid=user_abc act=allow cs4Label=ModelId cs4=gpt-4o cn1Label=TokensInput cn1=512 cn2Label=TokensOutput cn2=256` +
+		` cs1Label=PolicyAction cs1=allow cs2Label=DlpLabels cs2= cs3Label=GroupIds cs3=finance-team`
+)
 
 // TestPage holds the connector to the platform's page, byte for byte but for the date: the page's two dates of one
 // event are a year apart, and the event's own is right.
 func TestPage(t *testing.T) {
-	if got, _ := encode(t, open(t, env()), connectortest.FullEvent); got != golden(t, "page.golden") {
-		t.Errorf("got  %s\nwant %s", got, golden(t, "page.golden"))
-	}
-	if got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", "standard")), connectortest.FullEvent); got != golden(t,
-		"standard.golden") {
-		t.Errorf("got  %s\nwant %s", got, golden(t, "standard.golden"))
+	for keys, want := range map[string]string{"page": pageMessage, "standard": standardMessage} {
+		if got, _ := encode(t, open(t, env("QRADAR_CEF_KEYS", keys)), connectortest.FullEvent); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
 	}
 }
 
@@ -118,7 +116,7 @@ func TestEscaping(t *testing.T) {
 }
 
 func TestFraming(t *testing.T) {
-	message := golden(t, "page.golden")
+	const message = pageMessage
 	got, _ := encode(t, open(t, env("QRADAR_SYSLOG_FRAMING", "octet-counted")), connectortest.FullEvent)
 	if want := strconv.Itoa(len(message)) + " " + message; got != want {
 		t.Errorf("octet-counted: got  %s\nwant %s", got, want)
@@ -252,20 +250,7 @@ func TestSource(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	for name, body := range map[string]string{
-		"page": connectortest.FullEvent,
-		"escapes": strings.NewReplacer("alice@example.com", `a\\l=ice\n`, "finance-team",
-			"gruppe=ä“").Replace(connectortest.FullEvent),
-	} {
-		b.Run(name, func(b *testing.B) {
-			c, e := open(b, env("QRADAR_SYSLOG_FRAMING", "octet-counted")), connectortest.Parse(b, body)
-			dst := make([]byte, 0, 4096)
-			b.ReportAllocs()
-			for b.Loop() {
-				dst, _, _ = c.Append(dst[:0], e)
-			}
-		})
-	}
+	connectortest.BenchmarkAppend(b, open(b, env("QRADAR_SYSLOG_FRAMING", "octet-counted")))
 }
 
 // tame replaces all characters that some parser reads as the end of a line, and all other controls, by spaces, except
@@ -362,7 +347,7 @@ func FuzzInjection(f *testing.F) {
 		if standard {
 			e["QRADAR_CEF_KEYS"] = "standard"
 		}
-		s := newSettings(e)
+		s := connectortest.Settings(e)
 		c := Open(s)
 		if s.Err() != nil {
 			t.Skip("no such setting")

@@ -66,7 +66,7 @@ func TestTokenIsKeptAndRenewedFiveMinutesEarly(t *testing.T) {
 			t.Errorf("%s later: %d tokens asked for, want %d", step.pass, n, step.tokens)
 		}
 		r := a.requests()
-		if got := r[len(r)-1].header.Get("Authorization"); got != "Bearer "+accessToken(step.tokens) {
+		if got := r[len(r)-1].Header.Get("Authorization"); got != "Bearer "+accessToken(step.tokens) {
 			t.Errorf("%s later: another token was used", step.pass)
 		}
 	}
@@ -383,15 +383,12 @@ const assertion = "eyJhbGciOiJSUzI1NiJ9.c3Rz.signature-of-the-role"
 // withIdentity is a configuration without a client secret, in a function whose role has an identity.
 func withIdentity(t *testing.T, a *azure, identity settings.Identity) *connector {
 	t.Helper()
-	s := newSettings(env(
-		"SENTINEL_DCR_ENDPOINT", a.URL, "SENTINEL_AUTHORITY_HOST", a.URL, "SIEM_ALLOW_HTTP", "true",
-		"SENTINEL_AUTH", "federated", "SENTINEL_CLIENT_SECRET", ""))
-	s.Identity = identity
-	c := Open(s).(*connector)
-	if err := s.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return connectortest.Read(t, env("SENTINEL_DCR_ENDPOINT", a.URL, "SENTINEL_AUTHORITY_HOST", a.URL,
+		"SIEM_ALLOW_HTTP", "true", "SENTINEL_AUTH", "federated", "SENTINEL_CLIENT_SECRET", ""),
+		func(s *settings.Settings) deliver.Connector {
+			s.Identity = identity
+			return Open(s)
+		}).(*connector)
 }
 
 func roleIdentity(_ context.Context, audience string) (secret.Value, error) {

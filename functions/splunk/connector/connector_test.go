@@ -5,16 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
-	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 func opened(t testing.TB, env map[string]string) *connector {
@@ -23,31 +20,16 @@ func opened(t testing.TB, env map[string]string) *connector {
 		env["SPLUNK_HEC_URL"] = "https://splunk.example:8088"
 	}
 	env["SPLUNK_HEC_TOKEN"] = testToken
-	s := settings.New(func(name string) string { return env[name] }, nil)
-	c := Open(s).(*connector)
-	if err := s.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func parsed(t testing.TB, body string) *event.Event {
-	t.Helper()
-	e := new(event.Event)
-	if err := new(event.Parser).Parse([]byte(body), e); err != nil {
-		t.Fatal(err)
-	}
-	return e
+	return connectortest.Read(t, env, Open).(*connector)
 }
 
 // TestPage: the platform's page shows these bytes for its sample event.
 func TestPage(t *testing.T) {
-	want, err := os.ReadFile("testdata/page.golden")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, truncated, err := opened(t, map[string]string{}).Append(nil, parsed(t, connectortest.SampleEvent))
-	if err != nil || truncated || string(got) != string(want) {
+	const want = `{"time":1741824000.123,"host":"platform.arbitex.ai","source":"arbitex-platform","sourcetype":"arbitex:audit","index":"arbitex",` +
+		`"event":` + connectortest.SampleEvent + "}"
+	got, truncated, err := opened(t, map[string]string{}).Append(nil,
+		connectortest.Parse(t, connectortest.SampleEvent))
+	if err != nil || truncated || string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
@@ -62,7 +44,7 @@ func TestEnvelope(t *testing.T) {
 		`{"time":253402300799999}`:          `{"time":253402300799.999,`,
 		" { \"time\" : 1 ,\n\"a\":\" b \"}": `"event":{"time":1,"a":" b "}}`,
 	} {
-		got, _, err := c.Append(nil, parsed(t, in))
+		got, _, err := c.Append(nil, connectortest.Parse(t, in))
 		if err != nil || !strings.Contains(string(got), want) {
 			t.Errorf("%s: %s, want %s", in, got, want)
 		}
@@ -92,9 +74,7 @@ func TestBadURL(t *testing.T) {
 		"https://h:8088/services/collector?token=0123456": "without a token",
 		"https://h:8088/services/collector#x":             "no fragment",
 	} {
-		s := settings.New(func(name string) string {
-			return map[string]string{"SPLUNK_HEC_URL": in, "SPLUNK_HEC_TOKEN": "t"}[name]
-		}, nil)
+		s := connectortest.Settings(map[string]string{"SPLUNK_HEC_URL": in, "SPLUNK_HEC_TOKEN": "t"})
 		Open(s)
 		if err := s.Err(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "0123456") {
 			t.Errorf("%s: %v, want %q", in, err, want)
@@ -132,30 +112,18 @@ func TestRequestOnTheWire(t *testing.T) {
 	}
 }
 
-// TestLimits: requests hold at most a megabyte; an event that is larger by itself goes alone.
-func TestLimits(t *testing.T) {
-	s := suite()
-	srv := connectortest.Serve(t, s)
-	c := srv.Open(t)
-	record, _, _ := c.(*connector).Append(nil, parsed(t, connectortest.Event(0, "")))
-	fill := func(n int) string { return connectortest.Event(0, strings.Repeat("x", n-len(record))) }
-	for i, c2 := range []struct {
-		sizes    []int
-		requests int
-	}{{[]int{500_000, 499_999}, 1}, {[]int{500_000, 500_000}, 2}, {[]int{1000, 1_040_000, 1000}, 3}} {
-		before := srv.Requests()
-		var events []string
-		for _, n := range c2.sizes {
-			events = append(events, fill(n))
+// TestLargeEventGoesAlone: an event that is larger than a request should be is sent by itself.
+func TestLargeEventGoesAlone(t *testing.T) {
+	srv := connectortest.Serve(t, suite())
+	outcomes := connectortest.Deliver(t, srv.Open(t), connectortest.Event(0, "a"),
+		connectortest.Event(1, strings.Repeat("x", 1_040_000)), connectortest.Event(2, "b"))
+	for i, o := range outcomes {
+		if o.State != deliver.Delivered {
+			t.Errorf("event %d: %+v", i, o)
 		}
-		for j, o := range connectortest.Deliver(t, c, events...) {
-			if o.State != deliver.Delivered {
-				t.Errorf("case %d, event %d: %+v", i, j, o)
-			}
-		}
-		if n := srv.Requests() - before; n != c2.requests {
-			t.Errorf("records of %v bytes took %d requests, want %d", c2.sizes, n, c2.requests)
-		}
+	}
+	if n := srv.Requests(); n != 3 {
+		t.Errorf("%d requests, want 3", n)
 	}
 }
 
@@ -194,9 +162,8 @@ func TestCheck(t *testing.T) {
 
 // FuzzAppend: whatever the event, its record is one line of JSON with the event's own bytes in it.
 func FuzzAppend(f *testing.F) {
-	g := ocsfgen.New(1)
-	for range 5 {
-		f.Add(g.Next())
+	for _, e := range connectortest.Generated(1, 5) {
+		f.Add([]byte(e))
 	}
 	f.Add([]byte(" {\"time\": 1, \"x\": \"\\u0000\\\"\"}\n"))
 	c := opened(f, map[string]string{})
@@ -219,15 +186,7 @@ func FuzzAppend(f *testing.F) {
 	})
 }
 
-func BenchmarkAppend(b *testing.B) {
-	c := opened(b, map[string]string{})
-	e := parsed(b, string(ocsfgen.New(1).Next()))
-	var buf []byte
-	b.ReportAllocs()
-	for b.Loop() {
-		buf, _, _ = c.Append(buf[:0], e)
-	}
-}
+func BenchmarkAppend(b *testing.B) { connectortest.BenchmarkAppend(b, opened(b, map[string]string{})) }
 
 const testToken = "11111111-2222-3333-4444-secret-token"
 
@@ -237,7 +196,14 @@ func suite() connectortest.Suite {
 		Settings: func(url, ca string) map[string]string {
 			return map[string]string{"SPLUNK_HEC_URL": url, "SPLUNK_HEC_TLS_CA_BUNDLE": ca, "SPLUNK_HEC_TOKEN": testToken}
 		},
-		Secrets: []string{testToken},
+		Secrets:  []string{testToken},
+		MaxBytes: 1_000_000,
+		Wrong: map[string]string{
+			"SPLUNK_HEC_URL": "splunk.example:8088", "SPLUNK_HEC_TOKEN": testToken + "\nb", "SPLUNK_HEC_INDEX": "a\nb",
+			"SPLUNK_HEC_SOURCE": "a\rb", "SPLUNK_HEC_SOURCETYPE": "a\x00b", "SPLUNK_HEC_TLS_CA_BUNDLE": "/no/such/file",
+			"SPLUNK_HEC_ACK": "maybe", "SPLUNK_HEC_ACK_TIMEOUT_SECONDS": "0", "SIEM_HOST": "a\nb", "SIEM_COMPRESSION": "zip",
+			"SIEM_REQUEST_TIMEOUT_SECONDS": "0", "SIEM_ALLOW_HTTP": "si",
+		},
 		Accept: func(w http.ResponseWriter, _ *http.Request, _ []byte) {
 			fmt.Fprint(w, `{"text":"Success","code":0}`)
 		},

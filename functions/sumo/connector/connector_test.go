@@ -4,18 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
-	"net/http/httptest"
-	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
@@ -27,47 +22,7 @@ const (
 	testPath = sourcePath + "ZaVnC4dhaV0xvT3Zpb1JkZWZnaA%2Fb+Kx=="
 )
 
-// source simulates an HTTP source of Sumo Logic. It records requests and sends the configured responses.
-type source struct {
-	*httptest.Server
-	mu       sync.Mutex
-	requests []*http.Request
-	bodies   [][]byte
-	answer   http.HandlerFunc
-}
-
-func newSource(tb testing.TB, answer http.HandlerFunc) *source {
-	tb.Helper()
-	s := &source{answer: answer}
-	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			tb.Errorf("reading a request: %v", err)
-		}
-		s.mu.Lock()
-		s.requests, s.bodies = append(s.requests, r), append(s.bodies, body)
-		s.mu.Unlock()
-		s.answer(w, r)
-	}))
-	tb.Cleanup(s.Close)
-	return s
-}
-
 func accept(http.ResponseWriter, *http.Request) {}
-
-func answer(status int, header map[string]string, body string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		for name, value := range header {
-			w.Header().Set(name, value)
-		}
-		w.WriteHeader(status)
-		_, _ = w.Write([]byte(body))
-	}
-}
-
-func env(values map[string]string) settings.Lookup {
-	return func(name string) string { return values[name] }
-}
 
 // connect opens a connector to the source at url, with more or other values.
 func connect(tb testing.TB, url string, more map[string]string) *connector {
@@ -75,22 +30,14 @@ func connect(tb testing.TB, url string, more map[string]string) *connector {
 	values := map[string]string{"SUMO_HTTP_SOURCE_URL": url + testPath, "SIEM_ALLOW_HTTP": "true",
 		"SIEM_COMPRESSION": "none"}
 	maps.Copy(values, more)
-	s := settings.New(env(values), nil)
-	c := Open(s).(*connector)
-	if err := s.Err(); err != nil {
-		tb.Fatal(err)
-	}
-	return c
+	return connectortest.Read(tb, values, Open).(*connector)
 }
 
 func TestPage(t *testing.T) {
-	want, err := os.ReadFile("testdata/page.golden")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := newSource(t, accept)
-	c := connect(t, s.URL, nil)
-	outcomes := connectortest.Deliver(t, c,
+	const want = `{"class_uid":6003,"time":1741824000123,"actor":{"user":{"uid":"user_abc"}}}` + "\n" +
+		`{"class_uid":6003,"time":1741824000456,"actor":{"user":{"uid":"user_def"}}}`
+	s := connectortest.Record(t, accept)
+	outcomes := connectortest.Deliver(t, connect(t, s.URL, nil),
 		"{ \"class_uid\": 6003, \"time\": 1741824000123,\n\"actor\": { \"user\": { \"uid\": \"user_abc\" } } }\n",
 		`{"class_uid":6003,"time":1741824000456,"actor":{"user":{"uid":"user_def"}}}`)
 	for _, o := range outcomes {
@@ -98,10 +45,10 @@ func TestPage(t *testing.T) {
 			t.Fatalf("outcome %+v", o)
 		}
 	}
-	if got := append(s.bodies[0], '\n'); !bytes.Equal(got, want) {
-		t.Errorf("sent\n%s\nwant\n%s", got, want)
+	r := s.Requests()[0]
+	if r.Text != want {
+		t.Errorf("sent\n%s\nwant\n%s", r.Text, want)
 	}
-	r := s.requests[0]
 	if r.Method != http.MethodPost || r.RequestURI != testPath {
 		t.Errorf("%s %s", r.Method, r.RequestURI)
 	}
@@ -115,68 +62,61 @@ func TestPage(t *testing.T) {
 }
 
 func TestEveryEventArrivesAsItWas(t *testing.T) {
-	s := newSource(t, accept)
+	s := connectortest.Record(t, accept)
 	c := connect(t, s.URL, map[string]string{"SUMO_CATEGORY": "a b", "SUMO_HOST": "h"})
-	g := ocsfgen.New(4)
-	var events []string
-	for range 100 {
-		events = append(events, string(g.Next()))
-	}
+	events := connectortest.Generated(4, 100)
 	for i, o := range connectortest.Deliver(t, c, events...) {
 		if o.State != deliver.Delivered {
 			t.Fatalf("event %d: %+v", i, o)
 		}
 	}
-	if got := strings.Split(string(bytes.Join(s.bodies, []byte("\n"))), "\n"); strings.Join(got,
-		"\n") != strings.Join(events, "\n") {
+	var lines []string
+	for _, r := range s.Requests() {
+		lines = append(lines, r.Text)
+	}
+	if strings.Join(lines, "\n") != strings.Join(events, "\n") {
 		t.Error("the lines are not the events")
 	}
-	if h := s.requests[0].Header; h.Get("X-Sumo-Category") != "a b" || h.Get("X-Sumo-Host") != "h" {
+	if h := s.Requests()[0].Header; h.Get("X-Sumo-Category") != "a b" || h.Get("X-Sumo-Host") != "h" {
 		t.Errorf("headers %v", h)
 	}
 }
 
-// sized makes an event of exactly that many bytes.
-func sized(size int) string {
-	const before, after = `{"time":1,"pad":"`, `"}`
-	return before + strings.Repeat("x", size-len(before)-len(after)) + after
-}
-
-func TestLimit(t *testing.T) {
+// TestLargeEvents: the limit of a request is also that of an event. Sumo Logic slices lines over 64 KB.
+func TestLargeEvents(t *testing.T) {
+	sized := func(size int) string {
+		const before, after = `{"time":1,"pad":"`, `"}`
+		return before + strings.Repeat("x", size-len(before)-len(after)) + after
+	}
 	for _, test := range []struct {
-		name     string
-		sizes    []int
-		requests []int // bytes
-		rejected int   // of the events
+		sizes, requests []int // bytes
+		rejected        int
 	}{
-		{"exactly, with the line break", []int{400_000, 599_999}, []int{1_000_000}, 0},
-		{"one byte over", []int{400_000, 600_000}, []int{400_000, 600_000}, 0},
-		{"exactly, alone", []int{1_000_000}, []int{1_000_000}, 0},
-		{"one byte over, alone", []int{100, 1_000_001, 100}, []int{201}, 1},
-		{"lines that Sumo Logic slices", []int{70_000, 70_000}, []int{140_001}, 0},
+		{[]int{1_000_000}, []int{1_000_000}, 0},
+		{[]int{100, 1_000_001, 100}, []int{201}, 1},
+		{[]int{70_000, 70_000}, []int{140_001}, 0},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := newSource(t, accept)
-			var events []string
-			for _, size := range test.sizes {
-				events = append(events, sized(size))
+		s := connectortest.Record(t, accept)
+		var events []string
+		for _, size := range test.sizes {
+			events = append(events, sized(size))
+		}
+		rejected := 0
+		for _, o := range connectortest.Deliver(t, connect(t, s.URL, nil), events...) {
+			if o.State == deliver.Rejected && strings.Contains(o.Fault.Error(), "at most 1000000") {
+				rejected++
+			} else if o.State != deliver.Delivered {
+				t.Errorf("outcome %+v", o)
 			}
-			rejected := 0
-			for _, o := range connectortest.Deliver(t, connect(t, s.URL, nil), events...) {
-				if o.State == deliver.Rejected && strings.Contains(o.Fault.Error(), "at most 1000000") {
-					rejected++
-				} else if o.State != deliver.Delivered {
-					t.Errorf("outcome %+v", o)
-				}
-			}
-			var sizes []int
-			for _, body := range s.bodies {
-				sizes = append(sizes, len(body))
-			}
-			if rejected != test.rejected || !slices.Equal(sizes, test.requests) {
-				t.Errorf("requests of %v bytes, %d rejected; want %v, %d", sizes, rejected, test.requests, test.rejected)
-			}
-		})
+		}
+		var sizes []int
+		for _, r := range s.Requests() {
+			sizes = append(sizes, len(r.Text))
+		}
+		if rejected != test.rejected || !slices.Equal(sizes, test.requests) {
+			t.Errorf("events of %v bytes: requests of %v, %d rejected; want %v, %d", test.sizes, sizes, rejected,
+				test.requests, test.rejected)
+		}
 	}
 }
 
@@ -185,7 +125,7 @@ func FuzzAppend(f *testing.F) {
 	f.Add([]byte(`{"time":1741824000123}`))
 	f.Add([]byte("{ \"time\" : 1 ,\r\n\"a\":\"\\n\\u2028 b\" , \"l\":[ 1, {} ] }\n"))
 	f.Add([]byte(`{"time":0,"metadata":{"uid":"\u0000"},"n":1.00e400}`))
-	c := Open(settings.New(env(nil), nil))
+	c := Open(connectortest.Settings(nil))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var p event.Parser
 		e := new(event.Event)
@@ -203,23 +143,11 @@ func FuzzAppend(f *testing.F) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	c := connect(b, "https://collectors.sumologic.com", nil)
-	g := ocsfgen.New(1)
-	events := make([]*event.Event, 100)
-	for i := range events {
-		events[i] = connectortest.Parse(b, string(g.Next()))
-	}
-	var dst []byte
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		dst, _, _ = c.Append(dst[:0], events[i%len(events)])
-		i++
-	}
+	connectortest.BenchmarkAppend(b, connect(b, "https://collectors.sumologic.com", nil))
 }
 
 func TestDefaults(t *testing.T) {
-	s := settings.New(env(nil), map[string]string{"SUMO_HTTP_SOURCE_URL": " https://collectors.sumologic.com" + testPath +
+	s := settings.New(func(string) string { return "" }, map[string]string{"SUMO_HTTP_SOURCE_URL": " https://collectors.sumologic.com" + testPath +
 		"\n"})
 	cfg := readConfig(s)
 	if err := s.Err(); err != nil {
@@ -234,24 +162,6 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestEverySettingWrongInOneError(t *testing.T) {
-	wrong := map[string]string{
-		"SUMO_HTTP_SOURCE_URL": "ftp://collectors.sumologic.com" + testPath, "SUMO_CATEGORY": "a\nb", "SUMO_HOST": "a\rb",
-		"SIEM_COMPRESSION": "zip", "SIEM_REQUEST_TIMEOUT_SECONDS": "0", "SIEM_ALLOW_HTTP": "si",
-	}
-	s := settings.New(env(wrong), nil)
-	Open(s) // must survive it all
-	err := s.Err()
-	if err == nil {
-		t.Fatal("no error")
-	}
-	for name := range wrong {
-		if strings.Count(err.Error(), name+": ") != 1 {
-			t.Errorf("%s is not named once in %v", name, err)
-		}
-	}
-}
-
 // TestBadURL: problems do not quote an invalid URL, because it may be a credential.
 func TestBadURL(t *testing.T) {
 	for _, url := range []string{
@@ -262,9 +172,9 @@ func TestBadURL(t *testing.T) {
 	} {
 		for _, from := range []string{"environment", "secret"} {
 			values := map[string]string{"SUMO_HTTP_SOURCE_URL": url}
-			s := settings.New(env(values), nil)
+			s := connectortest.Settings(values)
 			if from == "secret" {
-				s = settings.New(env(nil), values)
+				s = settings.New(func(string) string { return "" }, values)
 			}
 			Open(s)
 			err := s.Err()
@@ -282,7 +192,7 @@ func TestURLWithoutCode(t *testing.T) {
 		"/receiver/v1/http/":     false,
 		"/receiver/v1/http/code": true, "/receiver/v1/http/code/": true, "/somewhere/else": true,
 	} {
-		s := settings.New(env(map[string]string{"SUMO_HTTP_SOURCE_URL": "https://collectors.sumologic.com" + path}), nil)
+		s := connectortest.Settings(map[string]string{"SUMO_HTTP_SOURCE_URL": "https://collectors.sumologic.com" + path})
 		Open(s)
 		if err := s.Err(); (err == nil) != good {
 			t.Errorf("%q: %v", path, err)
@@ -299,7 +209,12 @@ func suite() connectortest.Suite {
 		PlainHTTP:    true,
 		EmptyAccepts: true,
 		Secrets:      []string{testPath, testPath[len(sourcePath):]},
-		Accept:       func(w http.ResponseWriter, r *http.Request, _ []byte) { accept(w, r) },
+		MaxBytes:     1_000_000,
+		Wrong: map[string]string{
+			"SUMO_HTTP_SOURCE_URL": "ftp://collectors.sumologic.com" + testPath, "SUMO_CATEGORY": "a\nb",
+			"SUMO_HOST": "a\rb", "SIEM_COMPRESSION": "zip", "SIEM_REQUEST_TIMEOUT_SECONDS": "0", "SIEM_ALLOW_HTTP": "si",
+		},
+		Accept: func(w http.ResponseWriter, r *http.Request, _ []byte) { accept(w, r) },
 		Refuse: func(w http.ResponseWriter, _ *http.Request, body []byte, bad string) {
 			if strings.Contains(string(body), bad) {
 				w.WriteHeader(http.StatusBadRequest)

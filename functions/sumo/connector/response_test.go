@@ -18,9 +18,9 @@ import (
 // sendOne sends one event to a server that responds like this.
 func sendOne(t *testing.T, respond http.HandlerFunc) (warnings []string, err error) {
 	t.Helper()
-	s := newSource(t, respond)
-	b := connectortest.Batch(t, connect(t, s.URL, nil), `{"time":1741824000123}`)
-	err = connect(t, s.URL, nil).Send(t.Context(), b)
+	c := connect(t, connectortest.Record(t, respond).URL, nil)
+	b := connectortest.Batch(t, c, `{"time":1741824000123}`)
+	err = c.Send(t.Context(), b)
 	return b.Warnings(), err
 }
 
@@ -35,7 +35,7 @@ func TestWarnings(t *testing.T) {
 		`{"code":"` + strings.Repeat("x", 65) + `"}`:                    "code unknown",
 		`[]`: "code unknown",
 	} {
-		warnings, err := sendOne(t, answer(200, nil, body))
+		warnings, err := sendOne(t, connectortest.Status(200, body))
 		if warned := strings.Join(warnings, "; "); err != nil || !strings.Contains(warned, warn) ||
 			(warned == "") != (warn == "") {
 			t.Errorf("%s: warned %q, want %q; %v", body, warned, warn, err)
@@ -45,25 +45,24 @@ func TestWarnings(t *testing.T) {
 
 func TestReasons(t *testing.T) {
 	for _, test := range []struct {
-		status           int
-		header           map[string]string
-		body, code, hint string
+		respond    http.HandlerFunc
+		code, hint string
 	}{
-		{400, nil, `{"id":"x","code":"parameter.invalid","message":"m"}`, "parameter.invalid", ""},
-		{400, nil, `{"code":"parameter.invalid","id":"x","errors":[{"code":"y"}]}`, "parameter.invalid", ""},
-		{400, nil, `<html>`, "", "no HTTP source"},
-		{401, nil, ``, "", "not valid any more"},
-		{403, nil, ``, "", "SUMO_HTTP_SOURCE_URL"},
-		{404, nil, ``, "", "no HTTP source"},
-		{302, map[string]string{"Location": "https://endpoint1.collection.eu.sumologic.com/receiver/v1/http/other"}, ``, "",
+		{connectortest.Status(400, `{"id":"x","code":"parameter.invalid","message":"m"}`), "parameter.invalid", ""},
+		{connectortest.Status(400, `{"code":"parameter.invalid","id":"x","errors":[{"code":"y"}]}`), "parameter.invalid", ""},
+		{connectortest.Status(400, `<html>`), "", "no HTTP source"},
+		{connectortest.Status(401, ``), "", "not valid any more"},
+		{connectortest.Status(403, ``), "", "SUMO_HTTP_SOURCE_URL"},
+		{connectortest.Status(404, ``), "", "no HTTP source"},
+		{connectortest.Status(302, ``, "Location",
+			"https://endpoint1.collection.eu.sumologic.com/receiver/v1/http/other"), "",
 			`"endpoint1.collection.eu.sumologic.com"`},
-		{408, nil, ``, "", "twice"},
+		{connectortest.Status(408, ``), "", "twice"},
 	} {
-		_, err := sendOne(t, answer(test.status, test.header, test.body))
+		_, err := sendOne(t, test.respond)
 		f := failure.Of(err)
-		if f == nil || f.Status != test.status || f.Code != test.code || !strings.Contains(f.Hint, test.hint) ||
-			strings.Contains(f.Error(), "/other") {
-			t.Errorf("%d %s: %#v, want code %q, with a hint of %q", test.status, test.body, f, test.code, test.hint)
+		if f == nil || f.Code != test.code || !strings.Contains(f.Hint, test.hint) || strings.Contains(f.Error(), "/other") {
+			t.Errorf("%#v, want code %q, with a hint of %q", f, test.code, test.hint)
 		}
 	}
 }
@@ -95,7 +94,7 @@ func TestURLNeverAppears(t *testing.T) {
 	for _, status := range []int{200, 202, 302, 400, 401, 404, 429, 500} {
 		for _, shape := range shapes {
 			received := ""
-			s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
+			s := connectortest.Record(t, func(w http.ResponseWriter, r *http.Request) {
 				received = r.RequestURI
 				w.Header().Set("Location", shape.say(r))
 				w.WriteHeader(status)
@@ -125,7 +124,7 @@ func TestURLNeverAppears(t *testing.T) {
 }
 
 func TestURLNotInNetworkErrors(t *testing.T) {
-	s := newSource(t, accept)
+	s := connectortest.Record(t, accept)
 	c := connect(t, s.URL, nil)
 	s.Close()
 	err := c.Check(t.Context())
@@ -142,24 +141,20 @@ func TestCheck(t *testing.T) {
 		step   failure.Step // "" when the check succeeds
 	}{
 		{"good", accept, ""},
-		{"good, with words", answer(200, nil, "ok"), ""},
-		{"an old URL", answer(401, nil, ""), failure.Auth},
-		{"nothing there", answer(404, nil, ""), failure.Request},
-		{"moved", answer(301, map[string]string{"Location": "https://service.sumologic.com/"}, ""), failure.Request},
-		{"a page", answer(200, nil, "\n<!doctype html>"), failure.Request},
-		{"an answer without an end", answer(200, nil, strings.Repeat("x", 70<<10)), failure.Request},
+		{"good, with words", connectortest.Status(200, "ok"), ""},
+		{"moved", connectortest.Status(301, "", "Location", "https://service.sumologic.com/"), failure.Request},
+		{"a page", connectortest.Status(200, "\n<!doctype html>"), failure.Request},
+		{"an answer without an end", connectortest.Status(200, strings.Repeat("x", 70<<10)), failure.Request},
 	} {
-		t.Run(test.name, func(t *testing.T) {
-			s := newSource(t, test.answer)
-			err := connect(t, s.URL, nil).Check(t.Context())
-			if f := failure.Of(err); (f == nil) != (test.step == "") || f != nil && f.Step != test.step {
-				t.Errorf("%v, want step %q", err, test.step)
-			}
-			if r := s.requests[0]; r.Method != http.MethodGet || r.RequestURI != testPath || len(s.bodies[0]) > 0 ||
-				len(s.requests) != 1 {
-				t.Errorf("%d requests, the first %s %s", len(s.requests), r.Method, r.RequestURI)
-			}
-		})
+		s := connectortest.Record(t, test.answer)
+		err := connect(t, s.URL, nil).Check(t.Context())
+		if f := failure.Of(err); (f == nil) != (test.step == "") || f != nil && f.Step != test.step {
+			t.Errorf("%s: %v, want step %q", test.name, err, test.step)
+		}
+		if all := s.Requests(); len(all) != 1 || all[0].Method != http.MethodGet || all[0].RequestURI != testPath ||
+			all[0].Text != "" {
+			t.Errorf("%s: %d requests, the first %s %s", test.name, len(all), all[0].Method, all[0].RequestURI)
+		}
 	}
 }
 
@@ -185,7 +180,7 @@ func FuzzClassify(f *testing.F) {
 	} {
 		f.Add(seed.status, []byte(seed.body))
 	}
-	s := newSource(f, accept)
+	s := connectortest.Record(f, accept)
 	c := connect(f, s.URL, nil)
 	template, err := c.client.Do(f.Context(), httpsend.Request{URL: c.cfg.url})
 	if err != nil {
@@ -212,7 +207,7 @@ func FuzzClassify(f *testing.F) {
 // TestPlainCodeNeverAppears: the secret code of the source is redacted even if it looks like a response code.
 func TestPlainCodeNeverAppears(t *testing.T) {
 	const code = "ZaVnC4dhaV"
-	s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
+	s := connectortest.Record(t, func(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]string{"code": path.Base(r.URL.Path)})
 	})
 	c := connect(t, s.URL, map[string]string{"SUMO_HTTP_SOURCE_URL": s.URL + sourcePath + code})

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -47,6 +48,16 @@ func Events(n int, bad ...int) []string {
 	}
 	for _, i := range bad {
 		all[i] = Event(i, badMark)
+	}
+	return all
+}
+
+// Generated makes n events of every class and shape.
+func Generated(seed uint64, n int) []string {
+	g := ocsfgen.New(seed)
+	all := make([]string, n)
+	for i := range all {
+		all[i] = string(g.Next())
 	}
 	return all
 }

@@ -7,10 +7,13 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
 // brokenResponses look like a response of the SIEM. None of them confirms or rejects an event.
@@ -126,6 +129,45 @@ func (s Suite) gzip(t *testing.T) {
 			t.Errorf("event %d after a compressed refusal: %s", i, describe(o))
 		}
 	}
+}
+
+// checkSteps: the check names the step that fails.
+func (s Suite) checkSteps(t *testing.T) {
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	for _, c := range []struct {
+		url  string
+		step failure.Step
+	}{
+		{"https://nowhere.invalid", failure.DNS}, {"https://127.0.0.1:1", failure.Connect},
+		{strings.Replace(plain.URL, "http:", "https:", 1), failure.TLS},
+	} {
+		env := s.Settings(c.url, "")
+		f := s.checkFails(t, s.open(t, env), c.url, c.step)
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(env)), func(name string) bool {
+			return strings.Contains(f.Hint, name)
+		}) {
+			t.Errorf("%s: the hint %q names no setting", c.url, f.Hint)
+		}
+	}
+	for status, step := range map[int]failure.Step{401: failure.Auth, 403: failure.Auth, 404: failure.Request,
+		429: failure.Request, 503: failure.Request} {
+		srv := s.serve(t, func(w http.ResponseWriter, _ *http.Request, _ []byte) { w.WriteHeader(status) })
+		_ = s.checkFails(t, s.open(t, s.env(srv)), strconv.Itoa(status), step)
+	}
+}
+
+func (s Suite) checkFails(t *testing.T, c deliver.Connector, what string, step failure.Step) *failure.Error {
+	t.Helper()
+	checker, ok := c.(deliver.Checker)
+	if !ok {
+		t.Fatal("the connector has no check")
+	}
+	f := failure.Of(checker.Check(t.Context()))
+	if f == nil || f.Step != step {
+		t.Fatalf("%s: %v, want step %s", what, f, step)
+	}
+	return f
 }
 
 func hangUp(w http.ResponseWriter, last string) {

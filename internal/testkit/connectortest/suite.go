@@ -6,12 +6,14 @@
 package connectortest
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +56,12 @@ type Suite struct {
 
 	// EmptyAccepts reports whether a 200 without a body confirms acceptance.
 	EmptyAccepts bool
+
+	// MaxBytes is the SIEM's limit on the body of a request before compression.
+	MaxBytes int
+
+	// Wrong are settings of which each has a wrong value.
+	Wrong map[string]string
 }
 
 // Want is the expected outcome of the events of a batch.
@@ -186,12 +194,92 @@ func (s Suite) env(srv *Server) map[string]string {
 // open opens the suite's connector from env, which must be valid.
 func (s Suite) open(t *testing.T, env map[string]string) deliver.Connector {
 	t.Helper()
-	set := settings.New(func(name string) string { return env[name] }, nil)
-	c := s.Open(set)
-	if err := set.Err(); err != nil {
+	return Read(t, env, s.Open)
+}
+
+// Settings are settings in the environment.
+func Settings(env map[string]string) *settings.Settings {
+	return settings.New(func(name string) string { return env[name] }, nil)
+}
+
+// Read returns what read makes of settings, which must be valid.
+func Read[T any](t testing.TB, env map[string]string, read func(*settings.Settings) T) T {
+	t.Helper()
+	s := Settings(env)
+	v := read(s)
+	if err := s.Err(); err != nil {
 		t.Fatalf("opening with valid settings: %v", err)
 	}
-	return c
+	return v
+}
+
+// Recorder is the server of a test, which records requests.
+type Recorder struct {
+	*httptest.Server
+
+	mu       sync.Mutex
+	respond  http.HandlerFunc
+	requests []*Request
+}
+
+// Request is a recorded request.
+type Request struct {
+	*http.Request
+
+	Text string // body, as it was sent
+}
+
+// Record starts a server that responds so. respond may read the body again.
+func Record(t testing.TB, respond http.HandlerFunc) *Recorder {
+	t.Helper()
+	r := newRecorder(t, respond)
+	r.Start()
+	return r
+}
+
+// RecordTLS is Record over TLS. It returns the server's certificate, too.
+func RecordTLS(t testing.TB, respond http.HandlerFunc) (r *Recorder, ca string) {
+	t.Helper()
+	r = newRecorder(t, respond)
+	r.StartTLS()
+	return r, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.Certificate().Raw}))
+}
+
+func newRecorder(t testing.TB, respond http.HandlerFunc) *Recorder {
+	rec := &Recorder{respond: respond}
+	rec.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		rec.mu.Lock()
+		rec.requests = append(rec.requests, &Request{r, string(body)})
+		respond := rec.respond
+		rec.mu.Unlock()
+		respond(w, r)
+	}))
+	rec.Config.ErrorLog = quiet // of connections that tests break on purpose
+	t.Cleanup(rec.Close)
+	return rec
+}
+
+// Respond changes the response.
+func (r *Recorder) Respond(respond http.HandlerFunc) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.respond = respond
+}
+
+// Reset forgets the requests so far.
+func (r *Recorder) Reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests = nil
+}
+
+// Requests returns the requests so far.
+func (r *Recorder) Requests() []*Request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.requests)
 }
 
 // fixed is a Source whose credential never changes.
@@ -206,6 +294,9 @@ func (f *fixed) Renew(context.Context) deliver.Connector {
 	f.renewals++
 	return f.Connector
 }
+
+// Source returns a source whose connector never changes.
+func Source(c deliver.Connector) deliver.Source { return &fixed{Connector: c} }
 
 // Deliver delivers events through c and the engine.
 func Deliver(t *testing.T, c deliver.Connector, bodies ...string) []deliver.Outcome {

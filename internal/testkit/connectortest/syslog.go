@@ -22,6 +22,9 @@ type SyslogSuite struct {
 
 	// Mark occurs once in every message.
 	Mark string
+
+	// Wrong are settings of which each has a wrong value.
+	Wrong map[string]string
 }
 
 // RunSyslog runs the part of the suite that holds for syslog.
@@ -32,7 +35,8 @@ func RunSyslog(t *testing.T, s SyslogSuite) {
 	t.Run("hangs up", s.hangsUp)
 	t.Run("nobody listens", s.nobodyListens)
 	t.Run("slow", s.slow)
-	t.Run("settings", func(t *testing.T) { badSettings(t, s.Open) })
+	t.Run("allocations", func(t *testing.T) { allocations(t, s.open(t, s.serve(t, nil))) })
+	t.Run("settings", func(t *testing.T) { badSettings(t, s.Open, s.Wrong) })
 }
 
 // peer is a syslog server of a test.
@@ -137,12 +141,7 @@ func (s SyslogSuite) open(t *testing.T, l net.Listener) deliver.Connector {
 	}
 	env := s.Settings(host, port)
 	env["SIEM_REQUEST_TIMEOUT_SECONDS"] = "1"
-	set := settings.New(func(name string) string { return env[name] }, nil)
-	c := s.Open(set)
-	if err := set.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return Read(t, env, s.Open)
 }
 
 func (s SyslogSuite) accepts(t *testing.T) {
