@@ -92,8 +92,6 @@ func TestConformanceCreate(t *testing.T) {
 	connectortest.Run(t, s)
 }
 
-func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }
-
 // TestResponseTable compares the README's table with what the code does.
 func TestResponseTable(t *testing.T) {
 	refusal := func(code string) string { return fmt.Sprintf(`{"error":{"type":%q,"reason":"r"},"status":400}`, code) }

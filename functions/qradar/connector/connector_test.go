@@ -152,8 +152,6 @@ func TestConformance(t *testing.T) {
 	})
 }
 
-func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }
-
 func simulate(t *testing.T, source simulated.Source) *simulated.Simulator {
 	t.Helper()
 	return siemtest.Start(t, func(o siem.Options) (*simulated.Simulator, error) {

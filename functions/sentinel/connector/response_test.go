@@ -241,5 +241,3 @@ func suite() connectortest.Suite {
 }
 
 func TestConformance(t *testing.T) { connectortest.Run(t, suite()) }
-
-func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }

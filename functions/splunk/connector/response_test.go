@@ -51,8 +51,6 @@ func TestResponseTable(t *testing.T) {
 	}
 }
 
-func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }
-
 // TestPartial: what HEC says it took is not sent again.
 func TestPartial(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -224,5 +224,3 @@ func TestConformance(t *testing.T) {
 		t.Run(auth, func(t *testing.T) { connectortest.Run(t, suite(auth, key)) })
 	}
 }
-
-func TestSettingsTable(t *testing.T) { connectortest.SettingsTable(t, Open, "../README.md") }

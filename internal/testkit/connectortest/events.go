@@ -131,12 +131,12 @@ func Status(code int, body string, header ...string) http.HandlerFunc {
 // reference is the page of settings and responses that the connectors share, relative to a connector's README.
 const reference = "../../docs/reference.md"
 
-// SettingsTable compares the settings table of a README with what the connector asks for: the same variables, whether
+// settingsTable compares the settings table of a README with what the connector asks for: the same variables, whether
 // they are required, and the same defaults. The table's first columns are variable and default. A variable that several
 // connectors share may be in the table of the reference instead.
-func SettingsTable(t *testing.T, open func(*settings.Settings) deliver.Connector, readme string) {
+func settingsTable(t *testing.T, open func(*settings.Settings) deliver.Connector, readme string) {
 	t.Helper()
-	set := settings.New(func(string) string { return "" }, nil)
+	set := Settings(nil)
 	open(set)
 	documented, shared := map[string][]string{}, map[string][]string{}
 	for _, row := range table(t, readme, "| variable |") {

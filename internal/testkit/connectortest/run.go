@@ -40,7 +40,7 @@ func Run(t *testing.T, s Suite) {
 	t.Run("compression", s.compression)
 	t.Run("allocations", func(t *testing.T) { allocations(t, s.open(t, s.env(s.serve(t, s.Accept)))) })
 	t.Run("check", s.checkSteps)
-	t.Run("settings", func(t *testing.T) { badSettings(t, s.Open, s.Wrong) })
+	t.Run("settings", func(t *testing.T) { checkSettings(t, s.Open, s.Wrong) })
 }
 
 func (s Suite) accepts(t *testing.T) {
@@ -281,10 +281,11 @@ var harmless = []string{"Accept-Encoding", "Content-Encoding", "Content-Length",
 // sent reports whether a secret is sent as it is.
 func (s Suite) sent(secret string) bool { return !strings.HasPrefix(secret, "unsent-") }
 
-// badSettings opens a connector without settings, and with wrong ones. One error names every required one, and each
-// wrong one once, without the value of a secret.
-func badSettings(t *testing.T, open func(*settings.Settings) deliver.Connector, wrong map[string]string) {
+// checkSettings compares the settings with the table of the README, and opens a connector without settings and with
+// wrong ones. One error names every required one, and each wrong one once, without the value of a secret.
+func checkSettings(t *testing.T, open func(*settings.Settings) deliver.Connector, wrong map[string]string) {
 	t.Helper()
+	settingsTable(t, open, "../README.md")
 	set := Settings(nil)
 	open(set)
 	err := set.Err()

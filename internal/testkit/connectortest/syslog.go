@@ -36,7 +36,7 @@ func RunSyslog(t *testing.T, s SyslogSuite) {
 	t.Run("nobody listens", s.nobodyListens)
 	t.Run("slow", s.slow)
 	t.Run("allocations", func(t *testing.T) { allocations(t, s.open(t, s.serve(t, nil))) })
-	t.Run("settings", func(t *testing.T) { badSettings(t, s.Open, s.Wrong) })
+	t.Run("settings", func(t *testing.T) { checkSettings(t, s.Open, s.Wrong) })
 }
 
 // peer is a syslog server of a test.
