@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -79,6 +80,25 @@ func TestPackagesHaveOneDocComment(t *testing.T) {
 	}
 }
 
+// TestReferenceListsTheSharedSettings compares the tables of the pages below with the variables that shared/ reads.
+func TestReferenceListsTheSharedSettings(t *testing.T) {
+	var documented []string
+	for _, page := range []string{"docs/reference.md", "functions/deadletter/README.md", "functions/guard/README.md",
+		"functions/replay/README.md"} {
+		documented = append(documented, firstColumn(t, page)...)
+	}
+	common := regexp.MustCompile(`^(SIEM|AWS|GUARD|REPLAY|HTTPS|NO|LOG)_[A-Z_]*[A-Z]$`)
+	read := 0
+	for _, name := range variablesInCode(t, "shared/", common) {
+		if read++; !slices.Contains(documented, name) && !strings.HasPrefix(name, "AWS_LAMBDA_") { // set by Lambda
+			t.Errorf("%s: read by the code, and not in a settings table", name)
+		}
+	}
+	if read < 20 {
+		t.Errorf("found only %d variables", read)
+	}
+}
+
 func TestCommittedFilesNameNoMachine(t *testing.T) {
 	// Put together from parts, or this file would find itself.
 	absolute := regexp.MustCompile(`(?m)(^|[\s"'` + "`" + `(=:])/(` +
@@ -98,6 +118,49 @@ func TestCommittedFilesNameNoMachine(t *testing.T) {
 			}
 		}
 	}
+}
+
+// variables finds names of environment variables.
+var variables = regexp.MustCompile(`\b[A-Z][A-Z0-9]*(_[A-Z0-9]+)+\b`)
+
+// firstColumn lists the variables in the first column of a page's tables.
+func firstColumn(t *testing.T, page string) []string {
+	t.Helper()
+	data, err := os.ReadFile(page)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	var names []string
+	for line := range strings.Lines(string(data)) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 && strings.TrimSpace(cells[0]) == "" {
+			names = append(names, variables.FindAllString(cells[1], -1)...)
+		}
+	}
+	return names
+}
+
+// variablesInCode lists the strings in the sources of a folder that match.
+func variablesInCode(t *testing.T, folder string, match *regexp.Regexp) []string {
+	t.Helper()
+	var names []string
+	for _, name := range sources(t) {
+		if !strings.HasPrefix(name, folder) || strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		ast.Inspect(parse(t, name, 0), func(n ast.Node) bool {
+			literal, ok := n.(*ast.BasicLit)
+			if !ok || literal.Kind != token.STRING {
+				return true
+			}
+			if value, err := strconv.Unquote(literal.Value); err == nil && match.MatchString(value) {
+				names = append(names, value)
+			}
+			return true
+		})
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // sources lists the Go files of this module, by paths from its root.
