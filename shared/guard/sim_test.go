@@ -90,14 +90,20 @@ func scenarios() []scenario {
 			wrong := condition{checkFails: true, fromMinute: c.untilMinute, untilMinute: c.untilMinute + minutes(rng, 120, 600)}
 			return []condition{c, wrong}
 		}},
+		{longCheck, 1, func(rng *rand.Rand) []condition {
+			c := outage(down(rng), minutes(rng, 4, 30))[0]
+			return []condition{c, {checkFails: true, fromMinute: c.untilMinute, untilMinute: c.untilMinute + 26*60}}
+		}},
 		{"credentials expired", 12, one(func(*rand.Rand) condition {
 			return condition{failing: 1, held: true, checkFails: true}
 		}, 5, 240)},
 	}
 }
 
-// longOutage is longer than the connectors' queues keep events, which is then a day.
-const longOutage = "longer than the retention"
+// longOutage and longCheck are longer than the connectors' queues keep events, which is then a day.
+const longOutage, longCheck = "longer than the retention", "check fails for longer than the retention"
+
+func beyondRetention(scenario string) bool { return scenario == longOutage || scenario == longCheck }
 
 // outcome is the result of one seed.
 type outcome struct {
@@ -157,12 +163,12 @@ func simulate(seed uint64) outcome {
 		w.plants = append(w.plants, p)
 	}
 	ops := &operator{w: w}
-	chaos(w, ops, end)
+	chaos(w, s.name, ops, end)
 	return w.run(s.name, end, ops)
 }
 
 // chaos adds faults of the guard's surroundings and operators to some of the seeds.
-func chaos(w *simWorld, ops *operator, end float64) {
+func chaos(w *simWorld, name string, ops *operator, end float64) {
 	rng := w.rng
 	if rng.IntN(3) == 0 {
 		w.kills = []float64{.002, .02, .1}[rng.IntN(3)]
@@ -173,7 +179,7 @@ func chaos(w *simWorld, ops *operator, end float64) {
 	if rng.IntN(3) == 0 {
 		kind, until := []string{"timeout", "locked", "error"}[rng.IntN(3)],
 			w.start.Add(time.Duration(end+minutes(rng, 1, 200))*time.Minute)
-		if rng.IntN(20) == 0 {
+		if rng.IntN(20) == 0 || beyondRetention(name) && rng.IntN(2) == 0 {
 			until = until.Add(24 * time.Hour)
 		}
 		w.replayFaulty = true
@@ -293,7 +299,7 @@ func (w *simWorld) quiet() bool {
 // run simulates until everything is quiet, and checks what the guard promises.
 func (w *simWorld) run(name string, end float64, ops *operator) outcome {
 	g := w.guard()
-	if name == longOutage {
+	if beyondRetention(name) {
 		g.Retention = 24 * time.Hour
 	}
 	last := w.start.Add(time.Duration((end + 72*60) * float64(time.Minute)))
@@ -344,7 +350,7 @@ func (w *simWorld) judge(o *outcome, ops *operator) {
 			o.outside += outside
 		}
 		undisturbed := i != 0 || !ops.acted
-		if inside > 0 && o.scenario != longOutage && undisturbed {
+		if inside > 0 && !beyondRetention(o.scenario) && undisturbed {
 			fail("%s: %d dead letters are left", p.name, inside)
 		}
 		if h, err := ParseHold(p.tag); p.tag != "" && (err != nil || h.State != Done && h.State != Ended) {
@@ -363,7 +369,7 @@ func (w *simWorld) judge(o *outcome, ops *operator) {
 	if calm && o.recovery > recoveryBound {
 		fail("the connector ran again %s after the SIEM", o.recovery)
 	}
-	if calm && w.stuck > 0 && !w.replayFaulty && o.scenario != longOutage {
+	if calm && w.stuck > 0 && !w.replayFaulty && !beyondRetention(o.scenario) {
 		fail("an operator was called %d times", w.stuck)
 	}
 }

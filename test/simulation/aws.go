@@ -278,16 +278,28 @@ func (c storeClient) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...
 func (c storeClient) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput,
 	error) {
 	return guarded(ctx, c, "GetObject", *in.Key, false, func() (*s3.GetObjectOutput, error) {
+		if strings.Contains(*in.Key, "/"+oldName) && !c.openOld(ctx, *in.Key) {
+			return nil, ctx.Err()
+		}
 		out, err := c.s3.GetObject(ctx, in)
 		if err == nil {
 			inv, n := c.next("read" + random.ReplaceAllString(*in.Key, ""))
-			n += 1000 * c.rng.below(1000, random.ReplaceAllString(*in.Key, ""))
+			n += 1000 * c.rng.below(1<<40, random.ReplaceAllString(*in.Key, ""))
 			if inv != nil && c.inject(s3Breaks, inv, "read", n) {
 				out.Body = &broken{out.Body, aws.ToInt64(out.ContentLength) / 2}
 			}
 		}
 		return out, err
 	})
+}
+
+// openOld takes the time to read an old dead letter, and counts it.
+func (c storeClient) openOld(ctx context.Context, key string) bool {
+	c.count("old dead letters opened", 1)
+	c.guard.Lock()
+	c.opened++
+	c.guard.Unlock()
+	return c.plan.Old <= fewOld || wait(ctx, c.rng.between(oldTakes/2, oldTakes*3/2, "old", key))
 }
 
 // broken is a stream that ends with an error.

@@ -110,8 +110,7 @@ func (b *burstRun) checkOthers(t *testing.T) {
 
 // others returns the events of the connectors without the burst.
 func (b *burstRun) others(r simulation.Result) []simulation.EventResult {
-	return slices.DeleteFunc(slices.Clone(r.Events),
-		func(f simulation.EventResult) bool { return f.Connector == b.plan.Burst.Connector })
+	return others(r, b.plan.Burst.Connector)
 }
 
 // moved returns the number of the others' events that have another result without the burst.

@@ -26,10 +26,15 @@ import (
 //	one event does not fail its neighbours            checkFinal
 //	sent again only for a reason                      checkEnd: acceptances against the faults that excuse them
 //	each replay makes progress                        replayAll
+//	the guard restores what an outage leaves          checkGuard, checkChange, checkAge
 //	everything arrives when the faults are over       rest, checkEnd
 
 // retired checks the deletion of a message. The queue calls it before the message is deleted.
 func (w *world) retired(queue string, m fakeaws.Message) {
+	if queue == guardQueue {
+		return
+	}
+	w.checkAge(queue, m)
 	events := w.eventsIn(m.Body)
 	if events == nil {
 		w.broken("nothing is invented", "a message that was never enqueued is deleted: %.100q", m.Body)
@@ -92,6 +97,9 @@ func (p *process) checkWait(inv *invocation, receipt string, seconds int) {
 		return
 	}
 	p.tell("%s hides %s for %d s", inv, short(inv.batch[i].id), seconds)
+	if p.role == "guard" { // it has a schedule of its own
+		return
+	}
 	p.checkDelay(inv, inv.batch[i], inv.batch[i].events, seconds)
 }
 

@@ -109,6 +109,16 @@ func (w *world) checkReplay(inv *invocation, a replayed, body string) {
 		}
 		return
 	}
+	inv.process.guard.Lock()
+	opened := inv.process.opened
+	inv.process.guard.Unlock()
+	const smallGroups = 32 // objects that are read for a small limit
+	switch {
+	case a.Passed > 0 && sent == 0:
+		w.count("calls of the replay that only pass dead letters", 1)
+	case strings.Contains(body, `"limit":3`) && opened > smallGroups:
+		w.broken("a small limit opens few objects", "%s opens %d", inv, opened)
+	}
 	if a.Replayed != sent {
 		w.broken("the account adds up", "%s says that it has replayed %d events, and it was %d", inv, a.Replayed, sent)
 	}

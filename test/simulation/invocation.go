@@ -127,10 +127,7 @@ type result struct {
 
 // invoke calls the function, and waits until it returns, dies, or exceeds its time limit.
 func (p *process) invoke(i *invocation, payload []byte) result {
-	most := timeLimit
-	if p.role == "replay" && p.plan.Old < manyOld { // with many, a call of the function URL's client
-		most = replayLimit
-	}
+	most := p.limit
 	ctx, cancel := context.WithTimeout(context.Background(), most)
 	defer cancel()
 	answered := make(chan result, 1)

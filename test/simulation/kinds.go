@@ -25,6 +25,8 @@ const (
 	secretFails Kind = "Secrets Manager fails"
 	secretHangs Kind = "Secrets Manager does not respond"
 
+	lambdaFails Kind = "a call of the Lambda API fails" // of the guard
+
 	s3Fails    Kind = "S3 fails"
 	s3Lost     Kind = "S3 succeeds and its response is lost"
 	s3Conflict Kind = "S3 has a conflict of conditional writes"

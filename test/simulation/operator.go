@@ -24,18 +24,30 @@ type replayed struct {
 	Replayed  int `json:"replayed"`
 	Remaining int `json:"remaining"`
 	Skipped   int `json:"skipped"`
+	Passed    int `json:"passed"`
 }
 
 // replay calls the replay function once. It returns false if there is no successful response.
 func (w *world) replay(ctx context.Context, n int, body string) (answer replayed, ok bool) {
-	p := w.newProcess("replay", nil)
-	inv := p.begin(n, nil)
-	w.tell("%s: replay %s", inv, body)
-	r := p.invoke(inv, urlEvent("POST", body)) //nolint:contextcheck // an invocation has a context of its own
+	inv, r := w.invokeReplay(n, urlEvent("POST", body)) //nolint:contextcheck // an invocation has a context of its own
 	if ctx.Err() != nil {
 		return answer, false
 	}
+	return w.replayResponse(inv, r, body)
+}
+
+// invokeReplay invokes the replay function.
+func (w *world) invokeReplay(n int, payload []byte) (*invocation, result) {
+	p := w.newProcess("replay", nil)
+	inv := p.begin(n, nil)
+	w.tell("%s: replay %s", inv, payload)
+	r := p.invoke(inv, payload)
 	w.excuseReplay(inv, r)
+	return inv, r
+}
+
+// replayResponse checks the response of the replay function.
+func (w *world) replayResponse(inv *invocation, r result, body string) (answer replayed, ok bool) {
 	if r.died || r.err != nil {
 		w.tell("%s has not responded: %v", inv, r.err)
 		if r.err != nil {
@@ -89,6 +101,10 @@ func urlEvent(method, body string) []byte {
 // Retry-After and the visibility timeout, and the same for replayed dead letters.
 const patience = 4 * time.Hour
 
+// guardPatience is the same with the guard: holds that follow one another with growing waits, and with faults of the
+// guard's own calls.
+const guardPatience = 24 * time.Hour
+
 // leaseWait is the wait for the lease of a replay that died, whose clock may have been an hour ahead.
 const leaseWait = 20 * time.Minute
 
@@ -97,6 +113,9 @@ func (w *world) settle(ctx context.Context) {
 	wait(ctx, w.plan.end()-w.since()+time.Second)
 	if !w.rest(ctx) {
 		return
+	}
+	if w.plan.Guard.On {
+		w.checkGuard()
 	}
 	for _, l := range w.pipelines {
 		l.siem.heal()
@@ -122,9 +141,10 @@ const fromStart = `{"from":"1999-12-31T00:00:00Z","force":true}`
 // replayAll calls the replay until there is nothing to replay.
 func (w *world) replayAll(ctx context.Context, first int, body string) {
 	const rounds = 20
-	failed := 0
+	failed, calls, opened, begun := 0, 0, w.opened(), time.Now()
 	for n := range rounds {
 		a, ok := w.replay(ctx, first+n, body)
+		calls++
 		switch {
 		case !ok && a.status != 409: // 409: a replay that died has the lease
 			w.broken("liveness", "a replay after the faults does not work: status %d", a.status)
@@ -135,15 +155,34 @@ func (w *world) replayAll(ctx context.Context, first int, body string) {
 			failed++
 			wait(ctx, leaseWait)
 			continue
-		case a.Replayed == 0 && a.Remaining > 0:
+		case a.Replayed == 0 && a.Passed == 0 && a.Remaining > 0:
 			w.broken("each call makes progress", "a replay of %s replays nothing of %d", body, a.Remaining)
 			return
+		case a.Remaining == 0:
+			again := (calls - 1) * replayGroup // a group whose events the time did not suffice to send
+			if n := w.opened() - opened; n > w.plan.Old+again && time.Since(begun) < cursorLife && !w.plan.Guard.On {
+				w.broken("each call makes progress", "%d calls open %d of %d old dead letters", calls, n, w.plan.Old)
+			}
+			opened, begun, calls = w.opened(), time.Now(), 0
 		}
-		if !w.rest(ctx) || a.Replayed == 0 {
+		if !w.rest(ctx) || a.Replayed == 0 && a.Remaining == 0 {
 			return
 		}
 		wait(ctx, time.Minute)
 	}
+}
+
+// A replay continues where an earlier one ended within cursorLife, and reads at most replayGroup objects together.
+const (
+	cursorLife  = 15 * time.Minute
+	replayGroup = 100
+)
+
+// opened returns how often an old dead letter was read.
+func (w *world) opened() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.counts["old dead letters opened"]
 }
 
 // checkReplayed checks that only old dead letters are pending.
@@ -166,20 +205,24 @@ func (w *world) checkReplayed() {
 // rest waits until every queue is empty.
 func (w *world) rest(ctx context.Context) bool {
 	const look = 7 * time.Second
-	for end := time.Now().Add(patience); time.Now().Before(end); {
-		if w.queued() == 0 {
+	most := patience
+	if w.plan.Guard.On {
+		most = guardPatience
+	}
+	for end := time.Now().Add(most); time.Now().Before(end); {
+		if w.queued() == 0 && w.operating.Load() == 0 {
 			return true
 		}
 		if !wait(ctx, look) {
 			return false
 		}
 	}
-	w.broken("liveness", "%d messages are still queued %s after the faults", w.queued(), patience)
+	w.broken("liveness", "%d messages are still queued %s after the faults", w.queued(), most)
 	return false
 }
 
 func (w *world) queued() int {
-	n := w.sqs.Len(deadLetterQueue)
+	n := w.sqs.Len(deadLetterQueue) + w.sqs.Len(guardQueue)
 	for _, l := range w.pipelines {
 		n += w.sqs.Len(l.queueURL)
 	}

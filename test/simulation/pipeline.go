@@ -20,7 +20,10 @@ const (
 	visibility   = 185 * time.Second
 	timeLimit    = 30 * time.Second // of a function
 	replayLimit  = 900 * time.Second
-	window       = 5 * time.Second // of a batch
+	guardLimit   = 120 * time.Second
+	shortLimit   = 6 * time.Second        // of a replay that has to pass many old dead letters
+	oldTakes     = 100 * time.Millisecond // to read one of many
+	window       = 5 * time.Second        // of a batch
 	maxAttempts  = 5
 	replayPath   = "/api/admin/siem/replay-dead-letter"
 	replayedPath = "replayed/"
@@ -45,6 +48,8 @@ type pipeline struct {
 	open     lambdahost.OpenFunc
 	siem     destination
 	events   []*event
+	pollers  []*poller
+	mapping  mapping
 }
 
 // destination is a SIEM with any protocol.
@@ -70,6 +75,10 @@ func newPipeline(w *world, i int, name string) *pipeline {
 		DeadLetter: deadLetterQueue}
 	if name == w.plan.Burst.Connector {
 		queue.FirstID = firstOfBurst
+	}
+	if w.plan.Guard.On {
+		queue.FirstID = (i + 1) * firstOfBurst / 10
+		l.mapping.init(l)
 	}
 	w.sqs.Create(queue)
 	if name == "qradar" {
@@ -117,7 +126,11 @@ func (l *pipeline) enqueue(ctx context.Context) {
 	bodies := l.messages(l.events[:l.plan.Events])
 	at := make([]time.Duration, len(bodies))
 	for n := range at {
-		at[n] = l.rng.between(0, l.plan.Span, "enqueue", l.name, n)
+		most := l.plan.Span
+		if l.plan.Guard.On && l.rng.chance(0.7, "early", l.name, n) {
+			most = min(most, earlyEvents)
+		}
+		at[n] = l.rng.between(0, most, "enqueue", l.name, n)
 	}
 	slices.Sort(at)
 	for n, body := range bodies {
@@ -127,6 +140,9 @@ func (l *pipeline) enqueue(ctx context.Context) {
 		l.put(body, n)
 	}
 }
+
+// earlyEvents is the time in which most events of a plan with the guard are sent: an alarm needs events in each minute.
+const earlyEvents = 15 * time.Minute
 
 // producer is the SenderId of the platform's messages.
 const producer = "AIDAPRODUCER"

@@ -31,6 +31,7 @@ type Plan struct {
 	Rotations  []Rotation
 	Replays    []Replay
 	Burst      Burst
+	Guard      Guarded
 	Story      bool // record the story
 }
 
@@ -39,9 +40,16 @@ type Fault struct {
 	ID        int
 	Kind      Kind
 	Connector string // "": all
+	Part      string // of a connector's requests; "": all
 	From, To  time.Duration
 	P         float64
 	N         int // its parameter: steps, seconds, an index; see the kinds
+}
+
+// concerns reports whether the fault applies to a lane.
+func (f Fault) concerns(lane string) bool {
+	role, check := strings.CutSuffix(lane, " "+checks)
+	return (f.Connector == "" || lane == "" || f.Connector == role) && (f.Part == "" || (f.Part == checks) == check)
 }
 
 // Rotation is the revocation of a credential, whose successor is published after Gap.
@@ -87,7 +95,7 @@ func NewPlan(seed uint64) Plan {
 	case n == 0:
 		p.Old = manyOld
 	case n < 6:
-		p.Old = 30
+		p.Old = fewOld
 	}
 	for id := range r.IntN(10) {
 		p.Faults = append(p.Faults, newFault(r, id, p))
@@ -107,11 +115,14 @@ func NewPlan(seed uint64) Plan {
 			p.Replays = append(p.Replays, Replay{at + span(r, 300*time.Millisecond), body})
 		}
 	}
+	if g := rand.New(rand.NewPCG(seed, 13)); g.IntN(guardEvery) == 0 {
+		p.addGuard(g)
+	}
 	return p
 }
 
-// manyOld is a number of dead letters that takes a replay several seconds to pass.
-const manyOld = 1000
+// manyOld and someOld are numbers of dead letters that a replay passes in several calls, fewOld in one.
+const manyOld, someOld, fewOld = 1000, 400, 30
 
 func pickConnectors(r *rand.Rand) []string {
 	all := connectors.Names()
@@ -214,6 +225,12 @@ func (p Plan) String() string {
 	if p.Old != whole.Old {
 		parts = append(parts, "old=0")
 	}
+	if p.Guard.On != whole.Guard.On {
+		parts = append(parts, "guard=0")
+	}
+	if len(p.Guard.Operations) != len(whole.Guard.Operations) {
+		parts = append(parts, "operations=0")
+	}
 	if p.Slots != whole.Slots {
 		parts = append(parts, "slots=1")
 	}
@@ -268,6 +285,10 @@ func (p *Plan) keep(key, value string) (err error) {
 		p.Proxy = ""
 	case "old":
 		p.Old = 0
+	case "guard":
+		p.Guard = Guarded{}
+	case "operations":
+		p.Guard.Operations = nil
 	case "burst":
 		p.Burst, err = parseBurst(value)
 	default:
@@ -300,10 +321,16 @@ func (p Plan) Describe() string {
 	if p.Burst.Events > 0 {
 		fmt.Fprintf(&b, "  %d more for %s at %s\n", p.Burst.Events, p.Burst.Connector, p.Burst.At)
 	}
+	if p.Guard.On {
+		b.WriteString(p.Guard.describe())
+	}
 	for _, f := range p.Faults {
 		where := f.Connector
 		if where == "" {
 			where = "all"
+		}
+		if f.Part != "" {
+			where += ", " + f.Part
 		}
 		fmt.Fprintf(&b, "  fault %d: %s (%d), %s, from %s to %s, probability %g\n", f.ID, f.Kind, f.N, where, f.From, f.To,
 			f.P)

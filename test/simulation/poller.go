@@ -14,9 +14,17 @@ import (
 // the faults of the mapping and of the queue.
 type poller struct {
 	*world
-	pipeline *pipeline // nil for the dead-letter queue
-	slot     int
-	url, arn string
+	pipeline   *pipeline // nil for the dead-letter queue and the guard's
+	role       string
+	slot       int
+	url, arn   string
+	batchSize  int
+	window     time.Duration
+	visibility time.Duration
+
+	source *eventsource.Poller
+	off    bool   // the mapping is disabled
+	halt   func() // ends the current receive
 
 	process *process
 	number  int    // of the batch
@@ -24,29 +32,35 @@ type poller struct {
 	kept    string // receipt of the first message of the last deletion that was suppressed
 }
 
-func (p *poller) role() string {
-	if p.pipeline == nil {
-		return "deadletter"
-	}
-	return p.pipeline.name
-}
-
 // between returns a time that only this poller takes at this point, so that no two events coincide.
 func (p *poller) between(least, most time.Duration, what string) time.Duration {
-	return p.rng.between(least, most, what, p.role(), p.slot, p.number, p.calls)
+	return p.rng.between(least, most, what, p.role, p.slot, p.number, p.calls)
 }
 
 // longPoll is longer than a run: an idle poller must not wake up.
 const longPoll = 240 * time.Hour
 
-func (p *poller) poll(ctx context.Context) {
+func (p *poller) start(ctx context.Context) {
 	p.number = 1
-	<-eventsource.Start(ctx, eventsource.Config{
-		QueueARN: p.arn, Region: "eu-west-1", BatchSize: p.plan.BatchSize, Window: window, LongPoll: longPoll,
+	p.source = eventsource.Start(ctx, eventsource.Config{
+		QueueARN: p.arn, Region: "eu-west-1", BatchSize: p.batchSize, Window: p.window, LongPoll: longPoll,
 		MaximumConcurrency:      1,
 		ReportBatchItemFailures: true, Enabled: true, Queue: p, Invoke: p.invoke, Rand: p.nextBatch,
 		Attributes: p.system,
-	}).Done()
+	})
+	p.spawn(func() { <-p.source.Done() })
+}
+
+// set enables or disables the poller, which completes its batch, and sets the batch size.
+func (p *poller) set(on bool, batchSize int) {
+	p.mu.Lock()
+	p.off = !on
+	if p.off && p.halt != nil {
+		p.halt()
+	}
+	p.mu.Unlock()
+	p.source.SetBatchSize(batchSize)
+	p.source.SetEnabled(on)
 }
 
 // system returns the system attributes that the queue in memory does not have.
@@ -60,13 +74,20 @@ func (p *poller) system(m eventsource.Message) map[string]string {
 func (p *poller) nextBatch() float64 {
 	p.number++
 	p.calls = 0
-	return p.rng.fraction("window", p.role(), p.slot, p.number)
+	return p.rng.fraction("window", p.role, p.slot, p.number)
 }
 
 // Receive implements eventsource.Queue.
 func (p *poller) Receive(ctx context.Context, limit int, most time.Duration) ([]eventsource.Message, error) {
 	until, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
+	p.mu.Lock()
+	off := p.off
+	p.halt = cancel
+	p.mu.Unlock()
+	if off {
+		return nil, nil
+	}
 	p.calls++
 	if p.sqs.Wait(until, p.url) != nil || !wait(ctx, p.between(time.Microsecond, 50*time.Millisecond, "poll")) {
 		return nil, nil
@@ -84,10 +105,10 @@ func (p *poller) Delete(ctx context.Context, messages []eventsource.Message) ([]
 	if first == p.kept { // the mapping's second attempt
 		return messages, nil
 	}
-	if p.injects(deleteLost, p.role(), p.role(), p.slot, p.number, first) {
+	if p.injects(deleteLost, p.role, p.role, p.slot, p.number, first) {
 		p.kept = first
 		p.excuse("it was finished and not deleted", bodiesOf(messages)...)
-		p.tell("%s: %d messages are not deleted", p.role(), len(messages))
+		p.tell("%s: %d messages are not deleted", p.role, len(messages))
 		return messages, nil
 	}
 	return eventsource.SQS{Client: p.sqs, URL: p.url}.Delete(ctx, messages)
@@ -95,8 +116,7 @@ func (p *poller) Delete(ctx context.Context, messages []eventsource.Message) ([]
 
 // invoke invokes the function with a batch, and checks the response.
 func (p *poller) invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	batch := decode(payload)
-	role := p.role()
+	batch, role := decode(payload), p.role
 	key := []any{role, p.slot, p.number}
 	if p.injects(throttled, role, key...) {
 		p.tell("%s: an invocation with %d messages is throttled", role, len(batch))
@@ -104,8 +124,8 @@ func (p *poller) invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	if p.injects(late, role, key...) {
 		p.excuse("its visibility timeout had ended before the invocation", bodiesOf(batch)...)
-		p.tell("%s: an invocation begins %s late", role, visibility)
-		if !wait(ctx, visibility+p.between(time.Second, 2*time.Second, "late")) {
+		p.tell("%s: an invocation begins %s late", role, p.visibility)
+		if !wait(ctx, p.visibility+p.between(time.Second, 2*time.Second, "late")) {
 			return nil, ctx.Err()
 		}
 	}
@@ -150,7 +170,9 @@ func (p *poller) finish(inv *invocation, r result, batch []eventsource.Message, 
 	switch {
 	case r.died:
 		err = errDead
-	case err == nil && p.injects(mappingLost, p.role(), key...):
+	case err != nil && p.role == "guard":
+		p.checkStuck(err)
+	case err == nil && p.injects(mappingLost, p.role, key...):
 		err = errLost
 	case err == nil:
 		var done []eventsource.Message

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/shared/drain"
+	"github.com/arbitex/siem-connectors/shared/guardhost"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
 	"github.com/arbitex/siem-connectors/shared/replay"
 )
@@ -21,8 +22,10 @@ type process struct {
 	*world
 	pipeline *pipeline // of a connector's function
 	role     string
+	lane     string // of its faults
 	name     string
-	badProxy bool // its proxy setting cannot be parsed
+	limit    time.Duration // of an invocation
+	badProxy bool          // its proxy setting cannot be parsed
 	call     func(ctx context.Context, payload []byte) ([]byte, error)
 
 	guard   sync.Mutex
@@ -33,6 +36,8 @@ type process struct {
 	cut     bool          // a connection has died while it was frozen: a request may get no response
 	skew    time.Duration // of its wall clock
 	current *invocation
+	tagRead time.Time // by the guard
+	opened  int       // old dead letters, by a replay
 	out     bytes.Buffer
 }
 
@@ -43,7 +48,7 @@ var (
 )
 
 func (w *world) newProcess(role string, l *pipeline) *process {
-	p := &process{world: w, pipeline: l, role: role, dying: make(chan struct{})}
+	p := &process{world: w, pipeline: l, role: role, lane: role, limit: timeLimit, dying: make(chan struct{})}
 	p.name = fmt.Sprintf("%s#%d", role, w.number("process "+role))
 	p.badProxy = l != nil && l.proxied() && w.injects(proxyUnparsable, role, "environment", p.name)
 	outside := lambdahost.Deps{
@@ -53,7 +58,14 @@ func (w *world) newProcess(role string, l *pipeline) *process {
 	case "deadletter":
 		p.call = drain.NewFunction(outside, storeClient{p}).Invoke
 	case "replay":
+		p.limit = replayLimit
+		if w.plan.Old > fewOld { // a replay of many dead letters takes several calls
+			p.limit = shortLimit
+		}
 		p.call = replay.NewFunction(outside, storeClient{p}).Invoke
+	case "guard":
+		p.limit = guardLimit
+		p.call = guardhost.New(outside, lambdaClient{p}).Invoke
 	default:
 		p.call = lambdahost.NewConnector(role, l.open, outside).Invoke
 	}
@@ -78,9 +90,11 @@ func (p *process) env(name string) string {
 				return l.queueURL
 			case upper(l.name) + "_ROLE_ID":
 				return roleID(l.name)
+			case upper(l.name) + "_FUNCTION_NAME", upper(l.name) + "_MAPPING_ID":
+				return l.name
 			}
 		}
-		return ""
+		return p.guardSetting(name)
 	}
 	switch name {
 	case "SIEM_ROLE_ID":
@@ -118,6 +132,9 @@ func (p *process) Write(line []byte) (int, error) {
 	defer p.guard.Unlock()
 	if p.dead {
 		return 0, errDead
+	}
+	if p.alarms != nil {
+		p.alarms.Line(line)
 	}
 	return p.out.Write(line)
 }
@@ -182,7 +199,7 @@ func (p *process) effect(ctx context.Context, op, key string, do func(inv *invoc
 	if inv == nil {
 		return errDead
 	}
-	n += 1000 * p.rng.below(1000, key)
+	n += 1000 * p.rng.below(1<<40, key) // so that concurrent requests do not take the same time
 	if !wait(ctx, p.takes(inv, op, n)) {
 		return ctx.Err()
 	}
@@ -222,7 +239,7 @@ func (p *process) takes(inv *invocation, op string, n int) time.Duration {
 
 // inject reports whether a fault applies to an effect, and logs it.
 func (p *process) inject(kind Kind, inv *invocation, op string, n int) bool {
-	struck := p.injects(kind, p.role, p.name, inv.number, op, n)
+	struck := p.injects(kind, p.lane, p.name, inv.number, op, n)
 	if struck {
 		p.tell("%s: %s (%s)", inv, kind, op)
 		p.guard.Lock()

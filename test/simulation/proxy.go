@@ -88,7 +88,7 @@ func (t tunnel) serve() bool {
 		r.Header.Get("Authorization") != "" {
 		t.broken("a proxy gets its own credential", "%s sends %s %v", inv, r.Method, r.Header)
 	}
-	if f, ok := t.fault(proxyRefuses, t.role, t.name, inv.number, n); ok {
+	if f, ok := t.fault(proxyRefuses, t.lane, t.name, inv.number, n); ok {
 		p := proxyRefusals[f.N]
 		t.tell("%s: the proxy responds %d", inv, p.status)
 		inv.answer(nil, answer{status: p.status, class: p.class, retry: p.retryAfter, proxy: true})

@@ -43,7 +43,7 @@ func (s *web) serve(w http.ResponseWriter, r *http.Request) {
 	if !x.read() {
 		return
 	}
-	if f, ok := s.fault(slow, s.name, x.p.name, x.inv.number, x.n); ok {
+	if f, ok := s.fault(slow, x.p.lane, x.p.name, x.inv.number, x.n); ok {
 		s.tell("%s: %s takes %d s", x.inv, s.name, f.N)
 		x.pass(time.Duration(f.N)*time.Second, time.Duration(f.N+1)*time.Second, "slow")
 	}
@@ -61,7 +61,7 @@ func (x *request) inject(kind Kind) bool {
 }
 
 func (x *request) injected(kind Kind) (Fault, bool) {
-	f, ok := x.fault(kind, x.name, x.p.name, x.inv.number, x.n)
+	f, ok := x.fault(kind, x.p.lane, x.p.name, x.inv.number, x.n)
 	if ok {
 		x.tell("%s: %s (%d)", x.inv, kind, f.N)
 	}

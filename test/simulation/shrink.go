@@ -85,6 +85,12 @@ func candidates(p Plan) []Plan {
 	if p.Old > 0 {
 		add(func(s *Plan) { s.Old = 0 })
 	}
+	if len(p.Guard.Operations) > 0 {
+		add(func(s *Plan) { s.Guard.Operations = nil })
+	}
+	if p.Guard.On {
+		add(func(s *Plan) { s.Guard = Guarded{} })
+	}
 	if p.Slots > 1 {
 		add(func(s *Plan) { s.Slots = 1 })
 	}

@@ -1,6 +1,6 @@
-// Package simulation runs the whole system in one process: the real core, connectors, drain and replay, with SQS, S3,
-// Secrets Manager, seven SIEMs, a proxy and the network in memory. All of them fail in many ways. The clock is
-// testing/synctest's, so hours pass in milliseconds.
+// Package simulation runs the whole system in one process: the real core, connectors, drain, replay and guard, with
+// SQS, S3, Secrets Manager, event source mappings, alarms, seven SIEMs, a proxy and the network in memory. All of them
+// fail in many ways. The clock is testing/synctest's, so hours pass in milliseconds.
 //
 // A seed determines a plan: the connectors, the events and the messages that hold them, the faults with their times and
 // probabilities, the rotations of credentials, the replays. Every decision in a run is drawn from the seed and from its
@@ -20,10 +20,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/arbitex/siem-connectors/emulator/lambda/alarms"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 )
 
@@ -67,6 +69,8 @@ type world struct {
 	sqs       *fakeaws.SQS
 	s3        *fakeaws.S3
 	pipelines []*pipeline
+	alarms    *alarms.Alarms // with the guard
+	operating atomic.Int32   // actions of operators that have not ended
 
 	mu         sync.Mutex
 	violations []string
@@ -95,7 +99,7 @@ func newWorld(plan Plan) *world {
 		secrets: map[string]string{}, senders: map[string]string{}, pending: map[string][]*event{}, numbers: map[string]int{},
 	}
 	dead := fakeaws.Queue{URL: deadLetterQueue, ARN: "arn:aws:sqs:eu-west-1:1:dead", Visibility: visibility}
-	if plan.Burst.Connector != "" {
+	if plan.Burst.Connector != "" || plan.Guard.On {
 		dead.FirstID = firstDead
 	}
 	w.sqs.Create(dead)
@@ -104,6 +108,9 @@ func newWorld(plan Plan) *world {
 	w.sqs.Retire = w.retired
 	for i, name := range plan.Connectors {
 		w.pipelines = append(w.pipelines, newPipeline(w, i, name))
+	}
+	if plan.Guard.On {
+		w.newGuard()
 	}
 	return w
 }
@@ -127,12 +134,18 @@ func (w *world) run(ctx context.Context) {
 		w.spawn(func() { l.burst(ctx) })
 		w.spawn(func() { l.rotate(ctx) })
 		for slot := range w.plan.Slots {
-			p := &poller{world: w, pipeline: l, slot: slot, url: l.queueURL, arn: l.queueARN}
-			w.spawn(func() { p.poll(ctx) })
+			p := &poller{world: w, pipeline: l, role: l.name, slot: slot, url: l.queueURL, arn: l.queueARN,
+				batchSize: w.plan.BatchSize, window: window, visibility: visibility}
+			l.pollers = append(l.pollers, p)
+			p.start(ctx)
 		}
 	}
-	drain := &poller{world: w, slot: w.plan.Slots, url: deadLetterQueue, arn: "arn:aws:sqs:eu-west-1:1:dead"}
-	w.spawn(func() { drain.poll(ctx) })
+	drain := &poller{world: w, role: "deadletter", slot: w.plan.Slots, url: deadLetterQueue,
+		arn: "arn:aws:sqs:eu-west-1:1:dead", batchSize: w.plan.BatchSize, window: window, visibility: visibility}
+	drain.start(ctx)
+	if w.plan.Guard.On {
+		w.startGuard(ctx)
+	}
 	for i, r := range w.plan.Replays {
 		w.spawn(func() { w.operate(ctx, i, r) })
 	}
@@ -232,16 +245,16 @@ func (w *world) number(kind string) int {
 }
 
 // injects reports whether a fault of the plan applies here and now, and counts it. key identifies what it applies to.
-func (w *world) injects(kind Kind, connector string, key ...any) bool {
-	_, ok := w.fault(kind, connector, key...)
+func (w *world) injects(kind Kind, lane string, key ...any) bool {
+	_, ok := w.fault(kind, lane, key...)
 	return ok
 }
 
-// fault returns the fault that applies here and now.
-func (w *world) fault(kind Kind, connector string, key ...any) (Fault, bool) {
+// fault returns the fault that applies here and now. lane is a function's role, of a check with that part; "": any.
+func (w *world) fault(kind Kind, lane string, key ...any) (Fault, bool) {
 	at := w.since()
 	for _, f := range w.plan.Faults {
-		if f.Kind != kind || f.Connector != "" && connector != "" && f.Connector != connector || at < f.From || at >= f.To {
+		if f.Kind != kind || !f.concerns(lane) || at < f.From || at >= f.To {
 			continue
 		}
 		if w.rng.chance(f.P, append([]any{"fault", f.ID}, key...)...) {

@@ -51,6 +51,7 @@ func TestSimulation(t *testing.T) {
 			tell(t, f)
 		}
 	}
+	r.checkTransitions(t)
 	if *update != "" && !t.Failed() {
 		docgen.Check(t, *update, "simulation", r.digest(), true)
 		if err := os.WriteFile("testdata/results.txt", []byte(r.table()), 0o644); err != nil {
@@ -162,13 +163,38 @@ func (r *runner) faults() (n int) {
 	return n
 }
 
-// table returns the report for the documentation: faults, crashes, causes of duplicates, counts.
+// checkTransitions compares the transitions of the guard with those of its diagram. Few seeds do not reach all.
+func (r *runner) checkTransitions(t *testing.T) {
+	t.Helper()
+	const many = 5000
+	diagram, err := os.ReadFile("../../docs/guard-states.mermaid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^ +(\S+ --> \w+)`).FindAllStringSubmatch(string(diagram), -1) {
+		drawn["transition: "+m[1]] = true
+	}
+	for name := range drawn {
+		if *seeds >= many && r.counts[name] == 0 {
+			t.Errorf("no seed reaches the %s of docs/guard-states.mermaid", name)
+		}
+	}
+	for name := range r.counts {
+		if strings.HasPrefix(name, "transition: ") && !drawn[name] {
+			t.Errorf("docs/guard-states.mermaid lacks the %s", name)
+		}
+	}
+}
+
 // digest returns the totals for the document; testdata/results.txt has the counts of each kind.
 func (r *runner) digest() string {
 	text := r.summary()
 	for _, group := range [...]struct{ prefix, format string }{
 		{"fault: ", "%[2]d kinds of fault"}, {"crash: ", "%d processes killed at %d kinds of step"},
 		{"sent again: ", "%d events sent again for %d kinds of cause"},
+		{"outage: ", "%d seeds with the guard and %d kinds of outage"},
+		{"transition: ", "%d changes of the guard's state of %d kinds"},
 	} {
 		kinds, times := 0, 0
 		for name, n := range r.counts {
@@ -182,13 +208,15 @@ func (r *runner) digest() string {
 	return text + "."
 }
 
+// table returns the counts of each kind: faults, crashes, causes of duplicates, and more.
 func (r *runner) table() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s.\n", r.summary())
 	rest := maps.Clone(r.counts)
 	for _, group := range [...]struct{ prefix, head string }{
 		{"fault: ", "Fault"}, {"crash: ", "The function's process died"}, {"sent again: ", "Sent again, because"},
-		{"", "What happened"},
+		{"outage: ", "Outage of a seed with the guard"}, {"transition: ", "The guard's state"},
+		{"operator: ", "An operator, during a hold"}, {"", "What happened"},
 	} {
 		fmt.Fprintf(&b, "\n| %s | times |\n| --- | ---: |\n", group.head)
 		for _, name := range slices.Sorted(maps.Keys(rest)) {

@@ -96,7 +96,7 @@ func (r *reading) pass(inv *invocation, least, most time.Duration, what string) 
 }
 
 func (r *reading) inject(kind Kind, inv *invocation) bool {
-	struck := r.injects(kind, r.name, inv.process.name, inv.number, r.n)
+	struck := r.injects(kind, inv.process.lane, inv.process.name, inv.number, r.n)
 	if struck {
 		r.tell("%s: %s", inv, kind)
 		r.c.markFaulty()
@@ -117,7 +117,7 @@ func (r *reading) before(inv *invocation) bool {
 		r.c.vanish()
 		return false
 	}
-	if f, ok := r.fault(slow, r.name, inv.process.name, inv.number, r.n); ok {
+	if f, ok := r.fault(slow, inv.process.lane, inv.process.name, inv.number, r.n); ok {
 		r.c.markFaulty()
 		inv.answer(nil, answer{network: true})
 		r.tell("%s: qradar does not read for %d s", inv, f.N)

@@ -181,13 +181,16 @@ func (l *pipeline) messages(events []*event) []string {
 // firstOld is the day of the oldest dead letter, some days before the beginning of every run.
 const firstOld = "1999-12-20"
 
+// oldName begins the name of an old dead letter. The drain has not written it, so it does not tell what is in it.
+const oldName = "old-"
+
 // makeOld stores dead letters from before the run. A replay that begins with the run must pass them.
 func (l *pipeline) makeOld(next func() string) {
 	for n := range l.plan.Old {
 		e := l.makeEvent(0, next())
 		e.body, e.sort, e.old = e.compact, good, true
 		l.add(e)
-		key := fmt.Sprintf("%s%sconnector=%s/date=%s/old-%05d.jsonl", keyPrefix, pendingPath, l.name, firstOld, n)
+		key := fmt.Sprintf("%s%sconnector=%s/date=%s/%s%05d.jsonl", keyPrefix, pendingPath, l.name, firstOld, oldName, n)
 		line := fmt.Sprintf(`{"timestamp":"%sT00:00:00.000Z","connector":%q,"error":"given up after 5 attempts, the last of which: status 503",`+
 			`"event":%s,"attempts":5,"message_id":"old-%d","replays":0}`+"\n", firstOld, l.name, e.body, n)
 		l.s3.Put(key, []byte(line))
