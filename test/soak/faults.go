@@ -222,7 +222,7 @@ func (s *soak) surge(ctx context.Context, b *burst, down time.Time) error {
 	queue := s.system.Queue(b.pipeline.Queue())
 	for sent := 0; sent < b.events; {
 		n := min(system.MaxSend, b.events-sent)
-		if _, err := s.system.Enqueue(ctx, queue, b.pipeline.next(n)...); err != nil {
+		if _, err := s.system.Enqueue(ctx, queue, b.pipeline.next(n, false)...); err != nil {
 			return fmt.Errorf("%s: %w", b.pipeline.Name, err)
 		}
 		sent += n
@@ -246,7 +246,7 @@ func (s *soak) trickle(ctx context.Context, l *pipeline, over <-chan struct{}) e
 	queue := s.system.Queue(l.Queue())
 	offset := time.Duration(slices.Index(s.pipelines, l)) * trickle / time.Duration(len(s.pipelines))
 	for pause := offset; wait(ctx, pause, over); pause = trickle {
-		if _, err := s.system.Enqueue(ctx, queue, l.next(system.MaxSend)...); err != nil {
+		if _, err := s.system.Enqueue(ctx, queue, l.next(system.MaxSend, false)...); err != nil {
 			return fmt.Errorf("%s: %w", l.Name, err)
 		}
 	}

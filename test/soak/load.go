@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -127,7 +129,10 @@ func (s *soak) progress() progress {
 
 // room is the maximum number of events of a pipeline in flight: enough for the concurrent batches of a connector, and
 // no more, because moto iterates over a queue for every message that it receives.
-const room = 600
+const room = 1_200
+
+// maxArray is the maximum number of events in a message.
+const maxArray = 40
 
 // pipeline is the path of the events to one SIEM.
 type pipeline struct {
@@ -141,12 +146,16 @@ type pipeline struct {
 
 	mu    sync.Mutex
 	taken int // how many of the events that the simulator took are in the tracker
+
+	random *rand.Rand // for the sizes of arrays
+	apart  int        // events sent in messages of their own, less those sent in arrays
 }
 
 func newPipeline(one *system.SIEM, b *tracker, seed uint64, share int) *pipeline {
 	g := ocsfgen.New(seed)
 	g.Now = time.Now
-	return &pipeline{SIEM: one, tracker: b, events: g, seed: seed, share: share, inFlight: make(chan struct{}, room)}
+	return &pipeline{SIEM: one, tracker: b, events: g, seed: seed, share: share, inFlight: make(chan struct{}, room),
+		random: rand.New(rand.NewPCG(seed, 0xa44a7))}
 }
 
 // key returns what must arrive of an event: itself, or the fields that the SIEM's format contains.
@@ -157,13 +166,46 @@ func (l *pipeline) key(event []byte) []byte {
 	return []byte(l.Key(event))
 }
 
-// next makes n events and records them as sent now.
-func (l *pipeline) next(n int) []string {
+// next makes n events and records them as sent now, in an array or each in its own message.
+func (l *pipeline) next(n int, array bool) []string {
 	bodies := make([]string, n)
 	for i := range bodies {
 		event := l.events.Next()
 		bodies[i] = string(event)
-		l.tracker.enqueue(siem.EventID(event), l, l.key(event))
+		l.tracker.enqueue(siem.EventID(event), l, l.key(event), array)
+	}
+	return bodies
+}
+
+// sizes returns the number of events of each message of the next request, which has at most n events. Half of the
+// events are alone in their messages; the others are in arrays.
+func (l *pipeline) sizes(n int) (sizes []int, events int) {
+	arrays := l.apart > 0
+	for len(sizes) < system.MaxSend && events < n {
+		size := 1
+		if arrays {
+			size = min(2+l.random.IntN(maxArray-1), n-events)
+		}
+		sizes = append(sizes, size)
+		events += size
+	}
+	if arrays {
+		l.apart -= events
+	} else {
+		l.apart += events
+	}
+	return sizes, events
+}
+
+// messages makes messages with so many events each, and records the events as sent now.
+func (l *pipeline) messages(sizes []int) []string {
+	bodies := make([]string, len(sizes))
+	for i, n := range sizes {
+		if events := l.next(n, n > 1); n > 1 {
+			bodies[i] = "[" + strings.Join(events, ",") + "]"
+		} else {
+			bodies[i] = events[0]
+		}
 	}
 	return bodies
 }
@@ -220,11 +262,11 @@ func (s *soak) feed(ctx context.Context, l *pipeline) error {
 			incidents = incidents[1:]
 			playing.Go(func() { t.do(ctx, s, l) })
 		}
-		n := min(system.MaxSend, l.share-sent)
+		sizes, n := l.sizes(l.share - sent)
 		if err := l.take(ctx, n); err != nil {
 			return err
 		}
-		if _, err := s.system.Enqueue(ctx, queue, l.next(n)...); err != nil {
+		if _, err := s.system.Enqueue(ctx, queue, l.messages(sizes)...); err != nil {
 			return fmt.Errorf("%s: %w", l.Name, err)
 		}
 		sent += n

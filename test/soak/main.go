@@ -285,14 +285,28 @@ func (s *soak) observe(function string, payload []byte, r runtimeapi.Result) {
 		if again[record.MessageID] {
 			end = listed
 		}
-		id := siem.EventID([]byte(record.Body))
-		switch {
-		case l != nil:
-			s.tracker.finish(id, end)
-		case end == finished:
-			s.tracker.drained(id)
+		for _, event := range split(record.Body) {
+			switch id := siem.EventID(event); {
+			case l != nil:
+				s.tracker.finish(id, end)
+			case end == finished:
+				s.tracker.drained(id)
+			}
 		}
 	}
+}
+
+// split returns the events of a message.
+func split(body string) [][]byte {
+	var array []json.RawMessage
+	if json.Unmarshal([]byte(body), &array) != nil { // one event
+		return [][]byte{[]byte(body)}
+	}
+	events := make([][]byte, len(array))
+	for i, event := range array {
+		events[i] = event
+	}
+	return events
 }
 
 // endOf returns how the invocation ended for the whole batch.

@@ -50,12 +50,12 @@ func (r *report) verdict() error { return errors.Join(r.problems...) }
 
 func (s *soak) conditions(did *load) string {
 	total := s.meters.total()
-	return fmt.Sprintf("%s events, seed %d, in %s: %.0f a second on %d cores, which the SIEMs, the functions and AWS "+
-		"(moto) share; "+
+	return fmt.Sprintf("%s events, half of them in messages of up to %d, seed %d, in %s: %.0f a second on %d cores, "+
+		"which the SIEMs, the functions and AWS (moto) share; "+
 		"back-off %d to %d s, visibility timeout %d s. The functions' metrics, including the burst: %s received, "+
 		"%s requests, %s retried, %s dead letters.",
-		number(s.options.events), s.options.seed, did.took.Round(time.Second), float64(s.options.events)/did.took.Seconds(),
-		runtime.NumCPU(), backoffInitial, backoffMax, visibility,
+		number(s.options.events), maxArray, s.options.seed, did.took.Round(time.Second),
+		float64(s.options.events)/did.took.Seconds(), runtime.NumCPU(), backoffInitial, backoffMax, visibility,
 		number(total.Received), number(total.Requests), number(total.Retried), number(total.DeadLettered))
 }
 

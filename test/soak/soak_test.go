@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,7 +90,7 @@ func open(name string, ids ...string) (*pipeline, *simulator, *tracker) {
 	l := newPipeline(&system.SIEM{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: name}}, Simulator: s}, b, 1,
 		len(ids))
 	for _, id := range ids {
-		b.enqueue(id, l, []byte("body of "+id))
+		b.enqueue(id, l, []byte("body of "+id), false)
 	}
 	return l, s, b
 }
@@ -140,6 +141,53 @@ func TestBooksSeeWhatIsLostAlteredAndStillOpen(t *testing.T) {
 	want := balance{enqueued: 4, delivered: 2, dead: 2}
 	if got := b.balance()[l]; got != want {
 		t.Errorf("balance = %+v, want %+v", got, want)
+	}
+}
+
+// TestRemainderOfAnArray: the function deletes the message of an event that it did not deliver, and sends the event
+// again in a new message. The event is open until the SIEM has it, and its second acceptance is no redelivery by SQS.
+func TestRemainderOfAnArray(t *testing.T) {
+	l, s, b := open("splunk")
+	b.enqueue("a", l, []byte("body of a"), true)
+	b.finish("a", finished)
+	if n, _ := b.open(l); n != 1 {
+		t.Errorf("%d events are open before the event is delivered, want 1", n)
+	}
+	s.take(l, "a")
+	b.finish("a", finished)
+	if n, _ := b.open(l); n != 0 {
+		t.Errorf("%d events are open after the event is delivered, want none", n)
+	}
+	s.take(l, "a")
+	if got := b.causes(); !reflect.DeepEqual(got, map[cause]int{causeAnswer: 1}) {
+		t.Errorf("causes %v", got)
+	}
+}
+
+// TestHalfOfTheEventsAreInArrays: both forms of message are sent, within the limits.
+func TestHalfOfTheEventsAreInArrays(t *testing.T) {
+	l, _, b := open("splunk")
+	const total = 20_000
+	for sent := 0; sent < total; {
+		sizes, n := l.sizes(total - sent)
+		if len(sizes) > system.MaxSend || slices.Max(sizes) > maxArray {
+			t.Fatalf("a request has messages of %v events", sizes)
+		}
+		for i, body := range l.messages(sizes) {
+			if got := len(split(body)); got != sizes[i] {
+				t.Fatalf("a message has %d events, want %d", got, sizes[i])
+			}
+		}
+		sent += n
+	}
+	arrays := 0
+	for _, e := range b.entries {
+		if e.array {
+			arrays++
+		}
+	}
+	if sent, _, _ := b.standing(); sent != total || arrays < total*2/5 || arrays > total*3/5 {
+		t.Errorf("%d of %d events are in arrays", arrays, sent)
 	}
 }
 

@@ -15,7 +15,7 @@ type ending uint8
 
 const (
 	never    ending = iota
-	finished        // the function said it was done: delivered, or made a dead letter
+	finished        // the function deleted the message: the event is delivered, a dead letter, or in a new message
 	listed          // the function wants it again
 	killed          // the function's process ended
 	timedOut        // the function ran into its time limit
@@ -34,6 +34,7 @@ type entry struct {
 	seen       uint16 // of these, how many before its last attempt ended
 	letters    uint16 // how often it is a dead letter
 	settled    bool
+	array      bool   // it was sent together with others
 	last       ending // of its last attempt
 	blame      ending // of the attempt in which the SIEM last took it
 }
@@ -64,8 +65,8 @@ func newTracker() *tracker {
 func (b *tracker) sum(text []byte) uint64 { return maphash.Bytes(b.seed, text) }
 
 // enqueue records an event before it is sent, with what must arrive.
-func (b *tracker) enqueue(id string, l *pipeline, key []byte) {
-	e := &entry{pipeline: l, sum: b.sum(key), sent: time.Now().UnixNano()}
+func (b *tracker) enqueue(id string, l *pipeline, key []byte, array bool) {
+	e := &entry{pipeline: l, sum: b.sum(key), sent: time.Now().UnixNano(), array: array}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.entries[id] = e
@@ -90,6 +91,9 @@ func (b *tracker) accept(l *pipeline, a siem.Accepted, now time.Time) {
 	}
 	e.took = now.UnixNano()
 	b.delivered++
+	if e.last == finished { // over syslog, the function may end before the SIEM has read
+		b.settle(e)
+	}
 }
 
 func (b *tracker) alter(where, id string, came []byte) {
@@ -111,7 +115,7 @@ func (b *tracker) finish(id string, how ending) {
 		e.blame, e.seen = how, e.accepted
 	}
 	e.last = how
-	if how == finished {
+	if how == finished && e.accepted > 0 {
 		b.settle(e)
 	}
 }
@@ -284,9 +288,10 @@ func (e *entry) cause() cause {
 		how = e.last // it was taken after its attempt had ended, or twice in one
 	}
 	switch how {
-	case finished:
-		return causeQueue
-	case listed:
+	case finished, listed: // or in a new message, with the remainder of an array
+		if how == finished && !e.array {
+			return causeQueue
+		}
 		if e.pipeline != nil && e.pipeline.Name == sumo {
 			return causePartial
 		}
