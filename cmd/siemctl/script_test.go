@@ -226,8 +226,8 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// command does something with a SIEM: siem splunk secret file, siem splunk poison id, siem splunk heal, siem splunk
-// rotate, siem splunk accepted n.
+// command does something with a SIEM: siem splunk secret file, siem splunk search file, siem splunk poison id, siem
+// splunk heal, siem splunk rotate, siem splunk accepted n.
 func (w *world) command(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: siem name what [argument]")
@@ -236,6 +236,10 @@ func (w *world) command(ts *testscript.TestScript, neg bool, args []string) {
 	switch args[1] {
 	case "secret":
 		data, err := json.Marshal(s.Secret())
+		ts.Check(err)
+		ts.Check(os.WriteFile(ts.MkAbs(args[2]), data, 0o600))
+	case "search":
+		data, err := json.Marshal(s.(siem.Searchable).SearchSettings())
 		ts.Check(err)
 		ts.Check(os.WriteFile(ts.MkAbs(args[2]), data, 0o600))
 	case "poison":
