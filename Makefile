@@ -39,9 +39,10 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo picture test vet unit test-all race e2e interop interop-all producers peers build lint fmt fmt-check \
-	tidy-check template scan sam-build deploy bench bench-peers latency growth guards eighth fuzz simulate replay-many \
-	mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check clean
+.PHONY: help demo picture test vet unit test-all race e2e interop interop-aws interop-all producers peers build lint \
+	fmt fmt-check tidy-check template scan sam-build deploy bench bench-peers latency growth guards eighth fuzz \
+	simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check \
+	clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -77,8 +78,12 @@ interop: build $(TOOLS)/.made ## third-party clients and receivers against conne
 	$(call in-module,test/interop/qradar)
 	$(GO) test -count=1 ./test/products/alarms
 
-interop-all: interop $(TOOLS)/.made ## interop, OpenSearch, Elasticsearch and MiniStack (200 MB, 10 minutes)
-	FETCH_PRODUCTS=1 $(GO) test -count=1 -v -p 1 -timeout 30m ./test/products/... \
+interop-aws: build ## ElasticMQ, versitygw and AWS's Lambda emulator: drain, S3, replay, bootstraps (3 minutes, 200 MB)
+	FETCH_PRODUCTS=1 $(GO) test -count=1 -v -timeout 30m ./test/products/aws
+	FETCH_PRODUCTS=1 $(GO) test -count=1 -v -run '^TestQueueOfElasticMQ$$' ./test/simulation
+
+interop-all: interop interop-aws $(TOOLS)/.made ## all of these, OpenSearch, Elasticsearch and MiniStack (15 minutes)
+	FETCH_PRODUCTS=1 $(GO) test -count=1 -v -p 1 -timeout 30m ./test/products/elastic ./test/products/ministack \
 		./cmd/siemctl/internal/search ./cmd/siemctl/internal/indextemplate
 
 producers: build/moto/.made ## the platform's libraries (producers/python, producers/go) against moto (1 minute)

@@ -45,6 +45,8 @@ type Options struct {
 	Parameters map[string]string // overrides, as `sam deploy --parameter-overrides`
 	// Environment is added to the template's variables, by logical id of the function.
 	Environment map[string]map[string]string
+	// Endpoints are base URLs to use instead of moto, by service: SQS, S3. A bucket there has no versions.
+	Endpoints map[string]string
 	// QueueAttributes replace the template's, by logical id of the queue: a test cannot wait for a visibility timeout.
 	QueueAttributes map[string]map[string]string
 	Builds          string    // folder with <function>/bootstrap; "": build, beside the template
@@ -133,9 +135,9 @@ func (c *Cloud) deploy(ctx context.Context) error {
 	c.config = aws.Config{
 		Region:       Region,
 		BaseEndpoint: aws.String(server.Endpoint()),
-		Credentials:  credentials.NewStaticCredentialsProvider("local", "local", "local"),
+		Credentials:  credentials.NewStaticCredentialsProvider("local", "local", ""),
 	}
-	c.sqs, c.s3, c.secrets = sqs.NewFromConfig(c.config), s3.NewFromConfig(c.config),
+	c.sqs, c.s3, c.secrets = sqs.NewFromConfig(c.configFor("SQS")), s3.NewFromConfig(c.configFor("S3")),
 		secretsmanager.NewFromConfig(c.config)
 	c.made = newResources(ctx, c)
 	if err := c.made.makeAll(); err != nil {
@@ -150,6 +152,15 @@ func (c *Cloud) deploy(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// configFor returns the configuration for the clients of a service.
+func (c *Cloud) configFor(service string) aws.Config {
+	cfg := c.config.Copy()
+	if endpoint := c.o.Endpoints[service]; endpoint != "" {
+		cfg.BaseEndpoint = &endpoint
+	}
+	return cfg
 }
 
 func (c *Cloud) progress(format string, args ...any) {

@@ -65,6 +65,9 @@ func (c *Cloud) startFunction(ctx context.Context, id string) error {
 		return err
 	}
 	env := map[string]string{"AWS_ENDPOINT_URL": c.moto.Endpoint()}
+	for service, endpoint := range c.o.Endpoints {
+		env["AWS_ENDPOINT_URL_"+service] = endpoint
+	}
 	maps.Copy(env, f.Environment)
 	maps.Copy(env, c.o.Environment[id])
 	fn := runtimeapi.New(runtimeapi.Config{

@@ -157,7 +157,7 @@ func (r *resources) makeBucket(id string) (string, error) {
 	if _, err = r.cloud.s3.CreateBucket(r.ctx, &s3.CreateBucketInput{Bucket: name}); err != nil {
 		return "", fmt.Errorf("making the bucket %s: %w", id, err)
 	}
-	if b.Versioned {
+	if b.Versioned && r.cloud.o.Endpoints["S3"] == "" {
 		_, err = r.cloud.s3.PutBucketVersioning(r.ctx, &s3.PutBucketVersioningInput{
 			Bucket: name, VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
 		})

@@ -4,6 +4,8 @@ import (
 	"archive/zip"
 	"bufio"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -74,29 +76,34 @@ func MiniStack(t testing.TB, files MiniStackFiles) (url, logFile string) {
 		_ = stdin.Close()
 		<-exited
 	})
-	waitForListener(t, address, log.Name(), exited)
+	err = waitForListener(exited, func() (net.Conn, error) {
+		//nolint:gosec,noctx // only whether it listens; loopback
+		return tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+	})
+	if err != nil {
+		t.Fatalf("MiniStack: %v: see %s", err, log.Name())
+	}
 	return url, log.Name()
 }
 
-// waitForListener returns when the server accepts TLS connections.
-func waitForListener(t testing.TB, address, log string, exited <-chan struct{}) {
-	t.Helper()
+var errEnded = errors.New("it ended before it was ready")
+
+// waitForListener returns when a connection succeeds.
+func waitForListener(exited <-chan struct{}, dial func() (net.Conn, error)) error {
 	late := time.After(startTimeout)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		//nolint:gosec,noctx // only whether it listens; loopback
-		connection, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+		connection, err := dial()
 		if err == nil {
-			_ = connection.Close()
-			return
+			return connection.Close()
 		}
 		select {
 		case <-tick.C:
 		case <-exited:
-			t.Fatalf("MiniStack ended before it was ready: see %s", log)
+			return errEnded
 		case <-late:
-			t.Fatalf("MiniStack was not ready after %s: see %s", startTimeout, log)
+			return fmt.Errorf("it was not ready after %s", startTimeout)
 		}
 	}
 }

@@ -1,8 +1,9 @@
 // Package products starts third-party products for tests: the real server, on a random loopback port, for the
 // duration of one test. It never uses a server that it did not start.
 //
-// The jars come from Maven Central at pinned versions and are cached in build/products, outside the repository. Only
-// `make content` and `make interop-all` use them, by FETCH_PRODUCTS; any other run skips these tests with a message.
+// They come from Maven Central, PyPI and the Go module proxy at pinned versions, and are cached in build/products,
+// outside the repository. Only `make content`, `make interop-aws` and `make interop-all` use them, by FETCH_PRODUCTS; any
+// other run skips these tests with a message.
 // OpenSearch is Apache-2.0.
 // Elasticsearch is under the Elastic License or SSPL: it is used here and not redistributed.
 package products
@@ -28,7 +29,7 @@ import (
 // startTimeout bounds the start of a node, which takes about 10 s on two cores.
 const startTimeout = 3 * time.Minute
 
-//go:embed opensearch elasticsearch elasticsearch7 esql ministack
+//go:embed opensearch elasticsearch elasticsearch7 elasticmq esql ministack
 var sources embed.FS
 
 // product is a server that a Java main class of this package runs.
