@@ -185,10 +185,10 @@ func (c *Client) attempt(ctx context.Context, r Request) (*Response, *exchange, 
 	}
 	a := &Response{Status: resp.StatusCode, Header: resp.Header, client: c, secret: r.Secret}
 	a.Body, a.BodyErr = c.read(resp)
-	if a.Status/100 == 2 && a.BodyErr == nil && !x.written.Load() && !x.waitWritten(ctx) {
+	if a.Status/100 == 2 && a.BodyErr == nil && (!x.followed.Load() || !x.waitWritten(ctx)) {
 		a.BodyErr = errEarly
 	}
-	if !x.written.Load() {
+	if !x.followed.Load() || !x.written.Load() {
 		c.transport.CloseIdleConnections() // net/http keeps a connection whose writes have not failed
 	}
 	return a, x, nil

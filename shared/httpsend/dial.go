@@ -117,29 +117,40 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if x := c.current.Load(); x != nil && n > 0 {
 		x.answered.Store(true)
+		if x.ending.Load() {
+			x.followed.Store(true)
+		}
 	}
 	return n, err
 }
 
-// Write implements io.Writer.
+// Write implements io.Writer. It writes the end of a long request by itself: a response that comes before it is an early
+// one.
 func (c *conn) Write(p []byte) (int, error) {
-	if c.broken.Load() {
-		return len(p), nil
+	x, end := c.current.Load(), len(p)
+	last := x != nil && x.ends(p)
+	if last {
+		end = max(0, len(p)-writeBuffer)
 	}
-	n, err := c.Conn.Write(p)
-	if err != nil {
-		c.broken.Store(true)
-		return len(p), nil //nolint:nilerr // the read decides
+	c.write(p[:end])
+	if last {
+		x.ending.Store(true)
+		x.written.Store(c.write(p[end:]))
 	}
-	if x := c.current.Load(); x != nil {
-		x.wrote(p)
+	return len(p), nil
+}
+
+// write reports whether the connection accepted p, and everything before it.
+func (c *conn) write(p []byte) bool {
+	if len(p) > 0 && !c.broken.Load() {
+		_, err := c.Conn.Write(p)
+		c.broken.Store(err != nil)
 	}
-	return n, nil
+	return !c.broken.Load()
 }
 
 // ReadFrom implements io.ReaderFrom. net/http calls it with the part of a body that is larger than its buffer,
-// bounded by the body's length. The body goes out in one write; io.Copy would allocate a buffer of 32 KB and fill it
-// again and again.
+// bounded by the body's length. io.Copy would allocate a buffer of 32 KB and fill it again and again.
 func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 	if l, ok := r.(*io.LimitedReader); ok {
 		if body, ok := l.R.(io.WriterTo); ok {
@@ -156,11 +167,13 @@ type exchange struct {
 	conn     *conn
 	reused   bool        // the connection has served a request before
 	answered atomic.Bool // a byte has been read since the request began
+	ending   atomic.Bool // the write of the last bytes of the request has begun
+	followed atomic.Bool // a byte has been read since then
 	written  atomic.Bool // the connection has accepted the last byte of the request
 
 	// Of the goroutine that writes.
 	header    int // bytes of headerEnd matched so far
-	remaining int // bytes of the body that are not written
+	remaining int // bytes of the body that are left to write
 }
 
 // writeGrace is much longer than a goroutine waits for its turn on a fraction of a CPU.
@@ -174,12 +187,12 @@ func (x *exchange) begin(info httptrace.GotConnInfo) {
 	x.conn.current.Store(x)
 }
 
-// wrote counts bytes of the request that the connection has accepted: the header, then the body.
-func (x *exchange) wrote(p []byte) {
+// ends reports whether p ends the request. It is called once for each part of it: the header, then the body.
+func (x *exchange) ends(p []byte) bool {
 	for i := 0; x.header < len(headerEnd); i++ {
 		switch {
 		case i == len(p):
-			return
+			return false
 		case p[i] == headerEnd[x.header]:
 			x.header++
 		case p[i] == headerEnd[0]:
@@ -192,9 +205,7 @@ func (x *exchange) wrote(p []byte) {
 		}
 	}
 	x.remaining -= len(p)
-	if x.remaining <= 0 {
-		x.written.Store(true)
-	}
+	return x.remaining <= 0
 }
 
 // waitWritten reports whether the whole request was written before its success arrived. A server sends a success after

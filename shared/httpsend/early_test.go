@@ -205,6 +205,21 @@ func TestEarlySuccessIsNone(t *testing.T) {
 	}
 }
 
+// TestSuccessBeforeTheEndOfTheRequest: a success that comes before the end of the request is none, even if the peer
+// then reads the rest.
+func TestSuccessBeforeTheEndOfTheRequest(t *testing.T) {
+	to := listen(t, func(c net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReaderSize(c, 1000)); err == nil {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			io.Copy(io.Discard, c)
+		}
+	})
+	a, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, to), Body: noise(20 << 20)})
+	if err != nil || !errors.Is(a.BodyErr, errEarly) {
+		t.Errorf("%+v, %v, want no success", a, err)
+	}
+}
+
 // TestLateSuccessIsOne: a peer that reads the whole request before it responds has accepted it, however it closes.
 func TestLateSuccessIsOne(t *testing.T) {
 	to := listen(t, func(c net.Conn) {
