@@ -124,8 +124,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write implements io.Writer. It writes the end of a long request by itself: a response that comes before it is an early
-// one.
+// Write implements io.Writer. It writes the end of a long request by itself: a response that comes before that is an
+// early one.
 func (c *conn) Write(p []byte) (int, error) {
 	x, end := c.current.Load(), len(p)
 	last := x != nil && x.ends(p)
