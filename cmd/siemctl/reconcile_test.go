@@ -22,6 +22,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -232,10 +233,7 @@ func idsOf(list []receipts.Event) []string {
 // TestReconcile: of 100,000 events in each SIEM, 37 are missing, 5 are present twice and 3 are altered. The command
 // names exactly these, although the SIEM refuses a request because of a limit and has not indexed all events at first.
 func TestReconcile(t *testing.T) {
-	n := 100_000
-	if raceEnabled {
-		n = 10_000
-	}
+	n := testenv.Scale(100_000, 10_000)
 	for _, entry := range catalog.List() {
 		t.Run(entry.Name, func(t *testing.T) {
 			a := newAudit(t, entry.Name)

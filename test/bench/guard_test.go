@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/arbitex/siem-connectors/functions/all"
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
 )
@@ -95,7 +96,7 @@ func invoke(ctx context.Context, t testing.TB, h *lambdahost.Connector, payload,
 
 // TestAllocations checks that a connector in the steady state allocates per batch, and nothing per event.
 func TestAllocations(t *testing.T) {
-	if raceDetector {
+	if testenv.Race() {
 		t.Skip("the race detector empties pools; `make guards` runs this without it")
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection would empty the pools
@@ -212,7 +213,7 @@ const maxZipped = 3 << 20
 
 // TestSizes builds each connector for arm64, as for a deployment.
 func TestSizes(t *testing.T) {
-	if raceDetector {
+	if testenv.Race() {
 		t.Skip("the same binaries again; `make guards` looks at them")
 	}
 	root, err := filepath.Abs("../..")

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 )
 
 // memory is a network with one SIEM that responds at once and allocates nothing per request, so that only the
@@ -221,7 +223,7 @@ func BenchmarkMessages(b *testing.B) {
 
 // TestMemoryIsFlat checks that a function's memory does not grow with the number of batches.
 func TestMemoryIsFlat(t *testing.T) {
-	if raceDetector {
+	if testenv.Race() {
 		t.Skip("the race detector has memory of its own; `make guards` runs this without it")
 	}
 	const first, slack = 1_000, 512 << 10
@@ -266,7 +268,7 @@ func held() (heap uint64, goroutines int) {
 
 // TestPeakMemory checks the memory of each connector's process, with ordinary and with the largest batches.
 func TestPeakMemory(t *testing.T) {
-	if raceDetector {
+	if testenv.Race() {
 		t.Skip("the same processes again; `make guards` looks at them")
 	}
 	const megabyte = 1 << 20

@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 	"github.com/arbitex/siem-connectors/test/simulation"
 )
 
-var burst = flag.Int("burst", defaultBurst, "number of events to enqueue at once while a SIEM is down")
+var burst = flag.Int("burst", testenv.Scale(1000, 200), "number of events to enqueue at once while a SIEM is down")
 
 // TestBurst: a burst that is enqueued while a SIEM is down is delivered completely once the SIEM has recovered. The
 // events of the other connectors are delivered at the same nanosecond as without the burst. Five attempts take about

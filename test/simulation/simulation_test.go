@@ -14,11 +14,12 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/docgen"
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 	"github.com/arbitex/siem-connectors/test/simulation"
 )
 
 var (
-	seeds  = flag.Int("seeds", defaultSeeds, "number of seeds")
+	seeds  = flag.Int("seeds", testenv.Scale(100, 60), "number of seeds")
 	from   = flag.Uint64("from", 1, "the first seed")
 	plan   = flag.String("plan", "", "a plan to run, as a failing run prints it")
 	update = flag.String("update", "", "the file to write the results to")

@@ -1,12 +1,28 @@
-// Package testenv is for tests that need a program of the machine. Without it they are skipped with a visible message;
-// if REQUIRE_TOOLS is set, as in .ci/run, they fail.
+// Package testenv is for tests that depend on the machine or on the test run. A test that needs a missing program is
+// skipped with a visible message; if REQUIRE_TOOLS is set, as in .ci/run, it fails.
 package testenv
 
 import (
 	"os"
 	"os/exec"
+	"runtime/debug"
+	"slices"
 	"testing"
 )
+
+// Race reports whether the race detector is on: everything is about ten times slower, and sync.Pool drops objects.
+func Race() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
+// Scale returns n, or underRace if the race detector is on.
+func Scale(n, underRace int) int {
+	if Race() {
+		return underRace
+	}
+	return n
+}
 
 // Python requires python3, which runs moto.
 func Python(t testing.TB) {
