@@ -4,7 +4,6 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -17,10 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
-
 	"github.com/arbitex/siem-connectors/functions/all"
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
@@ -44,26 +41,6 @@ func open(name string) lambdahost.OpenFunc {
 	return nil
 }
 
-// noAWS is SQS and Secrets Manager where no call is expected.
-type noAWS struct{}
-
-var errNoAWS = errors.New("AWS was called, and nothing had failed")
-
-func (noAWS) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput,
-	...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
-	return nil, errNoAWS
-}
-
-func (noAWS) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput,
-	...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
-	return nil, errNoAWS
-}
-
-func (noAWS) GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput,
-	...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
-	return nil, errNoAWS
-}
-
 // handler returns a connector's handler with a SIEM in memory. QRadar's is on loopback, because the connector queries
 // the kernel.
 func handler(t testing.TB, c sender, compression string) (*lambdahost.Connector, *memory) {
@@ -73,12 +50,12 @@ func handler(t testing.TB, c sender, compression string) (*lambdahost.Connector,
 		t.Fatal(err)
 	}
 	t.Cleanup(s.close)
-	m := &memory{records: 100, success: c.success}
+	m := &memory{records: 100}
 	env := map[string]string{"SIEM_QUEUE_URL": s.url("/q"), "SIEM_DEAD_LETTER_QUEUE_URL": s.url("/d"),
 		"SIEM_ALLOW_HTTP": "true", "SIEM_COMPRESSION": compression}
 	maps.Copy(env, c.env(s))
-	w := lambdahost.Deps{Env: func(n string) string { return env[n] }, Out: io.Discard, Now: time.Now, SQS: noAWS{},
-		Secrets: noAWS{}}
+	w := lambdahost.Deps{Env: func(n string) string { return env[n] }, Out: io.Discard, Now: time.Now,
+		SQS: &fakeaws.SQS{}} // without queues: a call fails
 	if !c.stream {
 		w.Dial = m.dial
 	}
@@ -216,16 +193,8 @@ func TestSizes(t *testing.T) {
 	if testenv.Race() {
 		t.Skip("the same binaries again; `make guards` looks at them")
 	}
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range senders {
-		binary := filepath.Join("build", "arm64", c.name, "bootstrap")
-		if out, err := exec.Command("make", "-s", "-C", root, binary).CombinedOutput(); err != nil {
-			t.Fatalf("building %s: %v: %s", binary, err, out)
-		}
-		n := zipped(t, filepath.Join(root, binary))
+		n := zipped(t, build(t, "arm64", c.name))
 		t.Logf("%-8s %d bytes zipped", c.name, n)
 		if n > maxZipped {
 			t.Errorf("%s takes %d bytes zipped, want at most %d", c.name, n, maxZipped)
@@ -233,14 +202,25 @@ func TestSizes(t *testing.T) {
 	}
 }
 
+// build builds a connector and returns the path of its binary.
+func build(t *testing.T, folders ...string) string {
+	t.Helper()
+	binary := filepath.Join("build", filepath.Join(folders...), "bootstrap")
+	if out, err := exec.Command("make", "-s", "-C", "../..", binary).CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v: %s", binary, err, out)
+	}
+	return filepath.Join("..", "..", binary)
+}
+
 // zipped returns the size of a file in a zip archive.
-func zipped(t *testing.T, path string) (n int) {
+func zipped(t *testing.T, path string) int {
 	t.Helper()
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	archive := zip.NewWriter(writer(func(p []byte) { n += len(p) }))
+	var out bytes.Buffer
+	archive := zip.NewWriter(&out)
 	entry, err := archive.Create("bootstrap")
 	if err != nil {
 		t.Fatal(err)
@@ -251,15 +231,5 @@ func zipped(t *testing.T, path string) (n int) {
 	if err := archive.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return n
-}
-
-// writer calls a function for each write.
-type writer func(p []byte)
-
-var _ io.Writer = writer(nil)
-
-func (w writer) Write(p []byte) (int, error) {
-	w(p)
-	return len(p), nil
+	return out.Len()
 }

@@ -58,10 +58,7 @@ func lambda(bootstrap string, environment func(*sink) map[string]string) func(*s
 		if env["FLOOR_NOTHING"] != "" {
 			events = 0
 		}
-		f := runtimeapi.New(runtimeapi.Config{
-			Name: "bench", ARN: "arn:aws:lambda:eu-central-1:000000000000:function:bench", Bootstrap: path,
-			Region: "eu-central-1", Environment: env, Timeout: 30 * time.Second, MemoryMB: 256,
-		})
+		f := function(path, env, 256)
 		defer f.Close()
 		for i := range warmUp {
 			if err := call(f, w.payloads[i%len(w.payloads)]); err != nil {
@@ -83,6 +80,13 @@ func lambda(bootstrap string, environment func(*sink) map[string]string) func(*s
 		r.wall, r.init, r.rss = wall, after.Inits[0], peakRSS(path)
 		return r, err
 	}
+}
+
+func function(bootstrap string, env map[string]string, memoryMB int) *runtimeapi.Function {
+	return runtimeapi.New(runtimeapi.Config{
+		Name: "bench", ARN: "arn:aws:lambda:eu-central-1:000000000000:function:bench", Bootstrap: bootstrap,
+		Region: "eu-central-1", Environment: env, Timeout: 30 * time.Second, MemoryMB: memoryMB,
+	})
 }
 
 func call(f *runtimeapi.Function, payload []byte) error {
@@ -122,14 +126,14 @@ func fed(program, path string, gzip bool) func(*sink, *work) (result, error) {
 		if err := expect(words, "ready"); err != nil {
 			return result{}, err
 		}
-		counted, before := s.counts(), cpuOf(cmd.Process.Pid)
+		counted, before := s.counts(), runtimeapi.CPU(cmd.Process.Pid)
 		if _, err := io.WriteString(in, "go\n"); err != nil {
 			return result{}, err
 		}
 		if err := expect(words, "done"); err != nil {
 			return result{}, err
 		}
-		r, err := account(counted, s.counts(), w.count, cpuOf(cmd.Process.Pid)-before)
+		r, err := account(counted, s.counts(), w.count, runtimeapi.CPU(cmd.Process.Pid)-before)
 		r.rss = rssOf(cmd.Process.Pid)
 		return r, err
 	}
@@ -213,10 +217,7 @@ func (p *plan) latencies(s *sink) error {
 
 // latency returns the sorted times of batches.
 func latency(s *sink, program string, memory, batch, size int) ([]time.Duration, error) {
-	f := runtimeapi.New(runtimeapi.Config{
-		Name: "bench", ARN: "arn:aws:lambda:eu-central-1:000000000000:function:bench", Bootstrap: program,
-		Region: "eu-central-1", Environment: senders[0].with("gzip")(s), Timeout: 30 * time.Second, MemoryMB: memory,
-	})
+	f := function(program, senders[0].with("gzip")(s), memory)
 	defer f.Close()
 	payloads := makePayloads(batch*warmUp, batch, size)
 	for _, payload := range payloads {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -21,7 +19,6 @@ import (
 // memory is a network with one SIEM that responds at once and allocates nothing per request, so that only the
 // connector's allocations are counted. It implements the part of HTTP that the connectors use.
 type memory struct {
-	success string
 	records int // in a response of Elasticsearch
 
 	mu       sync.Mutex
@@ -45,28 +42,15 @@ func (m *memory) count() int {
 }
 
 // reply returns the response of the SIEM at path.
-func (m *memory) reply(path []byte) string {
-	status, body := "200 OK", m.success
+func (m *memory) reply(path string) string {
 	m.mu.Lock()
 	down := m.down
 	m.mu.Unlock()
-	if down && !strings.HasSuffix(string(path), "/token") {
-		return "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy"
+	status, body := success(path, m.records)
+	if down && !strings.HasSuffix(path, "/token") {
+		status, body = 503, "busy"
 	}
-	switch p := string(path); {
-	case strings.HasSuffix(p, "/token"):
-		body = `{"token_type":"Bearer","expires_in":3599,"access_token":"a-token"}`
-	case strings.HasSuffix(p, "/_bulk"):
-		body = `{"errors":false,"items":[` + strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, m.records), ",") +
-			`]}`
-	case strings.Contains(p, "dataCollectionRules"):
-		status = "204 No Content"
-	case strings.HasPrefix(p, "/services"):
-		body = `{"text":"Success","code":0}`
-	case strings.HasSuffix(p, "/api/v2/logs"):
-		status, body = "202 Accepted", "{}"
-	}
-	return "HTTP/1.1 " + status + "\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body
+	return fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%s", status, len(body), body)
 }
 
 // memoryConn is both ends of a connection.
@@ -120,7 +104,8 @@ func (c *memoryConn) respond() {
 	path, _, _ = bytes.Cut(path, []byte(" "))
 	path, _, _ = bytes.Cut(path, []byte("?"))
 	if c.target != string(path) || c.answer == "" {
-		c.target, c.answer = string(path), c.m.reply(path)
+		c.target = string(path)
+		c.answer = c.m.reply(c.target)
 	}
 	if !strings.HasSuffix(c.target, "/token") {
 		c.m.mu.Lock()
@@ -277,15 +262,8 @@ func TestPeakMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range senders {
-		binary := filepath.Join("build", c.name, "bootstrap")
-		if out, err := exec.Command("make", "-s", "-C", root, binary).CombinedOutput(); err != nil {
-			t.Fatalf("building %s: %v: %s", binary, err, out)
-		}
+		binary := build(t, c.name)
 		for _, load := range []struct {
 			name                            string
 			events, batch, perMessage, size int
@@ -296,7 +274,7 @@ func TestPeakMemory(t *testing.T) {
 			{"4,000 events in 40 messages", 40_000, 4_000, 100, 1_400, 100 * megabyte},
 		} {
 			payloads := makeMessages(load.events, load.batch, load.perMessage, load.size)
-			r, err := lambda(filepath.Join(root, binary), c.with("gzip"))(s,
+			r, err := lambda(binary, c.with("gzip"))(s,
 				&work{count: load.events, batch: load.batch, payloads: payloads})
 			if err != nil {
 				t.Fatalf("%s, %s: %v", c.name, load.name, err)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
 // sink accepts everything: HTTP with each SIEM's success response, and lines over TCP. It counts events, to prove that
@@ -62,23 +64,31 @@ func (s *sink) answer(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"version":{"number":"9.0.0"}}`)
 		return
 	}
-	n := s.take(r)
-	switch {
-	case strings.HasSuffix(r.URL.Path, "/token"):
-		_, _ = io.WriteString(w, `{"token_type":"Bearer","expires_in":3599,"access_token":"a-token"}`)
-	case strings.HasSuffix(r.URL.Path, "/_bulk"):
+	status, body := success(r.URL.Path, s.take(r))
+	if strings.HasSuffix(r.URL.Path, "/_bulk") {
 		w.Header().Set("X-Elastic-Product", "Elasticsearch")
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"errors":false,"items":[`+strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`,
-			n), ",")+`]}`)
-	case strings.Contains(r.URL.Path, "dataCollectionRules"):
-		w.WriteHeader(http.StatusNoContent)
-	case strings.HasSuffix(r.URL.Path, "/api/v2/logs"):
-		w.WriteHeader(http.StatusAccepted)
-		_, _ = io.WriteString(w, `{}`)
-	case strings.HasPrefix(r.URL.Path, "/services"):
-		_, _ = io.WriteString(w, `{"text":"Success","code":0}`)
 	}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, body)
+}
+
+// success returns the response of the SIEM at path to a request of n events.
+func success(path string, n int) (status int, body string) {
+	switch {
+	case strings.HasSuffix(path, "/token"):
+		return 200, `{"token_type":"Bearer","expires_in":3599,"access_token":"a-token"}`
+	case strings.HasSuffix(path, "/_bulk"):
+		return 200, `{"errors":false,"items":[` +
+			strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, n), ",") + `]}`
+	case strings.Contains(path, "dataCollectionRules"):
+		return 204, ""
+	case strings.HasSuffix(path, "/api/v2/logs"):
+		return 202, "{}"
+	case strings.HasPrefix(path, "/services"):
+		return 200, `{"text":"Success","code":0}`
+	}
+	return 200, ""
 }
 
 // take reads a request's body and counts its events.
@@ -163,11 +173,11 @@ func daemon(name string, config func(*sink, *work, string) string, args func(dir
 		if err := add(s, in, strings.Join(lines[:len(lines)-1], ""), len(lines)-1); err != nil {
 			return result{}, fmt.Errorf("warming up: %w; it said %.1000q", err, said.String())
 		}
-		counted, before := s.counts(), cpuOf(cmd.Process.Pid)
+		counted, before := s.counts(), runtimeapi.CPU(cmd.Process.Pid)
 		if err := add(s, in, string(text), w.count); err != nil {
 			return result{}, err
 		}
-		r, err := account(counted, s.counts(), w.count, cpuOf(cmd.Process.Pid)-before)
+		r, err := account(counted, s.counts(), w.count, runtimeapi.CPU(cmd.Process.Pid)-before)
 		r.rss = rssOf(cmd.Process.Pid)
 		return r, err
 	}

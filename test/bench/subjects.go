@@ -63,7 +63,6 @@ type sender struct {
 	stream     bool    // no requests and no compression: a stream of messages
 	perBatch   float64 // most allocations of a batch of 100 events; net/http makes about 40 of them, the contexts 16
 	requests   [2]int  // of a batch of 100 events: of 907 bytes; of 20,000 bytes
-	success    string  // body of a 200 from the SIEM in memory, unless memory.reply knows it by its path
 	env        func(*sink) map[string]string
 }
 
@@ -79,19 +78,19 @@ func (c sender) with(compression string) func(*sink) map[string]string {
 
 // senders has one entry per connector.
 var senders = [...]sender{
-	{"splunk", "HEC", false, 69, [2]int{1, 3}, "", func(s *sink) map[string]string {
+	{"splunk", "HEC", false, 69, [2]int{1, 3}, func(s *sink) map[string]string {
 		return map[string]string{"SPLUNK_HEC_URL": s.url(""), "SPLUNK_HEC_TOKEN": "token"}
 	}},
-	{"elastic", "bulk", false, 70, [2]int{1, 1}, "", func(s *sink) map[string]string {
+	{"elastic", "bulk", false, 70, [2]int{1, 1}, func(s *sink) map[string]string {
 		return map[string]string{"ELASTIC_URL": s.url(""), "ELASTIC_API_KEY": "aWQ6a2V5"}
 	}},
-	{"sumo", "lines", false, 62, [2]int{1, 3}, "", func(s *sink) map[string]string {
+	{"sumo", "lines", false, 62, [2]int{1, 3}, func(s *sink) map[string]string {
 		return map[string]string{"SUMO_HTTP_SOURCE_URL": s.url("/receiver/v1/http/code")}
 	}},
-	{"datadog", "array", false, 69, [2]int{1, 1}, "", func(s *sink) map[string]string {
+	{"datadog", "array", false, 69, [2]int{1, 1}, func(s *sink) map[string]string {
 		return map[string]string{"DATADOG_INTAKE_URL": s.url(""), "DATADOG_API_KEY": "key"}
 	}},
-	{"sentinel", "array", false, 63, [2]int{1, 3}, "", func(s *sink) map[string]string {
+	{"sentinel", "array", false, 63, [2]int{1, 3}, func(s *sink) map[string]string {
 		return map[string]string{
 			"SENTINEL_TENANT_ID":     "11111111-1111-1111-1111-111111111111",
 			"SENTINEL_CLIENT_ID":     "22222222-2222-2222-2222-222222222222",
@@ -100,10 +99,10 @@ var senders = [...]sender{
 			"SENTINEL_DCR_STREAM_NAME": "Custom-ArbitexAudit_CL", "SENTINEL_AUTHORITY_HOST": s.url(""),
 		}
 	}},
-	{"xsiam", "envelope", false, 80, [2]int{1, 2}, "", func(s *sink) map[string]string {
+	{"xsiam", "envelope", false, 80, [2]int{1, 2}, func(s *sink) map[string]string {
 		return map[string]string{"XSIAM_URL": s.url(""), "XSIAM_API_KEY": "key", "XSIAM_API_KEY_ID": "7"}
 	}},
-	{"qradar", "CEF", true, 46, [2]int{}, "", func(s *sink) map[string]string {
+	{"qradar", "CEF", true, 46, [2]int{}, func(s *sink) map[string]string {
 		host, port, _ := net.SplitHostPort(s.tcp.Addr().String()) // a listener's address always splits
 		return map[string]string{"QRADAR_SYSLOG_HOST": host, "QRADAR_SYSLOG_PORT": port}
 	}},

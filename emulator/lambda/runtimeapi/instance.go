@@ -202,7 +202,7 @@ func (i *instance) cpu() time.Duration {
 	if i.pid == 0 {
 		return i.cmd.ProcessState.UserTime() + i.cmd.ProcessState.SystemTime()
 	}
-	return cpuOf(i.pid)
+	return CPU(i.pid)
 }
 
 // used returns the CPU time since it was last asked for it.

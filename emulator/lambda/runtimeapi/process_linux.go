@@ -12,10 +12,10 @@ func processAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// cpuOf returns the CPU time of a living process, 0 when the system does not tell: the process's own clock, whose
+// CPU returns the CPU time of a living process, 0 if the system does not tell: the process's own clock, whose
 // number is made of its id as clock_getcpuclockid(3) makes it. It counts nanoseconds, where /proc counts hundredths of
 // a second.
-func cpuOf(pid int) time.Duration {
+func CPU(pid int) time.Duration {
 	const processClock = 2 // CPUCLOCK_SCHED
 	var at unix.Timespec
 	if unix.ClockGettime(int32(^pid<<3|processClock), &at) != nil { //nolint:gosec // a process id has 22 bits at most

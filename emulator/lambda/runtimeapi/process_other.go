@@ -10,5 +10,5 @@ import (
 // processAttributes keep a Ctrl-C from a process. It ends by itself when its Runtime API is gone.
 func processAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
-// cpuOf cannot tell a living process's CPU time here: it is counted when the process ends.
-func cpuOf(int) time.Duration { return 0 }
+// CPU cannot tell a living process's CPU time here: it is counted when the process ends.
+func CPU(int) time.Duration { return 0 }
