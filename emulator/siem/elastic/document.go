@@ -105,7 +105,8 @@ func judgeTarget(a action, stream bool, n int, p plan) refusal {
 			"only write ops with an op_type of create are allowed in data streams")
 	case !writable(a.index):
 		return refuse(403, "security_exception",
-			"action [indices:data/write/bulk[s]] is unauthorized for API key id [x] of user [arbitex] on indices [%s]", a.index)
+			"action [indices:admin/auto_create] is unauthorized for API key id [x] of user [arbitex] on indices [%s], this "+
+				"action is granted by the index privileges [auto_configure,create_index,manage,all]", a.index)
 	}
 	return refusal{}
 }

@@ -3,6 +3,7 @@ package products
 import (
 	"archive/zip"
 	"bufio"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -179,7 +180,12 @@ func run(t testing.TB, stdin []byte, name string, args ...string) {
 func install(t testing.TB, p product) string {
 	t.Helper()
 	requested(t, p.name+" "+p.version)
-	cache := filepath.Join(root(t), "build", "products", p.name+"-"+p.version)
+	pom, err := sources.ReadFile(p.folder + "/pom.xml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache := filepath.Join(root(t), "build", "products", fmt.Sprintf("%s-%s-%x", p.name, p.version,
+		sha256.Sum256(pom))[:len(p.name)+len(p.version)+10])
 	if _, err := os.Stat(filepath.Join(cache, "lib")); err == nil {
 		writeSources(t, p, cache)
 		return cache
@@ -205,7 +211,7 @@ func install(t testing.TB, p product) string {
 	if output, err := mvn.CombinedOutput(); err != nil {
 		testenv.Missing(t, p.name+" "+p.version+" was not fetched: "+err.Error()+": "+lastLine(string(output)))
 	}
-	arrangeModule(t, p, staging)
+	arrangeModules(t, p, staging)
 	if err := os.Rename(staging, cache); err != nil {
 		if _, other := os.Stat(filepath.Join(cache, "lib")); other != nil { // else another process was faster
 			t.Fatal(err)
@@ -236,38 +242,70 @@ func writeSources(t testing.TB, p product, folder string) {
 	}
 }
 
-// arrangeModule moves the module's jars out of the class path and writes the descriptor that the server reads. It
+// arrangeModules moves the jars of modules out of the class path and writes the descriptors that the server reads. It
 // drops the line modulename: the server's own Java modules are on the class path here.
-func arrangeModule(t testing.TB, p product, folder string) {
+func arrangeModules(t testing.TB, p product, folder string) {
 	t.Helper()
-	module := filepath.Join(folder, "modules", p.module)
-	if err := os.MkdirAll(module, 0o750); err != nil {
-		t.Fatal(err)
-	}
-	for _, prefix := range p.moduleJars {
-		jars, _ := filepath.Glob(filepath.Join(folder, "lib", prefix+"*.jar"))
-		for _, jar := range jars {
-			if err := os.Rename(jar, filepath.Join(module, filepath.Base(jar))); err != nil {
-				t.Fatal(err)
+	const descriptor = "plugin-descriptor.properties"
+	var moved []string
+	for _, m := range p.modules {
+		target := filepath.Join(folder, "modules", m.name)
+		if err := os.MkdirAll(target, 0o750); err != nil {
+			t.Fatal(err)
+		}
+		for _, prefix := range m.jars {
+			jars, _ := filepath.Glob(filepath.Join(folder, "lib", prefix+"*.jar"))
+			for _, jar := range jars {
+				if err := os.Link(jar, filepath.Join(target, filepath.Base(jar))); err != nil {
+					t.Fatal(err)
+				}
 			}
+			moved = append(moved, jars...)
+		}
+		text := []byte("name=" + m.name + "\ndescription=x\nversion=" + p.version + "\nelasticsearch.version=" + p.version +
+			"\njava.version=17\nclassname=Analysis\n")
+		if m.name == analysis {
+			compile(t, p, folder, target)
+		} else {
+			text = readDescriptor(t, filepath.Join(target, m.name+"-"+p.version+".jar"),
+				"META-INF/es-plugins/"+m.name+"/"+descriptor)
+		}
+		if err := os.WriteFile(filepath.Join(target, descriptor), text, 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if p.module == "" {
-		return
+	for _, jar := range moved {
+		_ = os.Remove(jar) // two modules may have moved it
 	}
-	archive, err := zip.OpenReader(filepath.Join(module, p.module+"-"+p.version+".jar"))
+}
+
+// compile makes the jar of this package's module.
+func compile(t testing.TB, p product, folder, target string) {
+	t.Helper()
+	data, err := sources.ReadFile(p.folder + "/Analysis.java")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, classes := filepath.Join(folder, "Analysis.java"), filepath.Join(folder, "classes")
+	if err := os.WriteFile(source, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, nil, "javac", "-cp", filepath.Join(folder, "lib", "*"), "-d", classes, source)
+	run(t, nil, "jar", "--create", "--file", filepath.Join(target, "analysis.jar"), "-C", classes, ".")
+}
+
+func readDescriptor(t testing.TB, jar, name string) []byte {
+	t.Helper()
+	archive, err := zip.OpenReader(jar)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = archive.Close() }()
-	const descriptor = "plugin-descriptor.properties"
-	file, err := archive.Open("META-INF/es-plugins/" + p.module + "/" + descriptor)
+	file, err := archive.Open(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(module, descriptor), withoutModuleName(t, file), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return withoutModuleName(t, file)
 }
 
 func withoutModuleName(t testing.TB, descriptor io.Reader) []byte {

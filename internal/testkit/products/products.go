@@ -37,9 +37,19 @@ type product struct {
 	name, version string
 	folder        string   // of sources: pom.xml and the main class
 	mainClass     string   // file name
-	module        string   // artifact that the server loads from modules/<module> instead of the class path; "" for none
-	moduleJars    []string // prefixes of the jars that belong into the module's folder
+	modules       []module // that the server loads from modules/<name> instead of the class path
+	secured       bool     // with the modules for security
 }
+
+// module is a module of Elasticsearch.
+type module struct {
+	name     string   // of the artifact, which has its descriptor
+	jars     []string // prefixes of the file names; two modules may share a jar
+	security bool
+}
+
+// analysis is a module of this package: Analysis.java.
+const analysis = "analysis"
 
 //nolint:gochecknoglobals // constants
 var (
@@ -48,7 +58,16 @@ var (
 	}
 	elasticsearch = product{
 		name: "elasticsearch", version: "8.19.0", folder: "elasticsearch", mainClass: "ElasticsearchNode.java",
-		module: "transport-netty4", moduleJars: []string{"transport-netty4-", "netty-"},
+		modules: []module{
+			{name: "transport-netty4", jars: []string{"transport-netty4-", "netty-"}},
+			{name: "x-pack-core", security: true, jars: []string{
+				"x-pack-core-", "x-pack-template-resources-", "unboundid-", "http", "commons-",
+			}},
+			{name: "x-pack-security", security: true, jars: []string{
+				"x-pack-security-", "opensaml-", "transport-netty4-", "netty-",
+			}},
+			{name: analysis, security: true},
+		},
 	}
 	elasticsearch7 = product{
 		name: "elasticsearch7", version: "7.10.2", folder: "elasticsearch7", mainClass: "Elasticsearch7Node.java",
@@ -62,11 +81,24 @@ func OpenSearch(t testing.TB) string {
 	return start(t, openSearch)
 }
 
-// Elasticsearch starts Elasticsearch 8.19.0 and returns its base URL. Maven Central has no x-pack security,
-// Painless or ingest processors: every request is permitted, data streams work, and no ingest pipeline does.
+// Elasticsearch starts Elasticsearch 8.19.0 and returns its base URL. Every request is permitted. Maven Central has no
+// Painless, no ingest processors and no GET / for it: data streams work, and no ingest pipeline does.
 func Elasticsearch(t testing.TB) string {
 	t.Helper()
 	return start(t, elasticsearch)
+}
+
+// SecuredElasticsearch starts Elasticsearch 8.19.0 with x-pack security, and returns its base URL and that of its
+// superuser. OpenSAML, which the module needs, is of another version than Elastic's; no test uses SAML.
+func SecuredElasticsearch(t testing.TB) (url, superuser string) {
+	t.Helper()
+	p := elasticsearch
+	p.secured = true
+	url = startNode(t, p, []string{
+		"xpack.security.enabled=true", "xpack.security.http.ssl.enabled=false",
+		"xpack.security.transport.ssl.enabled=false",
+	}).URL
+	return url, strings.Replace(url, "//", "//elastic:password@", 1)
 }
 
 // Elasticsearch7 starts Elasticsearch 7.10.2 of the Apache-2.0 distribution, with the modules lang-painless,
@@ -122,13 +154,19 @@ func startNode(t testing.TB, p product, settings []string) *Node {
 	}
 	cache := install(t, p)
 	n := &Node{t: t, product: p, home: t.TempDir()}
-	for _, folder := range []string{"config", "plugins", "logs", "lib"} {
+	for _, folder := range []string{"config", "plugins", "logs", "lib", "modules"} {
 		if err := os.MkdirAll(filepath.Join(n.home, folder), 0o750); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink(filepath.Join(cache, "modules"), filepath.Join(n.home, "modules")); err != nil {
-		t.Fatal(err)
+	for _, m := range p.modules {
+		path := filepath.Join("modules", m.name)
+		if m.security && !p.secured {
+			continue
+		}
+		if err := os.Symlink(filepath.Join(cache, path), filepath.Join(n.home, path)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	n.log = createLog(t, p)
 	t.Cleanup(n.Kill)

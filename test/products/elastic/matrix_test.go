@@ -6,7 +6,7 @@
 // Elasticsearch 8.19 has document_parsing_exception with a position. For a key that occurs twice, 7.10 quotes the
 // start of the request.
 //
-// Not tested, because no package registry has a security plugin for these versions: API keys and privileges.
+// API keys are those of Elasticsearch 8.19. No package registry has the security plugin of OpenSearch 2.
 package elastic
 
 import (

@@ -2,6 +2,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
 import org.elasticsearch.common.logging.LogConfigurator;
+import org.elasticsearch.common.settings.KeyStoreWrapper;
 import org.elasticsearch.common.settings.Settings;
 import org.elasticsearch.env.Environment;
 import org.elasticsearch.node.Node;
@@ -25,6 +26,11 @@ public final class ElasticsearchNode {
             .put("cluster.routing.allocation.disk.threshold_enabled", false);
         for (int i = 1; i < args.length; i++) {
             builder.put(args[i].substring(0, args[i].indexOf('=')), args[i].substring(args[i].indexOf('=') + 1));
+        }
+        if (builder.get("xpack.security.enabled") != null) {
+            KeyStoreWrapper keys = KeyStoreWrapper.create();
+            keys.setString("bootstrap.password", "password".toCharArray()); // of the user elastic
+            builder.setSecureSettings(keys);
         }
         Settings settings = builder.build();
         Environment environment = new Environment(settings, home.resolve("config"));
