@@ -55,6 +55,28 @@ func TestConnectorPages(t *testing.T) {
 	}
 }
 
+// TestMetricsTable compares the table of metrics with the names in the code.
+func TestMetricsTable(t *testing.T) {
+	_, table, _ := strings.Cut(readText(t, "docs/reference.md"), "\n## Metrics\n")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var documented, written []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`.*?) \\|").FindAllStringSubmatch(table, -1) {
+		for _, m := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(row[1], -1) {
+			documented = append(documented, m[1])
+		}
+	}
+	for _, name := range writtenMetrics(t) {
+		if name != strings.ToUpper(name) { // not an environment variable
+			written = append(written, name)
+		}
+	}
+	slices.Sort(documented)
+	slices.Sort(written)
+	if written = slices.Compact(written); !slices.Equal(documented, written) {
+		t.Errorf("docs/reference.md: metrics %v, want %v", documented, written)
+	}
+}
+
 // sectionsOf returns the anchors that GitHub gives a page's headings.
 func sectionsOf(page string) []string {
 	var sections []string

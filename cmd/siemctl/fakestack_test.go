@@ -391,7 +391,8 @@ func (f *fakeStack) metrics(w http.ResponseWriter, path string, body []byte) {
 		_, _ = w.Write(cbor.Encode(cbor.Map{"MetricAlarms": alarms}))
 		return
 	}
-	values := map[string]float64{"delivered0": 1_234_567, "filtered0": 12, "oldest0": 185, "deadlettered0": 2}
+	values := map[string]float64{"delivered0": 1_234_567, "filtered0": 12, "oldest0": 185, "deadlettered0": 2,
+		"backpressure0": 3}
 	var results cbor.List
 	queries, _ := root.(cbor.Map)["MetricDataQueries"].(cbor.List)
 	for _, q := range queries {

@@ -209,6 +209,10 @@ func (a *app) addActivity(ctx context.Context, s *deployed.Stack, list []connect
 			seconds := int64(did.Oldest / time.Second)
 			c.Oldest = &seconds
 		}
+		if did.Backpressure > 0 {
+			st.Notes = append(st.Notes, fmt.Sprintf("%s: the SIEM's queues were nearly full in the last hour (%s); lower "+
+				"MaximumConcurrency if this continues", c.Connector, term.Count(did.Backpressure, "request")))
+		}
 	}
 	return nil
 }

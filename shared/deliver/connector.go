@@ -63,10 +63,15 @@ type PendingError struct{ ID int64 }
 // Error implements error.
 func (p *PendingError) Error() string { return "the SIEM has not confirmed the request yet" }
 
-// Noter is a Checker that has something to say about a connection that works. Note is called after a successful Check;
-// "" is nothing.
+// Noter is a Checker that has something to say about a connection that works. Note is called after a successful Check.
 type Noter interface {
-	Note(ctx context.Context) string
+	Note(ctx context.Context) Note
+}
+
+// Note is what is known about a connection that works; the zero value is nothing.
+type Note struct {
+	Text         string
+	Backpressure bool // the SIEM says that its queues are full or nearly full
 }
 
 // Format is the shape of a request body, and the SIEM's limits. Limits count uncompressed bytes.

@@ -66,6 +66,7 @@ const (
 	Succeeded
 	Failed
 	Partial // of a replay: call again
+	Busy    // of a check: deliveries work, but the SIEM's queues are full or nearly full
 )
 
 // Input is everything that a decision of the guard depends on.

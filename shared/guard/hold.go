@@ -149,8 +149,9 @@ func (s *session) check(ctx context.Context) Result {
 	ctx, cancel := s.bounded(ctx, checkTimeout)
 	defer cancel()
 	var result struct {
-		OK   bool   `json:"ok"`
-		Step string `json:"step"`
+		OK           bool   `json:"ok"`
+		Step         string `json:"step"`
+		Backpressure bool   `json:"backpressure"`
 	}
 	payload, err := s.Lambda.Invoke(ctx, s.target.Function, []byte(`{"check":true}`))
 	if err == nil {
@@ -163,6 +164,8 @@ func (s *session) check(ctx context.Context) Result {
 	case !result.OK:
 		s.log.LogAttrs(ctx, slog.LevelInfo, "check", slog.Bool("ok", false), slog.String("step", result.Step))
 		return Failed
+	case result.Backpressure:
+		return Busy
 	}
 	return Succeeded
 }

@@ -134,6 +134,10 @@ func owned(in *Input) Action {
 		change.BatchSize, needed = nil, change.Concurrency != nil
 	}
 	switch {
+	case needed && h.State == Resumed && in.Check == NoResult:
+		return Action{Kind: Check}
+	case needed && h.State == Resumed && in.Check == Busy && !tooOld(in):
+		return enter(in, Resumed, GradualTime, "the queues of the SIEM are nearly full")
 	case needed:
 		return Action{Kind: SetMapping, Change: change, Reason: "the previous settings"}
 	case h.State == Resumed:
@@ -266,7 +270,7 @@ func replaying(in *Input) Action {
 		return enter(in, Done, 0, "the dead letters are replayed")
 	case Partial:
 		return wait(time.Second, "more dead letters remain")
-	case Failed:
+	case Failed, Busy:
 	}
 	return enter(in, Replaying, nextInterval(in.Hold), "the replay failed")
 }

@@ -60,7 +60,11 @@ func scenarios() []scenario {
 	}
 	return []scenario{
 		{"minutes", 24, one(down, 1, 60)},
-		{"hours", 12, one(down, 60, 600)},
+		{"hours", 12, func(rng *rand.Rand) []condition {
+			all := one(down, 60, 600)(rng)
+			until := all[0].untilMinute
+			return append(all, condition{busy: true, fromMinute: until, untilMinute: until + 30})
+		}},
 		{"days", 1, one(down, 1440, 2880)},
 		{longOutage, 2, one(down, 26*60, 32*60)},
 		{"flapping", 14, func(rng *rand.Rand) (all []condition) {

@@ -32,6 +32,7 @@ type condition struct {
 	failing     float64 // the part of the deliveries that fail
 	held        bool    // the failures are of the outcome "retry, held"
 	checkFails  bool
+	busy        bool // the check succeeds and reports that the SIEM's queues are nearly full
 	slow        bool // a failing request takes 10 s instead of 0.2 s
 	fromMinute  float64
 	untilMinute float64
@@ -305,6 +306,10 @@ func (w *simWorld) SetMapping(_ context.Context, id string, c Change) error {
 		if c.Enabled != nil && *c.Enabled && p.paused {
 			w.broken = append(w.broken, "the guard enabled a mapping that an operator disabled")
 		}
+		h, _ := ParseHold(p.tag)
+		if h != nil && h.State == Resumed && c.Concurrency != nil && p.mapping.on() && p.condition().busy && w.errors == 0 {
+			w.broken = append(w.broken, "the guard raised the concurrency while the SIEM's queues were nearly full")
+		}
 		p.change(c)
 		return nil
 	})
@@ -383,7 +388,8 @@ func (w *simWorld) Invoke(_ context.Context, function string, payload []byte) (o
 	}
 	p := w.plantOf(function)
 	err = w.call(func() error {
-		out = fmt.Appendf(nil, `{"connector":%q,"ok":%t,"step":"request"}`, p.name, !p.condition().checkFails)
+		c := p.condition()
+		out = fmt.Appendf(nil, `{"connector":%q,"ok":%t,"step":"request","backpressure":%t}`, p.name, !c.checkFails, c.busy)
 		return nil
 	})
 	return out, err

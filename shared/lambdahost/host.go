@@ -251,13 +251,14 @@ func Reserve(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // CheckResult is the response to the connection check. Step, Detail and Hint describe the failure. Hint alone is a
-// note.
+// note. Backpressure reports that the SIEM's queues are full or nearly full.
 type CheckResult struct {
 	Connector    string       `json:"connector"`
 	OK           bool         `json:"ok"`
 	Step         failure.Step `json:"step,omitempty"`
 	Detail       string       `json:"detail,omitempty"`
 	Hint         string       `json:"hint,omitempty"`
+	Backpressure bool         `json:"backpressure,omitempty"`
 	Milliseconds int64        `json:"milliseconds"`
 }
 
@@ -266,7 +267,7 @@ func (c *Connector) check(ctx context.Context) []byte {
 	start := c.deps.Now()
 	result := CheckResult{Connector: c.name, OK: true}
 	note, f := c.tryConnection(ctx)
-	if result.Hint = note; f != nil {
+	if result.Hint, result.Backpressure = note.Text, note.Backpressure; f != nil {
 		result.OK, result.Step, result.Hint = false, f.Step, f.Hint
 		if result.Step == "" {
 			result.Step = failure.Request
@@ -282,7 +283,7 @@ func (c *Connector) check(ctx context.Context) []byte {
 
 // tryConnection returns the failure of the connection; if it works, nil and a note. It always reads the secret again,
 // so that a check shows the effect of a correction at once.
-func (c *Connector) tryConnection(ctx context.Context) (note string, f *failure.Error) {
+func (c *Connector) tryConnection(ctx context.Context) (note deliver.Note, f *failure.Error) {
 	defer func() {
 		if p := recover(); p != nil {
 			f = &failure.Error{Step: failure.Request, Detail: fmt.Sprintf("the check panicked: %T", p)}
@@ -293,19 +294,19 @@ func (c *Connector) tryConnection(ctx context.Context) (note string, f *failure.
 	var wrong *settings.Error
 	switch {
 	case err != nil && !errors.As(err, &f) && errors.As(err, &wrong):
-		return "", &failure.Error{
+		return note, &failure.Error{
 			Step: failure.Config, Detail: wrong.Error(),
 			Hint: "set each variable named, in the function's environment or as a key of its secret",
 		}
 	case err != nil:
-		return "", failure.Of(err)
+		return note, failure.Of(err)
 	}
 	checker, ok := instance.connector.(deliver.Checker)
 	if !ok {
-		return "", &failure.Error{Step: failure.Request, Detail: "this connector has no check"}
+		return note, &failure.Error{Step: failure.Request, Detail: "this connector has no check"}
 	}
 	if err := checker.Check(ctx); err != nil {
-		return "", failure.Of(redacting{redactor: instance.redactor}.redact(err))
+		return note, failure.Of(redacting{redactor: instance.redactor}.redact(err))
 	}
 	if noter, ok := checker.(deliver.Noter); ok {
 		note = noter.Note(ctx)

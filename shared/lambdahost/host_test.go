@@ -42,6 +42,7 @@ type world struct {
 	out    bytes.Buffer
 	valid  string // the token the SIEM takes
 	opens  int
+	note   deliver.Note
 }
 
 func (w *world) GetSecretValue(_ context.Context, _ *secretsmanager.GetSecretValueInput,
@@ -102,6 +103,8 @@ func (c *tokenConnector) Send(ctx context.Context, b *deliver.Batch) error {
 	}
 	return c.Check(ctx)
 }
+
+func (c *tokenConnector) Note(context.Context) deliver.Note { return c.w.note }
 
 func (c *tokenConnector) Check(context.Context) error {
 	if c.token.Reveal() != c.w.valid {
@@ -288,7 +291,10 @@ func TestCheck(t *testing.T) {
 		step   failure.Step
 		hint   string
 	}{
-		"works":       {func(*world) {}, true, "", ""},
+		"works": {func(*world) {}, true, "", ""},
+		"note":  {func(w *world) { w.note = deliver.Note{Text: "busy", Backpressure: true} }, true, "", "busy"},
+		"no note": {func(w *world) { w.note, w.valid = deliver.Note{Text: "busy", Backpressure: true}, "other" }, false,
+			failure.Auth, "set TEST_TOKEN"},
 		"auth":        {func(w *world) { w.valid = "other" }, false, failure.Auth, "set TEST_TOKEN"},
 		"secret":      {func(w *world) { w.err = errors.New("denied") }, false, failure.Secret, "GetSecretValue"},
 		"secret form": {func(w *world) { w.secret = "x" }, false, failure.Secret, "JSON object"},
@@ -303,7 +309,7 @@ func TestCheck(t *testing.T) {
 			t.Fatalf("%s: %s %v", name, answer, err)
 		}
 		if r.Connector != "test" || r.OK != c.ok || r.Step != c.step || !strings.Contains(r.Hint, c.hint) ||
-			(r.Detail == "") != c.ok {
+			(r.Detail == "") != c.ok || r.Backpressure != (c.hint == "busy") {
 			t.Errorf("%s: %s", name, answer)
 		}
 	}

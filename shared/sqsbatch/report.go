@@ -43,6 +43,7 @@ type report struct {
 func (r *report) add(d deliver.Report) {
 	r.Requests += d.Requests
 	r.Bytes += d.Bytes
+	r.Backpressure += d.Backpressure
 	for _, w := range d.Warnings {
 		if !slices.Contains(r.Warnings, w) {
 			r.Warnings = append(r.Warnings, w)
@@ -146,10 +147,10 @@ func bounded(s string) string { return s[:min(len(s), maxText)] }
 func (b *batch) write(ctx context.Context) {
 	c, r := b.count(), &b.report
 	count := telemetry.Counted
-	values := append(make([]telemetry.Value, 0, 11),
+	values := append(make([]telemetry.Value, 0, 12),
 		count("Received", c.received), count("Delivered", c.delivered), count("Retried", c.retried),
 		count("DeadLettered", c.deadLettered), count("Filtered", c.filtered), count("Held", c.held),
-		count("Truncated", r.truncated), count("Requests", r.Requests),
+		count("Truncated", r.truncated), count("Requests", r.Requests), count("Backpressure", r.Backpressure),
 		telemetry.Value{Name: "BytesSent", Unit: telemetry.Bytes, Number: float64(r.Bytes)},
 		telemetry.Value{Name: "DeliveryMilliseconds", Unit: telemetry.Milliseconds, Number: milliseconds(r.took)},
 	)

@@ -151,6 +151,8 @@ func (siem) Send(_ context.Context, b *deliver.Batch) error {
 		return &failure.Error{Status: 500, Detail: `"a SIEM's words"`}
 	case strings.HasPrefix(id, "reject"):
 		return &failure.Error{Kind: failure.Rejected, Status: 400, Code: "6", Detail: "bad \x01 format"}
+	case strings.HasPrefix(id, "busy"):
+		b.Meter.AddBackpressure()
 	}
 	return nil
 }
@@ -201,7 +203,7 @@ func TestHandle(t *testing.T) {
 	bad.Body = []byte("no JSON")
 	replayed := message("reject-1", 2)
 	replayed.Attributes = []sqsevent.Attribute{{Name: []byte("replays"), Type: []byte("Number"), Value: []byte("2")}}
-	kept, printed := handle(t, q, message("ok-1", 1), message("retry-1", 1), message("retry-5", 5), replayed, bad,
+	kept, printed := handle(t, q, message("busy-1", 1), message("retry-1", 1), message("retry-5", 5), replayed, bad,
 		message("short", 1), message("retry-3", 3))
 	if want := []string{"retry-1", "retry-3"}; !slices.Equal(kept, want) {
 		t.Errorf("kept %v, want %v", kept, want)
@@ -228,7 +230,7 @@ func TestHandle(t *testing.T) {
 		t.Errorf("a dead letter's body is %q, want the original", body)
 	}
 	for _, want := range []string{`"Stack":"test","Connector":"splunk","Received":7,"Delivered":2,"Retried":2,` +
-		`"DeadLettered":3,"Truncated":1,"Requests":6`, `"EndToEndMilliseconds":5000`,
+		`"DeadLettered":3,"Truncated":1,"Requests":6,"Backpressure":1`, `"EndToEndMilliseconds":5000`,
 		`"truncated":["short"]`, `"received":7`, `"transient status=500":3`} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("printed %s\nwant %s", printed, want)

@@ -89,8 +89,9 @@ func (v Value) written() bool { return v.Number != 0 || Always(v.Name) }
 
 // Meter counts the requests of one batch. It is not safe for concurrent use. A nil Meter counts nothing.
 type Meter struct {
-	Requests int   // requests begun, including those for credentials
-	Bytes    int64 // bytes of request bodies on the wire, after compression
+	Requests     int   // requests begun, including those for credentials
+	Bytes        int64 // bytes of request bodies on the wire, after compression
+	Backpressure int   // requests that the SIEM accepted with the notice that its queues are nearly full
 
 	Disconnected bool // a connection broke after a request had begun: the next requests use new connections
 }
@@ -102,4 +103,11 @@ func (m *Meter) Add(bytes int) {
 	}
 	m.Requests++
 	m.Bytes += int64(bytes)
+}
+
+// AddBackpressure counts one accepted request whose response says that the SIEM's queues are nearly full.
+func (m *Meter) AddBackpressure() {
+	if m != nil {
+		m.Backpressure++
+	}
 }

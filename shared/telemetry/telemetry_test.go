@@ -57,4 +57,5 @@ func TestMeter(t *testing.T) {
 		t.Errorf("%+v, want 2 requests and 12 bytes", m)
 	}
 	(*telemetry.Meter)(nil).Add(1)
+	(*telemetry.Meter)(nil).AddBackpressure()
 }

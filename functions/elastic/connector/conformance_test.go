@@ -263,7 +263,7 @@ func TestNote(t *testing.T) {
 			w.WriteHeader(test.status)
 			io.WriteString(w, test.body)
 		})
-		if note := open(t, rec.env(nil)).Note(t.Context()); (note == "") != (test.want == "") ||
+		if note := open(t, rec.env(nil)).Note(t.Context()).Text; (note == "") != (test.want == "") ||
 			!strings.Contains(note, test.want) {
 			t.Errorf("%d %s: %q, want %q", test.status, test.body, note, test.want)
 		}

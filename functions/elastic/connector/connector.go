@@ -204,7 +204,7 @@ func (c *connector) Check(ctx context.Context) error {
 // Note implements deliver.Noter. With synthetic _source, Elasticsearch rebuilds a document from its fields, so what it
 // returns differs from the event's bytes. Without the privilege view_index_metadata, nothing is known.
 // https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/mapping-source-field#synthetic-source
-func (c *connector) Note(ctx context.Context) string {
+func (c *connector) Note(ctx context.Context) deliver.Note {
 	var indices map[string]struct {
 		Settings struct {
 			Index struct {
@@ -216,16 +216,16 @@ func (c *connector) Note(ctx context.Context) string {
 	const filter = "filter_path=*.settings.index.mode,*.settings.index.mapping.source.mode"
 	if c.ask(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint(c.cfg.index+"/_settings", filter)},
 		&indices) != nil {
-		return ""
+		return deliver.Note{}
 	}
 	for name, i := range indices {
 		mode, index := i.Settings.Index.Mapping.Source.Mode, i.Settings.Index.Mode
 		if mode == "synthetic" || mode == "" && (index == "logsdb" || index == "time_series") {
-			return strconv.Quote(name) + " has synthetic _source (with a subscription): Elasticsearch stores fields, not the " +
-				"bytes of an event"
+			return deliver.Note{Text: strconv.Quote(name) + " has synthetic _source (with a subscription): Elasticsearch " +
+				"stores fields, not the bytes of an event"}
 		}
 	}
-	return ""
+	return deliver.Note{}
 }
 
 // checkPrivileges asks for the privileges that let a key write: create_doc allows the action create, create and index

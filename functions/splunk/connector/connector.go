@@ -28,6 +28,7 @@ var (
 	_ deliver.Connector = (*connector)(nil)
 	_ deliver.Checker   = (*connector)(nil)
 	_ deliver.Confirmer = (*connector)(nil)
+	_ deliver.Noter     = (*connector)(nil)
 )
 
 const (
@@ -113,6 +114,7 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	}
 	r, _ := parseReply(a.Body)
 	if r.Code != codeSuccess {
+		b.Meter.AddBackpressure()
 		b.Warn("Splunk's queues are nearly full: code " + strconv.Itoa(r.Code))
 	}
 	switch {
@@ -146,9 +148,24 @@ func (c *connector) Check(ctx context.Context) error {
 	return err
 }
 
+// Note implements deliver.Noter. A load balancer that does not pass the health endpoint hides the state of the queues.
+// https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTinput#services.2Fcollector.2Fhealth
+func (c *connector) Note(ctx context.Context) deliver.Note {
+	a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.cfg.healthURL, Header: c.header})
+	if err != nil {
+		return deliver.Note{}
+	}
+	switch r, _ := parseReply(a.Body); r.Code {
+	case codeQueuesFull, codeQueuesAndAcksFull, codeQueueFilled, codeAcksFilled:
+		return deliver.Note{Text: "Splunk's queues are full or nearly full: code " + strconv.Itoa(r.Code), Backpressure: true}
+	}
+	return deliver.Note{}
+}
+
 // config holds the settings.
 type config struct {
 	url        *url.URL // of the event endpoint
+	healthURL  *url.URL
 	ackURL     *url.URL // of the acknowledgement endpoint; nil if SPLUNK_HEC_ACK is false
 	ackTimeout time.Duration
 	token      secret.Value
@@ -164,7 +181,6 @@ const (
 	basePath  = "/services/collector"
 	eventPath = basePath + "/event" // also of a URL without a path
 	rawPath   = basePath + "/raw"
-	ackPath   = basePath + "/ack"
 )
 
 // readConfig reads the settings. It adds problems to s.
@@ -188,8 +204,7 @@ func readConfig(s *settings.Settings) config {
 	return cfg
 }
 
-// readURL completes the URL of the event endpoint, and derives that of the acknowledgement endpoint. Both keep the
-// query.
+// readURL completes the URL of the event endpoint, and derives those of the other endpoints. All keep the query.
 func (cfg *config) readURL(s *settings.Settings, ack bool) {
 	switch {
 	case cfg.url.Path == "/":
@@ -200,16 +215,21 @@ func (cfg *config) readURL(s *settings.Settings, ack bool) {
 	if cfg.url.Query().Has("token") {
 		s.Problem("SPLUNK_HEC_URL", "something else (hidden)", "a URL without a token, which belongs in SPLUNK_HEC_TOKEN")
 	}
-	if !ack {
-		return
+	cfg.healthURL = cfg.endpoint("health")
+	if ack {
+		cfg.ackURL = cfg.endpoint("ack")
+		cfg.http.Jar, _ = cookiejar.New(nil) // a load balancer's cookies lead to the node that knows the channel's ids
 	}
+}
+
+// endpoint returns the URL of another endpoint.
+func (cfg *config) endpoint(name string) *url.URL {
 	u := *cfg.url
 	if before, _, found := strings.Cut(u.Path, basePath); found {
-		u.Path = before + ackPath
+		u.Path = path.Join(before, basePath, name)
 	} else {
-		u.Path = path.Join(path.Dir(u.Path), "ack")
+		u.Path = path.Join(path.Dir(u.Path), name)
 	}
 	u.RawPath = ""
-	cfg.ackURL = &u
-	cfg.http.Jar, _ = cookiejar.New(nil) // a load balancer's cookies lead to the node that knows the channel's ids
+	return &u
 }

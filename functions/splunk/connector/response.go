@@ -33,11 +33,13 @@ func parseReply(body []byte) (r reply, ok bool) {
 const accepted = `{"text":"Success","code":0}`
 
 const (
-	codeSuccess     = 0
-	codeNoData      = 5
-	codeBusy        = 9
-	codeQueueFilled = 24
-	codeAcksFilled  = 25
+	codeSuccess           = 0
+	codeNoData            = 5
+	codeBusy              = 9
+	codeQueuesFull        = 18
+	codeQueuesAndAcksFull = 20
+	codeQueueFilled       = 24
+	codeAcksFilled        = 25
 )
 
 func read(a *httpsend.Response) httpsend.Reply {

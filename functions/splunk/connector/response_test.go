@@ -15,6 +15,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // TestResponseTable compares the README's table with what the code does.
@@ -98,9 +99,35 @@ func TestNearlyFull(t *testing.T) {
 		s.Accept = func(w http.ResponseWriter, _ *http.Request, _ []byte) { fmt.Fprint(w, body) }
 		c := connectortest.Serve(t, s).Open(t)
 		b := connectortest.Batch(t, c, connectortest.SampleEvent)
+		b.Meter = new(telemetry.Meter)
 		err := c.Send(t.Context(), b)
+		if (b.Meter.Backpressure == 1) != (want != "") {
+			t.Errorf("%s: %+v", body, b.Meter)
+		}
 		if got := strings.Join(b.Warnings(), " "); err != nil || (got == "") != (want == "") || !strings.Contains(got, want) {
 			t.Errorf("%s: %v, warnings %q, want %q", body, err, got, want)
+		}
+	}
+}
+
+// TestNote: the health endpoint says whether the queues are full. Any other response says nothing.
+func TestNote(t *testing.T) {
+	for body, want := range map[string]bool{
+		`{"text":"HEC is healthy","code":17}`: false, `{"text":"HEC is unhealthy, queues are full","code":18}`: true,
+		`{"text":"HEC is unhealthy, ack service unavailable","code":19}`: false, `{"code":20}`: true, `{"code":24}`: true,
+		`{"code":25}`: true, `{"text":"Invalid token","code":21}`: false, `<html>`: false,
+	} {
+		for _, s := range []connectortest.Suite{suite(), withAcks(&indexers{}, new([]time.Duration))} {
+			var request string
+			s.Delivers = nil
+			s.Accept = func(w http.ResponseWriter, r *http.Request, _ []byte) {
+				request = r.Method + " " + r.URL.Path
+				fmt.Fprint(w, body)
+			}
+			note := connectortest.Serve(t, s).Open(t).(deliver.Noter).Note(t.Context())
+			if note.Backpressure != want || (note.Text != "") != want || request != "GET /services/collector/health" {
+				t.Errorf("%s: %+v after %s", body, note, request)
+			}
 		}
 	}
 }
@@ -146,7 +173,7 @@ type indexers struct {
 
 func (x *indexers) accept(w http.ResponseWriter, r *http.Request, body []byte) {
 	x.channels[r.Header.Get("X-Splunk-Request-Channel")] = true
-	if strings.HasSuffix(r.URL.Path, ackPath) {
+	if strings.HasSuffix(r.URL.Path, "/services/collector/ack") {
 		x.acknowledge(w, r, body)
 		return
 	}
@@ -196,7 +223,7 @@ func withAcks(x *indexers, paused *[]time.Duration) connectortest.Suite {
 		}
 		return c
 	}
-	s.Delivers = func(r *http.Request) bool { return !strings.HasSuffix(r.URL.Path, ackPath) }
+	s.Delivers = func(r *http.Request) bool { return !strings.HasSuffix(r.URL.Path, "/services/collector/ack") }
 	s.Accept = x.accept
 	refuse := s.Refuse
 	s.Refuse = func(w http.ResponseWriter, r *http.Request, body []byte, bad string) {
@@ -315,7 +342,8 @@ func TestCheckAck(t *testing.T) {
 	}
 }
 
-func TestAckURL(t *testing.T) {
+// TestEndpoints: the other endpoints are siblings of the event endpoint.
+func TestEndpoints(t *testing.T) {
 	for in, want := range map[string]string{
 		"https://h:8088":                           "https://h:8088/services/collector/ack",
 		"https://h:8088/?x=1":                      "https://h:8088/services/collector/ack?x=1",
@@ -323,9 +351,10 @@ func TestAckURL(t *testing.T) {
 		"https://h/services/collector":             "https://h/services/collector/ack",
 		"https://h/hec/event":                      "https://h/hec/ack",
 	} {
-		if got := opened(t, map[string]string{"SPLUNK_HEC_URL": in,
-			"SPLUNK_HEC_ACK": "true"}).cfg.ackURL.String(); got != want {
-			t.Errorf("%s: %s, want %s", in, got, want)
+		cfg := opened(t, map[string]string{"SPLUNK_HEC_URL": in, "SPLUNK_HEC_ACK": "true"}).cfg
+		health := strings.Replace(want, "/ack", "/health", 1)
+		if cfg.ackURL.String() != want || cfg.healthURL.String() != health {
+			t.Errorf("%s: %s and %s, want %s and %s", in, cfg.ackURL, cfg.healthURL, want, health)
 		}
 	}
 	if u := opened(t, map[string]string{}).cfg.ackURL; u != nil {

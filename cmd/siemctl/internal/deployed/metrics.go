@@ -19,6 +19,7 @@ type Activity struct {
 	Delivered    int64         // in the last hour
 	Filtered     int64         // in the last hour
 	DeadLettered int64         // in the last hour
+	Backpressure int64         // requests in the last hour, see telemetry.Meter
 	LastSuccess  time.Time     // zero if there was none in the last 24 hours
 	Oldest       time.Duration // age of the oldest event in the queue; negative if not known
 }
@@ -90,6 +91,7 @@ func (s *Stack) series(c connectors.Connector, i int, now time.Time) []series {
 		}),
 		own("Filtered", func(a *Activity, r types.MetricDataResult) { a.Filtered += recent(r, now) }),
 		own("DeadLettered", func(a *Activity, r types.MetricDataResult) { a.DeadLettered += recent(r, now) }),
+		own("Backpressure", func(a *Activity, r types.MetricDataResult) { a.Backpressure += recent(r, now) }),
 		// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
 		{
 			oldest, query(oldest, "Maximum", "AWS/SQS", "ApproximateAgeOfOldestMessage",
