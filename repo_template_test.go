@@ -3,6 +3,7 @@ package repo
 import (
 	"bytes"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,14 +62,22 @@ func TestTemplateListsTheConnectors(t *testing.T) {
 	if n := len(parameter("MaximumConcurrency", "Default")); n != len(names) {
 		t.Errorf("template.yaml: MaximumConcurrency: Default has %d numbers, want %d", n, len(names))
 	}
-	enqueue := tmpl.properties("EnqueuePolicy").source()
+	enqueue, dashboard := tmpl.properties("EnqueuePolicy").source(), tmpl.properties("Dashboard").source()
+	deployed := tmpl.root.get("Conditions").get("Fn::ForEach::PerConnector").node.Content[1]
+	if have := (&value{deployed}).source(); have != "["+strings.Join(names, ", ")+"]" {
+		t.Errorf("template.yaml: Conditions: PerConnector: %s, want %v", have, names)
+	}
 	mapping := tmpl.root.get("Mappings").get("Connector").pairs()
 	for i, c := range connectors.All() {
 		if m := mapping[c.Name]; m.text("Index") != strconv.Itoa(i) || m.text("Title") != c.Title {
 			t.Errorf("template.yaml: Mappings.Connector.%s: %s, want Index %d and Title %s", c.Name, m.source(), i, c.Title)
 		}
-		if !strings.Contains(enqueue, "${AWS::StackName}-"+c.Name+`"`) {
+		if !regexp.MustCompile(`\$\{Q\}` + c.Name + `[",]`).MatchString(enqueue) {
 			t.Errorf("template.yaml: EnqueuePolicy does not allow the queue of %s", c.Name)
+		}
+		if !strings.Contains(dashboard, "${"+c.Name+"}") || !strings.Contains(dashboard, "!If ["+c.Name+"On, ") ||
+			!strings.Contains(dashboard, "${AWS::StackName}-"+c.Name+"-") {
+			t.Errorf("template.yaml: Dashboard does not show the alarms of %s", c.Name)
 		}
 	}
 	if len(mapping) != len(names) {

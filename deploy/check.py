@@ -211,9 +211,24 @@ def compare(what, translated, parameters, resources):
 def check(what, **parameters):
     translated = translate(parameters)
     created = compare(what, translated, parameters, deploy(translated, parameters))
+    check_dashboard(what, translated, parameters)
     for name in parameters["Connectors"].split(","):
         check_mapping(name)
     return created
+
+
+def check_dashboard(what, translated, parameters):
+    """The dashboard is valid JSON, and shows the state of each alarm."""
+    conditions = conditions_of(translated, parameters)
+    if not conditions["DashboardEnabled"]:
+        return
+    text = boto3.client("cloudwatch").get_dashboard(DashboardName=f"{STACK}-{REGION}")["DashboardBody"]
+    widgets = json.loads(text)["widgets"]
+    expect(len(widgets) == 11 and "${PROP" in text and "${AWS" not in text, f"{what}: dashboard: {text[:300]}")
+    shown = sorted(arn.rsplit(":", 1)[1] for arn in widgets[1]["properties"]["alarms"])
+    alarms = sorted(r["Properties"]["AlarmName"] for r in translated["Resources"].values()
+                    if r["Type"] == "AWS::CloudWatch::Alarm" and conditions.get(r.get("Condition"), True))
+    expect(shown == alarms, f"{what}: the dashboard shows the alarms {shown}, not {alarms}")
 
 
 def check_mapping(name):
@@ -248,9 +263,6 @@ def check_everything():
     url = boto3.client("sqs").get_queue_url(QueueName=f"{STACK}-splunk")["QueueUrl"]
     attributes = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     expect(attributes.get("KmsMasterKeyId") == KEY, f"splunkQueue: {attributes}")
-    body = json.loads(boto3.client("cloudwatch").get_dashboard(DashboardName=f"{STACK}-eu-west-1")["DashboardBody"])
-    text = json.dumps(body)
-    expect(len(body["widgets"]) == 10 and "${PROP" in text and "${AWS" not in text, f"dashboard: {text[:300]}")
 
 
 def check_vpc():
@@ -264,8 +276,9 @@ def check_vpc():
     expect({"VpcAccessPolicy", "VpcEndpointSecurityGroup", "sqsEndpoint", "secretsmanagerEndpoint"} <= created,
            f"VPC: {sorted(created)}")
     functions = settle(translate(parameters)["Resources"], conditions_of(translate(parameters), parameters))
-    attached = [n for n in ("qradar", "splunk") if "VpcConfig" in functions[f"{n}Function"]["Properties"]]
-    expect(attached == ["qradar"], f"VPC: attached are {attached}")
+    have = [functions[f"{n}Function"]["Properties"]["VpcConfig"] for n in ("qradar", "splunk")]
+    want = [{"SubnetIds": [subnet], "SecurityGroupIds": [group]}, {"SubnetIds": [], "SecurityGroupIds": []}]
+    expect(have == want, f"VPC: {have}, want {want}")
 
 
 def check_update():

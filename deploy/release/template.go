@@ -86,8 +86,7 @@ func releaseTemplate(text, version, architecture string) (string, error) {
 	}
 	for _, e := range []edit{
 		{1, regexp.MustCompile(`CodeUri: \./functions/\$\{C\}`), "CodeUri: ./function-$${C}-" + architecture + ".zip"},
-		{3, regexp.MustCompile(`\n +Metadata: \{BuildMethod: makefile\}`), ""},
-		{1, regexp.MustCompile(`\{BuildMethod: makefile, ContextPath: \., WorkingDirectory: \., `), "{"},
+		{4, regexp.MustCompile(`\n +Metadata: \{BuildMethod: makefile[^}]*\}`), ""},
 		{2, regexp.MustCompile(`Architectures: \[arm64\]`), "Architectures: [" + architecture + "]"},
 		{1, regexp.MustCompile(`Value: development\}`), "Value: " + version + "}"},
 		{1, regexp.MustCompile(`\nMetadata:\n`), "\nMetadata:\n" + fmt.Sprintf(repository, version[1:])},

@@ -252,8 +252,14 @@ func (r resolver) selectItem(arg any, path string) (any, error) {
 	return items[i], nil
 }
 
+// findInMap returns the value of a mapping, or the default that the transform AWS::LanguageExtensions adds.
 func (r resolver) findInMap(arg any, path string) (any, error) {
-	args, err := r.arguments(arg, path, 3)
+	keys, fallback := arg, any(nil)
+	if args, ok := arg.([]any); ok && len(args) == 4 {
+		last, _ := args[3].(map[string]any)
+		keys, fallback = args[:3], last["DefaultValue"]
+	}
+	args, err := r.arguments(keys, path, 3)
 	if err != nil {
 		return nil, err
 	}
@@ -264,7 +270,10 @@ func (r resolver) findInMap(arg any, path string) (any, error) {
 			return nil, err
 		}
 		level, _ := found.(map[string]any)
-		if found = level[name]; found == nil {
+		if found = level[name]; found == nil && fallback != nil {
+			return r.resolve(fallback, path)
+		}
+		if found == nil {
 			return nil, fmt.Errorf("%s: Mappings does not contain %v", path, args)
 		}
 	}
@@ -292,29 +301,6 @@ func (r resolver) textAndValue(arg any, path string) (string, any, error) {
 	}
 	first, err := text(args[0], path)
 	return first, args[1], err
-}
-
-func text(v any, path string) (string, error) {
-	s, ok := v.(string)
-	if !ok {
-		return "", fmt.Errorf("%s: expected a string, found %s", path, describe(v))
-	}
-	return s, nil
-}
-
-func texts(v any, path string) ([]string, error) {
-	list, ok := v.([]any)
-	if !ok {
-		return nil, fmt.Errorf("%s: expected a list, found %s", path, describe(v))
-	}
-	out := make([]string, len(list))
-	for i, item := range list {
-		var err error
-		if out[i], err = text(item, fmt.Sprintf("%s[%d]", path, i)); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
 }
 
 // condition evaluates a condition of the template. busy contains the conditions that are being evaluated: a condition

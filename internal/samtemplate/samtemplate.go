@@ -138,6 +138,12 @@ func parse(data []byte, o Options) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
+	loops := map[string]bool{}
+	for _, name := range []string{"Conditions", "Resources", "Outputs"} {
+		if err := checkLoopNames(sections(name), loops); err != nil {
+			return nil, err
+		}
+	}
 	if t.conditions, err = t.expanded("Conditions", sections("Conditions")); err != nil {
 		return nil, err
 	}
@@ -159,7 +165,7 @@ func parse(data []byte, o Options) (*Template, error) {
 
 // expanded returns a section with its loops expanded.
 func (t *Template) expanded(name string, section map[string]any) (map[string]any, error) {
-	v, err := expandMapping(section, t.parameters, name)
+	v, err := t.expandMapping(section, name)
 	if err != nil {
 		return nil, err
 	}
@@ -190,6 +196,13 @@ func newResource(v any) (resource, error) {
 	if c, found := fields["Condition"]; found {
 		if r.condition, ok = c.(string); !ok {
 			return resource{}, fmt.Errorf("condition: expected the name of a condition, found %s", describe(c))
+		}
+	}
+	if d, found := fields["DependsOn"]; found {
+		if _, one := d.(string); !one {
+			if _, err := texts(d, "DependsOn"); err != nil { // it takes no functions, also in loops
+				return resource{}, err
+			}
 		}
 	}
 	return r, nil

@@ -1,6 +1,7 @@
 package samtemplate
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -371,18 +372,22 @@ func TestProjectTemplateResolves(t *testing.T) {
 	} {
 		tpl := load(t, template, options(parameters...))
 		for _, id := range tpl.order {
-			if !tpl.exists(id) || tpl.resources[id].kind == "AWS::CloudWatch::Dashboard" { // Fn::ToJsonString
+			if !tpl.exists(id) {
 				continue
 			}
-			if _, err := (resolver{tpl, named{}}).resolve(tpl.resources[id].properties, id); err != nil {
+			v, err := (resolver{tpl, named{}}).resolve(tpl.resources[id].properties, id)
+			if err != nil {
 				t.Errorf("%s: %v", name, err)
+			} else if body, ok := v.(map[string]any)["DashboardBody"]; ok && !json.Valid([]byte(body.(string))) {
+				t.Errorf("%s: %s is not JSON: %s", name, id, body)
 			}
 		}
 	}
 }
 
 func TestLoops(t *testing.T) {
-	const head = "Parameters:\n  L: {Type: CommaDelimitedList, Default: \"a,b\"}\nResources:\n"
+	const head = "Parameters:\n  L: {Type: CommaDelimitedList, Default: \"a,b\"}\n" +
+		"Mappings: {M: {k: {l: [a, b]}}}\nResources:\n"
 	for name, tt := range map[string]struct{ body, want string }{
 		"two iterations": {"  Fn::ForEach::X: [I, !Ref L, {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", ""},
 		"literal":        {"  Fn::ForEach::X: [I, [a, b], {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", ""},
@@ -392,7 +397,18 @@ func TestLoops(t *testing.T) {
 		"taken key": {"  aQ: {Type: AWS::SQS::Queue}\n  Fn::ForEach::X: [I, !Ref L, {\"${I}Q\": {Type: " +
 			"AWS::SQS::Queue}}]\n", "exists already"},
 		"no fragment":       {"  Fn::ForEach::X: [I, !Ref L]\n", "expected an identifier"},
-		"unknown parameter": {"  Fn::ForEach::X: [I, !Ref M, {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", "expected a list"},
+		"unknown parameter": {"  Fn::ForEach::X: [I, !Ref M, {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", "not a parameter"},
+		"mapping":           {"  Fn::ForEach::X: [I, !FindInMap [M, k, l], {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", ""},
+		"default": {"  Fn::ForEach::X: [I, !FindInMap [M, n, l, DefaultValue: !Ref L], {\"${I}Q\": {Type: " +
+			"AWS::SQS::Queue}}]\n", ""},
+		"same name": {"  Fn::ForEach::X: [I, [a], {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n" +
+			"  R: {Type: AWS::IAM::Role, Properties: {Fn::ForEach::X: [I, [a], {\"${I}\": 1}]}}\n", "two loops are named"},
+		"condition": {"  Fn::ForEach::X: [I, !Ref L, {\"${I}Q\": {Type: AWS::SQS::Queue, Condition: \"${I}On\"}}]\n",
+			`"${I}On" is not a condition`},
+		"function as the condition": {"  Fn::ForEach::X: [I, !Ref L, {\"${I}Q\": {Type: AWS::SQS::Queue, Condition: " +
+			"!Sub \"${I}On\"}}]\n", "expected the name of a condition"},
+		"function in DependsOn": {"  Fn::ForEach::X: [I, !Ref L, {\"${I}Q\": {Type: AWS::SQS::Queue, DependsOn: " +
+			"[!Sub \"${I}R\"]}}]\n", "expected a string"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tpl, err := parse([]byte(head+tt.body), options())

@@ -176,33 +176,33 @@ func byText(a, b error) int { return cmp.Compare(a.Error(), b.Error()) }
 const loopPrefix = "Fn::ForEach::"
 
 // expand returns v with every Fn::ForEach loop expanded, as the transform AWS::LanguageExtensions does. A collection is
-// a list of texts or a Ref to a list parameter.
-func expand(v any, parameters map[string]any, path string) (any, error) {
+// a list of texts, or a function whose result is one.
+func (t *Template) expand(v any, path string) (any, error) {
 	switch v := v.(type) {
 	case call:
-		arg, err := expand(v.arg, parameters, path)
+		arg, err := t.expand(v.arg, path)
 		return call{v.name, arg}, err
 	case []any:
 		out := make([]any, len(v))
 		for i, item := range v {
 			var err error
-			if out[i], err = expand(item, parameters, path); err != nil {
+			if out[i], err = t.expand(item, path); err != nil {
 				return nil, err
 			}
 		}
 		return out, nil
 	case map[string]any:
-		return expandMapping(v, parameters, path)
+		return t.expandMapping(v, path)
 	}
 	return v, nil
 }
 
-func expandMapping(m, parameters map[string]any, path string) (any, error) {
+func (t *Template) expandMapping(m map[string]any, path string) (any, error) {
 	out := make(map[string]any, len(m))
 	for _, key := range sortedKeys(m) {
 		at := path + "." + key
 		if !strings.HasPrefix(key, loopPrefix) {
-			item, err := expand(m[key], parameters, at)
+			item, err := t.expand(m[key], at)
 			if err != nil {
 				return nil, err
 			}
@@ -214,7 +214,7 @@ func expandMapping(m, parameters map[string]any, path string) (any, error) {
 		if !strings.HasPrefix(key, loopPrefix) {
 			continue
 		}
-		items, err := expandLoop(m[key], parameters, at)
+		items, err := t.expandLoop(m[key], at)
 		if err != nil {
 			return nil, err
 		}
@@ -229,7 +229,7 @@ func expandMapping(m, parameters map[string]any, path string) (any, error) {
 }
 
 // expandLoop returns the entries that one loop creates.
-func expandLoop(v any, parameters map[string]any, path string) (map[string]any, error) {
+func (t *Template) expandLoop(v any, path string) (map[string]any, error) {
 	parts, ok := v.([]any)
 	if !ok || len(parts) != 3 {
 		return nil, fmt.Errorf("%s: expected an identifier, a collection and a fragment, found %s", path, describe(v))
@@ -238,13 +238,17 @@ func expandLoop(v any, parameters map[string]any, path string) (map[string]any, 
 	if err != nil {
 		return nil, err
 	}
-	values, err := collection(parts[1], parameters, path)
+	collection, err := resolver{Template: t}.resolve(parts[1], path)
+	if err != nil {
+		return nil, err
+	}
+	values, err := texts(collection, path)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]any{}
 	for _, value := range values {
-		fragment, err := expand(substitute(parts[2], identifier, value), parameters, path)
+		fragment, err := t.expand(substitute(parts[2], identifier, value, true), path)
 		if err != nil {
 			return nil, err
 		}
@@ -262,40 +266,98 @@ func expandLoop(v any, parameters map[string]any, path string) (map[string]any, 
 	return out, nil
 }
 
-func collection(v any, parameters map[string]any, path string) ([]string, error) {
-	if c, ok := v.(call); ok && c.name == "Ref" {
-		name, err := text(c.arg, path)
-		if err != nil {
-			return nil, err
-		}
-		v = parameters[name]
-	}
-	return texts(v, path)
-}
-
-// substitute replaces the identifier by value: ${Identifier} and &{Identifier} in keys and texts, and Ref of it.
-func substitute(v any, identifier, value string) any {
+// substitute replaces the identifier by value where the transform does: in the keys of a loop's fragment, in the text
+// of Fn::Sub, and as Ref. Any other text keeps its placeholders.
+func substitute(v any, identifier, value string, fragment bool) any {
 	replace := strings.NewReplacer("${"+identifier+"}", value, "&{"+identifier+"}", value).Replace
 	switch v := v.(type) {
-	case string:
-		return replace(v)
 	case call:
 		if v.name == "Ref" && v.arg == any(identifier) {
 			return value
 		}
-		return call{v.name, substitute(v.arg, identifier, value)}
+		arg := substitute(v.arg, identifier, value, false)
+		if v.name == "Fn::Sub" {
+			switch arg := arg.(type) {
+			case string:
+				return call{v.name, replace(arg)}
+			case []any:
+				if s, ok := arg[0].(string); ok {
+					arg[0] = replace(s)
+				}
+			}
+		}
+		return call{v.name, arg}
 	case []any:
 		out := make([]any, len(v))
 		for i, item := range v {
-			out[i] = substitute(item, identifier, value)
+			out[i] = substitute(item, identifier, value, false)
 		}
 		return out
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for key, item := range v {
-			out[replace(key)] = substitute(item, identifier, value)
+			if loop, ok := item.([]any); ok && strings.HasPrefix(key, loopPrefix) && len(loop) == 3 {
+				item = []any{loop[0], substitute(loop[1], identifier, value, false),
+					substitute(loop[2], identifier, value, true)}
+			} else {
+				item = substitute(item, identifier, value, false)
+			}
+			if fragment {
+				key = replace(key)
+			}
+			out[key] = item
 		}
 		return out
 	}
 	return v
+}
+
+// checkLoopNames returns an error if two loops of the template have the same name. seen contains those found so far.
+func checkLoopNames(v any, seen map[string]bool) error {
+	switch v := v.(type) {
+	case call:
+		return checkLoopNames(v.arg, seen)
+	case []any:
+		for _, item := range v {
+			if err := checkLoopNames(item, seen); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for _, key := range sortedKeys(v) {
+			if strings.HasPrefix(key, loopPrefix) {
+				if seen[key] {
+					return fmt.Errorf("two loops are named %s", key)
+				}
+				seen[key] = true
+			}
+			if err := checkLoopNames(v[key], seen); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func text(v any, path string) (string, error) {
+	s, ok := v.(string)
+	if !ok {
+		return "", fmt.Errorf("%s: expected a string, found %s", path, describe(v))
+	}
+	return s, nil
+}
+
+func texts(v any, path string) ([]string, error) {
+	list, ok := v.([]any)
+	if !ok {
+		return nil, fmt.Errorf("%s: expected a list, found %s", path, describe(v))
+	}
+	out := make([]string, len(list))
+	for i, item := range list {
+		var err error
+		if out[i], err = text(item, fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }

@@ -68,9 +68,14 @@ func entries() []entry {
 					"[none, splunk, sentinel, elastic, datadog, sumo, " + comma + ", webhook]"},
 				{"qradar and xsiam, in this order", "qradar, xsiam and webhook, in this order"},
 				after(`    xsiam: {Title: Cortex XSIAM, Index: "6"}`, "\n"+`    webhook: {Title: Webhook, Index: "7"}`),
-				after(`              - !Sub "arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-xsiam"`,
-					"\n"+`              - !Sub `+
-						`"arn:${AWS::Partition}:sqs:${AWS::Region}:${AWS::AccountId}:${AWS::StackName}-webhook"`),
+				{"    - [splunk, sentinel, elastic, datadog, sumo, " + comma + "]",
+					"    - [splunk, sentinel, elastic, datadog, sumo, " + comma + ", webhook]"},
+				after("${Q}xsiam", ",${Q}webhook"),
+				after("${xsiam}", "${webhook}"),
+				before("                xsiam: !If [xsiamOn,", "                webhook: !If [webhookOn, !Sub ['"+
+					`"${A}down","${A}dead-letters","${A}backlog","${A}expiring","${A}errors",', {A: !Sub `+
+					`"arn:${AWS::Partition}:cloudwatch:${AWS::Region}:${AWS::AccountId}:alarm:${AWS::StackName}-webhook-"}], ""]`+
+					"\n"),
 			},
 			check: []string{".", "-run", "TestTemplateListsTheConnectors"},
 		},
