@@ -2,70 +2,52 @@ package event
 
 import "strings"
 
-// field is one of the fields that the connectors read.
-type field uint8
-
-const (
-	none field = iota
-	fieldTime
-	fieldClass
-	fieldSeverity
-	fieldUserID
-	fieldUserEmail
-	fieldGroup // an element of the user's groups, identified by one of the next two
-	fieldGroupUID
-	fieldGroupName
-	fieldGroupID
-	fieldRequestID
-	fieldOperation
-	fieldActivity
-	fieldEventID
-	fieldModelID
-	fieldModelName
-	fieldPolicyAction
-	fieldDLPLabel
-	fieldTokensInput
-	fieldPromptTokens
-	fieldTokensOutput
-	fieldCompletionTokens
-	fieldSourceAddress
-	fieldTimestamp
-)
+// field is a field that the connectors read. At most one of these is set.
+type field struct {
+	text      func(*Parser) *Text    // where a string goes
+	integer   func(*Parser) *Integer // where an integer goes
+	list      func(*Parser) *[]Text  // of the elements of an array: where their list goes
+	time      bool
+	timestamp bool // any value counts
+	groups    bool // of the elements of a list: each is an object with a uid or a name
+}
 
 // paths holds the paths of the fields in an OCSF event. No other place knows them. "[]" means each element.
 var paths = [...]struct {
-	field field
-	path  string
+	path string
+	field
 }{
-	{fieldTime, "time"},
-	{fieldClass, "class_uid"},
-	{fieldSeverity, "severity_id"},
-	{fieldUserID, "actor.user.uid"},
-	{fieldUserEmail, "actor.user.email_addr"},
-	{fieldGroup, "actor.user.groups[]"},
-	{fieldGroupUID, "actor.user.groups[].uid"},
-	{fieldGroupName, "actor.user.groups[].name"}, // if the group has no uid
-	{fieldGroupID, "unmapped.group_ids[]"},       // if no group has a uid or a name
-	{fieldRequestID, "api.request.uid"},
-	{fieldOperation, "api.operation"},
-	{fieldActivity, "activity_name"}, // if there is no operation
-	{fieldEventID, "metadata.uid"},
-	{fieldModelID, "unmapped.model_id"},
-	{fieldModelName, "ai_model.name"}, // if there is no model id; OCSF 1.8
-	{fieldPolicyAction, "unmapped.policy_action"},
-	{fieldDLPLabel, "unmapped.dlp_labels[]"},
-	{fieldTokensInput, "unmapped.tokens_input"},
-	{fieldPromptTokens, "message_context.prompt_tokens"}, // if there are no input tokens; OCSF 1.8
-	{fieldTokensOutput, "unmapped.tokens_output"},
-	{fieldCompletionTokens, "message_context.completion_tokens"}, // if there are no output tokens; OCSF 1.8
-	{fieldSourceAddress, "src_endpoint.ip"},
-	{fieldTimestamp, "@timestamp"}, // not an OCSF field: the time field of Elasticsearch, if the event has it
+	{"time", field{time: true}},
+	{"class_uid", field{integer: func(p *Parser) *Integer { return &p.class }}},
+	{"severity_id", field{integer: func(p *Parser) *Integer { return &p.severity }}},
+	{"actor.user.uid", field{text: func(p *Parser) *Text { return &p.e.UserID }}},
+	{"actor.user.email_addr", field{text: func(p *Parser) *Text { return &p.e.UserEmail }}},
+	{"actor.user.groups[]", field{groups: true, list: func(p *Parser) *[]Text { return &p.e.Groups }}},
+	{"actor.user.groups[].uid", field{text: func(p *Parser) *Text { return &p.group.uid }}},
+	{"actor.user.groups[].name", field{text: func(p *Parser) *Text { return &p.group.name }}}, // if the group has no uid
+	{"api.request.uid", field{text: func(p *Parser) *Text { return &p.e.RequestID }}},
+	{"api.operation", field{text: func(p *Parser) *Text { return &p.e.Operation }}},
+	{"metadata.uid", field{text: func(p *Parser) *Text { return &p.e.uid }}},
+	{"unmapped.model_id", field{text: func(p *Parser) *Text { return &p.e.ModelID }}},
+	{"unmapped.policy_action", field{text: func(p *Parser) *Text { return &p.e.PolicyAction }}},
+	{"unmapped.dlp_labels[]", field{list: func(p *Parser) *[]Text { return &p.e.DLPLabels }}},
+	{"unmapped.tokens_input", field{integer: func(p *Parser) *Integer { return &p.e.TokensInput }}},
+	{"unmapped.tokens_output", field{integer: func(p *Parser) *Integer { return &p.e.TokensOutput }}},
+	{"src_endpoint.ip", field{text: func(p *Parser) *Text { return &p.e.SourceAddress }}},
+	{"@timestamp", field{timestamp: true}}, // not an OCSF field: the time field of Elasticsearch, if the event has it
+
+	// The second paths: they count if the first one has no value. ai_model and message_context are of OCSF 1.8.
+	{"unmapped.group_ids[]", field{list: func(p *Parser) *[]Text { return &p.second.groupIDs }}},
+	{"activity_name", field{text: func(p *Parser) *Text { return &p.second.activity }}},
+	{"ai_model.name", field{text: func(p *Parser) *Text { return &p.second.modelName }}},
+	{"message_context.prompt_tokens", field{integer: func(p *Parser) *Integer { return &p.second.prompt }}},
+	{"message_context.completion_tokens", field{integer: func(p *Parser) *Integer { return &p.second.completion }}},
 }
 
 // node is a place in an event that is a field or leads to one.
 type node struct {
-	key   string
-	field field
+	key string
+	field
 	kids  []*node // members, if the value is an object
 	items *node   // elements, if the value is an array
 }

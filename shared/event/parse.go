@@ -17,12 +17,18 @@ const MaxBytes = 1 << 20
 type Parser struct {
 	texts []Text // backing array of the lists of all events since Reset
 
-	r        jsonscan.Reader
-	e        *Event
-	timeErr  string // what is wrong with the time; "" if nothing is
-	list     []Text // of the array being read
-	group    struct{ uid, name Text }
-	fallback struct {
+	r       jsonscan.Reader
+	e       *Event
+	timeErr string // what is wrong with the time; "" if nothing is
+	list    []Text // of the array being read
+	group   struct{ uid, name Text }
+	values
+}
+
+// values are the values of one event that are not in the Event itself.
+type values struct {
+	class, severity Integer
+	second          struct { // of the second paths
 		activity, modelName Text
 		prompt, completion  Integer
 		groupIDs            []Text
@@ -125,9 +131,7 @@ func trimBOM(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\xef\xb
 // readEvent reads the next value into e. Its error is about this value; the error of the reader means that the text is
 // not JSON.
 func (p *Parser) readEvent(e *Event) error {
-	p.e, p.timeErr = e, "absent"
-	p.fallback.activity, p.fallback.modelName, p.fallback.groupIDs = nil, nil, nil
-	p.fallback.prompt, p.fallback.completion = Integer{}, Integer{}
+	p.e, p.timeErr, p.values = e, "absent", values{}
 	start, c := p.r.Pos(), p.r.Peek()
 	if c != '{' {
 		p.r.Skip()
@@ -135,7 +139,7 @@ func (p *Parser) readEvent(e *Event) error {
 	}
 	p.object(root)
 	if p.timeErr == "" {
-		p.fallBack()
+		p.complete()
 		return nil
 	}
 	if p.r.Err() == nil {
@@ -146,23 +150,24 @@ func (p *Parser) readEvent(e *Event) error {
 	return errors.New("time: expected an integer (Unix milliseconds), " + p.timeErr)
 }
 
-// fallBack fills the absent fields that have a second path.
-func (p *Parser) fallBack() {
-	e, f := p.e, &p.fallback
+// complete takes the values over that are not in the Event yet.
+func (p *Parser) complete() {
+	e, second := p.e, &p.second
+	e.Class, e.Severity, e.HasSeverity = p.class.Value, p.severity.Value, p.severity.Present
 	if e.Operation == nil {
-		e.Operation = f.activity
+		e.Operation = second.activity
 	}
 	if e.ModelID == nil {
-		e.ModelID = f.modelName
+		e.ModelID = second.modelName
 	}
 	if !e.TokensInput.Present {
-		e.TokensInput = f.prompt
+		e.TokensInput = second.prompt
 	}
 	if !e.TokensOutput.Present {
-		e.TokensOutput = f.completion
+		e.TokensOutput = second.completion
 	}
 	if len(e.Groups) == 0 {
-		e.Groups = f.groupIDs
+		e.Groups = second.groupIDs
 	}
 }
 
@@ -204,14 +209,15 @@ func (p *Parser) array(n *node) {
 	p.list = p.list[:0]
 	for p.r.Array(); p.r.Element(); {
 		p.group.uid, p.group.name = nil, nil
-		p.value(n)
-		if n.field == fieldGroup {
+		if p.value(n); n.groups {
 			p.addGroup()
 		}
 	}
 	start := len(p.texts)
 	p.texts = append(p.texts, p.list...)
-	p.setList(n.field, p.texts[start:len(p.texts):len(p.texts)])
+	if n.list != nil {
+		*n.list(p) = p.texts[start:len(p.texts):len(p.texts)]
+	}
 }
 
 // addGroup adds the group just read: by its uid, else by its name.
@@ -223,118 +229,47 @@ func (p *Parser) addGroup() {
 	}
 }
 
-func (p *Parser) setList(f field, list []Text) {
-	switch f {
-	case fieldGroup:
-		p.e.Groups = list
-	case fieldGroupID:
-		p.fallback.groupIDs = list
-	case fieldDLPLabel:
-		p.e.DLPLabels = list
-	}
-}
-
-// text sets the field at node n to a string.
+// text takes a string at node n.
 func (p *Parser) text(n *node, raw Text) {
-	if t := p.textField(n.field); t != nil {
-		*t = raw
-		return
-	}
-	switch n.field {
-	case fieldGroupID, fieldDLPLabel:
+	switch {
+	case n.text != nil:
+		*n.text(p) = raw
+	case n.list != nil && !n.groups:
 		p.list = append(p.list, raw)
 	default:
 		p.absent(n, "a string")
 	}
 }
 
-// textField returns the place of a text field, nil for another field.
-func (p *Parser) textField(f field) *Text {
-	switch f {
-	case fieldUserID:
-		return &p.e.UserID
-	case fieldUserEmail:
-		return &p.e.UserEmail
-	case fieldGroupUID:
-		return &p.group.uid
-	case fieldGroupName:
-		return &p.group.name
-	case fieldRequestID:
-		return &p.e.RequestID
-	case fieldOperation:
-		return &p.e.Operation
-	case fieldActivity:
-		return &p.fallback.activity
-	case fieldEventID:
-		return &p.e.uid
-	case fieldModelID:
-		return &p.e.ModelID
-	case fieldModelName:
-		return &p.fallback.modelName
-	case fieldPolicyAction:
-		return &p.e.PolicyAction
-	case fieldSourceAddress:
-		return &p.e.SourceAddress
-	}
-	return nil
-}
-
-// number sets the field at node n to a number.
+// number takes a number at node n.
 func (p *Parser) number(n *node, raw []byte, integer bool) {
 	v, found := parseInteger(raw, integer)
 	switch {
 	case found != "":
 		p.absent(n, found)
-	case n.field == fieldTime:
+	case n.time:
 		p.e.Time, p.e.TimeConverted, p.timeErr = milliseconds(v)
-	case n.field == fieldClass:
-		p.e.Class = v
-	case n.field == fieldSeverity:
-		p.e.Severity, p.e.HasSeverity = v, true
+	case n.integer != nil:
+		*n.integer(p) = Integer{v, true}
 	default:
-		if t := p.integerField(n.field); t != nil {
-			*t = Integer{v, true}
-		} else {
-			p.absent(n, "a number")
-		}
+		p.absent(n, "a number")
 	}
-}
-
-// integerField returns the place of an optional integer, nil for another field.
-func (p *Parser) integerField(f field) *Integer {
-	switch f {
-	case fieldTokensInput:
-		return &p.e.TokensInput
-	case fieldPromptTokens:
-		return &p.fallback.prompt
-	case fieldTokensOutput:
-		return &p.e.TokensOutput
-	case fieldCompletionTokens:
-		return &p.fallback.completion
-	}
-	return nil
 }
 
 // absent handles a value of the wrong type: the field counts as absent, even if the key occurred before with a valid
 // value.
 func (p *Parser) absent(n *node, found string) {
-	switch n.field {
-	case fieldTime:
+	switch {
+	case n.time:
 		p.timeErr = "found " + found
-	case fieldClass:
-		p.e.Class = 0
-	case fieldSeverity:
-		p.e.Severity, p.e.HasSeverity = 0, false
-	case fieldTimestamp:
+	case n.timestamp:
 		p.e.HasTimestamp = true
-	default:
-		if t := p.textField(n.field); t != nil {
-			*t = nil
-		} else if t := p.integerField(n.field); t != nil {
-			*t = Integer{}
-		} else if n.items != nil {
-			p.setList(n.items.field, nil)
-		}
+	case n.text != nil:
+		*n.text(p) = nil
+	case n.integer != nil:
+		*n.integer(p) = Integer{}
+	case n.items != nil && n.items.list != nil:
+		*n.items.list(p) = nil
 	}
 }
 
