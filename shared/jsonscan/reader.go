@@ -49,7 +49,7 @@ func (e *syntaxError) Error() string {
 // MaxDepth: 1 for a text that wraps a value whose own nesting may reach MaxDepth.
 func NewReader(text []byte, envelope int) Reader {
 	r := Reader{b: text, depth: -envelope}
-	r.space()
+	r.advance(0)
 	return r
 }
 
@@ -102,18 +102,7 @@ func (r *Reader) Peek() byte {
 }
 
 // advance moves to the first token at or after i, the end of a token.
-func (r *Reader) advance(i int) {
-	r.i, r.end = i, i
-	if i < len(r.b) && r.b[i] <= ' ' {
-		r.space()
-	}
-}
-
-func (r *Reader) space() {
-	end := Space(r.b, r.i)
-	r.spaced = r.spaced || end != r.i
-	r.i = end
-}
+func (r *Reader) advance(i int) { r.i, r.end = gap(r.b, i, &r.spaced), i }
 
 // open reads the bracket or brace c.
 func (r *Reader) open(c byte, expected string) bool {
@@ -148,7 +137,7 @@ func (r *Reader) Key() (key []byte, ok bool) {
 		r.advance(r.i + 1)
 	}
 	if b, i := r.b, r.i; i < len(b) && b[i] == '"' { // the usual form of a key, in one step
-		if end, escaped, ok := String(b, i); ok && !escaped && end < len(b) && b[end] == ':' {
+		if end, escaped, ok := scanString(b, i); ok && !escaped && end < len(b) && b[end] == ':' {
 			r.advance(end + 1)
 			return b[i+1 : end-1], true
 		}
@@ -205,7 +194,7 @@ func (r *Reader) str() (raw []byte, escaped bool) {
 		return nil, false
 	}
 	start := r.i
-	end, escaped, ok := String(r.b, start)
+	end, escaped, ok := scanString(r.b, start)
 	if !ok {
 		r.failAt(end, "a string")
 		return nil, false
@@ -228,7 +217,7 @@ func (r *Reader) Text() []byte {
 		r.fail("a string")
 		return nil
 	}
-	text, end, ok := UnquoteInPlace(r.b, r.i)
+	text, end, ok := unquoteInPlace(r.b, r.i)
 	if !ok {
 		r.failAt(end, "a string")
 		return nil
@@ -241,7 +230,7 @@ func (r *Reader) Text() []byte {
 // fraction nor an exponent.
 func (r *Reader) Number() (raw []byte, integer bool) {
 	start := r.i
-	end, integer, ok := Number(r.b, start)
+	end, integer, ok := scanNumber(r.b, start)
 	if !ok {
 		r.failAt(end, "a number")
 		return nil, false
@@ -287,7 +276,7 @@ func (r *Reader) Null() bool {
 }
 
 func (r *Reader) literal() {
-	end, ok := Literal(r.b, r.i)
+	end, ok := scanLiteral(r.b, r.i)
 	if !ok {
 		r.failAt(end, "true, false or null")
 		return
@@ -301,12 +290,11 @@ func (r *Reader) Skip() { r.Value() }
 // Value reads any value and returns it as it is written; nil after an error.
 func (r *Reader) Value() []byte {
 	start := r.i
-	end, spaced, ok := Skim(r.b, start, r.depth)
+	end, ok := skim(r.b, start, r.depth, &r.spaced)
 	if !ok {
 		r.failAt(end, "a JSON value")
 		return nil
 	}
-	r.spaced = r.spaced || spaced
 	raw := r.b[start:end:end]
 	r.advance(end)
 	return raw

@@ -1,9 +1,6 @@
 // Package jsonscan reads JSON in place. It validates a text (RFC 8259, nesting bounded by MaxDepth) and finds its
 // tokens without decoding or copying them, because the connectors forward events as the bytes they received and read
-// only a few of their fields. Reader reads a text value by value; the functions work on single tokens.
-//
-// The functions take the text b and a position i in it. They do not check UTF-8; callers check a whole text once with
-// utf8.Valid.
+// only a few of their fields. It does not check UTF-8; callers check a whole text once with utf8.Valid.
 package jsonscan
 
 import (
@@ -48,9 +45,9 @@ func special(b []byte, i int) int {
 	return i
 }
 
-// String returns the position after the string that begins with the quote at b[i]. escaped reports whether it contains
+// scanString returns the position after the string that begins with the quote at b[i]. escaped reports whether it contains
 // escapes. If ok is false, end is where the text stops being a JSON string.
-func String(b []byte, i int) (end int, escaped, ok bool) {
+func scanString(b []byte, i int) (end int, escaped, ok bool) {
 	i++
 	for {
 		i = special(b, i)
@@ -106,9 +103,9 @@ func hex4(b []byte) rune {
 	return r
 }
 
-// Number returns the position after the number at b[i]. integer reports whether it has neither a fraction nor an
+// scanNumber returns the position after the number at b[i]. integer reports whether it has neither a fraction nor an
 // exponent. If ok is false, end is where the text stops being a JSON number.
-func Number(b []byte, i int) (end int, integer, ok bool) {
+func scanNumber(b []byte, i int) (end int, integer, ok bool) {
 	if i < len(b) && b[i] == '-' {
 		i++
 	}
@@ -146,8 +143,8 @@ func digits(b []byte, i int) int {
 	return i
 }
 
-// Literal returns the position after true, false or null at b[i].
-func Literal(b []byte, i int) (end int, ok bool) {
+// scanLiteral returns the position after true, false or null at b[i].
+func scanLiteral(b []byte, i int) (end int, ok bool) {
 	for _, word := range [...]string{"true", "false", "null"} {
 		if b[i] == word[0] {
 			end = min(i+len(word), len(b))
@@ -157,87 +154,70 @@ func Literal(b []byte, i int) (end int, ok bool) {
 	return i, false
 }
 
-// Value returns the position after the value that begins at or after b[i]; it skips white space before the value. depth
-// is the number of arrays and objects around the value. If ok is false, end is where the text stops being JSON.
-func Value(b []byte, i, depth int) (end int, ok bool) {
-	end, _, ok = Skim(b, i, depth)
-	return end, ok
-}
-
-// Skim does what Value does. spaced reports whether there is white space between the tokens of the value.
-func Skim(b []byte, i, depth int) (end int, spaced, ok bool) {
-	if i = Space(b, i); i >= len(b) {
-		return i, false, false
+// skim returns the position after the value at b[i], which is in depth arrays and objects. It sets spaced if there is
+// white space between the tokens of the value. If ok is false, end is where the text stops being JSON.
+func skim(b []byte, i, depth int, spaced *bool) (end int, ok bool) {
+	if i >= len(b) {
+		return i, false
 	}
 	switch b[i] {
 	case '"':
-		end, _, ok = String(b, i)
+		end, _, ok = scanString(b, i)
 	case '{', '[':
-		return container(b, i, depth+1)
+		return skimContainer(b, i, depth+1, spaced)
 	case 't', 'f', 'n':
-		end, ok = Literal(b, i)
+		end, ok = scanLiteral(b, i)
 	default:
-		end, _, ok = Number(b, i)
+		end, _, ok = scanNumber(b, i)
 	}
-	return end, false, ok
+	return end, ok
 }
 
-// container skips the array or object at b[i].
-func container(b []byte, i, depth int) (end int, spaced, ok bool) {
+// skimContainer is skim for an array or object.
+func skimContainer(b []byte, i, depth int, spaced *bool) (end int, ok bool) {
 	if depth > MaxDepth {
-		return i, false, false
-	}
-	object, last := b[i] == '{', b[i]+2 // in ASCII, ] and } follow two after [ and {
-	if i, spaced = gap(b, i+1); i < len(b) && b[i] == last {
-		return i + 1, spaced, true
-	}
-	for {
-		var before, inside, behind bool
-		if object {
-			if i, before, ok = key(b, i); !ok {
-				return i, false, false
-			}
-		}
-		if i, inside, ok = Skim(b, i, depth); !ok {
-			return i, false, false
-		}
-		if i, behind = gap(b, i); i >= len(b) {
-			return i, false, false
-		}
-		spaced = spaced || before || inside || behind
-		switch b[i] {
-		case ',':
-			i, behind = gap(b, i+1)
-			spaced = spaced || behind
-		case last:
-			return i + 1, spaced, true
-		default:
-			return i, false, false
-		}
-	}
-}
-
-// gap skips white space, and reports whether there was any.
-func gap(b []byte, i int) (int, bool) {
-	if i >= len(b) || b[i] > ' ' {
 		return i, false
 	}
-	end := Space(b, i)
-	return end, end != i
+	object, last := b[i] == '{', b[i]+2 // in ASCII, ] and } follow two after [ and {
+	if i = gap(b, i+1, spaced); i < len(b) && b[i] == last {
+		return i + 1, true
+	}
+	for {
+		if object {
+			if i >= len(b) || b[i] != '"' {
+				return i, false
+			}
+			if i, _, ok = scanString(b, i); !ok {
+				return i, false
+			}
+			if i = gap(b, i, spaced); i >= len(b) || b[i] != ':' {
+				return i, false
+			}
+			i = gap(b, i+1, spaced)
+		}
+		if i, ok = skim(b, i, depth, spaced); !ok {
+			return i, false
+		}
+		if i = gap(b, i, spaced); i >= len(b) {
+			return i, false
+		}
+		switch b[i] {
+		case ',':
+			i = gap(b, i+1, spaced)
+		case last:
+			return i + 1, true
+		default:
+			return i, false
+		}
+	}
 }
 
-// key skips an object's key, its colon and the white space after it.
-func key(b []byte, i int) (end int, spaced, ok bool) {
-	if i >= len(b) || b[i] != '"' {
-		return i, false, false
+// gap returns the position after the white space at b[i]. It sets spaced if there is some.
+func gap(b []byte, i int, spaced *bool) int {
+	if i >= len(b) || b[i] > ' ' {
+		return i
 	}
-	if i, _, ok = String(b, i); !ok {
-		return i, false, false
-	}
-	var before, behind bool
-	if i, before = gap(b, i); i >= len(b) || b[i] != ':' {
-		return i, false, false
-	}
-	i, behind = gap(b, i+1)
-	return i, before || behind, true
+	end := Space(b, i)
+	*spaced = *spaced || end != i
+	return end
 }

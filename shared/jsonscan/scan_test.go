@@ -14,8 +14,9 @@ import (
 
 // valid reports whether b is one JSON value, according to this package.
 func valid(b []byte) bool {
-	end, ok := jsonscan.Value(b, 0, 0)
-	return ok && jsonscan.Space(b, end) == len(b)
+	r := jsonscan.NewReader(b, 0)
+	r.Skip()
+	return r.End()
 }
 
 var seeds = []string{
@@ -57,23 +58,23 @@ func FuzzText(f *testing.F) {
 		if len(b) == 0 || b[0] != '"' || !utf8.Valid(b) {
 			b = append([]byte{'"'}, bytes.ToValidUTF8(b, nil)...)
 		}
-		end, _, ok := jsonscan.String(b, 0)
-		text, inPlaceEnd, inPlaceOK := jsonscan.UnquoteInPlace(bytes.Clone(b), 0)
-		if ok != inPlaceOK || end != inPlaceEnd {
-			t.Fatalf("%q: String says %d %v, UnquoteInPlace %d %v", b, end, ok, inPlaceEnd, inPlaceOK)
+		r, inPlace := jsonscan.NewReader(b, 0), jsonscan.NewReader(bytes.Clone(b), 0)
+		raw, text := r.String(), inPlace.Text()
+		if (r.Err() == nil) != (inPlace.Err() == nil) || r.Pos() != inPlace.Pos() {
+			t.Fatalf("%q: String says %v, Text %v", b, r.Err(), inPlace.Err())
 		}
-		if !ok {
+		if r.Err() != nil {
 			return
 		}
 		var want string
-		if err := json.Unmarshal(b[:end], &want); err != nil {
-			t.Fatalf("%q: accepted as a string, encoding/json says %v", b[:end], err)
+		if err := json.Unmarshal(raw, &want); err != nil {
+			t.Fatalf("%q: accepted as a string, encoding/json says %v", raw, err)
 		}
-		if got := jsonscan.AppendUnquoted([]byte("x"), b[:end]); string(got) != "x"+want {
-			t.Fatalf("%q: unquoted is %q, want %q", b[:end], got, "x"+want)
+		if got := jsonscan.AppendUnquoted([]byte("x"), raw); string(got) != "x"+want {
+			t.Fatalf("%q: unquoted is %q, want %q", raw, got, "x"+want)
 		}
 		if string(text) != want {
-			t.Fatalf("%q: unquoted in place is %q, want %q", b[:end], text, want)
+			t.Fatalf("%q: unquoted in place is %q, want %q", raw, text, want)
 		}
 		var back string
 		if err := json.Unmarshal(jsonscan.AppendQuoted(nil, want), &back); err != nil || back != want {

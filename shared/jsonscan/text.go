@@ -11,15 +11,17 @@ import (
 // AppendUnquoted appends the text of a valid JSON string, which raw holds with its quotes, to dst. A lone surrogate
 // becomes U+FFFD, as with encoding/json.
 func AppendUnquoted(dst, raw []byte) []byte {
-	dst = slices.Grow(dst, len(raw))
-	return dst[:len(dst)+unquote(dst[len(dst):cap(dst)], raw)]
+	start := len(dst)
+	dst = append(dst, raw...)
+	text, _, _ := unquoteInPlace(dst, start)
+	return dst[:start+copy(dst[start:], text)]
 }
 
-// UnquoteInPlace validates and decodes the JSON string whose opening quote is b[i], in one pass. It writes the text
+// unquoteInPlace validates and decodes the JSON string whose opening quote is b[i], in one pass. It writes the text
 // over the string itself, because an escape is never shorter than the text it encodes. It returns the text and the
 // position after the closing quote. It keeps bytes that are not UTF-8. If ok is false, end is where b stops being a
 // JSON string, and the bytes from i to end may be overwritten.
-func UnquoteInPlace(b []byte, i int) (text []byte, end int, ok bool) {
+func unquoteInPlace(b []byte, i int) (text []byte, end int, ok bool) {
 	start := i + 1
 	r := special(b, start) // the text up to the first escape stays where it is
 	w := r
@@ -68,27 +70,6 @@ func slide(b []byte, w, r int) (int, int) {
 		w, r = w+1, r+1
 	}
 	return w, r
-}
-
-// unquote writes the text of the valid string src to dst, which must have room for src, and returns its length.
-func unquote(dst, src []byte) (n int) {
-	for r := 1; ; {
-		c := src[r]
-		switch {
-		case c == '"':
-			return n
-		case c != '\\':
-			dst[n] = c
-			n, r = n+1, r+1
-		case src[r+1] == 'u':
-			var char rune
-			char, r = unicodeEscape(src, r)
-			n += utf8.EncodeRune(dst[n:], char)
-		default:
-			dst[n] = unescaped[src[r+1]]
-			n, r = n+1, r+2
-		}
-	}
 }
 
 // unescaped maps the letter of a short escape to the byte it encodes, any other letter to 0.
@@ -159,7 +140,7 @@ func AppendCompact(dst, src []byte) []byte {
 		case ' ', '\n', '\t', '\r':
 			i++
 		case '"':
-			end, _, _ := String(src, i)
+			end, _, _ := scanString(src, i)
 			dst = append(dst, src[i:end]...)
 			i = end
 		default:
