@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,7 +23,7 @@ import (
 // Run serves the invocations of the guard's function. It does not return.
 func Run() {
 	d := lambdahost.System()
-	lambdahost.Start(New(d, &client{env: d.Env}))
+	lambdahost.Start(New(d, newClient(d.Env)))
 }
 
 // New returns the handler. It reads the settings at the first invocation.
@@ -59,22 +58,12 @@ func open(s *settings.Settings, d lambdahost.Deps, l guard.Lambda) (*guard.Guard
 
 // client implements guard.Lambda with the SDK. It creates the SDK's client when it first needs it.
 type client struct {
-	env  settings.Lookup
-	mu   sync.Mutex
-	made *lambda.Client
+	lambda func() (*lambda.Client, error)
 }
 
-func (c *client) lambda() (*lambda.Client, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.made == nil {
-		cfg, err := lambdahost.AWSConfig(c.env, "LAMBDA")
-		if err != nil {
-			return nil, err
-		}
-		c.made = lambda.NewFromConfig(cfg)
-	}
-	return c.made, nil
+func newClient(env settings.Lookup) *client {
+	build := func(cfg aws.Config) *lambda.Client { return lambda.NewFromConfig(cfg) }
+	return &client{lambdahost.Lazy(env, "LAMBDA", build)}
 }
 
 // Mapping implements guard.Lambda.

@@ -142,7 +142,7 @@ func function(t *testing.T, a *account, change ...string) (*lambdahost.Function,
 	var out bytes.Buffer
 	w := lambdahost.Deps{Env: func(name string) string { return env[name] }, Out: &out,
 		Now: func() time.Time { return now }, SQS: a}
-	return New(w, &client{env: w.Env}), &out, &now
+	return New(w, newClient(w.Env)), &out, &now
 }
 
 func newAccount() *account {

@@ -45,8 +45,8 @@ func special(b []byte, i int) int {
 	return i
 }
 
-// scanString returns the position after the string that begins with the quote at b[i]. escaped reports whether it contains
-// escapes. If ok is false, end is where the text stops being a JSON string.
+// scanString returns the position after the string that begins with the quote at b[i]. escaped reports whether it
+// contains escapes. If ok is false, end is where the text stops being a JSON string.
 func scanString(b []byte, i int) (end int, escaped, ok bool) {
 	i++
 	for {

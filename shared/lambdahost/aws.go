@@ -34,38 +34,24 @@ import (
 // SQS is the part of SQS that the functions use.
 type SQS = sqsbatch.Queue
 
-// clients makes the SDK's clients when they are first needed: a batch that is delivered needs none of them.
-type clients struct {
-	env     settings.Lookup
-	mu      sync.Mutex
-	sqs     *sqs.Client
-	secrets *secretsmanager.Client
-}
-
-// client returns the client at, and builds it first if there is none. service is its name in AWS_ENDPOINT_URL_….
-func client[T any](c *clients, at **T, service string, build func(aws.Config) *T) (*T, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if *at == nil {
-		cfg, err := AWSConfig(c.env, service)
+// Lazy returns a function that makes a client of the SDK when it is first called: a batch that is delivered needs none.
+// service is the client's name in AWS_ENDPOINT_URL_….
+func Lazy[T any](env settings.Lookup, service string, build func(aws.Config) *T) func() (*T, error) {
+	return sync.OnceValues(func() (*T, error) {
+		cfg, err := AWSConfig(env, service)
 		if err != nil {
 			return nil, err
 		}
-		*at = build(cfg)
-	}
-	return *at, nil
+		return build(cfg), nil
+	})
 }
 
-type lazySQS struct{ *clients }
-
-func (l lazySQS) client() (*sqs.Client, error) {
-	return client(l.clients, &l.sqs, "SQS", func(cfg aws.Config) *sqs.Client { return sqs.NewFromConfig(cfg) })
-}
+type lazySQS func() (*sqs.Client, error)
 
 func (l lazySQS) ChangeMessageVisibilityBatch(
 	ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, o ...func(*sqs.Options),
 ) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
-	c, err := l.client()
+	c, err := l()
 	if err != nil {
 		return nil, err
 	}
@@ -75,20 +61,19 @@ func (l lazySQS) ChangeMessageVisibilityBatch(
 func (l lazySQS) SendMessageBatch(
 	ctx context.Context, in *sqs.SendMessageBatchInput, o ...func(*sqs.Options),
 ) (*sqs.SendMessageBatchOutput, error) {
-	c, err := l.client()
+	c, err := l()
 	if err != nil {
 		return nil, err
 	}
 	return c.SendMessageBatch(ctx, in, o...)
 }
 
-type lazySecrets struct{ *clients }
+type lazySecrets func() (*secretsmanager.Client, error)
 
 func (l lazySecrets) GetSecretValue(
 	ctx context.Context, in *secretsmanager.GetSecretValueInput, o ...func(*secretsmanager.Options),
 ) (*secretsmanager.GetSecretValueOutput, error) {
-	build := func(cfg aws.Config) *secretsmanager.Client { return secretsmanager.NewFromConfig(cfg) }
-	c, err := client(l.clients, &l.secrets, "SECRETS_MANAGER", build)
+	c, err := l()
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -74,10 +77,11 @@ type Deps struct {
 // System returns the Deps in Lambda. Nothing is read or connected before it is needed, so that a function starts fast.
 func System() Deps {
 	env := environment()
-	clients := &clients{env: env}
+	queue := func(cfg aws.Config) *sqs.Client { return sqs.NewFromConfig(cfg) }
+	secrets := func(cfg aws.Config) *secretsmanager.Client { return secretsmanager.NewFromConfig(cfg) }
 	return Deps{
-		Env: env, Out: os.Stdout, Now: time.Now,
-		SQS: lazySQS{clients}, Secrets: lazySecrets{clients}, Identity: Identity(env, time.Now),
+		Env: env, Out: os.Stdout, Now: time.Now, Identity: Identity(env, time.Now),
+		SQS: lazySQS(Lazy(env, "SQS", queue)), Secrets: lazySecrets(Lazy(env, "SECRETS_MANAGER", secrets)),
 	}
 }
 
