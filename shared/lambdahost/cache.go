@@ -1,7 +1,6 @@
 package lambdahost
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -41,27 +40,8 @@ type instance struct {
 	secret    string // the text of the secret
 }
 
-// connectorCache keeps the connector between invocations, and opens a new one if the secret has changed.
-type connectorCache struct {
-	deps  Deps
-	open  OpenFunc
-	name  string
-	cache *refresh.Cache[*instance]
-}
-
-func newConnectorCache(name string, open OpenFunc, d Deps) *connectorCache {
-	always := func(error) bool { return true } // a connector that works is better than none
-	return &connectorCache{deps: d, open: open, name: name, cache: refresh.New[*instance](d.Now, secretPause, always)}
-}
-
-// ready returns the connector for an invocation. An error names everything that is wrong with the configuration. It is
-// checked again at the next invocation.
-func (c *connectorCache) ready(ctx context.Context) (*instance, error) {
-	return c.cache.Get(ctx, c.load)
-}
-
 // load reads the secret, and opens a connector if there is none or the secret has changed.
-func (c *connectorCache) load(ctx context.Context) (*instance, refresh.Life, error) {
+func (c *Connector) load(ctx context.Context) (*instance, refresh.Life, error) {
 	life := refresh.Life{Renew: c.deps.Now().Add(secretAge)}
 	if c.deps.Env(secretSetting) == "" {
 		life.Renew = life.Renew.AddDate(100, 0, 0)
@@ -79,7 +59,7 @@ func (c *connectorCache) load(ctx context.Context) (*instance, refresh.Life, err
 }
 
 // openWith opens a connector. If the secret could not be read, it returns that error and all other problems.
-func (c *connectorCache) openWith(
+func (c *Connector) openWith(
 	ctx context.Context, text string, values map[string]string, secretErr error,
 ) (*instance, error) {
 	s := settings.New(c.deps.Env, values)
@@ -119,7 +99,7 @@ func alsoWrong(secretErr, settingsErr error) error {
 
 // source is the connector of one invocation.
 type source struct {
-	cache    *connectorCache
+	*Connector
 	instance *instance
 	known    uint64 // reads of the secret when the invocation began
 }
@@ -129,7 +109,7 @@ func (s *source) Current() deliver.Connector { return s.instance.redacting }
 
 // Renew implements deliver.Source.
 func (s *source) Renew(ctx context.Context) deliver.Connector {
-	renewed, _ := s.cache.cache.Renew(ctx, s.instance, s.known, s.cache.load) // load logs the error
+	renewed, _ := s.cache.Renew(ctx, s.instance, s.known, s.load) // load logs the error
 	if renewed != nil {
 		s.instance = renewed
 	}
@@ -228,28 +208,24 @@ func parseSecret(text string) (map[string]string, error) {
 	if trimmed == "" {
 		return nil, errors.New("is empty")
 	}
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(trimmed), &object); err != nil || object == nil { // its error may quote the secret
-		if !json.Valid([]byte(trimmed)) {
-			return nil, errors.New("is not JSON")
-		}
+	var object map[string]any
+	numbers := json.NewDecoder(strings.NewReader(trimmed))
+	numbers.UseNumber()
+	switch { // the decoder's error may quote the secret
+	case !json.Valid([]byte(trimmed)):
+		return nil, errors.New("is not JSON")
+	case numbers.Decode(&object) != nil || object == nil:
 		return nil, errors.New("is JSON, but not an object")
 	}
 	values := make(map[string]string, len(object))
 	var wrong []string
-	for key, raw := range object {
-		switch raw = bytes.TrimSpace(raw); raw[0] {
-		case '{', '[':
-			wrong = append(wrong, key)
-		case 'n':
-		case '"':
-			var value string
-			if err := json.Unmarshal(raw, &value); err != nil {
-				wrong = append(wrong, key)
-			}
-			values[key] = value
+	for key, value := range object {
+		switch value.(type) {
+		case nil:
+		case string, bool, json.Number:
+			values[key] = fmt.Sprint(value)
 		default:
-			values[key] = string(raw)
+			wrong = append(wrong, key)
 		}
 	}
 	if len(wrong) > 0 {

@@ -25,6 +25,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/refresh"
 	"github.com/arbitex/siem-connectors/shared/settings"
 	"github.com/arbitex/siem-connectors/shared/sqsevent"
 	"github.com/arbitex/siem-connectors/shared/version"
@@ -142,13 +143,15 @@ func fitMachine() {
 type Connector struct {
 	deps  Deps
 	name  string
-	cache *connectorCache
+	open  OpenFunc
+	cache *refresh.Cache[*instance] // between invocations
 }
 
 // NewConnector makes the handler. It reads no settings and opens no connection: a misconfigured function starts, and
 // returns an error that names all problems from each invocation.
 func NewConnector(name string, open OpenFunc, d Deps) *Connector {
-	return &Connector{deps: d, name: name, cache: newConnectorCache(name, open, d)}
+	always := func(error) bool { return true } // a connector that works is better than none
+	return &Connector{deps: d, name: name, open: open, cache: refresh.New[*instance](d.Now, secretPause, always)}
 }
 
 var payloads = sync.Pool{New: func() any { return new(sqsevent.Payload) }}
@@ -167,13 +170,13 @@ func (c *Connector) handle(ctx context.Context, payload []byte) ([]byte, error) 
 	if p.Check {
 		return c.check(ctx), nil
 	}
-	known := c.cache.cache.Loads()
-	instance, err := c.cache.ready(ctx)
-	if err != nil {
+	known := c.cache.Loads()
+	instance, err := c.cache.Get(ctx, c.load)
+	if err != nil { // it names everything that is wrong with the configuration, which the next invocation reads again
 		return nil, err
 	}
 	known = max(known, 1) // the read for the first instance is not a change
-	return instance.batches.Handle(ctx, &source{cache: c.cache, instance: instance, known: known}, p.Messages)
+	return instance.batches.Handle(ctx, &source{Connector: c, instance: instance, known: known}, p.Messages)
 }
 
 // Handler handles one payload.
@@ -293,8 +296,8 @@ func (c *Connector) tryConnection(ctx context.Context) (note deliver.Note, f *fa
 			f = &failure.Error{Step: failure.Request, Detail: fmt.Sprintf("the check panicked: %T", p)}
 		}
 	}()
-	used, _ := c.cache.cache.Current()
-	instance, err := c.cache.cache.Renew(ctx, used, c.cache.cache.Loads(), c.cache.load)
+	used, _ := c.cache.Current()
+	instance, err := c.cache.Renew(ctx, used, c.cache.Loads(), c.load)
 	var wrong *settings.Error
 	switch {
 	case err != nil && !errors.As(err, &f) && errors.As(err, &wrong):

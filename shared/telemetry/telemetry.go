@@ -6,6 +6,7 @@ package telemetry
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -45,16 +46,16 @@ func Always(name string) bool {
 // Write writes values with the dimensions Stack and Connector as one line, in one call of w.Write. It omits values that
 // are zero, except those that Always names, and writes no line if no value is left.
 func Write(w io.Writer, now time.Time, stack, connector string, values ...Value) error {
+	values = slices.DeleteFunc(values, func(v Value) bool { return v.Number == 0 && !Always(v.Name) })
+	if len(values) == 0 {
+		return nil
+	}
 	line := append(make([]byte, 0, 1024), `{"_aws":{"Timestamp":`...)
 	line = strconv.AppendInt(line, now.UnixMilli(), 10)
 	line = append(line, `,"CloudWatchMetrics":[{"Namespace":"`+Namespace+`","Dimensions":[["Stack","Connector"]],`+
 		`"Metrics":[`...)
-	written := 0
-	for _, v := range values {
-		if !v.written() {
-			continue
-		}
-		if written++; written > 1 {
+	for i, v := range values {
+		if i > 0 {
 			line = append(line, ',')
 		}
 		line = append(line, `{"Name":"`...)
@@ -63,17 +64,11 @@ func Write(w io.Writer, now time.Time, stack, connector string, values ...Value)
 		line = append(line, v.Unit...)
 		line = append(line, `"}`...)
 	}
-	if written == 0 {
-		return nil
-	}
 	line = append(line, `]}]},"Stack":`...)
 	line = jsonscan.AppendQuoted(line, stack)
 	line = append(line, `,"Connector":`...)
 	line = jsonscan.AppendQuoted(line, connector)
 	for _, v := range values {
-		if !v.written() {
-			continue
-		}
 		line = append(line, ',', '"')
 		line = append(line, v.Name...)
 		line = append(line, '"', ':')
@@ -84,8 +79,6 @@ func Write(w io.Writer, now time.Time, stack, connector string, values ...Value)
 	}
 	return nil
 }
-
-func (v Value) written() bool { return v.Number != 0 || Always(v.Name) }
 
 // Meter counts the requests of one batch. It is not safe for concurrent use. A nil Meter counts nothing.
 type Meter struct {

@@ -53,16 +53,17 @@ const (
 type connector struct {
 	cfg    config
 	client *httpsend.Client
-	url    *url.URL // of the bulk API, with parameters that every version knows
-	modern *url.URL // with parameters of Elasticsearch 8.18 and later
-	strict *url.URL // the same, for an index that is known to be a data stream
 	header http.Header
+
+	// URLs of the bulk API: with parameters that every version knows; with one of Elasticsearch 8.18 and later, which
+	// keeps text of events out of reasons; and for an index that a response called a data stream, with one more, so that
+	// Elasticsearch does not create an index in place of a data stream that was deleted.
+	plain, modern, strict *url.URL
+	bulk                  atomic.Pointer[url.URL] // the one of the next request
 
 	index  []byte      // the action line up to the _id
 	create []byte      // the same for the other action
 	stream atomic.Bool // the action is create: configured, or learned from a response
-	found  atomic.Bool // a response said that the index is a data stream
-	old    atomic.Bool // the server does not know the parameters of modern
 }
 
 // Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
@@ -73,9 +74,10 @@ func Open(s *settings.Settings) deliver.Connector {
 	if cfg.pipeline != "" {
 		query += "&pipeline=" + url.QueryEscape(cfg.pipeline)
 	}
-	c.url = c.endpoint("_bulk", query)
+	c.plain = c.endpoint("_bulk", query)
 	c.modern = c.endpoint("_bulk", query+"&include_source_on_error=false")
 	c.strict = c.endpoint("_bulk", query+"&include_source_on_error=false&require_data_stream=true")
+	c.bulk.Store(c.modern)
 	c.header = c.headers("application/x-ndjson")
 	c.index, c.create = actionLine(opIndex, cfg.index), actionLine(opCreate, cfg.index)
 	c.stream.Store(cfg.create)
@@ -148,25 +150,13 @@ func appendID(dst []byte, e *event.Event) []byte {
 	return append(e.AppendHashID(append(dst[:start], '"')), '"')
 }
 
-// bulk returns the URL of the next request. include_source_on_error=false keeps text of events out of reasons.
-// require_data_stream=true makes Elasticsearch refuse to create an index in place of a data stream that was deleted.
-func (c *connector) bulk() *url.URL {
-	switch {
-	case c.old.Load():
-		return c.url
-	case c.found.Load():
-		return c.strict
-	}
-	return c.modern
-}
-
 // Send implements deliver.Connector. A server that does not know a parameter gets the request again without it, once.
 func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
-	request := httpsend.Request{URL: c.bulk(), Header: c.header, Body: b.Body, Meter: b.Meter}
+	request := httpsend.Request{URL: c.bulk.Load(), Header: c.header, Body: b.Body, Meter: b.Meter}
 	a, err := c.client.Do(ctx, request)
-	if err == nil && request.URL != c.url && unknownParameter(a) {
-		c.old.Store(true)
-		request.URL = c.url
+	if err == nil && request.URL != c.plain && unknownParameter(a) {
+		c.bulk.Store(c.plain)
+		request.URL = c.plain
 		a, err = c.client.Do(ctx, request)
 	}
 	if err != nil {
@@ -175,7 +165,7 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 	r := classify(a, b.Len())
 	if r.wantsCreate {
 		c.stream.Store(true)
-		c.found.Store(true)
+		c.bulk.CompareAndSwap(c.modern, c.strict)
 		b.Warn("ELASTIC_INDEX is a data stream, which accepts only the action create: ELASTIC_OP_TYPE=create saves a " +
 			"request at every start")
 	}
