@@ -128,7 +128,8 @@ func (s *Simulator) judgeSource(a action, event []byte, stream, full bool) refus
 		return broken("failed to parse")
 	}
 	if key, twice := duplicate(a.source); twice {
-		return broken(fmt.Sprintf("Duplicate field '%s'", key))
+		return broken(fmt.Sprintf("failed to parse: [1:9] Duplicate field '%s'\n at [Source: REDACTED "+
+			"(`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: 1, column: 9]", key))
 	}
 	var timestamp any
 	_ = json.Unmarshal(source["@timestamp"], &timestamp)
