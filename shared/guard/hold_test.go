@@ -47,7 +47,7 @@ func TestMessageID(t *testing.T) {
 		t.Error(MessageID(id))
 	}
 	for _, id := range []string{"", "a b", strings.Repeat("x", 49), "a=b"} {
-		if got := MessageID(id); !taggable.MatchString(got) || got == MessageID(id+"!") {
+		if got := MessageID(id); got == id || !taggable.MatchString(got) || got == MessageID(id+"!") {
 			t.Errorf("%q: %q", id, got)
 		}
 	}
