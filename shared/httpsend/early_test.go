@@ -208,13 +208,18 @@ func TestEarlySuccessIsNone(t *testing.T) {
 // TestSuccessBeforeTheEndOfTheRequest: a success that comes before the end of the request is none, even if the peer
 // then reads the rest.
 func TestSuccessBeforeTheEndOfTheRequest(t *testing.T) {
-	to := listen(t, func(c net.Conn) {
-		if _, err := http.ReadRequest(bufio.NewReaderSize(c, 1000)); err == nil {
-			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-			io.Copy(io.Discard, c)
-		}
-	})
-	a, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, to), Body: noise(20 << 20)})
+	dial := func(context.Context, string, string) (net.Conn, error) {
+		client, peer := net.Pipe() // without a buffer, which would take the request before the response is read
+		go func() {
+			if _, err := http.ReadRequest(bufio.NewReaderSize(peer, 1000)); err == nil {
+				io.WriteString(peer, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				io.Copy(io.Discard, peer)
+			}
+		}()
+		return client, nil
+	}
+	c := New(Config{Timeout: 5 * time.Second, Dial: dial})
+	a, err := c.Do(t.Context(), Request{URL: mustParse(t, "http://siem.example"), Body: noise(1 << 20)})
 	if err != nil || !errors.Is(a.BodyErr, errEarly) {
 		t.Errorf("%+v, %v, want no success", a, err)
 	}
