@@ -145,17 +145,17 @@ func (p *process) sentReplay(inv *invocation, queue string, e *event) func() {
 func (p *process) sentRemainder(inv *invocation, queue string, events []*event,
 	entry *types.SendMessageBatchRequestEntry) func() {
 	p.mu.Lock()
-	r, ids := inv.remainder(events)
+	attempts := attribute(entry, "attempts")
+	r, ids := inv.remainder(events, attempts)
 	for _, e := range events {
 		e.queued++
 	}
 	p.counts["remainders sent"]++
 	p.mu.Unlock()
 	p.tell("%s sends a remainder of %d events of %s, in %d s", inv, len(events), short(r.id), entry.DelaySeconds)
-	attempts := attribute(entry, "attempts")
 	// Without time to send all events, the attempt does not count.
 	counted := attempts == fmt.Sprint(r.attempt) && (r.attempt < maxAttempts || inv.sendFailed()) ||
-		attempts == fmt.Sprint(r.before) && inv.slow()
+		attempts == fmt.Sprint(r.attempt-1) && inv.slow()
 	switch {
 	case ids == nil || queue != p.pipeline.queueURL:
 		p.broken("nothing is invented", "%s sends %v to %s, which is not a part of a message", inv, events, queue)
@@ -173,13 +173,18 @@ func (p *process) sentRemainder(inv *invocation, queue string, events []*event,
 		for _, id := range ids {
 			inv.resent[id] = true
 		}
+		for _, e := range events {
+			inv.again[e]++
+		}
 	}
 }
 
 // remainder returns the smallest array of the batch that contains the events in their order and others, and the ids of
 // these events. A message all of whose events are to be retried is not sent again. Two messages of a batch may have the
-// same events, so an id counts once. The world is locked.
-func (i *invocation) remainder(events []*event) (of received, ids []string) {
+// same events, so an id counts once, and an array whose attempts the remainder continues comes first. The world is
+// locked.
+func (i *invocation) remainder(events []*event, attempts string) (of received, ids []string) {
+	fits := func(r received) bool { return attempts == fmt.Sprint(r.attempt) || attempts == fmt.Sprint(r.attempt-1) }
 	for _, r := range i.batch {
 		var found []string
 		for n, e := range r.events {
@@ -188,7 +193,7 @@ func (i *invocation) remainder(events []*event) (of received, ids []string) {
 			}
 		}
 		if r.array && len(found) == len(events) && len(found) < len(r.events) &&
-			(ids == nil || len(r.events) < len(of.events)) {
+			(ids == nil || fits(r) && !fits(of) || fits(r) == fits(of) && len(r.events) < len(of.events)) {
 			of, ids = r, found
 		}
 	}

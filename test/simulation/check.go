@@ -244,7 +244,7 @@ func (w *world) checkBatch(inv *invocation, r result, err error, retained map[st
 			switch id := m.letterID(i); {
 			case inv.dead[id]:
 				dead++
-			case inv.resent[id] || retained[m.id]:
+			case retained[m.id]:
 				retried++
 			default:
 				done[e]++
@@ -256,6 +256,9 @@ func (w *world) checkBatch(inv *invocation, r result, err error, retained map[st
 		}
 	}
 	for _, e := range batchEvents(events) {
+		again := min(done[e], inv.again[e]) // by event: messages may have the same events
+		done[e] -= again
+		retried += again
 		w.mu.Lock()
 		took, acked := inv.took[e], inv.acked[e]
 		if kept[e] {

@@ -35,6 +35,7 @@ type invocation struct {
 	waits   []int           // Retry-After of the responses, in seconds
 	dead    map[string]bool // by letterID: the dead letters that the function knows to be sent
 	resent  map[string]bool // by letterID: the events that were sent in a new message
+	again   map[*event]int  // how often an event was sent in a new message
 	claimed map[string]bool // by letterID: the events of which a new message was sent, perhaps unknown to the function
 	putBack []*event
 }
@@ -43,7 +44,6 @@ type invocation struct {
 type received struct {
 	id, receipt string
 	attempt     int    // receives, and the attempts before the message
-	before      int    // attempts before the message
 	replays     string // attribute, if a function has set it
 	events      []*event
 	array       bool
@@ -77,8 +77,8 @@ func (p *process) begin(number int, batch []eventsource.Message) *invocation {
 		process: p, number: number, begun: time.Now(), done: map[string]int{}, struck: map[Kind]bool{},
 		took: map[*event]int{}, open: map[*event]int{}, acked: map[*event]int{},
 		// no response yet
-		said: map[*event][]answer{}, dead: map[string]bool{}, resent: map[string]bool{}, claimed: map[string]bool{},
-		last: answer{network: true},
+		said: map[*event][]answer{}, dead: map[string]bool{}, resent: map[string]bool{}, again: map[*event]int{},
+		claimed: map[string]bool{}, last: answer{network: true},
 	}
 	for _, m := range batch {
 		i.batch = append(i.batch, p.receive(m))
@@ -106,8 +106,9 @@ func (p *process) receive(m eventsource.Message) received {
 	sender := m.Attributes["SenderId"]
 	own := p.pipeline != nil && strings.HasPrefix(sender, roleID(p.pipeline.name)+":")
 	if a, ok := m.MessageAttributes["attempts"]; ok && own {
-		_, _ = fmt.Sscan(*a.StringValue, &r.before) // checked when it was sent
-		r.attempt += r.before
+		before := 0
+		_, _ = fmt.Sscan(*a.StringValue, &before) // checked when it was sent
+		r.attempt += before
 	}
 	if a, ok := m.MessageAttributes["replays"]; ok && (own || strings.HasPrefix(sender, roleID("replay")+":")) {
 		r.replays = *a.StringValue
