@@ -154,8 +154,12 @@ func checkExtensions(e *cef.Event, want *ocsf.Event, keys string) string {
 	optional := map[string]*string{
 		"suser": want.UserEmail, userID: want.UserID, "act": want.PolicyAction,
 	}
-	if validAddress(want.SourceAddress) {
-		optional["src"] = want.SourceAddress
+	source := "src"
+	if e.Extensions["shost"] != nil { // the source is no address
+		source = "shost"
+	}
+	if valid := validAddress(want.SourceAddress); valid != (source == "shost") {
+		optional[source] = want.SourceAddress
 	}
 	lists := map[string][]string{"cs2": want.DLPLabels, "cs3": want.Groups}
 	expected := map[string]string{"rt": fmt.Sprint(want.Time), "cs1": ""}
@@ -175,7 +179,7 @@ func checkExtensions(e *cef.Event, want *ocsf.Event, keys string) string {
 	}
 	last := "cs3" // which ends the message, whose blanks at the end a receiver removes
 	if want.SourceAddress != nil && *want.SourceAddress != "" {
-		last = "src"
+		last = source
 	}
 	if _, ok := expected[last]; ok {
 		expected[last] = strings.TrimRight(printable(expected[last]), " ")
