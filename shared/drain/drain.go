@@ -79,7 +79,7 @@ func (d *Drain) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 		return nil, err
 	}
 	received := len(p.Messages)
-	ctx, cancel := lambdahost.Reserve(ctx)
+	ctx, cancel := sqsbatch.Reserve(ctx, time.Second, 10)
 	defer cancel()
 	batches := d.batches(p.Messages)
 	errs := deadletter.Each(len(batches), func(i int) error { return d.write(ctx, batches[i]) })

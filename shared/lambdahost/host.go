@@ -247,16 +247,6 @@ func Guard(do func() error) (err error) {
 	return do()
 }
 
-// Reserve returns a context that ends before the deadline of ctx, to leave time for the response: a second, or a tenth
-// of the time that is left if that is less.
-func Reserve(ctx context.Context) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return context.WithCancel(ctx)
-	}
-	return context.WithDeadline(ctx, deadline.Add(-min(time.Second, max(0, time.Until(deadline))/10)))
-}
-
 // CheckResult is the response to the connection check. Step, Detail and Hint describe the failure. Hint alone is a
 // note. Backpressure reports that the SIEM's queues are full or nearly full.
 type CheckResult struct {

@@ -19,6 +19,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/sqsbatch"
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
@@ -89,7 +90,7 @@ func (r *Replay) Handle(ctx context.Context, payload []byte) ([]byte, error) {
 	if err := json.Unmarshal(payload, &c); err != nil { // its error may quote the request
 		return respond(http.StatusBadRequest, nil, failure{"event: expected the payload of a Lambda function URL"}), nil
 	}
-	ctx, cancel := lambdahost.Reserve(ctx)
+	ctx, cancel := sqsbatch.Reserve(ctx, time.Second, 10)
 	defer cancel()
 	var body any
 	err := lambdahost.Guard(func() (err error) {

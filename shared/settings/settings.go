@@ -3,6 +3,7 @@
 package settings
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,22 +167,30 @@ func (s *Settings) String(name, def string) string {
 	return def
 }
 
+// missing notes that a required variable is not set.
+func (s *Settings) missing(a Setting, expected string) {
+	if !a.Required || s.Set(a.Name) {
+		return
+	}
+	if a.Secret {
+		expected += " (a key of the secret SIEM_SECRET_ID)"
+	}
+	s.Problem(a.Name, "", expected)
+}
+
 // Required reads a text that must be set; expected describes it for an operator.
 func (s *Settings) Required(name, expected string) string {
-	v := s.line(Setting{Name: name, Required: true})
-	if v == "" && !s.Set(name) {
-		s.Problem(name, "", expected)
-	}
+	a := Setting{Name: name, Required: true}
+	v := s.line(a)
+	s.missing(a, expected)
 	return v
 }
 
 // Secret reads a credential, which must be set if required is true.
 func (s *Settings) Secret(name string, required bool, expected string) secret.Value {
-	v := s.line(Setting{Name: name, Required: required, Secret: true})
-	if v == "" && required && !s.Set(name) {
-		s.Problem(name, "", expected+" (a key of the secret SIEM_SECRET_ID)")
-	}
-	value := secret.New(v)
+	a := Setting{Name: name, Required: required, Secret: true}
+	value := secret.New(s.line(a))
+	s.missing(a, expected)
 	s.secrets = append(s.secrets, value)
 	return value
 }
@@ -239,52 +248,34 @@ func (s *Settings) OneOf(name string, options ...string) string {
 // URL reads an absolute https URL without user, query and fragment; http passes where SIEM_ALLOW_HTTP is true. Its
 // path is at least "/". It is nil if it is not set or invalid. If def is "", the URL is required.
 func (s *Settings) URL(name, def, expected string) *url.URL {
-	u := s.URLWithQuery(name, def, expected)
-	if u != nil && u.RawQuery != "" {
-		s.Problem(name, "something else (hidden)", expected+": no query and no fragment")
-		return nil
-	}
-	return u
+	return s.url(Setting{Name: name, Required: def == "", Default: def}, expected, false)
 }
 
 // URLWithQuery reads a URL as URL does, and keeps its query.
 func (s *Settings) URLWithQuery(name, def, expected string) *url.URL {
-	v := s.line(Setting{Name: name, Required: def == "", Default: def})
-	if v == "" {
-		if v = def; v == "" {
-			if !s.Set(name) {
-				s.Problem(name, "", expected)
-			}
-			return nil
-		}
-	}
-	u, err := s.checkURL(v)
-	if err != nil {
-		seen := v
-		if strings.ContainsAny(v, "@?#") { // may hold a password or a key
-			seen = "something else (hidden)"
-		}
-		s.Problem(name, seen, expected+": "+err.Error())
-		return nil
-	}
-	return u
+	return s.url(Setting{Name: name, Required: def == "", Default: def}, expected, true)
 }
 
 // SecretURL reads a required URL that is itself the credential: as URL, and never shown.
 func (s *Settings) SecretURL(name, expected string) *url.URL {
-	v := s.line(Setting{Name: name, Required: true, Secret: true})
+	return s.url(Setting{Name: name, Required: true, Secret: true}, expected, false)
+}
+
+func (s *Settings) url(a Setting, expected string, query bool) *url.URL {
+	v := cmp.Or(s.line(a), a.Default)
 	if v == "" {
-		if !s.Set(name) {
-			s.Problem(name, "", expected+" (a key of the secret SIEM_SECRET_ID)")
-		}
+		s.missing(a, expected)
 		return nil
 	}
 	u, err := s.checkURL(v)
-	if err == nil && u.RawQuery != "" {
+	if err == nil && u.RawQuery != "" && !query {
 		err = errors.New("no query and no fragment")
 	}
 	if err != nil {
-		s.Problem(name, v, expected+": "+err.Error())
+		if strings.ContainsAny(v, "@?#") { // may hold a password or a key
+			v = "something else (hidden)"
+		}
+		s.Problem(a.Name, v, expected+": "+err.Error())
 		return nil
 	}
 	return u

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,11 +62,8 @@ func (b *batch) apply(ctx context.Context) {
 	if len(waiting)+len(others) == 0 {
 		return
 	}
-	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(responseMargin, max(0, time.Until(deadline)/10))))
-		defer cancel()
-	}
+	ctx, cancel := Reserve(ctx, responseMargin, 10)
+	defer cancel()
 	var steps errgroup.Group
 	steps.Go(func() error {
 		b.hide(ctx, waiting)
@@ -79,13 +77,20 @@ func (b *batch) apply(ctx context.Context) {
 	_ = steps.Wait() // the steps report their errors themselves
 }
 
-// half returns a context for a step that others follow: it ends when the step has used half of the time that is left.
-func half(ctx context.Context) (context.Context, context.CancelFunc) {
+// Reserve returns a context that ends before the deadline of ctx: by most, or by the given fraction of the time that is
+// left if that is less. The clock is that of the deadline.
+func Reserve(ctx context.Context, most time.Duration, fraction int) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeout(ctx, max(0, time.Until(deadline)/2))
+	left := max(0, time.Until(deadline))
+	return context.WithDeadline(ctx, deadline.Add(-min(most, left/time.Duration(fraction))))
+}
+
+// half returns a context for a step that others follow: it ends when the step has used half of the time that is left.
+func half(ctx context.Context) (context.Context, context.CancelFunc) {
+	return Reserve(ctx, math.MaxInt64, 2)
 }
 
 // note records errors of SQS for the log.

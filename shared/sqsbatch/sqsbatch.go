@@ -108,12 +108,8 @@ const maxRound = 4096
 // deliver sends the events of the messages to the SIEM.
 func (b *batch) deliver(ctx context.Context, source deliver.Source, messages []sqsevent.Message) {
 	start := b.Now()
-	if deadline, ok := ctx.Deadline(); ok {
-		left := max(0, time.Until(deadline)) // not by b.Now, which may differ from the clock of the deadline
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-min(deliveryMargin, left/5)))
-		defer cancel()
-	}
+	ctx, cancel := Reserve(ctx, deliveryMargin, 5)
+	defer cancel()
 	for len(messages) > 0 {
 		messages = messages[b.read(messages):]
 		b.round(ctx, source)
@@ -172,21 +168,12 @@ func (b *batch) round(ctx context.Context, source deliver.Source) {
 	if len(b.items) == 0 {
 		return
 	}
-	b.outcomes = resize(b.outcomes, len(b.items))
+	b.outcomes = slices.Grow(b.outcomes[:0], len(b.items))[:len(b.items)]
 	b.report.add(deliver.Deliver(ctx, source, b.items, b.outcomes))
 	for n := range b.items {
 		b.decide(&b.records[b.numbers[n]], b.items[n].Event, b.outcomes[n])
 	}
 	b.writeReceipts(ctx)
-}
-
-func resize[T any](s []T, n int) []T {
-	if cap(s) < n {
-		return make([]T, n)
-	}
-	s = s[:n]
-	clear(s)
-	return s
 }
 
 // errUndecided is the reason of an event that has no reason of its own.
