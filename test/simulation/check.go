@@ -204,7 +204,7 @@ func (p *process) checkFinal(inv *invocation, e *event, a answer, exhausted bool
 		p.broken("only the SIEM's own refusal rejects an event", "%s: %s is a dead letter after %+v", inv, e, a)
 	case exhausted && e.sort == good && a.blocked && a.events > 1:
 		p.broken("one event does not fail its neighbours", "%s: %s is a dead letter after %+v", inv, e, a)
-	case exhausted && e.sort == good && a.own && a.status == 400 && a.events > 1:
+	case exhausted && e.sort == good && rejects && a.status == 400 && a.events > 1:
 		p.broken("no event gets the refusal of another", "%s: %s is a dead letter after %+v", inv, e, a)
 	}
 }

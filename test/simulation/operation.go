@@ -55,13 +55,15 @@ func (l *pipeline) hold() *guard.Hold {
 
 // pause stops the connector: with siemctl, which makes the hold the operator's, or in the console.
 func (l *pipeline) pause(siemctl bool) {
-	if h := l.hold(); h != nil && siemctl {
+	h := l.hold()
+	if h != nil && siemctl {
 		h.State = guard.Operator
 		l.setTag(h.String())
 	}
 	l.mu.Lock()
-	// While the guard holds the connector, its mapping is disabled already, and the console shows no difference.
-	if siemctl || l.mapping.State == "Enabled" {
+	// Until the guard has seen the end of its hold, it cannot tell the console's change from its own.
+	held := h != nil && (h.State == guard.Holding || h.State == guard.Held)
+	if siemctl || l.mapping.State == "Enabled" && !held {
 		l.mapping.pausedAt = time.Now()
 	}
 	l.mu.Unlock()
