@@ -182,7 +182,9 @@ func (r *runner) checkTransitions(t *testing.T) {
 		}
 	}
 	for name := range r.counts {
-		if strings.HasPrefix(name, "transition: ") && !drawn[name] {
+		transition, ok := strings.CutPrefix(name, "transition: ")
+		from, to, _ := strings.Cut(transition, " --> ")
+		if ok && from != to && !drawn[name] { // a state that is written again is drawn where the reader needs it
 			t.Errorf("docs/guard-states.mermaid lacks the %s", name)
 		}
 	}
