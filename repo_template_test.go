@@ -72,7 +72,7 @@ func TestTemplateListsTheConnectors(t *testing.T) {
 		if m := mapping[c.Name]; m.text("Index") != strconv.Itoa(i) || m.text("Title") != c.Title {
 			t.Errorf("template.yaml: Mappings.Connector.%s: %s, want Index %d and Title %s", c.Name, m.source(), i, c.Title)
 		}
-		if !regexp.MustCompile(`\$\{Q\}` + c.Name + `[",]`).MatchString(enqueue) {
+		if !regexp.MustCompile(`\$\{Q\}` + c.Name + `Queue-\*[",]`).MatchString(enqueue) {
 			t.Errorf("template.yaml: EnqueuePolicy does not allow the queue of %s", c.Name)
 		}
 		if !strings.Contains(dashboard, "${"+c.Name+"}") || !strings.Contains(dashboard, "!If ["+c.Name+"On, ") ||

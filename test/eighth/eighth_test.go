@@ -70,7 +70,7 @@ func entries() []entry {
 				after(`    xsiam: {Title: Cortex XSIAM, Index: "6"}`, "\n"+`    webhook: {Title: Webhook, Index: "7"}`),
 				{"    - [splunk, sentinel, elastic, datadog, sumo, " + comma + "]",
 					"    - [splunk, sentinel, elastic, datadog, sumo, " + comma + ", webhook]"},
-				after("${Q}xsiam", ",${Q}webhook"),
+				after("${Q}xsiamQueue-*", ",${Q}webhookQueue-*"),
 				after("${xsiam}", "${webhook}"),
 				before("                xsiam: !If [xsiamOn,", "                webhook: !If [webhookOn, !Sub ['"+
 					`"${A}down","${A}dead-letters","${A}backlog","${A}expiring","${A}errors",', {A: !Sub `+

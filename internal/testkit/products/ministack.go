@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"crypto/sha256"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -117,6 +118,22 @@ func freeAddress(t testing.TB) string {
 	}
 	defer func() { _ = listener.Close() }()
 	return listener.Addr().String()
+}
+
+// MiniStackTemplate returns what Template does. The loops are expanded as MiniStack does, which replaces an identifier
+// only where CloudFormation does.
+func MiniStackTemplate(t testing.TB, parameters map[string]string) map[string]any {
+	t.Helper()
+	script, err := sources.ReadFile("ministack/expand.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(parameters)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return translate(t, parameters, python3(t, installMiniStack(t), nil, "-c", string(script),
+		filepath.Join(root(t), "template.yaml"), string(text)))
 }
 
 // installMiniStack returns the Python of a virtual environment that holds MiniStack.

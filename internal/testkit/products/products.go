@@ -295,6 +295,12 @@ func Call(t testing.TB, method, url, body string) (int, []byte) {
 // are expanded and the transform of SAM is applied. `make template` makes the tools for it.
 func Template(t testing.TB, parameters map[string]string) map[string]any {
 	t.Helper()
+	return translate(t, parameters, nil)
+}
+
+// translate applies the transform of SAM. expanded is the template with its loops expanded; nil lets SAM CLI do that.
+func translate(t testing.TB, parameters map[string]string, expanded []byte) map[string]any {
+	t.Helper()
 	python := filepath.Join(root(t), "build", "tools", "bin", "python")
 	if _, err := os.Stat(python); err != nil {
 		testenv.Missing(t, "SAM's tools are not in build/tools: `make template` makes them")
@@ -303,20 +309,28 @@ func Template(t testing.TB, parameters map[string]string) map[string]any {
 	if err != nil {
 		t.Fatal(err)
 	}
-	//nolint:gosec // programs and files of this repository
-	cmd := exec.CommandContext(t.Context(), python, "-B", "-W", "ignore", filepath.Join(root(t), "deploy", "check.py"),
-		"--cloudformation", string(text))
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	output, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("translating the template: %v: %s", err, stderr.Bytes())
+	args := []string{"-B", "-W", "ignore", filepath.Join(root(t), "deploy", "check.py"), "--cloudformation", string(text)}
+	if expanded != nil {
+		args = append(args, "-")
 	}
 	var template map[string]any
-	if err := json.Unmarshal(output, &template); err != nil {
+	if err := json.Unmarshal(python3(t, python, expanded, args...), &template); err != nil {
 		t.Fatal(err)
 	}
 	return template
+}
+
+// python3 runs a program and returns its standard output.
+func python3(t testing.TB, python string, stdin []byte, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), python, args...) //nolint:gosec // programs and files of this repository
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stderr = bytes.NewReader(stdin), &stderr
+	output, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v: %s", args, err, stderr.Bytes())
+	}
+	return output
 }
 
 // ParseESQL returns the syntax errors that the ES|QL grammar of Elasticsearch 8.19.0 finds in the query, "" for

@@ -23,14 +23,16 @@ func watched(t *testing.T, template object) (names []string) {
 		}
 		patterns := map[string]string{
 			"AWS::CloudWatch::Alarm":     `"MetricName":"(\w+)","Namespace":"ArbitexSIEM"`,
-			"AWS::CloudWatch::Dashboard": `{ArbitexSIEM,Connector,Stack}[^{]*?MetricName=[\\"]*(\w+)`,
+			"AWS::CloudWatch::Dashboard": `(?:\$\{Own\}|OR [\\"]+)(\w+)`,
 		}
 		pattern, ok := patterns[r.(object)["Type"].(string)]
 		if !ok {
 			continue
 		}
 		for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(text, -1) {
-			names = append(names, string(m[1]))
+			if name := string(m[1]); name != "Throttles" { // Lambda's
+				names = append(names, name)
+			}
 		}
 	}
 	slices.Sort(names)
@@ -44,6 +46,13 @@ func (s *stack) holdsAndFilters(name string) {
 	s.arrive(name, "held")
 	s.send(name, strings.Replace(event("filtered"), `"severity_id":1`, `"severity_id":0`, 1))
 	s.empty(name)
+}
+
+// isNearlyFull has Splunk accept an event with the notice that its queues are nearly full.
+func (s *stack) isNearlyFull() {
+	s.siems["splunk"].Inject(siem.Fault{Kind: siem.Product, Code: "24", Times: 1})
+	s.send("splunk", event("nearly-full"))
+	s.arrive("splunk", "nearly-full")
 }
 
 // metrics checks that the functions have written each watched metric, with the dimensions that it is read with.

@@ -83,10 +83,9 @@ type clients struct {
 	cfn     *cloudformation.Client
 }
 
-// deploy starts MiniStack and the simulated SIEMs, and creates the stack with all connectors.
-func deploy(t *testing.T) *stack {
+// start starts MiniStack.
+func start(t *testing.T) (*stack, string) {
 	t.Helper()
-	template := products.Template(t, parameters())
 	ca, err := pki.New("test CA")
 	if err != nil {
 		t.Fatal(err)
@@ -108,8 +107,16 @@ func deploy(t *testing.T) *stack {
 	}
 	s := &stack{t: t, ca: ca, siems: map[string]siem.Simulator{}, roles: map[string]clients{}}
 	s.url, s.log = products.MiniStack(t, files)
-	s.watched = watched(t, template)
 	s.root = s.clients(credentials.NewStaticCredentialsProvider("test", "test", ""))
+	return s, files.CA
+}
+
+// deploy starts MiniStack and the simulated SIEMs, and creates the stack with all connectors.
+func deploy(t *testing.T) *stack {
+	t.Helper()
+	template := products.MiniStackTemplate(t, parameters())
+	s, caFile := start(t)
+	s.watched = watched(t, template)
 	t.Logf("not deployed: %v", adjust(template))
 	s.resources = template["Resources"].(object)
 	s.resources["PlatformRole"] = principal("EnqueuePolicy")
@@ -117,7 +124,7 @@ func deploy(t *testing.T) *stack {
 	s.uploadCode()
 	s.create(template)
 	for _, entry := range catalog.List() {
-		simulator, err := entry.New(siem.Options{Authority: ca, CAFile: files.CA})
+		simulator, err := entry.New(siem.Options{Authority: s.ca, CAFile: caFile})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -214,7 +221,29 @@ func archive(t *testing.T, path string) []byte {
 	return out.Bytes()
 }
 
+// create creates the stack, which must succeed.
 func (s *stack) create(template object) {
+	s.t.Helper()
+	ctx := s.t.Context()
+	one := s.createTo(template, cfntypes.StackStatusCreateComplete)
+	s.outputs = map[string]string{}
+	for _, o := range one.Outputs {
+		s.outputs[*o.OutputKey] = *o.OutputValue
+	}
+	s.ids = map[string]string{}
+	pages := cloudformation.NewListStackResourcesPaginator(s.root.cfn,
+		&cloudformation.ListStackResourcesInput{StackName: aws.String(stackName)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		s.must(err)
+		for _, r := range page.StackResourceSummaries {
+			s.ids[*r.LogicalResourceId] = aws.ToString(r.PhysicalResourceId)
+		}
+	}
+}
+
+// createTo creates the stack and waits for the status.
+func (s *stack) createTo(template object, want cfntypes.StackStatus) (one cfntypes.Stack) {
 	s.t.Helper()
 	ctx := s.t.Context()
 	body, err := json.Marshal(template)
@@ -233,31 +262,17 @@ func (s *stack) create(template object) {
 		Parameters:   arguments,
 	})
 	s.must(err)
-	s.eventually("the stack is created", func() error {
+	s.eventually("the stack has the status "+string(want), func() error {
 		out, err := s.root.cfn.DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: aws.String(stackName)})
 		if err != nil {
 			return err
 		}
-		one := out.Stacks[0]
-		if one.StackStatus != cfntypes.StackStatusCreateComplete {
+		if one = out.Stacks[0]; one.StackStatus != want {
 			return fmt.Errorf("%s: %s", one.StackStatus, s.failures(ctx))
-		}
-		s.outputs = map[string]string{}
-		for _, o := range one.Outputs {
-			s.outputs[*o.OutputKey] = *o.OutputValue
 		}
 		return nil
 	})
-	s.ids = map[string]string{}
-	pages := cloudformation.NewListStackResourcesPaginator(s.root.cfn,
-		&cloudformation.ListStackResourcesInput{StackName: aws.String(stackName)})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		s.must(err)
-		for _, r := range page.StackResourceSummaries {
-			s.ids[*r.LogicalResourceId] = aws.ToString(r.PhysicalResourceId)
-		}
-	}
+	return one
 }
 
 // failures returns why resources of the stack were not created.

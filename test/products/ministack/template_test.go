@@ -31,6 +31,7 @@ func TestTemplate(t *testing.T) {
 	t.Run("give up and replay", func(t *testing.T) { s.with(t).replaysExhausted("splunk") })
 	t.Run("retry a part", func(t *testing.T) { s.with(t).retriesPart("elastic") })
 	t.Run("hold and filter", func(t *testing.T) { s.with(t).holdsAndFilters("datadog") })
+	t.Run("nearly full", func(t *testing.T) { s.with(t).isNearlyFull() })
 	t.Run("hold and resume", func(t *testing.T) { s.with(t).holdsAndResumes("sumo") })
 	t.Run("metrics", func(t *testing.T) { s.with(t).metrics() })
 	t.Run("permissions", func(t *testing.T) { s.with(t).permissions() })
