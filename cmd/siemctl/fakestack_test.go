@@ -273,7 +273,8 @@ func (f *fakeStack) guarded(w http.ResponseWriter, method string, body []byte) {
 	if n := len(f.updates); n > 0 && strings.Contains(f.updates[n-1], `"Enabled":true`) {
 		state = "Enabled"
 	}
-	fmt.Fprintf(w, `{"State":%q,"FunctionArn":"arn:aws:lambda:us-east-1:1:function:guarded-splunk:live"}`, state)
+	fmt.Fprintf(w, `{"State":%q,"FunctionArn":"arn:aws:lambda:us-east-1:1:function:guarded-splunk:live",`+
+		`"BatchSize":2,"ScalingConfig":{"MaximumConcurrency":7}}`, state)
 }
 
 func (f *fakeStack) tags(w http.ResponseWriter, method string, body []byte) {

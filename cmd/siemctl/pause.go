@@ -94,7 +94,7 @@ func (a *app) setMapping(ctx context.Context, s *deployed.Stack, c connector, on
 		return s.SetMapping(ctx, c.Name, on, nil) // the guard does not act
 	}
 	if on {
-		return s.SetMapping(ctx, c.Name, true, hold)
+		return s.SetMapping(ctx, c.Name, true, m.Kept(hold))
 	}
 	hold.State = guard.Operator
 	if err := s.SetHold(ctx, &m, hold); err != nil {

@@ -18,7 +18,8 @@
 //   - To turn the guard's hold into the operator's hold, write the tag with the state operator, then disable the
 //     mapping. The guard then leaves the mapping disabled.
 //   - To end a hold, enable the mapping with MaximumConcurrency set to concurrency (0: leave it out) and BatchSize
-//     set to batch, and leave the tag alone. The guard continues with the state running.
+//     set to batch, each only if it is 2, which is the guard's value: another one was deployed since. Leave the tag
+//     alone. The guard continues with the state running.
 package guard
 
 import (

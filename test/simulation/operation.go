@@ -76,7 +76,14 @@ func (l *pipeline) resume() {
 	on := true
 	c := guard.Change{Enabled: &on}
 	if h := l.hold(); h != nil {
-		c.Concurrency, c.BatchSize = &h.Concurrency, &h.BatchSize
+		l.mu.Lock()
+		if l.mapping.Concurrency == guard.Gradual {
+			c.Concurrency = &h.Concurrency
+		}
+		if l.mapping.BatchSize == guard.Gradual {
+			c.BatchSize = &h.BatchSize
+		}
+		l.mu.Unlock()
 	}
 	l.mu.Lock()
 	l.mapping.pausedAt = time.Time{}

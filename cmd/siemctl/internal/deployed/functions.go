@@ -58,9 +58,11 @@ func (s *Stack) Environment(ctx context.Context, id string) (map[string]string, 
 
 // Mapping is the event source mapping of a connector's queue.
 type Mapping struct {
-	State    string // Enabled, Disabled, or a transition between them
-	Reason   string
-	function string // ARN without a version or an alias
+	State       string // Enabled, Disabled, or a transition between them
+	Reason      string
+	concurrency int    // MaximumConcurrency; 0 = not set
+	batchSize   int    // messages
+	function    string // ARN without a version or an alias
 }
 
 // Mapping reads the state of a connector's event source mapping.
@@ -73,8 +75,24 @@ func (s *Stack) Mapping(ctx context.Context, id string) (Mapping, error) {
 	if err != nil {
 		return Mapping{}, failed("reading the event source mapping of "+id, err)
 	}
-	return Mapping{aws.ToString(out.State), aws.ToString(out.StateTransitionReason),
-		unqualified(aws.ToString(out.FunctionArn))}, nil
+	m := Mapping{State: aws.ToString(out.State), Reason: aws.ToString(out.StateTransitionReason),
+		batchSize: int(aws.ToInt32(out.BatchSize)), function: unqualified(aws.ToString(out.FunctionArn))}
+	if out.ScalingConfig != nil {
+		m.concurrency = int(aws.ToInt32(out.ScalingConfig.MaximumConcurrency))
+	}
+	return m, nil
+}
+
+// Kept returns the hold with the settings that a deployment has changed since: those that are not the guard's.
+func (m *Mapping) Kept(hold *guard.Hold) *guard.Hold {
+	h := *hold
+	if m.concurrency != guard.Gradual {
+		h.Concurrency = m.concurrency
+	}
+	if m.batchSize != guard.Gradual {
+		h.BatchSize = m.batchSize
+	}
+	return &h
 }
 
 // SetMapping enables or disables a connector's event source mapping. The change takes some seconds. With a hold, it
