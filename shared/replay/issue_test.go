@@ -28,13 +28,21 @@ func (w *world) gets() *atomic.Int32 {
 	return n
 }
 
-// TestEachCallMakesProgress: 3,000 objects that do not match precede one that does, and a call has time to open about a
-// thousand. Names do not tell the times of their records. The fourth call at the latest replays.
+// TestEachCallMakesProgress: objects that do not match precede one that does, and a call has time to open about a
+// thousand. Names do not tell the times of their records. The fourth call at the latest replays, also if the time of a
+// call ends among the last objects.
 func TestEachCallMakesProgress(t *testing.T) {
-	for _, request := range []string{`{"from":"2026-03-14T00:00:00Z"}`, `{"reason":"needle"}`,
-		`{"message_ids":["wanted-000"]}`} {
+	const reason = `{"reason":"needle"}`
+	for _, test := range []struct {
+		request string
+		old     int
+	}{
+		{`{"from":"2026-03-14T00:00:00Z"}`, 3000}, {`{"message_ids":["wanted-000"]}`, 3000},
+		{reason, 3000}, {reason, 1240}, {reason, 1180}, {reason, 1120}, {reason, 1060}, {reason, 1000},
+	} {
+		request := test.request
 		w := newWorld(t)
-		for i := range 3000 {
+		for i := range test.old {
 			w.s3.Put(pendingKey("2026-03-01", fmt.Sprintf("old-%04d.jsonl", i)), lines("splunk", fmt.Sprintf("old-%04d", i), 1,
 				time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)))
 		}
@@ -65,7 +73,7 @@ func TestEachCallMakesProgress(t *testing.T) {
 		}
 		// A new request starts from the beginning.
 		w.s3.Hook = nil
-		if a := w.replay(""); a.Replayed != 3000 {
+		if a := w.replay(""); a.Replayed != test.old {
 			t.Errorf("%s: then everything: %+v", request, a)
 		}
 		w.wantKeys(deadletter.LockName, 0)

@@ -134,7 +134,7 @@ func (s *session) run(ctx context.Context) error {
 		}
 	}
 	rest := objects[next:]
-	if len(rest) == 0 || s.full() { // the next call comes as far as this one without a cursor
+	if len(rest) == 0 && !s.halted || s.full() { // the next call comes as far as this one without a cursor
 		delete(s.lease.Cursors, request)
 	} else if passed > 0 && !s.dryRun {
 		last := &objects[passed-1]
