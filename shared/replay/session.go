@@ -129,7 +129,7 @@ func (s *session) run(ctx context.Context) error {
 		group := objects[next:]
 		group = group[:s.groupSize(group)]
 		s.group(ctx, group)
-		if next += len(group); s.remaining == 0 {
+		if next += len(group); s.remaining == 0 && len(s.failures) == 0 {
 			passed = next
 		}
 	}
