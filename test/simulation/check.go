@@ -75,6 +75,8 @@ func letterOf(m fakeaws.Message, i int) string {
 func (w *world) checkAccepted(inv *invocation, a siem.Accepted) *event {
 	e := w.byUID[a.ID]
 	switch {
+	case e == nil && strings.Contains(string(a.Event), `"activity_name":"connection_check"`):
+		return nil // XSIAM's check writes a record if the SIEM refuses an empty body
 	case e == nil:
 		w.broken("nothing is invented", "%s: the SIEM got an event %q that was never enqueued", inv, a.ID)
 		return nil
