@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,18 +44,13 @@ func (w *world) configureOnTerminal(t *testing.T, typed ...string) (shown string
 	t.Helper()
 	master, slave := openTerminal(t)
 	cmd := w.siemctl(t.Context(), t, "configure", "elastic")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	slave.Close()
+	startOn(t, slave, cmd)
 	for _, text := range typed {
 		shown += readUntil(master, "): ")
 		fmt.Fprint(master, text)
 	}
-	shown += readUntil(master, "\x00") // to the end
-	return shown, cmd.Wait()
+	rest, err := endOn(master, cmd)
+	return shown + rest, err
 }
 
 // onTerminal runs siemctl against a fake stack on a pseudo terminal with so many columns, types at the first question,
@@ -75,19 +71,13 @@ func onTerminal(t *testing.T, f *fakeStack, columns int, typed string, env []str
 	cmd.Args[0] = "siemctl"
 	cmd.Env = append([]string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_REGION=us-east-1",
 		"SIEMCTL_STACK=siem", "TERM=xterm", "AWS_ENDPOINT_URL=" + f.server.URL}, env...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	slave.Close()
+	startOn(t, slave, cmd)
 	if typed != "" {
 		shown = readUntil(master, "[y/N] ")
 		fmt.Fprint(master, typed)
 	}
-	shown += readUntil(master, "\x00") // to the end
-	_ = cmd.Wait()                     // the exit code says it
-	return shown, cmd.ProcessState.ExitCode()
+	rest, _ := endOn(master, cmd) // the exit code says it
+	return shown + rest, cmd.ProcessState.ExitCode()
 }
 
 // TestOnTerminal: colour, the terminal's width, and the question before a change, which Ctrl-C ends.
@@ -159,12 +149,7 @@ func startOnTerminal(t *testing.T, f *fakeStack, args ...string) *session {
 	s.cmd.Args[0] = "siemctl"
 	s.cmd.Env = []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_REGION=us-east-1", "SIEMCTL_STACK=siem",
 		"TERM=xterm", "NO_COLOR=1", "AWS_ENDPOINT_URL=" + f.server.URL, "PATH=" + os.Getenv("PATH")}
-	s.cmd.Stdin, s.cmd.Stdout, s.cmd.Stderr = slave, slave, slave
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := s.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	slave.Close()
+	startOn(t, slave, s.cmd)
 	return s
 }
 
@@ -176,9 +161,33 @@ func (s *session) answer(question, text string) {
 
 // end returns what the terminal has shown, and the exit code.
 func (s *session) end() (shown string, code int) {
-	s.shown.WriteString(readUntil(s.master, "\x00")) // to the end
-	_ = s.cmd.Wait()                                 // the exit code says it
-	return s.shown.String(), s.cmd.ProcessState.ExitCode()
+	rest, _ := endOn(s.master, s.cmd) // the exit code says it
+	return s.shown.String() + rest, s.cmd.ProcessState.ExitCode()
+}
+
+// startOn starts siemctl on a terminal. A shell leads the session and outlives siemctl until the test has read: when
+// the leader of a session exits, the kernel discards what the terminal has not shown.
+func startOn(t *testing.T, slave *os.File, cmd *exec.Cmd) {
+	t.Helper()
+	link := filepath.Join(t.TempDir(), "siemctl") // the name makes this binary siemctl
+	if err := os.Symlink(cmd.Path, link); err != nil {
+		t.Fatal(err)
+	}
+	const script = `trap : INT; "$@"; code=$?; printf '\000'; read -r line; exit $code`
+	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", script, "sh", link}, cmd.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	slave.Close()
+}
+
+// endOn returns what the terminal shows up to the end of siemctl, and the result of the process.
+func endOn(master *os.File, cmd *exec.Cmd) (shown string, err error) {
+	shown = strings.TrimSuffix(readUntil(master, "\x00"), "\x00")
+	fmt.Fprint(master, "\r")
+	return shown, cmd.Wait()
 }
 
 // readUntil reads what a terminal shows, up to a text or to its end.
