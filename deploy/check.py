@@ -5,8 +5,8 @@ of parameters, what CloudFormation creates for them. A further argument - reads 
 
 Needs neither AWS nor a network; runs in the venv of `make template`. It deploys each connector alone, all, none of the
 optional parts, and one in a VPC. It checks that every resource that moto supports is created and nothing else, that a
-changed parameter reaches the function, and that a canary creates a version for each change. Resource types that moto does not
-support are printed at the end.
+changed parameter reaches the function, and that a canary creates a version for each change. Resource types that moto
+does not support are printed at the end. moto does not roll back: test/products/ministack covers failed deployments.
 """
 
 import copy
@@ -212,14 +212,14 @@ def check(what, **parameters):
     translated = translate(parameters)
     resources = deploy(translated, parameters)
     created = compare(what, translated, parameters, resources)
-    check_dashboard(what, translated, parameters)
+    check_dashboard(what, translated, parameters, resources)
     for name in parameters["Connectors"].split(","):
         check_mapping(name, resources[f"{name}Queue"])
     return created
 
 
-def check_dashboard(what, translated, parameters):
-    """The dashboard is valid JSON, and shows the state of each alarm."""
+def check_dashboard(what, translated, parameters, resources):
+    """The dashboard is valid JSON, shows the state of each alarm, and its searches find queues and functions."""
     conditions = conditions_of(translated, parameters)
     if not conditions["DashboardEnabled"]:
         return
@@ -230,6 +230,12 @@ def check_dashboard(what, translated, parameters):
     alarms = sorted(r["Properties"]["AlarmName"] for r in translated["Resources"].values()
                     if r["Type"] == "AWS::CloudWatch::Alarm" and conditions.get(r.get("Condition"), True))
     expect(shown == alarms, f"{what}: the dashboard shows the alarms {shown}, not {alarms}")
+    terms = re.findall(r"} (?:QueueName|FunctionName)=(\S+)", str(widgets))
+    names = [name.rsplit("/", 1)[-1] for name in resources.values()]
+    for term in terms:  # CloudWatch compares a term in double quotes with the whole name
+        found = [name for name in names if (name == term.strip('"') if '"' in term else name.startswith(term + "-"))]
+        expect(found, f"{what}: no queue and no function is found by {term}")
+    expect(len(terms) == 2, f"{what}: {terms}")
 
 
 def check_mapping(name, url):
@@ -259,7 +265,8 @@ def check_minimal():
 
 def check_everything():
     check("all connectors", Connectors=",".join(CONNECTORS), EnableTopic="true", KmsKeyArn=KEY,
-          ReplayedRetentionDays="90", AlarmTopicArn="arn:aws:sns:eu-west-1:123456789012:alarms", SentinelFederated="true")
+          ReplayedRetentionDays="90", AlarmTopicArn="arn:aws:sns:eu-west-1:123456789012:alarms",
+          SentinelFederated="true")
     url, = boto3.client("sqs").list_queues(QueueNamePrefix=f"{STACK}-splunkQueue-")["QueueUrls"]
     attributes = boto3.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
     expect(attributes.get("KmsMasterKeyId") == KEY, f"splunkQueue: {attributes}")
