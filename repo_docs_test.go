@@ -40,8 +40,8 @@ func TestDocsLinkToWhatExists(t *testing.T) {
 	}
 }
 
-// TestConnectorPages checks that each connector has a page, that README.md links to it, and that it says how to
-// configure the connector.
+// TestConnectorPages checks that each connector has a page, that README.md links to it, and that it names the
+// commands that install and configure the connector.
 func TestConnectorPages(t *testing.T) {
 	readme := readText(t, "README.md")
 	for _, c := range connectors.All() {
@@ -49,8 +49,10 @@ func TestConnectorPages(t *testing.T) {
 			t.Errorf("README.md: does not link to docs/connectors/%s.md", c.Name)
 		}
 		page := readText(t, "docs/connectors/"+c.Name+".md")
-		if !strings.Contains(page, "siemctl configure "+c.Name) {
-			t.Errorf("docs/connectors/%s.md: does not say how to configure the connector", c.Name)
+		for _, command := range []string{"siemctl init ", "siemctl configure "} {
+			if !strings.Contains(page, command+c.Name) {
+				t.Errorf("docs/connectors/%s.md: does not name `%s%s`", c.Name, command, c.Name)
+			}
 		}
 	}
 }
