@@ -108,6 +108,24 @@ var senders = [...]sender{
 	}},
 }
 
+// success returns the response of the SIEM at path to a request of n events.
+func success(path string, n int) (status int, body string) {
+	switch {
+	case strings.HasSuffix(path, "/token"):
+		return 200, `{"token_type":"Bearer","expires_in":3599,"access_token":"a-token"}`
+	case strings.HasSuffix(path, "/_bulk"):
+		return 200, `{"errors":false,"items":[` +
+			strings.TrimSuffix(strings.Repeat(`{"index":{"status":201}},`, n), ",") + `]}`
+	case strings.Contains(path, "dataCollectionRules"):
+		return 204, ""
+	case strings.HasSuffix(path, "/api/v2/logs"):
+		return 202, "{}"
+	case strings.HasPrefix(path, "/services"):
+		return 200, `{"text":"Success","code":0}`
+	}
+	return 200, ""
+}
+
 // makePayloads returns SQS events with count distinct OCSF events of about size bytes, batch per invocation.
 func makePayloads(count, batch, size int) [][]byte { return makeMessages(count, batch, 1, size) }
 

@@ -100,9 +100,13 @@ func entries() []entry {
 		},
 		{
 			file: "test/bench/subjects.go",
-			edits: []edit{before("\t{\"xsiam\", \"envelope\",",
-				"\t{\"webhook\", \"array\", false, 72, [2]int{1, 1}, `{\"ok\":true}`, func(s *sink) map[string]string {\n"+
-					"\t\treturn map[string]string{\"WEBHOOK_URL\": s.url(\"/webhook\"), \"WEBHOOK_TOKEN\": \"token\"}\n\t}},\n")},
+			edits: []edit{
+				before("\t{\"xsiam\", \"envelope\",",
+					"\t{\"webhook\", \"array\", false, 72, [2]int{1, 1}, func(s *sink) map[string]string {\n"+
+						"\t\treturn map[string]string{\"WEBHOOK_URL\": s.url(\"/webhook\"), \"WEBHOOK_TOKEN\": \"token\"}\n\t}},\n"),
+				before("\tcase strings.HasPrefix(path, \"/services\"):\n",
+					"\tcase path == \"/webhook\":\n\t\treturn 200, `{\"ok\":true}`\n"),
+			},
 			check: []string{"./test/bench", "-run", "TestEveryConnectorIsMeasured"},
 		},
 		{
