@@ -8,6 +8,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"encoding/hex"
 	"net/http"
 	"net/url"
@@ -208,30 +209,37 @@ func readKeyID(s *settings.Settings, required bool) string {
 
 // sign makes the headers that prove the key in one request, and returns the secret in them that is not the key.
 // https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM-Platform-APIs/Make-your-first-API-call
-func (cfg *config) sign(nonce string, now time.Time) (h http.Header, signature secret.Value) {
-	h = http.Header{"Content-Type": {"application/json"}}
-	if cfg.auth != authToken {
-		h["X-Xdr-Auth-Id"] = []string{cfg.keyID}
-	}
-	key := cfg.key.Reveal()
+func (cfg *config) sign(nonce string, now time.Time) (http.Header, secret.Value) {
+	key, id := cfg.key.Reveal(), cfg.keyID
 	switch cfg.auth {
-	case authToken, authStandard:
-		h["Authorization"] = []string{key}
-		return h, secret.Value{}
+	case authToken:
+		return header("Authorization", key), secret.Value{}
+	case authStandard:
+		return header("Authorization", key, "X-Xdr-Auth-Id", id), secret.Value{}
 	case authAdvanced:
 		at := strconv.FormatInt(now.UnixMilli(), 10)
 		sum := sha256.Sum256([]byte(key + nonce + at))
-		signature = secret.New(hex.EncodeToString(sum[:]))
-		h["Authorization"], h["X-Xdr-Timestamp"] = []string{signature.Reveal()}, []string{at}
-	default:
-		mac := hmac.New(sha256.New, []byte(key))
-		_, _ = mac.Write([]byte(cfg.keyID + nonce + key)) // a hash takes everything
-		signature = secret.New(hex.EncodeToString(mac.Sum(nil)))
-		h["X-Xdr-Hmac-Sha256"] = []string{signature.Reveal()}
+		signature := hex.EncodeToString(sum[:])
+		return header("X-Xdr-Auth-Id", id, "X-Xdr-Nonce", nonce, "X-Xdr-Timestamp", at, "Authorization", signature),
+			secret.New(signature)
 	}
-	h["X-Xdr-Nonce"] = []string{nonce}
-	return h, signature
+	mac := hmac.New(sha256.New, []byte(key))
+	_, _ = mac.Write([]byte(id + nonce + key)) // a hash takes everything
+	signature := hex.EncodeToString(mac.Sum(nil))
+	return header("X-Xdr-Auth-Id", id, "X-Xdr-Nonce", nonce, "X-Xdr-Hmac-Sha256", signature), secret.New(signature)
+}
+
+func header(pairs ...string) http.Header {
+	h := http.Header{"Content-Type": {"application/json"}}
+	for i := 0; i < len(pairs); i += 2 {
+		h[pairs[i]] = pairs[i+1 : i+2 : i+2]
+	}
+	return h
 }
 
 // nonce makes 64 random letters and digits, new for each request.
-func nonce() string { return (rand.Text() + rand.Text() + rand.Text())[:64] }
+func nonce() string {
+	var random [40]byte
+	_, _ = rand.Read(random[:]) // never fails
+	return base32.StdEncoding.EncodeToString(random[:])
+}
