@@ -133,7 +133,7 @@ func (p *process) delays(inv *invocation, r received, e *event) []int {
 	if !own {
 		a = inv.last
 	}
-	strict := own && a == inv.last && a.class != unsure
+	strict := own && a == inv.last && a.class != unsure && inv.copies(e) == 1 // another copy may have another response
 	if !own && a.proxy && !slices.ContainsFunc(inv.unnamed, func(other answer) bool { return other != a }) {
 		strict = true // every connection got the same refusal
 	}

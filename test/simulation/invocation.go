@@ -194,18 +194,23 @@ func (i *invocation) lastSaid(e *event) (answer, bool) {
 // contains the event more than once, because the response of a replay was lost; and those to requests whose events are
 // unknown, because they were not read. The world is locked.
 func (i *invocation) decisive(e *event) []answer {
-	said, copies := i.said[e], 0
-	for _, r := range i.batch {
-		for _, other := range r.events {
-			if other == e {
-				copies++
-			}
-		}
-	}
-	if copies <= 1 && len(said) > 0 {
+	said := i.said[e]
+	if i.copies(e) <= 1 && len(said) > 0 {
 		said = said[len(said)-1:]
 	}
 	return slices.Concat(said, i.unnamed)
+}
+
+// copies returns how often the batch contains an event.
+func (i *invocation) copies(e *event) (n int) {
+	for _, r := range i.batch {
+		for _, other := range r.events {
+			if other == e {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // slow reports whether the invocation may run out of time.
