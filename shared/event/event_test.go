@@ -75,7 +75,7 @@ func compact(t *testing.T, s string) string {
 func TestAbsent(t *testing.T) {
 	e := parse(t, `{"time":5,"actor":{"user":{"uid":null,"groups":"x"}},"class_uid":"6003","severity_id":1.5,"api":[],
 		"activity_name":"Logon","metadata":{"uid":7},
-		"unmapped":{"tokens_input":"5","tokens_output":1.5,"dlp_labels":{},"group_ids":["a"]}}`)
+		"unmapped":{"tokens_input":"5","tokens_output":1e3,"dlp_labels":{},"group_ids":["a"]}}`)
 	if e.UserID != nil || e.UserEmail != nil || e.Class != 0 || e.Severity != 0 || e.TokensInput.Present ||
 		e.TokensOutput.Present || len(e.DLPLabels) != 0 {
 		t.Errorf("values of a wrong type are not absent: %+v", e)

@@ -247,6 +247,8 @@ func (p *Parser) number(n *node, raw []byte, integer bool) {
 	switch {
 	case found != "":
 		p.absent(n, found)
+	case !n.time && !integer && bytes.ContainsAny(raw, "eE"): // the SIEM reads 1e3 as a float
+		p.absent(n, "a number with an exponent")
 	case n.time:
 		p.e.Time, p.e.TimeConverted, p.timeErr = milliseconds(v)
 	case n.integer != nil:
