@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -346,10 +347,10 @@ func TestMoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opened := 0
+	var opened atomic.Int32
 	store.Hook = func(operation, _ string, after bool) error {
 		if operation == "GetObject" && after {
-			opened++
+			opened.Add(1)
 		}
 		return nil
 	}
@@ -368,8 +369,8 @@ func TestMoved(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %s", folder, got, err, want)
 		}
 	}
-	if opened != 4 {
-		t.Errorf("%d objects were opened, want 4", opened)
+	if n := opened.Load(); n != 4 {
+		t.Errorf("%d objects were opened, want 4", n)
 	}
 }
 

@@ -67,9 +67,7 @@ func newFixture(t *testing.T) *fixture {
 		unknownCA: config(f.other, "127.0.0.1", soon), oldTLS: old, clientCertificate: strict, clientCertificate12: strict12,
 	}
 	f.wrapper, f.full = newWrapper(t), fullQueue(t)
-	l := listen(t)
-	f.closed = l.Addr().String()
-	_ = l.Close()
+	_, f.closed = bound(t)
 	return f
 }
 
@@ -97,23 +95,10 @@ func listen(t *testing.T) net.Listener {
 // is full.
 func fullQueue(t *testing.T) string {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-	if err == nil {
-		err = syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
-	}
-	if err == nil {
-		err = syscall.Listen(fd, 0)
-	}
-	if err != nil {
+	fd, address := bound(t)
+	if err := syscall.Listen(fd, 0); err != nil {
 		t.Fatal(os.NewSyscallError("listen", err))
 	}
-	t.Cleanup(func() { _ = syscall.Close(fd) })
-	name, err := syscall.Getsockname(fd)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bound := name.(*syscall.SockaddrInet4) //nolint:forcetypeassert // as it was bound
-	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(bound.Port))
 	for range 8 {
 		c, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
 		if err != nil {
@@ -123,6 +108,26 @@ func fullQueue(t *testing.T) string {
 	}
 	t.Fatal("a queue of length 0 accepts eight connections")
 	return ""
+}
+
+// bound returns a socket that has an address and does not listen: connections are refused, and no other process gets
+// the port.
+func bound(t *testing.T) (fd int, address string) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err == nil {
+		t.Cleanup(func() { _ = syscall.Close(fd) })
+		err = syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	}
+	if err != nil {
+		t.Fatal(os.NewSyscallError("bind", err))
+	}
+	name, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inet := name.(*syscall.SockaddrInet4) //nolint:forcetypeassert // as it was bound
+	return fd, net.JoinHostPort("127.0.0.1", strconv.Itoa(inet.Port))
 }
 
 // peer is a listener. Closing it closes the accepted connections.
