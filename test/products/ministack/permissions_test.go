@@ -113,6 +113,9 @@ func (s *stack) bucketPermissions() (all []permission) {
 		"dead-letters/replay.lock": "replay", "dead-letters/replayed/x": "replay", "dead-letters/discarded/x": "replay",
 		"dead-letters/x": "", "other/x": "", "dead-letters-2/pending/x": "",
 	}
+	deleters := map[string]string{
+		"dead-letters/pending/connector=elastic/date=2026-01-01/x.jsonl": "replay", "dead-letters/replay.lock": "replay",
+	}
 	readers := map[string]string{
 		"dead-letters/pending/connector=elastic/date=2026-01-01/x.jsonl": "replay", "dead-letters/progress/x": "replay",
 		"dead-letters/replay.lock": "replay",
@@ -139,7 +142,7 @@ func (s *stack) bucketPermissions() (all []permission) {
 				_, err := c.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: &key})
 				return err
 			}},
-			permission{"deletes " + key, readers[key], func(ctx context.Context, c clients) error {
+			permission{"deletes " + key, deleters[key], func(ctx context.Context, c clients) error {
 				_, err := c.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: bucket, Key: &key})
 				return err
 			}},
