@@ -2,6 +2,7 @@ package replay
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -34,16 +35,8 @@ func TestReplayTouchesOnlyItsOwnKeys(t *testing.T) {
 	}
 	w.drain(dlq.Letters("splunk", "a", 2, day0)...)
 	inPending := len(foreign) - 2
-	a := w.replay("")
-	if a.Replayed != 2 || a.Remaining != 0 || a.Skipped != inPending {
-		t.Errorf("answer %+v, want two replayed and %d skipped", a, inPending)
-	}
-	if len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "the first is pending/") {
-		t.Errorf("errors %q, want one that names an object", a.Errors)
-	}
-	if n := w.count(); n != 2 {
-		t.Errorf("%d events were sent, want 2", n)
-	}
+	w.want("", fmt.Sprintf("2 replayed, %d skipped, 0 remaining", inPending), "the first is pending/")
+	w.wantSent(2, 2)
 	for _, key := range foreign {
 		if string(w.s3.Body(key)) != string(line) {
 			t.Errorf("%q was touched", key)

@@ -104,9 +104,7 @@ func TestCursorHidesNoNewObjects(t *testing.T) {
 			break
 		}
 	}
-	if n := w.count(); n != 1 {
-		t.Errorf("%d events were replayed, want the new one", n)
-	}
+	w.wantSent(1, 1)
 }
 
 func TestCursor(t *testing.T) {
@@ -162,11 +160,13 @@ func TestNamesOfTheDrainAreNotOpened(t *testing.T) {
 	}
 	w.drain(dlq.Sent("splunk", "new", day0.Add(48*time.Hour)))
 	n := w.gets()
-	if a := w.replay(`{"from":"2026-03-15T00:00:00Z"}`); a.Replayed != 1 || a.Remaining != 0 || n.Load() != 1 {
-		t.Errorf("%+v after %d GETs, want 1 replayed after 1", a, n.Load())
+	w.want(`{"from":"2026-03-15T00:00:00Z"}`, "1 replayed, 0 skipped, 0 remaining")
+	if n.Load() != 1 {
+		t.Errorf("%d GETs, want 1", n.Load())
 	}
-	if a := w.replay(`{"to":"2026-03-13T10:00:30Z"}`); a.Replayed != 1 || n.Load() != 2 {
-		t.Errorf("%+v after %d GETs, want 1 more replayed after 1 more", a, n.Load())
+	w.want(`{"to":"2026-03-13T10:00:30Z"}`, "1 replayed, 0 skipped, 0 remaining")
+	if n.Load() != 2 {
+		t.Errorf("%d GETs, want 2", n.Load())
 	}
 }
 
@@ -176,8 +176,9 @@ func TestSmallLimitOpensFewObjects(t *testing.T) {
 		w.s3.Put(pendingKey("2026-03-13", fmt.Sprintf("%04d.jsonl", i)), lines("splunk", fmt.Sprintf("m%04d", i), 1, day0))
 	}
 	n := w.gets()
-	if a := w.replay(`{"limit":1}`); a.Replayed != 1 || a.Remaining != 1499 || n.Load() > 2*minGroup {
-		t.Errorf("%+v after %d GETs", a, n.Load())
+	w.want(`{"limit":1}`, "1 replayed, 0 skipped, 1499 remaining")
+	if n.Load() > 2*minGroup {
+		t.Errorf("%d GETs", n.Load())
 	}
 }
 
@@ -190,9 +191,7 @@ func TestNamesWithEveryCharacter(t *testing.T) {
 	for i, name := range names {
 		w.s3.Put("de+ad %2B/pending/connector=splunk/date=2026-03-13/"+name+".jsonl", lines("splunk", fmt.Sprint(i), 1, day0))
 	}
-	if a := w.replay(""); a.Replayed != len(names) || len(a.Errors) != 0 || a.Remaining != 0 {
-		t.Errorf("%+v", a)
-	}
+	w.want("", "10 replayed, 0 skipped, 0 remaining")
 	for _, name := range names {
 		if w.s3.Body("de+ad %2B/replayed/connector=splunk/date=2026-03-13/"+name+".jsonl") == nil {
 			t.Errorf("%q was not moved", name)
@@ -213,9 +212,7 @@ func TestAMissingSourceIsAnError(t *testing.T) {
 		}
 		return nil
 	}
-	if a := w.replay(""); a.Replayed != 2 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "could not be moved") {
-		t.Errorf("%+v", a)
-	}
+	w.want("", "2 replayed, 0 skipped, 0 remaining", "could not be moved")
 	w.wantKeys("pending/", 1)
 }
 
@@ -225,11 +222,7 @@ func TestOtherObjectsAreReported(t *testing.T) {
 		w.s3.Put(pendingKey("2026-03-13", name), lines("splunk", "a", 1, day0))
 	}
 	w.s3.Put(pendingKey("2026-03-13", ""), nil) // the S3 console's folder
-	a := w.replay("")
-	if a.Replayed != 0 || a.Skipped != 5 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0],
-		"the first is pending/connector=splunk/date=2026-03-13/a.JSONL") {
-		t.Errorf("%+v", a)
-	}
+	w.want("", "0 replayed, 5 skipped, 0 remaining", "the first is pending/connector=splunk/date=2026-03-13/a.JSONL")
 }
 
 // TestMovedBackObjectsAreReplayed: an operator moves objects from replayed/ to pending/, twice, whole and in parts.
@@ -249,9 +242,7 @@ func TestMovedBackObjectsAreReplayed(t *testing.T) {
 		}
 		if round == 1 {
 			w.chunk = 1
-			if a := w.replay(`{"limit":1}`); a.Replayed != 1 || a.Remaining != 5 {
-				t.Errorf("moved back, limit 1: %+v", a)
-			}
+			w.want(`{"limit":1}`, "1 replayed, 0 skipped, 5 remaining")
 		}
 		a := w.replay("")
 		if a.Replayed != 6-round || len(a.Errors) != 0 || w.count() != 6*(round+2) {
@@ -268,9 +259,7 @@ func TestCopiedBackObjectsAreReported(t *testing.T) {
 	w.drain(batch...)
 	w.replay("")
 	w.drain(batch...)
-	if a := w.replay(""); a.Replayed != 0 || len(a.Errors) != 1 || !strings.Contains(a.Errors[0], "in replayed/ already") {
-		t.Errorf("%+v", a)
-	}
+	w.want("", "0 replayed, 0 skipped, 0 remaining", "in replayed/ already")
 	w.wantKeys("pending/", 0)
 	w.wantKeys("replayed/", 1)
 }
@@ -280,15 +269,9 @@ func TestReasonAndMessageIDs(t *testing.T) {
 	all := dlq.Letters("splunk", "a", 6, day0)
 	all[2].Attributes["error"], all[4].Attributes["error"] = "status 400, code 6", "status 403"
 	w.drain(all...)
-	if a := w.replay(`{"reason":"status 400"}`); a.Replayed != 1 || a.Remaining != 0 || a.Skipped != 0 {
-		t.Errorf("reason: %+v", a)
-	}
-	if a := w.replay(`{"message_ids":["a-001","a-004","a-002","none"]}`); a.Replayed != 2 || a.Remaining != 0 {
-		t.Errorf("message ids: %+v", a)
-	}
-	if c := w.waiting(); c.Pending["splunk"] != 3 {
-		t.Errorf("pending %+v", c)
-	}
+	w.want(`{"reason":"status 400"}`, "1 replayed, 0 skipped, 0 remaining")
+	w.want(`{"message_ids":["a-001","a-004","a-002","none"]}`, "2 replayed, 0 skipped, 0 remaining")
+	w.wantPending(map[string]int{"splunk": 3, "elastic": 0})
 	for _, m := range w.messages() {
 		if !strings.Contains(m.Body, "a-001") && !strings.Contains(m.Body, "a-002") && !strings.Contains(m.Body, "a-004") {
 			t.Errorf("replayed %s", m.Body)
@@ -306,23 +289,24 @@ func TestDiscard(t *testing.T) {
 	before := w.below("pending/")
 	_, _, body := w.ask(t.Context(), "POST", Path,
 		`{"discard":true,"message_ids":["a-001","bad-000","bad-001"],"dry_run":true}`, nil)
-	if want := `{"replayed":0,"discarded":3,"skipped":0,"by_connector":{"splunk":2,"unknown":1},"remaining":0,"dry_run":true,"errors":[]}`; body != want {
+	if want := `{"replayed":0,"discarded":3,"skipped":0,"by_connector":{"splunk":2,"unknown":1},"remaining":0,` +
+		`"dry_run":true,"errors":[]}`; body != want {
 		t.Errorf("dry run: %s, want %s", body, want)
 	}
 	if w.below("pending/") != before {
 		t.Error("a dry run has changed something")
 	}
-	a := w.replay(`{"discard":true,"message_ids":["a-001","bad-000","bad-001"],"limit":2}`)
-	if a.Discarded == nil || *a.Discarded != 2 || a.Replayed != 0 || a.Remaining != 1 {
+	a := w.want(`{"discard":true,"message_ids":["a-001","bad-000","bad-001"],"limit":2}`,
+		"0 replayed, 0 skipped, 1 remaining")
+	if a.Discarded == nil || *a.Discarded != 2 {
 		t.Errorf("%+v", a)
 	}
-	a = w.replay(`{"discard":true,"message_ids":["a-001","bad-000","bad-001"]}`)
-	if *a.Discarded != 1 || a.Remaining != 0 || w.count() != 0 {
-		t.Errorf("%+v, %d messages", a, w.count())
+	a = w.want(`{"discard":true,"message_ids":["a-001","bad-000","bad-001"]}`, "0 replayed, 0 skipped, 0 remaining")
+	if *a.Discarded != 1 {
+		t.Errorf("%+v", a)
 	}
-	if c := w.waiting(); c.Pending["splunk"] != 3 || c.Pending["unknown"] != 0 {
-		t.Errorf("pending %+v", c)
-	}
+	w.wantSent(0, 0)
+	w.wantPending(map[string]int{"splunk": 3, "elastic": 0})
 	if got := w.below("discarded/"); strings.Count(got, "\n") != 3 || !strings.Contains(got, `"a-001"`) ||
 		!strings.Contains(got, "not json") {
 		t.Errorf("discarded/ has %s", got)
@@ -330,7 +314,7 @@ func TestDiscard(t *testing.T) {
 	if strings.Contains(w.below("pending/"), "a-001") {
 		t.Error("a discarded dead letter is pending")
 	}
-	if a := w.replay(""); a.Replayed != 3 || a.Discarded != nil {
+	if a := w.want("", "3 replayed, 0 skipped, 0 remaining"); a.Discarded != nil {
 		t.Errorf("then %+v", a)
 	}
 	if !strings.Contains(w.out.String(), `"Connector":"unknown","Discarded":1}`) {
@@ -373,9 +357,8 @@ func TestCorrectionsWithTheSameMessageID(t *testing.T) {
 	spaced := strings.Replace(string(line), `{"time"`, `{ "time"`, 1)
 	corrected := strings.Replace(string(line), `{"time"`, `{"corrected":true,"time"`, 1)
 	w.s3.Put(key, []byte(string(line)+spaced+"\uFEFF"+corrected))
-	if a := w.replay(""); a.Replayed != 2 || a.Skipped != 0 || w.count() != 2 {
-		t.Errorf("%+v, want the record and its correction", a)
-	}
+	w.want("", "2 replayed, 0 skipped, 0 remaining")
+	w.wantSent(2, 2)
 	w.wantKeys("pending/", 0)
 }
 
@@ -388,9 +371,7 @@ func TestRecordsOfOneMessageInSeveralCalls(t *testing.T) {
 	for range 5 {
 		w.replay(`{"limit":1}`)
 	}
-	if w.count() != 3 || len(w.bodies()) != 3 {
-		t.Errorf("%d messages, want 3", w.count())
-	}
+	w.wantSent(3, 3)
 	w.wantKeys("pending/", 0)
 }
 
@@ -413,8 +394,9 @@ func TestDeepestEvent(t *testing.T) {
 	l := dlq.Sent("splunk", "deep", day0)
 	l.Body = `{"time":1,"a":` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) + `}`
 	w.drain(l)
-	if a := w.replay(""); a.Replayed != 1 || w.messages()[0].Body != l.Body {
-		t.Errorf("%+v", a)
+	w.want("", "1 replayed, 0 skipped, 0 remaining")
+	if got := w.messages()[0].Body; got != l.Body {
+		t.Errorf("replayed %.20q of %d bytes", got, len(got))
 	}
 }
 
@@ -425,10 +407,8 @@ func TestTooLargeForSQS(t *testing.T) {
 	large := deadletter.Record{Time: day0, Connector: "splunk", Body: fmt.Appendf(nil, `{"time":1,"x":%q}`,
 		strings.Repeat("x", 1<<20)), MessageID: "large"}
 	w.s3.Put(pendingKey("2026-03-13", "large.jsonl"), large.AppendLine(body))
-	if a := w.replay(""); a.Replayed != 2 || a.Skipped != 1 || !strings.Contains(a.Errors[0],
-		"SQS refuses them; the first is pending/connector=splunk/date=2026-03-13/large.jsonl line 3") {
-		t.Errorf("%+v", a)
-	}
+	w.want("", "2 replayed, 1 skipped, 0 remaining",
+		"SQS refuses them; the first is pending/connector=splunk/date=2026-03-13/large.jsonl line 3")
 }
 
 // hanging is an S3 that does not respond to one operation.

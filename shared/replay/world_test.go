@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -149,6 +151,42 @@ func (w *world) replayCtx(ctx context.Context, body string) result {
 		w.t.Fatal(err)
 	}
 	return a
+}
+
+// want posts a request and requires the counts of its result, such as "2 replayed, 1 skipped, 0 remaining", and as many
+// errors as texts, with an error that contains each text.
+func (w *world) want(request, counts string, errors ...string) result {
+	w.t.Helper()
+	return w.wantCtx(w.t.Context(), request, counts, errors...)
+}
+
+func (w *world) wantCtx(ctx context.Context, request, counts string, errors ...string) result {
+	w.t.Helper()
+	a := w.replayCtx(ctx, request)
+	missing := func(text string) bool {
+		return !slices.ContainsFunc(a.Errors, func(e string) bool { return strings.Contains(e, text) })
+	}
+	if got := fmt.Sprintf("%d replayed, %d skipped, %d remaining", a.Replayed, a.Skipped, a.Remaining); got != counts ||
+		len(a.Errors) != len(errors) || slices.ContainsFunc(errors, missing) {
+		w.t.Errorf("request %q: %+v, want %s, errors with %q", request, a, counts, errors)
+	}
+	return a
+}
+
+// wantPending requires the number of pending dead letters of each connector.
+func (w *world) wantPending(want map[string]int) {
+	w.t.Helper()
+	if got := w.waiting().Pending; !maps.Equal(got, want) {
+		w.t.Errorf("pending %v, want %v", got, want)
+	}
+}
+
+// wantSent requires the number of messages that have been sent, and of different ones.
+func (w *world) wantSent(messages, different int) {
+	w.t.Helper()
+	if n := len(w.bodies()); w.count() != messages || n != different {
+		w.t.Errorf("%d messages, %d different, want %d and %d", w.count(), n, messages, different)
+	}
 }
 
 // waiting asks for the pending counts.
