@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +11,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -32,8 +29,8 @@ func array(id string, receives int, events ...string) sqsevent.Message {
 	for i, e := range events {
 		bodies[i] = body(e)
 	}
-	m := message(id, receives)
-	m.Body = []byte("[ " + strings.Join(bodies, " ,\n") + " ]")
+	m := withBody(id, "[ "+strings.Join(bodies, " ,\n")+" ]")
+	m.Receives = receives
 	return m
 }
 
@@ -177,9 +174,7 @@ func TestArrayOutcomes(t *testing.T) {
 // TestInvalidElements: an element that is not an event is a dead letter of its own, and the rest is delivered.
 func TestInvalidElements(t *testing.T) {
 	q := &queue{}
-	m := message("m", 1)
-	m.Body = []byte(`[` + body("ok-1") + `, 5 ,"x",{"time":"never"},` + body("ok-2") + `,[]]`)
-	kept, printed := handle(t, q, m)
+	kept, printed := handle(t, q, withBody("m", `[`+body("ok-1")+`, 5 ,"x",{"time":"never"},`+body("ok-2")+`,[]]`))
 	want := []string{
 		"5 delay=0 attempts=String:1 message_id=String:m/1 error=String:code invalid event: body: expected a JSON " +
 			"object, found a number",
@@ -207,9 +202,7 @@ func TestInvalidArrays(t *testing.T) {
 		"[" + body("ok-1") + ",\"\xff\"]": "expected UTF-8",
 	} {
 		q := &queue{}
-		m := message("m", 1)
-		m.Body = []byte(text)
-		kept, printed := handle(t, q, m, message("ok-2", 1))
+		kept, printed := handle(t, q, withBody("m", text), message("ok-2", 1))
 		got := q.to(deadQueue)
 		if len(kept) != 0 || len(got) != 1 || !strings.HasPrefix(got[0], strings.ToValidUTF8(text, "\uFFFD")+" ") ||
 			!strings.Contains(got[0], "message_id=String:m error=") || !strings.Contains(got[0], reason) {
@@ -236,12 +229,9 @@ func TestDeadLetterIsTheOriginal(t *testing.T) {
 // TestDelayOfSQS: SQS accepts a delay of 15 minutes at most, also where the back-off is longer.
 func TestDelayOfSQS(t *testing.T) {
 	q := &queue{}
-	h := handler(q, io.Discard)
+	h := newHandler(q)
 	h.Backoff.Max = time.Hour
-	if _, err := h.Handle(t.Context(), fixedSource{siem{}},
-		[]sqsevent.Message{array("m", 4, "ok-1", "retry-1"), message("retry-2", 4)}); err != nil {
-		t.Fatal(err)
-	}
+	h.handle(t.Context(), t, array("m", 4, "ok-1", "retry-1"), message("retry-2", 4))
 	if own := q.to(ownQueue); len(own) != 1 || !strings.Contains(own[0], " delay=900 ") ||
 		q.waits["receipt-retry-2"] != 3600 {
 		t.Errorf("resent %q, visibility timeouts %v, want 900 s and 3600 s", own, q.waits)
@@ -297,7 +287,7 @@ func TestRoles(t *testing.T) {
 		{sqsbatch.Roles{Replay: "AROAREPL"}, "AROAPLAT:producer", "", "1", "attempts=Number:1"},
 	} {
 		q := &queue{}
-		h := handler(q, io.Discard)
+		h := newHandler(q)
 		h.Roles = c.roles
 		m := array("m", 1, "ok-1", "retry-1")
 		m.Sender = []byte(c.sender)
@@ -307,9 +297,7 @@ func TestRoles(t *testing.T) {
 		if c.replays != "" {
 			m.Attributes = append(m.Attributes, attribute("replays", c.replays))
 		}
-		if _, err := h.Handle(t.Context(), fixedSource{siem{}}, []sqsevent.Message{m}); err != nil {
-			t.Fatal(err)
-		}
+		h.handle(t.Context(), t, m)
 		if got := q.to(ownQueue); len(got) != 1 || !strings.HasSuffix(got[0], " "+c.want) ||
 			strings.Contains(c.want, "replays") != strings.Contains(got[0], "replays") {
 			t.Errorf("%+v, sender %q, attempts %q, replays %q: resent %q, want %s", c.roles, c.sender, c.attempts, c.replays,
@@ -329,39 +317,27 @@ func TestRedrivenDeadLetter(t *testing.T) {
 	}
 }
 
-// firsts is a SIEM that notes which events are on their first attempt.
-type firsts struct {
-	siem
-	ids *[]string
-}
-
-func (f firsts) Send(_ context.Context, b *deliver.Batch) error {
-	if b.First(0) {
-		*f.ids = append(*f.ids, string(b.Events[0].AppendID(nil)))
-	}
-	return nil
-}
-
 // TestFirstAttempt: an event is on its first attempt if it was neither received, resent nor replayed before.
 func TestFirstAttempt(t *testing.T) {
 	var ids []string
 	resent, replayed := array("c", 1, "c"), message("d", 1)
 	resent.Attributes = []sqsevent.Attribute{attribute("attempts", "1")}
 	replayed.Attributes = []sqsevent.Attribute{attribute("replays", "1")}
-	h := handler(&queue{}, io.Discard)
-	if _, err := h.Handle(t.Context(), fixedSource{firsts{ids: &ids}},
-		[]sqsevent.Message{message("a", 1), message("b", 2), resent, replayed}); err != nil {
-		t.Fatal(err)
+	h := newHandler(&queue{})
+	h.siem.send = func(_ context.Context, b *deliver.Batch) error {
+		if b.First(0) {
+			ids = append(ids, string(b.Events[0].AppendID(nil)))
+		}
+		return nil
 	}
+	h.handle(t.Context(), t, message("a", 1), message("b", 2), resent, replayed)
 	if !slices.Equal(ids, []string{"a"}) {
 		t.Errorf("events %v are on their first attempt, want only a", ids)
 	}
 }
 
-// slow is a SIEM that needs a minute for each event.
-type slow struct{ siem }
-
-func (slow) Send(ctx context.Context, _ *deliver.Batch) error {
+// slow is the Send of a SIEM that needs a minute for each event.
+func slow(ctx context.Context, _ *deliver.Batch) error {
 	select {
 	case <-time.After(time.Minute):
 		return nil
@@ -389,15 +365,13 @@ func TestFirstAttemptIsKept(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), c.limit)
 			defer cancel()
 			q := &queue{}
-			h := handler(q, io.Discard)
-			h.Now = time.Now
+			h := newHandler(q)
+			h.Now, h.siem.send = time.Now, slow
 			m := array("m", c.receives, "ok-1", "ok-2", "ok-3", "ok-4", "ok-5")
 			if c.resent != "" {
 				m.Attributes = []sqsevent.Attribute{attribute("attempts", c.resent)}
 			}
-			if _, err := h.Handle(ctx, fixedSource{slow{}}, []sqsevent.Message{m}); err != nil {
-				t.Fatal(err)
-			}
+			h.handle(ctx, t, m)
 			own, dead := q.to(ownQueue), q.to(deadQueue)
 			if len(dead) != c.dead || (len(own) == 1) != (c.own != "") || len(own) == 1 && !strings.HasSuffix(own[0], c.own) {
 				t.Errorf("receive %d, attempts %q: resent %q, dead letters %q", c.receives, c.resent, own, dead)
@@ -414,10 +388,8 @@ func TestRoundsAreBounded(t *testing.T) {
 		texts[i] = `{"time":1741824000000}`
 	}
 	texts[7], texts[n-1] = body("reject-1"), body("reject-2")
-	m := message("m", 1)
-	m.Body = []byte("[" + strings.Join(texts, ",") + "]")
 	q := &queue{}
-	kept, printed := handle(t, q, m)
+	kept, printed := handle(t, q, withBody("m", "["+strings.Join(texts, ",")+"]"))
 	if got := q.to(deadQueue); len(kept) != 0 || len(got) != 2 || !strings.Contains(got[0], "=String:m/7 ") ||
 		!strings.Contains(got[1], "=String:m/4999 ") {
 		t.Errorf("kept %v, dead letters %q", kept, got)
@@ -447,23 +419,14 @@ func TestRemainderAtTheSizeLimit(t *testing.T) {
 	}
 }
 
-// halfHanging is an SQS whose SendMessageBatch does not return.
-type halfHanging struct{ *queue }
-
-func (halfHanging) SendMessageBatch(ctx context.Context, _ *sqs.SendMessageBatchInput,
-	_ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
-}
-
 // TestHangingDeadLettersDelayNobody: visibility timeouts are set although dead letters cannot be sent: at once where a
 // message needs nothing else, in time for the others.
 func TestHangingDeadLettersDelayNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		q := halfHanging{&queue{}}
-		h := handler(q, io.Discard)
+		q := &queue{sendHangs: true}
+		h := newHandler(q)
 		h.Now = time.Now
 		messages := []sqsevent.Message{message("reject-1", 1), array("a", 1, "ok-1", "retry-a")}
 		for i := range 10 {
@@ -476,9 +439,8 @@ func TestHangingDeadLettersDelayNobody(t *testing.T) {
 			atOnce = len(q.waits)
 		})
 		begun := time.Now()
-		response, err := h.Handle(ctx, fixedSource{siem{}}, messages)
-		if err != nil || strings.Count(string(response), "itemIdentifier") != 12 {
-			t.Errorf("response %s, %v, want all 12 messages", response, err)
+		if kept, _ := h.handle(ctx, t, messages...); len(kept) != 12 {
+			t.Errorf("kept %v, want all 12 messages", kept)
 		}
 		if atOnce != 10 || len(q.waits) != 12 {
 			t.Errorf("%d visibility timeouts were set at once and %d in all, want 10 and 12", atOnce, len(q.waits))
@@ -500,16 +462,12 @@ func FuzzArray(f *testing.F) {
 	f.Add([]byte(`[{"time":1,"metadata":{"uid":"retry"}},{"time":1}]`), 3, "4")
 	f.Fuzz(func(t *testing.T, text []byte, receives int, attempts string) {
 		q := &queue{}
-		h := handler(q, io.Discard)
-		h.Log = slog.New(slog.DiscardHandler)
+		h := newHandler(q)
 		m := message("m", max(1, receives%7))
 		m.Body = text
 		m.Attributes = []sqsevent.Attribute{attribute("attempts", attempts)}
-		response, err := h.Handle(t.Context(), fixedSource{siem{}}, []sqsevent.Message{m})
-		if err != nil {
-			t.Fatal(err)
-		}
-		kept := string(response) != `{"batchItemFailures":[]}`
+		ids, _ := h.handle(t.Context(), t, m)
+		kept := ids != nil
 		own, dead := q.to(ownQueue), q.to(deadQueue)
 		if kept && len(own) > 0 || len(own) > 1 {
 			t.Fatalf("%q: kept %v, and resent %q", text, kept, own)

@@ -1,7 +1,6 @@
 package sqsbatch_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -86,51 +85,43 @@ func TestFilter(t *testing.T) {
 		{sqsbatch.Filter{Classes: []int64{0}}, `"x":1`, sent},
 		{sqsbatch.Filter{MinSeverity: 3, Classes: []int64{6003}}, `"class_uid":6003,"severity_id":2`, left},
 	} {
-		var out bytes.Buffer
-		h := handler(&queue{}, &out)
+		h := newHandler(&queue{})
 		h.Filter = c.filter
-		response, err := h.Handle(t.Context(), fixedSource{siem{}},
-			[]sqsevent.Message{withBody("m", `{"time":1741824000000,`+c.event+`}`)})
+		kept, printed := h.handle(t.Context(), t, withBody("m", `{"time":1741824000000,`+c.event+`}`))
 		want := `"Received":1,"Delivered":1,"Requests":1`
 		if c.want == left {
 			want = `"Received":1,"Delivered":0,"Filtered":1,"Requests":0`
 		}
-		if err != nil || string(response) != `{"batchItemFailures":[]}` || !strings.Contains(out.String(), want) {
-			t.Errorf("%+v, %s: response %s, %v, printed %s\nwant %s", c.filter, c.event, response, err, out.String(), want)
+		if kept != nil || !strings.Contains(printed, want) {
+			t.Errorf("%+v, %s: kept %v, printed %s\nwant %s", c.filter, c.event, kept, printed, want)
 		}
 	}
 }
 
 // TestFilteredBesidesOthers: a filter does not excuse an invalid event, and a filtered event is not sent again.
 func TestFilteredBesidesOthers(t *testing.T) {
-	var out bytes.Buffer
 	q := &queue{}
-	h := handler(q, &out)
+	h := newHandler(q)
 	h.Filter = sqsbatch.Filter{MinSeverity: 3}
 	m := withBody("m", `[{"time":1741824000000,"severity_id":1},`+body("retry-1")+`,{"severity_id":1},`+body("ok-1")+`]`)
-	response, err := h.Handle(t.Context(), fixedSource{siem{}}, []sqsevent.Message{m})
-	if own := q.to(ownQueue); err != nil || string(response) != `{"batchItemFailures":[]}` || len(own) != 1 ||
-		!strings.HasPrefix(own[0], "["+body("retry-1")+"] ") {
-		t.Errorf("response %s, %v, resent %q", response, err, own)
+	kept, printed := h.handle(t.Context(), t, m)
+	if own := q.to(ownQueue); kept != nil || len(own) != 1 || !strings.HasPrefix(own[0], "["+body("retry-1")+"] ") {
+		t.Errorf("kept %v, resent %q", kept, own)
 	}
-	if want := `"Received":4,"Delivered":1,"Retried":1,"DeadLettered":1,"Filtered":1`; !strings.Contains(out.String(),
-		want) || !strings.Contains(out.String(), `"filtered":1`) {
-		t.Errorf("printed %s\nwant %s", out.String(), want)
+	if want := `"Received":4,"Delivered":1,"Retried":1,"DeadLettered":1,"Filtered":1`; !strings.Contains(printed,
+		want) || !strings.Contains(printed, `"filtered":1`) {
+		t.Errorf("printed %s\nwant %s", printed, want)
 	}
 }
 
 func TestReceipts(t *testing.T) {
-	var out bytes.Buffer
-	h := handler(&queue{}, &out)
+	h := newHandler(&queue{})
 	h.Receipts = true
 	ctx := lambdacontext.NewContext(t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "request-1"})
 	long := strings.Repeat("secret text ", 6)
 	noID := "{ \"time\": 1741824000000 }"
-	messages := []sqsevent.Message{array("m", 1, "ok-1", "retry-1", `q"1`), withBody("n", body(long)),
-		withBody("o", noID), message("reject-1", 1)}
-	if _, err := h.Handle(ctx, fixedSource{siem{}}, messages); err != nil {
-		t.Fatal(err)
-	}
+	_, printed := h.handle(ctx, t, array("m", 1, "ok-1", "retry-1", `q"1`), withBody("n", body(long)),
+		withBody("o", noID), message("reject-1", 1))
 	hash := func(text string, digits int) string {
 		sum := sha256.Sum256([]byte(text))
 		return hex.EncodeToString(sum[:])[:digits]
@@ -143,22 +134,21 @@ func TestReceipts(t *testing.T) {
 			[]any{hash(body(long), 32), hash(body(long), 16)}, []any{hash(compact, 32), hash(compact, 16)},
 		},
 	}}
-	all := lines(t, out.String())
+	all := lines(t, printed)
 	if fmt.Sprint(all[0]) != fmt.Sprint(want) || len(all) != 3 {
 		t.Errorf("%d lines, the first is\n%v\nwant\n%v", len(all), all[0], want)
 	}
 	if last := all[len(all)-1]; last["msg"] != "batch" || last["request"] != "request-1" {
 		t.Errorf("the batch line is %v, want the request of the receipts in it", last)
 	}
-	if strings.Contains(out.String(), "secret text") {
-		t.Errorf("printed event text: %s", out.String())
+	if strings.Contains(printed, "secret text") {
+		t.Errorf("printed event text: %s", printed)
 	}
 }
 
 // TestReceiptsAreBounded: receipts take as many lines as they need, and name every delivered event once.
 func TestReceiptsAreBounded(t *testing.T) {
-	var out bytes.Buffer
-	h := handler(&queue{}, &out)
+	h := newHandler(&queue{})
 	h.Receipts = true
 	const n = 6000
 	texts := make([]string, n)
@@ -169,11 +159,9 @@ func TestReceiptsAreBounded(t *testing.T) {
 	for i := 0; i < n; i += 1000 {
 		messages = append(messages, withBody(fmt.Sprint(i), "["+strings.Join(texts[i:i+1000], ",")+"]"))
 	}
-	if _, err := h.Handle(t.Context(), fixedSource{siem{}}, messages); err != nil {
-		t.Fatal(err)
-	}
+	_, printed := h.handle(t.Context(), t, messages...)
 	seen, receipts := map[string]bool{}, 0
-	for _, line := range lines(t, out.String()) {
+	for _, line := range lines(t, printed) {
 		if r, ok := line["receipt"].(map[string]any); ok {
 			receipts++
 			for _, pair := range r["delivered"].([]any) {
@@ -193,14 +181,11 @@ func TestLogIsBounded(t *testing.T) {
 		messages = append(messages, message(fmt.Sprintf("short-%d-%s", i, strings.Repeat("secret text ", 5000)), 1),
 			message(fmt.Sprintf("short-%d", i), 1))
 	}
-	var out bytes.Buffer
-	if _, err := handler(&queue{}, &out).Handle(t.Context(), fixedSource{siem{}}, messages); err != nil {
-		t.Fatal(err)
+	_, printed := handle(t, &queue{}, messages...)
+	if strings.Contains(printed, "secret text") {
+		t.Errorf("printed event text: %.300s", printed)
 	}
-	if strings.Contains(out.String(), "secret text") {
-		t.Errorf("printed event text: %.300s", out.String())
-	}
-	for _, line := range lines(t, out.String()) {
+	for _, line := range lines(t, printed) {
 		if ids, ok := line["truncated"].([]any); ok {
 			if len(ids) != 20 || ids[1] != "short-0" || len(ids[0].(string)) != 32 {
 				t.Errorf("%d ids %v, want 20: a long one as a hash", len(ids), ids)
@@ -211,27 +196,20 @@ func TestLogIsBounded(t *testing.T) {
 	}
 }
 
-// varied is a SIEM with a different failure and warning for each event.
-type varied struct{ siem }
-
-func (varied) Send(_ context.Context, b *deliver.Batch) error {
-	id := string(b.Events[0].AppendID(nil))
-	b.Warn(id + strings.Repeat("w", 5000))
-	return &failure.Error{Status: 500, Code: id + strings.Repeat("c", 20000)}
-}
-
 // TestLogOfManyErrors: different failures, warnings and errors of SQS do not make a line longer than CloudWatch keeps.
 func TestLogOfManyErrors(t *testing.T) {
 	var messages []sqsevent.Message
 	for i := range 400 {
 		messages = append(messages, message(fmt.Sprintf("e-%d", i), 1))
 	}
-	var out bytes.Buffer
-	if _, err := handler(&queue{err: errors.New(strings.Repeat("no SQS ", 1000))}, &out).Handle(t.Context(),
-		fixedSource{varied{}}, messages); err != nil {
-		t.Fatal(err)
+	h := newHandler(&queue{err: errors.New(strings.Repeat("no SQS ", 1000))})
+	h.siem.send = func(_ context.Context, b *deliver.Batch) error {
+		id := string(b.Events[0].AppendID(nil))
+		b.Warn(id + strings.Repeat("w", 5000))
+		return &failure.Error{Status: 500, Code: id + strings.Repeat("c", 20000)}
 	}
-	for _, line := range lines(t, out.String()) {
+	_, printed := h.handle(t.Context(), t, messages...)
+	for _, line := range lines(t, printed) {
 		if failures, ok := line["failures"].(map[string]any); ok {
 			sum := 0.0
 			for _, n := range failures {
@@ -272,14 +250,11 @@ func TestTimes(t *testing.T) {
 		for i, at := range c.times {
 			messages = append(messages, withBody(fmt.Sprint(i), `{"time":`+at+`}`))
 		}
-		var out bytes.Buffer
-		if _, err := handler(&queue{}, &out).Handle(t.Context(), fixedSource{siem{}}, messages); err != nil {
-			t.Fatal(err)
+		_, printed := handle(t, &queue{}, messages...)
+		if !strings.Contains(printed, c.want) {
+			t.Errorf("%s: printed %s\nwant %s", name, printed, c.want)
 		}
-		if !strings.Contains(out.String(), c.want) {
-			t.Errorf("%s: printed %s\nwant %s", name, out.String(), c.want)
-		}
-		for _, line := range lines(t, out.String()) {
+		for _, line := range lines(t, printed) {
 			if line["msg"] == "batch" && fmt.Sprint(line["warnings"]) != c.warnings {
 				t.Errorf("%s: warnings %v, want %s", name, line["warnings"], c.warnings)
 			}
@@ -289,21 +264,14 @@ func TestTimes(t *testing.T) {
 
 // TestHeld: events that wait for an operator are part of those to be retried; an exhausted one does not wait.
 func TestHeld(t *testing.T) {
-	var out bytes.Buffer
 	q := &queue{}
-	if _, err := handler(q, &out).Handle(t.Context(), fixedSource{closed{}},
-		[]sqsevent.Message{message("a", 1), array("b", 5, "b-1", "b-2")}); err != nil {
-		t.Fatal(err)
+	h := newHandler(q)
+	h.siem.send = func(context.Context, *deliver.Batch) error {
+		return &failure.Error{Kind: failure.Misconfigured, Status: 404}
 	}
+	_, printed := h.handle(t.Context(), t, message("a", 1), array("b", 5, "b-1", "b-2"))
 	if want := `"Received":3,"Delivered":0,"Retried":1,"DeadLettered":2,"Held":1,"Requests"`; !strings.Contains(
-		out.String(), want) || q.waits["receipt-a"] != 300 {
-		t.Errorf("printed %s\nwant %s; waits %v", out.String(), want, q.waits)
+		printed, want) || q.waits["receipt-a"] != 300 {
+		t.Errorf("printed %s\nwant %s; waits %v", printed, want, q.waits)
 	}
-}
-
-// closed is a SIEM with a wrong setup.
-type closed struct{ siem }
-
-func (closed) Send(context.Context, *deliver.Batch) error {
-	return &failure.Error{Kind: failure.Misconfigured, Status: 404}
 }

@@ -85,10 +85,16 @@ type queue struct {
 
 	refuseAt string   // the queue that refuses; "" for any
 	urls     []string // of the queues of sent
+
+	hangs, sendHangs bool // all requests, or SendMessageBatch, do not return
 }
 
-func (q *queue) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.ChangeMessageVisibilityBatchInput,
+func (q *queue) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput,
 	_ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+	if q.hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.calls = append(q.calls, len(in.Entries))
@@ -110,8 +116,12 @@ func (q *queue) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.ChangeMe
 	return out, nil
 }
 
-func (q *queue) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput,
+func (q *queue) SendMessageBatch(ctx context.Context, in *sqs.SendMessageBatchInput,
 	_ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	if q.hangs || q.sendHangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.calls = append(q.calls, len(in.Entries))
@@ -133,15 +143,27 @@ func (q *queue) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInpu
 	return out, nil
 }
 
-// siem responds according to the prefix of an event's id.
-type siem struct{}
+// siem is a SIEM and the source of its connector. Without send, it responds according to the prefix of an event's id.
+type siem struct {
+	format deliver.Format
+	send   func(context.Context, *deliver.Batch) error
+}
 
-func (siem) Format() deliver.Format { return deliver.Format{MaxRecords: 1} }
+// byPrefix is a SIEM that takes one event a request.
+var byPrefix = siem{format: deliver.Format{MaxRecords: 1}}
+
+func (s siem) Current() deliver.Connector              { return s }
+func (s siem) Renew(context.Context) deliver.Connector { return s }
+
+func (s siem) Format() deliver.Format { return s.format }
 func (siem) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
 	return e.AppendCompact(dst), strings.HasPrefix(string(e.AppendID(nil)), "short"), nil
 }
 
-func (siem) Send(_ context.Context, b *deliver.Batch) error {
+func (s siem) Send(ctx context.Context, b *deliver.Batch) error {
+	if s.send != nil {
+		return s.send(ctx, b)
+	}
 	b.Meter.Add(len(b.Body))
 	switch id := string(b.Events[0].AppendID(nil)); {
 	case strings.HasPrefix(id, "later-"):
@@ -157,31 +179,39 @@ func (siem) Send(_ context.Context, b *deliver.Batch) error {
 	return nil
 }
 
-type fixedSource struct{ deliver.Connector }
-
-func (s fixedSource) Current() deliver.Connector              { return s.Connector }
-func (s fixedSource) Renew(context.Context) deliver.Connector { return s.Connector }
-
 func message(id string, receives int) sqsevent.Message {
 	return sqsevent.Message{ID: []byte(id), Receipt: []byte("receipt-" + id), Receives: receives,
 		Body: fmt.Appendf(nil, `{"time":1741824000000,"metadata":{"uid":%q}}`, id)}
 }
 
-func handler(q sqsbatch.Queue, out io.Writer) *sqsbatch.Handler {
-	return &sqsbatch.Handler{
+// handler is the handler under test with its SIEM.
+type handler struct {
+	sqsbatch.Handler
+	siem siem
+	out  bytes.Buffer // log and metrics
+}
+
+func newHandler(q *queue) *handler {
+	h := &handler{siem: byPrefix}
+	h.Handler = sqsbatch.Handler{
 		Connector: "splunk", Stack: "test", Queue: q, QueueURL: ownQueue, DeadLetterQueue: deadQueue,
 		Backoff: sqsbatch.Backoff{Attempts: 5, Initial: time.Second, Max: 300 * time.Second},
-		Log:     slog.New(slog.NewJSONHandler(out, nil)), Out: out,
+		Log:     slog.New(slog.NewJSONHandler(&h.out, nil)), Out: &h.out,
 		Now: func() time.Time { return time.UnixMilli(1741824005000) },
 	}
+	return h
 }
 
 // handle takes messages through one attempt, and returns the ids in the response and the output.
 func handle(t *testing.T, q *queue, messages ...sqsevent.Message) (kept []string, printed string) {
 	t.Helper()
-	var out bytes.Buffer
-	in := handler(q, &out)
-	answer, err := in.Handle(context.Background(), fixedSource{siem{}}, messages)
+	return newHandler(q).handle(t.Context(), t, messages...)
+}
+
+func (h *handler) handle(ctx context.Context, t *testing.T, messages ...sqsevent.Message) (kept []string,
+	printed string) {
+	t.Helper()
+	answer, err := h.Handle(ctx, h.siem, messages)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +224,7 @@ func handle(t *testing.T, q *queue, messages ...sqsevent.Message) (kept []string
 	for _, f := range response.BatchItemFailures {
 		kept = append(kept, f.ItemIdentifier)
 	}
-	return kept, out.String()
+	return kept, h.out.String()
 }
 
 func TestHandle(t *testing.T) {
@@ -283,17 +313,6 @@ func TestHandleWhenSQSFailsOften(t *testing.T) {
 	}
 }
 
-// clockless is a SIEM that records the deadline of its requests.
-type clockless struct {
-	siem
-	deadline *time.Time
-}
-
-func (s clockless) Send(ctx context.Context, _ *deliver.Batch) error {
-	*s.deadline, _ = ctx.Deadline()
-	return nil
-}
-
 // TestHandleLeavesTime: requests to the SIEM leave time for requests to SQS, also if the wall clock is ahead.
 func TestHandleLeavesTime(t *testing.T) {
 	for limit, reserve := range map[time.Duration]time.Duration{time.Hour: 4 * time.Second,
@@ -301,12 +320,13 @@ func TestHandleLeavesTime(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), limit)
 		end, _ := ctx.Deadline()
 		var given time.Time
-		in := &sqsbatch.Handler{Queue: &queue{}, Backoff: sqsbatch.Backoff{Attempts: 5}, Log: slog.New(slog.DiscardHandler),
-			Out: io.Discard, Now: func() time.Time { return time.Now().Add(2 * time.Hour) }}
-		if _, err := in.Handle(ctx, fixedSource{clockless{deadline: &given}},
-			[]sqsevent.Message{message("a", 1)}); err != nil {
-			t.Error(err)
+		h := newHandler(&queue{})
+		h.Now = func() time.Time { return time.Now().Add(2 * time.Hour) }
+		h.siem.send = func(ctx context.Context, _ *deliver.Batch) error {
+			given, _ = ctx.Deadline()
+			return nil
 		}
+		h.handle(ctx, t, message("a", 1))
 		if left := end.Sub(given); given.IsZero() || left < reserve {
 			t.Errorf("of %v, requests to the SIEM leave %v, want at least %v", limit, left, reserve)
 		}
@@ -347,39 +367,26 @@ func TestHandleGroups(t *testing.T) {
 
 func TestHandleWithoutID(t *testing.T) {
 	in := &sqsbatch.Handler{Now: time.Now}
-	if _, err := in.Handle(context.Background(), fixedSource{siem{}},
+	if _, err := in.Handle(t.Context(), byPrefix,
 		[]sqsevent.Message{message("a", 1), {Body: []byte("{}")}}); err == nil ||
 		!strings.Contains(err.Error(), "Records[1].messageId") {
 		t.Errorf("a message without an id: %v, want an error that names it", err)
 	}
 }
 
-// breaks is a SIEM that responds with 500 to a batch that contains a certain event.
-type breaks struct {
-	siem
-	id string
-}
-
-func (breaks) Format() deliver.Format { return deliver.Format{} }
-
-func (s breaks) Send(_ context.Context, b *deliver.Batch) error {
-	if bytes.Contains(b.Body, []byte(s.id)) {
-		return &failure.Error{Status: 500, Detail: strings.Repeat("é", 2000)}
-	}
-	return nil
-}
-
 // TestHandleLastAttempt: only the event that breaks the SIEM becomes a dead letter, with a reason that SQS accepts.
 func TestHandleLastAttempt(t *testing.T) {
 	q := &queue{}
-	in := &sqsbatch.Handler{
-		Queue: q, Backoff: sqsbatch.Backoff{Attempts: 5, Initial: time.Second, Max: time.Minute},
-		Log: slog.New(slog.DiscardHandler), Out: io.Discard, Now: time.Now,
-	}
-	answer, err := in.Handle(context.Background(), fixedSource{breaks{id: "bad"}},
-		[]sqsevent.Message{message("a", 5), message("bad", 5), message("c", 5), message("d", 5)})
-	if err != nil || string(answer) != `{"batchItemFailures":[]}` {
-		t.Errorf("response %s, %v", answer, err)
+	h := newHandler(q)
+	h.siem = siem{send: func(_ context.Context, b *deliver.Batch) error {
+		if bytes.Contains(b.Body, []byte("bad")) {
+			return &failure.Error{Status: 500, Detail: strings.Repeat("é", 2000)}
+		}
+		return nil
+	}}
+	if kept, _ := h.handle(t.Context(), t, message("a", 5), message("bad", 5), message("c", 5),
+		message("d", 5)); kept != nil {
+		t.Errorf("kept %v", kept)
 	}
 	if len(q.sent) != 1 || aws.ToString(q.sent[0].MessageAttributes["message_id"].StringValue) != "bad" {
 		t.Fatalf("%d dead letters, want the one event that breaks the SIEM", len(q.sent))
@@ -407,15 +414,6 @@ func TestHandleNothing(t *testing.T) {
 	}
 }
 
-// open is a SIEM that accepts everything.
-type open struct{}
-
-func (open) Format() deliver.Format { return deliver.Format{} }
-func (open) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
-	return e.AppendCompact(dst), false, nil
-}
-func (open) Send(context.Context, *deliver.Batch) error { return nil }
-
 // payload returns the payload of an SQS trigger with events of 1,500 bytes.
 func payload(messages, perMessage int) []byte {
 	one := `{"activity_id":1,"category_uid":6,"class_uid":6003,"severity_id":1,"time":1741824000123,"type_uid":600301,` +
@@ -442,6 +440,7 @@ func payload(messages, perMessage int) []byte {
 // BenchmarkHandle takes 100 events from the payload to the response, with a SIEM that costs nothing: as 100 messages
 // with one event, as 10 with 10, and as one with 100.
 func BenchmarkHandle(b *testing.B) {
+	open := siem{send: func(context.Context, *deliver.Batch) error { return nil }}
 	for _, perMessage := range []int{1, 10, 100} {
 		b.Run(fmt.Sprintf("%d_per_message", perMessage), func(b *testing.B) {
 			h := &sqsbatch.Handler{
@@ -457,27 +456,12 @@ func BenchmarkHandle(b *testing.B) {
 				if err := p.Read(scratch); err != nil {
 					b.Fatal(err)
 				}
-				if _, err := h.Handle(b.Context(), fixedSource{open{}}, p.Messages); err != nil {
+				if _, err := h.Handle(b.Context(), open, p.Messages); err != nil {
 					b.Fatal(err)
 				}
 			}
 		})
 	}
-}
-
-// hangingQueue is an SQS that does not respond.
-type hangingQueue struct{}
-
-func (hangingQueue) ChangeMessageVisibilityBatch(ctx context.Context, _ *sqs.ChangeMessageVisibilityBatchInput,
-	_ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
-}
-
-func (hangingQueue) SendMessageBatch(ctx context.Context, _ *sqs.SendMessageBatchInput,
-	_ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
-	<-ctx.Done()
-	return nil, ctx.Err()
 }
 
 // TestResponseWithHangingQueue: the function responds although SQS does not. Without a response, SQS would deliver the
@@ -487,16 +471,11 @@ func TestResponseWithHangingQueue(t *testing.T) {
 		const limit = 30 * time.Second
 		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		defer cancel()
-		in := &sqsbatch.Handler{
-			Connector: "splunk", Queue: hangingQueue{}, QueueURL: "q", DeadLetterQueue: "d", Now: time.Now, Out: io.Discard,
-			Backoff: sqsbatch.Backoff{Attempts: 5, Initial: time.Second,
-				Max: 300 * time.Second}, Log: slog.New(slog.DiscardHandler),
-		}
+		h := newHandler(&queue{hangs: true})
+		h.Now = time.Now
 		begun := time.Now()
-		response, err := in.Handle(ctx, nil, []sqsevent.Message{{ID: []byte("m"), Receipt: []byte("r"),
-			Body: []byte("no event"), Receives: 1}})
-		if err != nil || string(response) != `{"batchItemFailures":[{"itemIdentifier":"m"}]}` {
-			t.Errorf("response %s, error %v", response, err)
+		if kept, _ := h.handle(ctx, t, withBody("m", "no event")); !slices.Equal(kept, []string{"m"}) {
+			t.Errorf("kept %v", kept)
 		}
 		if took := time.Since(begun); took > limit-100*time.Millisecond || took < limit/2 {
 			t.Errorf("responded after %s of %s", took, limit)
