@@ -1,10 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -94,4 +100,176 @@ func (c connector) problems(env settings.Lookup, secret map[string]string) []str
 		return wrong.Problems
 	}
 	return nil
+}
+
+// maxFileBytes limits a file of settings or parameters.
+const maxFileBytes = 1 << 20
+
+// readFile reads a small file; "-" is standard input.
+func (a *app) readFile(flag, name string) ([]byte, error) {
+	from := a.in.Reader()
+	if name != "-" {
+		file, err := os.Open(name)
+		if err != nil {
+			return nil, usage("%s: %w", flag, err)
+		}
+		defer file.Close()
+		from = file
+	}
+	data, err := io.ReadAll(io.LimitReader(from, maxFileBytes+1))
+	if err != nil {
+		return nil, usage("%s: %w", flag, err)
+	}
+	if len(data) > maxFileBytes {
+		return nil, usage("%s: expected at most %d bytes, %s has more", flag, maxFileBytes, name)
+	}
+	return data, nil
+}
+
+// settingsSource is the environment with the settings of a file before it.
+type settingsSource struct {
+	file map[string]string // nil without a file
+	env  settings.Lookup
+}
+
+func (s settingsSource) lookup(name string) string {
+	if value, ok := s.file[name]; ok {
+		return value
+	}
+	return s.env(name)
+}
+
+// settingsFrom reads the settings of a file; without a file, only the environment counts.
+func (a *app) settingsFrom(file string) (settingsSource, error) {
+	if file == "" {
+		return settingsSource{env: a.env}, nil
+	}
+	data, err := a.readFile("--settings", file)
+	if err != nil {
+		return settingsSource{}, err
+	}
+	values, err := parseSettings(data)
+	if err != nil {
+		return settingsSource{}, usage("--settings %s: %w", file, err)
+	}
+	return settingsSource{values, a.env}, nil
+}
+
+// hostSettings returns the settings that every connector's function reads besides the connector's own.
+func hostSettings() []string {
+	return []string{
+		"SIEM_SECRET_ID", "SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "SIEM_MAX_ATTEMPTS", "SIEM_BACKOFF_INITIAL_SECONDS",
+		"SIEM_BACKOFF_MAX_SECONDS", "SIEM_REQUEST_TIMEOUT_SECONDS", "SIEM_COMPRESSION", "SIEM_HOST", "SIEM_ALLOW_HTTP",
+		"SIEM_PROXY_CA_BUNDLE", "SIEM_MIN_SEVERITY", "SIEM_CLASSES", "SIEM_RECEIPTS", "SIEM_STACK", "SIEM_ROLE_ID",
+		"SIEM_REPLAY_ROLE_ID", "LOG_LEVEL", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
+	}
+}
+
+// unknownSetting is a name that no connector reads.
+type unknownSetting struct {
+	name, closest string
+	misspelled    bool // it resembles a setting, so it is an error; otherwise it may be meant for another program
+}
+
+func (u unknownSetting) String() string {
+	text := u.name + ": no connector reads a setting with this name"
+	if u.closest != "" {
+		text += fmt.Sprintf("; did you mean %s?", u.closest)
+	}
+	return text
+}
+
+// unknownSettings returns the names in a file of settings that no connector reads. Variables of the AWS SDK are known.
+func (s settingsSource) unknownSettings() []unknownSetting {
+	known, prefixes := hostSettings(), []string{"SIEM_"}
+	for _, c := range allConnectors() {
+		prefixes = append(prefixes, c.Variable(""))
+		known = append(known, c.RotatesWithSecret...)
+		for _, setting := range c.settings() {
+			known = append(known, setting.Name)
+		}
+	}
+	var list []unknownSetting
+	for _, name := range slices.Sorted(maps.Keys(s.file)) {
+		if slices.Contains(known, name) || strings.HasPrefix(name, "AWS_") {
+			continue
+		}
+		u := unknownSetting{name: name, closest: closest(name, known)}
+		u.misspelled = u.closest != "" ||
+			slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(strings.ToUpper(name), p) })
+		list = append(list, u)
+	}
+	return list
+}
+
+// parseSettings reads settings as a JSON object, or as lines NAME=value. In lines, # begins a comment line, and "export
+// " and quotes around a value are removed. Errors quote no value, because it may be a secret.
+func parseSettings(data []byte) (map[string]string, error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors write a byte order mark
+	if trimmed := bytes.TrimSpace(data); len(trimmed) > 0 && trimmed[0] == '{' {
+		return parseObject(trimmed)
+	}
+	values := map[string]string{}
+	for i, line := range strings.Split(string(data), "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		name, value, ok := strings.Cut(strings.TrimPrefix(line, "export "), "=")
+		if name = strings.TrimSpace(name); !ok || !isName(name) {
+			return nil, fmt.Errorf("line %d: expected NAME=value", i+1)
+		}
+		values[name] = unquote(strings.TrimSpace(value))
+	}
+	return values, nil
+}
+
+func isName(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return r != '_' && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+}
+
+// unquote removes the quotes around a value. A value with unbalanced quotes stays as it is.
+func unquote(value string) string {
+	if len(value) < 2 || value[0] != value[len(value)-1] {
+		return value
+	}
+	switch value[0] {
+	case '\'':
+		return value[1 : len(value)-1]
+	case '"':
+		if text, err := strconv.Unquote(value); err == nil {
+			return text
+		}
+	}
+	return value
+}
+
+// parseObject reads settings from a JSON object, in the way in which the connectors read their secret.
+func parseObject(data []byte) (map[string]string, error) {
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(data, &object); err != nil { // its text may quote a value
+		return nil, fmt.Errorf("expected a JSON object, it is not valid JSON")
+	}
+	values := make(map[string]string, len(object))
+	var wrong []string
+	for name, raw := range object {
+		switch raw[0] {
+		case '"':
+			var text string
+			_ = json.Unmarshal(raw, &text) // it is valid
+			values[name] = text
+		case '{', '[':
+			wrong = append(wrong, name)
+		case 'n': // null counts as absent
+		default:
+			values[name] = string(raw)
+		}
+	}
+	if wrong != nil {
+		slices.Sort(wrong)
+		return nil, fmt.Errorf("%s: expected strings, found objects or arrays", strings.Join(wrong, ", "))
+	}
+	return values, nil
 }

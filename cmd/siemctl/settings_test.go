@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -9,10 +11,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
+	"github.com/arbitex/siem-connectors/shared/event"
 )
 
 func TestParseSettings(t *testing.T) {
@@ -126,7 +131,7 @@ func TestHostSettings(t *testing.T) {
 		for _, m := range name.FindAllSubmatch(text, -1) {
 			found++
 			if !slices.Contains(known, string(m[1])) {
-				t.Errorf("%s reads %s: add it to hostSettings in cmd/siemctl/settings.go", path, m[1])
+				t.Errorf("%s reads %s: add it to hostSettings in cmd/siemctl/connector.go", path, m[1])
 			}
 		}
 		return err
@@ -153,4 +158,97 @@ func TestCommandsHaveExamples(t *testing.T) {
 		}
 	}
 	check(a.root())
+}
+
+// TestDocumentedCommands parses the siemctl commands in the documents: every command, flag and setting exists.
+func TestDocumentedCommands(t *testing.T) {
+	command := regexp.MustCompile("(?:^|`|[|] |[(])(?:[.]/|build/)?siemctl ([a-z-][^`#|>]*)")
+	placeholder := regexp.MustCompile("<[^>]*>")
+	env := func(string) string { return "" }
+	n := 0
+	for _, folder := range []string{".", "docs", "docs/*", "functions/*", "contrib", "contrib/*", "cmd/siemctl"} {
+		pages, err := filepath.Glob(filepath.Join("../..", folder, "*.md"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, page := range pages {
+			data, err := os.ReadFile(page)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(data)) {
+				for _, m := range command.FindAllStringSubmatch(placeholder.ReplaceAllString(line, "x"), -1) {
+					n++
+					root := (&app{env: env, out: term.New(&bytes.Buffer{}, &bytes.Buffer{}, env)}).root()
+					c, args, err := root.Find(strings.Fields(m[1]))
+					if err == nil {
+						err = c.ParseFlags(args)
+					}
+					if err != nil {
+						t.Errorf("%s: siemctl %s: %v", page, m[1], err)
+						continue
+					}
+					if list, err := find(c.Flags().Args()); c.Name() == "configure" && err == nil {
+						set, _ := c.Flags().GetStringSlice("set")
+						if err := list[0].rejectUnknown("--set", set); err != nil {
+							t.Errorf("%s: siemctl %s: %v", page, m[1], err)
+						}
+					}
+				}
+			}
+		}
+	}
+	if n < 60 {
+		t.Errorf("found only %d commands", n)
+	}
+}
+
+// TestFits: an event that a SIEM does not accept whole is reported, by the limit of each SIEM.
+func TestFits(t *testing.T) {
+	var e event.Event
+	body := fmt.Appendf(nil, `{"time":1773360000000,"class_uid":6003,"metadata":{"uid":"a"},"raw":"%s"}`,
+		strings.Repeat("x", 1_040_000))
+	if err := new(event.Parser).Parse(body, &e); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	all := fits(allConnectors(), func(string) string { return "" })
+	for i := range all {
+		f := &all[i]
+		problem := f.take(&e)
+		got[f.Connector] = fmt.Sprintf("%d fit, %d truncated, %d rejected", f.Encoded, f.Truncated, f.Rejected)
+		if (problem != "") != (f.Rejected == 1) || f.Rejected == 1 && !strings.Contains(problem, "1000000") {
+			t.Errorf("%s: %q", f.Connector, problem)
+		}
+	}
+	const whole, short, dead = "1 fit, 0 truncated, 0 rejected", "1 fit, 1 truncated, 0 rejected",
+		"0 fit, 0 truncated, 1 rejected"
+	for name, want := range map[string]string{
+		"splunk": whole, "sentinel": short, "elastic": whole, "datadog": short, "sumo": dead, "qradar": whole, "xsiam": whole,
+	} {
+		if got[name] != want {
+			t.Errorf("%s: %s, want %s", name, got[name], want)
+		}
+	}
+	if empty := all[1].Empty; empty["ModelId"] != 1 || empty["TimeGenerated"] != 0 {
+		t.Errorf("sentinel's empty columns: %v", empty)
+	}
+}
+
+func TestGroups(t *testing.T) {
+	var g deadLetterGroups
+	for i, reason := range []string{
+		`status 400, code 6: "Invalid data format"; hint`, `status 400, code 6: "Other words"`, "connection refused", "",
+	} {
+		g.add(&deadletter.Letter{Record: deadletter.Record{Connector: "splunk", Error: reason,
+			Time: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC).Add(time.Duration(i) * 20 * time.Minute)}})
+	}
+	var got []string
+	for _, group := range g.list() {
+		got = append(got, fmt.Sprintf("%s %s %d", group.Hour.Format("15h"), group.Reason, group.Count))
+	}
+	want := []string{"11h (none given) 1", "10h status 400, code 6 2", "10h connection refused 1"}
+	if !slices.Equal(got, want) || g.total() != 4 {
+		t.Errorf("%q, %d; want %q", got, g.total(), want)
+	}
 }
