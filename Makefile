@@ -63,7 +63,9 @@ vet:
 unit:
 	$(GO) test $$($(UNIT))
 
-test-all: race guards e2e matrix eighth interop producers peers ## what .ci/run runs after `make test` (15 minutes)
+test-all: ## what .ci/run runs after `make test` (15 minutes)
+	@start=$$(date +%s); for target in race guards e2e matrix eighth interop producers peers; do \
+		echo "== make $$target ($$(($$(date +%s) - start)) s)"; $(MAKE) -s $$target || exit 1; done
 
 race: ## unit tests with the race detector (4 minutes)
 	$(GO) test -race $$($(UNIT))
