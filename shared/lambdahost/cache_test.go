@@ -13,7 +13,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -21,14 +20,9 @@ import (
 
 // gate is a connector whose requests get one result.
 type gate struct {
+	encoder
 	before func() // called before each result, if not nil
 	err    error
-}
-
-func (g *gate) Format() deliver.Format { return deliver.Format{} }
-
-func (g *gate) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
-	return e.AppendCompact(dst), false, nil
 }
 
 func (g *gate) Send(context.Context, *deliver.Batch) error {
@@ -65,13 +59,12 @@ func TestConcurrentRefusalsReadTheSecretOnce(t *testing.T) {
 			together.Wait()
 		}
 	}
-	f := NewConnector("test", func(*settings.Settings) deliver.Connector { return connector }, Deps{
-		Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return w.now }, SQS: noQueue{},
-		Secrets: secretsFunc(func(context.Context) (*secretsmanager.GetSecretValueOutput, error) {
-			reads.Add(1)
-			return secretText(`{}`)
-		}),
+	deps := w.deps()
+	deps.Secrets = secretsFunc(func(context.Context) (*secretsmanager.GetSecretValueOutput, error) {
+		reads.Add(1)
+		return secretText(`{}`)
 	})
+	f := NewConnector("test", func(*settings.Settings) deliver.Connector { return connector }, deps)
 	if delivered(t, f) {
 		t.Fatal("delivered with a refused credential")
 	}
@@ -94,18 +87,17 @@ func TestHungSecretsManager(t *testing.T) {
 	hung := make(chan struct{})
 	var now atomic.Int64
 	now.Store(w.now.UnixMilli())
-	f := NewConnector("test", func(*settings.Settings) deliver.Connector { return &gate{} }, Deps{
-		Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return time.UnixMilli(now.Load()) },
-		SQS: noQueue{},
-		Secrets: secretsFunc(func(ctx context.Context) (*secretsmanager.GetSecretValueOutput, error) {
-			if reads.Add(1) > 1 {
-				close(hung)
-				<-ctx.Done()
-				return nil, ctx.Err()
-			}
-			return secretText(`{}`)
-		}),
+	deps := w.deps()
+	deps.Now = func() time.Time { return time.UnixMilli(now.Load()) }
+	deps.Secrets = secretsFunc(func(ctx context.Context) (*secretsmanager.GetSecretValueOutput, error) {
+		if reads.Add(1) > 1 {
+			close(hung)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return secretText(`{}`)
 	})
+	f := NewConnector("test", func(*settings.Settings) deliver.Connector { return &gate{} }, deps)
 	delivered(t, f)
 	now.Add((secretAge + time.Second).Milliseconds())
 	ctx, release := context.WithCancel(t.Context())
@@ -130,16 +122,10 @@ func TestHungSecretsManager(t *testing.T) {
 
 // TestUnreadableSecretHidesNoProblem: the error names the secret, and all that is wrong in the environment.
 func TestUnreadableSecretHidesNoProblem(t *testing.T) {
-	w := newWorld()
-	w.env = map[string]string{"SIEM_SECRET_ID": "the-secret", "SIEM_MAX_ATTEMPTS": "many", "TEST_URL": "http://plain",
-		"LOG_LEVEL": "loud"}
+	w := misconfigured()
 	w.err = errors.New("AccessDeniedException")
-	f := NewConnector("test", func(s *settings.Settings) deliver.Connector {
-		s.Secret("TEST_TOKEN", true, "a token")
-		s.URL("TEST_URL", "", "an endpoint")
-		return nil
-	}, Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: time.Now, SQS: noQueue{}, Secrets: w})
-	_, err := f.Invoke(t.Context(), []byte(oneMessage))
+	f := w.function()
+	_, err := invoke(t, f, oneMessage)
 	for _, text := range []string{"SIEM_SECRET_ID", "AccessDeniedException", "SIEM_MAX_ATTEMPTS", "TEST_URL", "LOG_LEVEL",
 		"SIEM_QUEUE_URL",
 		"TEST_TOKEN: expected a token (a key of the secret SIEM_SECRET_ID), is not set in the environment, and the secret " +
@@ -148,9 +134,8 @@ func TestUnreadableSecretHidesNoProblem(t *testing.T) {
 			t.Errorf("%v, want %q in it", err, text)
 		}
 	}
-	answer, err := f.Invoke(t.Context(), []byte(`{"check":true}`))
-	if err != nil || !strings.Contains(string(answer), `"step":"secret"`) || !strings.Contains(string(answer),
-		"SIEM_MAX_ATTEMPTS") {
+	answer, err := invoke(t, f, `{"check":true}`)
+	if err != nil || !strings.Contains(answer, `"step":"secret"`) || !strings.Contains(answer, "SIEM_MAX_ATTEMPTS") {
 		t.Errorf("%s, %v", answer, err)
 	}
 }

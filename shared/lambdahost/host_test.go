@@ -81,19 +81,22 @@ func (noQueue) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput,
 func (w *world) open(s *settings.Settings) deliver.Connector {
 	w.opens++
 	s.TLSVerify("TEST_TLS_VERIFY")
-	return &tokenConnector{w: w, token: s.Secret("TEST_TOKEN", true, "a token"), url: s.URL("TEST_URL", "",
-		"an endpoint").String()}
+	s.URL("TEST_URL", "", "an endpoint")
+	return &tokenConnector{w: w, token: s.Secret("TEST_TOKEN", true, "a token")}
+}
+
+// encoder encodes events as they are.
+type encoder struct{}
+
+func (encoder) Format() deliver.Format { return deliver.Format{} }
+func (encoder) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
+	return e.AppendCompact(dst), false, nil
 }
 
 type tokenConnector struct {
+	encoder
 	w     *world
 	token secret.Value
-	url   string
-}
-
-func (c *tokenConnector) Format() deliver.Format { return deliver.Format{} }
-func (c *tokenConnector) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
-	return e.AppendCompact(dst), false, nil
 }
 
 func (c *tokenConnector) Send(ctx context.Context, b *deliver.Batch) error {
@@ -121,22 +124,29 @@ func newWorld() *world {
 	}
 }
 
-func (w *world) function() *Connector {
-	return NewConnector("test", func(s *settings.Settings) deliver.Connector { return w.open(s) },
-		Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return w.now }, SQS: noQueue{},
-			Secrets: w})
+func (w *world) deps() Deps {
+	return Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return w.now },
+		SQS: noQueue{}, Secrets: w}
 }
 
+func (w *world) function() *Connector { return NewConnector("test", w.open, w.deps()) }
+
 const oneMessage = `{"Records":[{"messageId":"m-1","receiptHandle":"r","body":"{\"time\":1741824000123}"}]}`
+
+func invoke(t *testing.T, f *Connector, payload string) (answer string, err error) {
+	t.Helper()
+	out, err := f.Invoke(t.Context(), []byte(payload))
+	return string(out), err
+}
 
 // delivered invokes the function with one message, and tells whether it was delivered.
 func delivered(t *testing.T, f *Connector) bool {
 	t.Helper()
-	answer, err := f.Invoke(context.Background(), []byte(oneMessage))
+	answer, err := invoke(t, f, oneMessage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	switch string(answer) {
+	switch answer {
 	case `{"batchItemFailures":[]}`:
 		return true
 	case `{"batchItemFailures":[{"itemIdentifier":"m-1"}]}`:
@@ -146,18 +156,19 @@ func delivered(t *testing.T, f *Connector) bool {
 	return false
 }
 
-func TestMisconfigured(t *testing.T) {
+// misconfigured returns a world in which all settings are wrong.
+func misconfigured() *world {
 	w := newWorld()
 	w.env = map[string]string{"SIEM_SECRET_ID": "the-secret", "TEST_URL": "http://plain", "SIEM_MAX_ATTEMPTS": "many",
 		"LOG_LEVEL": "loud"}
 	w.secret = `{}`
-	f := NewConnector("test", func(s *settings.Settings) deliver.Connector {
-		s.Secret("TEST_TOKEN", true, "a token")
-		s.URL("TEST_URL", "", "an endpoint")
-		return nil
-	}, Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: time.Now, SQS: noQueue{}, Secrets: w})
+	return w
+}
+
+func TestMisconfigured(t *testing.T) {
+	f := misconfigured().function()
 	for range 2 { // every invocation, not the first alone
-		_, err := f.Invoke(context.Background(), []byte(oneMessage))
+		_, err := invoke(t, f, oneMessage)
 		for _, name := range []string{"SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "TEST_TOKEN", "TEST_URL",
 			"SIEM_MAX_ATTEMPTS", "LOG_LEVEL"} {
 			if err == nil || !strings.Contains(err.Error(), name) {
@@ -171,8 +182,7 @@ func TestConfigurationIsFoundMended(t *testing.T) {
 	w := newWorld()
 	w.secret = `{"TEST_TOKEN":""}`
 	f := w.function()
-	if _, err := f.Invoke(context.Background(), []byte(oneMessage)); err == nil || !strings.Contains(err.Error(),
-		"TEST_TOKEN") {
+	if _, err := invoke(t, f, oneMessage); err == nil || !strings.Contains(err.Error(), "TEST_TOKEN") {
 		t.Fatalf("an empty secret: %v", err)
 	}
 	w.secret = `{"TEST_TOKEN":"token-1"}`
@@ -189,7 +199,7 @@ func TestBadSecrets(t *testing.T) {
 	} {
 		w := newWorld()
 		w.secret = text
-		_, err := w.function().Invoke(context.Background(), []byte(oneMessage))
+		_, err := invoke(t, w.function(), oneMessage)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "SIEM_SECRET_ID") ||
 			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("secret %q: %v, want an error with %q and nothing of the secret", text, err, want)
@@ -214,8 +224,7 @@ func TestConcurrentInvocations(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
-			if answer, err := f.Invoke(context.Background(), []byte(oneMessage)); err != nil ||
-				string(answer) != `{"batchItemFailures":[]}` {
+			if answer, err := invoke(t, f, oneMessage); err != nil || answer != `{"batchItemFailures":[]}` {
 				t.Errorf("answer %s, %v", answer, err)
 			}
 		})
@@ -232,8 +241,7 @@ func TestCheckReadsTheSecret(t *testing.T) {
 	f := w.function()
 	delivered(t, f)
 	w.valid, w.secret = "token-2", `{"TEST_TOKEN":"token-2"}`
-	if answer, err := f.Invoke(context.Background(), []byte(`{"check":true}`)); err != nil ||
-		!strings.Contains(string(answer), `"ok":true`) {
+	if answer, err := invoke(t, f, `{"check":true}`); err != nil || !strings.Contains(answer, `"ok":true`) {
 		t.Errorf("a check after the secret has been corrected: %s %v", answer, err)
 	}
 }
@@ -303,9 +311,9 @@ func TestCheck(t *testing.T) {
 		w := newWorld()
 		c.change(w)
 		w.now = time.Unix(0, 0)
-		answer, err := w.function().Invoke(context.Background(), []byte(`{"check":true}`))
+		answer, err := invoke(t, w.function(), `{"check":true}`)
 		var r CheckResult
-		if err != nil || json.Unmarshal(answer, &r) != nil {
+		if err != nil || json.Unmarshal([]byte(answer), &r) != nil {
 			t.Fatalf("%s: %s %v", name, answer, err)
 		}
 		if r.Connector != "test" || r.OK != c.ok || r.Step != c.step || !strings.Contains(r.Hint, c.hint) ||
@@ -318,7 +326,7 @@ func TestCheck(t *testing.T) {
 func TestPanic(t *testing.T) {
 	w := newWorld()
 	f := w.function()
-	_, err := f.Invoke(context.Background(), []byte(strings.Replace(oneMessage, `{\"time`, `{\"panic\":1,\"time`, 1)))
+	_, err := invoke(t, f, strings.Replace(oneMessage, `{\"time`, `{\"panic\":1,\"time`, 1))
 	if err == nil || !strings.Contains(err.Error(), "panicked") {
 		t.Errorf("a panic: %v, want an invocation error", err)
 	}
@@ -340,8 +348,8 @@ func TestWarnsAboutTLS(t *testing.T) {
 }
 
 func TestGarbage(t *testing.T) {
-	if _, err := newWorld().function().Invoke(context.Background(), []byte(`{"hello":1}`)); err == nil ||
-		!strings.Contains(err.Error(), "Records") {
+	if _, err := invoke(t, newWorld().function(), `{"hello":1}`); err == nil || !strings.Contains(err.Error(),
+		"Records") {
 		t.Errorf("%v, want an error that says what is expected", err)
 	}
 }
@@ -387,21 +395,16 @@ func TestMain(m *testing.M) {
 
 // poster posts events.
 type poster struct {
+	encoder
 	client *httpsend.Client
 	r      httpsend.Request
 }
 
 func openPoster(s *settings.Settings) deliver.Connector {
-	return &poster{httpsend.New(httpsend.Configure(s, "none", "TEST_URL")), httpsend.Request{
+	return &poster{client: httpsend.New(httpsend.Configure(s, "none", "TEST_URL")), r: httpsend.Request{
 		URL:    s.URL("TEST_URL", "", "an endpoint"),
 		Header: http.Header{"Authorization": {"Splunk " + s.Secret("TEST_TOKEN", true, "a token").Reveal()}},
 	}}
-}
-
-func (p *poster) Format() deliver.Format { return deliver.Format{} }
-
-func (p *poster) Append(dst []byte, e *event.Event) ([]byte, bool, error) {
-	return e.AppendCompact(dst), false, nil
 }
 
 func (p *poster) Send(ctx context.Context, b *deliver.Batch) error {
