@@ -1,7 +1,6 @@
 package httpsend
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -91,11 +90,7 @@ func BenchmarkCompress(b *testing.B) {
 func TestBodyIsTheCallersAgain(t *testing.T) {
 	for name, gzip := range map[string]bool{"plain": false, "gzip": true} {
 		t.Run(name, func(t *testing.T) {
-			to := listen(t, func(c net.Conn) {
-				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-					io.WriteString(c, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
-				}
-			})
+			to := responds(t, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
 			late := &lateWriter{closed: make(chan struct{}), wrote: make(chan []byte, 1)}
 			c := New(Config{Timeout: 5 * time.Second, Gzip: gzip, Dial: func(ctx context.Context, network,
 				address string) (net.Conn, error) {

@@ -1,20 +1,15 @@
 package httpsend
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -316,17 +311,13 @@ func (p *tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestProxy: requests to a SIEM go through the tunnel of an http or https proxy. Certificates of the SIEM and of the
 // proxy are verified with their own CAs.
 func TestProxy(t *testing.T) {
-	siem := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	siemCert := certificate(t, "siem.example", time.Now().Add(time.Hour))
+	siem, siemPool := serveCertificate(t, siemCert, nil, func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Proxy-Authorization") != "" {
 			t.Error("the SIEM received the proxy's password")
 		}
 		io.Copy(w, r.Body)
-	}))
-	siem.Config.ErrorLog = log.New(io.Discard, "", 0)
-	siemCert := certificate(t, "siem.example", time.Now().Add(time.Hour))
-	siem.TLS = &tls.Config{Certificates: []tls.Certificate{siemCert}}
-	siem.StartTLS()
-	t.Cleanup(siem.Close)
+	})
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("https %t", secure), func(t *testing.T) {
 			p := &tunnels{to: siem.Listener.Addr().String()}
@@ -334,8 +325,7 @@ func TestProxy(t *testing.T) {
 			s := proxySettings(strings.Replace(srv.URL, "://", "://svc:p%40ss-word@", 1))
 			cfg := Configure(s, "none", "THE_URL")
 			cfg.CASetting = "THE_CA"
-			cfg.RootCAs = x509.NewCertPool()
-			cfg.RootCAs.AddCert(siemCert.Leaf)
+			cfg.RootCAs = siemPool
 			request := Request{URL: mustParse(t, "https://siem.example:8088/x"), Body: []byte("events")}
 			if secure { // neither the SIEM's CA bundle nor its TLS_VERIFY applies to the proxy
 				for _, insecure := range []bool{false, true} {
@@ -391,11 +381,11 @@ func TestRefusedTunnel(t *testing.T) {
 		{"", failure.Transient, 0, "reach the proxy"},
 	} {
 		t.Run(test.response[:min(3, len(test.response))], func(t *testing.T) {
-			to := listen(t, func(c net.Conn) {
-				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil && test.response != "" {
-					io.WriteString(c, "HTTP/1.1 "+test.response+"\r\nContent-Length: 18\r\n\r\n"+password)
-				}
-			})
+			response := ""
+			if test.response != "" {
+				response = "HTTP/1.1 " + test.response + "\r\nContent-Length: 18\r\n\r\n" + password
+			}
+			to := responds(t, response)
 			var m telemetry.Meter
 			client := New(Config{Timeout: 5 * time.Second, URLSetting: "THE_URL",
 				Redactor: secret.NewRedactor(secret.New(password)),
@@ -430,16 +420,6 @@ func TestProxyThatDoesNotWork(t *testing.T) {
 	hold := make(chan struct{})
 	silent := listen(t, func(net.Conn) { <-hold })
 	t.Cleanup(func() { close(hold) })
-	talks := listen(t, func(c net.Conn) {
-		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-			io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP")
-		}
-	})
-	quoted := listen(t, func(c net.Conn) {
-		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-			io.WriteString(c, "220 mail.example ESMTP\r\n")
-		}
-	})
 	for name, test := range map[string]struct {
 		url  string
 		step failure.Step
@@ -447,8 +427,8 @@ func TestProxyThatDoesNotWork(t *testing.T) {
 		"nothing listens": {"http://" + closed.Addr().String(), failure.Connect},
 		"unknown name":    {"http://proxy.invalid:3128", failure.DNS},
 		"silent":          {silent, failure.Connect},
-		"not a proxy":     {talks, failure.Connect},
-		"not HTTP":        {quoted, failure.Connect},
+		"not a proxy":     {responds(t, "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP"), failure.Connect},
+		"not HTTP":        {responds(t, "220 mail.example ESMTP\r\n"), failure.Connect},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := New(Config{Timeout: 500 * time.Millisecond, URLSetting: "THE_URL", Proxy: proxyFor(t, test.url)})

@@ -42,6 +42,20 @@ func serve(t testing.TB, secure bool, h http.HandlerFunc) *httptest.Server {
 	return srv
 }
 
+// countConnections serves, and counts the connections that clients open.
+func countConnections(t *testing.T, h http.HandlerFunc) (*httptest.Server, *atomic.Int64) {
+	t.Helper()
+	srv, opened := httptest.NewUnstartedServer(h), new(atomic.Int64)
+	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			opened.Add(1)
+		}
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return srv, opened
+}
+
 func mustParse(t testing.TB, s string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(s)
@@ -147,19 +161,24 @@ func certificate(t *testing.T, name string, notAfter time.Time) tls.Certificate 
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
 }
 
+// serveCertificate serves with a certificate. It returns a pool that contains only the certificate.
+func serveCertificate(t *testing.T, cert tls.Certificate, change func(*tls.Config),
+	h http.HandlerFunc) (*httptest.Server, *x509.CertPool) {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	if change != nil {
+		change(srv.TLS)
+	}
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	return srv, pool(srv)
+}
+
 func TestNetworkFaults(t *testing.T) {
 	withCert := func(cert tls.Certificate, change func(*tls.Config)) (*httptest.Server, *x509.CertPool) {
-		srv := httptest.NewUnstartedServer(http.NotFoundHandler())
-		srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-		srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
-		if change != nil {
-			change(srv.TLS)
-		}
-		srv.StartTLS()
-		t.Cleanup(srv.Close)
-		p := x509.NewCertPool()
-		p.AddCert(cert.Leaf)
-		return srv, p
+		return serveCertificate(t, cert, change, http.NotFound)
 	}
 	tomorrow := time.Now().Add(24 * time.Hour)
 	good, goodPool := withCert(certificate(t, "127.0.0.1", tomorrow), nil)
@@ -226,15 +245,7 @@ func TestNetworkFaults(t *testing.T) {
 
 // TestStaleConnections: after a pause by the wall clock, kept connections are not trusted any more.
 func TestStaleConnections(t *testing.T) {
-	var opened atomic.Int32
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
-	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			opened.Add(1)
-		}
-	}
-	srv.Start()
-	defer srv.Close()
+	srv, opened := countConnections(t, func(http.ResponseWriter, *http.Request) {})
 	now := time.Now()
 	c := New(Config{Timeout: 5 * time.Second, Now: func() time.Time { return now }})
 	do := func() {
@@ -401,7 +412,8 @@ func TestClassify(t *testing.T) {
 // TestClassifyQuotes: a reason quotes the SIEM's own message, bounded and without secrets. It does not quote a response
 // in another format.
 func TestClassifyQuotes(t *testing.T) {
-	f := failure.Of(testCodes.Classify(respond(400, `{"code":"x","text":"token hec-token-0123456789 `+strings.Repeat("y", 4096)+`"}`)))
+	f := failure.Of(testCodes.Classify(respond(400, `{"code":"x","text":"token hec-token-0123456789 `+
+		strings.Repeat("y", 4096)+`"}`)))
 	if !strings.Contains(f.Detail, "token [redacted]") || len(f.Detail) > 2*failure.MaxQuote {
 		t.Errorf("own: %s", f.Detail)
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -42,6 +41,16 @@ func listen(t *testing.T, handle func(net.Conn)) string {
 	return "http://" + l.Addr().String()
 }
 
+// responds serves each connection: it writes text after the header of the first request, and closes the connection.
+func responds(t *testing.T, text string) string {
+	t.Helper()
+	return listen(t, func(c net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			io.WriteString(c, text)
+		}
+	})
+}
+
 // TestEarlyResponseDecides: a peer that responds to the header of a request and closes the connection resets it,
 // because it has not read the body. Its response counts nevertheless.
 func TestEarlyResponseDecides(t *testing.T) {
@@ -55,11 +64,7 @@ func TestEarlyResponseDecides(t *testing.T) {
 		{"429 Too Many Requests\r\nRetry-After: 120", failure.Throttled, 120 * time.Second},
 	} {
 		t.Run(test.status[:3], func(t *testing.T) {
-			to := listen(t, func(c net.Conn) {
-				if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-					io.WriteString(c, "HTTP/1.1 "+test.status+"\r\nConnection: close\r\nContent-Length: 4\r\n\r\nstop")
-				}
-			})
+			to := responds(t, "HTTP/1.1 "+test.status+"\r\nConnection: close\r\nContent-Length: 4\r\n\r\nstop")
 			c, body := New(Config{Timeout: 5 * time.Second}), noise(5<<20)
 			for n := range 20 {
 				a, err := c.Do(t.Context(), Request{URL: mustParse(t, to), Body: body})
@@ -247,21 +252,13 @@ func TestLateSuccessIsOne(t *testing.T) {
 // TestIdleConnections: concurrent invocations of one process keep their connections.
 func TestIdleConnections(t *testing.T) {
 	const invocations, requests = 16, 25
-	var opened atomic.Int64
 	var together atomic.Pointer[sync.WaitGroup] // all requests of a round are in progress at once
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	srv, opened := countConnections(t, func(_ http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
 		round := together.Load()
 		round.Done()
 		round.Wait()
-	}))
-	srv.Config.ConnState = func(_ net.Conn, s http.ConnState) {
-		if s == http.StateNew {
-			opened.Add(1)
-		}
-	}
-	srv.Start()
-	defer srv.Close()
+	})
 	c := New(Config{Timeout: 10 * time.Second})
 	for range requests {
 		var round, calls sync.WaitGroup
@@ -298,8 +295,7 @@ func TestDisconnected(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			release = make(chan struct{})
-			srv := httptest.NewServer(c.handle)
-			defer srv.Close()
+			srv := serve(t, false, c.handle)
 			defer close(release)
 			client := New(Config{Timeout: time.Second})
 			_, err := client.Do(t.Context(), Request{URL: mustParse(t, srv.URL), Body: []byte("x")})
@@ -314,12 +310,8 @@ func TestDisconnected(t *testing.T) {
 func TestResponseIsNotQuoted(t *testing.T) {
 	for _, response := range []string{"alice\r\n", "HTTP/1.1 alice\r\n\r\n", "HTTP/1.1 200 OK\r\nalice\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: alice\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: alice\r\n\r\n"} {
-		url := listen(t, func(c net.Conn) {
-			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
-				io.WriteString(c, response)
-			}
-		})
-		_, err := New(Config{Timeout: time.Second}).Do(t.Context(), Request{URL: mustParse(t, url), Body: []byte("x")})
+		_, err := New(Config{Timeout: time.Second}).Do(t.Context(), Request{URL: mustParse(t, responds(t, response)),
+			Body: []byte("x")})
 		if f := failure.Of(err); f == nil || f.Kind != failure.Transient || strings.Contains(f.Error(), "alice") {
 			t.Errorf("%q: %v", response, f)
 		}
@@ -329,12 +321,11 @@ func TestResponseIsNotQuoted(t *testing.T) {
 // TestNewConnectionsAfterABreak: once an event has broken a connection, the requests of its batch are not sent twice,
 // because each uses a new connection.
 func TestNewConnectionsAfterABreak(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	srv := serve(t, false, func(_ http.ResponseWriter, r *http.Request) {
 		if body, _ := io.ReadAll(r.Body); string(body) == "bad" {
 			panic(http.ErrAbortHandler)
 		}
-	}))
-	defer srv.Close()
+	})
 	c, m := New(Config{Timeout: 10 * time.Second}), &telemetry.Meter{}
 	const pairs = 5
 	for range pairs {
