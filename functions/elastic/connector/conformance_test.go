@@ -82,14 +82,7 @@ func TestConformanceWithoutItems(t *testing.T) {
 
 // TestConformanceCreate is a data stream that is known to be one.
 func TestConformanceCreate(t *testing.T) {
-	s := suite()
-	withURL := s.Settings
-	s.Settings = func(url, ca string) map[string]string {
-		env := withURL(url, ca)
-		env["ELASTIC_OP_TYPE"] = "create"
-		return env
-	}
-	connectortest.Run(t, s)
+	connectortest.Run(t, suite().With("ELASTIC_OP_TYPE", "create"))
 }
 
 // TestResponseTable compares the README's table with what the code does.
@@ -158,8 +151,9 @@ func (c cluster) answer(w http.ResponseWriter, r *http.Request, _ string) {
 }
 
 func may(createDoc, create, index bool) string {
-	return fmt.Sprintf(`{"username":"u","has_all_requested":%t,"cluster":{},"index":{"arbitex-audit":{"create_doc":%t,"create":%t,"index":%t}},"application":{}}`,
-		createDoc && create && index, createDoc, create, index)
+	return fmt.Sprintf(`{"username":"u","has_all_requested":%t,"cluster":{},"index":{"arbitex-audit":`+
+		`{"create_doc":%t,"create":%t,"index":%t}},"application":{}}`, createDoc && create && index, createDoc, create,
+		index)
 }
 
 func TestCheck(t *testing.T) {

@@ -23,9 +23,7 @@ func TestTokenRequest(t *testing.T) {
 	var got *http.Request
 	grant := a.grant
 	a.grant = func(w http.ResponseWriter, r *http.Request) { got = r; grant(w, r) }
-	if f := send(t.Context(), t, a.open(t, "SENTINEL_SCOPE", "https://monitor.azure.cn/.default")); f != nil {
-		t.Fatal(f)
-	}
+	mustSend(t, a.open(t, "SENTINEL_SCOPE", "https://monitor.azure.cn/.default"))
 	form, err := url.ParseQuery(a.forms[0])
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +38,21 @@ func TestTokenRequest(t *testing.T) {
 	if got.Method != http.MethodPost || got.RequestURI != "/11111111-2222-3333-4444-555555555555/oauth2/v2.0/token" ||
 		got.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {
 		t.Errorf("%s %s %v", got.Method, got.RequestURI, got.Header)
+	}
+}
+
+func mustSend(t *testing.T, c *connector) {
+	t.Helper()
+	if f := send(t.Context(), t, c); f != nil {
+		t.Fatal(f)
+	}
+}
+
+// wantTokens requires the number of requests for a token so far.
+func (a *azure) wantTokens(t *testing.T, want int) {
+	t.Helper()
+	if n := a.tokens(); n != want {
+		t.Errorf("%d tokens asked for, want %d", n, want)
 	}
 }
 
@@ -59,12 +72,8 @@ func TestTokenIsKeptAndRenewedFiveMinutesEarly(t *testing.T) {
 		{time.Hour, 3}, // after a long sleep
 	} {
 		a.pass(step.pass)
-		if f := send(t.Context(), t, c); f != nil {
-			t.Fatal(f)
-		}
-		if n := a.tokens(); n != step.tokens {
-			t.Errorf("%s later: %d tokens asked for, want %d", step.pass, n, step.tokens)
-		}
+		mustSend(t, c)
+		a.wantTokens(t, step.tokens)
 		r := a.requests()
 		if got := r[len(r)-1].Header.Get("Authorization"); got != "Bearer "+accessToken(step.tokens) {
 			t.Errorf("%s later: another token was used", step.pass)
@@ -88,9 +97,7 @@ func TestRenewalThatFailsEarlyKeepsTheToken(t *testing.T) {
 	a := newAzure(t)
 	a.expires = 3600
 	c := a.open(t)
-	if f := send(t.Context(), t, c); f != nil {
-		t.Fatal(f)
-	}
+	mustSend(t, c)
 	a.grant = connectortest.Status(http.StatusServiceUnavailable, "")
 	for _, step := range []struct {
 		pass   time.Duration
@@ -107,9 +114,7 @@ func TestRenewalThatFailsEarlyKeepsTheToken(t *testing.T) {
 		if (f != nil) != step.fails {
 			t.Errorf("%s later: %v, want a failure: %v", step.pass, f, step.fails)
 		}
-		if n := a.tokens(); n != step.tokens {
-			t.Errorf("%s later: %d tokens asked for, want %d", step.pass, n, step.tokens)
-		}
+		a.wantTokens(t, step.tokens)
 	}
 }
 
@@ -118,9 +123,7 @@ func TestRenewalThatIsRefused(t *testing.T) {
 	a := newAzure(t)
 	a.expires = 3600
 	c := a.open(t)
-	if f := send(t.Context(), t, c); f != nil {
-		t.Fatal(f)
-	}
+	mustSend(t, c)
 	a.grant = connectortest.Status(http.StatusUnauthorized, `{"error":"invalid_client"}`)
 	a.pass(56 * time.Minute)
 	if f := send(t.Context(), t, c); f == nil || f.Kind != failure.Unauthorized {
@@ -142,9 +145,7 @@ func TestTokenIsDroppedOn401Only(t *testing.T) {
 		if f := send(t.Context(), t, c); f != nil {
 			t.Errorf("%d: %v", status401, f)
 		}
-		if n := a.tokens(); n != tokens {
-			t.Errorf("after a %d: %d tokens asked for, want %d", status401, n, tokens)
-		}
+		a.wantTokens(t, tokens)
 	}
 }
 
@@ -199,9 +200,7 @@ func TestOneRequestForAToken(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := a.tokens(); n != 1 {
-		t.Errorf("%d requests for a token, want 1", n)
-	}
+	a.wantTokens(t, 1)
 }
 
 // TestWaitersOutliveTheCaller: when the one who asks has no time left, one of those who wait asks anew.
@@ -233,16 +232,15 @@ func TestWaitersOutliveTheCaller(t *testing.T) {
 	if err := <-waiter; err != nil {
 		t.Errorf("the one who waited: %v", err)
 	}
-	if n := a.tokens(); n != 2 {
-		t.Errorf("%d requests for a token, want 2", n)
-	}
+	a.wantTokens(t, 2)
 }
 
 func TestTokenResponses(t *testing.T) {
 	ok := func(life string) string {
 		return `{"token_type":"Bearer","expires_in":` + life + `,"access_token":"SECRETTOKEN"}`
 	}
-	denied := `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.","error_codes":[7000215]}`
+	denied := `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided.",` +
+		`"error_codes":[7000215]}`
 	for _, test := range []struct {
 		name   string
 		answer http.HandlerFunc
@@ -401,9 +399,7 @@ func roleIdentity(_ context.Context, audience string) (secret.Value, error) {
 // TestFederated: the token request proves the identity of the function's role in place of a client secret.
 func TestFederated(t *testing.T) {
 	a := newAzure(t)
-	if f := send(t.Context(), t, withIdentity(t, a, roleIdentity)); f != nil {
-		t.Fatal(f)
-	}
+	mustSend(t, withIdentity(t, a, roleIdentity))
 	form, err := url.ParseQuery(a.forms[0])
 	if err != nil || len(a.forms) != 1 {
 		t.Fatalf("%q: %v", a.forms, err)
@@ -454,13 +450,8 @@ func TestFederatedFails(t *testing.T) {
 
 // TestConformanceFederated runs the suite without a client secret.
 func TestConformanceFederated(t *testing.T) {
-	s := suite()
-	withURL, opened := s.Settings, s.Open
-	s.Settings = func(url, ca string) map[string]string {
-		e := withURL(url, ca)
-		e["SENTINEL_AUTH"], e["SENTINEL_CLIENT_SECRET"] = "federated", ""
-		return e
-	}
+	s := suite().With("SENTINEL_AUTH", "federated").With("SENTINEL_CLIENT_SECRET", "")
+	opened := s.Open
 	s.Open = func(set *settings.Settings) deliver.Connector {
 		set.Identity = roleIdentity
 		return opened(set)

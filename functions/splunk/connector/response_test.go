@@ -209,13 +209,7 @@ func (x *indexers) acknowledge(w http.ResponseWriter, r *http.Request, body []by
 // withAcks is the suite with acknowledgement. Pauses are recorded in paused instead of waited for.
 func withAcks(x *indexers, paused *[]time.Duration) connectortest.Suite {
 	x.channels, x.asked = map[string]bool{}, map[string]int{}
-	s := suite()
-	withURL := s.Settings
-	s.Settings = func(url, ca string) map[string]string {
-		env := withURL(url, ca)
-		env["SPLUNK_HEC_ACK"] = "true"
-		return env
-	}
+	s := suite().With("SPLUNK_HEC_ACK", "true")
 	s.Open = func(set *settings.Settings) deliver.Connector {
 		c := Open(set).(*connector)
 		if c.cfg.ackURL != nil {
@@ -246,11 +240,7 @@ func TestAck(t *testing.T) {
 	x, paused := &indexers{after: 4, sticky: true}, []time.Duration{}
 	c := connectortest.Serve(t, withAcks(x, &paused)).Open(t)
 	big := connectortest.Event(1, strings.Repeat("x", 600_000))
-	for i, o := range connectortest.Deliver(t, c, big, big, connectortest.Event(2, "a")) {
-		if o.State != deliver.Delivered {
-			t.Errorf("event %d: %v", i, o.Fault)
-		}
-	}
+	connectortest.Delivered(t, c, big, big, connectortest.Event(2, "a"))
 	if len(x.received) != 2 || len(x.polled) != 5 || x.polled[0] != `{"acks":[0,1]}` || len(x.channels) != 1 {
 		t.Errorf("%d requests, polls %q, %d channels", len(x.received), x.polled, len(x.channels))
 	}
@@ -291,13 +281,7 @@ func TestAckThatDoesNotCome(t *testing.T) {
 		"busy": {&indexers{poll: `{"text":"x","code":8}`}, failure.Transient, "SPLUNK_HEC_ACK_TIMEOUT_SECONDS"},
 	} {
 		var paused []time.Duration
-		s := withAcks(test.x, &paused)
-		withAck := s.Settings
-		s.Settings = func(url, ca string) map[string]string {
-			env := withAck(url, ca)
-			env["SPLUNK_HEC_ACK_TIMEOUT_SECONDS"] = "1"
-			return env
-		}
+		s := withAcks(test.x, &paused).With("SPLUNK_HEC_ACK_TIMEOUT_SECONDS", "1")
 		opened := s.Open
 		s.Open = func(set *settings.Settings) deliver.Connector {
 			c := opened(set).(*connector)

@@ -64,6 +64,17 @@ type Suite struct {
 	Wrong map[string]string
 }
 
+// With returns the suite with a setting changed.
+func (s Suite) With(name, value string) Suite {
+	settings := s.Settings
+	s.Settings = func(url, ca string) map[string]string {
+		env := settings(url, ca)
+		env[name] = value
+		return env
+	}
+	return s
+}
+
 // Want is the expected outcome of the events of a batch.
 type Want uint8
 
@@ -302,6 +313,16 @@ func Source(c deliver.Connector) deliver.Source { return &fixed{Connector: c} }
 func Deliver(t *testing.T, c deliver.Connector, bodies ...string) []deliver.Outcome {
 	t.Helper()
 	return deliverThrough(t, &fixed{Connector: c}, bodies...)
+}
+
+// Delivered delivers events through c and the engine. It fails the test unless each is delivered whole.
+func Delivered(t *testing.T, c deliver.Connector, bodies ...string) {
+	t.Helper()
+	for i, o := range Deliver(t, c, bodies...) {
+		if o.State != deliver.Delivered || o.Truncated {
+			t.Errorf("event %d: %s, truncated %t", i, describe(o), o.Truncated)
+		}
+	}
 }
 
 func deliverThrough(t *testing.T, source deliver.Source, bodies ...string) []deliver.Outcome {
