@@ -223,7 +223,7 @@ type simWorld struct {
 	killBefore   int    // the number of the call before whose effect the process ends; 0 = none
 	killAfter    int    // the same, after the effect
 	turn         func() // called before each call
-	adjacent     bool   // the previous call read the tag; a write that follows at once is one step with it, see ADR 8
+	adjacent     bool   // the previous call read the tag; a write that follows at once is one step with it
 	replayFaulty bool
 	crashes      int
 	stuck        int // invocations that failed because an operator must act
@@ -499,7 +499,8 @@ func (w *simWorld) invoke(g *Guard, m *simMessage) (stays, finished bool) {
 
 func sqsPayload(id, alarm string, sent time.Time) []byte {
 	body, _ := json.Marshal(string(downalarm.Event(alarm, id, sent)))
-	return fmt.Appendf(nil, `{"Records":[{"messageId":%q,"receiptHandle":"r","body":%s,"attributes":{"SentTimestamp":"%d"},`+
+	return fmt.Appendf(nil, `{"Records":[{"messageId":%q,"receiptHandle":"r","body":%s,`+
+		`"attributes":{"SentTimestamp":"%d"},`+
 		`"eventSourceARN":"arn:aws:sqs:eu-central-1:123456789012:guard"}]}`, id, body, sent.UnixMilli())
 }
 
