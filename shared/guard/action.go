@@ -4,12 +4,17 @@ import "time"
 
 // The times of the guard.
 const (
-	FirstWait     = time.Minute      // before the first check of a hold
-	MaxInterval   = 5 * time.Minute  // between two checks, and between two replays that fail
-	MaxWait       = time.Hour        // before the first check of a hold, after the connector failed again and again
-	GradualTime   = time.Minute      // the mapping runs with MaximumConcurrency 2
-	ProbationTime = 5 * time.Minute  // the mapping runs before the guard replays the dead letters
-	ReplayMargin  = 10 * time.Minute // before the hold: dead letters from then on are replayed
+	FirstWait    = time.Minute      // before the first check of a hold
+	MaxInterval  = 5 * time.Minute  // between two checks, and between two replays that fail
+	MaxWait      = time.Hour        // before the first check of a hold, after the connector failed again and again
+	GradualTime  = time.Minute      // the mapping runs with MaximumConcurrency 2
+	ReplayMargin = 10 * time.Minute // before the hold: dead letters from then on are replayed
+
+	// ProbationTime is the time from the change that enables the mapping to the replay of the dead letters. The mapping
+	// is Enabling for up to a minute, and the alarm fires up to four and a half minutes after the first failure: of five
+	// periods one never breaches, and the alarm needs two in a row. A replay before the alarm uses up one of the three
+	// replays of each dead letter in vain.
+	ProbationTime = 6 * time.Minute
 
 	// DefaultRetention is the time that SQS keeps an event and the message of a hold. The guard ends a hold after six
 	// sevenths of it. In the last seventh, the events become dead letters before SQS deletes them.

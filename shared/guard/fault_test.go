@@ -2,10 +2,13 @@ package guard
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/arbitex/siem-connectors/internal/downalarm"
 )
 
 // faultWorld returns a world with one connector of 10 events a second, whose SIEM follows the script.
@@ -65,6 +68,35 @@ func TestCrashes(t *testing.T) {
 	}
 }
 
+// largest is a source of the largest random numbers: a mapping is Enabling for as long as possible.
+type largest struct{}
+
+func (largest) Uint64() uint64 { return math.MaxUint64 }
+
+// TestNoReplayDuringOutage: at whatever time an outage begins, and if Lambda takes a minute to enable the mapping, the
+// alarm fires before the guard replays.
+func TestNoReplayDuringOutage(t *testing.T) {
+	for _, slow := range []bool{false, true} {
+		for phase := time.Duration(0); phase < downalarm.ResetEvery*downalarm.Period; phase += tick {
+			w := faultWorld(condition{failing: 1, slow: slow, untilMinute: 30})
+			w.start = w.start.Add(phase)
+			w.rng, w.now = rand.New(largest{}), w.start
+			g, p := w.guard(), w.plants[0]
+			for ; p.minute() < 30; w.now = w.now.Add(tick) {
+				p.step(true)
+				w.alarms()
+				w.deliverMessages(g)
+				w.tick++
+			}
+			if again, replays := w.transitions["running --> holding"], w.transitions["running --> replaying"]; again == 0 ||
+				replays > 0 {
+				t.Errorf("slow %t, %s after a period that never breaches: held again %d times, %d replays", slow, phase, again,
+					replays)
+			}
+		}
+	}
+}
+
 // interleave runs the guard on two messages at once, with a schedule of their calls: bit i of it decides which one
 // makes the i-th call. It returns the number of calls.
 func interleave(w *simWorld, g *Guard, schedule uint64, messages [2]*simMessage) (calls int) {
@@ -121,7 +153,7 @@ func TestRaces(t *testing.T) {
 			w.until(g, Resumed)
 			return [2]*simMessage{m, w.message()}
 		},
-		"alarm as five minutes end": func(w *simWorld, g *Guard) [2]*simMessage {
+		"alarm as the probation ends": func(w *simWorld, g *Guard) [2]*simMessage {
 			m := w.message()
 			w.until(g, Running)
 			return [2]*simMessage{m, w.message()}

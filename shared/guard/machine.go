@@ -130,7 +130,7 @@ func owned(in *Input) Action {
 		return replaying(in)
 	}
 	change, needed := restored(in)
-	if h.State == Resumed { // the batch size follows after five minutes
+	if h.State == Resumed { // the batch size follows at the end of the probation
 		change.BatchSize, needed = nil, change.Concurrency != nil
 	}
 	switch {
@@ -145,7 +145,7 @@ func owned(in *Input) Action {
 	case h.State == Running && h.Trials > 0, h.Trials > 1:
 		return unsure(in)
 	}
-	return enter(in, Replaying, 0, "the connector ran for five minutes")
+	return enter(in, Replaying, 0, "the connector ran for five minutes without an alarm")
 }
 
 // unsure decides about a connector that runs after a trial. That no alarm fired proves that deliveries work only if

@@ -153,7 +153,8 @@ func newAccount() *account {
 
 func payload(now time.Time) []byte {
 	body, _ := json.Marshal(string(downalarm.Event("prod-splunk-down", "e", now)))
-	return fmt.Appendf(nil, `{"Records":[{"messageId":"m-1","receiptHandle":"r","body":%s,"attributes":{"SentTimestamp":"%d"}}]}`, body, now.UnixMilli())
+	return fmt.Appendf(nil, `{"Records":[{"messageId":"m-1","receiptHandle":"r","body":%s,`+
+		`"attributes":{"SentTimestamp":"%d"}}]}`, body, now.UnixMilli())
 }
 
 const (
@@ -188,11 +189,11 @@ func TestHold(t *testing.T) {
 	if a.state != "Enabled" || *a.concurrency != 2 || a.batch != 100 {
 		t.Error(a.state, *a.concurrency, a.batch)
 	}
-	invoke(kept, 240, time.Minute)
+	invoke(kept, 300, time.Minute)
 	if *a.concurrency != 10 {
 		t.Error(*a.concurrency)
 	}
-	invoke(deleted, 0, 4*time.Minute)
+	invoke(deleted, 0, 5*time.Minute)
 	invoke(deleted, 0, time.Minute) // SQS delivers it again
 	if !strings.HasPrefix(a.tags["arbitex:guard"], "done ") {
 		t.Error(a.tags)
@@ -237,7 +238,8 @@ func checkRequests(t *testing.T, requests []string) {
 	if len(invocations) != 1 || json.Unmarshal([]byte(invocations[0]), &in) != nil ||
 		in.RequestContext.HTTP.Method != "POST" || in.RequestContext.HTTP.Path != "/api/admin/siem/replay-dead-letter" ||
 		in.Headers["content-type"] != "application/json" ||
-		in.Body != `{"connector":"splunk","from":"2026-03-13T09:50:00Z","limit":5000,"reason":"given up after","to":"2026-03-13T10:18:00Z"}` {
+		in.Body != `{"connector":"splunk","from":"2026-03-13T09:50:00Z","limit":5000,`+
+			`"reason":"given up after","to":"2026-03-13T10:19:00Z"}` {
 		t.Errorf("replays: %v", invocations)
 	}
 }
