@@ -3,11 +3,14 @@ package replay
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 func TestReplayAnswersEveryBadRequest(t *testing.T) {
@@ -87,16 +90,17 @@ func TestReplayAnswersEveryBadRequest(t *testing.T) {
 
 func TestReplayReadsEveryEvent(t *testing.T) {
 	w := newWorld(t)
+	const post = `{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}}`
 	for payload, want := range map[string]int{
 		`x`:    400,
 		`null`: 404,
 		`{}`:   404,
-		`{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}},"body":"!","isBase64Encoded":true}`:                        400,
-		`{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}},"body":"eyJkcnlfcnVuIjp0cnVlfQ==","isBase64Encoded":true}`: 200,
+		post + `,"body":"!","isBase64Encoded":true}`:                        400,
+		post + `,"body":"eyJkcnlfcnVuIjp0cnVlfQ==","isBase64Encoded":true}`: 200,
+		post + `,"body":null}`:                                              200,
+		post + `,"rawQueryString":"dry_run=true"}`:                          400,
 		`{"version":"2.0","requestContext":{"http":{"method":"POST","path":"` + Path +
 			`"}},"body":"{\"dry_run\":true}"}`: 200,
-		`{"rawPath":"` + Path + `","requestContext":{"http":{"method":"POST"}},"body":null}`:                     200,
-		`{"rawPath":"` + Path + `","rawQueryString":"dry_run=true","requestContext":{"http":{"method":"POST"}}}`: 400,
 	} {
 		if status, _, body := w.invoke(t.Context(), []byte(payload)); status != want {
 			t.Errorf("%s: %d %s, want %d", payload, status, body, want)
@@ -119,7 +123,8 @@ func TestPanicIsAnsweredWithoutDetails(t *testing.T) {
 // FuzzRequest: whatever the body, there is a request within its bounds or a refusal that says why.
 func FuzzRequest(f *testing.F) {
 	for _, s := range []string{``, `{}`,
-		`{"connector":"splunk","from":"2026-03-13T00:00:00Z","to":"2026-03-14T00:00:00+01:00","limit":5,"dry_run":true,"force":false}`, `{"limit":1e3}`, `[{}]`, `{"a":{"b":[1]}}`} {
+		`{"connector":"splunk","from":"2026-03-13T00:00:00Z","to":"2026-03-14T00:00:00+01:00","limit":5,"dry_run":true,` +
+			`"force":false}`, `{"limit":1e3}`, `[{}]`, `{"a":{"b":[1]}}`} {
 		f.Add(s, "application/json", false)
 	}
 	f.Add("e30=", "", true)
@@ -137,4 +142,87 @@ func FuzzRequest(f *testing.F) {
 			t.Fatalf("request %+v", r)
 		}
 	})
+}
+
+// TestReplayTouchesOnlyItsOwnKeys: objects outside the dead letters' prefixes, or inside them with another name, are
+// not read, sent, moved or deleted.
+func TestReplayTouchesOnlyItsOwnKeys(t *testing.T) {
+	w := newWorld(t)
+	record := deadletter.Record{Time: day0, Connector: "splunk", Error: "x", Body: []byte(`{"time":1}`), MessageID: "m"}
+	line := record.AppendLine(nil)
+	foreign := []string{
+		"deadly/pending/connector=splunk/date=2026-03-13/a.jsonl", // a prefix with the same beginning
+		"pending/connector=splunk/date=2026-03-13/a.jsonl",        // no prefix
+		testPrefix + "pending/connector=splunk/date=2026-03-13/../../../../other.jsonl",
+		testPrefix + "pending/connector=splunk/date=2026-03-13/a/b.jsonl",
+		testPrefix + "pending/connector=../date=2026-03-13/a.jsonl",
+		testPrefix + "pending/connector=evil/date=2026-03-13/a.jsonl",
+		testPrefix + "pending/connector=splunk/date=2026-13-45/a.jsonl",
+		testPrefix + "pending/connector=splunk/a.jsonl",
+		testPrefix + "pending//connector=splunk/date=2026-03-13/a.jsonl",
+		testPrefix + "pending/connector=splunk/date=2026-03-13/a.jsonl.tmp",
+		testPrefix + "pending/connector=splunk/date=2026-03-13/\n.txt",
+	}
+	for _, key := range foreign {
+		w.s3.Put(key, line)
+	}
+	w.drain(dlq.Letters("splunk", "a", 2, day0)...)
+	inPending := len(foreign) - 2
+	w.want("", fmt.Sprintf("2 replayed, %d skipped, 0 remaining", inPending), "the first is pending/")
+	w.wantSent(2, 2)
+	for _, key := range foreign {
+		if string(w.s3.Body(key)) != string(line) {
+			t.Errorf("%q was touched", key)
+		}
+	}
+	for _, key := range w.s3.Keys("") {
+		own := strings.HasPrefix(key, testPrefix+"replayed/connector=splunk/") ||
+			strings.HasPrefix(key, testPrefix+"progress/connector=splunk/")
+		if !own && !slices.Contains(foreign, key) {
+			t.Errorf("%q was written", key)
+		}
+	}
+}
+
+// TestReplayOfHostileRequests: a request that is huge, deep or names what it should not is refused, and changes
+// nothing.
+func TestReplayOfHostileRequests(t *testing.T) {
+	w := newWorld(t)
+	w.drain(dlq.Letters("splunk", "a", 2, day0)...)
+	before := w.s3.Keys("")
+	paths := []string{
+		Path + "/", Path + "/..", Path + "/../../x", "/api/admin/../admin/siem/replay-dead-letter",
+		"//api/admin/siem/replay-dead-letter",
+		"/api/admin/siem/replay-dead-letter%2f..", "/API/admin/siem/replay-dead-letter", Path + "\x00", Path + ";x", "",
+		strings.Repeat("/a", 100_000),
+	}
+	for _, path := range paths {
+		if status, _, body := w.ask(t.Context(), "POST", path, "", nil); status != 404 || len(body) > 1000 {
+			t.Errorf("path %.60q: %d %.200s", path, status, body)
+		}
+	}
+	deep := strings.Repeat("[", 30_000) + strings.Repeat("]", 30_000)
+	bodies := []string{
+		`{"connector":"../../other"}`, `{"connector":"splunk/../x"}`, `{"connector":"*"}`, `{"connector":["splunk"]}`,
+		`{"connector":"splunk\u0000"}`,
+		`{"prefix":"s3://other/"}`, `{"path":"../"}`, `{"force":"true"}`, `{"limit":1e9}`, `{"limit":-1}`,
+		`{"from":"0000-00-00T00:00:00Z"}`,
+		`{"reason":""}`, `{"message_ids":[]}`, `{"message_ids":[""]}`, `{"message_ids":"a"}`, `{"discard":null}`,
+		`{"connector":"unknown"}`,
+		deep, `{"limit":` + deep + `}`, `{"limit":` + strings.Repeat("9", 60_000) + `}`, `{"a":"` + strings.Repeat("x",
+			5<<20) + `"}`,
+		strings.Repeat(`{"limit":1,`, 5000), "\xff\xfe{", "\ufeff{}",
+	}
+	for _, body := range bodies {
+		status, _, answer := w.ask(t.Context(), "POST", Path, body, map[string]string{"content-type": "application/json"})
+		var f failure
+		if status != 400 && status != 415 || json.Unmarshal([]byte(answer), &f) != nil || f.Error == "" ||
+			len(answer) > 4000 {
+			t.Errorf("body %.60q: %d %.200s", body, status, answer)
+		}
+	}
+	if after := w.s3.Keys(""); !slices.Equal(before, after) || w.count() != 0 {
+		t.Errorf("a refused request has changed something: %d objects, then %d; %d events sent", len(before), len(after),
+			w.count())
+	}
 }
