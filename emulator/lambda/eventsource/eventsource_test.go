@@ -22,20 +22,49 @@ func config(f *fake) Config {
 	}
 }
 
-func TestBatchEndsWithItsSize(t *testing.T) {
-	f := newFake(at(time.Second, 0, 130)...)
-	p := newPoller(config(f))
-	if n := len(p.gather(t.Context())); n != 100 {
-		t.Errorf("%d messages, want 100", n)
+// TestGather: a batch ends with its size, or with the window, which begins at the first message.
+func TestGather(t *testing.T) {
+	const second = time.Second
+	sized := func(n int, window time.Duration) func(*Config) {
+		return func(c *Config) { c.BatchSize, c.Window = n, window }
 	}
-	if f.time() != start().Add(time.Second) {
-		t.Errorf("handed over at %v: a full batch must not wait", f.time())
-	}
-	if n := len(p.gather(t.Context())); n != 30 {
-		t.Errorf("%d messages in the second batch, want 30", n)
-	}
-	if slices.Max(f.limits) != 10 {
-		t.Errorf("asked for %v messages at once, SQS gives 10", slices.Max(f.limits))
+	for name, c := range map[string]struct {
+		arrivals []arrival
+		change   func(*Config)
+		batches  []int         // their sizes
+		until    time.Duration // of the clock after the first batch; 0: not compared
+		limits   []int         // of the requests; nil: not compared
+	}{
+		"full batches do not wait": {at(second, 0, 130), nil, []int{100, 30}, second, nil},
+		"no receive asks for more": {at(0, 0, 20), sized(13, second), []int{13}, 0, []int{10, 3}},
+		"window after the first message": {slices.Concat(at(second, 0, 1), at(5*second, 1, 1), at(6*second, 2, 1),
+			at(7*second, 3, 1)), nil, []int{3}, 6 * second, nil},
+		"no window: the first receive": {slices.Concat(at(second, 0, 3), at(second+1, 3, 1)), sized(10, 0), []int{3}, 0, nil},
+		"Rand ends the window early": {slices.Concat(at(second, 0, 1), at(3*second, 1, 1), at(4*second, 2, 1)),
+			func(c *Config) { c.Rand = func() float64 { return 0.5 } }, []int{2}, 0, nil},
+		"nothing came": {nil, nil, []int{0}, 0, []int{10}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFake(c.arrivals...)
+			cfg := config(f)
+			if c.change != nil {
+				c.change(&cfg)
+			}
+			p, next := newPoller(cfg), 0
+			for i, n := range c.batches {
+				got, want := p.gather(t.Context()), c.arrivals[next:next+n]
+				next += n
+				if !slices.EqualFunc(got, want, func(m Message, a arrival) bool { return m.ID == a.m.ID }) {
+					t.Errorf("batch %d: %v, want %d messages", i, ids(got), n)
+				}
+				if took := f.time().Sub(start()); i == 0 && c.until > 0 && took != c.until {
+					t.Errorf("handed over after %v, want %v", took, c.until)
+				}
+			}
+			if c.limits != nil && !slices.Equal(f.limits, c.limits) || slices.Max(f.limits) != 10 {
+				t.Errorf("asked for %v, want %v, at most the 10 that SQS gives", f.limits, c.limits)
+			}
+		})
 	}
 }
 
@@ -44,46 +73,6 @@ func TestBatchSizeChanges(t *testing.T) {
 	p.SetBatchSize(2)
 	if n := len(p.gather(t.Context())); n != 2 {
 		t.Errorf("%d messages, want 2", n)
-	}
-}
-
-func TestBatchNeverHoldsMoreThanItsSize(t *testing.T) {
-	f := newFake(at(0, 0, 20)...)
-	cfg := config(f)
-	cfg.BatchSize = 13
-	if n := len(newPoller(cfg).gather(t.Context())); n != 13 {
-		t.Errorf("%d messages, want 13", n)
-	}
-	if want := []int{10, 3}; !slices.Equal(f.limits, want) {
-		t.Errorf("asked for %v, want %v", f.limits, want)
-	}
-}
-
-func TestWindowCountsFromTheFirstMessage(t *testing.T) {
-	f := newFake(slices.Concat(at(time.Second, 0, 1), at(5*time.Second, 1, 1), at(6*time.Second, 2, 1),
-		at(7*time.Second, 3, 1))...)
-	p := newPoller(config(f))
-	if got := ids(p.gather(t.Context())); !slices.Equal(got, []string{"m000", "m001", "m002"}) {
-		t.Errorf("batch = %v: want what came until 5 s after the first", got)
-	}
-	if f.time() != start().Add(6*time.Second) {
-		t.Errorf("handed over after %v, want 6s", f.time().Sub(start()))
-	}
-}
-
-func TestWithoutWindowTheFirstReceiveIsTheBatch(t *testing.T) {
-	f := newFake(slices.Concat(at(time.Second, 0, 3), at(1100*time.Millisecond, 3, 1))...)
-	cfg := config(f)
-	cfg.Window, cfg.BatchSize = 0, 10
-	if n := len(newPoller(cfg).gather(t.Context())); n != 3 {
-		t.Errorf("%d messages, want 3", n)
-	}
-}
-
-func TestNothingCame(t *testing.T) {
-	f := newFake()
-	if b := newPoller(config(f)).gather(t.Context()); len(b) != 0 || len(f.limits) != 1 {
-		t.Errorf("batch %v after %d requests, want none after one", b, len(f.limits))
 	}
 }
 
@@ -311,15 +300,6 @@ func drain(polling, stopped chan struct{}) {
 		case <-stopped:
 			return
 		}
-	}
-}
-
-func TestRandEndsTheWindowEarly(t *testing.T) {
-	f := newFake(slices.Concat(at(time.Second, 0, 1), at(3*time.Second, 1, 1), at(4*time.Second, 2, 1))...)
-	cfg := config(f)
-	cfg.Rand = func() float64 { return 0.5 }
-	if got := ids(newPoller(cfg).gather(t.Context())); !slices.Equal(got, []string{"m000", "m001"}) {
-		t.Errorf("batch = %v, want the messages of the first 2.5 s", got)
 	}
 }
 
