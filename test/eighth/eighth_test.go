@@ -66,7 +66,7 @@ func entries() []entry {
 				{`"5,5,5,5,5,5,5"`, `"5,5,5,5,5,5,5,5"`},
 				{"[none, splunk, sentinel, elastic, datadog, sumo, " + comma + "]",
 					"[none, splunk, sentinel, elastic, datadog, sumo, " + comma + ", webhook]"},
-				{"qradar and xsiam, in this order", "qradar, xsiam and webhook, in this order"},
+				{"qradar, xsiam, in this order", "qradar, xsiam, webhook, in this order"},
 				after(`    xsiam: {Title: Cortex XSIAM, Index: "6"}`, "\n"+`    webhook: {Title: Webhook, Index: "7"}`),
 				{"    - [splunk, sentinel, elastic, datadog, sumo, " + comma + "]",
 					"    - [splunk, sentinel, elastic, datadog, sumo, " + comma + ", webhook]"},
