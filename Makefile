@@ -130,10 +130,11 @@ fmt-check:
 tidy-check:
 	@set -e; for m in . $(MODULES); do (cd "$$m" && $(GO) mod tidy -diff); done
 
-template: $(TOOLS)/.made ## sam validate --lint, cfn-lint, and a deployment into moto's CloudFormation
+template: $(TOOLS)/.made ## sam validate --lint, cfn-lint, a deployment into moto's CloudFormation, and sam publish
 	$(TOOLS)/bin/sam validate --lint --template template.yaml
 	$(TOOLS)/bin/cfn-lint template.yaml
 	$(TOOLS)/bin/python -B -W ignore deploy/check.py
+	REQUIRE_TOOLS=1 $(GO) test -count=1 -run '^TestPublish$$' ./deploy/release
 
 scan: $(SCANNER)/.made $(TOOLS)/.made ## checkov on the expanded template; exceptions state their reason
 	@rm -rf build/scanned && mkdir -p build/scanned

@@ -106,7 +106,7 @@ func releaseTemplate(text, version, architecture string) (string, error) {
 const repository = `  AWS::ServerlessRepo::Application:
     Name: arbitex-siem-connectors
     Description: Delivers audit events to Splunk, Sentinel, Elastic, Datadog, Sumo Logic, QRadar and Cortex XSIAM.
-    Author: Arbitex
+    Author: arbitex
     SpdxLicenseId: Apache-2.0
     LicenseUrl: LICENSE
     ReadmeUrl: README.md
