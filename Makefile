@@ -40,9 +40,9 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: help demo picture test vet unit test-all race e2e interop interop-aws interop-all producers peers build lint \
-	fmt fmt-check tidy-check template scan sam-build deploy bench bench-peers latency growth guards eighth fuzz \
-	simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release release-check \
-	clean
+	fmt fmt-check tidy-check template terraform-check scan sam-build deploy bench bench-peers latency growth guards \
+	eighth fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release \
+	release-check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1|/p' $(firstword $(MAKEFILE_LIST)) | \
@@ -135,6 +135,12 @@ template: $(TOOLS)/.made ## sam validate --lint, cfn-lint, a deployment into mot
 	$(TOOLS)/bin/cfn-lint template.yaml
 	$(TOOLS)/bin/python -B -W ignore deploy/check.py
 	REQUIRE_TOOLS=1 $(GO) test -count=1 -run '^TestPublish$$' ./deploy/release
+
+terraform-check: ## terraform validate of deploy/terraform: PLUGINS=folder has the AWS provider, else downloaded
+	rm -rf build/terraform && mkdir -p build && cp -R deploy/terraform build/terraform
+	cd build/terraform && terraform fmt -check -diff
+	cd build/terraform && terraform init -backend=false -input=false $(if $(PLUGINS),-plugin-dir='$(PLUGINS)')
+	cd build/terraform && terraform validate
 
 scan: $(SCANNER)/.made $(TOOLS)/.made ## checkov on the expanded template; exceptions state their reason
 	@rm -rf build/scanned && mkdir -p build/scanned
