@@ -52,7 +52,8 @@ def translate(parameters, canary=None, expanded=None):
     values = {k: p["Default"] for k, p in load()["Parameters"].items()} | parameters
     expanded = expanded or expand(parameters, canary)
     for resource in expanded["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
+        code = str(resource.get("Properties", {}).get("CodeUri"))
+        if resource["Type"] == "AWS::Serverless::Function" and "s3://" not in code and "Bucket" not in code:
             resource["Properties"]["CodeUri"] = {"Bucket": "code", "Key": "function.zip"}
     expanded["Transform"] = "AWS::Serverless-2016-10-31"
     return Translator({}, Parser()).translate(sam_template=expanded, parameter_values=values)

@@ -2,18 +2,15 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
+	"github.com/arbitex/siem-connectors/internal/testkit/terminal"
 )
 
 // askOnTerminal types a credential at configure's question on a pseudo terminal. It is stored and never shown.
@@ -42,15 +39,12 @@ func askOnTerminal(t *testing.T, w *world) {
 // configureOnTerminal types at the questions of siemctl configure elastic, and returns what the terminal shows.
 func (w *world) configureOnTerminal(t *testing.T, typed ...string) (shown string, err error) {
 	t.Helper()
-	master, slave := openTerminal(t)
-	cmd := w.siemctl(t.Context(), t, "configure", "elastic")
-	startOn(t, slave, cmd)
+	master, slave := terminal.Open(t)
+	s := terminal.Start(t, master, slave, w.siemctl(t.Context(), t, "configure", "elastic"))
 	for _, text := range typed {
-		shown += readUntil(master, "): ")
-		fmt.Fprint(master, text)
+		s.Type("): ", text)
 	}
-	rest, err := endOn(master, cmd)
-	return shown + rest, err
+	return s.End()
 }
 
 // onTerminal runs siemctl against a fake stack on a pseudo terminal with so many columns, types at the first question,
@@ -62,7 +56,7 @@ func onTerminal(t *testing.T, f *fakeStack, columns int, typed string, env []str
 	if err != nil {
 		t.Fatal(err)
 	}
-	master, slave := openTerminal(t)
+	master, slave := terminal.Open(t)
 	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ,
 		&unix.Winsize{Row: 24, Col: uint16(columns)}); err != nil {
 		t.Fatal(err)
@@ -71,13 +65,12 @@ func onTerminal(t *testing.T, f *fakeStack, columns int, typed string, env []str
 	cmd.Args[0] = "siemctl"
 	cmd.Env = append([]string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_REGION=us-east-1",
 		"SIEMCTL_STACK=siem", "TERM=xterm", "AWS_ENDPOINT_URL=" + f.server.URL}, env...)
-	startOn(t, slave, cmd)
+	s := terminal.Start(t, master, slave, cmd)
 	if typed != "" {
-		shown = readUntil(master, "[y/N] ")
-		fmt.Fprint(master, typed)
+		s.Type("[y/N] ", typed)
 	}
-	rest, _ := endOn(master, cmd) // the exit code says it
-	return shown + rest, cmd.ProcessState.ExitCode()
+	shown, _ = s.End() // the exit code says it
+	return shown, cmd.ProcessState.ExitCode()
 }
 
 // TestOnTerminal: colour, the terminal's width, and the question before a change, which Ctrl-C ends.
@@ -106,16 +99,16 @@ func TestOnTerminal(t *testing.T) {
 func TestConfigureOnTerminal(t *testing.T) {
 	f := newFakeStack(t)
 	s := startOnTerminal(t, f, "configure", "splunk", "--set", "SPLUNK_HEC_INDEX")
-	s.answer("SPLUNK_HEC_INDEX (not set): ", "audit")
-	s.answer("SPLUNK_HEC_TOKEN (set; Enter keeps it): ", "new-token")
+	s.Answer("SPLUNK_HEC_INDEX (not set): ", "audit")
+	s.Answer("SPLUNK_HEC_TOKEN (set; Enter keeps it): ", "new-token")
 	shown, code := s.end()
 	if code != exitOK || !strings.Contains(shown, "audit") || strings.Contains(shown, "new-token") ||
 		!strings.Contains(shown, "SPLUNK_HEC_TOKEN is the HEC token") {
 		t.Errorf("exit code %d, the terminal shows %q", code, shown)
 	}
 	s = startOnTerminal(t, f, "configure", "--search", "splunk")
-	s.answer("SPLUNK_SEARCH_TOKEN (not set): ", "search-token")
-	s.answer("SPLUNK_SEARCH_URL (not set): ", "https://splunk.example.com:8089")
+	s.Answer("SPLUNK_SEARCH_TOKEN (not set): ", "search-token")
+	s.Answer("SPLUNK_SEARCH_URL (not set): ", "https://splunk.example.com:8089")
 	shown, code = s.end()
 	if code != exitOK || !strings.Contains(shown, "8089") || strings.Contains(shown, "search-token") {
 		t.Errorf("exit code %d, the terminal shows %q", code, shown)
@@ -133,9 +126,8 @@ func TestConfigureOnTerminal(t *testing.T) {
 
 // session is a siemctl on a pseudo terminal that asks questions.
 type session struct {
-	cmd    *exec.Cmd
-	master *os.File
-	shown  strings.Builder
+	*terminal.Session
+	cmd *exec.Cmd
 }
 
 func startOnTerminal(t *testing.T, f *fakeStack, args ...string) *session {
@@ -144,81 +136,16 @@ func startOnTerminal(t *testing.T, f *fakeStack, args ...string) *session {
 	if err != nil {
 		t.Fatal(err)
 	}
-	master, slave := openTerminal(t)
-	s := &session{cmd: exec.CommandContext(t.Context(), binary, args...), master: master}
-	s.cmd.Args[0] = "siemctl"
-	s.cmd.Env = []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_REGION=us-east-1", "SIEMCTL_STACK=siem",
+	master, slave := terminal.Open(t)
+	cmd := exec.CommandContext(t.Context(), binary, args...)
+	cmd.Args[0] = "siemctl"
+	cmd.Env = []string{"AWS_ACCESS_KEY_ID=a", "AWS_SECRET_ACCESS_KEY=b", "AWS_REGION=us-east-1", "SIEMCTL_STACK=siem",
 		"TERM=xterm", "NO_COLOR=1", "AWS_ENDPOINT_URL=" + f.server.URL, "PATH=" + os.Getenv("PATH")}
-	startOn(t, slave, s.cmd)
-	return s
-}
-
-// answer waits for a question and types the answer.
-func (s *session) answer(question, text string) {
-	s.shown.WriteString(readUntil(s.master, question))
-	fmt.Fprint(s.master, text+"\r")
+	return &session{terminal.Start(t, master, slave, cmd), cmd}
 }
 
 // end returns what the terminal has shown, and the exit code.
 func (s *session) end() (shown string, code int) {
-	rest, _ := endOn(s.master, s.cmd) // the exit code says it
-	return s.shown.String() + rest, s.cmd.ProcessState.ExitCode()
-}
-
-// startOn starts siemctl on a terminal. A shell leads the session and outlives siemctl until the test has read: when
-// the leader of a session exits, the kernel discards what the terminal has not shown.
-func startOn(t *testing.T, slave *os.File, cmd *exec.Cmd) {
-	t.Helper()
-	link := filepath.Join(t.TempDir(), "siemctl") // the name makes this binary siemctl
-	if err := os.Symlink(cmd.Path, link); err != nil {
-		t.Fatal(err)
-	}
-	const script = `trap : INT; "$@"; code=$?; printf '\000'; read -r line; exit $code`
-	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", script, "sh", link}, cmd.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	slave.Close()
-}
-
-// endOn returns what the terminal shows up to the end of siemctl, and the result of the process.
-func endOn(master *os.File, cmd *exec.Cmd) (shown string, err error) {
-	shown = strings.TrimSuffix(readUntil(master, "\x00"), "\x00")
-	fmt.Fprint(master, "\r")
-	return shown, cmd.Wait()
-}
-
-// readUntil reads what a terminal shows, up to a text or to its end.
-func readUntil(from io.Reader, text string) string {
-	var shown strings.Builder
-	for b := make([]byte, 1); !strings.Contains(shown.String(), text); {
-		if _, err := from.Read(b); err != nil {
-			return shown.String()
-		}
-		shown.Write(b)
-	}
-	return shown.String()
-}
-
-// openTerminal opens a pseudo terminal: https://man7.org/linux/man-pages/man4/ptmx.4.html
-func openTerminal(t *testing.T) (master, slave *os.File) {
-	t.Helper()
-	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
-	if err != nil {
-		t.Skipf("NOT TESTED: there is no pseudo terminal here: %v", err)
-	}
-	t.Cleanup(func() { master.Close() })
-	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal(err)
-	}
-	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0); err != nil {
-		t.Fatal(err)
-	}
-	return master, slave
+	shown, _ = s.End() // the exit code says it
+	return shown, s.cmd.ProcessState.ExitCode()
 }

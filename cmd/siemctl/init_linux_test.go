@@ -13,11 +13,11 @@ func TestInit(t *testing.T) {
 	release := fakeSAM(t, f)
 	f.secret = "{}"
 	s := startOnTerminal(t, f, "init", "--release", release, "--stack", "fresh")
-	s.answer("Connectors (splunk, ", "splunk")
-	s.answer("ARN of the topic (Enter: CloudWatch only): ", "arn:aws:sns:us-east-1:123456789012:alarms")
-	s.answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
-	s.answer("SPLUNK_HEC_TOKEN (not set): ", "right")
-	s.answer("SPLUNK_HEC_URL (not set): ", "https://splunk.example.com:8088")
+	s.Answer("Connectors (splunk, ", "splunk")
+	s.Answer("ARN of the topic (Enter: CloudWatch only): ", "arn:aws:sns:us-east-1:123456789012:alarms")
+	s.Answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
+	s.Answer("SPLUNK_HEC_TOKEN (not set): ", "right")
+	s.Answer("SPLUNK_HEC_URL (not set): ", "https://splunk.example.com:8088")
 	shown, code := s.end()
 	if code != exitOK || strings.Contains(shown, "right") {
 		t.Errorf("exit code %d, the terminal shows %q", code, shown)
@@ -44,9 +44,9 @@ func TestInitStopsAtAFailedCheck(t *testing.T) {
 	release := fakeSAM(t, f)
 	f.secret = "{}"
 	s := startOnTerminal(t, f, "init", "splunk", "--release", release, "--stack", "fresh", "--alarm-topic", "arn:x")
-	s.answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
-	s.answer("SPLUNK_HEC_TOKEN (not set): ", "wrong")
-	s.answer("SPLUNK_HEC_URL (not set): ", "https://splunk.example.com:8088")
+	s.Answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
+	s.Answer("SPLUNK_HEC_TOKEN (not set): ", "wrong")
+	s.Answer("SPLUNK_HEC_URL (not set): ", "https://splunk.example.com:8088")
 	shown, code := s.end()
 	if code != exitProblems || !strings.Contains(shown, "splunk stays paused until") {
 		t.Errorf("exit code %d, the terminal shows %q", code, shown)
@@ -55,9 +55,9 @@ func TestInitStopsAtAFailedCheck(t *testing.T) {
 		t.Errorf("did %q", got)
 	}
 	s = startOnTerminal(t, f, "init", "splunk", "--release", release, "--stack", "fresh") // the stack exists: no topic
-	s.answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
-	s.answer("SPLUNK_HEC_TOKEN (set; Enter keeps it): ", "right")
-	s.answer("SPLUNK_HEC_URL (set; Enter keeps it): ", "")
+	s.Answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
+	s.Answer("SPLUNK_HEC_TOKEN (set; Enter keeps it): ", "right")
+	s.Answer("SPLUNK_HEC_URL (set; Enter keeps it): ", "")
 	if shown, code = s.end(); code != exitOK {
 		t.Errorf("exit code %d, the terminal shows %q", code, shown)
 	}

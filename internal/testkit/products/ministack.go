@@ -120,9 +120,9 @@ func freeAddress(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// MiniStackTemplate returns what Template does. The loops are expanded as MiniStack does, which replaces an identifier
-// only where CloudFormation does.
-func MiniStackTemplate(t testing.TB, parameters map[string]string) map[string]any {
+// MiniStackTemplate returns what CloudFormation creates for a template with these parameters; see Template. The loops
+// are expanded as MiniStack does, which replaces an identifier only where CloudFormation does.
+func MiniStackTemplate(t testing.TB, path string, parameters map[string]string) map[string]any {
 	t.Helper()
 	script, err := sources.ReadFile("ministack/expand.py")
 	if err != nil {
@@ -133,7 +133,7 @@ func MiniStackTemplate(t testing.TB, parameters map[string]string) map[string]an
 		t.Fatal(err)
 	}
 	return translate(t, parameters, python3(t, installMiniStack(t), nil, "-c", string(script),
-		filepath.Join(root(t), "template.yaml"), string(text)))
+		path, string(text)))
 }
 
 // installMiniStack returns the Python of a virtual environment that holds MiniStack.

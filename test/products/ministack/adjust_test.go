@@ -35,7 +35,9 @@ func adjust(template object) (removed []string) {
 				removed = append(removed, id)
 			}
 		case "AWS::Lambda::Function":
-			properties["Code"] = object{"S3Bucket": codeBucket, "S3Key": codeKey(id)}
+			if properties["Code"].(object)["S3Bucket"] == codeBucket { // deploy/check.py's, not sam deploy's
+				properties["Code"] = object{"S3Bucket": codeBucket, "S3Key": codeKey(id)}
+			}
 		}
 	}
 	for id, r := range resources {

@@ -18,7 +18,7 @@ import (
 // TestLifecycle repeats a first deployment that failed, and deploys again under the same name after a deletion, which
 // keeps queues and dead letters.
 func TestLifecycle(t *testing.T) {
-	template := products.MiniStackTemplate(t, parameters())
+	template := products.MiniStackTemplate(t, templateFile, parameters())
 	adjust(template)
 	s, _ := start(t)
 	s.resources = template["Resources"].(object)

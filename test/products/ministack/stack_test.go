@@ -37,11 +37,12 @@ import (
 )
 
 const (
-	root        = "../../.."
-	stackName   = "arbitex-siem" // deploy/check.py's
-	codeBucket  = "code"
-	maxAttempts = 3
-	patience    = time.Minute + 30*time.Second
+	root         = "../../.."
+	templateFile = root + "/template.yaml"
+	stackName    = "arbitex-siem" // deploy/check.py's
+	codeBucket   = "code"
+	maxAttempts  = 3
+	patience     = time.Minute + 30*time.Second
 )
 
 // TestMain makes this test binary a Lambda function that returns the credentials of its role: the test then makes calls
@@ -114,7 +115,7 @@ func start(t *testing.T) (*stack, string) {
 // deploy starts MiniStack and the simulated SIEMs, and creates the stack with all connectors.
 func deploy(t *testing.T) *stack {
 	t.Helper()
-	template := products.MiniStackTemplate(t, parameters())
+	template := products.MiniStackTemplate(t, templateFile, parameters())
 	s, caFile := start(t)
 	s.watched = watched(t, template)
 	t.Logf("not deployed: %v", adjust(template))
@@ -154,14 +155,18 @@ func principal(policyID string) object {
 	}}
 }
 
-func (s *stack) clients(provider aws.CredentialsProvider) clients {
+func (s *stack) transport() *http.Transport {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig.RootCAs = s.ca.Pool()
 	transport.Proxy = nil
 	s.t.Cleanup(transport.CloseIdleConnections)
+	return transport
+}
+
+func (s *stack) clients(provider aws.CredentialsProvider) clients {
 	config := aws.Config{
 		Region: products.MiniStackRegion, BaseEndpoint: aws.String(s.url), Credentials: provider,
-		HTTPClient: &http.Client{Transport: transport}, RetryMaxAttempts: 1,
+		HTTPClient: &http.Client{Transport: s.transport()}, RetryMaxAttempts: 1,
 	}
 	return clients{
 		sqs.NewFromConfig(config),
@@ -170,16 +175,21 @@ func (s *stack) clients(provider aws.CredentialsProvider) clients {
 	}
 }
 
-func (s *stack) uploadCode() {
+func (s *stack) createBucket(name string) {
 	s.t.Helper()
-	ctx := s.t.Context()
-	_, err := s.root.s3.CreateBucket(ctx, &s3.CreateBucketInput{
-		Bucket: aws.String(codeBucket),
+	_, err := s.root.s3.CreateBucket(s.t.Context(), &s3.CreateBucketInput{
+		Bucket: &name,
 		CreateBucketConfiguration: &s3types.CreateBucketConfiguration{
 			LocationConstraint: s3types.BucketLocationConstraint(products.MiniStackRegion),
 		},
 	})
 	s.must(err)
+}
+
+func (s *stack) uploadCode() {
+	s.t.Helper()
+	ctx := s.t.Context()
+	s.createBucket(codeBucket)
 	self, err := os.Executable()
 	s.must(err)
 	files := map[string]string{"credentials.zip": self}

@@ -1,0 +1,232 @@
+package ministack
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/splunk"
+	"github.com/arbitex/siem-connectors/emulator/siem/sumo"
+	"github.com/arbitex/siem-connectors/internal/testkit/products"
+	"github.com/arbitex/siem-connectors/internal/testkit/terminal"
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
+)
+
+// TestInit runs siemctl init with the files of a release. SAM CLI deploys them. siemctl stores the settings, checks the
+// connection, resumes the connector and sends an event, which arrives in the simulated SIEM. A second init adds another
+// connector to the stack.
+func TestInit(t *testing.T) {
+	in := newInstallation(t)
+	hec, err := splunk.New(siem.Options{Authority: in.ca})
+	in.must(err)
+	t.Cleanup(func() { _ = hec.Close() })
+	collector, err := sumo.New(siem.Options{Authority: in.ca})
+	in.must(err)
+	t.Cleanup(func() { _ = collector.Close() })
+
+	in.init("splunk", hec, [][2]string{
+		{"ARN of the topic (Enter: CloudWatch only): ", ""},
+		{"SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "@" + in.caFile},
+		{"SPLUNK_HEC_TOKEN (not set): ", hec.Secret()["SPLUNK_HEC_TOKEN"]},
+		{"SPLUNK_HEC_URL (not set): ", hec.Settings()["SPLUNK_HEC_URL"]},
+	})
+	in.init("sumo", collector, [][2]string{
+		{"SUMO_HTTP_SOURCE_URL (not set): ", collector.Secret()["SUMO_HTTP_SOURCE_URL"]},
+	})
+	status, err := in.siemctl("status").CombinedOutput()
+	for _, name := range []string{"splunk", "sumo"} {
+		if running := regexp.MustCompile(`(?m)^` + name + ` +running`); err != nil || !running.Match(status) {
+			t.Errorf("%s does not run: %v: %s", name, err, status)
+		}
+	}
+}
+
+// installation is what an operator has: the files of a release, SAM CLI, and an account.
+type installation struct {
+	*stack
+	folder, program string // of the release, siemctl
+	env             []string
+	caFile          string
+}
+
+func newInstallation(t *testing.T) *installation {
+	t.Helper()
+	tools, err := filepath.Abs(root + "/build/tools/bin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(tools, "sam")); err != nil {
+		testenv.Missing(t, "SAM CLI is not in build/tools: `make template` makes it")
+	}
+	in := new(installation)
+	in.stack, in.caFile = start(t)
+	in.folder, in.program = makeRelease(t)
+	in.createBucket(codeBucket)
+	in.env = []string{
+		"PATH=" + tools + ":/usr/bin:/bin", "HOME=" + t.TempDir(), "TERM=xterm", "NO_COLOR=1", "SAM_CLI_TELEMETRY=0",
+		"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION=" + products.MiniStackRegion,
+		"AWS_DEFAULT_REGION=" + products.MiniStackRegion, "AWS_CA_BUNDLE=" + in.caFile,
+		"AWS_ENDPOINT_URL=" + in.transforming(), "SIEMCTL_STACK=" + stackName,
+	}
+	return in
+}
+
+func (in *installation) siemctl(args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(in.t.Context(), in.program, args...)
+	cmd.Env = in.env
+	return cmd
+}
+
+// init runs siemctl init, answers its questions, and requires that one event arrives.
+func (in *installation) init(connector string, simulator siem.Simulator, answers [][2]string) {
+	in.t.Helper()
+	args := []string{"init", connector, "--release", in.folder}
+	if runtime.GOARCH == "amd64" {
+		args = append(args, "--x86")
+	}
+	master, slave := terminal.Open(in.t)
+	session := terminal.Start(in.t, master, slave, in.siemctl(args...))
+	for _, a := range answers {
+		session.Answer(a[0], a[1])
+	}
+	shown, err := session.End()
+	if n := len(simulator.Accepted()); err != nil || n != 1 || !strings.Contains(shown, "delivered 1") {
+		in.t.Fatalf("%v, %s has %d events, want 1: the terminal shows\n%s", err, connector, n, shown)
+	}
+}
+
+// makeRelease makes the files of a release for this machine's architecture, and returns their folder and the path of
+// siemctl.
+func makeRelease(t *testing.T) (folder, siemctl string) {
+	t.Helper()
+	binaries, folder := t.TempDir(), t.TempDir()
+	functions := filepath.Join(binaries, "functions")
+	for _, path := range []string{filepath.Join(functions, "arm64"), filepath.Join(functions, "amd64")} {
+		if err := os.MkdirAll(path, 0o750); err != nil {
+			t.Fatal(err)
+		}
+	}
+	built, err := filepath.Glob(root + "/build/*/bootstrap")
+	if err != nil || len(built) < 10 {
+		testenv.Missing(t, "the functions are not in build: `make build` makes them")
+	}
+	for _, path := range built {
+		path, err := filepath.Abs(path)
+		if err == nil {
+			err = os.Symlink(path, filepath.Join(functions, runtime.GOARCH, filepath.Base(filepath.Dir(path))))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	siemctl = filepath.Join(binaries, "siemctl", runtime.GOOS+"-"+runtime.GOARCH, "siemctl")
+	for _, args := range [][]string{
+		{"build", "-o", siemctl, "./cmd/siemctl"},
+		{"run", "./deploy/release", "-version", "v0.0.0", "-binaries", binaries, "-dist", folder},
+	} {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir = root
+		if output, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", args, err, output)
+		}
+	}
+	return folder, siemctl
+}
+
+// transforming starts a proxy of MiniStack, which lacks the transform of SAM, and returns its URL. The proxy transforms
+// and adjusts the templates of stacks and change sets.
+func (s *stack) transforming() string {
+	s.t.Helper()
+	certificate, err := s.ca.Server("127.0.0.1")
+	s.must(err)
+	target, err := url.Parse(s.url)
+	s.must(err)
+	proxy := &httputil.ReverseProxy{
+		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host },
+		Transport: s.transport(),
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+			s.transformRequest(w, r)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate.TLS}, MinVersion: tls.VersionTLS12}
+	server.StartTLS()
+	s.t.Cleanup(server.Close)
+	return server.URL
+}
+
+func (s *stack) transformRequest(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	form, err := url.ParseQuery(string(body))
+	if action := form.Get("Action"); err == nil && (action == "CreateChangeSet" || action == "CreateStack") {
+		s.transform(r.Context(), form)
+		body = []byte(form.Encode())
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	r.Header.Set("Content-Length", fmt.Sprint(len(body)))
+}
+
+// transform changes the template of a request.
+func (s *stack) transform(ctx context.Context, form url.Values) {
+	if text := form.Get("TemplateBody"); text != "" { // of the bucket for the code, which has no resource to transform
+		var template object
+		s.must(json.Unmarshal([]byte(text), &template))
+		delete(template, "Transform")
+		body, err := json.Marshal(template)
+		s.must(err)
+		form.Set("TemplateBody", string(body))
+		return
+	}
+	parameters := map[string]string{}
+	for i := 1; form.Has(fmt.Sprintf("Parameters.member.%d.ParameterKey", i)); i++ {
+		one := fmt.Sprintf("Parameters.member.%d.Parameter", i)
+		if form.Has(one + "Value") { // otherwise the previous value, which is the default here
+			parameters[form.Get(one+"Key")] = form.Get(one + "Value")
+		}
+	}
+	file := filepath.Join(s.t.TempDir(), "template.yaml")
+	at, err := url.Parse(form.Get("TemplateURL"))
+	s.must(err)
+	bucket, key, _ := strings.Cut(at.Path[1:], "/")
+	if name, _, ok := strings.Cut(at.Host, ".s3."); ok {
+		bucket, key = name, at.Path[1:]
+	}
+	object, err := s.root.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	s.must(err)
+	text, err := io.ReadAll(object.Body)
+	s.must(err)
+	s.must(os.WriteFile(file, text, 0o600))
+	template := products.MiniStackTemplate(s.t, file, parameters)
+	adjust(template)
+	body, err := json.Marshal(template)
+	s.must(err)
+	_, err = s.root.s3.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: aws.String(codeBucket), Key: aws.String("template.json"), Body: bytes.NewReader(body),
+	})
+	s.must(err)
+	form.Set("TemplateURL", s.url+"/"+codeBucket+"/template.json")
+}
