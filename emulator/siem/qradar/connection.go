@@ -2,8 +2,10 @@ package qradar
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"strconv"
 	"sync"
@@ -12,20 +14,26 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
+// stream is a *net.TCPConn.
+type stream interface {
+	net.Conn
+	CloseWrite() error
+	SetLinger(seconds int) error
+}
+
 // connection is the connection of one sender.
 type connection struct {
 	net.Conn // raw, or TLS over it
 
 	source *Simulator
-	raw    *net.TCPConn
+	raw    stream
 	rest   []byte // read, but not a whole message yet
 
-	fault  siem.Fault // that applied when the connection was accepted
-	faulty bool
+	fault strike // that applied when the connection was accepted
 
 	mu      sync.Mutex
 	secured *tls.Conn // Conn, once the handshake is done
-	hanging sync.Once
+	hungUp  bool
 }
 
 func (c *connection) serve() {
@@ -35,13 +43,13 @@ func (c *connection) serve() {
 		c.source.mu.Unlock()
 		_ = c.raw.Close()
 	}()
-	fault, faulty := c.fault, c.faulty
-	if faulty && (fault.Kind == siem.Status || fault.Kind == siem.CloseBefore) {
+	fault := c.fault
+	if fault.hits && (fault.Kind == siem.Status || fault.Kind == siem.CloseBefore) {
 		c.source.Refuse(fault.Kind.String(), "")
 		c.reset()
 		return
 	}
-	if c.source.source.Protocol == "tls" && !c.source.secure(c) {
+	if c.source.source.Protocol == "tls" && !c.secure() {
 		return
 	}
 	b := make([]byte, 64<<10)
@@ -54,35 +62,35 @@ func (c *connection) serve() {
 			return
 		}
 		if !first {
-			fault, faulty = c.source.next()
+			fault = c.source.next()
 		}
-		if faulty && !c.suffer(fault) {
+		if fault.hits && !c.suffer(fault) {
 			return
 		}
 		if !c.frames(b[:n]) {
 			return
 		}
-		if faulty && fault.Kind == siem.AcceptClose {
+		if fault.hits && fault.Kind == siem.AcceptClose {
 			c.hangUp()
 		}
 	}
 }
 
 // suffer applies a fault to the data that was read, and reports whether the data is still to be processed.
-func (c *connection) suffer(f siem.Fault) bool {
+func (c *connection) suffer(f strike) bool {
 	switch f.Kind {
 	case siem.CloseDuring, siem.CloseAfter:
 		c.source.Refuse(f.Kind.String(), "")
 		c.reset()
 		return false
 	case siem.AcceptHang:
-		<-c.source.heals()
+		<-f.healed
 	case siem.Slow:
 		timer := time.NewTimer(f.Delay)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
-		case <-c.source.heals():
+		case <-f.healed:
 		}
 	case siem.Endless:
 		c.source.Refuse(f.Kind.String(), "")
@@ -96,19 +104,42 @@ func (c *connection) suffer(f siem.Fault) bool {
 	return true
 }
 
-// hangUp closes the connection for sending, so that the peer sees a close. serve continues to read, because the peer's
-// kernel has the acknowledgement for this data.
+// hangUp closes the connection for sending, so that the peer sees a close; during a TLS handshake, once it is done.
+// serve continues to read until the peer closes, because the peer's kernel has the acknowledgement for this data.
 func (c *connection) hangUp() {
 	c.mu.Lock()
-	secured := c.secured
-	c.mu.Unlock()
-	c.hanging.Do(func() {
-		if secured != nil {
-			_ = secured.CloseWrite() // the peer may have closed
+	defer c.mu.Unlock()
+	if c.hungUp = true; c.source.source.Protocol == "tls" {
+		if c.secured == nil {
+			return
 		}
-		_ = c.raw.CloseWrite()
-		_ = c.raw.SetReadDeadline(time.Now().Add(handshakeTimeout)) // for a peer that does not close
-	})
+		_ = c.secured.CloseWrite() // the peer may have closed
+	}
+	_ = c.raw.CloseWrite()
+}
+
+// secure performs the TLS handshake, and counts its result.
+func (c *connection) secure() bool {
+	s, secured := c.source, tls.Server(c.raw, c.source.tls)
+	err := secured.HandshakeContext(context.Background()) // until Close
+	if err == nil {
+		c.mu.Lock()
+		c.Conn, c.secured = secured, secured
+		late := c.hungUp
+		c.mu.Unlock()
+		if late {
+			c.hangUp()
+		}
+		return true
+	}
+	var broken *net.OpError
+	if s.source.Mutual && !errors.As(err, &broken) && !errors.Is(err, io.EOF) {
+		s.AuthFailed()
+		s.Refuse("certificate", err.Error())
+	} else {
+		s.Refuse("handshake", err.Error())
+	}
+	return false
 }
 
 func (c *connection) reset() {

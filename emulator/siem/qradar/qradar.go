@@ -16,17 +16,14 @@
 package qradar
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/big"
 	"net"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/pki"
@@ -99,8 +96,7 @@ func (s *Simulator) certify() (err error) {
 	if s.client, err = s.ca.Client("arbitex"); err != nil {
 		return err
 	}
-	s.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{server.TLS},
-		SessionTicketsDisabled: true}
+	s.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{server.TLS}}
 	if s.source.Mutual {
 		s.tls.ClientAuth, s.tls.ClientCAs = tls.RequireAndVerifyClientCert, s.ca.Pool()
 		s.tls.VerifyConnection = s.verify
@@ -200,13 +196,6 @@ func (s *Simulator) Inject(f siem.Fault) {
 	}
 }
 
-// heals returns a channel that is closed by the next Heal, or by Close.
-func (s *Simulator) heals() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.healed
-}
-
 // hangUpAll closes the existing connections for sending.
 func (s *Simulator) hangUpAll() {
 	s.mu.Lock()
@@ -242,12 +231,22 @@ func (s *Simulator) Close() error {
 	return err
 }
 
+// strike is a fault that may have hit, and ends when healed is closed.
+type strike struct {
+	siem.Fault
+	hits   bool
+	healed <-chan struct{} // by the next Heal, or by Close
+}
+
 // next uses and returns the next fault.
-func (s *Simulator) next() (siem.Fault, bool) {
-	if f, ok := s.Next(nil); ok {
-		return f, true
+func (s *Simulator) next() (f strike) {
+	s.mu.Lock()
+	f.healed = s.healed // before the fault is read, so that no Heal is missed
+	s.mu.Unlock()
+	if f.Fault, f.hits = s.Next(nil); !f.hits {
+		f.Fault, f.hits = s.OfAccepted(nil)
 	}
-	return s.OfAccepted(nil)
+	return f
 }
 
 func (s *Simulator) receive() {
@@ -257,7 +256,7 @@ func (s *Simulator) receive() {
 		if err != nil {
 			return
 		}
-		if _, faulty := s.next(); faulty { // the network loses the datagram
+		if s.next().hits { // the network loses the datagram
 			continue
 		}
 		s.take(b[:n])
@@ -270,8 +269,7 @@ func (s *Simulator) accept() {
 		if err != nil {
 			return
 		}
-		c := &connection{source: s, raw: raw.(*net.TCPConn), Conn: raw}
-		c.fault, c.faulty = s.next()
+		c := &connection{source: s, raw: raw.(*net.TCPConn), Conn: raw, fault: s.next()}
 		s.mu.Lock()
 		if s.closed {
 			s.mu.Unlock()
@@ -282,29 +280,4 @@ func (s *Simulator) accept() {
 		s.mu.Unlock()
 		s.wg.Go(c.serve)
 	}
-}
-
-// handshakeTimeout ends a handshake that the client does not complete.
-const handshakeTimeout = 10 * time.Second
-
-// secure performs the TLS handshake, and counts its result.
-func (s *Simulator) secure(c *connection) bool {
-	secure := tls.Server(c.raw, s.tls)
-	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
-	defer cancel()
-	err := secure.HandshakeContext(ctx)
-	if err == nil {
-		c.mu.Lock()
-		c.Conn, c.secured = secure, secure
-		c.mu.Unlock()
-		return true
-	}
-	var broken *net.OpError
-	if s.source.Mutual && !errors.As(err, &broken) && !errors.Is(err, io.EOF) {
-		s.AuthFailed()
-		s.Refuse("certificate", err.Error())
-	} else {
-		s.Refuse("handshake", err.Error())
-	}
-	return false
 }

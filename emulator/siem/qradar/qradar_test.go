@@ -16,9 +16,12 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-const good = `<134>1 2025-03-13T00:00:00.123Z platform.arbitex.ai ArbitexPlatform - req_xyz - CEF:0|Arbitex|ArbitexPlatform|1.0|6003|chat_completion|3|` +
-	`rt=1741824000123 externalId=evt-1 suser=alice@example.com suid=user_abc act=allow cs4Label=ModelId cs4=gpt-4o cn1Label=TokensInput cn1=512 ` +
-	`cn2Label=TokensOutput cn2=256 cs1Label=PolicyAction cs1=allow cs2Label=DlpLabels cs2= cs3Label=GroupIds cs3=finance-team`
+const good = `<134>1 2025-03-13T00:00:00.123Z platform.arbitex.ai ArbitexPlatform - req_xyz - ` +
+	`CEF:0|Arbitex|ArbitexPlatform|1.0|6003|chat_completion|3|` +
+	`rt=1741824000123 externalId=evt-1 suser=alice@example.com suid=user_abc act=allow ` +
+	`cs4Label=ModelId cs4=gpt-4o cn1Label=TokensInput cn1=512 ` +
+	`cn2Label=TokensOutput cn2=256 cs1Label=PolicyAction cs1=allow cs2Label=DlpLabels cs2= ` +
+	`cs3Label=GroupIds cs3=finance-team`
 
 func TestParse(t *testing.T) {
 	m, err := Parse([]byte(good))
@@ -145,7 +148,7 @@ func write(c net.Conn, text string) { _, _ = io.WriteString(c, text) }
 // wait waits until the simulator's state is as wanted.
 func wait(t *testing.T, s *Simulator, what string, is func(siem.Stats) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for !is(s.Stats()) {
 		if ctx.Err() != nil {
@@ -162,7 +165,7 @@ func accepted(n int) func(siem.Stats) bool {
 // ended tells how a connection ended for its client: io.EOF is a close in good order.
 func ended(t *testing.T, c net.Conn) error {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	_, err := io.Copy(io.Discard, c)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Fatal("the connection is still open")
@@ -350,6 +353,58 @@ func TestHang(t *testing.T) {
 		t.Errorf("closing twice: %v", err)
 	}
 	s.Inject(siem.Fault{Kind: siem.Heal})
+}
+
+// hasty is a connection whose deadlines have passed when they are set.
+type hasty struct{ *net.TCPConn }
+
+func (h hasty) SetDeadline(time.Time) error     { return h.TCPConn.SetDeadline(time.Unix(1, 0)) }
+func (h hasty) SetReadDeadline(time.Time) error { return h.TCPConn.SetReadDeadline(time.Unix(1, 0)) }
+
+// TestHangUpReadsWhatTheKernelHas: the sender may have counted as delivered what the kernel has when the simulator
+// closes the connection, however late the simulator reads it.
+func TestHangUpReadsWhatTheKernelHas(t *testing.T) {
+	s := start(t, Source{Protocol: "tcp"})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	sender, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	raw, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(sender, good+"\n"+good+"\n")
+	c := &connection{source: s, raw: hasty{raw.(*net.TCPConn)}, Conn: raw}
+	c.hangUp()
+	if err := ended(t, sender); err != nil {
+		t.Errorf("the connection ended with %v, want good order", err)
+	}
+	sender.Close()
+	c.serve()
+	if n := s.Stats().Accepted; n != 2 {
+		t.Errorf("accepted %d messages, want 2", n)
+	}
+}
+
+// TestHealBeforeTheFaultApplies: a fault is healed between its choice and its effect.
+func TestHealBeforeTheFaultApplies(t *testing.T) {
+	s := start(t, Source{Protocol: "tcp"})
+	s.Inject(siem.Fault{Kind: siem.AcceptHang})
+	fault := s.next()
+	s.Inject(siem.Fault{Kind: siem.Heal})
+	over := make(chan bool, 1)
+	go func() { over <- (&connection{source: s}).suffer(fault) }()
+	select {
+	case <-over:
+	case <-time.After(time.Minute):
+		t.Error("the healed fault still applies")
+	}
 }
 
 func TestNew(t *testing.T) {
