@@ -2,6 +2,7 @@ package syslogsend
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -16,8 +17,10 @@ type conn struct {
 
 	raw     net.Conn
 	kernel  Kernel // of raw
-	proven  bool   // the peer had time to refuse us
-	used    int64  // wall clock of the last batch, Unix ms
+	waits   waits
+	proven  bool  // the peer has accepted us, or had time to refuse us
+	doubted bool  // settle waits for the peer to accept us
+	used    int64 // wall clock of the last batch, Unix ms
 	scratch [512]byte
 }
 
@@ -81,13 +84,35 @@ func (c *conn) deliver(ctx context.Context, body []byte) error {
 }
 
 // settle waits whether the peer closes a new connection after its first batch: a TCP stack accepts connections and
-// bytes before the receiving program has seen them.
+// bytes before the receiving program has seen them, and a TLS 1.3 handshake ends before the peer has verified our
+// certificate.
 func (c *conn) settle(ctx context.Context) error {
 	if c.proven {
 		return nil
 	}
-	c.proven = true
-	return c.watch(ctx, settling)
+	wait := c.waits.settling
+	if _, secured := c.Conn.(*tls.Conn); secured {
+		wait = c.waits.ticket
+	}
+	c.doubted = true
+	err := c.await(ctx, wait)
+	c.doubted, c.proven = false, true
+	return err
+}
+
+// tickets is a cache of session tickets that stores none: sessions are not resumed, so that the peer verifies our
+// certificate each time. It notes the first ticket, because a peer that asked for our certificate sends a ticket only
+// once it has our side of the handshake: RFC 8446, section 4.6.1.
+type tickets struct{ *conn }
+
+// Get implements tls.ClientSessionCache.
+func (tickets) Get(string) (*tls.ClientSessionState, bool) { return nil, false }
+
+// Put implements tls.ClientSessionCache. It is called while the connection is read.
+func (t tickets) Put(string, *tls.ClientSessionState) {
+	if t.proven = true; t.doubted {
+		_ = t.raw.SetReadDeadline(time.Unix(1, 0)) // ends watch; a broken connection returns its error on the read
+	}
 }
 
 // interrupt bounds writes by the deadline of ctx, and by its cancellation.
@@ -124,13 +149,8 @@ func (c *conn) confirm(ctx context.Context) error {
 	}
 }
 
-const (
-	// settling is the time in which the program of a new TCP or UDP peer may close the connection.
-	settling = 50 * time.Millisecond
-
-	// glance bounds the read of data that has already arrived.
-	glance = 10 * time.Millisecond
-)
+// glance bounds the read of data that has already arrived.
+const glance = 10 * time.Millisecond
 
 // look returns an error if the peer has closed or reset the connection, or sent a TLS alert. It does not wait.
 func (c *conn) look(ctx context.Context) error {
@@ -145,6 +165,15 @@ func (c *conn) look(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// await returns an error if the peer closes the connection within d, or has closed it by then. On a busy machine, the
+// time of watch may be over before it reads.
+func (c *conn) await(ctx context.Context, d time.Duration) error {
+	if err := c.watch(ctx, d); err != nil {
+		return err
+	}
+	return c.look(ctx)
 }
 
 // maxTalk bounds the bytes that a peer may send in one watch. TLS tickets and key updates do not count.
@@ -163,6 +192,8 @@ func (c *conn) watch(ctx context.Context, d time.Duration) error {
 	for total := 0; total < maxTalk; {
 		n, err := c.Read(c.scratch[:])
 		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && c.doubted && c.proven: // by a ticket
+			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded) && short:
 			return context.DeadlineExceeded
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -192,7 +223,7 @@ func (c *conn) refused() error {
 
 // abort closes at once. Unacknowledged bytes are not sent any more, since their batch is sent again.
 func (c *conn) abort() {
-	if t, ok := c.raw.(*net.TCPConn); ok {
+	if t, ok := c.raw.(interface{ SetLinger(seconds int) error }); ok {
 		_ = t.SetLinger(0) // the connection is closed either way
 	}
 	_ = c.raw.Close() // not TLS's Close, which waits up to 5 s for a peer that does not read

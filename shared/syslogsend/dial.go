@@ -40,7 +40,7 @@ func (s *Sender) dial(ctx context.Context) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: raw, raw: raw}
+	c := &conn{Conn: raw, raw: raw, waits: s.waits}
 	if c.kernel, err = kernelOf(raw); err != nil {
 		c.abort()
 		return nil, err
@@ -58,14 +58,17 @@ func (s *Sender) dial(ctx context.Context) (*conn, error) {
 // secure makes the TLS handshake, and waits whether the peer refuses our certificate.
 func (s *Sender) secure(ctx context.Context, c *conn) error {
 	asked := false
-	secured := tls.Client(c.raw, s.tlsConfig(&asked))
+	cfg := s.tlsConfig(&asked)
+	cfg.ClientSessionCache = tickets{c}
+	secured := tls.Client(c.raw, cfg)
 	shaking, cancel := context.WithTimeout(ctx, s.cfg.Timeout/2)
 	defer cancel()
 	if err := secured.HandshakeContext(shaking); err != nil {
 		return onceAsked(asked, &failure.HandshakeError{Err: err})
 	}
-	c.Conn, c.proven = secured, true
-	return onceAsked(asked, c.watch(ctx, grace))
+	// Otherwise, the handshake has ended after the peer's verification.
+	c.Conn, c.proven = secured, !asked || secured.ConnectionState().Version < tls.VersionTLS13
+	return onceAsked(asked, c.await(ctx, c.waits.grace))
 }
 
 func (s *Sender) tlsConfig(asked *bool) *tls.Config {
@@ -86,7 +89,6 @@ func (s *Sender) tlsConfig(asked *bool) *tls.Config {
 			return s.cfg.Certificate, nil
 		},
 		DynamicRecordSizingDisabled: true, // the peer needs whole batches, not first bytes
-		// Sessions are not resumed, so that the peer verifies our certificate each time.
 	}
 }
 

@@ -9,8 +9,11 @@
 // Anything else is an error of the whole batch: a connection that has failed does not show which bytes arrived.
 // Messages of such a batch may arrive twice, and none is lost.
 //
-// The package cannot know whether the receiving program reads what its host has acknowledged, whether a UDP datagram
-// arrived, and, on systems that do not report acknowledgements (see Confirms), whether bytes have left this machine.
+// A new connection is watched for longer: see waits.
+//
+// The package cannot know whether the receiving program reads what its host has acknowledged, whether it refuses a
+// connection after these waits, whether a UDP datagram arrived, and, on systems that do not report acknowledgements
+// (see Confirms), whether bytes have left this machine.
 //
 // It sends framed bytes and does not inspect messages.
 package syslogsend
@@ -59,18 +62,30 @@ const (
 	// s, many firewalls after 60: https://docs.aws.amazon.com/vpc/latest/userguide/nat-gateway-basics.html
 	maxPause = time.Minute
 
-	// grace is the time in which a peer may refuse us after a TLS handshake. Under TLS 1.3, our side of it ends before
-	// the peer has seen our certificate, so a refusal shows only on a read: RFC 8446, section 4.4.2.4 and appendix A.
-	grace = 250 * time.Millisecond
-
 	// maxIdle bounds the idle connections: as many as one process has concurrent invocations, with a margin.
 	maxIdle = 64
 )
 
+// waits are the times for which a new connection is watched for a refusal.
+type waits struct {
+	// grace is the time before the first batch over TLS. Under TLS 1.3, our side of the handshake ends before the peer has
+	// seen our certificate, so a refusal shows only on a read: RFC 8446, section 4.4.2.4 and appendix A. The peer's
+	// program may also close the connection after its handshake.
+	grace time.Duration
+
+	// ticket is the longest time after the first batch for which a connection is watched, if the peer asked for our
+	// certificate under TLS 1.3 and has not sent a session ticket.
+	ticket time.Duration
+
+	// settling is the time after the first batch over TCP, or after the datagrams.
+	settling time.Duration
+}
+
 // Sender sends batches. It keeps connections between them, and is safe for concurrent use: concurrent batches use
 // different connections.
 type Sender struct {
-	cfg Config
+	cfg   Config
+	waits waits
 
 	mu   sync.Mutex
 	idle []*conn // the last used is the last
@@ -81,7 +96,9 @@ func New(cfg Config) *Sender {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Sender{cfg: cfg}
+	return &Sender{cfg: cfg, waits: waits{
+		grace: 250 * time.Millisecond, ticket: min(2500*time.Millisecond, cfg.Timeout/4), settling: 50 * time.Millisecond,
+	}}
 }
 
 // Send sends body, which is one or more framed messages, over TCP or TLS in one write, and returns nil when the
@@ -124,7 +141,7 @@ func (s *Sender) Check(ctx context.Context) error {
 	if s.cfg.Network != TCP { // for TLS, dial has waited
 		return nil
 	}
-	if err := c.watch(ctx, grace); err != nil {
+	if err := c.await(ctx, c.waits.grace); err != nil {
 		return s.explain(err)
 	}
 	return nil

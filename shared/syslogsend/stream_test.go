@@ -13,6 +13,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -162,10 +163,17 @@ func (p *peer) connections() int {
 	return p.conns
 }
 
+// length is how many bytes were read.
+func (p *peer) length() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.received.Len()
+}
+
 // waitFor waits until the peer has read want, and fails when it has read something else.
 func (p *peer) waitFor(t *testing.T, want []byte) {
 	t.Helper()
-	timeout := time.AfterFunc(10*time.Second, func() { p.Close(); p.grown.Broadcast() })
+	timeout := time.AfterFunc(time.Minute, func() { p.Close(); p.grown.Broadcast() })
 	defer timeout.Stop()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -173,7 +181,7 @@ func (p *peer) waitFor(t *testing.T, want []byte) {
 		if !timeout.Stop() {
 			t.Fatalf("the peer has read %d bytes, want %d", p.received.Len(), len(want))
 		}
-		timeout.Reset(10 * time.Second)
+		timeout.Reset(time.Minute)
 		p.grown.Wait()
 	}
 	if !bytes.Equal(p.received.Bytes(), want) {
@@ -191,10 +199,83 @@ func reset(c net.Conn) {
 	raw.Close()
 }
 
+// hooked is a connection that calls functions of a test; each may be nil.
+type hooked struct {
+	*net.TCPConn
+	kernel socket
+
+	writing        func(b []byte)                                  // before a write
+	unacknowledged func(n int) int                                 // changes the number
+	pending        func(kernel func() (bool, error)) (bool, error) // instead of kernel
+}
+
+func (h *hooked) Write(b []byte) (int, error) {
+	if h.writing != nil {
+		h.writing(b)
+	}
+	return h.TCPConn.Write(b)
+}
+
+func (h *hooked) Unacknowledged() (int, error) {
+	n, err := h.kernel.Unacknowledged()
+	if h.unacknowledged != nil && err == nil {
+		n = h.unacknowledged(n)
+	}
+	return n, err
+}
+
+func (h *hooked) Pending() (bool, error) {
+	if h.pending != nil {
+		return h.pending(h.kernel.Pending)
+	}
+	return h.kernel.Pending()
+}
+
+// dial returns a Config.Dial whose connections have the hooks.
+func (h hooked) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	raw, err := new(net.Dialer).DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	h.TCPConn = raw.(*net.TCPConn)
+	h.kernel.RawConn, err = h.SyscallConn()
+	return &h, err
+}
+
+// deadline is a context whose deadline passes when a test says so.
+type deadline struct {
+	context.Context
+	passed chan struct{}
+	pass   func()
+}
+
+func newDeadline(t *testing.T) deadline {
+	passed := make(chan struct{})
+	return deadline{t.Context(), passed, sync.OnceFunc(func() { close(passed) })}
+}
+
+func (d deadline) Deadline() (time.Time, bool) { return time.Now().Add(time.Hour), true }
+func (d deadline) Done() <-chan struct{}       { return d.passed }
+
+func (d deadline) Err() error {
+	select {
+	case <-d.passed:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// patient makes s wait for a refusal that comes: on a busy machine it may be late.
+func patient(s *Sender) *Sender {
+	s.waits = waits{grace: time.Minute, ticket: time.Minute, settling: time.Minute}
+	return s
+}
+
 func newSender(t *testing.T, network Network, address string, change func(*Config)) *Sender {
 	t.Helper()
 	cfg := Config{
-		Network: network, Address: address, Timeout: 5 * time.Second,
+		Network: network, Address: address, Timeout: 2 * time.Minute,
 		Settings: Settings{Host: "X_HOST", CABundle: "X_CA", ServerName: "X_NAME", Certificate: "X_CERT"},
 	}
 	if change != nil {
@@ -305,10 +386,46 @@ func TestPeerDoesNotTakeTheBatch(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeer(t, treat)
-			s := newSender(t, TCP, p.Addr().String(), nil)
+			s := patient(newSender(t, TCP, p.Addr().String(), nil))
 			wantTransient(t, send(s, strings.Repeat("x", 1000)))
 		})
 	}
+}
+
+// TestCloseAtTheEndOfTheWait: the time in which a new peer may close the connection is over before we have read, and
+// the peer has closed it.
+func TestCloseAtTheEndOfTheWait(t *testing.T) {
+	if !Confirms {
+		t.Skip("NOT TESTED: this system does not report what has arrived")
+	}
+	hangUp := make(chan bool)
+	p := newPeer(t, func(_ *peer, _ int, c net.Conn) {
+		<-hangUp
+		reset(c)
+	})
+	acknowledged, looked := false, false
+	h := hooked{
+		unacknowledged: func(n int) int { acknowledged = n == 0; return n },
+		pending: func(kernel func() (bool, error)) (bool, error) {
+			if !acknowledged {
+				return kernel()
+			}
+			if !looked { // while the batch is confirmed
+				looked = true
+				close(hangUp)
+				return false, nil
+			}
+			for {
+				if something, err := kernel(); something || err != nil {
+					return something, err
+				}
+				runtime.Gosched()
+			}
+		},
+	}
+	s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Dial = h.dial })
+	s.waits.settling = -time.Second
+	wantFault(t, send(s, "x\n"), failure.Request, failure.Transient)
 }
 
 // TestDisconnected: a broken connection is told apart from a peer that does not read in time, because one event may
@@ -328,8 +445,12 @@ func TestDisconnected(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPeer(t, c.treat)
-			s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Timeout = time.Second })
-			f := failure.Of(send(s, strings.Repeat("x", 32<<20)))
+			ctx, h := newDeadline(t), hooked{}
+			if !c.want {
+				h.writing = func([]byte) { ctx.pass() }
+			}
+			s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Dial = h.dial })
+			f := failure.Of(s.Send(ctx, make([]byte, 32<<20), nil))
 			if f == nil || f.Disconnected != c.want || f.Step != failure.Request {
 				t.Errorf("%+v, want a failure of step request, disconnected %v", f, c.want)
 			}
@@ -352,23 +473,27 @@ func TestPeerStopsReading(t *testing.T) {
 				_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
 				<-release
 			})
-			s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Timeout = 2 * time.Second })
+			writing := make(chan bool)
+			h := hooked{writing: func(b []byte) {
+				if len(b) == size {
+					close(writing)
+				}
+			}}
+			s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Dial = h.dial })
+			ctx := newDeadline(t)
 			var stuck sync.WaitGroup
 			stuck.Go(func() {
-				text := wantFault(t, send(s, strings.Repeat("x", size)), failure.Request, failure.Transient)
-				if !strings.Contains(text, "not confirmed in time") {
+				err := s.Send(ctx, make([]byte, size), nil)
+				if text := wantFault(t, err, failure.Request, failure.Transient); !strings.Contains(text, "not confirmed in time") {
 					t.Errorf("%q does not say that time was up", text)
 				}
 			})
-			for p.connections() == 0 {
-				p.mu.Lock()
-				p.grown.Wait()
-				p.mu.Unlock()
-			}
+			<-writing
 			if err := send(s, "from another invocation\n"); err != nil {
 				t.Errorf("beside a batch that is stuck: %v", err)
 			}
 			p.waitFor(t, []byte("from another invocation\n"))
+			ctx.pass()
 			stuck.Wait()
 			if err := send(s, "later\n"); err != nil {
 				t.Errorf("after a batch that was stuck: %v", err)
@@ -413,29 +538,40 @@ func TestPeerThatTalks(t *testing.T) {
 			for _, err := c.Write(make([]byte, 1000)); err == nil; _, err = c.Write(make([]byte, 1000)) {
 			}
 		})
-		s := newSender(t, TCP, p.Addr().String(), nil)
+		s := patient(newSender(t, TCP, p.Addr().String(), nil))
 		wantFault(t, send(s, "x\n"), failure.Request, failure.Transient)
 	})
 }
 
 func TestContextEnds(t *testing.T) {
 	t.Parallel()
-	release := make(chan bool)
-	defer close(release)
-	p := newPeer(t, func(_ *peer, _ int, c net.Conn) {
-		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
-		<-release
-	})
-	s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Timeout = time.Hour })
-	for name, size := range map[string]int{"while confirming": 256 << 10, "while writing": 32 << 20} {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-			defer cancel()
-			wantFault(t, s.Send(ctx, make([]byte, size), nil), failure.Request, failure.Transient)
-			ctx, cancel = context.WithCancel(t.Context())
-			time.AfterFunc(200*time.Millisecond, cancel)
-			wantFault(t, s.Send(ctx, make([]byte, size), nil), failure.Request, failure.Transient)
-		})
+	p := newPeer(t, func(_ *peer, _ int, c net.Conn) { _ = c.(*net.TCPConn).SetReadBuffer(4 << 10) })
+	for how, ending := range map[string]func(*testing.T) (context.Context, func()){
+		"deadline": func(t *testing.T) (context.Context, func()) {
+			d := newDeadline(t)
+			return d, d.pass
+		},
+		"cancelled": func(t *testing.T) (context.Context, func()) { return context.WithCancel(t.Context()) },
+	} {
+		for name, size := range map[string]int{"while confirming": 1, "while writing": 32 << 20} {
+			t.Run(how+" "+name, func(t *testing.T) {
+				ctx, end := ending(t)
+				defer end()
+				h := hooked{
+					writing: func(b []byte) {
+						if len(b) > 1 {
+							end()
+						}
+					},
+					unacknowledged: func(int) int {
+						end()
+						return 1
+					},
+				}
+				s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Dial = h.dial })
+				wantFault(t, s.Send(ctx, make([]byte, size), nil), failure.Request, failure.Transient)
+			})
+		}
 	}
 }
 
@@ -465,7 +601,7 @@ func TestCheck(t *testing.T) {
 	p.treating.Wait()
 	p.waitFor(t, nil)
 	p = newPeer(t, func(_ *peer, _ int, c net.Conn) { reset(c) })
-	s = newSender(t, TCP, p.Addr().String(), nil)
+	s = patient(newSender(t, TCP, p.Addr().String(), nil))
 	wantTransient(t, s.Check(t.Context()))
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,6 +63,9 @@ func TestTLSPeer(t *testing.T) {
 					c.client(cfg)
 				}
 			})
+			if c.hint != "" {
+				patient(s)
+			}
 			check, err := s.Check(t.Context()), send(s, "a message\n")
 			if c.hint == "" {
 				if check != nil || err != nil {
@@ -93,13 +97,13 @@ func TestRefusedWithoutAnAlert(t *testing.T) {
 			cfg := ca.server()
 			cfg.ClientAuth = tls.RequestClientCert
 			p := newTLSPeer(t, cfg, func(_ *peer, _ int, c net.Conn) { hangUp(c) })
-			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() })
+			s := patient(newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() }))
 			wantFault(t, send(s, "x\n"), failure.TLS, failure.Unauthorized)
 		})
 	}
 	t.Run("never asked", func(t *testing.T) {
 		p := newTLSPeer(t, ca.server(), func(_ *peer, _ int, c net.Conn) { c.Close() })
-		s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() })
+		s := patient(newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() }))
 		wantFault(t, send(s, "x\n"), failure.Request, failure.Transient)
 	})
 }
@@ -147,8 +151,12 @@ func TestTLSPeerThatIsNone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeer(t, c.treat)
-			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.Timeout = time.Second })
-			if err := send(s, "x\n"); name == "resets" {
+			ctx, h := newDeadline(t), hooked{}
+			if name == "says nothing" {
+				h.writing = func([]byte) { ctx.pass() }
+			}
+			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.Dial = h.dial })
+			if err := s.Send(ctx, []byte("x\n"), nil); name == "resets" {
 				wantTransient(t, err)
 			} else {
 				wantFault(t, err, failure.TLS, c.kind)
@@ -157,30 +165,113 @@ func TestTLSPeerThatIsNone(t *testing.T) {
 	}
 }
 
-// TestLateAlert has the peer refuse our certificate only when the batch is on its way, after the grace.
-func TestLateAlert(t *testing.T) {
+// TestLateVerification has the peer verify our certificate when the batch is on its way, or when the peer's kernel has
+// acknowledged it and the connection showed no alert.
+func TestLateVerification(t *testing.T) {
+	t.Parallel()
+	if !Confirms {
+		t.Skip("NOT TESTED: this system does not report what the peer has acknowledged")
+	}
+	const handshakes = 4 << 10 // the longest write of a handshake
+	ca := newAuthority(t)
+	for name, when := range map[string]struct {
+		size, buffer int // of the batch, of the peer's kernel
+		writing      bool
+		verdict      error
+	}{
+		"refused while writing":              {256 << 10, 4 << 10, true, errors.New("not on the list")},
+		"refused after the acknowledgement":  {8 << 10, 64 << 10, false, errors.New("not on the list")},
+		"accepted after the acknowledgement": {8 << 10, 64 << 10, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			verify := make(chan bool)
+			proceed := sync.OnceFunc(func() { close(verify) })
+			cfg := ca.server()
+			cfg.ClientAuth = tls.RequestClientCert
+			cfg.VerifyConnection = func(tls.ConnectionState) error {
+				<-verify
+				return when.verdict
+			}
+			p := newPeer(t, func(p *peer, n int, c net.Conn) {
+				_ = c.(*net.TCPConn).SetReadBuffer(when.buffer)
+				secured := tls.Server(c, cfg)
+				if err := secured.Handshake(); (err == nil) != (when.verdict == nil) {
+					t.Errorf("the peer's handshake: %v", err)
+				}
+				p.reads(n, secured)
+			})
+			written, acknowledged := false, false
+			h := hooked{
+				writing: func(b []byte) {
+					if written = written || len(b) > handshakes; written && when.writing {
+						proceed()
+					}
+				},
+				unacknowledged: func(n int) int { acknowledged = written && n == 0; return n },
+				pending: func(kernel func() (bool, error)) (bool, error) {
+					something, err := kernel()
+					if acknowledged {
+						proceed()
+					}
+					return something, err
+				},
+			}
+			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
+				cfg.RootCAs, cfg.Dial = ca.pool(), h.dial
+				ours(ca)(cfg)
+			})
+			s.waits.ticket = time.Hour
+			body := strings.Repeat("x", when.size)
+			if when.verdict != nil {
+				wantFault(t, send(s, body), failure.TLS, failure.Unauthorized)
+				return
+			}
+			began := time.Now()
+			if err := send(s, body); err != nil || time.Since(began) > s.cfg.Timeout/2 {
+				t.Fatalf("%v after %s: the ticket has not ended the wait", err, time.Since(began))
+			}
+			p.waitFor(t, []byte(body))
+		})
+	}
+}
+
+// TestTicket: a session ticket ends the wait for a refusal after the first batch. A peer that sends none has the time
+// of that wait.
+func TestTicket(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
-	judge := make(chan bool)
-	cfg := ca.server()
-	cfg.ClientAuth = tls.RequestClientCert
-	cfg.VerifyConnection = func(tls.ConnectionState) error {
-		<-judge
-		return errors.New("not on the list")
+	for name, c := range map[string]struct {
+		version uint16
+		tickets bool
+		wait    time.Duration
+	}{
+		"1.3":             {tls.VersionTLS13, true, time.Hour},
+		"1.3, no tickets": {tls.VersionTLS13, false, time.Millisecond},
+		"1.2, no tickets": {tls.VersionTLS12, false, time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg := ca.server()
+			cfg.ClientAuth, cfg.MaxVersion = tls.RequireAndVerifyClientCert, c.version
+			cfg.SessionTicketsDisabled = !c.tickets
+			p := newTLSPeer(t, cfg, (*peer).reads)
+			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
+				cfg.RootCAs = ca.pool()
+				ours(ca)(cfg)
+			})
+			s.waits.grace, s.waits.ticket = -time.Second, c.wait
+			for range 2 {
+				if err := send(s, "x\n"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			p.waitFor(t, []byte("x\nx\n"))
+			if n := p.connections(); n != 1 {
+				t.Errorf("%d connections, want 1", n)
+			}
+		})
 	}
-	p := newPeer(t, func(_ *peer, _ int, c net.Conn) {
-		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
-		if err := tls.Server(c, cfg).Handshake(); err == nil {
-			t.Error("the peer has not refused the certificate")
-		}
-		c.Close()
-	})
-	s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
-		cfg.RootCAs = ca.pool()
-		ours(ca)(cfg)
-	})
-	time.AfterFunc(2*grace, func() { close(judge) })
-	wantFault(t, send(s, strings.Repeat("x", 256<<10)), failure.TLS, failure.Unauthorized)
 }
 
 func sendDatagrams(t *testing.T, s *Sender, m *telemetry.Meter, messages ...string) error {
@@ -202,7 +293,7 @@ func TestDatagrams(t *testing.T) {
 	if m.Requests != 3 || m.Bytes != 3+3+1024 {
 		t.Errorf("counted %d datagrams and %d bytes, want 3 and 1030", m.Requests, m.Bytes)
 	}
-	_ = l.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = l.SetReadDeadline(time.Now().Add(time.Minute))
 	b := make([]byte, 2000)
 	for _, want := range messages {
 		n, _, err := l.ReadFrom(b)

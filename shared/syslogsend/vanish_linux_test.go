@@ -25,11 +25,12 @@ func TestPeerVanishes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			far.plug(t)
 			p := startPeer(t, far.listen(t), (*peer).reads)
-			s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Timeout = time.Second })
+			s := newSender(t, TCP, p.Addr().String(), nil)
 			if err := send(s, "first\n"); err != nil {
 				t.Fatal(err)
 			}
 			far.unplug(t)
+			s.cfg.Timeout = time.Second
 			text := wantFault(t, send(s, body), failure.Request, failure.Transient)
 			if !strings.Contains(text, "not confirmed") {
 				t.Errorf("%q does not say that nothing was confirmed", text)
@@ -45,12 +46,22 @@ func TestPeerTakesAndCannotSaySo(t *testing.T) {
 	t.Parallel()
 	far := newFarSide(t)
 	p := startPeer(t, far.listen(t), (*peer).reads)
-	s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Timeout = time.Second })
+	ctx, polls := newDeadline(t), 0
+	h := hooked{unacknowledged: func(n int) int {
+		if n > 0 && p.length() == len("first\nperhaps\n") {
+			if polls++; polls == 3 {
+				ctx.pass()
+			}
+		}
+		return n
+	}}
+	s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Dial = h.dial })
 	if err := send(s, "first\n"); err != nil {
 		t.Fatal(err)
 	}
+	p.waitFor(t, []byte("first\n"))
 	far.run(t, "-n", far.name, "route", "add", "blackhole", far.near+"/32")
-	wantFault(t, send(s, "perhaps\n"), failure.Request, failure.Transient)
+	wantFault(t, s.Send(ctx, []byte("perhaps\n"), nil), failure.Request, failure.Transient)
 	far.run(t, "-n", far.name, "route", "del", "blackhole", far.near+"/32")
 	if err := send(s, "perhaps\n"); err != nil {
 		t.Errorf("after the return route was restored: %v", err)
