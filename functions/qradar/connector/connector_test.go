@@ -18,6 +18,7 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/settings"
 	"github.com/arbitex/siem-connectors/shared/syslogsend"
 )
 
@@ -32,7 +33,18 @@ func env(pairs ...string) map[string]string {
 
 func open(t testing.TB, e map[string]string) *connector {
 	t.Helper()
-	c := connectortest.Read(t, e, Open).(*connector)
+	return openWith(t, e, Open)
+}
+
+// patient opens a connector whose connections the peer closes.
+func patient(t testing.TB, e map[string]string) *connector {
+	t.Helper()
+	return openWith(t, e, connectortest.Patient(Open))
+}
+
+func openWith(t testing.TB, e map[string]string, open func(*settings.Settings) deliver.Connector) *connector {
+	t.Helper()
+	c := connectortest.Read(t, e, open).(*connector)
 	t.Cleanup(c.client.Close)
 	return c
 }
@@ -101,7 +113,8 @@ func TestProblem(t *testing.T) {
 	}{
 		"no host": {[]string{"QRADAR_SYSLOG_HOST", ""}, "QRADAR_SYSLOG_HOST: expected the host name or address"},
 		"host with a port": {[]string{"QRADAR_SYSLOG_HOST", "qradar:514"},
-			`QRADAR_SYSLOG_HOST: expected the host name or address of the QRadar Console or Event Collector, without scheme and port, found "qradar:514"`},
+			`QRADAR_SYSLOG_HOST: expected the host name or address of the QRadar Console or Event Collector, ` +
+				`without scheme and port, found "qradar:514"`},
 		"no CA for tls": {[]string{"QRADAR_SYSLOG_PROTOCOL", "tls"},
 			"QRADAR_TLS_CA_BUNDLE: expected the CA that signed QRadar's certificate"},
 		"datagram limit": {[]string{"QRADAR_SYSLOG_PROTOCOL", "udp", "QRADAR_MAX_MESSAGE_BYTES", "65508"},
@@ -184,7 +197,7 @@ func held(t *testing.T, outcomes []deliver.Outcome, step failure.Step) {
 // nothing to complain of.
 func arrived(t *testing.T, sim *simulated.Simulator, ids []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
@@ -299,8 +312,8 @@ func TestRotation(t *testing.T) {
 func TestRefusedCertificateIsHeld(t *testing.T) {
 	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
 	for name, c := range map[string]*connector{
-		"missing": open(t, sim.Settings()),
-		"revoked": open(t, with(sim.Settings(), sim.Secret())),
+		"missing": patient(t, sim.Settings()),
+		"revoked": patient(t, with(sim.Settings(), sim.Secret())),
 	} {
 		if name == "revoked" {
 			sim.Rotate()
@@ -368,7 +381,7 @@ func TestCheckSteps(t *testing.T) {
 		"peer name": {with(sim.Settings(), map[string]string{"QRADAR_TLS_SERVER_NAME": "other.example.com"}), failure.TLS,
 			"QRADAR_TLS_SERVER_NAME"},
 		"no TLS": {with(plain.Settings(), map[string]string{
-			"QRADAR_SYSLOG_PROTOCOL": "tls", "QRADAR_TLS_CA_BUNDLE": other.PEM(), "SIEM_REQUEST_TIMEOUT_SECONDS": "1",
+			"QRADAR_SYSLOG_PROTOCOL": "tls", "QRADAR_TLS_CA_BUNDLE": other.PEM(), "SIEM_REQUEST_TIMEOUT_SECONDS": "4",
 		}), failure.TLS, "handshake"},
 	} {
 		f := failure.Of(open(t, c.env).Check(t.Context()))
@@ -394,7 +407,7 @@ func TestOneDatagramARecord(t *testing.T) {
 	host, port, _ := net.SplitHostPort(l.LocalAddr().String())
 	c := open(t, env("QRADAR_SYSLOG_HOST", host, "QRADAR_SYSLOG_PORT", port, "QRADAR_SYSLOG_PROTOCOL", "udp"))
 	delivered(t, connectortest.Deliver(t, c, connectortest.FullEvent, `{"time":1}`))
-	_ = l.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = l.SetReadDeadline(time.Now().Add(time.Minute))
 	b := make([]byte, 2000)
 	for _, want := range []string{pageMessage, "<134>1 1970-01-01T00:00:00.001Z "} {
 		n, _, err := l.ReadFrom(b)

@@ -63,7 +63,8 @@ func rsyslogConfig(d *instance) string {
 		input = `module(load="imtcp") input(type="imtcp" address="127.0.0.1" port="` + d.port + `")`
 	}
 	if d.transport == "tls" {
-		conf += fmt.Sprintf(` defaultNetstreamDriver="ossl" defaultNetstreamDriverCAFile=%q defaultNetstreamDriverCertFile=%q defaultNetstreamDriverKeyFile=%q`,
+		conf += fmt.Sprintf(` defaultNetstreamDriver="ossl" defaultNetstreamDriverCAFile=%q `+
+			`defaultNetstreamDriverCertFile=%q defaultNetstreamDriverKeyFile=%q`,
 			filepath.Join(d.dir, "ca.pem"), filepath.Join(d.dir, "cert.pem"), filepath.Join(d.dir, "key.pem"))
 		mode := "anon"
 		if d.mutual {
@@ -176,7 +177,7 @@ func (d *instance) env(t *testing.T) map[string]string {
 // deliverUntil delivers events again and again until the daemon, which may be starting, has taken them all.
 func (d *instance) deliverUntil(t *testing.T, c deliver.Connector, bodies ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -198,7 +199,7 @@ func (d *instance) deliverUntil(t *testing.T, c deliver.Connector, bodies ...str
 // received waits until the file has as many lines as wanted, and returns them.
 func (d *instance) received(t *testing.T, n int) []string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -228,8 +229,9 @@ func lines(t *testing.T, e map[string]string, bodies []string) []string {
 }
 
 const (
-	nasty = `{"time":1741824000123,"activity_name":"a|b\\c=d\n\r\t\u0000\u007f\u0085\u2028 é€🙂","actor":{"user":{"uid":"x act=block\n<134>1 ","groups":["no group"]}}}`
-	long  = `{"time":1741824000123,"unmapped":{"dlp_labels":["`
+	nasty = `{"time":1741824000123,"activity_name":"a|b\\c=d\n\r\t\u0000\u007f\u0085\u2028 é€🙂",` +
+		`"actor":{"user":{"uid":"x act=block\n<134>1 ","groups":["no group"]}}}`
+	long = `{"time":1741824000123,"unmapped":{"dlp_labels":["`
 )
 
 // TestDaemons has real syslog servers receive every transport and framing, byte for byte.

@@ -1,12 +1,15 @@
 package connectortest
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -135,13 +138,41 @@ func (p *peer) await(text string, times int) {
 
 func (s SyslogSuite) open(t *testing.T, l net.Listener) deliver.Connector {
 	t.Helper()
+	return s.openWithTimeout(t, l, 60)
+}
+
+func (s SyslogSuite) openWithTimeout(t *testing.T, l net.Listener, seconds int) deliver.Connector {
+	t.Helper()
 	host, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
 	env := s.Settings(host, port)
-	env["SIEM_REQUEST_TIMEOUT_SECONDS"] = "1"
+	env["SIEM_REQUEST_TIMEOUT_SECONDS"] = strconv.Itoa(seconds)
 	return Read(t, env, s.Open)
+}
+
+// patient is a connection whose reads wait for the peer: on a busy machine, a close may be later than a connector
+// waits for it.
+type patient struct{ *net.TCPConn }
+
+// SetReadDeadline implements net.Conn.
+func (p patient) SetReadDeadline(at time.Time) error {
+	return p.TCPConn.SetReadDeadline(at.Add(time.Minute))
+}
+
+// Patient returns an open function whose connections wait until the peer closes them, which it must do.
+func Patient(open func(*settings.Settings) deliver.Connector) func(*settings.Settings) deliver.Connector {
+	return func(s *settings.Settings) deliver.Connector {
+		s.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			raw, err := new(net.Dialer).DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return patient{raw.(*net.TCPConn)}, nil
+		}
+		return open(s)
+	}
 }
 
 func (s SyslogSuite) accepts(t *testing.T) {
@@ -181,6 +212,7 @@ func (s SyslogSuite) deadConnection(t *testing.T) {
 
 // hangsUp: the peer closes the connection during a batch. However much it received, the batch is not delivered.
 func (s SyslogSuite) hangsUp(t *testing.T) {
+	s.Open = Patient(s.Open)
 	for name, handle := range map[string]func(net.Conn){
 		"at once":        func(c net.Conn) { c.Close() },
 		"with a reset":   abort,
@@ -206,5 +238,5 @@ func (s SyslogSuite) slow(t *testing.T) {
 	p := s.serve(t, func(c net.Conn) { <-release; c.Close() })
 	t.Cleanup(func() { close(release) }) // before the peer's own
 	const more = 40_000                  // some 12 MB, and the kernels between take 4 or so
-	all(t, WantRetry, "the peer does not read", Deliver(t, s.open(t, p), Events(more)...))
+	all(t, WantRetry, "the peer does not read", Deliver(t, s.openWithTimeout(t, p, 1), Events(more)...))
 }
