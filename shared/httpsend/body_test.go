@@ -41,7 +41,7 @@ func TestRequestGoesInFewWrites(t *testing.T) {
 				}
 			})
 			var writes atomic.Int64
-			c := New(Config{Timeout: 5 * time.Second, Dial: func(ctx context.Context, network, address string) (net.Conn,
+			c := New(Config{Timeout: time.Minute, Dial: func(ctx context.Context, network, address string) (net.Conn,
 				error) {
 				conn, err := new(net.Dialer).DialContext(ctx, network, address)
 				return counted{conn, &writes}, err
@@ -92,7 +92,7 @@ func TestBodyIsTheCallersAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			to := responds(t, "HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n")
 			late := &lateWriter{closed: make(chan struct{}), wrote: make(chan []byte, 1)}
-			c := New(Config{Timeout: 5 * time.Second, Gzip: gzip, Dial: func(ctx context.Context, network,
+			c := New(Config{Timeout: time.Minute, Gzip: gzip, Dial: func(ctx context.Context, network,
 				address string) (net.Conn, error) {
 				conn, err := new(net.Dialer).DialContext(ctx, network, address)
 				late.Conn = conn
@@ -200,7 +200,7 @@ func TestDeadConnectionWithALargeBody(t *testing.T) {
 		io.Copy(io.Discard, r.Body)
 		requests.Add(1)
 	})
-	c := New(Config{Timeout: 5 * time.Second})
+	c := New(Config{Timeout: time.Minute})
 	for n := range int64(20) {
 		a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: noise(1 << 20)})
 		if err != nil || !a.OK() {

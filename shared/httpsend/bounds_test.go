@@ -58,7 +58,7 @@ func TestAnswerIsNotReadOn(t *testing.T) {
 		}
 	})
 	before := allocated()
-	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
+	a, err := New(Config{Timeout: time.Minute}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
 	if err != nil || !errors.Is(a.BodyErr, errTooLong) || len(a.Body) != defaultMaxResponse {
 		t.Fatalf("%v, %+v", err, a)
 	}
@@ -81,7 +81,7 @@ func TestAnswerHeaderIsBounded(t *testing.T) {
 	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Long", strings.Repeat("x", 200<<10))
 	})
-	if a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(),
+	if a, err := New(Config{Timeout: time.Minute}).Do(context.Background(),
 		Request{URL: mustParse(t, srv.URL)}); err == nil {
 		t.Errorf("an answer with a header of 200 KiB is taken: %d", a.Status)
 	}
@@ -122,7 +122,7 @@ func TestGzipResponse(t *testing.T) {
 				_, _ = w.Write(test.sent)
 			})
 			before := allocated()
-			a, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, srv.URL)})
+			a, err := New(Config{Timeout: time.Minute}).Do(t.Context(), Request{URL: mustParse(t, srv.URL)})
 			if err != nil || !bytes.HasPrefix(test.want, a.Body) || len(a.Body) < min(len(test.want), 60<<10) ||
 				(a.BodyErr != nil) != test.broken || asked != "identity" {
 				t.Errorf("%v, %d bytes, want %d, %v, Accept-Encoding %q", err, len(a.Body), len(test.want), a.BodyErr, asked)
@@ -141,7 +141,7 @@ func TestLongReasonIsBounded(t *testing.T) {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, body)
 	})
-	c := New(Config{Timeout: 5 * time.Second, MaxResponse: 5 << 20,
+	c := New(Config{Timeout: time.Minute, MaxResponse: 5 << 20,
 		Redactor: secret.NewRedactor(secret.New("feather-and-tar"))})
 	a, err := c.Do(t.Context(), Request{URL: mustParse(t, srv.URL)})
 	if err != nil || len(a.Body) != len(body) {
@@ -166,7 +166,7 @@ func TestBrokenAnswers(t *testing.T) {
 		w.Header().Set("Content-Length", "1000")
 		_, _ = io.WriteString(w, `{"text":"Success","code":0}`)
 	})
-	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
+	a, err := New(Config{Timeout: time.Minute}).Do(context.Background(), Request{URL: mustParse(t, srv.URL)})
 	if err != nil || a.OK() || !errors.Is(a.BodyErr, io.ErrUnexpectedEOF) ||
 		string(a.Body) != `{"text":"Success","code":0}` {
 		t.Errorf("%v, %+v", err, a)
@@ -181,7 +181,7 @@ func TestPlainStaysPlain(t *testing.T) {
 		encoding = r.Header.Get("Content-Encoding")
 		body, _ = io.ReadAll(r.Body)
 	})
-	_, err := New(Config{Timeout: 5 * time.Second, Gzip: true}).Do(context.Background(),
+	_, err := New(Config{Timeout: time.Minute, Gzip: true}).Do(context.Background(),
 		Request{URL: mustParse(t, srv.URL), Body: []byte("grant"), Plain: true})
 	if err != nil || encoding != "" || string(body) != "grant" {
 		t.Errorf("%v, Content-Encoding %q, body %q", err, encoding, body)
@@ -199,7 +199,7 @@ func TestConcurrentBodies(t *testing.T) {
 			w.WriteHeader(http.StatusBadRequest)
 		}
 	})
-	c := New(Config{Timeout: 30 * time.Second, Gzip: true, MaxResponse: 1 << 20})
+	c := New(Config{Timeout: time.Minute, Gzip: true, MaxResponse: 1 << 20})
 	header := http.Header{"Authorization": {"x"}}
 	var wg sync.WaitGroup
 	for i := range 8 {
@@ -230,7 +230,7 @@ func TestDeadConnection(t *testing.T) {
 		}
 		_ = conn.Close()
 	})
-	c := New(Config{Timeout: 5 * time.Second})
+	c := New(Config{Timeout: time.Minute})
 	for i := range 2 {
 		if _, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: []byte("x")}); err != nil {
 			t.Errorf("request %d: %v", i, err)
@@ -247,7 +247,7 @@ func TestOwnSecretIsCut(t *testing.T) {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, "you sent "+r.Header.Get("Authorization"))
 	})
-	a, err := New(Config{Timeout: 5 * time.Second}).Do(context.Background(), Request{URL: mustParse(t, srv.URL),
+	a, err := New(Config{Timeout: time.Minute}).Do(context.Background(), Request{URL: mustParse(t, srv.URL),
 		Header: http.Header{"Authorization": {"Bearer only-once"}}, Secret: secret.New("only-once")})
 	if err != nil {
 		t.Fatal(err)
@@ -387,7 +387,7 @@ func TestRefusedTunnel(t *testing.T) {
 			}
 			to := responds(t, response)
 			var m telemetry.Meter
-			client := New(Config{Timeout: 5 * time.Second, URLSetting: "THE_URL",
+			client := New(Config{Timeout: time.Minute, URLSetting: "THE_URL",
 				Redactor: secret.NewRedactor(secret.New(password)),
 				Proxy:    proxyFor(t, strings.Replace(to, "://", "://svc:"+password+"@", 1))})
 			_, err := client.Do(t.Context(), Request{URL: mustParse(t, "https://siem.example"), Body: []byte("x"), Meter: &m})
@@ -431,7 +431,12 @@ func TestProxyThatDoesNotWork(t *testing.T) {
 		"not HTTP":        {responds(t, "220 mail.example ESMTP\r\n"), failure.Connect},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := New(Config{Timeout: 500 * time.Millisecond, URLSetting: "THE_URL", Proxy: proxyFor(t, test.url)})
+			timeout := time.Minute
+			if name == "silent" {
+				t.Parallel()
+				timeout = patience
+			}
+			client := New(Config{Timeout: timeout, URLSetting: "THE_URL", Proxy: proxyFor(t, test.url)})
 			_, err := client.Do(t.Context(), Request{URL: mustParse(t, "https://siem.example"), Body: []byte("x")})
 			f := failure.Of(err)
 			if f == nil || f.Step != test.step || f.Kind != failure.Transient || !strings.Contains(f.Hint, "HTTPS_PROXY") ||

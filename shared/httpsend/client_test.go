@@ -81,7 +81,7 @@ func TestRequest(t *testing.T) {
 		w.WriteHeader(http.StatusTeapot)
 		_, _ = io.WriteString(w, "hello")
 	})
-	c := New(Config{Timeout: 5 * time.Second, Gzip: true, RootCAs: pool(srv)})
+	c := New(Config{Timeout: time.Minute, Gzip: true, RootCAs: pool(srv)})
 	sent := strings.Repeat("some event ", 1000)
 	header := http.Header{"Authorization": {"x"}}
 	var m telemetry.Meter
@@ -124,7 +124,7 @@ func TestAnswerIsBounded(t *testing.T) {
 			}
 		}
 	})
-	c := New(Config{Timeout: 5 * time.Second, MaxResponse: 5000})
+	c := New(Config{Timeout: time.Minute, MaxResponse: 5000})
 	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Method: "GET"})
 	if err != nil || len(a.Body) != 5000 || a.BodyErr == nil {
 		t.Errorf("%v, %d bytes, broken %v", err, len(a.Body), a.BodyErr)
@@ -176,6 +176,9 @@ func serveCertificate(t *testing.T, cert tls.Certificate, change func(*tls.Confi
 	return srv, pool(srv)
 }
 
+// patience is the time-out of a request that fails by it. Connecting and the TLS handshake have half of it each.
+const patience = 4 * time.Second
+
 func TestNetworkFaults(t *testing.T) {
 	withCert := func(cert tls.Certificate, change func(*tls.Config)) (*httptest.Server, *x509.CertPool) {
 		return serveCertificate(t, cert, change, http.NotFound)
@@ -204,7 +207,7 @@ func TestNetworkFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer silent.Close()
+	t.Cleanup(func() { silent.Close() })
 	for name, c := range map[string]struct {
 		url  string
 		cas  *x509.CertPool
@@ -229,7 +232,12 @@ func TestNetworkFaults(t *testing.T) {
 		"silent, no TLS": {"http://" + silent.Addr().String(), nil, failure.Request, failure.Transient, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			client := New(Config{Timeout: time.Second, RootCAs: c.cas, URLSetting: "THE_URL", CASetting: "THE_CA"})
+			timeout := time.Minute
+			if strings.HasPrefix(name, "silent") {
+				t.Parallel()
+				timeout = patience
+			}
+			client := New(Config{Timeout: timeout, RootCAs: c.cas, URLSetting: "THE_URL", CASetting: "THE_CA"})
 			_, err := client.Do(context.Background(), Request{URL: mustParse(t, c.url), Body: []byte("x")})
 			f := failure.Of(err)
 			if f == nil || f.Step != c.step || f.Kind != c.kind || !strings.Contains(f.Hint, c.hint) {
@@ -237,7 +245,7 @@ func TestNetworkFaults(t *testing.T) {
 			}
 		})
 	}
-	if _, err := New(Config{Timeout: time.Second, Insecure: true}).Do(context.Background(),
+	if _, err := New(Config{Timeout: time.Minute, Insecure: true}).Do(context.Background(),
 		Request{URL: mustParse(t, other.URL)}); err != nil {
 		t.Errorf("not verifying: %v", err)
 	}
@@ -247,7 +255,7 @@ func TestNetworkFaults(t *testing.T) {
 func TestStaleConnections(t *testing.T) {
 	srv, opened := countConnections(t, func(http.ResponseWriter, *http.Request) {})
 	now := time.Now()
-	c := New(Config{Timeout: 5 * time.Second, Now: func() time.Time { return now }})
+	c := New(Config{Timeout: time.Minute, Now: func() time.Time { return now }})
 	do := func() {
 		t.Helper()
 		if _, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: []byte("x")}); err != nil {
@@ -278,7 +286,7 @@ func TestSecretsAreCut(t *testing.T) {
 		w.WriteHeader(http.StatusFound)
 		_, _ = io.WriteString(w, "moved: "+r.URL.Path)
 	})
-	c := New(Config{Timeout: time.Second, Redactor: secret.NewRedactor(secret.New(token)), URLSetting: "THE_URL"})
+	c := New(Config{Timeout: time.Minute, Redactor: secret.NewRedactor(secret.New(token)), URLSetting: "THE_URL"})
 	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL+"/"+token), Body: []byte("x")})
 	if err != nil {
 		t.Fatal(err)
@@ -439,7 +447,7 @@ func BenchmarkDo(b *testing.B) {
 					io.Copy(io.Discard, r.Body)
 					io.WriteString(w, `{"text":"Success","code":0}`)
 				})
-				c := New(Config{Timeout: 10 * time.Second, Gzip: test.gzip, Insecure: secure})
+				c := New(Config{Timeout: time.Minute, Gzip: test.gzip, Insecure: secure})
 				r := Request{URL: mustParse(b, srv.URL), Header: http.Header{"Authorization": {"Splunk x"}}, Body: noise(test.size)}
 				b.ReportAllocs()
 				for b.Loop() {

@@ -65,7 +65,7 @@ func TestEarlyResponseDecides(t *testing.T) {
 	} {
 		t.Run(test.status[:3], func(t *testing.T) {
 			to := responds(t, "HTTP/1.1 "+test.status+"\r\nConnection: close\r\nContent-Length: 4\r\n\r\nstop")
-			c, body := New(Config{Timeout: 5 * time.Second}), noise(5<<20)
+			c, body := New(Config{Timeout: time.Minute}), noise(5<<20)
 			for n := range 20 {
 				a, err := c.Do(t.Context(), Request{URL: mustParse(t, to), Body: body})
 				if err != nil {
@@ -99,7 +99,7 @@ func TestEarlyResponseIsNotResent(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 		}
 	})
-	c, large := New(Config{Timeout: 5 * time.Second}), noise(5<<20)
+	c, large := New(Config{Timeout: time.Minute}), noise(5<<20)
 	t.Cleanup(c.transport.CloseIdleConnections)
 	var m telemetry.Meter
 	for n := range 20 {
@@ -146,7 +146,7 @@ func TestResendOnce(t *testing.T) {
 					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 				}
 			})
-			c := New(Config{Timeout: 5 * time.Second})
+			c := New(Config{Timeout: time.Minute})
 			t.Cleanup(c.transport.CloseIdleConnections)
 			r := Request{Method: method, URL: mustParse(t, to)}
 			if method == http.MethodPost {
@@ -184,7 +184,7 @@ func TestNoResendOnNewConnection(t *testing.T) {
 		}
 	})
 	var m telemetry.Meter
-	_, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, to), Body: []byte("x"),
+	_, err := New(Config{Timeout: time.Minute}).Do(t.Context(), Request{URL: mustParse(t, to), Body: []byte("x"),
 		Meter: &m})
 	if failure.Of(err).Kind != failure.Transient || requests.Load() != 1 || m.Requests != 1 {
 		t.Errorf("%v, %d requests arrived, %d were counted", err, requests.Load(), m.Requests)
@@ -202,7 +202,7 @@ func TestEarlySuccessIsNone(t *testing.T) {
 				<-hold
 			}
 		})
-		a, err := New(Config{Timeout: 5 * time.Second}).Do(t.Context(), Request{URL: mustParse(t, to), Body: noise(20 << 20)})
+		a, err := New(Config{Timeout: time.Minute}).Do(t.Context(), Request{URL: mustParse(t, to), Body: noise(20 << 20)})
 		if err != nil || a.OK() || !errors.Is(a.BodyErr, errEarly) {
 			t.Errorf("%q: %+v, %v, want no success", header, a, err)
 		}
@@ -223,7 +223,7 @@ func TestSuccessBeforeTheEndOfTheRequest(t *testing.T) {
 		}()
 		return client, nil
 	}
-	c := New(Config{Timeout: 5 * time.Second, Dial: dial})
+	c := New(Config{Timeout: time.Minute, Dial: dial})
 	a, err := c.Do(t.Context(), Request{URL: mustParse(t, "http://siem.example"), Body: noise(1 << 20)})
 	if err != nil || !errors.Is(a.BodyErr, errEarly) {
 		t.Errorf("%+v, %v, want no success", a, err)
@@ -238,7 +238,7 @@ func TestLateSuccessIsOne(t *testing.T) {
 			io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 		}
 	})
-	c := New(Config{Timeout: 5 * time.Second})
+	c := New(Config{Timeout: time.Minute})
 	for _, size := range []int{0, 1, writeBuffer - 200, writeBuffer, 3 << 20} {
 		body := noise(size)
 		for range 20 {
@@ -259,7 +259,7 @@ func TestIdleConnections(t *testing.T) {
 		round.Done()
 		round.Wait()
 	})
-	c := New(Config{Timeout: 10 * time.Second})
+	c := New(Config{Timeout: time.Minute})
 	for range requests {
 		var round, calls sync.WaitGroup
 		round.Add(invocations)
@@ -282,6 +282,7 @@ func TestIdleConnections(t *testing.T) {
 // may have caused the former.
 func TestDisconnected(t *testing.T) {
 	var release chan struct{}
+	var cancel context.CancelFunc
 	for name, c := range map[string]struct {
 		handle http.HandlerFunc
 		want   bool
@@ -291,14 +292,20 @@ func TestDisconnected(t *testing.T) {
 				_ = conn.Close()
 			}
 		}, true},
-		"the server does not respond": {func(http.ResponseWriter, *http.Request) { <-release }, false},
+		"the server does not respond": {func(http.ResponseWriter, *http.Request) {
+			cancel()
+			<-release
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			release = make(chan struct{})
 			srv := serve(t, false, c.handle)
 			defer close(release)
-			client := New(Config{Timeout: time.Second})
-			_, err := client.Do(t.Context(), Request{URL: mustParse(t, srv.URL), Body: []byte("x")})
+			var ctx context.Context
+			ctx, cancel = context.WithCancel(t.Context())
+			defer cancel()
+			client := New(Config{Timeout: time.Minute})
+			_, err := client.Do(ctx, Request{URL: mustParse(t, srv.URL), Body: []byte("x")})
 			if f := failure.Of(err); f == nil || f.Disconnected != c.want || f.Step != failure.Request {
 				t.Errorf("%+v, want a failure of step request, disconnected %v", f, c.want)
 			}
@@ -310,7 +317,7 @@ func TestDisconnected(t *testing.T) {
 func TestResponseIsNotQuoted(t *testing.T) {
 	for _, response := range []string{"alice\r\n", "HTTP/1.1 alice\r\n\r\n", "HTTP/1.1 200 OK\r\nalice\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: alice\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: alice\r\n\r\n"} {
-		_, err := New(Config{Timeout: time.Second}).Do(t.Context(), Request{URL: mustParse(t, responds(t, response)),
+		_, err := New(Config{Timeout: time.Minute}).Do(t.Context(), Request{URL: mustParse(t, responds(t, response)),
 			Body: []byte("x")})
 		if f := failure.Of(err); f == nil || f.Kind != failure.Transient || strings.Contains(f.Error(), "alice") {
 			t.Errorf("%q: %v", response, f)
@@ -326,7 +333,7 @@ func TestNewConnectionsAfterABreak(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}
 	})
-	c, m := New(Config{Timeout: 10 * time.Second}), &telemetry.Meter{}
+	c, m := New(Config{Timeout: time.Minute}), &telemetry.Meter{}
 	const pairs = 5
 	for range pairs {
 		for _, body := range []string{"good", "bad"} {
