@@ -40,6 +40,31 @@ func TestComplainNamesViolationsAndAlteredEvents(t *testing.T) {
 	}
 }
 
+// reader is a SIEM that reads one more event each time it is asked.
+type reader struct {
+	siem.Simulator
+	unread, read []siem.Accepted
+}
+
+func (r *reader) Accepted() []siem.Accepted {
+	if len(r.unread) > 0 {
+		r.read, r.unread = append(r.read, r.unread[0]), r.unread[1:]
+	}
+	return r.read
+}
+
+func TestCatchUpWaitsForUnreadEvents(t *testing.T) {
+	late := &reader{unread: []siem.Accepted{{Event: []byte(one)}, {Event: []byte(two)}}}
+	qradar := &system.SIEM{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: "qradar"}}, Simulator: late}
+	a := &actor{SIEM: qradar, ledger: books(one, two, three)}
+	d := &demo{actors: []*actor{a}}
+	letters := []deadLetter{letter(t, `{"event":`+three+`}`)}
+	d.catchUp(t.Context(), map[string][]deadLetter{"qradar": letters})
+	if got, want := a.ledger.balance(letters), (balance{enqueued: 3, delivered: 2, pending: 1}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 func took(l *ledger, events ...string) {
 	for _, event := range events {
 		l.accept(siem.Accepted{ID: siem.EventID([]byte(event)), Event: []byte(event)})
