@@ -236,7 +236,7 @@ func TestFits(t *testing.T) {
 }
 
 func TestGroups(t *testing.T) {
-	var g deadLetterGroups
+	g := deadLetterGroups{}
 	for i, reason := range []string{
 		`status 400, code 6: "Invalid data format"; hint`, `status 400, code 6: "Other words"`, "connection refused", "",
 	} {
@@ -248,7 +248,7 @@ func TestGroups(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s %d", group.Hour.Format("15h"), group.Reason, group.Count))
 	}
 	want := []string{"11h (none given) 1", "10h status 400, code 6 2", "10h connection refused 1"}
-	if !slices.Equal(got, want) || g.total() != 4 {
-		t.Errorf("%q, %d; want %q", got, g.total(), want)
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
 	}
 }

@@ -252,15 +252,15 @@ func addGroups(ctx context.Context, s *deployed.Stack, st *status, most int) err
 	if err != nil {
 		return err
 	}
-	var groups deadLetterGroups
+	groups := deadLetterGroups{}
 	broken, err := reader.Each(ctx, deadletter.Filter{}, func(l *deadletter.Letter) error {
 		groups.add(l)
-		if groups.total() >= most {
+		if st.Read++; st.Read >= most {
 			return deadletter.SkipAll
 		}
 		return nil
 	})
-	st.Groups, st.Read = groups.list(), groups.total()
+	st.Groups = groups.list()
 	if broken > 0 {
 		st.Notes = append(st.Notes, fmt.Sprintf("%s could not be read as a dead letter", term.Count(int64(broken), "line")))
 	}
@@ -288,22 +288,17 @@ type deadLetterGroup struct {
 }
 
 // deadLetterGroups counts dead letters.
-type deadLetterGroups struct {
-	counts map[deadLetterGroup]int
-}
+type deadLetterGroups map[deadLetterGroup]int
 
 // add counts one.
-func (g *deadLetterGroups) add(l *deadletter.Letter) {
-	if g.counts == nil {
-		g.counts = map[deadLetterGroup]int{}
-	}
-	g.counts[deadLetterGroup{Connector: l.Connector, Reason: groupReason(l.Error), Hour: l.Time.Truncate(time.Hour)}]++
+func (g deadLetterGroups) add(l *deadletter.Letter) {
+	g[deadLetterGroup{Connector: l.Connector, Reason: groupReason(l.Error), Hour: l.Time.Truncate(time.Hour)}]++
 }
 
 // list gives the groups, the latest hour first, within it the largest first.
-func (g *deadLetterGroups) list() []deadLetterGroup {
-	list := make([]deadLetterGroup, 0, len(g.counts))
-	for key, n := range g.counts {
+func (g deadLetterGroups) list() []deadLetterGroup {
+	list := make([]deadLetterGroup, 0, len(g))
+	for key, n := range g {
 		key.Count = n
 		list = append(list, key)
 	}
@@ -312,14 +307,6 @@ func (g *deadLetterGroups) list() []deadLetterGroup {
 			cmp.Compare(a.Reason, b.Reason))
 	})
 	return list
-}
-
-// total is how many were counted.
-func (g *deadLetterGroups) total() (sum int) {
-	for _, n := range g.counts {
-		sum += n
-	}
-	return sum
 }
 
 // groupReason returns an error without the parts that differ between events: the quotation of the SIEM and the hint.
