@@ -76,7 +76,8 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (demo.Op
 	var problems []error
 	note := func(err error) { problems = append(problems, err) }
 	o.Count = whole("COUNT", *count, 1000, strconv.Atoi, func(n int) bool { return n > 0 }, note)
-	o.Seed = whole("SEED", *seed, 1, parseUint64, func(uint64) bool { return true }, note)
+	parse := func(text string) (uint64, error) { return strconv.ParseUint(text, 10, 64) }
+	o.Seed = whole("SEED", *seed, 1, parse, func(uint64) bool { return true }, note)
 	o.Keep = truth("KEEP", *keep, note)
 	o.SIEMs = choose(*names, note)
 	if flags.NArg() > 0 {
@@ -96,8 +97,6 @@ func whole[T any](name, text string, byDefault T, parse func(string) (T, error),
 	}
 	return n
 }
-
-func parseUint64(text string) (uint64, error) { return strconv.ParseUint(text, 10, 64) }
 
 func truth(name, text string, note func(error)) bool {
 	if text == "" {

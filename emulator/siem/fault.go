@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
-	"log"
 	"maps"
 	"net/http"
 	"slices"
@@ -351,5 +350,3 @@ func (s *Server) wait(r *http.Request, d time.Duration) {
 	case <-r.Context().Done():
 	}
 }
-
-func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }

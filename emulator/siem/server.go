@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"mime"
 	"net"
 	"net/http"
@@ -101,7 +102,7 @@ func (s *Server) start(listener net.Listener) error {
 	protocols.SetHTTP2(s.config.HTTP2)
 	s.server = &http.Server{
 		Handler: s, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog: discardLog(), // net/http logs connections that are dropped on purpose
+		ErrorLog: log.New(io.Discard, "", 0), // net/http logs connections that are dropped on purpose
 	}
 	if s.options.Plain {
 		go func() { _ = s.server.Serve(listener) }() // ends with Close

@@ -369,7 +369,7 @@ func failingChecks(t *testing.T, a *actor) []failingCheck {
 		{step: "auth", env: with(map[string]string{"SIEM_SECRET_ID": w.secret(t, encode(refusedSecret(t, a)))})},
 		{step: "request", env: full, names: "418", fault: siem.Fault{
 			Kind: siem.Status, Status: http.StatusTeapot, Name: "teapot",
-			On: func(r *http.Request) bool { return !sentinel.IsToken(r) },
+			On: sentinel.Ingests,
 		}},
 	}
 	// its credential is refused in the handshake or right after it, and there is no request that could fail

@@ -121,17 +121,17 @@ func (s *Simulator) Issued() int {
 	return s.issued
 }
 
-// IsToken reports whether a request is for the token endpoint; for Fault.On.
-func IsToken(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/oauth2/v2.0/token") }
+// isToken reports whether a request is for the token endpoint.
+func isToken(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/oauth2/v2.0/token") }
 
 // Ingests reports whether a request contains rows; for Fault.On.
-func Ingests(r *http.Request) bool { return !IsToken(r) }
+func Ingests(r *http.Request) bool { return !isToken(r) }
 
 func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	if isSearch(r) {
 		return s.search(r)
 	}
-	if IsToken(r.Request) {
+	if isToken(r.Request) {
 		return s.grant(r)
 	}
 	return s.ingest(r)
@@ -173,7 +173,7 @@ func (s *Simulator) SearchSettings() map[string]string {
 
 // isSearch reports whether a request is a query, or for a token of the application that searches.
 func isSearch(r *siem.Request) bool {
-	return r.URL.Path == queryPath || IsToken(r.Request) && strings.Contains(string(r.Body), searcherID)
+	return r.URL.Path == queryPath || isToken(r.Request) && strings.Contains(string(r.Body), searcherID)
 }
 
 func (s *Simulator) search(r *siem.Request) siem.Answer {

@@ -18,11 +18,6 @@ const runEvents = 2000
 // fills are the sizes of batches that are run.
 var fills = []int{1, 10, 50, 100}
 
-// inBatches is a scenario with batches of fill events.
-func inBatches(fill int) scenario {
-	return scenario{events: runEvents, fill: fill, send: min(maxSend, fill)}
-}
-
 // load is the input of the model for a run.
 func (c *counts) load(sc scenario) Load {
 	l := Load{Events: million, EventBytes: c.eventBytes / c.events, PerMessage: float64(max(1, sc.pack)),
@@ -73,7 +68,7 @@ func compare(t *testing.T) []comparison {
 	t.Helper()
 	var all []comparison
 	for _, fill := range fills {
-		sc := inBatches(fill)
+		sc := scenario{events: runEvents, fill: fill, send: min(maxSend, fill)}
 		c := run(t, sc)
 		all = append(all, comparison{sc, c, c.items(), perMillion(c.load(sc))})
 		if hours := c.took.Hours(); fill == 1 && math.Abs(c.secrets/hours-secretReadsHour) > 1 {
