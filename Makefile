@@ -136,11 +136,10 @@ template: $(TOOLS)/.made ## sam validate --lint, cfn-lint, a deployment into mot
 	$(TOOLS)/bin/python -B -W ignore deploy/check.py
 	REQUIRE_TOOLS=1 $(GO) test -count=1 -run '^TestPublish$$' ./deploy/release
 
-terraform-check: ## terraform validate of deploy/terraform: PLUGINS=folder has the AWS provider, else downloaded
-	rm -rf build/terraform && mkdir -p build && cp -R deploy/terraform build/terraform
-	cd build/terraform && terraform fmt -check -diff
-	cd build/terraform && terraform init -backend=false -input=false $(if $(PLUGINS),-plugin-dir='$(PLUGINS)')
-	cd build/terraform && terraform validate
+terraform-check: build $(TOOLS)/.made ## apply deploy/terraform to MiniStack: PLUGINS=folder has the AWS provider
+	terraform fmt -check -diff deploy/terraform
+	TERRAFORM_PLUGINS='$(abspath $(PLUGINS))' FETCH_PRODUCTS=1 REQUIRE_TOOLS=1 $(GO) test -count=1 -v \
+		-run '^TestTerraform$$' ./test/products/ministack
 
 scan: $(SCANNER)/.made $(TOOLS)/.made ## checkov on the expanded template; exceptions state their reason
 	@rm -rf build/scanned && mkdir -p build/scanned

@@ -215,13 +215,14 @@ func (s *stack) transform(ctx context.Context, form url.Values) {
 	if name, _, ok := strings.Cut(at.Host, ".s3."); ok {
 		bucket, key = name, at.Path[1:]
 	}
-	object, err := s.root.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	uploaded, err := s.root.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
 	s.must(err)
-	text, err := io.ReadAll(object.Body)
+	text, err := io.ReadAll(uploaded.Body)
 	s.must(err)
 	s.must(os.WriteFile(file, text, 0o600))
 	template := products.MiniStackTemplate(s.t, file, parameters)
 	adjust(template)
+	s.requireCode(ctx, template["Resources"].(object))
 	body, err := json.Marshal(template)
 	s.must(err)
 	_, err = s.root.s3.PutObject(ctx, &s3.PutObjectInput{
@@ -229,4 +230,22 @@ func (s *stack) transform(ctx context.Context, form url.Values) {
 	})
 	s.must(err)
 	form.Set("TemplateURL", s.url+"/"+codeBucket+"/template.json")
+}
+
+// requireCode requires that the code of every function is in S3: MiniStack creates a function without it.
+func (s *stack) requireCode(ctx context.Context, resources object) {
+	for id, r := range resources {
+		resource := r.(object)
+		if resource["Type"] != "AWS::Lambda::Function" {
+			continue
+		}
+		code := resource["Properties"].(object)["Code"].(object)
+		if text, ok := code["S3Key"].(object); ok {
+			code["S3Key"] = text["Fn::Sub"] // without a variable, because the loops are expanded
+		}
+		bucket, key := fmt.Sprint(code["S3Bucket"]), fmt.Sprint(code["S3Key"])
+		if _, err := s.root.s3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key}); err != nil {
+			s.t.Errorf("%s: its code is not in S3, s3://%s/%s: %v", id, bucket, key, err)
+		}
+	}
 }
