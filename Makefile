@@ -26,7 +26,7 @@ LDFLAGS := -s -w
 
 # Everything but test/, whose suites have their own targets. The mutants' table is a unit test.
 UNIT = $(GO) list ./... | grep -v '/test/\(bench\|e2e\|eighth\|matrix\|products\|soak\)'
-MODULES := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
+MODULES := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod test/interop/*/go.mod))
 
 TOOLS    := build/tools
 SCANNER  := build/scan
