@@ -1,9 +1,8 @@
 // Package datadog compares what the connector sends with what Datadog's official Go client sends, and shows that this
 // client gets on with the simulator, so that the simulator is not only the connector's own idea of Datadog.
 //
-// It is a module of its own, which `make modules` does not run: the client's one package for the API's second version
-// is 100 MB of source, which takes three minutes and up to 6 GB of memory to compile. Run it by hand when the
-// connector's wire format changes: cd test/interop/datadog && go test ./...
+// It is a module of its own. The client's one package for the API's second version is 100 MB of source, which takes
+// three minutes and up to 6 GB of memory to compile.
 // https://github.com/DataDog/datadog-api-client-go
 package datadog
 
