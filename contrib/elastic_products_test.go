@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
 	"github.com/arbitex/siem-connectors/internal/testkit/products"
@@ -33,16 +35,18 @@ func (c cluster) call(method, path, body string) object {
 	return decoded
 }
 
-// bulk sends events as the connector does, 100 a request, and returns how many are in the index and why the others
-// are not. Events that the connector itself rejects are left out.
+// bulkEvents is the number of events in a bulk request.
+const bulkEvents = 66
+
+// bulk sends events as the connector does, bulkEvents a request, and returns how many are in the index and why the
+// others are not. Events that the connector itself rejects are left out. It logs the time of the first request, which
+// is long if the index is new.
 func (c cluster) bulk(events []string) (stored int, refused []string) {
 	c.t.Helper()
 	settings := []string{
 		"ELASTIC_URL", "https://e", "ELASTIC_API_KEY", "k:k", "ELASTIC_INDEX", stream, "ELASTIC_OP_TYPE", "create",
 	}
-	for len(events) > 0 {
-		batch := events[:min(100, len(events))]
-		events = events[len(batch):]
+	for n, batch := range slices.Collect(slices.Chunk(events, bulkEvents)) {
 		var body bytes.Buffer
 		sent := 0
 		for _, e := range batch {
@@ -54,7 +58,11 @@ func (c cluster) bulk(events []string) (stored int, refused []string) {
 			body.Write(bytes.TrimSuffix(lines, []byte("\n")))
 			body.WriteByte('\n')
 		}
+		start := time.Now()
 		status, response := products.Call(c.t, http.MethodPost, c.url+"/_bulk", body.String())
+		if n == 0 {
+			c.t.Logf("the first bulk request: %d events, %s", sent, time.Since(start).Round(time.Millisecond))
+		}
 		var result struct {
 			Items []map[string]struct {
 				Status int
@@ -95,11 +103,7 @@ func lucene(query string) object { return object{"query_string": object{"query":
 
 func TestPackOnOpenSearch(t *testing.T) {
 	c := cluster{t, products.OpenSearch(t)}
-	// Without the template the server refuses the second of two events that differ in the type of a json_t attribute.
-	if stored, refused := c.bulk(varied()); len(refused) == 0 {
-		t.Errorf("an index without the template stored all %d events", stored)
-	}
-	c.call(http.MethodDelete, "/"+stream, "")
+	c.withoutTemplate()
 	for range 2 { // a second installation replaces the first
 		if out, err := install(t, "elastic", "ELASTIC_URL="+c.url); err != nil ||
 			!strings.Contains(out, "(elastic/opensearch)") {
@@ -107,6 +111,18 @@ func TestPackOnOpenSearch(t *testing.T) {
 		}
 	}
 	c.packWorks(openSearchTemplate)
+}
+
+// withoutTemplate sends the first events to an index without the template. The server refuses the second of two events
+// that differ in the type of a json_t attribute.
+func (c cluster) withoutTemplate() {
+	c.t.Helper()
+	stored, refused := c.bulk(events(c.t, bulkEvents)[:bulkEvents])
+	if len(refused) == 0 {
+		c.t.Fatalf("an index without the template stored all %d events", stored)
+	}
+	c.t.Logf("without the template, %d events are stored and %d refused, the first: %s", stored, len(refused), refused[0])
+	c.call(http.MethodDelete, "/"+stream, "")
 }
 
 // Elasticsearch 7.10 without x-pack has neither data streams nor the type flattened: here the template is without
@@ -153,6 +169,7 @@ func (c cluster) packWorks(template string) {
 
 func TestTemplateOnElasticsearch(t *testing.T) {
 	c := cluster{t, products.Elasticsearch(t)}
+	c.withoutTemplate()
 	for _, path := range []string{elasticTemplate, elastic7Template} {
 		t.Run(path, func(t *testing.T) {
 			c := cluster{t, c.url}
@@ -213,11 +230,13 @@ func (c cluster) everyFieldIsSearchable(template string) {
 func (c cluster) pipelineMakesTheFields() {
 	c.t.Helper()
 	for id, want := range map[string]string{
-		"evt-1": `event.id=evt-1 event.action=chat_completion event.severity=4 event.outcome=success event.kind=event user.id=user=abc ` +
-			`user.email=alice@example.com source.ip=198.51.100.7 source.geo.country_iso_code=DE gen_ai.request.model=gpt-4o ` +
-			`gen_ai.usage.input_tokens=512 gen_ai.usage.output_tokens=256 arbitex.policy_action=redact arbitex.dlp_labels=pii ` +
-			`arbitex.group_ids=g1 arbitex.request_id=req_xyz event.category=api related.ip=198.51.100.7`,
-		"ai": `gen_ai.request.model=model-of-1.8 gen_ai.usage.input_tokens=1234 gen_ai.usage.output_tokens=4321 event.outcome=failure`,
+		"evt-1": `event.id=evt-1 event.action=chat_completion event.severity=4 event.outcome=success event.kind=event ` +
+			`user.id=user=abc user.email=alice@example.com source.ip=198.51.100.7 source.geo.country_iso_code=DE ` +
+			`gen_ai.request.model=gpt-4o gen_ai.usage.input_tokens=512 gen_ai.usage.output_tokens=256 ` +
+			`arbitex.policy_action=redact arbitex.dlp_labels=pii arbitex.group_ids=g1 arbitex.request_id=req_xyz ` +
+			`event.category=api related.ip=198.51.100.7`,
+		"ai": `gen_ai.request.model=model-of-1.8 gen_ai.usage.input_tokens=1234 gen_ai.usage.output_tokens=4321 ` +
+			`event.outcome=failure`,
 		"ip": `user.id=only@example.com user.email=only@example.com source.ip=012.000.22.33`,
 	} {
 		n, source := c.search(object{"term": object{"metadata.uid": id}})
