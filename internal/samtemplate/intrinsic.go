@@ -60,24 +60,40 @@ func (r resolver) call(c call, path string) (any, error) {
 	switch c.name {
 	case "Ref":
 		return r.ref(c.arg, path)
-	case "Fn::GetAtt":
-		return r.getAtt(c.arg, path)
 	case "Fn::Sub":
 		return r.sub(c.arg, path)
 	case "Fn::If":
 		return r.choose(c.arg, path)
-	case "Fn::Join":
-		return r.join(c.arg, path)
-	case "Fn::Select":
-		return r.selectItem(c.arg, path)
-	case "Fn::Split":
-		return r.split(c.arg, path)
+	case "Fn::GetAtt", "Fn::Join", "Fn::Select", "Fn::Split":
+		return r.callOfTwo(c, path)
 	case "Fn::FindInMap":
 		return r.findInMap(c.arg, path)
 	case "Fn::Equals", "Fn::Not", "Fn::And", "Fn::Or", "Condition":
 		return nil, fmt.Errorf("%s: only valid in Conditions", path)
 	}
 	return nil, fmt.Errorf("%s: intrinsic function not supported", path)
+}
+
+// callOfTwo returns the result of a function of two arguments whose first one is a string.
+func (r resolver) callOfTwo(c call, path string) (any, error) {
+	args, err := r.arguments(c.arg, path, 2)
+	if err != nil {
+		return nil, err
+	}
+	first, err := text(args[0], path)
+	if err != nil {
+		return nil, err
+	}
+	switch c.name {
+	case "Fn::GetAtt":
+		return r.getAtt(first, args[1], path)
+	case "Fn::Join":
+		return join(first, args[1], path)
+	case "Fn::Select":
+		return selectItem(first, args[1], path)
+	default:
+		return split(first, args[1], path)
+	}
 }
 
 func (r resolver) ref(arg any, path string) (any, error) {
@@ -113,12 +129,8 @@ func (r resolver) attribute(id, name, path string) (any, error) {
 	return v, nil
 }
 
-func (r resolver) getAtt(arg any, path string) (any, error) {
-	id, rest, err := r.textAndValue(arg, path)
-	if err != nil {
-		return nil, err
-	}
-	name, err := text(rest, path)
+func (r resolver) getAtt(id string, attribute any, path string) (any, error) {
+	name, err := text(attribute, path)
 	if err != nil {
 		return nil, err
 	}
@@ -208,11 +220,7 @@ func (r resolver) choose(arg any, path string) (any, error) {
 	return r.resolve(args[2], path)
 }
 
-func (r resolver) join(arg any, path string) (any, error) {
-	separator, list, err := r.textAndValue(arg, path)
-	if err != nil {
-		return nil, err
-	}
+func join(separator string, list any, path string) (any, error) {
 	items, err := texts(list, path)
 	if err != nil {
 		return nil, err
@@ -220,11 +228,7 @@ func (r resolver) join(arg any, path string) (any, error) {
 	return strings.Join(items, separator), nil
 }
 
-func (r resolver) split(arg any, path string) (any, error) {
-	separator, joined, err := r.textAndValue(arg, path)
-	if err != nil {
-		return nil, err
-	}
+func split(separator string, joined any, path string) (any, error) {
 	source, err := text(joined, path)
 	if err != nil {
 		return nil, err
@@ -236,11 +240,7 @@ func (r resolver) split(arg any, path string) (any, error) {
 	return out, nil
 }
 
-func (r resolver) selectItem(arg any, path string) (any, error) {
-	index, list, err := r.textAndValue(arg, path)
-	if err != nil {
-		return nil, err
-	}
+func selectItem(index string, list any, path string) (any, error) {
 	items, ok := list.([]any)
 	if !ok {
 		return nil, fmt.Errorf("%s: expected a list, found %s", path, describe(list))
@@ -291,16 +291,6 @@ func (r resolver) arguments(arg any, path string, n int) ([]any, error) {
 		return nil, fmt.Errorf("%s: expected %d arguments, found %s", path, n, describe(v))
 	}
 	return args, nil
-}
-
-// textAndValue resolves the two arguments of a function whose first one is a string.
-func (r resolver) textAndValue(arg any, path string) (string, any, error) {
-	args, err := r.arguments(arg, path, 2)
-	if err != nil {
-		return "", nil, err
-	}
-	first, err := text(args[0], path)
-	return first, args[1], err
 }
 
 // condition evaluates a condition of the template. busy contains the conditions that are being evaluated: a condition

@@ -3,6 +3,7 @@ package samtemplate
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -160,14 +161,7 @@ func describe(v any) string {
 }
 
 // sortedKeys returns the keys of a map in a fixed order.
-func sortedKeys(m map[string]any) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
+func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
 
 func byText(a, b error) int { return cmp.Compare(a.Error(), b.Error()) }
 
