@@ -14,8 +14,8 @@ import (
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	"github.com/arbitex/siem-connectors/emulator/siem/xsiam"
+	"github.com/arbitex/siem-connectors/internal/pki"
 )
 
 // broken is one invalid setting.
@@ -163,10 +163,7 @@ func breakages() []broken {
 		{"qradar", "QRADAR_TLS_CLIENT_CERT", "no longer accepted", "tls", rotate},
 		{"qradar", "QRADAR_TLS_CLIENT_CERT", "is not set", "config", set("QRADAR_TLS_CLIENT_CERT", "")},
 		{"qradar", "QRADAR_TLS_CLIENT_KEY", "of another certificate", "config", func(b *bench) {
-			c, err := b.other.Client("another")
-			if err != nil {
-				panic(err)
-			}
+			c := b.other.Client("another")
 			b.env["QRADAR_TLS_CLIENT_KEY"] = c.KeyPEM
 		}},
 
@@ -190,16 +187,14 @@ func breakages() []broken {
 // settled when it starts.
 func newBench(t *testing.T, name string, other *pki.Authority) *bench {
 	t.Helper()
-	authority, err := pki.New("siemctl test CA")
-	if err != nil {
-		t.Fatal(err)
-	}
+	authority := pki.New("siemctl test CA")
 	b := &bench{other: other, env: map[string]string{"AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "eu-central-1"}}
 	options := siem.Options{Authority: authority, Plain: name != "splunk" && name != "elastic" && name != "qradar",
 		Listen: listen}
 	b.options = options
 	for _, entry := range catalog.List() {
 		if entry.Name == name {
+			var err error
 			if b.sim, err = entry.New(options); err != nil {
 				t.Fatal(err)
 			}
@@ -233,10 +228,7 @@ func (b *bench) check(t *testing.T, name string) checked {
 
 // TestCheckNamesTheSetting breaks one setting at a time. The check must fail at the expected step and name the setting.
 func TestCheckNamesTheSetting(t *testing.T) {
-	other, err := pki.New("another CA")
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := pki.New("another CA")
 	for _, c := range allConnectors() {
 		if r := newBench(t, c.Name, other).check(t, c.Name); !r.OK {
 			t.Fatalf("%s does not reach its SIEM with nothing broken: %s %s; %s", c.Name, r.Step, r.Detail, r.Hint)

@@ -23,7 +23,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 	"github.com/arbitex/siem-connectors/shared/drain"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
@@ -114,10 +114,7 @@ func repository() string {
 func deploy(t *testing.T, wanted ...string) *world {
 	t.Helper()
 	w := &world{simulators: map[string]siem.Simulator{}}
-	authority, err := pki.New("siemctl test CA")
-	if err != nil {
-		t.Fatal(err)
-	}
+	authority := pki.New("siemctl test CA")
 	dir := t.TempDir()
 	options := siem.Options{Authority: authority, CAFile: filepath.Join(dir, "ca.pem")}
 	if err := authority.WriteFile(options.CAFile); err != nil {

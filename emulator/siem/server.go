@@ -72,10 +72,7 @@ type Server struct {
 
 // Serve starts a server on the listener of the options.
 func Serve(o Options, c Config) (*Server, error) {
-	o, err := o.withDefaults()
-	if err != nil {
-		return nil, err
-	}
+	o = o.withDefaults()
 	if c.MaxBody == 0 {
 		c.MaxBody = 64 << 20
 	}
@@ -89,14 +86,11 @@ func Serve(o Options, c Config) (*Server, error) {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	s.address = listener.Addr().String()
-	if err := s.start(listener); err != nil {
-		listener.Close()
-		return nil, err
-	}
+	s.start(listener)
 	return s, nil
 }
 
-func (s *Server) start(listener net.Listener) error {
+func (s *Server) start(listener net.Listener) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(s.config.HTTP2)
@@ -106,19 +100,15 @@ func (s *Server) start(listener net.Listener) error {
 	}
 	if s.options.Plain {
 		go func() { _ = s.server.Serve(listener) }() // ends with Close
-		return nil
+		return
 	}
-	certificate, err := s.options.Authority.Server("127.0.0.1", "localhost")
-	if err != nil {
-		return err
-	}
+	certificate := s.options.Authority.Server("127.0.0.1", "localhost")
 	s.server.TLSConfig = s.config.TLS.Clone()
 	if s.server.TLSConfig == nil {
 		s.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	}
 	s.server.TLSConfig.Certificates = []tls.Certificate{certificate.TLS}
 	go func() { _ = s.server.ServeTLS(listener, "", "") }() // ends with Close
-	return nil
 }
 
 // URL returns the server's base URL without a trailing slash.

@@ -20,7 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/pki"
 )
 
 // Simulator is a SIEM on loopback. It processes requests as the product does and keeps the accepted events. All methods
@@ -82,7 +82,7 @@ type Options struct {
 	Now func() time.Time
 }
 
-func (o Options) withDefaults() (Options, error) {
+func (o Options) withDefaults() Options {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -90,13 +90,9 @@ func (o Options) withDefaults() (Options, error) {
 		o.Listen = func() (net.Listener, error) { return net.Listen("tcp", "127.0.0.1:0") }
 	}
 	if o.Authority == nil {
-		authority, err := pki.New("ArbitexSIEM simulator CA")
-		if err != nil {
-			return o, err
-		}
-		o.Authority = authority
+		o.Authority = pki.New("ArbitexSIEM simulator CA")
 	}
-	return o, nil
+	return o
 }
 
 // Credential is the credential of a simulator. Its methods may be called concurrently.

@@ -20,7 +20,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/pki"
 )
 
 // SIEM is a simulated SIEM of the catalog. Its Secret is the logical id; the credential is Simulator.Secret.
@@ -45,9 +45,7 @@ func Simulate(caFile string, list []catalog.SIEM) (siems []*SIEM, authority *pki
 	if err := os.MkdirAll(filepath.Dir(caFile), 0o755); err != nil {
 		return nil, nil, fmt.Errorf("making the folder of the CA: %w", err)
 	}
-	if authority, err = pki.New("ArbitexSIEM emulator CA"); err != nil {
-		return nil, nil, err
-	}
+	authority = pki.New("ArbitexSIEM emulator CA")
 	if err := authority.WriteFile(caFile); err != nil {
 		return nil, nil, err
 	}

@@ -311,13 +311,13 @@ func (p *tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // TestProxy: requests to a SIEM go through the tunnel of an http or https proxy. Certificates of the SIEM and of the
 // proxy are verified with their own CAs.
 func TestProxy(t *testing.T) {
-	siemCert := certificate(t, "siem.example", time.Now().Add(time.Hour))
-	siem, siemPool := serveCertificate(t, siemCert, nil, func(w http.ResponseWriter, r *http.Request) {
+	echo := func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Proxy-Authorization") != "" {
 			t.Error("the SIEM received the proxy's password")
 		}
 		io.Copy(w, r.Body)
-	})
+	}
+	siem, siemPool := serveTLS(t, "siem.example", time.Now().Add(time.Hour), nil, echo)
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprintf("https %t", secure), func(t *testing.T) {
 			p := &tunnels{to: siem.Listener.Addr().String()}

@@ -4,17 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -24,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/telemetry"
@@ -134,69 +130,48 @@ func TestAnswerIsBounded(t *testing.T) {
 	}
 }
 
-// authority makes a CA's certificate and one it has signed.
-func certificate(t *testing.T, name string, notAfter time.Time) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"},
-		DNSNames:  []string{name},
-		NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: notAfter, IsCA: true, BasicConstraintsValid: true}
-	if ip := net.ParseIP(name); ip != nil {
-		template.DNSNames, template.IPAddresses = nil, []net.IP{ip}
-	}
-	if name == "" {
-		template.DNSNames, template.Subject.CommonName = nil, "127.0.0.1"
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
-}
-
-// serveCertificate serves with a certificate. It returns a pool that contains only the certificate.
-func serveCertificate(t *testing.T, cert tls.Certificate, change func(*tls.Config),
+// serveTLS serves with a certificate for a name that expires at end; for "", with one that has only a common name. It
+// returns the pool of the certificate's CA.
+func serveTLS(t *testing.T, name string, end time.Time, change func(*tls.Config),
 	h http.HandlerFunc) (*httptest.Server, *x509.CertPool) {
 	t.Helper()
+	ca := pki.New("test CA")
+	cert := ca.Nameless("127.0.0.1")
+	if name != "" {
+		cert = ca.ServerUntil(end, name)
+	}
 	srv := httptest.NewUnstartedServer(h)
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert.TLS}}
 	if change != nil {
 		change(srv.TLS)
 	}
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
-	return srv, pool(srv)
+	return srv, ca.Pool()
 }
 
 // patience is the time-out of a request that fails by it. Connecting and the TLS handshake have half of it each.
 const patience = 4 * time.Second
 
 func TestNetworkFaults(t *testing.T) {
-	withCert := func(cert tls.Certificate, change func(*tls.Config)) (*httptest.Server, *x509.CertPool) {
-		return serveCertificate(t, cert, change, http.NotFound)
+	withCert := func(name string, end time.Time, change func(*tls.Config)) (*httptest.Server, *x509.CertPool) {
+		return serveTLS(t, name, end, change, http.NotFound)
 	}
 	tomorrow := time.Now().Add(24 * time.Hour)
-	good, goodPool := withCert(certificate(t, "127.0.0.1", tomorrow), nil)
-	other, otherPool := withCert(certificate(t, "other.example", tomorrow), nil)
-	old, oldPool := withCert(certificate(t, "127.0.0.1", time.Now().Add(-time.Hour)), nil)
-	mutual, mutualPool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) {
+	good, goodPool := withCert("127.0.0.1", tomorrow, nil)
+	other, otherPool := withCert("other.example", tomorrow, nil)
+	old, oldPool := withCert("127.0.0.1", time.Now().Add(-time.Hour), nil)
+	mutual, mutualPool := withCert("127.0.0.1", tomorrow, func(c *tls.Config) {
 		c.ClientAuth, c.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
 	})
-	tls11, tls11Pool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) {
+	tls11, tls11Pool := withCert("127.0.0.1", tomorrow, func(c *tls.Config) {
 		c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	})
-	rsaOnly, rsaOnlyPool := withCert(certificate(t, "127.0.0.1", tomorrow), func(c *tls.Config) {
+	rsaOnly, rsaOnlyPool := withCert("127.0.0.1", tomorrow, func(c *tls.Config) {
 		c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}
 	})
-	nameless, namelessPool := withCert(certificate(t, "", tomorrow), nil)
+	nameless, namelessPool := withCert("", tomorrow, nil)
 	plain := serve(t, false, func(http.ResponseWriter, *http.Request) {})
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

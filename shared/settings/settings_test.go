@@ -1,17 +1,12 @@
 package settings_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -230,23 +225,9 @@ func TestBundleIsReadWholeOrNotAtAll(t *testing.T) {
 
 // TestClientCertificateNamesTheWrongVariable: a problem of the key is reported for the key's variable.
 func TestClientCertificateNamesTheWrongVariable(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)},
-		&x509.Certificate{SerialNumber: big.NewInt(1)}, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	block := func(kind string, der []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
-	}
-	good, goodKey := block("CERTIFICATE", der), block("PRIVATE KEY", keyDER)
+	client := pki.New("CA").Client("client")
+	good, goodKey := client.CertPEM, client.KeyPEM
+	encrypted := strings.ReplaceAll(goodKey, "PRIVATE", "ENCRYPTED PRIVATE")
 	combined := filepath.Join(t.TempDir(), "both.pem")
 	if err := os.WriteFile(combined, []byte(goodKey+good), 0o600); err != nil {
 		t.Fatal(err)
@@ -256,7 +237,7 @@ func TestClientCertificateNamesTheWrongVariable(t *testing.T) {
 	for name, test := range map[string]struct{ cert, key, names, text string }{
 		"both":           {good, goodKey, "", ""},
 		"one file":       {combined, combined, "", ""},
-		"encrypted":      {good, block("ENCRYPTED PRIVATE KEY", keyDER), "KEY: expected", "encrypted with a passphrase"},
+		"encrypted":      {good, encrypted, "KEY: expected", "encrypted with a passphrase"},
 		"encrypted, old": {good, legacy, "KEY: expected", "encrypted with a passphrase"},
 		"no key":         {good, good, "KEY: expected", "no private key"},
 		"no certificate": {goodKey, goodKey, "CERT: expected", "no certificate"},

@@ -2,7 +2,6 @@ package syslogsend
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"net"
@@ -11,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 func TestTLSPeer(t *testing.T) {
 	t.Parallel()
-	ca, other := newAuthority(t), newAuthority(t)
+	ca, other := pki.New("a test's CA"), pki.New("a test's CA")
 	version := func(v uint16) func(*tls.Config) {
 		return func(c *tls.Config) { c.MinVersion, c.MaxVersion = v, v }
 	}
@@ -36,7 +36,7 @@ func TestTLSPeer(t *testing.T) {
 		"name set":    {client: func(c *Config) { c.ServerName = "collector.test" }},
 		"other name": {client: func(c *Config) { c.ServerName = "other.test" }, kind: failure.Unauthorized,
 			hint: "X_NAME"},
-		"unknown CA":   {client: func(c *Config) { c.RootCAs = other.pool() }, kind: failure.Unauthorized, hint: "X_CA"},
+		"unknown CA":   {client: func(c *Config) { c.RootCAs = other.Pool() }, kind: failure.Unauthorized, hint: "X_CA"},
 		"system's CAs": {client: func(c *Config) { c.RootCAs = nil }, kind: failure.Unauthorized, hint: "X_CA"},
 		"1.1 only": {server: []func(*tls.Config){version(tls.VersionTLS11)}, kind: failure.Misconfigured,
 			hint: "versions"},
@@ -52,13 +52,13 @@ func TestTLSPeer(t *testing.T) {
 			kind: failure.Unauthorized, hint: "certificate of X_CERT"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := ca.server()
+			cfg := server(ca)
 			for _, change := range c.server {
 				change(cfg)
 			}
 			p := newTLSPeer(t, cfg, (*peer).reads)
 			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
-				cfg.RootCAs = ca.pool()
+				cfg.RootCAs = ca.Pool()
 				if c.client != nil {
 					c.client(cfg)
 				}
@@ -85,36 +85,37 @@ func TestTLSPeer(t *testing.T) {
 }
 
 // ours gives the client a certificate signed by a.
-func ours(a *authority) func(*Config) {
-	return func(c *Config) { c.Certificate = a.leaf(x509.ExtKeyUsageClientAuth) }
+func ours(a *pki.Authority) func(*Config) {
+	certificate := a.Client("leaf").TLS
+	return func(c *Config) { c.Certificate = &certificate }
 }
 
 // TestRefusedWithoutAnAlert: the peer verifies our certificate after the handshake and closes the connection.
 func TestRefusedWithoutAnAlert(t *testing.T) {
-	ca := newAuthority(t)
+	ca := pki.New("a test's CA")
 	for name, hangUp := range map[string]func(net.Conn){"close": func(c net.Conn) { c.Close() }, "reset": reset} {
 		t.Run(name, func(t *testing.T) {
-			cfg := ca.server()
+			cfg := server(ca)
 			cfg.ClientAuth = tls.RequestClientCert
 			p := newTLSPeer(t, cfg, func(_ *peer, _ int, c net.Conn) { hangUp(c) })
-			s := patient(newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() }))
+			s := patient(newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.Pool() }))
 			wantFault(t, send(s, "x\n"), failure.TLS, failure.Unauthorized)
 		})
 	}
 	t.Run("never asked", func(t *testing.T) {
-		p := newTLSPeer(t, ca.server(), func(_ *peer, _ int, c net.Conn) { c.Close() })
-		s := patient(newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() }))
+		p := newTLSPeer(t, server(ca), func(_ *peer, _ int, c net.Conn) { c.Close() })
+		s := patient(newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.Pool() }))
 		wantFault(t, send(s, "x\n"), failure.Request, failure.Transient)
 	})
 }
 
 func TestTLSPeerClosesBetweenBatches(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
+	ca := pki.New("a test's CA")
 	for name, hangUp := range map[string]func(net.Conn){"close": func(c net.Conn) { c.Close() }, "reset": reset} {
 		t.Run(name, func(t *testing.T) {
 			closeNow, closed := make(chan bool), make(chan bool)
-			p := newTLSPeer(t, ca.server(), func(p *peer, n int, c net.Conn) {
+			p := newTLSPeer(t, server(ca), func(p *peer, n int, c net.Conn) {
 				if n > 0 {
 					p.reads(n, c)
 					return
@@ -124,7 +125,7 @@ func TestTLSPeerClosesBetweenBatches(t *testing.T) {
 				hangUp(c)
 				close(closed)
 			})
-			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.pool() })
+			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.Pool() })
 			if err := send(s, "first\n"); err != nil {
 				t.Fatal(err)
 			}
@@ -173,7 +174,7 @@ func TestLateVerification(t *testing.T) {
 		t.Skip("NOT TESTED: this system does not report what the peer has acknowledged")
 	}
 	const handshakes = 4 << 10 // the longest write of a handshake
-	ca := newAuthority(t)
+	ca := pki.New("a test's CA")
 	for name, when := range map[string]struct {
 		size, buffer int // of the batch, of the peer's kernel
 		writing      bool
@@ -187,7 +188,7 @@ func TestLateVerification(t *testing.T) {
 			t.Parallel()
 			verify := make(chan bool)
 			proceed := sync.OnceFunc(func() { close(verify) })
-			cfg := ca.server()
+			cfg := server(ca)
 			cfg.ClientAuth = tls.RequestClientCert
 			cfg.VerifyConnection = func(tls.ConnectionState) error {
 				<-verify
@@ -218,7 +219,7 @@ func TestLateVerification(t *testing.T) {
 				},
 			}
 			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
-				cfg.RootCAs, cfg.Dial = ca.pool(), h.dial
+				cfg.RootCAs, cfg.Dial = ca.Pool(), h.dial
 				ours(ca)(cfg)
 			})
 			s.waits.ticket = time.Hour
@@ -240,7 +241,7 @@ func TestLateVerification(t *testing.T) {
 // of that wait.
 func TestTicket(t *testing.T) {
 	t.Parallel()
-	ca := newAuthority(t)
+	ca := pki.New("a test's CA")
 	for name, c := range map[string]struct {
 		version uint16
 		tickets bool
@@ -252,12 +253,12 @@ func TestTicket(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := ca.server()
+			cfg := server(ca)
 			cfg.ClientAuth, cfg.MaxVersion = tls.RequireAndVerifyClientCert, c.version
 			cfg.SessionTicketsDisabled = !c.tickets
 			p := newTLSPeer(t, cfg, (*peer).reads)
 			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
-				cfg.RootCAs = ca.pool()
+				cfg.RootCAs = ca.Pool()
 				ours(ca)(cfg)
 			})
 			s.waits.grace, s.waits.ticket = -time.Second, c.wait

@@ -16,8 +16,8 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	"github.com/arbitex/siem-connectors/emulator/siem/sentinel"
+	"github.com/arbitex/siem-connectors/internal/pki"
 )
 
 // TestBadBodies checks that an invalid body becomes a dead letter that states the reason, and that the rest of its
@@ -120,10 +120,7 @@ func TestDrainOfWhatIsNotUTF8(t *testing.T) {
 // invocation error that names the variable; other problems hold the events.
 func TestBadConfiguration(t *testing.T) {
 	splunk := w.siems["splunk"]
-	stranger, err := pki.New("another CA")
-	if err != nil {
-		t.Fatal(err)
-	}
+	stranger := pki.New("another CA")
 	full := w.full(t, splunk)
 	with := func(changes map[string]string) map[string]string {
 		env := maps.Clone(full)
@@ -344,7 +341,7 @@ func failingChecks(t *testing.T, a *actor) []failingCheck {
 		}
 		return with(map[string]string{a.traits().address: fmt.Sprintf(a.traits().form, host+":"+port)})
 	}
-	stranger := must(pki.New("another CA"))(t)
+	stranger := pki.New("another CA")
 	strangers := w.folder + "/stranger.pem"
 	if err := stranger.WriteFile(strangers); err != nil {
 		t.Fatal(err)
@@ -384,7 +381,7 @@ func failingChecks(t *testing.T, a *actor) []failingCheck {
 func refusedSecret(t *testing.T, a *actor) map[string]string {
 	t.Helper()
 	if a.Name == "qradar" {
-		client := must(w.ca.Client("somebody else"))(t)
+		client := w.ca.Client("somebody else")
 		return map[string]string{"QRADAR_TLS_CLIENT_CERT": client.CertPEM, "QRADAR_TLS_CLIENT_KEY": client.KeyPEM}
 	}
 	out := a.Secret()

@@ -131,7 +131,7 @@ func newEcho(t *testing.T) *echo {
 	t.Helper()
 	s := &echo{}
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(s.answer))
-	certificate := must(w.ca.Server("127.0.0.1"))(t)
+	certificate := w.ca.Server("127.0.0.1")
 	s.TLS = &tls.Config{Certificates: []tls.Certificate{certificate.TLS}}
 	s.Config.ErrorLog = quiet
 	s.StartTLS()
@@ -221,7 +221,7 @@ func brokenConnections(t *testing.T, a *actor) {
 	t.Helper()
 	noTLS := listen(t, func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) })
 	hangsUp := listen(t, func(net.Conn) {})
-	certificate := must(w.ca.Server("127.0.0.1"))(t)
+	certificate := w.ca.Server("127.0.0.1")
 	halfAnswer := listen(t, func(c net.Conn) {
 		secure := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{certificate.TLS}})
 		b := make([]byte, 4096)
@@ -229,7 +229,7 @@ func brokenConnections(t *testing.T, a *actor) {
 		_, _ = fmt.Fprintf(secure, "HTTP/1.1 %s\r\nX: %s\r\nContent-Length: 900\r\n\r\n%s", b[:n], b[:n], b[:n])
 	})
 	wrongName := httptest.NewUnstartedServer(http.NotFoundHandler())
-	other := must(w.ca.Server("somewhere.else"))(t)
+	other := w.ca.Server("somewhere.else")
 	wrongName.TLS, wrongName.Config.ErrorLog = &tls.Config{Certificates: []tls.Certificate{other.TLS}}, quiet
 	wrongName.StartTLS()
 	t.Cleanup(wrongName.Close)

@@ -17,7 +17,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/pki"
 )
 
 // gate is a recording proxy between the functions and AWS, the Runtime API and the SIEMs that use HTTP. It can end a
@@ -133,10 +133,7 @@ func (g *gate) open(name string, target *url.URL, ca *pki.Authority) (*door, err
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	d.server = &http.Server{Handler: d, ReadHeaderTimeout: time.Minute, ErrorLog: quiet}
 	if ca != nil {
-		certificate, err := ca.Server("127.0.0.1", "localhost")
-		if err != nil {
-			return nil, err
-		}
+		certificate := ca.Server("127.0.0.1", "localhost")
 		transport.TLSClientConfig = &tls.Config{RootCAs: ca.Pool()}
 		transport.DisableKeepAlives = true // a request on a kept connection may be sent again
 		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate.TLS}})

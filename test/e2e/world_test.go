@@ -30,8 +30,8 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	"github.com/arbitex/siem-connectors/emulator/system"
+	"github.com/arbitex/siem-connectors/internal/pki"
 )
 
 const (

@@ -191,7 +191,7 @@ func (f *fixture) openProxy(t *testing.T, p *endpoint, c *proxyCase, siem string
 		p.proxy = serveEach(l, func(client net.Conn) { c.serve(client, siem) })
 	}
 	if c.bundle {
-		p.env["SIEM_PROXY_CA_BUNDLE"] = f.other.file
+		p.env["SIEM_PROXY_CA_BUNDLE"] = f.otherFile
 	}
 	scheme, password := "http", proxyCanary
 	if c.secure {

@@ -1,15 +1,8 @@
 package matrix
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
-	"math/big"
 	"net"
 	"os"
 	"strconv"
@@ -18,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/arbitex/siem-connectors/internal/pki"
 )
 
 // fault is a fault of the network path, before a request can be made.
@@ -41,30 +36,34 @@ const (
 
 // fixture holds what all cells share.
 type fixture struct {
-	ca, other *authority
-	certs     map[fault]*tls.Config
-	full      string       // an address whose queue of connections is full
-	closed    string       // an address where nothing listens
-	wrapper   string       // the bootstrap of all functions
-	largest   atomic.Int64 // most memory of one function
+	caFile, otherFile string // certificates of the CA of certs, and of another one, as PEM
+	certs             map[fault]*tls.Config
+	full              string       // an address whose queue of connections is full
+	closed            string       // an address where nothing listens
+	wrapper           string       // the bootstrap of all functions
+	largest           atomic.Int64 // most memory of one function
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{ca: newAuthority(t, "matrix CA"), other: newAuthority(t, "another CA")}
-	soon := time.Now().Add(24 * time.Hour)
-	config := func(a *authority, name string, until time.Time) *tls.Config {
-		return &tls.Config{Certificates: []tls.Certificate{a.issue(t, name, until)}, MinVersion: tls.VersionTLS12}
+	ca, other, dir := pki.New("matrix CA"), pki.New("another CA"), t.TempDir()
+	f := &fixture{caFile: dir + "/ca.pem", otherFile: dir + "/other.pem"}
+	if err := errors.Join(ca.WriteFile(f.caFile), other.WriteFile(f.otherFile)); err != nil {
+		t.Fatal(err)
 	}
-	good := config(f.ca, "127.0.0.1", soon)
+	config := func(c pki.Certificate) *tls.Config {
+		return &tls.Config{Certificates: []tls.Certificate{c.TLS}, MinVersion: tls.VersionTLS12}
+	}
+	good := config(ca.Server("127.0.0.1", proxiedHost))
 	strict, strict12, old := good.Clone(), good.Clone(), good.Clone()
 	strict.ClientAuth = tls.RequireAnyClientCert
 	strict12.ClientAuth, strict12.MaxVersion = tls.RequireAnyClientCert, tls.VersionTLS12
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	f.certs = map[fault]*tls.Config{
-		intact: good, expired: config(f.ca, "127.0.0.1", time.Now().Add(-time.Hour)),
-		wrongName: config(f.ca, "other.example", soon),
-		unknownCA: config(f.other, "127.0.0.1", soon), oldTLS: old, clientCertificate: strict, clientCertificate12: strict12,
+		intact: good, expired: config(ca.ServerUntil(time.Now().Add(-time.Hour), "127.0.0.1", proxiedHost)),
+		wrongName: config(ca.Server("other.example")),
+		unknownCA: config(other.Server("127.0.0.1", proxiedHost)), oldTLS: old, clientCertificate: strict,
+		clientCertificate12: strict12,
 	}
 	f.wrapper, f.full = newWrapper(t), fullQueue(t)
 	_, f.closed = bound(t)
@@ -180,60 +179,4 @@ func reset(c net.Conn) {
 		_ = tcp.SetLinger(0)
 	}
 	_ = raw.Close()
-}
-
-// authority signs the certificates of servers.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	file string // its certificate as PEM
-}
-
-func newAuthority(t *testing.T, name string) *authority {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-48 * time.Hour),
-		NotAfter:  time.Now().Add(48 * time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := &authority{cert: cert, key: key, file: t.TempDir() + "/ca.pem"}
-	if err := os.WriteFile(a.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-// issue makes a server's certificate for a name or an address, and for the name behind a proxy.
-func (a *authority) issue(t *testing.T, name string, until time.Time) tls.Certificate {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{DNSNames: []string{proxiedHost}, SerialNumber: big.NewInt(2),
-		Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-24 * time.Hour),
-		NotAfter: until, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
-	if ip := net.ParseIP(name); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	} else {
-		template.DNSNames = []string{name}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }

@@ -157,9 +157,9 @@ func (f *fixture) environment(c *target, a attempt, p *endpoint, account *accoun
 		env[c.url] = p.url + c.path
 	}
 	if c.ca == "" {
-		env["SSL_CERT_FILE"] = f.ca.file
+		env["SSL_CERT_FILE"] = f.caFile
 	} else if env[c.ca] == "" {
-		env[c.ca] = f.ca.file
+		env[c.ca] = f.caFile
 	}
 	return env
 }

@@ -14,8 +14,8 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	"github.com/arbitex/siem-connectors/emulator/siem/qradar"
+	"github.com/arbitex/siem-connectors/internal/pki"
 )
 
 // simulator is a simulated SIEM whose handler is called directly.
@@ -42,10 +42,7 @@ var (
 )
 
 func newAuthority() *pki.Authority {
-	a, err := pki.New("simulation")
-	if err != nil {
-		panic(err) // no randomness
-	}
+	a := pki.New("simulation")
 	return a
 }
 

@@ -26,7 +26,7 @@ import (
 	"sync"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/pki"
 )
 
 var _ siem.Simulator = (*Simulator)(nil)
@@ -74,34 +74,24 @@ func Start(o siem.Options, source Source) (*Simulator, error) {
 	}
 	s := &Simulator{source: source, ca: o.Authority, conns: map[*connection]bool{}, healed: make(chan struct{})}
 	s.Now = o.Now
-	if err := s.certify(); err != nil {
-		return nil, fmt.Errorf("starting the qradar simulator: %w", err)
-	}
+	s.certify()
 	if err := s.listen(); err != nil {
 		return nil, fmt.Errorf("starting the qradar simulator: %w", err)
 	}
 	return s, nil
 }
 
-func (s *Simulator) certify() (err error) {
+func (s *Simulator) certify() {
 	if s.ca == nil {
-		if s.ca, err = pki.New("QRadar simulator CA"); err != nil {
-			return err
-		}
+		s.ca = pki.New("QRadar simulator CA")
 	}
-	server, err := s.ca.Server("127.0.0.1", "localhost")
-	if err != nil {
-		return err
-	}
-	if s.client, err = s.ca.Client("arbitex"); err != nil {
-		return err
-	}
+	server := s.ca.Server("127.0.0.1", "localhost")
+	s.client = s.ca.Client("arbitex")
 	s.tls = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{server.TLS}}
 	if s.source.Mutual {
 		s.tls.ClientAuth, s.tls.ClientCAs = tls.RequireAndVerifyClientCert, s.ca.Pool()
 		s.tls.VerifyConnection = s.verify
 	}
-	return nil
 }
 
 var errRevoked = errors.New("the client certificate is revoked")
@@ -170,10 +160,7 @@ func (s *Simulator) Secret() map[string]string {
 
 // Rotate implements siem.Simulator. It closes the connections of the old client certificate.
 func (s *Simulator) Rotate() {
-	client, err := s.ca.Client("arbitex")
-	if err != nil { // no randomness
-		return
-	}
+	client := s.ca.Client("arbitex")
 	s.mu.Lock()
 	s.client = client
 	s.mu.Unlock()

@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	simulated "github.com/arbitex/siem-connectors/emulator/siem/qradar"
 	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
+	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -85,10 +85,7 @@ func TestDefaults(t *testing.T) {
 		cfg.maxMessage != 1024 {
 		t.Errorf("defaults for udp: %+v", cfg)
 	}
-	ca, err := pki.New("CA")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := pki.New("CA")
 	cfg = open(t, env("QRADAR_SYSLOG_PROTOCOL", "tls", "QRADAR_TLS_CA_BUNDLE", ca.PEM())).cfg
 	if cfg.sender.Address != "qradar.example.com:6514" || cfg.maxMessage != 4096 || cfg.sender.RootCAs == nil {
 		t.Errorf("defaults for tls: %+v", cfg)
@@ -355,10 +352,7 @@ func TestOutage(t *testing.T) {
 // TestCheckSteps has the check fail at each step.
 func TestCheckSteps(t *testing.T) {
 	sim := simulate(t, simulated.Source{Protocol: "tls"})
-	other, err := pki.New("another CA")
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := pki.New("another CA")
 	plain := simulate(t, simulated.Source{Protocol: "tcp"})
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 	"github.com/arbitex/siem-connectors/shared/deliver"
@@ -123,13 +123,8 @@ func (d *instance) prepare(t *testing.T) {
 	}
 	_, d.port, _ = net.SplitHostPort(l.Addr().String())
 	l.Close()
-	if d.ca, err = pki.New("a collector's CA"); err != nil {
-		t.Fatal(err)
-	}
-	server, err := d.ca.Server("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	d.ca = pki.New("a collector's CA")
+	server := d.ca.Server("127.0.0.1")
 	for name, text := range map[string]string{"ca.pem": d.ca.PEM(), "cert.pem": server.CertPEM, "key.pem": server.KeyPEM,
 		"conf": d.config(d)} {
 		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(text), 0o600); err != nil {
@@ -165,10 +160,7 @@ func (d *instance) env(t *testing.T) map[string]string {
 		e["QRADAR_SYSLOG_FRAMING"] = "octet-counted"
 	}
 	if d.mutual {
-		client, err := d.ca.Client("arbitex")
-		if err != nil {
-			t.Fatal(err)
-		}
+		client := d.ca.Client("arbitex")
 		e["QRADAR_TLS_CLIENT_CERT"], e["QRADAR_TLS_CLIENT_KEY"] = client.CertPEM, client.KeyPEM
 	}
 	return e

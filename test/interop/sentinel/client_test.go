@@ -21,10 +21,10 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/monitor/ingestion/azlogs"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	simulator "github.com/arbitex/siem-connectors/emulator/siem/sentinel"
 	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
+	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/test/interop/recorder"
 )
 
@@ -161,10 +161,7 @@ func TestScope(t *testing.T) {
 
 // TestClientAndSimulator: the official client reads the simulator's responses to a valid and to an invalid request.
 func TestClientAndSimulator(t *testing.T) {
-	authority, err := pki.New("test CA")
-	if err != nil {
-		t.Fatal(err)
-	}
+	authority := pki.New("test CA")
 	s := siemtest.Start(t, simulator.New, siem.Options{Authority: authority})
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority.Pool()}}}
 	t.Cleanup(client.CloseIdleConnections)

@@ -25,8 +25,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
 	splunk "github.com/arbitex/siem-connectors/functions/splunk/connector"
+	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -38,14 +38,8 @@ const token = "11111111-2222-3333-4444-555555555555"
 // collect starts a receiver with TLS that hands what it takes to next. It returns the settings to find and trust it.
 func collect(t *testing.T, next consumer.Logs) map[string]string {
 	t.Helper()
-	authority, err := pki.New("test CA")
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := authority.Server("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	authority := pki.New("test CA")
+	certificate := authority.Server("127.0.0.1")
 	address := freeAddress(t)
 	for tries := 1; ; tries++ {
 		err := start(t, address, certificate, next)

@@ -20,7 +20,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/internal/testkit/products"
 	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 )
@@ -82,10 +82,7 @@ type entry struct {
 // simulators starts the SIEMs of these names; without names, all.
 func simulators(t *testing.T, wanted ...string) (list []entry) {
 	t.Helper()
-	authority, err := pki.New("test CA")
-	if err != nil {
-		t.Fatal(err)
-	}
+	authority := pki.New("test CA")
 	options := siem.Options{Authority: authority, CAFile: filepath.Join(t.TempDir(), "ca.pem")}
 	if err := authority.WriteFile(options.CAFile); err != nil {
 		t.Fatal(err)

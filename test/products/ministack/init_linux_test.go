@@ -155,8 +155,7 @@ func makeRelease(t *testing.T) (folder, siemctl string) {
 // and adjusts the templates of stacks and change sets.
 func (s *stack) transforming() string {
 	s.t.Helper()
-	certificate, err := s.ca.Server("127.0.0.1")
-	s.must(err)
+	certificate := s.ca.Server("127.0.0.1")
 	target, err := url.Parse(s.url)
 	s.must(err)
 	proxy := &httputil.ReverseProxy{

@@ -31,7 +31,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/internal/testkit/products"
 	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 )
@@ -87,14 +87,8 @@ type clients struct {
 // start starts MiniStack.
 func start(t *testing.T) (*stack, string) {
 	t.Helper()
-	ca, err := pki.New("test CA")
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := ca.Server("127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := pki.New("test CA")
+	certificate := ca.Server("127.0.0.1")
 	folder := t.TempDir()
 	files := products.MiniStackFiles{
 		Cert: filepath.Join(folder, "cert.pem"), Key: filepath.Join(folder, "key.pem"), CA: filepath.Join(folder, "ca.pem"),

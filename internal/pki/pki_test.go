@@ -7,22 +7,13 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/emulator/siem/pki"
+	"github.com/arbitex/siem-connectors/internal/pki"
 )
 
 func TestCertificatesVerify(t *testing.T) {
-	authority, err := pki.New("test CA")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := authority.Server("127.0.0.1", "localhost")
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := authority.Client("gateway")
-	if err != nil {
-		t.Fatal(err)
-	}
+	authority := pki.New("test CA")
+	server := authority.Server("127.0.0.1", "localhost")
+	client := authority.Client("gateway")
 	verify(t, authority, server, "localhost", x509.ExtKeyUsageServerAuth)
 	verify(t, authority, server, "127.0.0.1", x509.ExtKeyUsageServerAuth)
 	verify(t, authority, client, "", x509.ExtKeyUsageClientAuth)
@@ -47,10 +38,7 @@ func verify(t *testing.T, a *pki.Authority, c pki.Certificate, name string, usag
 }
 
 func TestWriteFile(t *testing.T) {
-	authority, err := pki.New("test CA")
-	if err != nil {
-		t.Fatal(err)
-	}
+	authority := pki.New("test CA")
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	if err := authority.WriteFile(path); err != nil {
 		t.Fatal(err)
