@@ -19,7 +19,6 @@ import (
 // TestPeerVanishes: the peer disappears without closing the connection. It runs in a separate network namespace and
 // loses its address.
 func TestPeerVanishes(t *testing.T) {
-	t.Parallel()
 	far := newFarSide(t)
 	for name, body := range map[string]string{"small": "never\n", "large": strings.Repeat("never\n", 100_000)} {
 		t.Run(name, func(t *testing.T) {
@@ -43,7 +42,6 @@ func TestPeerVanishes(t *testing.T) {
 
 // TestPeerTakesAndCannotSaySo loses the way back only: the peer has the bytes, and we must not believe it.
 func TestPeerTakesAndCannotSaySo(t *testing.T) {
-	t.Parallel()
 	far := newFarSide(t)
 	p := startPeer(t, far.listen(t), (*peer).reads)
 	ctx, polls := newDeadline(t), 0
@@ -72,7 +70,8 @@ func TestPeerTakesAndCannotSaySo(t *testing.T) {
 // farSides counts them, for names and addresses of their own.
 var farSides atomic.Int32
 
-// farSide is a network namespace at the other end of a cable.
+// farSide is a network namespace at the other end of a cable. Tests that use one are not parallel: until a started
+// process calls exec, it holds the sockets of all tests open, and no peer can close a connection.
 type farSide struct {
 	name, near, far string
 }
