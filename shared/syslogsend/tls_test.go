@@ -222,7 +222,7 @@ func TestLateVerification(t *testing.T) {
 				cfg.RootCAs, cfg.Dial = ca.Pool(), h.dial
 				ours(ca)(cfg)
 			})
-			s.waits.ticket = time.Hour
+			s.waits.ticket, s.waits.settling = time.Hour, -time.Second
 			body := strings.Repeat("x", when.size)
 			if when.verdict != nil {
 				wantFault(t, send(s, body), failure.TLS, failure.Unauthorized)

@@ -1,6 +1,6 @@
-// Command mutants tests the tests. It applies the deliberate defects of shared.txt and functions.txt, one at a time,
-// and runs the tests of the defect's package. It fails if no test fails for a defect, if a defect does not compile, or
-// if the text that a defect replaces has changed.
+// Command mutants tests the tests. It applies the deliberate defects of every package's testdata/mutants.txt, one at a
+// time, and runs the package's tests. It fails if no test fails for a defect, if a defect does not compile, or if the
+// text that a defect replaces has changed.
 //
 //	go run ./test/mutants             all mutants
 //	go run ./test/mutants -every 10   a tenth; the commit decides which one

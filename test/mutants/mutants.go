@@ -35,27 +35,40 @@ func (m *mutant) apply(text []byte) ([]byte, error) {
 	return bytes.Replace(text, []byte(m.old), []byte(m.new), 1), nil
 }
 
-// load reads the mutants of shared/ and functions/. root is the module's root.
+// load reads every testdata/mutants.txt of the packages under root, in the order of their paths.
 func load(root string) ([]mutant, error) {
 	var all []mutant
-	for _, name := range []string{"shared.txt", "functions.txt"} {
-		text, err := os.ReadFile(filepath.Join(root, "test", "mutants", name))
+	for _, pattern := range []string{"shared/*/testdata/mutants.txt", "functions/*/connector/testdata/mutants.txt"} {
+		files, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))
 		if err != nil {
-			return nil, fmt.Errorf("run the command in the module's root: %w", err)
+			return nil, err
 		}
-		mutants, err := parse(string(text))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				return nil, err
+			}
+			dir, err := filepath.Rel(root, filepath.Dir(filepath.Dir(f)))
+			if err != nil {
+				return nil, err
+			}
+			mutants, err := parse(string(text), filepath.ToSlash(dir))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", f, err)
+			}
+			all = append(all, mutants...)
 		}
-		all = append(all, mutants...)
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("no mutants under %s: run the command in the module's root", root)
 	}
 	return all, nil
 }
 
-// parse reads mutants. An entry is
+// parse reads the mutants of one package, whose folder is dir. An entry is
 //
 //	mutant <name>
-//	file <path from the module's root>
+//	file <file of the package>
 //	effect <the damage in production>
 //	tests <package> …                   optional
 //	race                                optional
@@ -66,7 +79,7 @@ func load(root string) ([]mutant, error) {
 //	>>>
 //
 // Other lines between entries must be empty or begin with #.
-func parse(text string) ([]mutant, error) {
+func parse(text, dir string) ([]mutant, error) {
 	var all []mutant
 	lines := strings.Split(text, "\n")
 	for i := 0; i < len(lines); i++ {
@@ -84,7 +97,7 @@ func parse(text string) ([]mutant, error) {
 		m := &all[len(all)-1]
 		switch word {
 		case "file":
-			m.file = rest
+			m.file = path.Join(dir, rest)
 		case "effect":
 			m.effect = rest
 		case "tests":

@@ -58,9 +58,8 @@ func loaded(t *testing.T) []mutant {
 }
 
 func TestParse(t *testing.T) {
-	const entry = "# comment\n\nmutant x\nfile shared/p/f.go\neffect loses events\ntests a b\nrace\n" +
-		"<<<\nold\n\n===\nnew\n>>>\n"
-	got, err := parse(entry)
+	const entry = "# comment\n\nmutant x\nfile f.go\neffect loses events\ntests a b\nrace\n<<<\nold\n\n===\nnew\n>>>\n"
+	got, err := parse(entry, "shared/p")
 	want := mutant{name: "x", file: "shared/p/f.go", effect: "loses events", tests: []string{"a", "b"}, race: true,
 		old: "old\n", new: "new"}
 	if err != nil || len(got) != 1 || !reflect.DeepEqual(got[0], want) {
@@ -68,7 +67,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, bad := range []string{"file f.go\n", "mutant x\nfil f.go\n", "mutant x\n<<<\nold\n>>>\n",
 		"mutant x\n<<<\nold\n===\n"} {
-		if got, err := parse(bad); err == nil {
+		if got, err := parse(bad, "p"); err == nil {
 			t.Errorf("parse(%q): %+v, want an error", bad, got)
 		}
 	}
