@@ -75,6 +75,11 @@ func (x *request) ask() (*httptest.ResponseRecorder, []*event, answer) {
 			defer x.Inject(siem.Fault{Kind: siem.Heal, Name: "once"})
 		}
 	}
+	if strings.HasSuffix(x.r.URL.Path, "/health") && x.rng.chance(0.3, "queues", x.p.name, x.inv.number) {
+		x.count("checks while Splunk's queues are full", 1)
+		x.Inject(siem.Fault{Kind: siem.Product, Name: "queues", Code: "18", Times: 1})
+		defer x.Inject(siem.Fault{Kind: siem.Heal, Name: "queues"})
+	}
 	before := len(x.Accepted())
 	r := x.r.Clone(x.r.Context())
 	r.Body = io.NopCloser(bytes.NewReader(x.body))
