@@ -2,6 +2,7 @@ package elastic
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -183,9 +184,10 @@ type plan struct {
 	noPipeline   bool // the pipeline does not exist
 	stream       bool // the target is a data stream, whatever its name
 	failureStore bool
-	floodStage   bool
 	totalFields  bool
 	refuse       map[int]bool // item statuses of product faults
+	index        string       // the product fault that is the state of the index
+	processor    string       // the product fault that is the pipeline's failing processor
 }
 
 func (s *Simulator) plan(r *siem.Request) plan {
@@ -195,10 +197,22 @@ func (s *Simulator) plan(r *siem.Request) plan {
 	s.mu.Unlock()
 	_, p.stream = s.Product("data-stream")
 	_, p.failureStore = s.Product("failure-store")
-	_, p.floodStage = s.Product("flood stage")
 	_, p.totalFields = s.Product("total fields")
 	for _, status := range []int{403, 404, 429, 503} {
 		_, p.refuse[status] = s.Product(fmt.Sprintf("item %d", status))
+	}
+	for _, state := range []string{floodStage, closedIndex, noWriteIndex, shardLimit} {
+		if _, ok := s.Product(state); ok {
+			p.index = state
+		}
+	}
+	if p.pipeline == "" {
+		return p
+	}
+	for _, processor := range []string{scriptFails, dateFails} {
+		if _, ok := s.Product(processor); ok {
+			p.processor = processor
+		}
 	}
 	return p
 }
@@ -290,6 +304,7 @@ func text(status int, reason string) siem.Answer {
 type refusal struct {
 	status       int
 	kind, reason string
+	causeKind    string // error.caused_by.type, "" for illegal_argument_exception
 	cause        string // error.caused_by.reason
 }
 
@@ -303,7 +318,9 @@ func item(a action, status int, result, failureStore string, why refusal) map[st
 	if why.status != 0 {
 		cause := map[string]any{"type": why.kind, "reason": why.reason}
 		if why.cause != "" {
-			cause["caused_by"] = map[string]any{"type": "illegal_argument_exception", "reason": why.cause}
+			cause["caused_by"] = map[string]any{
+				"type": cmp.Or(why.causeKind, "illegal_argument_exception"), "reason": why.cause,
+			}
 		}
 		body["error"] = cause
 	} else {

@@ -20,7 +20,7 @@ func (s *Simulator) index(a action, n int, p plan) (map[string]any, refusal) {
 	why := judgeTarget(a, stream, n, p)
 	event := withoutTimestamp(a.source)
 	if why.status == 0 {
-		why = s.judgeSource(a, event, stream, p.totalFields)
+		why = s.judgeSource(a, event, stream, p)
 	}
 	if why.status != 0 {
 		return item(a, why.status, "", "", why), why
@@ -29,8 +29,8 @@ func (s *Simulator) index(a action, n int, p plan) (map[string]any, refusal) {
 	s.judgeTimestamp(a.source, event)
 	result := s.put(a)
 	if result == conflict {
-		why = refusal{http.StatusConflict, "version_conflict_engine_exception",
-			fmt.Sprintf("[%s]: version conflict, document already exists (current version [1])", a.id), ""}
+		why = refuse(http.StatusConflict, "version_conflict_engine_exception",
+			"[%s]: version conflict, document already exists (current version [1])", a.id)
 		return item(a, why.status, "", "", why), why
 	}
 	failureStore := ""
@@ -81,6 +81,49 @@ func (s *Simulator) put(a action) stored {
 // validName matches the index names that the bulk API accepts.
 var validName = regexp.MustCompile(`^[^-_+A-Z\\/*?"<>| ,#:][^A-Z\\/*?"<>| ,#:]*$`)
 
+// backing matches the name of a backing index, and in it that of its data stream.
+var backing = regexp.MustCompile(`^\.ds-(.+)-\d{4}\.\d{2}\.\d{2}-\d{6}$`)
+
+// The product faults that are a state of the index, and the processors of a pipeline that fail.
+const (
+	floodStage   = "flood stage"
+	closedIndex  = "closed index"
+	noWriteIndex = "no write index"
+	shardLimit   = "shard limit"
+
+	scriptFails = "script"
+	dateFails   = "date"
+)
+
+// judgeState returns the problem with the state of the index.
+func judgeState(a action, state string) refusal {
+	const illegal = "illegal_argument_exception"
+	if name := backing.FindStringSubmatch(a.index); name != nil {
+		conditions := ""
+		if a.op == "index" {
+			conditions = " and no if_primary_term and if_seq_no set"
+		}
+		return refuse(400, illegal, "index request with op_type=%s%s targeting backing indices is disallowed, target "+
+			"corresponding data stream [%s] instead", a.op, conditions, name[1])
+	}
+	switch state {
+	case floodStage:
+		return refuse(429, "cluster_block_exception",
+			"index [%s] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has "+
+				"read-only-allow-delete block];", a.index)
+	case closedIndex:
+		return refuse(400, "index_closed_exception", "closed")
+	case noWriteIndex:
+		return refuse(400, illegal, "no write index is defined for alias [%s]. The write index may be explicitly disabled "+
+			"using is_write_index=false or the alias points to multiple indices without one being designated as a write "+
+			"index", a.index)
+	case shardLimit:
+		return refuse(400, "validation_exception", "Validation Failed: 1: this action would add [2] shards, but this "+
+			"cluster currently has [1000]/[1000] maximum normal shards open;")
+	}
+	return refusal{}
+}
+
 // judgeTarget returns the problem with the target of the document.
 func judgeTarget(a action, stream bool, n int, p plan) refusal {
 	switch {
@@ -88,15 +131,13 @@ func judgeTarget(a action, stream bool, n int, p plan) refusal {
 		return refuse(403, "cluster_block_exception", "index [%s] blocked by: [FORBIDDEN/8/index write (api)];", a.index)
 	case p.refuse[http.StatusNotFound]:
 		return refuse(404, "index_not_found_exception", "no such index [%s]", a.index)
-	case p.floodStage:
-		return refuse(429, "cluster_block_exception",
-			"index [%s] blocked by: [TOO_MANY_REQUESTS/12/disk usage exceeded flood-stage watermark, index has "+
-				"read-only-allow-delete block];", a.index)
 	case p.refuse[http.StatusTooManyRequests] && n%2 == 1:
 		return refuse(429, "es_rejected_execution_exception",
 			"rejected execution of primary operation [coordinating_and_primary_bytes=1]")
 	case p.refuse[http.StatusServiceUnavailable] && n%2 == 1:
 		return refuse(503, "unavailable_shards_exception", "[%s][0] primary shard is not active Timeout: [1m]", a.index)
+	case strings.ToLower(a.index) != a.index:
+		return refuse(400, "invalid_index_name_exception", "Invalid index name [%s], must be lowercase", a.index)
 	case !validName.MatchString(a.index):
 		return refuse(400, "invalid_index_name_exception", "Invalid index name [%s]", a.index)
 	case p.noPipeline:
@@ -109,15 +150,14 @@ func judgeTarget(a action, stream bool, n int, p plan) refusal {
 			"action [indices:admin/auto_create] is unauthorized for API key id [x] of user [arbitex] on indices [%s], this "+
 				"action is granted by the index privileges [auto_configure,create_index,manage,all]", a.index)
 	}
-	return refusal{}
+	return judgeState(a, p.index)
 }
 
 // totalFields is Elasticsearch's reason for a document that would exceed the maximum number of fields of an index.
 const totalFields = "Limit of total fields [1000] has been exceeded while adding new fields [1]"
 
-// judgeSource returns the problem with the document. event is the document without the added "@timestamp"; full reports
-// whether the index has the maximum number of fields.
-func (s *Simulator) judgeSource(a action, event []byte, stream, full bool) refusal {
+// judgeSource returns the problem with the document. event is the document without the added "@timestamp".
+func (s *Simulator) judgeSource(a action, event []byte, stream bool, p plan) refusal {
 	broken := func(why string) refusal {
 		return refuse(400, "document_parsing_exception", "[1:1] %s in document with id '%s'", why, a.id)
 	}
@@ -137,17 +177,24 @@ func (s *Simulator) judgeSource(a action, event []byte, stream, full bool) refus
 	if timestamp == nil && stream {
 		return broken("data stream timestamp field [@timestamp] is missing")
 	}
-	if full {
-		why := broken("failed to parse")
+	poisoned := s.Poisoned(siem.EventID(event))
+	why := refusal{}
+	switch {
+	case poisoned && p.processor == scriptFails:
+		why = refuse(400, "script_exception", "runtime error")
+		why.causeKind, why.cause = "null_pointer_exception", "Cannot invoke \"Object.getClass()\" because "+
+			"\"callArgs[0]\" is null"
+	case poisoned && p.processor == dateFails:
+		why = refuse(400, "illegal_argument_exception", "unable to parse date [soon]")
+		why.cause = "For input string: \"soon\""
+	case p.totalFields:
+		why = broken("failed to parse")
 		why.cause = totalFields
-		return why
-	}
-	if s.Poisoned(siem.EventID(event)) {
-		why := broken("failed to parse field [severity_id] of type [long]")
+	case poisoned:
+		why = broken("failed to parse field [severity_id] of type [long]")
 		why.cause = "For input string: \"poison\""
-		return why
 	}
-	return refusal{}
+	return why
 }
 
 // duplicate returns a key that an object contains twice, which Elasticsearch's parser refuses.

@@ -1,7 +1,8 @@
 // Package elastic simulates an Elasticsearch cluster of version 9 with security enabled: the bulk API, and the two
 // requests of the connection check. Its API key may write only to indices named arbitex* and logs-*. Names of the form
 // logs-*-* are data streams, as in Elasticsearch's own templates; the first document creates any other index, as a data
-// stream if a stored template says so. There is one ingest pipeline, "arbitex"; AdminKey stores more.
+// stream if a stored template says so. Names of the form .ds-*-2025.03.13-000001 are backing indices of data streams,
+// which accept no document. There is one ingest pipeline, "arbitex"; AdminKey stores more.
 //
 // A document is stored once under its _id. If it arrives again, it overwrites itself (index) or is refused with 409
 // (create), and is not accepted a second time. A different document with the same _id replaces the first (index): it is
@@ -9,9 +10,10 @@
 //
 // Product faults: "data-stream" makes the target a data stream; "failure-store" puts the first document of a request
 // into the failure store (201, "failure_store":"used"); "item 429" and "item 503" refuse every second document; "item
-// 403" (a blocked index), "item 404" (an unknown index), "flood stage" (429, no disk space) and "total fields" (400,
-// the index has too many fields) refuse every document; "pretty" formats the response on several lines; "cut" cuts it
-// in half.
+// 403" (a blocked index), "item 404" (an unknown index), "flood stage" (429, no disk space), "closed index", "no write
+// index" (of an alias), "shard limit" (the index cannot be created) and "total fields" (400, the index has too many
+// fields) refuse every document; "script" and "date" let that processor of the request's pipeline refuse the poisoned
+// documents; "pretty" formats the response on several lines; "cut" cuts it in half.
 //
 // https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
 package elastic
@@ -138,8 +140,9 @@ func (s *Simulator) authorize(r *siem.Request) string {
 		"request [%s]", r.RequestURI)
 }
 
-// writable reports whether the API key may write to the index.
+// writable reports whether the API key may write to the index, or to the data stream of a backing index.
 func writable(index string) bool {
+	index = strings.TrimPrefix(index, ".ds-")
 	return strings.HasPrefix(index, "arbitex") || strings.HasPrefix(index, "logs-")
 }
 

@@ -188,6 +188,8 @@ func TestJudgesItemByItem(t *testing.T) {
 		{"a key twice", action("index", "arbitex-audit", "x") + "\n" + `{"time":1,"a":[{"b":1,"c":{},"b":2}]}`, parsing},
 		{"poisoned", index("poison"), parsing},
 		{"a name in upper case", action("index", "Arbitex", "x") + "\n" + document("x"), "400 invalid_index_name_exception"},
+		{"a backing index", action("index", ".ds-arbitex-2025.03.13-000001", "x") + "\n" + document("x"),
+			"400 illegal_argument_exception"},
 		{"a foreign index", action("index", "other", "x") + "\n" + document("x"), "403 security_exception"},
 		{"index into a data stream", action("index", "logs-arbitex-default", "x") + "\n" + document("x"),
 			"400 illegal_argument_exception"},
@@ -243,15 +245,39 @@ func TestPipelines(t *testing.T) {
 	}
 }
 
+// TestProcessorsFail: a processor of the pipeline refuses the poisoned document, and nothing without a pipeline.
+func TestProcessorsFail(t *testing.T) {
+	for code, want := range map[string]string{
+		"script": `"caused_by":{"reason":"Cannot invoke \"Object.getClass()\" because \"callArgs[0]\" is null",` +
+			`"type":"null_pointer_exception"},"reason":"runtime error","type":"script_exception"`,
+		"date": `"caused_by":{"reason":"For input string: \"soon\"","type":"illegal_argument_exception"},` +
+			`"reason":"unable to parse date [soon]","type":"illegal_argument_exception"`,
+	} {
+		c := newCluster(t)
+		c.Inject(siem.PoisonEvent("b"))
+		c.Inject(siem.Fault{Kind: siem.Product, Code: code})
+		_, text := c.do("POST", "/_bulk?pipeline=arbitex", index("a")+"\n"+index("b")+"\n")
+		if !strings.Contains(text, want) || len(c.Accepted()) != 1 {
+			t.Errorf("%s: accepted %d: %s", code, len(c.Accepted()), text)
+		}
+		if got := c.bulk(index("b")); got != "400 document_parsing_exception" {
+			t.Errorf("%s, without a pipeline: %s", code, got)
+		}
+	}
+}
+
 func TestFaultsOnDemand(t *testing.T) {
 	for code, want := range map[string]string{
-		"data-stream":   "400 illegal_argument_exception, 400 illegal_argument_exception, 400 illegal_argument_exception",
-		"failure-store": "201 used, 201, 201",
-		"item 429":      "201, 429 es_rejected_execution_exception, 201",
-		"item 503":      "201, 503 unavailable_shards_exception, 201",
-		"item 403":      "403 cluster_block_exception, 403 cluster_block_exception, 403 cluster_block_exception",
-		"item 404":      "404 index_not_found_exception, 404 index_not_found_exception, 404 index_not_found_exception",
-		"pretty":        "201, 201, 201",
+		"data-stream":    "400 illegal_argument_exception, 400 illegal_argument_exception, 400 illegal_argument_exception",
+		"failure-store":  "201 used, 201, 201",
+		"item 429":       "201, 429 es_rejected_execution_exception, 201",
+		"item 503":       "201, 503 unavailable_shards_exception, 201",
+		"item 403":       "403 cluster_block_exception, 403 cluster_block_exception, 403 cluster_block_exception",
+		"item 404":       "404 index_not_found_exception, 404 index_not_found_exception, 404 index_not_found_exception",
+		"pretty":         "201, 201, 201",
+		"closed index":   "400 index_closed_exception, 400 index_closed_exception, 400 index_closed_exception",
+		"no write index": "400 illegal_argument_exception, 400 illegal_argument_exception, 400 illegal_argument_exception",
+		"shard limit":    "400 validation_exception, 400 validation_exception, 400 validation_exception",
 	} {
 		c := newCluster(t)
 		c.Inject(siem.Fault{Kind: siem.Product, Code: code, Times: 1})
@@ -274,7 +300,8 @@ func TestFilterPath(t *testing.T) {
 	for filter, want := range map[string]string{
 		"errors":         `{"errors":true}`,
 		"items.*.status": `{"items":[{"index":{"status":201}},{"index":{"status":400}}]}`,
-		"errors,items.*.error.type,items.*.failure_store": `{"errors":true,"items":[{"index":{"error":{"type":"document_parsing_exception"}}}]}`,
+		"errors,items.*.error.type,items.*.failure_store": `{"errors":true,"items":[{"index":{"error":` +
+			`{"type":"document_parsing_exception"}}}]}`,
 		"nothing": `{}`,
 	} {
 		c := newCluster(t)

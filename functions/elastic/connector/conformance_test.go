@@ -410,8 +410,10 @@ func TestPoison(t *testing.T) {
 func TestMisconfigured(t *testing.T) {
 	for name, more := range map[string]map[string]string{
 		"pipeline": {"ELASTIC_PIPELINE": "other"}, "name": {"ELASTIC_INDEX": "Arbitex"},
-		"privilege": {"ELASTIC_INDEX": "other"},
-		"path":      {"ELASTIC_URL": "/a/b"},
+		"privilege":             {"ELASTIC_INDEX": "other"},
+		"path":                  {"ELASTIC_URL": "/a/b"},
+		"backing index":         {"ELASTIC_INDEX": ".ds-arbitex-2025.03.13-000001"},
+		"backing index, create": {"ELASTIC_INDEX": ".ds-arbitex-2025.03.13-000001", "ELASTIC_OP_TYPE": "create"},
 	} {
 		s := simulate(t, nil)
 		if path, ok := more["ELASTIC_URL"]; ok {

@@ -28,7 +28,7 @@ var commonRows = []httpsend.Code{
 		Hint: "the pipeline ELASTIC_PIPELINE does not exist"},
 	{Status: 400, Code: illegal, Words: "no write index is defined for alias", Kind: failure.Misconfigured,
 		Hint: "the alias ELASTIC_INDEX has no write index"},
-	{Status: 400, Code: illegal, Words: "index request with op_type=index", Kind: failure.Misconfigured,
+	{Status: 400, Code: illegal, Words: "index request with op_type=", Kind: failure.Misconfigured,
 		Hint: "ELASTIC_INDEX must name the data stream, not one of its backing indices"},
 	{Status: 400, Words: "limit of total fields", Kind: failure.Misconfigured,
 		Hint: "the index has too many fields: install the index template of contrib/elastic, or raise " +

@@ -1,5 +1,6 @@
 // Package elastic sends events through the Elastic connector to real servers. Each row of the response table in
-// functions/elastic/README.md that such a server can produce is a row here.
+// functions/elastic/README.md that such a server can produce is a row here. The simulator must agree with the servers
+// in each row for which it has a fault.
 //
 // The outcomes are the same on all servers; the codes are not. OpenSearch 2.19 and Elasticsearch 7.10 have
 // mapper_parsing_exception, and illegal_argument_exception for total fields, depth (7.10) and long keywords, where
@@ -17,6 +18,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	simulator "github.com/arbitex/siem-connectors/emulator/siem/elastic"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/internal/testkit/products"
@@ -100,15 +104,17 @@ type row struct {
 	want    string // the outcome of every event but the one at bad
 	bad     int    // -1: none
 	wantBad string // its outcome
-	reason  string // a part of the reason of that outcome, or of the first event's
+	reason  string // a part of the reason of that outcome, or of the first event's; %s is the target
 	stored  int    // documents in the end; -1: not counted
 	ingest  bool   // needs ingest processors
 	streams bool   // needs data streams
 	backing bool   // the connector writes to the backing index of the data stream
 	twice   bool   // the batch is sent twice
+	upper   bool   // the connector writes to the name in upper case
+	fault   string // the simulator's product fault for this state; "none" if it needs none; "": no such state
 }
 
-// The bodies of requests that rows share.
+// The bodies of requests, and the start of a reason, that rows share.
 const (
 	number     = `{"mappings":{"properties":{"value":{"type":"long"}}}}`
 	keyword    = `{"mappings":{"properties":{"value":{"type":"keyword"}}}}`
@@ -116,6 +122,7 @@ const (
 	fewFields  = `{"settings":{"index.mapping.total_fields.limit":8},"mappings":{"properties":{"value":{"type":"long"}}}}`
 	shallow    = `{"settings":{"index.mapping.depth.limit":5}}`
 	dataStream = `{"index_patterns":["%s"],"data_stream":{},"priority":500,"template":` + number + `}`
+	illegal    = "status 400, code illegal_argument_exception: "
 	strict     = `{"mappings":{"dynamic":"strict","properties":{"@timestamp":{"type":"date"},"time":{"type":"long"},` +
 		`"class_uid":{"type":"long"},"metadata":{"type":"object","dynamic":"true"},"value":{"type":"long"}}}}`
 )
@@ -178,9 +185,22 @@ func setupRows() map[string]row {
 	twice := func(env []string, setup ...string) row {
 		return row{env: env, setup: setup, events: plain(10, -1, ""), want: "delivered", bad: -1, stored: 10, twice: true}
 	}
-	backing := all("held", "backing indices is disallowed", 1,
-		"PUT", "/_index_template/%s", dataStream, "PUT", "/%s/_create/first", `{"@timestamp":1741824000123}`)
+	simulated := func(fault string, r row) row {
+		r.fault = fault
+		return r
+	}
+	const hint = "ELASTIC_INDEX must name the data stream"
+	backing := simulated("none", all("held", illegal+`"index request with op_type=index and no if_primary_term and `+
+		`if_seq_no set targeting backing indices is disallowed, target corresponding data stream [%s] instead"; `+hint, 1,
+		"PUT", "/_index_template/%s", dataStream, "PUT", "/%s/_create/first", `{"@timestamp":1741824000123}`))
 	backing.backing, backing.streams = true, true
+	backingCreate := backing
+	backingCreate.env = []string{"ELASTIC_OP_TYPE", "create"}
+	backingCreate.reason = illegal + `"index request with op_type=create targeting backing indices is disallowed, ` +
+		`target corresponding data stream [%s] instead"; ` + hint
+	upper := simulated("none", all("held", `status 400, code invalid_index_name_exception: "Invalid index name [%s], `+
+		`must be lowercase"`, -1))
+	upper.upper = true
 	stream := twice(nil, "PUT", "/_index_template/%s", dataStream)
 	stream.streams = true
 	plainLarge := row{events: large(6, -1), want: "delivered", bad: -1, stored: 6}
@@ -192,31 +212,40 @@ func setupRows() map[string]row {
 		"the same batch twice, create":      twice([]string{"ELASTIC_OP_TYPE", "create"}),
 		"data stream, from index to create": stream,
 		"backing index of a data stream":    backing,
+		"backing index, create":             backingCreate,
+		"invalid index name":                upper,
 		"auto-create is off": undone(
 			all("held", "no such index", -1, "PUT", cluster, `{"persistent":{"action.auto_create_index":"false"}}`),
 			"PUT", cluster, `{"persistent":{"action.auto_create_index":null}}`),
-		"shard limit": undone(
-			all("held", "shards", -1, "PUT", cluster, `{"persistent":{"cluster.max_shards_per_node":1}}`),
+		"shard limit": undone(simulated("shard limit",
+			all("held", `status 400, code validation_exception: "Validation Failed: 1: this action would add [2] `, -1,
+				"PUT", cluster, `{"persistent":{"cluster.max_shards_per_node":1}}`)),
 			"PUT", cluster, `{"persistent":{"cluster.max_shards_per_node":null}}`),
-		"closed index": all("held", "closed", -1, "PUT", "/%s", number, "POST", "/%s/_close", ""),
-		"write block":  all("held", "block", 0, "PUT", "/%s", number, "PUT", settings, `{"index.blocks.write":true}`),
+		"closed index": simulated("closed index", all("held", `status 400, code index_closed_exception: "closed"`, -1,
+			"PUT", "/%s", number, "POST", "/%s/_close", "")),
+		"write block": simulated("item 403", all("held",
+			`status 403, code cluster_block_exception: "index [%s] blocked by: [FORBIDDEN/8/index write (api)];"`, 0,
+			"PUT", "/%s", number, "PUT", settings, `{"index.blocks.write":true}`)),
 		"read-only index": undone(
 			all("held", "block", -1, "PUT", "/%s", number, "PUT", settings, `{"index.blocks.read_only":true}`),
 			"PUT", settings, `{"index.blocks.read_only":null}`),
-		"flood stage": all("retry", "flood", -1,
-			"PUT", "/%s", number, "PUT", settings, `{"index.blocks.read_only_allow_delete":true}`),
+		"flood stage": simulated("flood stage", all("retry", "flood", -1,
+			"PUT", "/%s", number, "PUT", settings, `{"index.blocks.read_only_allow_delete":true}`)),
 		"read-only cluster": undone(
 			all("held", "block", 0, "PUT", "/%s", number, "PUT", cluster, `{"persistent":{"cluster.blocks.read_only":true}}`),
 			"PUT", cluster, `{"persistent":{"cluster.blocks.read_only":null}}`),
-		"alias without a write index": all("held", "write index", 0,
-			"PUT", "/%s-1", `{"aliases":{"%s":{}}}`, "PUT", "/%s-2", `{"aliases":{"%s":{}}}`),
+		"alias without a write index": simulated("no write index", all("held",
+			illegal+`"no write index is defined for alias [%s]. The write index may be explicitly disabled using `+
+				`is_write_index=false or the alias points to multiple indices without one being designated as a write index"`, 0,
+			"PUT", "/%s-1", `{"aliases":{"%s":{}}}`, "PUT", "/%s-2", `{"aliases":{"%s":{}}}`)),
 	}
 }
 
 // pipelineRows are about ingest pipelines.
 func pipelineRows() map[string]row {
-	failing := func(processor, members, wantBad, reason string, stored int) row {
+	failing := func(processor, members, wantBad, reason, fault string, stored int) row {
 		return row{
+			fault:  fault,
 			ingest: true, setup: []string{"PUT", "/_ingest/pipeline/%s", `{"processors":[` + processor + `]}`},
 			env: []string{"ELASTIC_PIPELINE", "%s"}, events: plain(5, 2, members), want: "delivered", bad: 2,
 			wantBad: wantBad, reason: reason, stored: stored,
@@ -225,15 +254,17 @@ func pipelineRows() map[string]row {
 	return map[string]row{
 		"unknown pipeline": {
 			setup: []string{"PUT", "/%s", number}, env: []string{"ELASTIC_PIPELINE", "nowhere"}, events: plain(5, -1, ""),
-			want: "held", bad: -1, reason: "pipeline with id [nowhere]", stored: 0,
+			want: "held", bad: -1, reason: illegal + `"pipeline with id [nowhere] does not exist"`, stored: 0, fault: "none",
 		},
 		"script of a pipeline fails": failing(`{"script":{"source":"if (ctx.value != 1) { ctx.nothing.at = 1 }"}}`,
-			`,"value":2`, "rejected", "script", 4),
+			`,"value":2`, "rejected",
+			`status 400, code script_exception: "runtime error: Cannot invoke \"Object.getClass()\" because `, "script", 4),
 		"date of a pipeline fails": failing(`{"date":{"field":"value","formats":["UNIX_MS"]}}`,
-			`,"value":"soon"`, "rejected", "soon", 4),
+			`,"value":"soon"`, "rejected",
+			illegal+`"unable to parse date [soon]: For input string: \"soon\""`, "date", 4),
 		"date of a pipeline as a reason": failing(`{"date":{"field":"value","formats":["UNIX_MS"]}}`,
-			`,"value":"pipeline with id [x]"`, "rejected", "unable to parse date", 4),
-		"fail of a pipeline": failing(`{"fail":{"if":"ctx.value == 2","message":"no"}}`, `,"value":2`, "retry", "no", 4),
+			`,"value":"pipeline with id [x]"`, "rejected", "unable to parse date", "", 4),
+		"fail of a pipeline": failing(`{"fail":{"if":"ctx.value == 2","message":"no"}}`, `,"value":2`, "retry", "no", "", 4),
 	}
 }
 
@@ -270,6 +301,33 @@ func TestMatrix(t *testing.T) {
 	t.Run("Elasticsearch 7.10", func(t *testing.T) {
 		run(t, cluster{t, products.Elasticsearch7Node(t, settings...).URL, true, false})
 	})
+}
+
+// TestSimulator: the simulator refuses what the servers of TestMatrix refuse, with the same reasons.
+func TestSimulator(t *testing.T) {
+	for name, r := range rows() {
+		if r.fault == "" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			s := siemtest.Start(t, simulator.New, siem.Options{})
+			s.Inject(siem.Fault{Kind: siem.Product, Code: r.fault})
+			if r.bad >= 0 {
+				s.Inject(siem.PoisonEvent(fmt.Sprint("e", r.bad)))
+			}
+			const index = "arbitex" // the pipeline's name, too
+			env := r.settings(index)
+			for name, value := range s.Settings() {
+				env = append(env, name, value)
+			}
+			for name, value := range s.Secret() {
+				env = append(env, name, value)
+			}
+			outcomes := connectortest.Deliver(t, connector(t, s.URL(), r.target(index, ".ds-arbitex-2025.03.13-000001"), env...),
+				r.events...)
+			r.compare(t, outcomes, index)
+		})
+	}
 }
 
 func run(t *testing.T, c cluster) {
@@ -323,22 +381,49 @@ func (c cluster) requests(list []string, index string) {
 	}
 }
 
-func (c cluster) check(r row, index string) {
-	c.requests(r.setup, index)
-	var env []string
+// settings returns the pairs of settings.
+func (r row) settings(index string) (env []string) {
 	for _, value := range r.env {
 		env = append(env, strings.ReplaceAll(value, "%s", index))
 	}
-	target := index
-	if r.backing {
-		target = strings.Split(c.call(http.MethodGet, "/"+index+"/_settings", ""), `"`)[1] // the first key
+	return env
+}
+
+// target returns the name that the connector writes to.
+func (r row) target(index, backing string) string {
+	switch {
+	case r.backing:
+		return backing
+	case r.upper:
+		return strings.ToUpper(index)
 	}
+	return index
+}
+
+func (c cluster) check(r row, index string) {
+	c.requests(r.setup, index)
+	env, backing := r.settings(index), ""
+	if r.backing {
+		backing = strings.Split(c.call(http.MethodGet, "/"+index+"/_settings", ""), `"`)[1] // the first key
+	}
+	target := r.target(index, backing)
 	outcomes := connectortest.Deliver(c.t, connector(c.t, c.url, target, env...), r.events...)
 	if r.twice {
 		again := connectortest.Deliver(c.t, connector(c.t, c.url, index, env...), r.events...)
 		outcomes = append(outcomes, again...)
 	}
 	c.requests(r.undo, index)
+	r.compare(c.t, outcomes, index)
+	if r.stored >= 0 {
+		if n := c.count(index); n != r.stored {
+			c.t.Errorf("%d documents, want %d", n, r.stored)
+		}
+	}
+}
+
+// compare compares the outcomes, and the reason of one of them, with those of the row.
+func (r row) compare(t *testing.T, outcomes []deliver.Outcome, index string) {
+	t.Helper()
 	reason := outcomes[0]
 	for i, o := range outcomes {
 		want := r.want
@@ -346,23 +431,19 @@ func (c cluster) check(r row, index string) {
 			want, reason = r.wantBad, o
 		}
 		if got := describe(o); got != want {
-			c.t.Errorf("event %d is %s, want %s: %v", i, got, want, o.Fault)
+			t.Errorf("event %d is %s, want %s: %v", i, got, want, o.Fault)
 			break
 		}
 	}
-	if r.reason != "" && (reason.Fault == nil || !strings.Contains(reason.Fault.Error(), r.reason)) {
-		c.t.Errorf("reason %v, want one with %q", reason.Fault, r.reason)
+	words := strings.ReplaceAll(r.reason, "%s", r.target(index, index))
+	if words != "" && (reason.Fault == nil || !strings.Contains(reason.Fault.Error(), words)) {
+		t.Errorf("reason %v, want one with %q", reason.Fault, words)
 	}
 	if reason.Fault != nil {
 		if strings.Contains(reason.Fault.Error(), "[Source") {
-			c.t.Errorf("the reason quotes the request: %v", reason.Fault)
+			t.Errorf("the reason quotes the request: %v", reason.Fault)
 		}
-		c.t.Logf("%s: %v", describe(reason), reason.Fault)
-	}
-	if r.stored >= 0 {
-		if n := c.count(index); n != r.stored {
-			c.t.Errorf("%d documents, want %d", n, r.stored)
-		}
+		t.Logf("%s: %v", describe(reason), reason.Fault)
 	}
 }
 
