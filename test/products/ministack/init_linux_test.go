@@ -17,6 +17,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -162,9 +163,14 @@ func (s *stack) transforming() string {
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host },
 		Transport: s.transport(),
 	}
+	// SAM CLI sends a request again after a minute, which the transform exceeds on a busy machine.
+	var mu sync.Mutex
+	done := map[string]string{} // the changed body by the body
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
-			s.transformRequest(w, r)
+			mu.Lock()
+			s.transformRequest(w, r, done) //nolint:contextcheck // it goes on when the request is sent again
+			mu.Unlock()
 		}
 		proxy.ServeHTTP(w, r)
 	}))
@@ -174,7 +180,8 @@ func (s *stack) transforming() string {
 	return server.URL
 }
 
-func (s *stack) transformRequest(w http.ResponseWriter, r *http.Request) {
+// transformRequest changes the body of a request as done says, and adds to done what it does not have.
+func (s *stack) transformRequest(w http.ResponseWriter, r *http.Request, done map[string]string) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
@@ -182,8 +189,12 @@ func (s *stack) transformRequest(w http.ResponseWriter, r *http.Request) {
 	}
 	form, err := url.ParseQuery(string(body))
 	if action := form.Get("Action"); err == nil && (action == "CreateChangeSet" || action == "CreateStack") {
-		s.transform(r.Context(), form)
-		body = []byte(form.Encode())
+		original := string(body)
+		if done[original] == "" {
+			s.transform(s.t.Context(), form)
+			done[original] = form.Encode()
+		}
+		body = []byte(done[original])
 	}
 	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	r.Header.Set("Content-Length", fmt.Sprint(len(body)))
