@@ -168,9 +168,7 @@ func (s *stack) transforming() string {
 	done := map[string]string{} // the changed body by the body
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
-			mu.Lock()
-			s.transformRequest(w, r, done) //nolint:contextcheck // it goes on when the request is sent again
-			mu.Unlock()
+			s.transformRequest(w, r, &mu, done) //nolint:contextcheck // it goes on when the request is sent again
 		}
 		proxy.ServeHTTP(w, r)
 	}))
@@ -181,7 +179,9 @@ func (s *stack) transforming() string {
 }
 
 // transformRequest changes the body of a request as done says, and adds to done what it does not have.
-func (s *stack) transformRequest(w http.ResponseWriter, r *http.Request, done map[string]string) {
+func (s *stack) transformRequest(w http.ResponseWriter, r *http.Request, mu *sync.Mutex, done map[string]string) {
+	mu.Lock()
+	defer mu.Unlock() // also if the test fails here
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
