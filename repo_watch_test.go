@@ -146,6 +146,88 @@ func TestRolesNameOnlyWhatTheCodeCalls(t *testing.T) {
 	}
 }
 
+// TestRolesNameOnlyTheirResources: each role may act on its own queue, secret, log group and prefixes only. The keys
+// are actions, or services for all other actions.
+func TestRolesNameOnlyTheirResources(t *testing.T) {
+	const bucket = "${DeadLetterBucket.Arn}/${DeadLetterPrefix}/"
+	want := map[string]map[string][]string{
+		"DeadLetterRole": {
+			"sqs": {"DeadLetterQueue.Arn"}, "s3:PutObject": {bucket + "pending/*"}, "logs": {"DeadLetterLogGroup.Arn"},
+		},
+		"ReplayRole": {
+			"s3:GetObject": {bucket + "pending/*", bucket + "progress/*", bucket + "replay.lock"},
+			"s3:PutObject": {bucket + "pending/*", bucket + "progress/*", bucket + "replay.lock",
+				bucket + "replayed/*", bucket + "discarded/*"},
+			"s3:DeleteObject": {bucket + "pending/*", bucket + "replay.lock"},
+			"s3:ListBucket":   {"DeadLetterBucket.Arn"}, "logs": {"ReplayLogGroup.Arn"},
+		},
+		"${C}Role": {
+			"sqs": {"${C}Queue Arn"}, "sqs:SendMessage": {"${C}Queue Arn", "DeadLetterQueue.Arn"},
+			"secretsmanager": {"${C}Secret"}, "sts": {"*"}, "logs": {"${C}LogGroup Arn"},
+		},
+		"${C}ReplayPolicy": {"sqs:SendMessage": {"${C}Queue Arn"}},
+		"GuardRole": {
+			"sqs": {"GuardQueue.Arn"}, "lambda:InvokeFunction": {"ReplayFunction.Arn"}, "logs": {"GuardLogGroup.Arn"},
+		},
+	}
+	tmpl := readTemplate(t)
+	for id, allowed := range want {
+		seen := map[string]bool{}
+		for _, statement := range tmpl.resource(id).find("Resource") {
+			for _, action := range actions(statement) {
+				service, _, _ := strings.Cut(action, ":")
+				key := service
+				if allowed[action] != nil {
+					key = action
+				}
+				seen[key] = true
+				for _, have := range granted(statement.get("Resource").node) {
+					if !slices.Contains(allowed[key], have) {
+						t.Errorf("%s: %s on %s", id, action, have)
+					}
+				}
+			}
+		}
+		for key := range allowed {
+			if !seen[key] {
+				t.Errorf("%s: no statement about %s", id, key)
+			}
+		}
+	}
+	for id, words := range map[string]string{
+		"KmsPolicy": "kms:ViaService", "EnqueuePolicy": "kms:ViaService", "${Service}Endpoint": "aws:ResourceAccount",
+		"VpcAccessPolicy": ":function:*",
+	} {
+		if !strings.Contains(tmpl.resource(id).source(), words) {
+			t.Errorf("%s has no condition with %s", id, words)
+		}
+	}
+}
+
+// granted returns the resources of a statement: the scalars of each, joined.
+func granted(n *yaml.Node) []string {
+	attribute := len(n.Content) == 2 && n.Content[1].Value == "Arn" // the arguments of Fn::GetAtt
+	if n.Kind == yaml.SequenceNode && !attribute {
+		var all []string
+		for _, item := range n.Content {
+			all = append(all, granted(item)...)
+		}
+		return all
+	}
+	var words []string
+	var walk func(*yaml.Node)
+	walk = func(n *yaml.Node) {
+		if n.Kind == yaml.ScalarNode && n.Value != "Fn::GetAtt" && n.Value != "Ref" {
+			words = append(words, n.Value)
+		}
+		for _, child := range n.Content {
+			walk(child)
+		}
+	}
+	walk(n)
+	return []string{strings.Join(words, " ")}
+}
+
 func actions(resource *value) []string {
 	var list []string
 	for _, statement := range resource.find("Action") {
