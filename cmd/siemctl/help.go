@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -27,7 +29,7 @@ func (a *app) docsCommand() *cobra.Command {
 
 // writeManual writes the section of a command and those of its subcommands.
 func writeManual(w *strings.Builder, c *cobra.Command) {
-	fmt.Fprintf(w, "## %s\n\n%s\n\n", c.CommandPath(), orElse(c.Long, c.Short))
+	fmt.Fprintf(w, "## %s\n\n%s\n\n", c.CommandPath(), cmp.Or(c.Long, c.Short))
 	fmt.Fprintf(w, "```\n%s\n```\n\n", c.UseLine())
 	if c.Example != "" {
 		fmt.Fprintf(w, "Examples:\n\n```\n%s\n```\n\n", c.Example)
@@ -103,8 +105,16 @@ func noCommand(c *cobra.Command, args []string) error {
 	return usage("unknown command %q for %q%s", args[0], c.CommandPath(), suggest(args[0], known))
 }
 
-// flagError adds the closest flag to the library's error about an unknown one.
+// flagError adds the closest flag to the library's error about an unknown one, and what a flag expects to its error
+// about a value.
 func flagError(c *cobra.Command, err error) error {
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		expected := map[string]string{"int": "a whole number", "int64": "a whole number", "uint64": "a whole number",
+			"float64": "a number", "duration": "a duration such as 30s or 5m", "bool": "true or false"}
+		if what := expected[invalid.GetFlag().Value.Type()]; what != "" {
+			return usage("--%s: expected %s, found %q", invalid.GetFlag().Name, what, invalid.GetValue())
+		}
+	}
 	unknown, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !ok {
 		return usageError{err}
