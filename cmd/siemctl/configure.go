@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -218,7 +219,7 @@ func (a *app) given(c connector, o configureOptions, env map[string]string, stor
 		if _, ok := values[q.name]; ok {
 			continue
 		}
-		q.expected = orElse(o.explain[q.name], q.expected)
+		q.expected = cmp.Or(o.explain[q.name], q.expected)
 		value, err := a.askFor(q, stored[q.name] != nil)
 		if err != nil {
 			return nil, err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"strings"
@@ -49,7 +50,7 @@ program and printed with the result.`,
 		Example: "  siemctl estimate --events 50e6 --bytes 1200 --connectors 2 --region eu-central-1\n" +
 			"  siemctl estimate --events 1e9 --filtered 40 --siem-price 2.50",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Region = orElse(a.options.Region, orElse(a.env("AWS_REGION"), "us-east-1"))
+			o.Region = cmp.Or(a.options.Region, a.env("AWS_REGION"), "us-east-1")
 			if !cmd.Flags().Changed("per-message") {
 				o.PerMessage = cost.DefaultPerMessage(o.EventBytes)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -174,7 +175,7 @@ func (a *app) firstEvent(ctx context.Context, c connector) error {
 	if err != nil && !errors.Is(err, errUnconfirmed) {
 		return err
 	}
-	a.out.Note("Look for the event in %s: %s", c.Title, orElse(first.look, "see "+c.page()))
+	a.out.Note("Look for the event in %s: %s", c.Title, cmp.Or(first.look, "see "+c.page()))
 	if err != nil {
 		a.out.Note("If it does not arrive: siemctl status; siemctl logs %s", c.Name)
 	}

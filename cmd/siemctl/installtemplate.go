@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -33,7 +34,7 @@ func (a *app) installTemplate(ctx context.Context, o configureOptions, env map[s
 		return err
 	}
 	maps.Copy(values, given)
-	values["ELASTIC_API_KEY"] = orElse(key, values["ELASTIC_API_KEY"])
+	values["ELASTIC_API_KEY"] = cmp.Or(key, values["ELASTIC_API_KEY"])
 	s := settings.New(func(name string) string { return env[name] }, values)
 	installed, err := indextemplate.Install(ctx, s)
 	for _, name := range installed {

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -165,7 +166,7 @@ func (a *app) root() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(flagError)
 	flags := root.PersistentFlags()
-	flags.StringVar(&a.options.Stack, "stack", orElse(a.env("SIEMCTL_STACK"), "arbitex-siem"),
+	flags.StringVar(&a.options.Stack, "stack", cmp.Or(a.env("SIEMCTL_STACK"), "arbitex-siem"),
 		"`name` of the CloudFormation stack (SIEMCTL_STACK)")
 	flags.StringVar(&a.options.Region, "region", "", "AWS `region`; default as for the AWS CLI")
 	flags.StringVar(&a.options.Profile, "profile", "", "AWS `profile`; default as for the AWS CLI")
@@ -229,11 +230,4 @@ func builtVersion() string {
 		return info.Main.Version
 	}
 	return version.Version
-}
-
-func orElse(text, other string) string {
-	if text == "" {
-		return other
-	}
-	return text
 }

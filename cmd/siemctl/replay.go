@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -216,7 +217,7 @@ func (r *replay) all(ctx context.Context, planned int) (replayAnswer, error) {
 		if idle == maxIdle {
 			return total, fmt.Errorf("%s remain, and the replay function makes no progress: %s",
 				term.Thousands(int64(got.Remaining)),
-				orElse(strings.Join(got.Errors, "; "), "see siemctl logs replay"))
+				cmp.Or(strings.Join(got.Errors, "; "), "see siemctl logs replay"))
 		}
 	}
 }

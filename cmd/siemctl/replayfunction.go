@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -107,7 +108,7 @@ func refusal(status int, answer []byte) error {
 	var e struct{ Error, Message string }
 	_ = json.Unmarshal(answer, &e) // without JSON, the status is all there is
 	return &deployed.Error{Doing: "calling the replay function",
-		Err: fmt.Errorf("status %d: %s", status, orElse(orElse(e.Error, e.Message), "no reason given"))}
+		Err: fmt.Errorf("status %d: %s", status, cmp.Or(e.Error, e.Message, "no reason given"))}
 }
 
 // pending is the response to a GET.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ type searchSecret struct {
 // readSearchSecret reads the named secret. Without a name, it is that of siemctl configure --search, which need not
 // exist: the credentials may be in the environment, which takes precedence.
 func readSearchSecret(ctx context.Context, s *deployed.Stack, name string) (searchSecret, error) {
-	text, err := s.NamedSecret(ctx, orElse(name, s.SearchSecret()))
+	text, err := s.NamedSecret(ctx, cmp.Or(name, s.SearchSecret()))
 	switch {
 	case name == "" && errors.Is(err, deployed.ErrNoSecret):
 		return searchSecret{}, nil
@@ -60,14 +61,14 @@ func readSearchSecret(ctx context.Context, s *deployed.Stack, name string) (sear
 	}
 	values, err := parseObject([]byte(text))
 	if err != nil {
-		return searchSecret{}, usage("the secret %s: %w", orElse(name, s.SearchSecret()), err)
+		return searchSecret{}, usage("the secret %s: %w", cmp.Or(name, s.SearchSecret()), err)
 	}
 	return searchSecret{values: values}, nil
 }
 
 // configured reports whether any search setting of a connector is set.
 func (a *app) configured(c connector, secret searchSecret) bool {
-	return search.Configured(c.Name, func(name string) string { return orElse(a.env(name), secret.values[name]) })
+	return search.Configured(c.Name, func(name string) string { return cmp.Or(a.env(name), secret.values[name]) })
 }
 
 // connectorSettings returns the settings of a connector: the operator's environment first, then the function's
@@ -89,7 +90,7 @@ func (a *app) connectorSettings(ctx context.Context, s *deployed.Stack, c connec
 		a.note(fmt.Sprintf("%s: its settings are not known, and defaults apply unless you set them in your environment: %v",
 			c.Name, err))
 	}
-	return func(name string) string { return orElse(a.env(name), orElse(env[name], values[name])) }, nil
+	return func(name string) string { return cmp.Or(a.env(name), env[name], values[name]) }, nil
 }
 
 // searcher makes the searcher of a connector with these settings.

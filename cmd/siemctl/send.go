@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -262,7 +263,7 @@ func sendAll(ctx context.Context, s *deployed.Stack, queue string, messages []de
 					r.Enqueued += m.Events
 				}
 			}
-			r.Reason = orElse(reason, r.Reason)
+			r.Reason = cmp.Or(reason, r.Reason)
 			tell()
 			return nil
 		})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -79,7 +80,7 @@ func (a *app) showAlarms(alarms []deployed.Alarm) {
 	a.out.Line("\n%s", a.out.Paint(term.Bold, "Alarms"))
 	rows := make([][]term.Cell, 0, len(alarms))
 	for _, alarm := range alarms {
-		rows = append(rows, []term.Cell{term.Text(orElse(alarm.Connector, "all")), term.Styled(term.Bad, alarm.Name),
+		rows = append(rows, []term.Cell{term.Text(cmp.Or(alarm.Connector, "all")), term.Styled(term.Bad, alarm.Name),
 			term.Text(alarm.Since.UTC().Format("2006-01-02 15:04Z"))})
 	}
 	a.out.TableWithin(a.out.Columns(), []string{"CONNECTOR", "ALARM", "SINCE"}, rows)

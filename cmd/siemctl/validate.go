@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -214,7 +215,7 @@ func (a *app) validateTemplate(v *validation, list []connector, secret settings.
 	if err != nil {
 		return err
 	}
-	region := orElse(a.options.Region, "us-east-1")
+	region := cmp.Or(a.options.Region, "us-east-1")
 	t, err := samtemplate.Load(o.template, samtemplate.Options{Parameters: parameters, Region: region,
 		AccountID: "123456789012", StackName: a.options.Stack})
 	if err != nil {

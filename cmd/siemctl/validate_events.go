@@ -165,7 +165,7 @@ func (a *app) showFits(list []fit) {
 		rows = append(rows, []term.Cell{
 			term.Text(f.Connector), term.Number(int64(f.Encoded)), truncated, rejected, term.Number(int64(f.Largest)),
 			term.Number(int64(f.Limit)),
-			term.Text(orElse(strings.Join(empty, ", "), "-")),
+			term.Text(cmp.Or(strings.Join(empty, ", "), "-")),
 		})
 	}
 	a.out.Table([]string{"CONNECTOR", "FIT", "TRUNCATED", "REJECTED", "LARGEST", "LIMIT", "EMPTY COLUMNS"}, rows)
