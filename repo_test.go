@@ -28,12 +28,12 @@ func TestFunctionsHaveTheStandardFiles(t *testing.T) {
 	var want []string
 	known := []string{"all"}
 	for _, name := range otherFunctions {
-		want = append(want, "functions/"+name+"/main.go", "functions/"+name+"/README.md")
+		want = append(want, "functions/"+name+"/main.go")
 		known = append(known, name)
 	}
 	for _, c := range connectors.All() {
 		known = append(known, c.Name)
-		for _, name := range []string{"main.go", "README.md", "connector/connector.go", "connector/response.go"} {
+		for _, name := range []string{"main.go", "connector/connector.go", "connector/response.go"} {
 			if c.Name == "qradar" && name == "connector/response.go" {
 				continue // syslog has no responses
 			}
@@ -83,8 +83,7 @@ func TestPackagesHaveOneDocComment(t *testing.T) {
 // TestReferenceListsTheSharedSettings compares the tables of the pages below with the variables that shared/ reads.
 func TestReferenceListsTheSharedSettings(t *testing.T) {
 	var documented []string
-	for _, page := range []string{"docs/reference.md", "functions/deadletter/README.md", "functions/guard/README.md",
-		"functions/replay/README.md"} {
+	for _, page := range []string{"docs/reference.md", "docs/dead-letters.md", "docs/guard.md"} {
 		documented = append(documented, firstColumn(t, page)...)
 	}
 	common := regexp.MustCompile(`^(SIEM|AWS|GUARD|REPLAY|HTTPS|NO|LOG)_[A-Z_]*[A-Z]$`)

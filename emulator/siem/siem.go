@@ -2,7 +2,7 @@
 // journal of accepted events, and the HTTPS server of those that use HTTP.
 //
 // A simulator is strict. It refuses what the product refuses, with the product's codes. It accepts what the product
-// accepts, and records a violation if the wire format in the connector's README forbids it, so that a test or the demo
+// accepts, and records a violation if the wire format on the connector's page forbids it, so that a test or the demo
 // can require that there is none. It shares no code with the connectors (it uses encoding/json, not their parser), so
 // that both cannot have the same mistake.
 package siem

@@ -25,7 +25,7 @@ type Dial func(ctx context.Context, network, address string) (net.Conn, error)
 // Identity gets a signed token that proves the function's own identity to audience.
 type Identity func(ctx context.Context, audience string) (secret.Value, error)
 
-// Setting is one variable that has been read, as a README's table lists it.
+// Setting is one variable that has been read, as a page's table lists it.
 type Setting struct {
 	Name     string
 	Required bool

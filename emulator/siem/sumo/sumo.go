@@ -1,4 +1,4 @@
-// Package sumo simulates an HTTP source of a Sumo Logic hosted collector, configured as the connector's README
+// Package sumo simulates an HTTP source of a Sumo Logic hosted collector, configured as the connector's page
 // describes: one message per line, no multiline processing.
 //
 // The source's URL is the credential; the response to a revoked one is 401. The code of a product fault

@@ -157,10 +157,10 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestResponseTable compares the README's table with what the code does.
+// TestResponseTable compares the page's table with what the code does.
 func TestResponseTable(t *testing.T) {
 	c := &connector{codes: newCodes(false)}
-	connectortest.ResponseTable(t, "../README.md", c.codes.Classify, []connectortest.Row{
+	connectortest.ResponseTable(t, c.codes.Classify, []connectortest.Row{
 		{Status: "202, 200", Code: "–", Is: 202}, {Status: "202, 200", Code: "–", Is: 200, Body: "{}"},
 		{Status: "400, 422", Code: "any", Is: 422, Body: `{"errors":["x"]}`},
 		{Status: "403", Code: "–", Is: 403}, {Status: "429", Code: "–", Is: 429},

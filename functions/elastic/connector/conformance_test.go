@@ -85,7 +85,7 @@ func TestConformanceCreate(t *testing.T) {
 	connectortest.Run(t, suite().With("ELASTIC_OP_TYPE", "create"))
 }
 
-// TestResponseTable compares the README's table with what the code does.
+// TestResponseTable compares the page's table with what the code does.
 func TestResponseTable(t *testing.T) {
 	refusal := func(code string) string { return fmt.Sprintf(`{"error":{"type":%q,"reason":"r"},"status":400}`, code) }
 	item := func(status int, op, more string) string {
@@ -128,7 +128,7 @@ func TestResponseTable(t *testing.T) {
 	}
 	rows = append(rows, connectortest.Row{Status: "item 400", Code: "any other", Is: 200,
 		Body: failed(400, "document_parsing_exception", "")})
-	connectortest.ResponseTable(t, "../README.md", func(a *httpsend.Response) error { return classify(a, 1).err }, rows)
+	connectortest.ResponseTable(t, func(a *httpsend.Response) error { return classify(a, 1).err }, rows)
 }
 
 // cluster responds to the two requests of the check. Tests change one of the responses.

@@ -17,9 +17,9 @@ func refusal(code string) string {
 	return `{"error":{"code":"` + code + `","message":"words of Azure"}}`
 }
 
-// TestResponseTable compares the README's table with what the code does.
+// TestResponseTable compares the page's table with what the code does.
 func TestResponseTable(t *testing.T) {
-	connectortest.ResponseTable(t, "../README.md", codes.Classify, []connectortest.Row{
+	connectortest.ResponseTable(t, codes.Classify, []connectortest.Row{
 		{Status: "2xx", Code: "–", Is: 204},
 		{Status: "400, 422", Code: "any other", Is: 400, Body: refusal("InvalidPayload")},
 		{Status: "400", Code: "InvalidStream", Is: 400, Body: refusal("InvalidStream")},

@@ -18,7 +18,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-// TestResponseTable compares the README's table with what the code does.
+// TestResponseTable compares the page's table with what the code does.
 func TestResponseTable(t *testing.T) {
 	statuses := [...]int{200, 403, 401, 401, 403, 400, 400, 400, 500, 503, 400, 400, 400, 400, 400, 400, 400, 200, 503,
 		503, 503, 400, 400, 503, 200, 200, 429, 429}
@@ -39,7 +39,7 @@ func TestResponseTable(t *testing.T) {
 			rows, seen[code] = append(rows, r), true
 		}
 	}
-	connectortest.ResponseTable(t, "../README.md", func(a *httpsend.Response) error { return classify(a, 1, false) }, rows)
+	connectortest.ResponseTable(t, func(a *httpsend.Response) error { return classify(a, 1, false) }, rows)
 	for code := range statuses {
 		if !seen[code] {
 			t.Errorf("code %d has no row", code)

@@ -158,10 +158,10 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestResponseTable compares the README's table with what the code does.
+// TestResponseTable compares the page's table with what the code does.
 func TestResponseTable(t *testing.T) {
 	const refusal = `{"id":"A1B2C-D3E4F","code":"parameter.invalid","message":"no"}`
-	connectortest.ResponseTable(t, "../README.md", codes.Classify, []connectortest.Row{
+	connectortest.ResponseTable(t, codes.Classify, []connectortest.Row{
 		{Status: "200", Code: "–", Is: 200}, {Status: "200", Code: "any", Is: 200, Body: `{"code":"x"}`},
 		{Status: "other 2xx", Code: "–", Is: 204}, {Status: "400, 422", Code: "any", Is: 400, Body: refusal},
 		{Status: "408", Code: "–", Is: 408}, {Status: "429", Code: "–", Is: 429},

@@ -128,21 +128,32 @@ func Status(code int, body string, header ...string) http.HandlerFunc {
 	}
 }
 
-// reference is the page of settings and responses that the connectors share, relative to a connector's README.
-const reference = "../../docs/reference.md"
+// reference is the page of settings and responses that the connectors share.
+const reference = "../../../docs/reference.md"
 
-// settingsTable compares the settings table of a README with what the connector asks for: the same variables, whether
+// connectorPage returns the path of the page of the connector whose package is under test.
+func connectorPage(t *testing.T) string {
+	t.Helper()
+	folder, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "../../../docs/connectors/" + filepath.Base(folder) + ".md"
+}
+
+// settingsTable compares the settings table of a page with what the connector asks for: the same variables, whether
 // they are required, and the same defaults. The table's first columns are variable and default. A variable that several
 // connectors share may be in the table of the reference instead.
-func settingsTable(t *testing.T, open func(*settings.Settings) deliver.Connector, readme string) {
+func settingsTable(t *testing.T, open func(*settings.Settings) deliver.Connector) {
 	t.Helper()
+	page := connectorPage(t)
 	set := Settings(nil)
 	open(set)
 	documented, shared := map[string][]string{}, map[string][]string{}
-	for _, row := range table(t, readme, "| variable |") {
+	for _, row := range table(t, page, "| variable |") {
 		documented[code(row[0])] = row
 	}
-	for _, row := range table(t, filepath.Join(filepath.Dir(readme), reference), "| variable |") {
+	for _, row := range table(t, reference, "| variable |") {
 		for name := range strings.SplitSeq(row[0], ", ") {
 			shared[code(name)] = row
 		}
@@ -153,22 +164,22 @@ func settingsTable(t *testing.T, open func(*settings.Settings) deliver.Connector
 			row, ok = shared[a.Name]
 		}
 		if !ok {
-			t.Errorf("%s: %s is asked for and not in the settings table", readme, a.Name)
+			t.Errorf("%s: %s is asked for and not in the settings table", page, a.Name)
 			continue
 		}
 		delete(documented, a.Name)
 		if required := strings.HasPrefix(row[1], "required"); required != a.Required {
-			t.Errorf("%s: %s: the table says %q, the code required: %v", readme, a.Name, row[1], a.Required)
+			t.Errorf("%s: %s: the table says %q, the code required: %v", page, a.Name, row[1], a.Required)
 		}
 		if !a.Required && code(row[1]) != a.Default {
-			t.Errorf("%s: %s: the table says default %q, the code %q", readme, a.Name, code(row[1]), a.Default)
+			t.Errorf("%s: %s: the table says default %q, the code %q", page, a.Name, code(row[1]), a.Default)
 		}
 		if a.Secret && !strings.Contains(strings.ToLower(strings.Join(row, " ")), "secret") {
-			t.Errorf("%s: %s is a secret, and the table does not say so", readme, a.Name)
+			t.Errorf("%s: %s is a secret, and the table does not say so", page, a.Name)
 		}
 	}
 	for name := range documented {
-		t.Errorf("%s: %s is in the settings table and not asked for", readme, name)
+		t.Errorf("%s: %s is in the settings table and not asked for", page, name)
 	}
 }
 
@@ -190,12 +201,12 @@ var common = []Row{
 	{Status: "other 4xx", Is: 406}, {Status: "other 4xx", Is: 422}, {Status: "5xx", Is: 500}, {Status: "5xx", Is: 502},
 }
 
-// ResponseTable compares the response tables of a README and of the reference with what classify returns. The first
-// columns of a README's table are status, code and outcome, those of the reference status and outcome.
-func ResponseTable(t *testing.T, readme string, classify func(*httpsend.Response) error, rows []Row) {
+// ResponseTable compares the response tables of the connector's page and of the reference with what classify returns.
+// The first columns of a page's table are status, code and outcome, those of the reference status and outcome.
+func ResponseTable(t *testing.T, classify func(*httpsend.Response) error, rows []Row) {
 	t.Helper()
-	responses(t, readme, 3, classify, rows)
-	responses(t, filepath.Join(filepath.Dir(readme), reference), 2, classify, common)
+	responses(t, connectorPage(t), 3, classify, rows)
+	responses(t, reference, 2, classify, common)
 }
 
 func responses(t *testing.T, page string, columns int, classify func(*httpsend.Response) error, rows []Row) {
@@ -243,15 +254,15 @@ func Outcome(err error) string {
 }
 
 // table returns the cells of the rows of the first table whose head begins so.
-func table(t *testing.T, readme, head string) (rows [][]string) {
+func table(t *testing.T, page, head string) (rows [][]string) {
 	t.Helper()
-	text, err := os.ReadFile(readme)
+	text, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rest, ok := strings.Cut(string(text), "\n"+head)
 	if !ok {
-		t.Fatalf("%s: no table begins with %q", readme, head)
+		t.Fatalf("%s: no table begins with %q", page, head)
 	}
 	lines := strings.Split(rest, "\n")
 	for _, line := range lines[min(2, len(lines)):] { // the rest of the head, and the rule below it

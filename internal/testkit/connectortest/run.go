@@ -281,11 +281,11 @@ var harmless = []string{"Accept-Encoding", "Content-Encoding", "Content-Length",
 // sent reports whether a secret is sent as it is.
 func (s Suite) sent(secret string) bool { return !strings.HasPrefix(secret, "unsent-") }
 
-// checkSettings compares the settings with the table of the README, and opens a connector without settings and with
+// checkSettings compares the settings with the table of the page, and opens a connector without settings and with
 // wrong ones. One error names every required one, and each wrong one once, without the value of a secret.
 func checkSettings(t *testing.T, open func(*settings.Settings) deliver.Connector, wrong map[string]string) {
 	t.Helper()
-	settingsTable(t, open, "../README.md")
+	settingsTable(t, open)
 	set := Settings(nil)
 	open(set)
 	err := set.Err()

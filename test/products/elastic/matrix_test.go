@@ -1,5 +1,5 @@
 // Package elastic sends events through the Elastic connector to real servers. Each row of the response table in
-// functions/elastic/README.md that such a server can produce is a row here. The simulator must agree with the servers
+// docs/connectors/elastic.md that such a server can produce is a row here. The simulator must agree with the servers
 // in each row for which it has a fault.
 //
 // The outcomes are the same on all servers; the codes are not. OpenSearch 2.19 and Elasticsearch 7.10 have
@@ -447,7 +447,7 @@ func (r row) compare(t *testing.T, outcomes []deliver.Outcome, index string) {
 	}
 }
 
-// describe names an outcome as the README does.
+// describe names an outcome as the page does.
 func describe(o deliver.Outcome) string {
 	switch {
 	case o.State == deliver.Delivered:
