@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/url"
 	"path"
 	"slices"
@@ -294,7 +295,8 @@ func Compare(x, y *Object) int {
 	return cmp.Or(cmp.Compare(x.Oldest, y.Oldest), cmp.Compare(x.RelKey, y.RelKey))
 }
 
-// maxIDs is the number of ids in one object of the progress. The last object is rewritten when ids are added.
+// maxIDs is the number of ids with which an object of the progress is complete. The last object is rewritten when ids
+// are added.
 const maxIDs = 1 << 16
 
 // Progress is the set of the records of one connector that have been replayed. Only the holder of the lease writes it.
@@ -324,7 +326,7 @@ func LoadProgress(ctx context.Context, b *Bucket, connector string) (*Progress, 
 	}
 	slices.Sort(numbers)
 	for _, p.number = range numbers {
-		body, out, err := b.Get(ctx, p.key(p.number), maxIDs*int64(len(ID{}))+1)
+		body, out, err := b.Get(ctx, p.key(p.number), math.MaxInt64)
 		if err == nil && len(body)%len(ID{}) != 0 {
 			err = fmt.Errorf("%s: expected ids of %d bytes, has %d bytes", p.key(p.number), len(ID{}), len(body))
 		}
