@@ -2,6 +2,7 @@ package samtemplate
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,358 +18,249 @@ type resolver struct {
 }
 
 // resolve returns v with every intrinsic function replaced by its result. Errors begin with path.
-func (r resolver) resolve(v any, path string) (any, error) {
+func (r resolver) resolve(v any, path string) any {
 	switch v := v.(type) {
 	case call:
-		return r.call(v, path)
+		return r.call(v, path+"."+v.name)
 	case []any:
-		return r.list(v, path)
+		out := make([]any, 0, len(v))
+		for i, item := range v {
+			if item = r.resolve(item, fmt.Sprintf("%s[%d]", path, i)); item != any(absent{}) {
+				out = append(out, item)
+			}
+		}
+		return out
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for _, key := range sortedKeys(v) {
-			item, err := r.resolve(v[key], path+"."+key)
-			if err != nil {
-				return nil, err
-			}
-			if _, gone := item.(absent); !gone {
+			if item := r.resolve(v[key], path+"."+key); item != any(absent{}) {
 				out[key] = item
 			}
 		}
-		return out, nil
+		return out
 	default:
-		return v, nil
+		return v
 	}
-}
-
-func (r resolver) list(v []any, path string) (any, error) {
-	out := make([]any, 0, len(v))
-	for i, item := range v {
-		item, err := r.resolve(item, fmt.Sprintf("%s[%d]", path, i))
-		if err != nil {
-			return nil, err
-		}
-		if _, gone := item.(absent); !gone {
-			out = append(out, item)
-		}
-	}
-	return out, nil
 }
 
 // call returns the result of one intrinsic function.
-func (r resolver) call(c call, path string) (any, error) {
-	path += "." + c.name
+func (r resolver) call(c call, path string) any {
 	switch c.name {
 	case "Ref":
-		return r.ref(c.arg, path)
+		return r.ref(r.resolve(c.arg, path), path)
 	case "Fn::Sub":
 		return r.sub(c.arg, path)
 	case "Fn::If":
 		return r.choose(c.arg, path)
-	case "Fn::GetAtt", "Fn::Join", "Fn::Select", "Fn::Split":
-		return r.callOfTwo(c, path)
+	case "Fn::GetAtt":
+		id, name := r.two(c.arg, path)
+		if name == "" {
+			fail(path, "expected Resource.Attribute, found %q", id)
+		}
+		return r.attribute(id, text(name, path), path)
+	case "Fn::Join":
+		separator, list := r.two(c.arg, path)
+		return strings.Join(texts(list, path), separator)
+	case "Fn::Split":
+		separator, joined := r.two(c.arg, path)
+		var out []any
+		for part := range strings.SplitSeq(text(joined, path), separator) {
+			out = append(out, part)
+		}
+		return out
+	case "Fn::Select":
+		return r.selected(c.arg, path)
 	case "Fn::FindInMap":
 		return r.findInMap(c.arg, path)
 	case "Fn::Equals", "Fn::Not", "Fn::And", "Fn::Or", "Condition":
-		return nil, fmt.Errorf("%s: only valid in Conditions", path)
+		fail(path, "only valid in Conditions")
 	}
-	return nil, fmt.Errorf("%s: intrinsic function not supported", path)
+	fail(path, "intrinsic function not supported")
+	return nil
 }
 
-// callOfTwo returns the result of a function of two arguments whose first one is a string.
-func (r resolver) callOfTwo(c call, path string) (any, error) {
-	args, err := r.arguments(c.arg, path, 2)
-	if err != nil {
-		return nil, err
-	}
-	first, err := text(args[0], path)
-	if err != nil {
-		return nil, err
-	}
-	switch c.name {
-	case "Fn::GetAtt":
-		return r.getAtt(first, args[1], path)
-	case "Fn::Join":
-		return join(first, args[1], path)
-	case "Fn::Select":
-		return selectItem(first, args[1], path)
-	default:
-		return split(first, args[1], path)
-	}
-}
-
-func (r resolver) ref(arg any, path string) (any, error) {
-	arg, err := r.resolve(arg, path)
-	if err != nil {
-		return nil, err
-	}
+func (r resolver) ref(arg any, path string) any {
 	name, ok := arg.(string)
 	if !ok {
-		return nil, fmt.Errorf("%s: expected a name, found %s", path, describe(arg))
+		fail(path, "expected a name, found %s", describe(arg))
 	}
 	if name == "AWS::NoValue" {
-		return absent{}, nil
+		return absent{}
 	}
 	if v, ok := r.parameters[name]; ok {
-		return v, nil
+		return v
 	}
 	return r.attribute(name, "", path)
 }
 
 // attribute returns an attribute that AWS assigns to a resource.
-func (r resolver) attribute(id, name, path string) (any, error) {
+func (r resolver) attribute(id, name, path string) any {
 	if r.attributes == nil {
-		return nil, fmt.Errorf("%s: %q is not a parameter of the template", path, id)
+		fail(path, "%q is not a parameter of the template", id)
 	}
-	if _, err := r.Type(id); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	_, err := r.Type(id)
+	var v string
+	if err == nil {
+		v, err = r.attributes.Attribute(id, name)
 	}
-	v, err := r.attributes.Attribute(id, name)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		fail(path, "%w", err)
 	}
-	return v, nil
+	return v
 }
 
-func (r resolver) getAtt(id string, attribute any, path string) (any, error) {
-	name, err := text(attribute, path)
-	if err != nil {
-		return nil, err
-	}
-	if name == "" {
-		return nil, fmt.Errorf("%s: expected Resource.Attribute, found %q", path, id)
-	}
-	return r.attribute(id, name, path)
-}
+var placeholder = regexp.MustCompile(`\$\{[^}]*\}?`)
 
 // sub replaces each ${…} in a string: variables of the second argument, parameters, resources, Resource.Attribute.
-func (r resolver) sub(arg any, path string) (any, error) {
+func (r resolver) sub(arg any, path string) any {
 	own := map[string]any{}
 	if args, ok := arg.([]any); ok {
 		if len(args) != 2 {
-			return nil, fmt.Errorf("%s: expected a string and its variables, found a list of %d", path, len(args))
+			fail(path, "expected a string and its variables, found a list of %d", len(args))
 		}
-		vars, err := r.resolve(args[1], path)
-		if err != nil {
-			return nil, err
-		}
+		vars := r.resolve(args[1], path)
 		if own, ok = vars.(map[string]any); !ok {
-			return nil, fmt.Errorf("%s: expected a mapping of variables, found %s", path, describe(vars))
+			fail(path, "expected a mapping of variables, found %s", describe(vars))
 		}
 		arg = args[0]
 	}
-	rest, err := text(arg, path)
-	if err != nil {
-		return nil, err
-	}
-	var out strings.Builder
-	for {
-		before, after, found := strings.Cut(rest, "${")
-		out.WriteString(before)
-		if !found {
-			return out.String(), nil
-		}
-		name, tail, closed := strings.Cut(after, "}")
+	return placeholder.ReplaceAllStringFunc(text(arg, path), func(found string) string {
+		name, closed := strings.CutSuffix(strings.TrimPrefix(found, "${"), "}")
 		if !closed {
-			return nil, fmt.Errorf("%s: ${ without }", path)
+			fail(path, "${ without }")
 		}
-		filled, err := r.variable(name, own, path)
-		if err != nil {
-			return nil, err
-		}
-		out.WriteString(filled)
-		rest = tail
-	}
+		return r.variable(name, own, path)
+	})
 }
 
 // variable returns the value of one ${name} in Fn::Sub; ${!name} is a literal ${name}.
-func (r resolver) variable(name string, own map[string]any, path string) (string, error) {
+func (r resolver) variable(name string, own map[string]any, path string) string {
 	if literal, ok := strings.CutPrefix(name, "!"); ok {
-		return "${" + literal + "}", nil
+		return "${" + literal + "}"
 	}
-	if v, ok := own[name]; ok {
-		return text(v, path+"."+name)
-	}
-	var v any
-	var err error
-	if id, attribute, dotted := strings.Cut(name, "."); dotted {
-		v, err = r.attribute(id, attribute, path)
-	} else {
-		v, err = r.ref(name, path)
-	}
-	if err != nil {
-		return "", err
+	v, ok := own[name]
+	if !ok {
+		if id, attribute, dotted := strings.Cut(name, "."); dotted {
+			v = r.attribute(id, attribute, path)
+		} else {
+			v = r.ref(name, path)
+		}
 	}
 	return text(v, path+"."+name)
 }
 
-func (r resolver) choose(arg any, path string) (any, error) {
+func (r resolver) choose(arg any, path string) any {
 	args, ok := arg.([]any)
 	if !ok || len(args) != 3 {
-		return nil, fmt.Errorf("%s: expected a condition and two values, found %s", path, describe(arg))
+		fail(path, "expected a condition and two values, found %s", describe(arg))
 	}
-	name, err := text(args[0], path)
-	if err != nil {
-		return nil, err
-	}
-	holds, err := r.condition(name, nil)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	if holds {
+	if r.condition(text(args[0], path), path, nil) {
 		return r.resolve(args[1], path)
 	}
 	return r.resolve(args[2], path)
 }
 
-func join(separator string, list any, path string) (any, error) {
-	items, err := texts(list, path)
-	if err != nil {
-		return nil, err
-	}
-	return strings.Join(items, separator), nil
-}
-
-func split(separator string, joined any, path string) (any, error) {
-	source, err := text(joined, path)
-	if err != nil {
-		return nil, err
-	}
-	var out []any
-	for part := range strings.SplitSeq(source, separator) {
-		out = append(out, part)
-	}
-	return out, nil
-}
-
-func selectItem(index string, list any, path string) (any, error) {
-	items, ok := list.([]any)
+func (r resolver) selected(arg any, path string) any {
+	index, v := r.two(arg, path)
+	items, ok := v.([]any)
 	if !ok {
-		return nil, fmt.Errorf("%s: expected a list, found %s", path, describe(list))
+		fail(path, "expected a list, found %s", describe(v))
 	}
 	i, err := strconv.Atoi(index)
 	if err != nil || i < 0 || i >= len(items) {
-		return nil, fmt.Errorf("%s: a list of %d items has no item %q", path, len(items), index)
+		fail(path, "a list of %d items has no item %q", len(items), index)
 	}
-	return items[i], nil
+	return items[i]
 }
 
 // findInMap returns the value of a mapping, or the default that the transform AWS::LanguageExtensions adds.
-func (r resolver) findInMap(arg any, path string) (any, error) {
+func (r resolver) findInMap(arg any, path string) any {
 	keys, fallback := arg, any(nil)
 	if args, ok := arg.([]any); ok && len(args) == 4 {
 		last, _ := args[3].(map[string]any)
 		keys, fallback = args[:3], last["DefaultValue"]
 	}
-	args, err := r.arguments(keys, path, 3)
-	if err != nil {
-		return nil, err
-	}
+	args := r.arguments(keys, path, 3)
 	var found any = r.mappings
 	for _, key := range args {
-		name, err := text(key, path)
-		if err != nil {
-			return nil, err
-		}
 		level, _ := found.(map[string]any)
-		if found = level[name]; found == nil && fallback != nil {
+		if found = level[text(key, path)]; found == nil && fallback != nil {
 			return r.resolve(fallback, path)
 		}
 		if found == nil {
-			return nil, fmt.Errorf("%s: Mappings does not contain %v", path, args)
+			fail(path, "Mappings does not contain %v", args)
 		}
 	}
-	return found, nil
+	return found
 }
 
 // arguments resolves the arguments of a function with exactly n arguments.
-func (r resolver) arguments(arg any, path string, n int) ([]any, error) {
-	v, err := r.resolve(arg, path)
-	if err != nil {
-		return nil, err
-	}
+func (r resolver) arguments(arg any, path string, n int) []any {
+	v := r.resolve(arg, path)
 	args, ok := v.([]any)
 	if !ok || len(args) != n {
-		return nil, fmt.Errorf("%s: expected %d arguments, found %s", path, n, describe(v))
+		fail(path, "expected %d arguments, found %s", n, describe(v))
 	}
-	return args, nil
+	return args
 }
 
-// condition evaluates a condition of the template. busy contains the conditions that are being evaluated: a condition
-// that depends on itself is an error.
-func (t *Template) condition(name string, busy []string) (bool, error) {
+// two resolves the arguments of a function of two arguments whose first one is a string.
+func (r resolver) two(arg any, path string) (string, any) {
+	args := r.arguments(arg, path, 2)
+	return text(args[0], path), args[1]
+}
+
+// condition evaluates a condition of the template, to which the value at path refers. busy contains the conditions that
+// are being evaluated: a condition that depends on itself is an error.
+func (t *Template) condition(name, path string, busy []string) bool {
 	definition, ok := t.conditions[name]
 	if !ok {
-		return false, fmt.Errorf("%q is not a condition of the template", name)
+		fail(path, "%q is not a condition of the template", name)
 	}
-	path := "Conditions." + name
+	path = "Conditions." + name
 	if slices.Contains(busy, name) {
-		return false, fmt.Errorf("%s: the condition depends on itself", path)
+		fail(path, "the condition depends on itself")
 	}
 	return t.holds(definition, path, append(busy, name))
 }
 
-// holds evaluates one condition function.
-func (t *Template) holds(v any, path string, busy []string) (bool, error) {
+// holds evaluates one condition function. It evaluates all operands of Not, And and Or, so that an error in any of them
+// is found.
+func (t *Template) holds(v any, path string, busy []string) bool {
 	if m, ok := v.(map[string]any); ok && len(m) == 1 && m["Condition"] != nil {
 		v = call{"Condition", m["Condition"]} // the long form; elsewhere "Condition" is an ordinary key
 	}
 	c, ok := v.(call)
 	if !ok {
-		return false, fmt.Errorf("%s: expected a condition function, found %s", path, describe(v))
+		fail(path, "expected a condition function, found %s", describe(v))
 	}
 	path += "." + c.name
 	switch c.name {
 	case "Condition":
-		name, err := text(c.arg, path)
-		if err != nil {
-			return false, err
-		}
-		return t.condition(name, busy)
+		return t.condition(text(c.arg, path), path, busy)
 	case "Fn::Equals":
-		return t.equals(c.arg, path)
-	case "Fn::Not", "Fn::And", "Fn::Or":
-		return t.combine(c, path, busy)
-	}
-	return false, fmt.Errorf("%s: condition function not supported", path)
-}
-
-func (t *Template) equals(arg any, path string) (bool, error) {
-	args, err := resolver{Template: t}.arguments(arg, path, 2)
-	if err != nil {
-		return false, err
-	}
-	left, err := text(args[0], path)
-	if err != nil {
-		return false, err
-	}
-	right, err := text(args[1], path)
-	return left == right, err
-}
-
-// combine evaluates all operands of Not, And and Or, so that an error in any of them is found.
-func (t *Template) combine(c call, path string, busy []string) (bool, error) {
-	operands, ok := c.arg.([]any)
-	least, most := 2, 10
-	if c.name == "Fn::Not" {
-		least, most = 1, 1
-	}
-	if !ok || len(operands) < least || len(operands) > most {
-		return false, fmt.Errorf("%s: expected a list of %d to %d conditions, found %s", path, least, most, describe(c.arg))
-	}
-	all, some := true, false
-	for i, operand := range operands {
-		holds, err := t.holds(operand, fmt.Sprintf("%s[%d]", path, i), busy)
-		if err != nil {
-			return false, err
-		}
-		all, some = all && holds, some || holds
-	}
-	switch c.name {
+		left, right := resolver{Template: t}.two(c.arg, path)
+		return left == text(right, path)
+	case "Fn::Not":
+		return !t.operands(c.arg, path, busy, 1, 1)[0]
 	case "Fn::And":
-		return all, nil
+		return !slices.Contains(t.operands(c.arg, path, busy, 2, 10), false)
 	case "Fn::Or":
-		return some, nil
-	default:
-		return !some, nil
+		return slices.Contains(t.operands(c.arg, path, busy, 2, 10), true)
 	}
+	fail(path, "condition function not supported")
+	return false
+}
+
+// operands evaluates a list of conditions.
+func (t *Template) operands(arg any, path string, busy []string, least, most int) []bool {
+	list, ok := arg.([]any)
+	if !ok || len(list) < least || len(list) > most {
+		fail(path, "expected a list of %d to %d conditions, found %s", least, most, describe(arg))
+	}
+	results := make([]bool, len(list))
+	for i, operand := range list {
+		results[i] = t.holds(operand, fmt.Sprintf("%s[%d]", path, i), busy)
+	}
+	return results
 }

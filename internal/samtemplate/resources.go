@@ -140,10 +140,7 @@ func mappingOf(function, event string, p properties) Mapping {
 	m.MaximumConcurrency = p.under("ScalingConfig").number("MaximumConcurrency", 0)
 	m.Enabled = p.flag("Enabled", true)
 	if p.has("FunctionResponseTypes") {
-		types, err := texts(p.values["FunctionResponseTypes"], p.path+".FunctionResponseTypes")
-		if err != nil {
-			*p.problems = append(*p.problems, err)
-		}
+		types := texts(p.values["FunctionResponseTypes"], p.path+".FunctionResponseTypes")
 		m.ReportBatchItemFailures = slices.Contains(types, "ReportBatchItemFailures")
 	}
 	if m.BatchSize > defaultBatchSize && m.Window < time.Second {
@@ -244,36 +241,24 @@ func (t *Template) read(id, kind string, a Attributes, names []string, f func(pr
 	if actual != kind {
 		return fmt.Errorf("%s: expected a resource of type %s, found %s", id, kind, actual)
 	}
+	path := id + ".Properties"
 	own, ok := t.resources[id].properties.(map[string]any)
 	if !ok && t.resources[id].properties != nil {
-		return fmt.Errorf("%s.Properties: expected a mapping, found %s", id, describe(t.resources[id].properties))
+		return fmt.Errorf("%s: expected a mapping, found %s", path, describe(t.resources[id].properties))
 	}
 	if kind == TypeFunction {
 		own = merge(t.globals, own)
 	}
 	if names != nil {
-		own = pick(own, names)
+		own = maps.Clone(own)
+		maps.DeleteFunc(own, func(name string, _ any) bool { return !slices.Contains(names, name) })
 	}
-	path := id + ".Properties"
-	v, err := resolver{t, a}.resolve(own, path)
-	if err != nil {
-		return err
-	}
-	values, _ := v.(map[string]any)
 	var problems []error
-	f(properties{values, path, &problems})
-	return errors.Join(problems...)
-}
-
-// pick returns m with the named keys only.
-func pick(m map[string]any, names []string) map[string]any {
-	out := map[string]any{}
-	for _, name := range names {
-		if v, ok := m[name]; ok {
-			out[name] = v
-		}
-	}
-	return out
+	err = try(func() {
+		values, _ := resolver{t, a}.resolve(own, path).(map[string]any)
+		f(properties{values, path, &problems})
+	})
+	return errors.Join(append(problems, err)...)
 }
 
 // merge combines the Globals with a resource's own properties as SAM does: mappings by key, lists by concatenation.
@@ -301,16 +286,13 @@ func merge(global, own map[string]any) map[string]any {
 
 // checkRules checks the parameters against the template's Rules, as CloudFormation does before it creates resources.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/rules-section-structure.html
-func (t *Template) checkRules(rules map[string]any) []error {
-	var problems []error
+func (t *Template) checkRules(rules map[string]any) (problems []error) {
 	for _, name := range sortedKeys(rules) {
 		path := "Rules." + name
 		rule, _ := rules[name].(map[string]any)
 		if condition, ok := rule["RuleCondition"]; ok {
-			applies, err := t.holds(condition, path+".RuleCondition", nil)
-			if err != nil {
-				problems = append(problems, err)
-			}
+			applies := false
+			problems = append(problems, try(func() { applies = t.holds(condition, path+".RuleCondition", nil) }))
 			if !applies {
 				continue
 			}
@@ -320,23 +302,15 @@ func (t *Template) checkRules(rules map[string]any) []error {
 			problems = append(problems, fmt.Errorf("%s: expected a list of Assertions, found %s", path,
 				describe(rule["Assertions"])))
 		}
-		for i, a := range assertions {
-			if err := t.checkAssertion(a, fmt.Sprintf("%s.Assertions[%d]", path, i)); err != nil {
-				problems = append(problems, err)
-			}
+		for i, v := range assertions {
+			at := fmt.Sprintf("%s.Assertions[%d]", path, i)
+			problems = append(problems, try(func() {
+				assertion, _ := v.(map[string]any)
+				if !t.holds(assertion["Assert"], at, nil) {
+					fail(at, "%v", assertion["AssertDescription"])
+				}
+			}))
 		}
 	}
 	return problems
-}
-
-func (t *Template) checkAssertion(v any, path string) error {
-	assertion, _ := v.(map[string]any)
-	holds, err := t.holds(assertion["Assert"], path, nil)
-	if err != nil {
-		return err
-	}
-	if !holds {
-		return fmt.Errorf("%s: %v", path, assertion["AssertDescription"])
-	}
-	return nil
 }

@@ -4,13 +4,14 @@
 // that names the resource and the property. Resource types that do not move messages (roles, policies, alarms, log
 // groups) are left out.
 //
+// An evaluation ends at the first invalid value: it panics with a [failure], whose error the exported functions return.
+//
 // Intrinsics: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
 package samtemplate
 
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -98,7 +99,6 @@ type Mapping struct {
 // Template is a template with its parameters applied.
 type Template struct {
 	resources  map[string]resource
-	order      []string // logical ids in the order of the file
 	globals    map[string]any
 	mappings   map[string]any
 	conditions map[string]any
@@ -109,6 +109,36 @@ type resource struct {
 	kind       string
 	condition  string
 	properties any
+}
+
+// failure is the value of a panic that ends an evaluation.
+type failure struct{ error }
+
+// fail ends an evaluation with an error about the value at path.
+func fail(path, format string, args ...any) {
+	stop(fmt.Errorf("%s: "+format, append([]any{path}, args...)...))
+}
+
+// stop ends an evaluation with an error, if there is one.
+func stop(err error) {
+	if err != nil {
+		panic(failure{err})
+	}
+}
+
+// try returns the error with which an evaluation ended.
+func try(evaluate func()) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			failed, ok := r.(failure)
+			if !ok {
+				panic(r)
+			}
+			err = failed.error
+		}
+	}()
+	evaluate()
+	return nil
 }
 
 // Load reads the template at path. Its error names every invalid parameter.
@@ -126,121 +156,82 @@ func Load(path string, o Options) (*Template, error) {
 
 // parse makes a Template from YAML.
 func parse(data []byte, o Options) (*Template, error) {
-	root, err := decode(data)
-	if err != nil {
-		return nil, err
-	}
 	t := &Template{resources: map[string]resource{}}
-	sections := root.section
-	t.mappings = sections("Mappings")
-	t.globals, _ = sections("Globals")["Function"].(map[string]any)
-	t.parameters, err = parameters(sections("Parameters"), o)
-	if err != nil {
-		return nil, err
-	}
-	loops := map[string]bool{}
-	for _, name := range []string{"Conditions", "Resources", "Outputs"} {
-		if err := checkLoopNames(sections(name), loops); err != nil {
-			return nil, err
+	var problems []error
+	if err := try(func() {
+		root := decode(data)
+		section := func(name string) map[string]any {
+			m, _ := root[name].(map[string]any)
+			return m
 		}
-	}
-	if t.conditions, err = t.expanded("Conditions", sections("Conditions")); err != nil {
-		return nil, err
-	}
-	resources, err := t.expanded("Resources", sections("Resources"))
-	if err != nil {
-		return nil, err
-	}
-	if len(resources) == 0 {
-		return nil, errors.New("no Resources")
-	}
-	for id, r := range resources {
-		if t.resources[id], err = newResource(r); err != nil {
-			return nil, fmt.Errorf("%s: %w", id, err)
+		t.mappings = section("Mappings")
+		t.globals, _ = section("Globals")["Function"].(map[string]any)
+		t.parameters = parameters(section("Parameters"), o)
+		loops := map[string]bool{}
+		for _, name := range []string{"Conditions", "Resources", "Outputs"} {
+			checkLoopNames(section(name), loops)
 		}
+		t.conditions = t.expandMapping(section("Conditions"), "Conditions")
+		resources := t.expandMapping(section("Resources"), "Resources")
+		if len(resources) == 0 {
+			stop(errors.New("no Resources"))
+		}
+		for _, id := range sortedKeys(resources) {
+			t.resources[id] = newResource(resources[id], id)
+		}
+		problems = append(t.checkConditions(), t.checkRules(section("Rules"))...)
+	}); err != nil {
+		return nil, err
 	}
-	t.order = order(root.keys("Resources"), t.resources)
-	return t, errors.Join(append(t.checkConditions(), t.checkRules(sections("Rules"))...)...)
+	return t, errors.Join(problems...)
 }
 
-// expanded returns a section with its loops expanded.
-func (t *Template) expanded(name string, section map[string]any) (map[string]any, error) {
-	v, err := t.expandMapping(section, name)
-	if err != nil {
-		return nil, err
-	}
-	m, _ := v.(map[string]any)
-	return m, nil
-}
-
-// order returns the ids of the resources: first those that the file names, in its order, then those that loops create.
-func order(keys []string, resources map[string]resource) []string {
-	ids := slices.DeleteFunc(keys, func(key string) bool { _, ok := resources[key]; return !ok })
-	for _, id := range slices.Sorted(maps.Keys(resources)) {
-		if !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-func newResource(v any) (resource, error) {
+func newResource(v any, id string) resource {
 	fields, ok := v.(map[string]any)
 	if !ok {
-		return resource{}, fmt.Errorf("expected a resource, found %s", describe(v))
+		fail(id, "expected a resource, found %s", describe(v))
 	}
 	r := resource{properties: fields["Properties"]}
 	if r.kind, ok = fields["Type"].(string); !ok {
-		return resource{}, fmt.Errorf("type: expected a resource type, found %s", describe(fields["Type"]))
+		fail(id, "type: expected a resource type, found %s", describe(fields["Type"]))
 	}
 	if c, found := fields["Condition"]; found {
 		if r.condition, ok = c.(string); !ok {
-			return resource{}, fmt.Errorf("condition: expected the name of a condition, found %s", describe(c))
+			fail(id, "condition: expected the name of a condition, found %s", describe(c))
 		}
 	}
 	if d, found := fields["DependsOn"]; found {
 		if _, one := d.(string); !one {
-			if _, err := texts(d, "DependsOn"); err != nil { // it takes no functions, also in loops
-				return resource{}, err
-			}
+			texts(d, id+": DependsOn") // it takes no functions, also in loops
 		}
 	}
-	return r, nil
+	return r
 }
 
 // checkConditions evaluates every condition once, so that an invalid one is found even if it is not used. It rejects
 // resources that move messages but are not part of the model.
-func (t *Template) checkConditions() []error {
-	var problems []error
-	for name := range t.conditions {
-		if _, err := t.condition(name, nil); err != nil {
-			problems = append(problems, err)
-		}
+func (t *Template) checkConditions() (problems []error) {
+	for _, name := range sortedKeys(t.conditions) {
+		problems = append(problems, try(func() { t.condition(name, "", nil) }))
 	}
-	for _, id := range t.order {
+	for _, id := range sortedKeys(t.resources) {
 		r := t.resources[id]
-		if r.condition != "" {
-			if _, known := t.conditions[r.condition]; !known {
-				problems = append(problems, fmt.Errorf("%s.Condition: %q is not a condition of the template", id, r.condition))
-			}
+		if r.condition != "" && t.conditions[r.condition] == nil {
+			problems = append(problems, fmt.Errorf("%s.Condition: %q is not a condition of the template", id,
+				r.condition))
 		}
 		if unsupported(r.kind) {
 			problems = append(problems, fmt.Errorf("%s: resources of type %s are not supported", id, r.kind))
 		}
 	}
-	slices.SortFunc(problems, byText)
 	return problems
 }
 
-// IDs lists the logical ids of the resources of a type that exist under the conditions, in the order of the file.
+// IDs lists the logical ids of the resources of a type that exist under the conditions, in alphabetical order.
 func (t *Template) IDs(kind string) []string {
-	var ids []string
-	for _, id := range t.order {
-		if t.resources[id].kind == kind && t.exists(id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids
+	return slices.DeleteFunc(sortedKeys(t.resources), func(id string) bool {
+		return t.resources[id].kind != kind || !t.exists(id)
+	})
 }
 
 // Type returns the type of a resource that exists under the conditions.
@@ -269,16 +260,12 @@ func (t *Template) isMapping(id string) bool {
 
 // exists reports whether a resource exists under the conditions, which were all evaluated when the template was read.
 func (t *Template) exists(id string) bool {
-	r := t.resources[id]
-	if r.condition == "" {
-		return true
-	}
-	holds, err := t.condition(r.condition, nil)
-	return err == nil && holds
+	name := t.resources[id].condition
+	return name == "" || t.condition(name, "", nil)
 }
 
 // parameters returns the value of a Ref to each parameter and pseudo parameter.
-func parameters(declared map[string]any, o Options) (map[string]any, error) {
+func parameters(declared map[string]any, o Options) map[string]any {
 	values := map[string]any{
 		"AWS::Region":    o.Region,
 		"AWS::AccountId": o.AccountID,
@@ -288,95 +275,89 @@ func parameters(declared map[string]any, o Options) (map[string]any, error) {
 		"AWS::URLSuffix": "amazonaws.com",
 	}
 	var problems []error
-	for _, name := range slices.Sorted(maps.Keys(o.Parameters)) {
+	for _, name := range sortedKeys(o.Parameters) {
 		if _, ok := declared[name]; !ok {
 			problems = append(problems, fmt.Errorf("parameter %s: not a parameter of the template", name))
 		}
 	}
 	for _, name := range sortedKeys(declared) {
-		v, err := parameter(declared[name], name, o.Parameters)
-		if err != nil {
-			problems = append(problems, fmt.Errorf("parameter %s: %w", name, err))
-			continue
-		}
-		values[name] = v
+		problems = append(problems, try(func() { values[name] = parameter(declared[name], name, o.Parameters) }))
 	}
-	return values, errors.Join(problems...)
+	stop(errors.Join(problems...))
+	return values
 }
 
 // parameter returns the value of one parameter: a string, or a list of strings.
-func parameter(declaration any, name string, overrides map[string]string) (any, error) {
+func parameter(declaration any, name string, overrides map[string]string) any {
+	path := "parameter " + name
 	d, ok := declaration.(map[string]any)
 	if !ok {
-		return nil, fmt.Errorf("expected a declaration, found %s", describe(declaration))
+		fail(path, "expected a declaration, found %s", describe(declaration))
 	}
 	value, given := overrides[name]
 	if !given {
 		if value, given = d["Default"].(string); !given {
-			return nil, errors.New("it has no default value and is not set")
+			fail(path, "it has no default value and is not set")
 		}
 	}
 	kind, _ := d["Type"].(string)
-	var items []string
-	switch {
-	case kind == "String" || kind == "Number":
-		return value, check(d, kind, value)
-	case kind == "CommaDelimitedList" || strings.HasPrefix(kind, "List<"):
-		if value != "" {
-			items = strings.Split(value, ",")
-		}
-	default:
-		return nil, fmt.Errorf("type %q is not supported", kind)
+	if kind == "String" || kind == "Number" {
+		check(d, kind, value, path)
+		return value
 	}
-	list := make([]any, len(items))
-	for i, item := range items {
+	if kind != "CommaDelimitedList" && !strings.HasPrefix(kind, "List<") {
+		fail(path, "type %q is not supported", kind)
+	}
+	list := []any{}
+	if value == "" {
+		return list
+	}
+	for item := range strings.SplitSeq(value, ",") {
 		item = strings.TrimSpace(item)
-		if err := check(d, "String", item); err != nil {
-			return nil, err
-		}
-		list[i] = item
+		check(d, "String", item, path)
+		list = append(list, item)
 	}
-	return list, nil
+	return list
 }
 
 // check checks a value against the constraints of its declaration.
-func check(d map[string]any, kind, value string) error {
+func check(d map[string]any, kind, value, path string) {
 	if allowed, ok := d["AllowedValues"].([]any); ok && !slices.Contains(allowed, any(value)) {
-		return fmt.Errorf("%q is not one of the allowed values %v", value, allowed)
+		fail(path, "%q is not one of the allowed values %v", value, allowed)
 	}
 	if pattern, ok := d["AllowedPattern"].(string); ok {
 		whole, err := regexp.Compile(`^(?:` + pattern + `)$`)
 		if err != nil {
-			return fmt.Errorf("AllowedPattern: %w", err)
+			fail(path, "AllowedPattern: %w", err)
 		}
 		if !whole.MatchString(value) {
-			return fmt.Errorf("%q does not match the pattern %s", value, pattern)
+			fail(path, "%q does not match the pattern %s", value, pattern)
 		}
 	}
 	if kind == "Number" {
-		number, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			return fmt.Errorf("%q is not a number", value)
-		}
-		return within(d, "MinValue", "MaxValue", number, "")
+		within(d, "MinValue", "MaxValue", float(value, path), path, "")
+	} else {
+		within(d, "MinLength", "MaxLength", float64(len(value)), path, "length ")
 	}
-	return within(d, "MinLength", "MaxLength", float64(len(value)), "length ")
 }
 
 // within checks a number against the limits of a declaration. Each limit is optional.
-func within(d map[string]any, low, high string, n float64, what string) error {
+func within(d map[string]any, low, high string, n float64, path, what string) {
 	for _, bound := range []string{low, high} {
 		text, ok := d[bound].(string)
 		if !ok {
 			continue
 		}
-		limit, err := strconv.ParseFloat(text, 64)
-		if err != nil {
-			return fmt.Errorf("%s: %q is not a number", bound, text)
-		}
-		if bound == low && n < limit || bound == high && n > limit {
-			return fmt.Errorf("%s%v is outside %s %v", what, n, bound, limit)
+		if limit := float(text, path+": "+bound); bound == low && n < limit || bound == high && n > limit {
+			fail(path, "%s%v is outside %s %v", what, n, bound, limit)
 		}
 	}
-	return nil
+}
+
+func float(text, path string) float64 {
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		fail(path, "%q is not a number", text)
+	}
+	return n
 }

@@ -34,6 +34,12 @@ func load(t *testing.T, path string, o Options) *Template {
 	return tpl
 }
 
+// resolved returns the properties of a resource.
+func resolved(tpl *Template, id string) (v any, err error) {
+	err = try(func() { v = resolver{tpl, named{}}.resolve(tpl.resources[id].properties, id) })
+	return v, err
+}
+
 func TestFunctionIsResolved(t *testing.T) {
 	tpl := load(t, "testdata/all.yaml", options("Enable", "true", "Level", "info", "Attempts", "7"))
 	got, err := tpl.Function("SplunkFunction", named{})
@@ -313,11 +319,11 @@ func TestRolesReadOnlyTheirOwnSecret(t *testing.T) {
 	tpl := load(t, template, options("Connectors", strings.Join(connectors.Names(), ","), "KmsKeyArn",
 		"arn:aws:kms:eu-west-1:123456789012:key/1"))
 	readers := 0
-	for _, id := range tpl.order {
+	for _, id := range sortedKeys(tpl.resources) {
 		if !tpl.exists(id) || !strings.HasPrefix(tpl.resources[id].kind, "AWS::IAM::") {
 			continue
 		}
-		properties, err := (resolver{tpl, named{}}).resolve(tpl.resources[id].properties, id)
+		properties, err := resolved(tpl, id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -371,11 +377,11 @@ func TestProjectTemplateResolves(t *testing.T) {
 		},
 	} {
 		tpl := load(t, template, options(parameters...))
-		for _, id := range tpl.order {
+		for _, id := range sortedKeys(tpl.resources) {
 			if !tpl.exists(id) {
 				continue
 			}
-			v, err := (resolver{tpl, named{}}).resolve(tpl.resources[id].properties, id)
+			v, err := resolved(tpl, id)
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			} else if body, ok := v.(map[string]any)["DashboardBody"]; ok && !json.Valid([]byte(body.(string))) {
@@ -393,7 +399,7 @@ func TestLoops(t *testing.T) {
 		"literal":        {"  Fn::ForEach::X: [I, [a, b], {\"${I}Q\": {Type: AWS::SQS::Queue}}]\n", ""},
 		"nested": {"  Fn::ForEach::X: [I, [a], {Fn::ForEach::Y: [J, !Ref L, {\"${J}Q\": {Type: " +
 			"AWS::SQS::Queue}}]}]\n", ""},
-		"same key": {"  Fn::ForEach::X: [I, !Ref L, {Q: {Type: AWS::SQS::Queue}}]\n", "two iterations create"},
+		"same key": {"  Fn::ForEach::X: [I, !Ref L, {Q: {Type: AWS::SQS::Queue}}]\n", "\"Q\", which exists already"},
 		"taken key": {"  aQ: {Type: AWS::SQS::Queue}\n  Fn::ForEach::X: [I, !Ref L, {\"${I}Q\": {Type: " +
 			"AWS::SQS::Queue}}]\n", "exists already"},
 		"no fragment":       {"  Fn::ForEach::X: [I, !Ref L]\n", "expected an identifier"},

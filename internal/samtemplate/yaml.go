@@ -1,7 +1,7 @@
 package samtemplate
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,113 +19,73 @@ type call struct {
 	arg  any
 }
 
-// document is a decoded template.
-type document struct {
-	fields map[string]any
-	node   *yaml.Node
-}
-
-func decode(data []byte) (document, error) {
+// decode returns the sections of a template.
+func decode(data []byte) map[string]any {
 	var n yaml.Node
-	if err := yaml.Unmarshal(data, &n); err != nil {
-		return document{}, err
-	}
-	if n.Kind != yaml.DocumentNode || n.Content[0].Kind != yaml.MappingNode {
-		return document{}, fmt.Errorf("expected a mapping of sections (Parameters, Resources, …)")
-	}
-	v, err := value(n.Content[0])
-	if err != nil {
-		return document{}, err
-	}
-	fields, ok := v.(map[string]any)
-	if !ok {
-		return document{}, fmt.Errorf("expected a mapping of sections, found %s", describe(v))
-	}
-	return document{fields, n.Content[0]}, nil
-}
-
-// section returns a section of the document, empty if it is missing.
-func (d document) section(name string) map[string]any {
-	m, _ := d.fields[name].(map[string]any)
-	return m
-}
-
-// keys returns the keys of a section in the order of the file.
-func (d document) keys(section string) []string {
-	var keys []string
-	for i := 0; i < len(d.node.Content); i += 2 {
-		if d.node.Content[i].Value != section {
-			continue
-		}
-		for j := 0; j < len(d.node.Content[i+1].Content); j += 2 {
-			keys = append(keys, d.node.Content[i+1].Content[j].Value)
+	stop(yaml.Unmarshal(data, &n))
+	if n.Kind == yaml.DocumentNode {
+		if sections, ok := value(n.Content[0]).(map[string]any); ok {
+			return sections
 		}
 	}
-	return keys
+	stop(errors.New("expected a mapping of sections (Parameters, Resources, …)"))
+	return nil
 }
 
 // value turns a YAML node into a value.
-func value(n *yaml.Node) (any, error) {
+func value(n *yaml.Node) any {
 	if n.Kind == yaml.AliasNode {
-		return nil, fmt.Errorf("line %d: CloudFormation does not support YAML aliases", n.Line)
+		fail(line(n), "CloudFormation does not support YAML aliases")
 	}
-	plain, err := plainValue(n)
-	if err != nil {
-		return nil, err
-	}
+	plain := plainValue(n)
 	name, short := strings.CutPrefix(n.Tag, "!")
 	if !short || strings.HasPrefix(name, "!") { // "!!str" and its like are YAML's own
-		return plain, nil
+		return plain
 	}
-	return shortCall(name, plain), nil
+	return shortCall(name, plain)
 }
 
-func plainValue(n *yaml.Node) (any, error) {
+func line(n *yaml.Node) string { return fmt.Sprintf("line %d", n.Line) }
+
+func plainValue(n *yaml.Node) any {
 	switch n.Kind {
 	case yaml.ScalarNode:
 		if n.Tag == "!!null" {
-			return nil, nil
+			return nil
 		}
-		return n.Value, nil
+		return n.Value
 	case yaml.SequenceNode:
 		list := make([]any, len(n.Content))
 		for i, c := range n.Content {
-			var err error
-			if list[i], err = value(c); err != nil {
-				return nil, err
-			}
+			list[i] = value(c)
 		}
-		return list, nil
+		return list
 	default:
 		return mapping(n)
 	}
 }
 
 // mapping turns a YAML mapping into a map, or into a call if it is the long form of one.
-func mapping(n *yaml.Node) (any, error) {
+func mapping(n *yaml.Node) any {
 	m := make(map[string]any, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		if _, twice := m[key.Value]; twice {
-			return nil, fmt.Errorf("line %d: duplicate key %q", key.Line, key.Value)
+			fail(line(key), "duplicate key %q", key.Value)
 		}
 		if key.Value == "<<" {
-			return nil, fmt.Errorf("line %d: CloudFormation does not support YAML merge keys", key.Line)
+			fail(line(key), "CloudFormation does not support YAML merge keys")
 		}
-		v, err := value(n.Content[i+1])
-		if err != nil {
-			return nil, err
-		}
-		m[key.Value] = v
+		m[key.Value] = value(n.Content[i+1])
 	}
 	if len(m) == 1 {
 		for name, arg := range m {
 			if name == "Ref" || strings.HasPrefix(name, "Fn::") && !strings.HasPrefix(name, loopPrefix) {
-				return call{name, arg}, nil
+				return call{name, arg}
 			}
 		}
 	}
-	return m, nil
+	return m
 }
 
 // shortCall is the call for a tag such as !Sub.
@@ -161,9 +121,7 @@ func describe(v any) string {
 }
 
 // sortedKeys returns the keys of a map in a fixed order.
-func sortedKeys(m map[string]any) []string { return slices.Sorted(maps.Keys(m)) }
-
-func byText(a, b error) int { return cmp.Compare(a.Error(), b.Error()) }
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // loopPrefix begins the key of a loop.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference-foreach.html
@@ -171,93 +129,58 @@ const loopPrefix = "Fn::ForEach::"
 
 // expand returns v with every Fn::ForEach loop expanded, as the transform AWS::LanguageExtensions does. A collection is
 // a list of texts, or a function whose result is one.
-func (t *Template) expand(v any, path string) (any, error) {
+func (t *Template) expand(v any, path string) any {
 	switch v := v.(type) {
 	case call:
-		arg, err := t.expand(v.arg, path)
-		return call{v.name, arg}, err
+		return call{v.name, t.expand(v.arg, path)}
 	case []any:
 		out := make([]any, len(v))
 		for i, item := range v {
-			var err error
-			if out[i], err = t.expand(item, path); err != nil {
-				return nil, err
-			}
+			out[i] = t.expand(item, path)
 		}
-		return out, nil
+		return out
 	case map[string]any:
 		return t.expandMapping(v, path)
 	}
-	return v, nil
+	return v
 }
 
-func (t *Template) expandMapping(m map[string]any, path string) (any, error) {
+func (t *Template) expandMapping(m map[string]any, path string) map[string]any {
 	out := make(map[string]any, len(m))
+	var loops []string
 	for _, key := range sortedKeys(m) {
-		at := path + "." + key
-		if !strings.HasPrefix(key, loopPrefix) {
-			item, err := t.expand(m[key], at)
-			if err != nil {
-				return nil, err
-			}
-			out[key] = item
+		if strings.HasPrefix(key, loopPrefix) {
+			loops = append(loops, key)
+		} else {
+			out[key] = t.expand(m[key], path+"."+key)
 		}
 	}
-	for _, key := range sortedKeys(m) {
-		at := path + "." + key
-		if !strings.HasPrefix(key, loopPrefix) {
-			continue
-		}
-		items, err := t.expandLoop(m[key], at)
-		if err != nil {
-			return nil, err
-		}
-		for name, item := range items {
-			if _, taken := out[name]; taken {
-				return nil, fmt.Errorf("%s: it creates %q, which exists already", at, name)
-			}
-			out[name] = item
-		}
+	for _, key := range loops {
+		t.expandLoop(m[key], path+"."+key, out)
 	}
-	return out, nil
+	return out
 }
 
-// expandLoop returns the entries that one loop creates.
-func (t *Template) expandLoop(v any, path string) (map[string]any, error) {
+// expandLoop adds the entries that one loop creates.
+func (t *Template) expandLoop(v any, path string, out map[string]any) {
 	parts, ok := v.([]any)
 	if !ok || len(parts) != 3 {
-		return nil, fmt.Errorf("%s: expected an identifier, a collection and a fragment, found %s", path, describe(v))
+		fail(path, "expected an identifier, a collection and a fragment, found %s", describe(v))
 	}
-	identifier, err := text(parts[0], path)
-	if err != nil {
-		return nil, err
-	}
-	collection, err := resolver{Template: t}.resolve(parts[1], path)
-	if err != nil {
-		return nil, err
-	}
-	values, err := texts(collection, path)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]any{}
-	for _, value := range values {
-		fragment, err := t.expand(substitute(parts[2], identifier, value, true), path)
-		if err != nil {
-			return nil, err
-		}
+	identifier := text(parts[0], path)
+	for _, value := range texts(resolver{Template: t}.resolve(parts[1], path), path) {
+		fragment := t.expand(substitute(parts[2], identifier, value, true), path)
 		entries, ok := fragment.(map[string]any)
 		if !ok {
-			return nil, fmt.Errorf("%s: expected a mapping as the fragment, found %s", path, describe(fragment))
+			fail(path, "expected a mapping as the fragment, found %s", describe(fragment))
 		}
-		for name, entry := range entries {
+		for _, name := range sortedKeys(entries) {
 			if _, taken := out[name]; taken {
-				return nil, fmt.Errorf("%s: two iterations create %q", path, name)
+				fail(path, "it creates %q, which exists already", name)
 			}
-			out[name] = entry
+			out[name] = entries[name]
 		}
 	}
-	return out, nil
 }
 
 // substitute replaces the identifier by value where the transform does: in the keys of a loop's fragment, in the text
@@ -306,52 +229,44 @@ func substitute(v any, identifier, value string, fragment bool) any {
 	return v
 }
 
-// checkLoopNames returns an error if two loops of the template have the same name. seen contains those found so far.
-func checkLoopNames(v any, seen map[string]bool) error {
+// checkLoopNames fails if two loops of the template have the same name. seen contains those found so far.
+func checkLoopNames(v any, seen map[string]bool) {
 	switch v := v.(type) {
 	case call:
-		return checkLoopNames(v.arg, seen)
+		checkLoopNames(v.arg, seen)
 	case []any:
 		for _, item := range v {
-			if err := checkLoopNames(item, seen); err != nil {
-				return err
-			}
+			checkLoopNames(item, seen)
 		}
 	case map[string]any:
 		for _, key := range sortedKeys(v) {
 			if strings.HasPrefix(key, loopPrefix) {
 				if seen[key] {
-					return fmt.Errorf("two loops are named %s", key)
+					stop(fmt.Errorf("two loops are named %s", key))
 				}
 				seen[key] = true
 			}
-			if err := checkLoopNames(v[key], seen); err != nil {
-				return err
-			}
+			checkLoopNames(v[key], seen)
 		}
 	}
-	return nil
 }
 
-func text(v any, path string) (string, error) {
+func text(v any, path string) string {
 	s, ok := v.(string)
 	if !ok {
-		return "", fmt.Errorf("%s: expected a string, found %s", path, describe(v))
+		fail(path, "expected a string, found %s", describe(v))
 	}
-	return s, nil
+	return s
 }
 
-func texts(v any, path string) ([]string, error) {
+func texts(v any, path string) []string {
 	list, ok := v.([]any)
 	if !ok {
-		return nil, fmt.Errorf("%s: expected a list, found %s", path, describe(v))
+		fail(path, "expected a list, found %s", describe(v))
 	}
 	out := make([]string, len(list))
 	for i, item := range list {
-		var err error
-		if out[i], err = text(item, fmt.Sprintf("%s[%d]", path, i)); err != nil {
-			return nil, err
-		}
+		out[i] = text(item, fmt.Sprintf("%s[%d]", path, i))
 	}
-	return out, nil
+	return out
 }
