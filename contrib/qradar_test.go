@@ -180,9 +180,9 @@ func TestQRadarMappingHasTheClasses(t *testing.T) {
 
 func TestQRadarRules(t *testing.T) {
 	var names []string
-	for _, m := range regexp.MustCompile(`(?m)^## (.*)$`).FindAllStringSubmatch(read(t, "qradar/rules.md"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^### (.*)$`).FindAllStringSubmatch(read(t, "qradar/README.md"), -1) {
 		names = append(names, m[1])
 	}
-	hasDetections(t, "rules.md", names)
+	hasDetections(t, "README.md", names)
 	hasNames(t, "messages", messages(t, full)["standard"], func(f field) string { return f.cef })
 }
