@@ -11,6 +11,7 @@ FROM     ?= 1
 GOLANGCI_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
 CYCLONEDX_VERSION := v1.10.0
+CHECKOV_VERSION := 3.3.30
 # Releases are built with this version of Go: another version produces other bytes.
 RELEASE_GO := go1.26.8
 
@@ -29,7 +30,7 @@ UNIT = $(GO) list ./... | grep -v '/test/\(bench\|e2e\|eighth\|matrix\|products\
 MODULES := $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod test/interop/*/go.mod))
 
 TOOLS    := build/tools
-SCANNER  := build/scan
+SCANNER  := build/scan-$(CHECKOV_VERSION)
 CYCLONEDX := build/bin/cyclonedx-gomod-$(CYCLONEDX_VERSION)
 CONTENT  := build/content
 GOLANGCI := build/bin/golangci-lint-$(GOLANGCI_VERSION)
@@ -164,9 +165,10 @@ build/moto/.made: emulator/moto/requirements.txt
 	build/moto/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@
 
-$(SCANNER)/.made: .ci/requirements-scan.txt
+# In a venv of its own: checkov pins an old boto3.
+$(SCANNER)/.made:
 	$(PYTHON) -m venv --clear $(SCANNER)
-	$(SCANNER)/bin/pip install --quiet --disable-pip-version-check --requirement .ci/requirements-scan.txt
+	$(SCANNER)/bin/pip install --quiet --disable-pip-version-check checkov==$(CHECKOV_VERSION)
 	touch $@
 
 bench: ## benchmarks: BENCHTIME=1s
@@ -229,11 +231,8 @@ sizes: $(ARM64) ## size of each function's arm64 binary, plain and compressed
 	done
 
 content: $(CONTENT)/.made ## check contrib/ with vendors' tools and real products; CONTENT_EVENTS=file.jsonl adds events
-	$(CONTENT)/venv/bin/python -B contrib/checks/splunk.py $(CONTENT)
-	node contrib/checks/dashboard_studio.js $(CONTENT)/node/node_modules
-	node contrib/checks/kql.js $(CONTENT)/node/node_modules
-	$(CONTENT)/venv/bin/python -B contrib/checks/elastic.py $(CONTENT)/node/node_modules
-	$(CONTENT)/venv/bin/python -B contrib/checks/datadog.py
+	$(CONTENT)/venv/bin/python -B contrib/check.py $(CONTENT)
+	node contrib/check.js $(CONTENT)/node/node_modules
 	@echo "starting OpenSearch and Elasticsearch; the first time they are downloaded, 140 MB"
 	FETCH_PRODUCTS=1 $(GO) test -count=1 -v ./contrib ./internal/testkit/products
 

@@ -110,10 +110,10 @@ func TestPublish(t *testing.T) {
 	checkApplication(t, repo.published[0])
 }
 
-// publishCommands returns the commands of README.md, split into words, with a bucket of the test.
+// publishCommands returns the commands of CONTRIBUTING.md, split into words, with a bucket of the test.
 func publishCommands(t *testing.T) (commands [][]string) {
 	t.Helper()
-	text, err := os.ReadFile("README.md")
+	text, err := os.ReadFile("../../CONTRIBUTING.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func publishCommands(t *testing.T) (commands [][]string) {
 		}
 	}
 	if len(commands) != 2 {
-		t.Fatalf("README.md has %d commands of SAM, want 2", len(commands))
+		t.Fatalf("CONTRIBUTING.md has %d commands of SAM, want 2", len(commands))
 	}
 	return commands
 }
