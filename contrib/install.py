@@ -1,7 +1,7 @@
 """Installs a pack with the API of its SIEM: python3 contrib/install.py elastic|datadog|sumo|sentinel
 
-A second run replaces what it can and creates nothing twice. The variables are in the README of the pack. No
-dependencies; sentinel runs the Azure CLI.
+A second run replaces what it can and creates nothing twice. The variables are on the page of the SIEM in
+docs/connectors. No dependencies; sentinel runs the Azure CLI.
 """
 
 import base64

@@ -173,16 +173,17 @@ func TestQRadarMappingHasTheClasses(t *testing.T) {
 			t.Errorf("the platform's class %s is not mapped", class)
 		}
 	}
-	if !strings.Contains(read(t, "qradar/README.md"), "`"+strings.Fields(message)[2]+"`") {
-		t.Error("README.md: the identifier is not the HOSTNAME that is sent")
+	if !strings.Contains(read(t, "../docs/connectors/qradar.md"), "`"+strings.Fields(message)[2]+"`") {
+		t.Error("qradar.md: the identifier is not the HOSTNAME that is sent")
 	}
 }
 
 func TestQRadarRules(t *testing.T) {
 	var names []string
-	for _, m := range regexp.MustCompile(`(?m)^### (.*)$`).FindAllStringSubmatch(read(t, "qradar/README.md"), -1) {
+	page := read(t, "../docs/connectors/qradar.md")
+	for _, m := range regexp.MustCompile(`(?m)^### (.*)$`).FindAllStringSubmatch(page, -1) {
 		names = append(names, m[1])
 	}
-	hasDetections(t, "README.md", names)
+	hasDetections(t, "qradar.md", names)
 	hasNames(t, "messages", messages(t, full)["standard"], func(f field) string { return f.cef })
 }
