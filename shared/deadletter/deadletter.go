@@ -33,9 +33,6 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// Unknown is the connector of a dead letter whose origin cannot be determined.
-const Unknown = connectors.Unknown
-
 // Location is the place of dead letters in S3.
 type Location struct {
 	Bucket string
@@ -65,15 +62,11 @@ func ParseLocation(value string) (Location, error) {
 	return Location{Bucket: bucket, Prefix: prefix}, nil
 }
 
-// ReadLocation reads SIEM_DEAD_LETTER_PATH.
-func ReadLocation(s *settings.Settings) Location {
+func readLocation(s *settings.Settings) Location {
 	const name = "SIEM_DEAD_LETTER_PATH"
 	value := s.Required(name, pathForm)
-	if value == "" {
-		return Location{}
-	}
 	l, err := ParseLocation(value)
-	if err != nil {
+	if err != nil && value != "" {
 		s.Problem(name, value, pathForm)
 	}
 	return l
@@ -86,16 +79,15 @@ func ReadQueues(s *settings.Settings) map[string]string {
 	for _, c := range connectors.All() {
 		name := c.Variable("QUEUE_URL")
 		value := s.String(name, "")
-		if value == "" {
-			continue
-		}
 		u, err := url.Parse(value)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
-			QueueName(value) == "" {
+		switch {
+		case value == "":
+		case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil ||
+			QueueName(value) == "":
 			s.Problem(name, value, "the URL of the connector's SQS queue")
-			continue
+		default:
+			queues[c.Name] = value
 		}
-		queues[c.Name] = value
 	}
 	return queues
 }
@@ -170,7 +162,7 @@ var relKey = regexp.MustCompile(`^connector=([a-z]+)/date=([0-9]{4}-[0-9]{2}-[0-
 // unchanged.
 func parseObject(key string, size int64) (Object, bool) {
 	m := relKey.FindStringSubmatch(key)
-	if m == nil || m[1] != Unknown && !connectors.Known(m[1]) {
+	if m == nil || m[1] != connectors.Unknown && !connectors.Known(m[1]) {
 		return Object{}, false
 	}
 	date, err := time.Parse(time.DateOnly, m[2])

@@ -67,7 +67,7 @@ func TestLocations(t *testing.T) {
 	for _, path := range []string{"bucket/x", "s3://", "s3://B/x", "s3:///x", "s3://bucket/a//b", "s3://bucket/../b",
 		"https://bucket/x", "s3://bucket/" + strings.Repeat("x", 600)} {
 		s := settings.New(func(string) string { return path }, nil)
-		if ReadLocation(s); s.Err() == nil {
+		if readLocation(s); s.Err() == nil {
 			t.Errorf("%s: is accepted", path)
 		}
 	}

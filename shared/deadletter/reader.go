@@ -59,17 +59,13 @@ func NewReader(store Store, path string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Reader{Bucket{Location: l, Store: store, Sleep: Sleep}}, nil
+	return &Reader{Bucket{Location: l, Store: store, Sleep: Sleep, Piece: pieceBytes}}, nil
 }
 
 // Each calls take for every pending dead letter that the filter selects, one at a time, in no order. The letter is
 // valid until take returns. It returns the number of lines that are not dead letters.
 func (r *Reader) Each(ctx context.Context, f Filter, take func(*Letter) error) (broken int, err error) {
-	objects, _, err := r.bucket.Pending(ctx, f.Connector)
-	if err != nil {
-		return 0, err
-	}
-	return r.each(ctx, objects, f, take)
+	return r.each(ctx, PendingFolder, "", time.Time{}, f, take)
 }
 
 // queueRetention is how long a dead letter can wait for the drain, so that an object's date is at most so much earlier
@@ -80,21 +76,21 @@ const queueRetention = 14 * 24 * time.Hour
 // whose name and time allow a record since Filter.From, which must be set.
 func (r *Reader) Moved(ctx context.Context, folder string, f Filter, take func(*Letter) error) (broken int, err error) {
 	date := f.From.Add(-queueRetention).UTC().Format(time.DateOnly)
+	return r.each(ctx, folder, date, f.From.Truncate(time.Second), f, take)
+}
+
+// each leaves out the objects with an earlier date and those that were written before since.
+func (r *Reader) each(
+	ctx context.Context, folder, date string, since time.Time, f Filter, take func(*Letter) error,
+) (broken int, err error) {
 	objects, _, err := r.bucket.objects(ctx, folder, f.Connector, date)
 	if err != nil {
 		return 0, err
 	}
-	objects = slices.DeleteFunc(objects, func(o Object) bool { return o.Modified.Before(f.From.Truncate(time.Second)) })
-	return r.each(ctx, objects, f, take)
-}
-
-func (r *Reader) each(
-	ctx context.Context, objects []Object, f Filter, take func(*Letter) error,
-) (broken int, err error) {
-	objects = slices.DeleteFunc(objects, func(o Object) bool { return f.Excludes(&o) })
+	objects = slices.DeleteFunc(objects, func(o Object) bool { return f.Excludes(&o) || o.Modified.Before(since) })
 	err = r.bucket.scan(ctx, objects, func(o *Object, line []byte) error {
-		l := Letter{Line: line, Key: r.bucket.Prefix + o.folder + o.RelKey}
-		if o.folder != PendingFolder {
+		l := Letter{Line: line, Key: r.bucket.Prefix + folder + o.RelKey}
+		if folder != PendingFolder {
 			l.Moved = o.Modified
 		}
 		switch {
@@ -156,45 +152,39 @@ func Lines(piece []byte) iter.Seq[[]byte] {
 	}
 }
 
-// Counts is the number of pending dead letters by connector, and the time of the oldest; zero when nothing is pending.
-type Counts struct {
-	Pending map[string]int
-	Oldest  time.Time
-}
-
-func (c *Counts) add(connector string, lines int, oldest int64) {
-	c.Pending[connector] += lines
-	if at := time.UnixMilli(oldest).UTC(); c.Oldest.IsZero() || at.Before(c.Oldest) {
-		c.Oldest = at
-	}
-}
-
-// Count counts the pending dead letters. It opens only the objects whose names do not count their lines.
-func (b *Bucket) Count(ctx context.Context) (Counts, error) {
-	c := Counts{Pending: make(map[string]int)}
+// Count counts the pending dead letters by connector, and returns the time of the oldest, zero when nothing is pending.
+// It opens only the objects whose names do not count their lines.
+func (b *Bucket) Count(ctx context.Context) (pending map[string]int, oldest time.Time, err error) {
 	objects, _, err := b.Pending(ctx, "")
 	if err != nil {
-		return c, err
+		return nil, oldest, err
+	}
+	pending = make(map[string]int)
+	add := func(o *Object, lines int, at int64) {
+		pending[o.Connector] += lines
+		if at := time.UnixMilli(at).UTC(); oldest.IsZero() || at.Before(oldest) {
+			oldest = at
+		}
 	}
 	var uncounted []Object
-	for i := range objects {
-		if o := &objects[i]; o.Lines >= 0 {
-			c.add(o.Connector, o.Lines, o.Oldest)
+	for _, o := range objects {
+		if o.Lines >= 0 {
+			add(&o, o.Lines, o.Oldest)
 		} else {
-			uncounted = append(uncounted, *o)
+			uncounted = append(uncounted, o)
 		}
 	}
 	var r Record
 	err = b.scan(ctx, uncounted, func(o *Object, line []byte) error {
-		oldest := o.Oldest // at the earliest
+		at := o.Oldest // at the earliest
 		if ParseLine(line, &r) == nil {
-			oldest = r.Time.UnixMilli()
+			at = r.Time.UnixMilli()
 		}
-		c.add(o.Connector, 1, oldest)
+		add(o, 1, at)
 		return nil
 	})
 	if err != nil {
 		err = fmt.Errorf("reading a pending object: %w", err)
 	}
-	return c, err
+	return pending, oldest, err
 }

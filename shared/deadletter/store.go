@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,7 +28,6 @@ import (
 type Store interface {
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
 	GetObject(context.Context, *s3.GetObjectInput, ...func(*s3.Options)) (*s3.GetObjectOutput, error)
-	CopyObject(context.Context, *s3.CopyObjectInput, ...func(*s3.Options)) (*s3.CopyObjectOutput, error)
 	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
 	ListObjectsV2(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
 }
@@ -72,19 +72,22 @@ func Sleep(ctx context.Context, d time.Duration) error {
 // Bucket is the location of dead letters with the client to reach it.
 type Bucket struct {
 	Location
-	Store Store
-	Sleep func(context.Context, time.Duration) error
+	Store  Store
+	Sleep  func(context.Context, time.Duration) error
+	Piece  int64 // bytes of an object that are read at a time
+	DryRun bool  // writes and deletions succeed and have no effect
 }
 
-// NewBucket makes the bucket at a location. It returns the problems of s, if there are any. A nil store is S3.
-func NewBucket(s *settings.Settings, l Location, env settings.Lookup, store Store) (Bucket, error) {
+// NewBucket reads SIEM_DEAD_LETTER_PATH. The error names every problem of s. A nil store is S3.
+func NewBucket(s *settings.Settings, env settings.Lookup, store Store) (Bucket, error) {
+	l := readLocation(s)
 	err := s.Err()
 	if err == nil && store == nil {
 		var cfg aws.Config
 		cfg, err = lambdahost.AWSConfig(env, "S3")
 		store = s3.NewFromConfig(cfg)
 	}
-	return Bucket{Location: l, Store: store, Sleep: Sleep}, err
+	return Bucket{Location: l, Store: store, Sleep: Sleep, Piece: pieceBytes}, err
 }
 
 // Tries is how often a request is made.
@@ -104,6 +107,9 @@ const (
 
 // Put writes an object and returns its ETag. The error is ErrChanged if the condition is not met.
 func (b *Bucket) Put(ctx context.Context, key, condition string, body []byte) (etag string, err error) {
+	if b.DryRun {
+		return "", nil
+	}
 	contentType := map[string]string{
 		".jsonl": "application/x-ndjson", ".ids": "application/octet-stream", ".lock": "application/json",
 	}[path.Ext(key)]
@@ -152,18 +158,18 @@ func (b *Bucket) get(ctx context.Context, in *s3.GetObjectInput, most int64) ([]
 	}
 }
 
-// PieceBytes is how much of an object is read at a time. The drain's objects are smaller: Lambda passes it at most 6
+// pieceBytes is how much of an object is read at a time. The drain's objects are smaller: Lambda passes it at most 6
 // MB.
-const PieceBytes = 16 << 20
+const pieceBytes = 16 << 20
 
 // ErrLongLine is the error of a line that is longer than 16 MiB.
 var ErrLongLine = errors.New("line: expected at most 16 MiB")
 
-// Pieces calls take for each piece of an object: the whole object, or whole lines of at most 16 MiB together.
+// Pieces calls take for each piece of an object: the whole object, or whole lines of at most b.Piece bytes together.
 // The memory in use does not depend on the object's size.
 func (b *Bucket) Pieces(ctx context.Context, o *Object, take func(piece []byte) error) error {
 	for offset := int64(0); offset < o.Size; {
-		end := min(offset+PieceBytes, o.Size)
+		end := min(offset+b.Piece, o.Size)
 		piece, _, err := b.get(ctx, &s3.GetObjectInput{
 			Key: aws.String(b.Prefix + o.folder + o.RelKey), IfMatch: &o.ETag,
 			Range: aws.String(fmt.Sprintf("bytes=%d-%d", offset, end-1)),
@@ -185,25 +191,18 @@ func (b *Bucket) Pieces(ctx context.Context, o *Object, take func(piece []byte) 
 	return nil
 }
 
-// Delete deletes an object.
-func (b *Bucket) Delete(ctx context.Context, key string) error {
-	_, err := b.Store.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.Bucket, Key: aws.String(b.Prefix + key)})
-	return known(err)
-}
-
-// Move moves a pending object to another folder if it still has its ETag. Repeated, it has the same effect.
-func (b *Bucket) Move(ctx context.Context, o *Object, folder string) error {
-	// S3 decodes the source once, and reads a plus sign as a space.
-	source := strings.ReplaceAll(url.QueryEscape(b.Bucket+"/"+b.Prefix+PendingFolder+o.RelKey), "+", "%20")
-	_, err := b.Store.CopyObject(ctx, &s3.CopyObjectInput{
-		Bucket: &b.Bucket, Key: aws.String(b.Prefix + folder + o.RelKey),
-		CopySource: aws.String(strings.ReplaceAll(source, "%2F", "/")), CopySourceIfMatch: &o.ETag,
-		TaggingDirective: types.TaggingDirectiveReplace, // to copy tags takes another permission
-	})
-	if err != nil {
-		return known(err)
+// Delete deletes an object that still has its ETag; otherwise the error is ErrChanged. That it is gone is success.
+func (b *Bucket) Delete(ctx context.Context, key, etag string) error {
+	if b.DryRun {
+		return nil
 	}
-	return b.Delete(ctx, PendingFolder+o.RelKey)
+	_, err := b.Store.DeleteObject(ctx, &s3.DeleteObjectInput{
+		Bucket: &b.Bucket, Key: aws.String(b.Prefix + key), IfMatch: &etag,
+	})
+	if err = known(err); errors.Is(err, ErrMissing) {
+		return nil
+	}
+	return err
 }
 
 // PartName is the relative key of an object for some lines of a pending object.
@@ -301,52 +300,52 @@ const maxIDs = 1 << 16
 
 // Progress is the set of the records of one connector that have been replayed. Only the holder of the lease writes it.
 type Progress struct {
-	bucket    *Bucket
-	connector string
-	ids       map[ID]struct{}
-	number    int    // of the object that is being written
-	etag      string // its ETag, "" when it does not exist
-	body      []byte // its content, with what Add has added
-	dirty     bool
+	bucket *Bucket
+	folder string
+	ids    map[ID]struct{}
+	number int    // of the object that is being written
+	etag   string // its ETag, "" when it does not exist
+	body   []byte // its content, with what Add has added
+	dirty  bool
 }
 
 // LoadProgress reads the progress of a connector.
 func LoadProgress(ctx context.Context, b *Bucket, connector string) (*Progress, error) {
-	p := &Progress{bucket: b, connector: connector, ids: make(map[ID]struct{}), number: 1}
-	folder := ProgressFolder + "connector=" + connector + "/"
-	var numbers []int
-	err := b.list(ctx, folder, "", func(key string, _ *types.Object) {
-		n := 0
-		if _, err := fmt.Sscanf(strings.TrimPrefix(key, folder), "%d.ids", &n); err == nil && key == p.key(n) {
-			numbers = append(numbers, n)
-		}
-	})
+	p := &Progress{
+		bucket: b, folder: ProgressFolder + "connector=" + connector + "/", ids: make(map[ID]struct{}), number: 1,
+	}
+	var keys []string // sorted by number, as S3 lists them
+	err := b.list(ctx, p.folder, "", func(key string, _ *types.Object) { keys = append(keys, key) })
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(numbers)
-	for _, p.number = range numbers {
-		body, out, err := b.Get(ctx, p.key(p.number), math.MaxInt64)
+	for _, key := range keys {
+		n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(key, p.folder), ".ids"))
+		if key != p.key(n) {
+			continue
+		}
+		body, out, err := b.Get(ctx, key, math.MaxInt64)
 		if err == nil && len(body)%len(ID{}) != 0 {
-			err = fmt.Errorf("%s: expected ids of %d bytes, has %d bytes", p.key(p.number), len(ID{}), len(body))
+			err = fmt.Errorf("%s: expected ids of %d bytes, has %d bytes", key, len(ID{}), len(body))
 		}
 		if err != nil {
 			return nil, err
 		}
-		p.body, p.etag = body, aws.ToString(out.ETag)
-		for id := range slices.Chunk(p.body, len(ID{})) {
+		p.number, p.body, p.etag = n, body, aws.ToString(out.ETag)
+		for id := range slices.Chunk(body, len(ID{})) {
 			p.ids[ID(id)] = struct{}{}
 		}
 	}
 	return p, nil
 }
 
-func (p *Progress) key(n int) string {
-	return fmt.Sprintf("%sconnector=%s/%08d.ids", ProgressFolder, p.connector, n)
-}
+func (p *Progress) key(n int) string { return fmt.Sprintf("%s%08d.ids", p.folder, n) }
 
-// Has reports whether a record has been replayed.
+// Has reports whether a record has been replayed. A nil Progress has none.
 func (p *Progress) Has(id ID) bool {
+	if p == nil {
+		return false
+	}
 	_, ok := p.ids[id]
 	return ok
 }

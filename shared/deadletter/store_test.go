@@ -21,7 +21,7 @@ const testKey = "connector=splunk/date=2026-03-13/o.jsonl"
 func newBucket() (*Bucket, *fakeaws.S3) {
 	store := &fakeaws.S3{}
 	noPause := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
-	return &Bucket{Location: Location{"letters", "dead/"}, Store: store, Sleep: noPause}, store
+	return &Bucket{Location: Location{"letters", "dead/"}, Store: store, Sleep: noPause, Piece: 20}, store
 }
 
 // put stores a pending object and returns it as it is listed.
@@ -46,7 +46,7 @@ func pieces(t *testing.T, b *Bucket, o *Object) (all []string, err error) {
 
 // TestPieces: a piece is whole lines, and the pieces together are the object.
 func TestPieces(t *testing.T) {
-	long := strings.Repeat("x", PieceBytes-3)
+	long := strings.Repeat("x", 17)
 	for _, c := range []struct {
 		body string
 		want []string
@@ -70,7 +70,7 @@ func TestPieces(t *testing.T) {
 // TestPiecesOfOneVersion: an object that changes between two pieces is not read further.
 func TestPiecesOfOneVersion(t *testing.T) {
 	b, store := newBucket()
-	body := "a\n" + strings.Repeat("x", PieceBytes) + "\n"
+	body := "a\n" + strings.Repeat("x", 20) + "\n"
 	o := put(t, b, store, body)
 	err := b.Pieces(t.Context(), o, func([]byte) error {
 		store.Put(b.Prefix+PendingFolder+testKey, []byte(strings.ToUpper(body)))
@@ -157,38 +157,20 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// TestMovesOnlyWhatWasRead: a changed object is not moved.
-func TestMovesOnlyWhatWasRead(t *testing.T) {
+// TestDeletesOnlyWhatWasRead: a changed object is not deleted. An object that is gone is deleted.
+func TestDeletesOnlyWhatWasRead(t *testing.T) {
 	b, store := newBucket()
 	o := put(t, b, store, "first\nsecond\n")
-	store.Put(b.Prefix+PendingFolder+testKey, []byte("changed\n"))
-	if err := b.Move(t.Context(), o, ReplayedFolder); !errors.Is(err, ErrChanged) {
-		t.Error(err)
+	for _, body := range []string{"changed\n", "first\nsecond\n"} {
+		store.Put(b.Prefix+PendingFolder+testKey, []byte(body))
+		err := b.Delete(t.Context(), PendingFolder+testKey, o.ETag)
+		got := string(store.Body(b.Prefix + PendingFolder + testKey))
+		if changed := body == "changed\n"; errors.Is(err, ErrChanged) != changed || (got == body) != changed {
+			t.Errorf("deleted after %q: %v; the object is now %q", body, err, got)
+		}
 	}
-	if got := string(store.Body(b.Prefix + PendingFolder + testKey)); got != "changed\n" {
-		t.Errorf("the object is now %q", got)
-	}
-}
-
-// TestMoveOfEveryName: S3 decodes the source of a copy, and reads a plus sign as a space.
-func TestMoveOfEveryName(t *testing.T) {
-	for _, name := range []string{"mended+1", "a b", "a%2Bb", "ü", "a&b=c?d#e", "line\nbreak"} {
-		b, store := newBucket()
-		key := "connector=splunk/date=2026-03-13/" + name + ".jsonl"
-		if err := b.PutPending(t.Context(), key, []byte("first\n")); err != nil {
-			t.Fatal(err)
-		}
-		objects, others, err := b.Pending(t.Context(), "")
-		if err != nil || len(objects) != 1 {
-			t.Fatal(objects, others, err)
-		}
-		if err := b.Move(t.Context(), &objects[0], ReplayedFolder); err != nil ||
-			string(store.Body("dead/replayed/"+key)) != "first\n" {
-			t.Errorf("%q: %v", name, err)
-		}
-		if left := store.Keys("dead/pending/"); len(left) > 0 {
-			t.Errorf("%q is still pending: %q", name, left)
-		}
+	if err := b.Delete(t.Context(), PendingFolder+testKey, o.ETag); err != nil {
+		t.Errorf("deleted twice: %v", err)
 	}
 }
 

@@ -41,7 +41,6 @@ func NewFunction(w lambdahost.Deps, store deadletter.Store) *lambdahost.Function
 // New reads the settings SIEM_DEAD_LETTER_PATH, SIEM_MAX_ATTEMPTS, <CONNECTOR>_QUEUE_URL, <CONNECTOR>_ROLE_ID,
 // SIEM_REPLAY_ROLE_ID and SIEM_STACK. The error names every wrong setting. A nil store is S3.
 func New(s *settings.Settings, w lambdahost.Deps, store deadletter.Store) (*Drain, error) {
-	location := deadletter.ReadLocation(s)
 	d := &Drain{
 		world: w, log: w.Logger(s), connectors: make(map[string]string), roles: make(map[string]string),
 		replayRole: s.String("SIEM_REPLAY_ROLE_ID", ""), attempts: sqsbatch.ReadBackoff(s).Attempts,
@@ -54,7 +53,7 @@ func New(s *settings.Settings, w lambdahost.Deps, store deadletter.Store) (*Drai
 		d.roles[c.Name] = s.String(c.Variable("ROLE_ID"), "")
 	}
 	var err error
-	d.bucket, err = deadletter.NewBucket(s, location, w.Env, store)
+	d.bucket, err = deadletter.NewBucket(s, w.Env, store)
 	return d, err
 }
 
@@ -160,7 +159,7 @@ const maxError = 4096
 // records makes the records of a message. Nothing in them depends on when or how often the message was received.
 func (d *Drain) records(m *sqsevent.Message) []deadletter.Record {
 	r := deadletter.Record{
-		Connector: deadletter.Unknown, Body: m.Body, MessageID: deadletter.Bound(string(m.ID), maxError),
+		Connector: connectors.Unknown, Body: m.Body, MessageID: deadletter.Bound(string(m.ID), maxError),
 		Time: time.UnixMilli(min(max(m.Sent, 0), event.MaxTime)).UTC(),
 	}
 	if len(m.DeadLetterQueue) > 0 {
@@ -198,7 +197,7 @@ func (d *Drain) sent(m *sqsevent.Message, r *deadletter.Record) {
 // attributes of such a message are its sender's; only the count of replays counts, and only from the replay's role.
 func (d *Drain) moved(m *sqsevent.Message, r deadletter.Record) []deadletter.Record {
 	arn := string(m.DeadLetterQueue)
-	r.Connector = cmp.Or(d.connectors[arn[strings.LastIndexByte(arn, ':')+1:]], deadletter.Unknown)
+	r.Connector = cmp.Or(d.connectors[arn[strings.LastIndexByte(arn, ':')+1:]], connectors.Unknown)
 	r.Attempts = d.attempts
 	r.Error = fmt.Sprintf("SQS stopped retrying the message after %d receives without a response of the connector; see "+
 		"its log", d.attempts)

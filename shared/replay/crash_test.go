@@ -1,8 +1,10 @@
 package replay
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,25 +17,48 @@ import (
 
 var errDead = errors.New("the process is dead")
 
-// death kills the function at the n-th step: before the effect of a request, or after it, when its response is lost.
-// Later requests have no effect.
-type death struct {
+// fault makes a step fail. Each request is two steps: before its effect, and after it, when its response is lost.
+type fault struct {
+	at   int  // the step, counted from 1
+	dead bool // the process dies: all later steps fail, too
 	mu   sync.Mutex
-	at   int // counted from 1
 	step int
-	dead bool
+	what string // the step that has failed, "" if there was none
 }
 
-func (d *death) hook(string, string, bool) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.step++; d.step == d.at {
-		d.dead = true
+func (f *fault) hook(op, name string, after bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.step++; f.step == f.at {
+		f.what = fmt.Sprintf("%s of %s after its effect: %v", op, name, after)
 	}
-	if d.dead {
+	switch {
+	case f.dead && f.step >= f.at:
 		return errDead
+	case f.step == f.at:
+		return fakeaws.Error("InternalError")
 	}
 	return nil
+}
+
+// unsure reports whether nobody can know which events have been replayed.
+func (f *fault) unsure() bool {
+	return f.dead || strings.HasPrefix(f.what, "SendMessageBatch") && strings.HasSuffix(f.what, "true") ||
+		strings.HasPrefix(f.what, "PutObject of dead/progress")
+}
+
+// atEveryStep calls scene with a fault at the first step, at the second, and so on, until scene has no such step.
+func atEveryStep(t *testing.T, dead bool, scene func(f *fault)) {
+	t.Helper()
+	for at := 1; ; at++ {
+		f := &fault{at: at, dead: dead}
+		if scene(f); f.what == "" {
+			if at < 4 {
+				t.Errorf("only %d steps", at)
+			}
+			return
+		}
+	}
 }
 
 // crashWorld returns a bucket with all cases of a replay: several objects, records written twice, one that stays
@@ -92,124 +117,95 @@ func (w *world) finish(repeated int, what string) {
 	}
 }
 
-// TestReplayDiesAtEveryStep: a replay that dies before or after any of its requests loses nothing, and repeats at most
-// the chunk that it was sending.
-func TestReplayDiesAtEveryStep(t *testing.T) {
-	for _, body := range []string{"", `{"limit":7}`} {
-		for at, more := 1, true; more; at++ {
-			w := crashWorld(t)
-			d := &death{at: at}
-			w.s3.Hook, w.sqs.Hook = d.hook, d.hook
-			w.ask(t.Context(), "POST", Path, body, nil)
-			w.s3.Hook, w.sqs.Hook = nil, nil
-			if more = d.dead; more {
-				w.finish(crashChunk, fmt.Sprintf("%q, dead at step %d", body, at))
-			} else if at < 15 {
-				t.Errorf("%q: only %d steps", body, at)
-			}
-		}
-	}
-}
-
-// TestReplayFailsAtEveryStep: one request fails, with or without effect, and the replay lives on.
+// TestReplayFailsAtEveryStep: a replay that dies, or one request of which fails, loses nothing, and repeats at most the
+// chunk that it was sending.
 func TestReplayFailsAtEveryStep(t *testing.T) {
-	for at, more := 1, true; more; at++ {
-		w := crashWorld(t)
-		var mu sync.Mutex
-		step, what := 0, ""
-		hook := func(op, name string, after bool) error {
-			mu.Lock()
-			defer mu.Unlock()
-			if step++; step == at {
-				what = fmt.Sprintf("%s of %s fails, after %v", op, name, after)
-				return fakeaws.Error("InternalError")
-			}
-			return nil
-		}
-		w.s3.Hook, w.sqs.Hook = hook, hook
-		w.ask(t.Context(), "POST", Path, "", nil)
-		w.s3.Hook, w.sqs.Hook = nil, nil
-		repeated := 0
-		if strings.HasPrefix(what, "SendMessageBatch") && strings.HasSuffix(what, "true") {
-			repeated = crashChunk // nobody can know whether it took effect
-		} else if strings.HasPrefix(what, "PutObject of dead/progress") {
-			repeated = crashChunk
-		}
-		if more = what != ""; more {
-			w.finish(repeated, what)
+	for _, request := range []string{"", `{"limit":7}`} {
+		for _, dead := range []bool{true, false} {
+			atEveryStep(t, dead, func(f *fault) {
+				w := crashWorld(t)
+				w.s3.Hook, w.sqs.Hook = f.hook, f.hook
+				w.ask("POST", Path, request, nil)
+				w.s3.Hook, w.sqs.Hook = nil, nil
+				repeated := 0
+				if f.unsure() {
+					repeated = crashChunk
+				}
+				w.finish(repeated, fmt.Sprintf("%q, %s, dead: %v", request, f.what, dead))
+			})
 		}
 	}
 }
 
 // TestDrainDiesAtEveryStep: SQS delivers the batch again, perhaps with others. After a replay, every event exists once.
 func TestDrainDiesAtEveryStep(t *testing.T) {
-	for at, more := 1, true; more; at++ {
+	atEveryStep(t, true, func(f *fault) {
 		w := newWorld(t)
 		all := append(dlq.Letters("splunk", "a", 5, day0), dlq.Letters("elastic", "b", 5, day0)...)
-		d := &death{at: at}
-		w.s3.Hook = d.hook
+		w.s3.Hook = f.hook
 		failed := w.drain(all[:8]...)
 		w.s3.Hook = nil
-		if more = d.dead; !more {
-			break
+		if (len(failed) == 0) != (f.what == "") {
+			t.Errorf("%s: gave back %v", f.what, failed)
 		}
-		if len(failed) == 0 {
-			t.Errorf("step %d: nothing was given back", at)
-		}
-		if failed := w.drain(all[2:]...); failed != nil {
-			t.Errorf("gave back %v", failed)
-		}
-		if failed := w.drain(all[:4]...); failed != nil {
-			t.Errorf("gave back %v", failed)
+		for _, again := range [][]dlq.Letter{all[2:], all[:4]} {
+			if failed := w.drain(again...); failed != nil {
+				t.Errorf("gave back %v", failed)
+			}
 		}
 		if w.replay(""); len(w.bodies()) != 10 || w.count() != 10 {
-			t.Errorf("step %d: %d messages, %d events", at, w.count(), len(w.bodies()))
+			t.Errorf("%s: %d messages, %d events", f.what, w.count(), len(w.bodies()))
 		}
+	})
+}
+
+// TestLargeObjectFailsAtEveryStep: an object that is read in two pieces loses no line, and no other line is replayed.
+func TestLargeObjectFailsAtEveryStep(t *testing.T) {
+	busy, late := lines("splunk", "busy", 9, day0), lines("splunk", "late", 9, day0)
+	late = bytes.ReplaceAll(late, []byte("status 503: busy"), nil)
+	body := slices.Concat(busy[:len(busy)/3], late, busy[len(busy)/3:])
+	for _, dead := range []bool{true, false} {
+		atEveryStep(t, dead, func(f *fault) {
+			w := newWorld(t)
+			w.piece = int64(len(body)) - 10
+			w.s3.Put(pendingKey("2026-03-13", "large.jsonl"), body)
+			w.s3.Hook, w.sqs.Hook = f.hook, f.hook
+			w.ask("POST", Path, `{"reason":"busy"}`, nil)
+			w.s3.Hook, w.sqs.Hook = nil, nil
+			w.pass(leaseMost + time.Second)
+			w.replay(`{"reason":"busy"}`)
+			for body, n := range w.bodies() {
+				if n > 2 || n == 2 && !f.unsure() || strings.Contains(body, "late") {
+					t.Errorf("%s: %s was replayed %d times", f.what, body, n)
+				}
+			}
+			left := w.below("pending/")
+			if n := len(w.bodies()); n != 9 || strings.Contains(left, "busy") || strings.Count(left, "\n") != 9 {
+				t.Errorf("%s: %d events replayed; these are left: %s", f.what, n, left)
+			}
+		})
 	}
 }
 
-// TestLargeObjectFailsAtEveryMove: an object that is read in two pieces loses no line, and none is replayed twice, if
-// one request that writes or deletes an object fails, with or without effect.
-func TestLargeObjectFailsAtEveryMove(t *testing.T) {
-	const events, selected = 18, 9 // of a mebibyte each
-	var body []byte
-	for i := range events {
-		r := deadletter.Record{Time: day0, Connector: "splunk", Error: "even", Attempts: 5, MessageID: fmt.Sprint("m", i),
-			Body: fmt.Appendf(nil, `{"time":1,"n":%d,"x":%q}`, i, strings.Repeat("x", 1<<20-100))}
-		if i%2 == 1 {
-			r.Error = "odd"
-		}
-		body = r.AppendLine(body)
-	}
-	if len(body) <= deadletter.PieceBytes {
-		t.Fatal(len(body))
-	}
-	for at, more := 1, true; more; at++ {
+// TestDiscardDiesAtEveryStep: a repeated call discards the rest; no line is lost.
+func TestDiscardDiesAtEveryStep(t *testing.T) {
+	atEveryStep(t, true, func(f *fault) {
 		w := newWorld(t)
-		w.s3.Put(pendingKey("2026-03-13", "large.jsonl"), body)
-		step := 0
-		w.s3.Hook = func(op, key string, _ bool) error {
-			if op == "GetObject" || !strings.Contains(key, "large") {
-				return nil
-			}
-			if step++; step == at {
-				return fakeaws.Error("InternalError")
-			}
-			return nil
-		}
-		w.ask(t.Context(), "POST", Path, `{"reason":"even"}`, nil)
+		w.drain(dlq.Letters("splunk", "a", 4, day0)...)
+		w.drain(dlq.Letters("splunk", "b", 2, day0.Add(time.Hour))...)
+		w.s3.Hook = f.hook
+		const request = `{"discard":true,"message_ids":["a-000","a-003","b-000","b-001"]}`
+		w.ask("POST", Path, request, nil)
 		w.s3.Hook = nil
-		more = step >= at
-		w.pass(leaseTime + leaseSkew + time.Second)
-		w.replay(`{"reason":"even"}`)
-		if n := w.bodies(); len(n) != selected || w.count() != selected {
-			t.Fatalf("failed at step %d: %d messages, %d events, want %d", at, w.count(), len(n), selected)
-		}
-		left := w.below("pending/")
-		for i := range events {
-			if strings.Contains(left, fmt.Sprintf(`"n":%d,`, i)) != (i%2 == 1) {
-				t.Errorf("failed at step %d: event %d is in the wrong folder", at, i)
+		w.pass(time.Minute)
+		w.replay(request)
+		gone, left := w.below("discarded/"), w.below("pending/")
+		for _, id := range []string{"a-000", "a-001", "a-002", "a-003", "b-000", "b-001"} {
+			wanted := strings.Contains(request, id)
+			discarded, pending := strings.Contains(gone, id), strings.Contains(left, id)
+			if discarded != wanted || pending == wanted {
+				t.Errorf("%s: %s: discarded %v, pending %v", f.what, id, discarded, pending)
 			}
 		}
-	}
+	})
 }

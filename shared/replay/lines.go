@@ -7,12 +7,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
-
 	"github.com/arbitex/siem-connectors/shared/deadletter"
-	"github.com/arbitex/siem-connectors/shared/lambdahost"
 	"github.com/arbitex/siem-connectors/shared/sqsbatch"
 )
 
@@ -22,22 +17,22 @@ type reading struct {
 	piece  bool // of a larger object; it is not stored by itself
 	target *target
 	data   []byte
+	err    error // why it could not be read
 	lines  []*line
+	moved  string // relative key of the object that its lines were moved to, "" if there is none
 }
 
 // line is one line of a reading.
 type line struct {
-	object *deadletter.Object
-	number int // from 1
-	text   []byte
-	record deadletter.Record
-	err    error // why it is not a dead letter
-	id     deadletter.ID
-
-	first   *line // the chosen line with the same record, which is sent for this one, too
-	sent    bool  // SQS confirmed it
-	refused bool  // SQS will not accept it
-	gone    bool  // replayed, now or before, or to be discarded
+	object    *deadletter.Object
+	number    int // from 1
+	text      []byte
+	record    deadletter.Record
+	err       error         // why it is not a dead letter
+	id        deadletter.ID // zero if it is not a dead letter
+	discarded bool
+	sent      bool // SQS confirmed it
+	refused   bool // SQS will not accept it
 }
 
 func (l *line) place() string { return place(l.object, l.number) }
@@ -45,56 +40,42 @@ func (l *line) place() string { return place(l.object, l.number) }
 // process decides about each line, sends the events, and moves the lines that are replayed or discarded. An error means
 // that not all of them could be moved.
 func (s *session) process(ctx context.Context, readings []*reading) error {
-	s.chosen = make(map[choice]*line)
-	var parsed []*reading
+	s.chosen = make(map[choice]bool)
 	for _, r := range readings {
-		if err := s.parse(ctx, r); err != nil {
-			s.unreadable(r.Object, err)
+		if r.err == nil {
+			r.err = s.parse(ctx, r)
+		}
+		if r.err != nil {
+			s.unreadable(r.Object, r.err)
 			continue
 		}
 		for _, l := range r.lines {
 			s.decide(r.target, l)
 		}
-		parsed = append(parsed, r)
 	}
 	for _, t := range s.targets {
 		s.send(ctx, t)
 	}
 	s.chosen = nil
-	return s.move(ctx, parsed)
+	return s.move(ctx, slices.DeleteFunc(readings, func(r *reading) bool { return r.err != nil }))
 }
 
-// parse reads the lines of an object, and which of them have been replayed.
+// parse reads the lines of an object.
 func (s *session) parse(ctx context.Context, r *reading) error {
-	t := r.target
-	if t.broken {
-		return errHalted
-	}
+	progress := r.target.progress
+	moved, replayed := progress.Has(movedID(r.RelKey)), true
 	for text := range deadletter.Lines(r.data) {
 		l := &line{object: r.Object, number: len(r.lines) + 1, text: text}
 		if l.err = deadletter.ParseLine(text, &l.record); l.err == nil && l.record.Connector != r.Connector {
 			l.err = errors.New("connector: expected that of the folder")
 		}
-		l.id = l.record.ID(fmt.Sprint(r.RelKey, r.ETag, len(r.lines)))
+		if l.err == nil {
+			l.id = l.record.ID(fmt.Sprint(r.RelKey, r.ETag, len(r.lines)))
+		}
 		r.lines = append(r.lines, l)
+		replayed = replayed && progress.Has(l.id)
 	}
-	if s.discard || t.obstacle != "" {
-		return nil
-	}
-	if t.progress == nil {
-		var err error
-		if t.progress, err = deadletter.LoadProgress(ctx, &s.bucket, r.Connector); err != nil {
-			t.progress, t.broken = nil, true
-			return fmt.Errorf("the progress of %s could not be read: %w", r.Connector, err)
-		}
-	}
-	replayed := 0
-	for _, l := range r.lines {
-		if l.gone = l.err == nil && t.progress.Has(l.id); l.gone {
-			replayed++
-		}
-	}
-	if replayed == 0 || replayed < len(r.lines) || !t.progress.Has(movedID(r.RelKey)) {
+	if !moved || !replayed || r.piece {
 		return nil
 	}
 	return s.again(ctx, r)
@@ -115,7 +96,6 @@ func (s *session) again(ctx context.Context, r *reading) error {
 	}
 	for _, l := range r.lines {
 		l.id = deadletter.NewID([]byte("again"), []byte(r.Modified.UTC().String()), l.id[:])
-		l.gone = r.target.progress.Has(l.id)
 	}
 	return nil
 }
@@ -125,44 +105,31 @@ func movedID(relKey string) deadletter.ID { return deadletter.NewID([]byte("move
 
 // decide decides about one line.
 func (s *session) decide(t *target, l *line) {
-	switch {
-	case l.gone:
+	c := choice{t, l.id}
+	switch obstacle := s.obstacle(t, &l.record); {
+	case t.progress.Has(l.id):
 	case l.err != nil:
-		s.skips.add(skipLine, t.name, 1, l.place()+": "+l.err.Error())
+		s.skip(t, skipLine, 1, l.place()+": "+l.err.Error())
 	case !s.Matches(&l.record):
-	case !s.discard:
-		s.choose(t, l)
+	case obstacle != "":
+		s.skip(t, obstacle, 1, l.place())
+	case s.chosen[c]: // another record of the message is sent
 	case s.full():
 		s.remaining++
-	default:
-		l.gone = true
+	case s.discard:
+		l.discarded = true
 		s.done++
 		t.done++
+	default:
+		s.chosen[c] = true
+		t.waiting = append(t.waiting, l)
 	}
-}
-
-// choose chooses a line to be sent, if it can be replayed and the limit allows it.
-func (s *session) choose(t *target, l *line) {
-	if kind := s.obstacle(t, &l.record); kind != "" {
-		s.skips.add(kind, t.name, 1, l.place())
-		return
-	}
-	c := choice{t, l.id}
-	if l.first = s.chosen[c]; l.first != nil {
-		return // a second record of the message
-	}
-	if s.full() {
-		s.remaining++
-		return
-	}
-	s.chosen[c] = l
-	t.waiting = append(t.waiting, l)
 }
 
 // obstacle returns why a record cannot be replayed, "" when it can.
 func (s *session) obstacle(t *target, r *deadletter.Record) skip {
 	switch {
-	case t.obstacle != "":
+	case t.obstacle != "" || s.discard:
 		return t.obstacle
 	case !r.Object:
 		return skipBody
@@ -174,7 +141,7 @@ func (s *session) obstacle(t *target, r *deadletter.Record) skip {
 	return ""
 }
 
-// move moves the objects whose lines are all replayed or discarded, and splits the objects with some such lines.
+// move moves the lines of objects that are replayed or discarded.
 func (s *session) move(ctx context.Context, readings []*reading) error {
 	if !s.keep(ctx) {
 		return errHalted
@@ -185,14 +152,10 @@ func (s *session) move(ctx context.Context, readings []*reading) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.lease.left())
 	defer cancel()
-	moved := make([]string, len(readings))
-	errs := deadletter.Each(len(readings), func(i int) (err error) {
-		moved[i], err = readings[i].move(ctx, &s.bucket, folder)
-		return err
-	})
+	errs := deadletter.Each(len(readings), func(i int) error { return readings[i].move(ctx, &s.bucket, folder) })
 	for i, r := range readings {
-		if errs[i] == nil && moved[i] != "" && r.target.progress != nil {
-			r.target.progress.Add(movedID(moved[i]))
+		if errs[i] == nil && r.moved != "" && r.target.progress != nil {
+			r.target.progress.Add(movedID(r.moved))
 		}
 	}
 	err := cmp.Or(errs...)
@@ -202,46 +165,52 @@ func (s *session) move(ctx context.Context, readings []*reading) error {
 	return err
 }
 
-// move moves the lines that are replayed or discarded to folder. It returns the relative key of the new object, "" if
-// it writes none. Repeated after a failure, it has the same effect.
-func (r *reading) move(ctx context.Context, b *deadletter.Bucket, folder string) (relKey string, err error) {
+// move writes the lines that are replayed or discarded to an object in folder, and then deletes or rewrites the pending
+// object, if it is still the one that was read. Repeated after a failure, it has the same effect.
+func (r *reading) move(ctx context.Context, b *deadletter.Bucket, folder string) (err error) {
 	var gone, rest []byte
 	for _, l := range r.lines {
 		to := &rest
-		if l.gone || l.first != nil && l.first.gone {
+		if l.discarded || r.target.progress.Has(l.id) {
 			to = &gone
 		}
 		*to = append(append(*to, l.text...), '\n')
 	}
 	switch {
 	case len(rest) == 0 && !r.piece:
-		return r.RelKey, b.Move(ctx, r.Object, folder)
+		r.moved, gone = r.RelKey, r.data
 	case len(gone) > 0:
-		relKey = deadletter.PartName(r.RelKey, gone)
-		_, err = b.Put(ctx, folder+relKey, deadletter.Always, gone)
-	case !r.piece:
-		return "", nil
+		r.moved = deadletter.PartName(r.RelKey, gone)
+	}
+	if r.moved != "" {
+		if _, err = b.Put(ctx, folder+r.moved, deadletter.Always, gone); err != nil {
+			return err
+		}
 	}
 	switch {
-	case err != nil || len(rest) == 0:
-	case r.piece:
+	case r.piece && len(rest) > 0:
 		err = b.PutPending(ctx, r.RelKey, rest)
+	case r.piece || r.moved == "":
+	case len(rest) == 0:
+		err = b.Delete(ctx, deadletter.PendingFolder+r.RelKey, r.ETag)
 	default:
 		_, err = b.Put(ctx, deadletter.PendingFolder+r.RelKey, r.ETag, rest)
 	}
-	return relKey, err
+	return err
 }
 
 // maxChunk is how many events are sent before the progress is saved: what a crash may repeat.
 const maxChunk = 500
 
-// send sends the waiting lines of a connector, and saves the progress after each chunk. Only what is saved is gone.
+// send sends the waiting lines of a connector, and saves the progress after each chunk. Only what is saved is moved.
 func (s *session) send(ctx context.Context, t *target) {
 	for chunk := range slices.Chunk(t.waiting, s.chunk) {
-		if t.broken || s.late() || !s.keep(ctx) {
+		if t.broken || !s.ready(ctx) {
 			break
 		}
-		s.sendChunk(ctx, t, chunk)
+		if !s.dryRun {
+			s.sendChunk(ctx, t, chunk)
+		}
 		s.save(ctx, t, chunk)
 	}
 	for _, l := range t.waiting {
@@ -250,7 +219,7 @@ func (s *session) send(ctx context.Context, t *target) {
 			s.done++
 			t.done++
 		case l.refused:
-			s.skips.add(skipRefused, t.name, 1, l.place())
+			s.skip(t, skipRefused, 1, l.place())
 		default:
 			s.remaining++
 		}
@@ -297,63 +266,18 @@ func (l *line) attributes() sqsbatch.Attributes {
 }
 
 // save adds the sent lines of a chunk to the progress. A chunk that could not be saved is sent again by the next call,
-// so this call ends.
+// so this call ends and moves nothing of the connector.
 func (s *session) save(ctx context.Context, t *target, chunk []*line) {
 	for _, l := range chunk {
-		if l.sent {
+		if l.sent = l.sent || s.dryRun; l.sent {
 			t.progress.Add(l.id)
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.lease.left()) // so that the next replay finds all of it
 	defer cancel()
 	if err := t.progress.Save(ctx); err != nil {
-		s.halted = true
+		t.progress, t.broken, s.halted = nil, true, true
 		s.fail(fmt.Sprintf("the progress could not be saved, and the next call may replay up to %d events of %s again",
 			len(chunk), t.name), cause(err))
-		return
 	}
-	for _, l := range chunk {
-		l.gone = l.sent
-	}
-}
-
-// dry returns a replay that reads the same, and writes and sends without effect.
-func (r *Replay) dry() *Replay {
-	d := *r
-	d.bucket.Store, d.world.SQS = dryRun{Store: r.bucket.Store}, dryRun{}
-	return &d
-}
-
-// dryRun is S3 and SQS of a dry run. Every write succeeds.
-type dryRun struct {
-	deadletter.Store
-	lambdahost.SQS
-}
-
-// PutObject implements deadletter.Store.
-func (dryRun) PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
-	return &s3.PutObjectOutput{}, nil
-}
-
-// CopyObject implements deadletter.Store.
-func (dryRun) CopyObject(context.Context, *s3.CopyObjectInput, ...func(*s3.Options)) (*s3.CopyObjectOutput, error) {
-	return &s3.CopyObjectOutput{}, nil
-}
-
-// DeleteObject implements deadletter.Store.
-func (dryRun) DeleteObject(
-	context.Context, *s3.DeleteObjectInput, ...func(*s3.Options),
-) (*s3.DeleteObjectOutput, error) {
-	return &s3.DeleteObjectOutput{}, nil
-}
-
-// SendMessageBatch implements lambdahost.SQS.
-func (dryRun) SendMessageBatch(
-	_ context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options),
-) (*sqs.SendMessageBatchOutput, error) {
-	out := &sqs.SendMessageBatchOutput{}
-	for _, e := range in.Entries {
-		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id})
-	}
-	return out, nil
 }

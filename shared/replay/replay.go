@@ -42,13 +42,12 @@ func NewFunction(w lambdahost.Deps, store deadletter.Store) *lambdahost.Function
 // New reads the settings SIEM_DEAD_LETTER_PATH, <CONNECTOR>_QUEUE_URL and SIEM_STACK. The error names every wrong
 // setting. A nil store is S3.
 func New(s *settings.Settings, w lambdahost.Deps, store deadletter.Store) (*Replay, error) {
-	location := deadletter.ReadLocation(s)
 	r := &Replay{
 		world: w, log: w.Logger(s), queues: deadletter.ReadQueues(s), chunk: maxChunk,
 		stack: s.String("SIEM_STACK", "local"),
 	}
 	var err error
-	r.bucket, err = deadletter.NewBucket(s, location, w.Env, store)
+	r.bucket, err = deadletter.NewBucket(s, w.Env, store)
 	return r, err
 }
 
@@ -160,17 +159,16 @@ func (r *Replay) serve(ctx context.Context, c *call) (any, error) {
 
 // count responds to a GET. Every deployed connector has a count.
 func (r *Replay) count(ctx context.Context) (any, error) {
-	counts, err := r.bucket.Count(ctx)
+	counts, oldest, err := r.bucket.Count(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := pending{Pending: counts.Pending}
+	p := pending{Pending: counts}
 	for connector := range r.queues {
 		p.Pending[connector] += 0
 	}
-	if !counts.Oldest.IsZero() {
-		text := counts.Oldest.Format(deadletter.TimeLayout)
-		p.Oldest = &text
+	if !oldest.IsZero() {
+		p.Oldest = aws.String(oldest.Format(deadletter.TimeLayout))
 	}
 	return p, nil
 }
@@ -203,7 +201,7 @@ func (r *Replay) report(ctx context.Context, s *session, caller string, took tim
 	}
 	for _, t := range s.targets {
 		err := telemetry.Write(r.world.Out, r.world.Now(), r.stack, t.name,
-			telemetry.Counted(done, t.done), telemetry.Counted("Skipped", s.skips.of(t.name)))
+			telemetry.Counted(done, t.done), telemetry.Counted("Skipped", t.skipped))
 		if err != nil {
 			r.log.LogAttrs(ctx, slog.LevelError, "metrics", slog.String("error", err.Error()))
 		}
@@ -224,7 +222,6 @@ var errLeaseLost = errors.New("another replay has taken over")
 type lease struct {
 	bucket *deadletter.Bucket
 	now    func() time.Time
-	etag   string
 	lock
 }
 
@@ -233,6 +230,7 @@ type lock struct {
 	Owner   string            `json:"owner"`
 	Expires time.Time         `json:"expires"`
 	Cursors map[string]cursor `json:"cursors,omitempty"` // by request
+	etag    string
 }
 
 // cursor is the place where the next call with the same request continues: behind the pending objects that earlier
@@ -251,34 +249,32 @@ func (c *cursor) passed(o *deadletter.Object) bool {
 	return !o.Modified.After(c.At) && deadletter.Compare(o, &deadletter.Object{Oldest: c.Oldest, RelKey: c.RelKey}) <= 0
 }
 
-// setCursor notes where the next call with the request continues.
-func (l *lease) setCursor(request string, c cursor) {
-	if l.Cursors == nil {
-		l.Cursors = make(map[string]cursor)
-	}
-	l.Cursors[request] = c
-}
-
 func newLease(b *deadletter.Bucket, now func() time.Time) *lease {
-	return &lease{bucket: b, now: now, lock: lock{Owner: rand.Text()}}
+	return &lease{bucket: b, now: now, lock: lock{Owner: rand.Text(), Cursors: make(map[string]cursor)}}
 }
 
 // acquire takes the lease, with the cursors of earlier calls. The error is a refusal if another replay has it.
 func (l *lease) acquire(ctx context.Context) error {
 	condition := deadletter.IfAbsent
 	for range deadletter.Tries {
-		found, etag, err := l.write(ctx, condition, l.now().Add(leaseTime))
+		found, err := l.write(ctx, condition, l.now().Add(leaseTime))
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, deadletter.ErrMissing):
 			condition = deadletter.IfAbsent
+			continue
 		case !errors.Is(err, deadletter.ErrChanged):
 			return err
 		case found.Expires.Add(leaseSkew).After(l.now()) && !found.Expires.After(l.now().Add(leaseMost)):
 			return l.held(found.Expires.Add(leaseSkew))
-		default:
-			condition, l.Cursors = etag, found.Cursors
+		}
+		condition = found.etag
+		clear(l.Cursors)
+		for request, c := range found.Cursors {
+			if l.now().Sub(c.At) < cursorLife {
+				l.Cursors[request] = c
+			}
 		}
 	}
 	return l.held(l.now().Add(leaseTime)) // others were faster each time
@@ -299,16 +295,8 @@ func (l *lease) renew(ctx context.Context) error {
 	if l.Expires.Sub(l.now()) > leaseRenew {
 		return nil
 	}
-	return l.rewrite(ctx, l.now().Add(leaseTime))
-}
-
-// rewrite writes the lock if it is still ours.
-func (l *lease) rewrite(ctx context.Context, expires time.Time) error {
-	_, _, err := l.write(ctx, l.etag, expires)
-	if errors.Is(err, deadletter.ErrChanged) || errors.Is(err, deadletter.ErrMissing) {
-		return errLeaseLost
-	}
-	return err
+	_, err := l.write(ctx, l.etag, l.now().Add(leaseTime))
+	return ours(err)
 }
 
 // left is how long something may take that two replays must not both do.
@@ -316,55 +304,57 @@ func (l *lease) left() time.Duration { return l.Expires.Sub(l.now()) - leaseSkew
 
 // release deletes the lock, unless another replay has taken it. An expired lock stays if it has cursors.
 func (l *lease) release(ctx context.Context) error {
-	maps.DeleteFunc(l.Cursors, func(_ string, c cursor) bool { return l.now().Sub(c.At) >= cursorLife })
 	if len(l.Cursors) > 0 {
-		return l.rewrite(ctx, l.now().Add(-leaseTime))
+		_, err := l.write(ctx, l.etag, l.now().Add(-leaseTime))
+		return ours(err)
 	}
-	if err := l.renew(ctx); err != nil {
-		return err
+	return ours(l.bucket.Delete(ctx, deadletter.LockName, l.etag))
+}
+
+// ours returns the error of a write under the condition that the lock is still ours.
+func ours(err error) error {
+	if errors.Is(err, deadletter.ErrChanged) || errors.Is(err, deadletter.ErrMissing) {
+		return errLeaseLost
 	}
-	if err := l.bucket.Delete(ctx, deadletter.LockName); err != nil {
-		return fmt.Errorf("deleting %s: %w", deadletter.LockName, err)
-	}
-	return nil
+	return err
 }
 
 // write writes the lock. If the condition is not met, it returns the lock that is there with ErrChanged; a lock of our
 // own is success, because it shows that only the response to our write was lost.
-func (l *lease) write(ctx context.Context, condition string, expires time.Time) (found lock, etag string, err error) {
-	own := lock{l.Owner, expires.UTC(), l.Cursors}
+func (l *lease) write(ctx context.Context, condition string, expires time.Time) (found lock, err error) {
+	own := l.lock
+	own.Expires = expires.UTC()
 	body, err := json.Marshal(own)
 	if err != nil {
-		return lock{}, "", err
+		return found, err
 	}
-	etag, err = l.bucket.Put(ctx, deadletter.LockName, condition, body)
+	own.etag, err = l.bucket.Put(ctx, deadletter.LockName, condition, body)
 	if errors.Is(err, deadletter.ErrChanged) {
-		if found, etag, err = l.read(ctx); err != nil {
-			return lock{}, "", err
+		found, err = l.read(ctx)
+		if err == nil && (found.Owner != own.Owner || !found.Expires.Equal(own.Expires)) {
+			return found, deadletter.ErrChanged
 		}
-		if found.Owner != own.Owner || !found.Expires.Equal(own.Expires) {
-			return found, etag, deadletter.ErrChanged
-		}
+		own.etag = found.etag
 	}
 	if err != nil {
-		return lock{}, "", fmt.Errorf("writing %s: %w", deadletter.LockName, err)
+		return found, fmt.Errorf("writing %s: %w", deadletter.LockName, err)
 	}
-	l.etag, l.Expires = etag, own.Expires
-	return own, etag, nil
+	l.lock = own
+	return own, nil
 }
 
 // maxLock bounds the lock that is read: a cursor takes 200 bytes, and few calls end within its life.
 const maxLock = 64 << 10
 
 // read returns the lock. An unreadable lock counts from the time it was written.
-func (l *lease) read(ctx context.Context) (lock, string, error) {
+func (l *lease) read(ctx context.Context) (found lock, err error) {
 	body, out, err := l.bucket.Get(ctx, deadletter.LockName, maxLock)
 	if err != nil {
-		return lock{}, "", fmt.Errorf("reading %s: %w", deadletter.LockName, err)
+		return found, err
 	}
-	var found lock
 	if json.Unmarshal(body, &found) != nil || found.Owner == "" || found.Expires.IsZero() {
 		found = lock{Expires: aws.ToTime(out.LastModified).Add(leaseTime)}
 	}
-	return found, aws.ToString(out.ETag), nil
+	found.etag = aws.ToString(out.ETag)
+	return found, nil
 }

@@ -138,7 +138,7 @@ func parseRequest(body []byte) (request, error) {
 	if !r.To.IsZero() && !r.From.Before(r.To) {
 		problems = append(problems, "to: expected a time after from")
 	}
-	if r.Connector == deadletter.Unknown && !r.discard {
+	if r.Connector == connectors.Unknown && !r.discard {
 		problems = append(problems, "connector: dead letters of an unknown connector can only be discarded")
 	}
 	if problems != nil {
@@ -154,7 +154,7 @@ func (r *request) set(key string, value json.RawMessage) error {
 	var ok bool
 	switch key {
 	case "connector":
-		ok = decode(&r.Connector) && (connectors.Known(r.Connector) || r.Connector == deadletter.Unknown)
+		ok = decode(&r.Connector) && (connectors.Known(r.Connector) || r.Connector == connectors.Unknown)
 		expected = "one of " + strings.Join(connectors.Names(), ", ")
 	case "from", "to":
 		at := map[string]*time.Time{"from": &r.From, "to": &r.To}[key]

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -33,14 +34,14 @@ type session struct {
 	start   time.Time
 	stop    time.Time // nothing is sent after it; zero is never
 	targets []*target
-	halted  bool             // nothing is read or sent any more
-	unread  int              // objects that could not be read
-	chosen  map[choice]*line // the lines to send of the objects that were read last
-	passed  int              // objects that the next call does not examine again
+	halted  bool            // nothing is read or sent any more
+	unread  int             // objects that could not be read
+	chosen  map[choice]bool // the records to send of the objects that were read last
+	passed  int             // objects that the next call does not examine again
 
 	done      int // dead letters replayed or discarded
 	remaining int
-	skips     skips
+	skips     map[skip]*skipped
 	failures  []string // for the response
 }
 
@@ -49,10 +50,11 @@ type target struct {
 	name     string
 	queue    string               // URL
 	obstacle skip                 // why nothing can be replayed, "" if it can
-	progress *deadletter.Progress // nil until it is needed
+	progress *deadletter.Progress // nil until it is needed, and if it could not be saved
 	broken   bool                 // nothing more is replayed in this session
 	waiting  []*line              // chosen lines in their order
 	done     int
+	skipped  int
 }
 
 // choice identifies a record that is sent once, although several lines may hold it.
@@ -62,20 +64,21 @@ type choice struct {
 }
 
 func (r *Replay) newSession(ctx context.Context, req request) *session {
+	s := &session{Replay: r, request: req, start: r.world.Now(), skips: make(map[skip]*skipped)}
 	if req.dryRun {
-		r = r.dry()
+		dry := *r
+		dry.bucket.DryRun, s.Replay = true, &dry
 	}
-	s := &session{Replay: r, request: req, lease: newLease(&r.bucket, r.world.Now), start: r.world.Now(),
-		skips: make(skips)}
+	s.lease = newLease(&s.bucket, r.world.Now)
 	if deadline, ok := ctx.Deadline(); ok { // the rest is for saving the progress, and for counting what is left
 		left := deadline.Sub(s.start)
 		s.stop = deadline.Add(-min(max(3*time.Second, left/10), left/2))
 	}
-	for _, name := range append(connectors.Names(), deadletter.Unknown) {
+	for _, name := range append(connectors.Names(), connectors.Unknown) {
 		t := &target{name: name, queue: r.queues[name]}
 		switch {
 		case s.discard:
-		case name == deadletter.Unknown:
+		case name == connectors.Unknown:
 			t.obstacle = skipUnknown
 		case t.queue == "":
 			t.obstacle = skipNotDeployed
@@ -85,22 +88,28 @@ func (r *Replay) newSession(ctx context.Context, req request) *session {
 	return s
 }
 
-func (s *session) target(o *deadletter.Object) *target {
-	return s.targets[slices.IndexFunc(s.targets, func(t *target) bool { return t.name == o.Connector })]
+func (s *session) target(connector string) *target {
+	return s.targets[slices.IndexFunc(s.targets, func(t *target) bool { return t.name == connector })]
 }
 
 func (s *session) result() result {
-	texts, skipped := s.skips.texts()
-	r := result{Skipped: skipped, ByConnector: make(map[string]int), Remaining: s.remaining, Passed: s.passed,
-		DryRun: s.dryRun, Errors: append(texts, s.failures...)}
-	if r.Replayed = s.done; s.discard {
+	r := result{Replayed: s.done, ByConnector: make(map[string]int), Remaining: s.remaining, Passed: s.passed,
+		DryRun: s.dryRun, Errors: []string{}}
+	if s.discard {
 		r.Replayed, r.Discarded = 0, &s.done
 	}
 	for _, t := range s.targets {
+		r.Skipped += t.skipped
 		if t.done > 0 {
 			r.ByConnector[t.name] = t.done
 		}
 	}
+	for _, kind := range slices.Sorted(maps.Keys(s.skips)) {
+		one := s.skips[kind]
+		names := strings.Join(slices.Sorted(maps.Keys(one.connectors)), ", ")
+		r.Errors = append(r.Errors, fmt.Sprintf("%d skipped (%s): %s; the first is %s", one.n, names, kind, one.first))
+	}
+	r.Errors = append(r.Errors, s.failures...)
 	return r
 }
 
@@ -118,16 +127,15 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	for _, key := range others {
-		s.skips.add(skipName, deadletter.Unknown, 1, key)
+		s.skip(s.target(connectors.Unknown), skipName, 1, key)
 	}
 	request := s.key()
-	if c, ok := s.lease.Cursors[request]; ok && s.start.Sub(c.At) < cursorLife {
+	if c, ok := s.lease.Cursors[request]; ok {
 		objects = slices.DeleteFunc(objects, func(o deadletter.Object) bool { return c.passed(&o) })
 	}
 	next, passed := 0, 0
-	for next < len(objects) && !s.full() && !s.late() && s.keep(ctx) {
-		group := objects[next:]
-		group = group[:s.groupSize(group)]
+	for next < len(objects) && !s.full() && s.ready(ctx) {
+		group := objects[next : next+s.groupSize(objects[next:])]
 		s.group(ctx, group)
 		if next += len(group); s.remaining == 0 && len(s.failures) == 0 {
 			passed = next
@@ -138,7 +146,7 @@ func (s *session) run(ctx context.Context) error {
 		delete(s.lease.Cursors, request)
 	} else if passed > 0 && !s.dryRun {
 		last := &objects[passed-1]
-		s.lease.setCursor(request, cursor{At: s.start, Oldest: last.Oldest, RelKey: last.RelKey})
+		s.lease.Cursors[request] = cursor{At: s.start, Oldest: last.Oldest, RelKey: last.RelKey}
 		s.passed = passed
 	}
 	for i := range rest {
@@ -161,10 +169,10 @@ func (s *session) key() string {
 	return hex.EncodeToString(id[:])
 }
 
-// late reports whether the session must stop, because its time is up or for another reason.
-func (s *session) late() bool {
+// ready reports whether the session may go on: its time is not up, and it keeps the lease.
+func (s *session) ready(ctx context.Context) bool {
 	s.halted = s.halted || !s.stop.IsZero() && !s.world.Now().Before(s.stop)
-	return s.halted
+	return !s.halted && s.keep(ctx)
 }
 
 // keep renews the lease, and reports whether it lasts for a while.
@@ -184,7 +192,7 @@ func (s *session) full() bool { return s.done+len(s.chosen) >= s.limit }
 func (s *session) groupSize(objects []deadletter.Object) int {
 	bytes, lines, n := int64(0), 0, 0
 	for n < len(objects) && n < maxGroup && (n < minGroup || lines < s.limit-s.done) {
-		if bytes += objects[n].Size; n > 0 && bytes > deadletter.PieceBytes {
+		if bytes += objects[n].Size; n > 0 && bytes > s.bucket.Piece {
 			break
 		}
 		lines += objects[n].LinesAtMost()
@@ -195,13 +203,12 @@ func (s *session) groupSize(objects []deadletter.Object) int {
 
 // countByName counts an object that is not read as remaining.
 func (s *session) countByName(o *deadletter.Object) {
-	t, lines := s.target(o), o.LinesAtMost()
-	switch {
-	case s.Excludes(o) || lines == 0:
+	switch t := s.target(o.Connector); {
+	case s.Excludes(o):
 	case t.obstacle != "":
-		s.skips.add(t.obstacle, o.Connector, lines, place(o, 1))
+		s.skip(t, t.obstacle, o.LinesAtMost(), place(o, 1))
 	default:
-		s.remaining += lines
+		s.remaining += o.LinesAtMost()
 	}
 }
 
@@ -211,12 +218,12 @@ func (s *session) group(ctx context.Context, objects []deadletter.Object) {
 	var readings []*reading
 	for i := range objects {
 		o := &objects[i]
-		t := s.target(o)
+		t := s.target(o.Connector)
 		switch {
 		case s.Excludes(o):
-		case t.broken, byName && o.Lines >= 0 && t.obstacle != "":
+		case byName && o.Lines >= 0 && t.obstacle != "", !s.load(ctx, t):
 			s.countByName(o)
-		case o.Size > deadletter.PieceBytes:
+		case o.Size > s.bucket.Piece:
 			s.large(ctx, o)
 		default:
 			readings = append(readings, &reading{Object: o, target: t})
@@ -227,13 +234,21 @@ func (s *session) group(ctx context.Context, objects []deadletter.Object) {
 		return s.bucket.Pieces(ctx, r.Object, func(piece []byte) error { r.data = piece; return nil })
 	})
 	for i, err := range errs {
-		if err != nil {
-			s.unreadable(readings[i].Object, err)
-			readings[i] = nil
+		readings[i].err = err
+	}
+	_ = s.process(ctx, readings) // an object that could not be moved is in the response
+}
+
+// load reads the progress of a connector when it is first needed. It reports whether its dead letters can be processed.
+func (s *session) load(ctx context.Context, t *target) bool {
+	if t.progress == nil && !t.broken && t.obstacle == "" && !s.discard {
+		var err error
+		if t.progress, err = deadletter.LoadProgress(ctx, &s.bucket, t.name); err != nil {
+			t.broken = true
+			s.fail("the progress of "+t.name+" could not be read", cause(err))
 		}
 	}
-	readings = slices.DeleteFunc(readings, func(r *reading) bool { return r == nil })
-	_ = s.process(ctx, readings) // an object that could not be moved is in the response
+	return !t.broken
 }
 
 var errHalted = errors.New("the session was halted")
@@ -241,15 +256,15 @@ var errHalted = errors.New("the session was halted")
 // large processes an object that is too large to be read at once. Each piece with lines that stay becomes an object.
 func (s *session) large(ctx context.Context, o *deadletter.Object) {
 	err := s.bucket.Pieces(ctx, o, func(piece []byte) error {
-		if s.late() || !s.keep(ctx) {
+		if !s.ready(ctx) {
 			return errHalted
 		}
 		part := *o
 		part.RelKey = deadletter.PartName(o.RelKey, piece)
-		return s.process(ctx, []*reading{{Object: &part, piece: true, target: s.target(o), data: piece}})
+		return s.process(ctx, []*reading{{Object: &part, piece: true, target: s.target(o.Connector), data: piece}})
 	})
 	if err == nil {
-		err = s.bucket.Delete(ctx, deadletter.PendingFolder+o.RelKey)
+		err = s.bucket.Delete(ctx, deadletter.PendingFolder+o.RelKey, o.ETag)
 	}
 	if err != nil {
 		s.unreadable(o, err)
@@ -260,7 +275,7 @@ func (s *session) large(ctx context.Context, o *deadletter.Object) {
 func (s *session) unreadable(o *deadletter.Object, err error) {
 	switch {
 	case errors.Is(err, deadletter.ErrLongLine):
-		s.skips.add(skipLine, o.Connector, 1, place(o, 1)+": "+err.Error())
+		s.skip(s.target(o.Connector), skipLine, 1, place(o, 1)+": "+err.Error())
 		return
 	case errors.Is(err, errHalted):
 	case errors.Is(err, deadletter.ErrMissing), errors.Is(err, deadletter.ErrChanged):
@@ -284,10 +299,7 @@ func place(o *deadletter.Object, line int) string {
 
 // cause returns an error's text for the caller: the code of AWS if it has one, otherwise its message.
 func cause(err error) string {
-	if code := deadletter.ErrorCode(err); code != "" {
-		return code
-	}
-	return deadletter.Bound(err.Error(), 300)
+	return cmp.Or(deadletter.ErrorCode(err), deadletter.Bound(err.Error(), 300))
 }
 
 // skip is a kind of reason why a dead letter cannot be replayed.
@@ -304,40 +316,20 @@ const (
 	skipRefused     skip = `SQS refuses them`
 )
 
-// skips counts skipped dead letters by kind and connector.
-type skips map[skip]*skipped
-
+// skipped counts the dead letters that are skipped for one reason.
 type skipped struct {
-	by    map[string]int
-	first string // an object and a line
+	n          int
+	connectors map[string]bool
+	first      string // an object and a line
 }
 
-func (s skips) add(kind skip, connector string, n int, place string) {
-	if s[kind] == nil {
-		s[kind] = &skipped{by: make(map[string]int), first: place}
+func (s *session) skip(t *target, kind skip, n int, place string) {
+	one := s.skips[kind]
+	if one == nil {
+		one = &skipped{connectors: make(map[string]bool), first: place}
+		s.skips[kind] = one
 	}
-	s[kind].by[connector] += n
-}
-
-// of returns the count of a connector.
-func (s skips) of(connector string) (n int) {
-	for _, one := range s {
-		n += one.by[connector]
-	}
-	return n
-}
-
-// texts describes the counts, one entry for each kind, and returns their sum.
-func (s skips) texts() (texts []string, total int) {
-	texts = []string{}
-	for _, kind := range slices.Sorted(maps.Keys(s)) {
-		one, sum := s[kind], 0
-		for _, n := range one.by {
-			sum += n
-		}
-		names := strings.Join(slices.Sorted(maps.Keys(one.by)), ", ")
-		texts = append(texts, fmt.Sprintf("%d skipped (%s): %s; the first is %s", sum, names, kind, one.first))
-		total += sum
-	}
-	return texts, total
+	one.n += n
+	one.connectors[t.name] = true
+	t.skipped += n
 }

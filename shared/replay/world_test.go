@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -27,8 +28,10 @@ type world struct {
 	env   map[string]string
 	mu    sync.Mutex
 	clock time.Time
-	chunk int        // events of a chunk, 0 is the default
-	out   dlq.Output // log and metrics
+	limit time.Duration // of a call, 0 is none
+	chunk int           // events of a chunk, 0 is the default
+	piece int64         // bytes that are read at a time, 0 is the default
+	out   dlq.Output    // log and metrics
 }
 
 const testBucket, testPrefix = "s3://letters/dead", "dead/"
@@ -97,15 +100,12 @@ func (w *world) replayer() *Replay {
 		w.t.Fatal(err)
 	}
 	r.bucket.Sleep = noPause
-	if w.chunk > 0 {
-		r.chunk = w.chunk
-	}
+	r.chunk, r.bucket.Piece = cmp.Or(w.chunk, r.chunk), cmp.Or(w.piece, r.bucket.Piece)
 	return r
 }
 
 // ask calls the replay function's URL and returns status, headers and body.
-func (w *world) ask(ctx context.Context, method, path, body string, headers map[string]string) (int, map[string]string,
-	string) {
+func (w *world) ask(method, path, body string, headers map[string]string) (int, map[string]string, string) {
 	w.t.Helper()
 	event := map[string]any{
 		"version": "2.0", "rawPath": path, "headers": headers, "body": body,
@@ -115,11 +115,17 @@ func (w *world) ask(ctx context.Context, method, path, body string, headers map[
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.invoke(ctx, payload)
+	return w.invoke(payload)
 }
 
-func (w *world) invoke(ctx context.Context, payload []byte) (int, map[string]string, string) {
+func (w *world) invoke(payload []byte) (int, map[string]string, string) {
 	w.t.Helper()
+	ctx := w.t.Context()
+	if w.limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, w.now().Add(w.limit))
+		defer cancel()
+	}
 	out, err := w.replayer().Handle(ctx, payload)
 	if err != nil {
 		w.t.Fatal(err)
@@ -137,12 +143,7 @@ func (w *world) invoke(ctx context.Context, payload []byte) (int, map[string]str
 // replay posts a request and wants a 200.
 func (w *world) replay(body string) result {
 	w.t.Helper()
-	return w.replayCtx(w.t.Context(), body)
-}
-
-func (w *world) replayCtx(ctx context.Context, body string) result {
-	w.t.Helper()
-	status, _, text := w.ask(ctx, "POST", Path, body, nil)
+	status, _, text := w.ask("POST", Path, body, nil)
 	if status != 200 {
 		w.t.Fatalf("status %d: %s", status, text)
 	}
@@ -157,12 +158,7 @@ func (w *world) replayCtx(ctx context.Context, body string) result {
 // errors as texts, with an error that contains each text.
 func (w *world) want(request, counts string, errors ...string) result {
 	w.t.Helper()
-	return w.wantCtx(w.t.Context(), request, counts, errors...)
-}
-
-func (w *world) wantCtx(ctx context.Context, request, counts string, errors ...string) result {
-	w.t.Helper()
-	a := w.replayCtx(ctx, request)
+	a := w.replay(request)
 	missing := func(text string) bool {
 		return !slices.ContainsFunc(a.Errors, func(e string) bool { return strings.Contains(e, text) })
 	}
@@ -192,7 +188,7 @@ func (w *world) wantSent(messages, different int) {
 // waiting asks for the pending counts.
 func (w *world) waiting() pending {
 	w.t.Helper()
-	status, _, text := w.ask(w.t.Context(), "GET", Path, "", nil)
+	status, _, text := w.ask("GET", Path, "", nil)
 	if status != 200 {
 		w.t.Fatalf("status %d: %s", status, text)
 	}
@@ -259,10 +255,4 @@ func lines(connector, name string, n int, from time.Time) []byte {
 // pendingKey is the key of a pending object of splunk.
 func pendingKey(date, name string) string {
 	return testPrefix + "pending/connector=splunk/date=" + date + "/" + name
-}
-
-// contextUntil has a deadline by the world's clock.
-func contextUntil(t *testing.T, deadline time.Time) (context.Context, context.CancelFunc) {
-	t.Helper()
-	return context.WithDeadline(t.Context(), deadline)
 }

@@ -261,11 +261,8 @@ func describeS3(r *http.Request) string {
 	}
 	operation := map[string]string{http.MethodGet: "GetObject", http.MethodPut: "PutObject",
 		http.MethodDelete: "DeleteObject", http.MethodHead: "HeadObject"}[r.Method]
-	switch {
-	case r.URL.Query().Has("list-type"):
+	if r.URL.Query().Has("list-type") {
 		operation = "ListObjects"
-	case r.Header.Get("X-Amz-Copy-Source") != "":
-		operation = "CopyObject"
 	}
 	return operation + " " + folder
 }

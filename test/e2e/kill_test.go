@@ -285,7 +285,7 @@ func TestKilledReplay(t *testing.T) {
 	killReplay(t, nil)
 	all := points(w.gate.since(began, "replay"), "replay", "")
 	wantSteps(t, all, "next", "PutObject replay.lock", "ListObjects pending", "GetObject pending", "SendMessageBatch",
-		"PutObject progress", "CopyObject replayed", "DeleteObject pending", "PutObject replayed", "PutObject pending",
+		"PutObject progress", "PutObject replayed", "DeleteObject pending", "PutObject pending",
 		"DeleteObject replay.lock", "response")
 	for _, p := range all {
 		t.Run(p.String(), func(t *testing.T) { killReplay(t, &p) })

@@ -322,20 +322,15 @@ func (b *broken) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// CopyObject implements the S3 API.
-func (c storeClient) CopyObject(ctx context.Context, in *s3.CopyObjectInput,
-	_ ...func(*s3.Options)) (*s3.CopyObjectOutput, error) {
-	return guarded(ctx, c, "CopyObject", *in.Key, false, func() (*s3.CopyObjectOutput, error) {
-		return c.s3.CopyObject(ctx, in)
-	})
-}
-
 // DeleteObject implements the S3 API.
 func (c storeClient) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput,
 	_ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
 	return guarded(ctx, c, "DeleteObject", *in.Key, false, func() (*s3.DeleteObjectOutput, error) {
-		c.deleted(*in.Key)
-		return c.s3.DeleteObject(ctx, in)
+		out, err := c.s3.DeleteObject(ctx, in)
+		if err == nil {
+			c.deleted(*in.Key)
+		}
+		return out, err
 	})
 }
 

@@ -115,14 +115,11 @@ func (s *S3) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3
 		return nil, err
 	}
 	return do(s, ctx, "PutObject", *in.Key, func() (*s3.PutObjectOutput, error) {
-		old, ok := s.objects[*in.Key]
-		switch {
-		case in.IfNoneMatch != nil && ok:
+		if _, ok := s.objects[*in.Key]; ok && in.IfNoneMatch != nil {
 			return nil, Error("PreconditionFailed")
-		case in.IfMatch != nil && !ok:
-			return nil, &types.NoSuchKey{}
-		case in.IfMatch != nil && *in.IfMatch != old.etag:
-			return nil, Error("PreconditionFailed")
+		}
+		if err := s.match(*in.Key, in.IfMatch); err != nil {
+			return nil, err
 		}
 		return &s3.PutObjectOutput{ETag: aws.String(s.store(*in.Key, body))}, nil
 	})
@@ -136,8 +133,8 @@ func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3
 		if !ok {
 			return nil, &types.NoSuchKey{}
 		}
-		if in.IfMatch != nil && *in.IfMatch != o.etag {
-			return nil, Error("PreconditionFailed")
+		if err := s.match(*in.Key, in.IfMatch); err != nil {
+			return nil, err
 		}
 		body := o.body
 		if in.Range != nil {
@@ -153,34 +150,30 @@ func (s *S3) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3
 	})
 }
 
-// CopyObject implements the request of that name with x-amz-copy-source-if-match.
-func (s *S3) CopyObject(ctx context.Context, in *s3.CopyObjectInput, _ ...func(*s3.Options)) (*s3.CopyObjectOutput,
-	error) {
-	return do(s, ctx, "CopyObject", *in.Key, func() (*s3.CopyObjectOutput, error) {
-		source, err := url.QueryUnescape(*in.CopySource) // S3 decodes a plus sign to a space here
-		if err != nil {
-			return nil, Error("InvalidArgument")
-		}
-		_, key, _ := strings.Cut(source, "/")
-		o, ok := s.objects[key]
-		if !ok {
-			return nil, &types.NoSuchKey{}
-		}
-		if in.CopySourceIfMatch != nil && *in.CopySourceIfMatch != o.etag {
-			return nil, Error("PreconditionFailed")
-		}
-		return &s3.CopyObjectOutput{CopyObjectResult: &types.CopyObjectResult{ETag: aws.String(s.store(*in.Key, o.body))}},
-			nil
-	})
-}
-
-// DeleteObject implements the request of that name. It succeeds for a missing key, as S3 does.
+// DeleteObject implements the request of that name with If-Match. A missing key is success without it, as in S3.
 func (s *S3) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput,
 	_ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
 	return do(s, ctx, "DeleteObject", *in.Key, func() (*s3.DeleteObjectOutput, error) {
+		if err := s.match(*in.Key, in.IfMatch); err != nil {
+			return nil, err
+		}
 		delete(s.objects, *in.Key)
 		return &s3.DeleteObjectOutput{}, nil
 	})
+}
+
+// match checks the ETag of an object, if one is required.
+func (s *S3) match(key string, etag *string) error {
+	o, ok := s.objects[key]
+	switch {
+	case etag == nil:
+		return nil
+	case !ok:
+		return &types.NoSuchKey{}
+	case *etag != o.etag:
+		return Error("PreconditionFailed")
+	}
+	return nil
 }
 
 // ListObjectsV2 implements the request of that name with Prefix, StartAfter, MaxKeys, EncodingType and

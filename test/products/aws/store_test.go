@@ -98,13 +98,9 @@ func requests(t *testing.T, store deadletter.Store) (results []string) {
 		}
 		note("get "+what, string(body), err)
 	}
-	copies := func(what, from, to, etag string) {
-		source := strings.ReplaceAll(strings.ReplaceAll(url.QueryEscape(bucket+"/"+from), "+", "%20"), "%2F", "/")
-		_, err := store.CopyObject(ctx, &s3.CopyObjectInput{
-			Bucket: name, Key: &to, CopySource: &source, CopySourceIfMatch: &etag,
-			TaggingDirective: types.TaggingDirectiveReplace,
-		})
-		note("copy "+what, "copied", err)
+	remove := func(what, key string, etag *string) {
+		_, err := store.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: name, Key: &key, IfMatch: etag})
+		note("delete "+what, "deleted", err)
 	}
 	const odd, other = "p/pending/connector=a/d&e f+g%20é'()/x.jsonl", `"00000000000000000000000000000000"`
 	absent := s3.PutObjectInput{IfNoneMatch: aws.String("*")}
@@ -119,10 +115,7 @@ func requests(t *testing.T, store deadletter.Store) (results []string) {
 	get("range to the end", odd, s3.GetObjectInput{IfMatch: &second, Range: aws.String("bytes=7-9")})
 	get("range, another", odd, s3.GetObjectInput{IfMatch: &first, Range: aws.String("bytes=2-4")})
 	get("missing", "p/none", s3.GetObjectInput{})
-	copies("if match, another", odd, "p/replayed/x", first)
-	copies("if match", odd, "p/replayed/x", second)
-	copies("missing", "p/none", "p/replayed/y", second)
-	get("copy", "p/replayed/x", s3.GetObjectInput{})
+	remove("if match, another", odd, &first)
 	for i := range 5 {
 		put("of five", fmt.Sprintf("list/a=%d/x y%d.jsonl", i, i), strings.Repeat("x", i), s3.PutObjectInput{})
 	}
@@ -150,10 +143,9 @@ func requests(t *testing.T, store deadletter.Store) (results []string) {
 		}
 		note(fmt.Sprintf("list %s after %q", *in.Prefix, aws.ToString(in.StartAfter)), fmt.Sprint(pages, keys), err)
 	}
-	for _, key := range []string{odd, "p/none"} {
-		_, err := store.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: name, Key: &key})
-		note("delete", "deleted", err)
-	}
+	remove("if match", odd, &second)
+	remove("if match, missing", odd, &second)
+	remove("missing", odd, nil)
 	get("deleted", odd, s3.GetObjectInput{})
 	third := put("if absent, deleted", odd, "again", absent)
 	put("if match, after the deletion", odd, "and again", s3.PutObjectInput{IfMatch: &third})

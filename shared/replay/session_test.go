@@ -12,7 +12,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
-	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
@@ -28,8 +27,8 @@ func (w *world) gets() *atomic.Int32 {
 	return n
 }
 
-// TestEachCallMakesProgress: objects that do not match precede one that does, and a call has time to open about a
-// thousand. Names do not tell the times of their records. The fourth call at the latest replays, also if the time of a
+// TestEachCallMakesProgress: objects that do not match precede one that does, and a call has time to open about 300.
+// Names do not tell the times of their records. The fourth call at the latest replays, also if the time of a
 // call ends among the last objects.
 func TestEachCallMakesProgress(t *testing.T) {
 	const reason = `{"reason":"needle"}`
@@ -37,14 +36,15 @@ func TestEachCallMakesProgress(t *testing.T) {
 		request string
 		old     int
 	}{
-		{`{"from":"2026-03-14T00:00:00Z"}`, 3000}, {`{"message_ids":["wanted-000"]}`, 3000},
-		{reason, 3000}, {reason, 1240}, {reason, 1180}, {reason, 1120}, {reason, 1060}, {reason, 1000},
+		{`{"from":"2026-03-14T00:00:00Z"}`, 900}, {`{"message_ids":["wanted-000"]}`, 900},
+		{reason, 900}, {reason, 390}, {reason, 370}, {reason, 350}, {reason, 330}, {reason, 310}, {reason, 290},
 	} {
 		request := test.request
 		w := newWorld(t)
 		for i := range test.old {
-			w.s3.Put(pendingKey("2026-03-01", fmt.Sprintf("old-%04d.jsonl", i)), lines("splunk", fmt.Sprintf("old-%04d", i), 1,
-				time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)))
+			name := fmt.Sprintf("old-%04d", i)
+			body := lines("splunk", name, 1, time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC))
+			w.s3.Put(pendingKey("2026-03-01", name+".jsonl"), body)
 		}
 		wanted := strings.ReplaceAll(string(lines("splunk", "wanted", 1, time.Date(2026, 3, 14, 0, 0, 0, 0, time.UTC))),
 			"busy", "needle")
@@ -55,11 +55,10 @@ func TestEachCallMakesProgress(t *testing.T) {
 			}
 			return nil
 		}
+		w.limit = 9 * time.Second
 		replayed, last := 0, 0
 		for call := range 5 {
-			ctx, cancel := contextUntil(t, w.now().Add(25*time.Second))
-			a := w.replayCtx(ctx, request)
-			cancel()
+			a := w.replay(request)
 			replayed += a.Replayed
 			if len(a.Errors) > 0 || replayed == 0 && a.Remaining == 0 || (a.Passed > 0) != (a.Remaining > 0) {
 				t.Fatalf("%s: call %d: %+v", request, call, a)
@@ -72,7 +71,7 @@ func TestEachCallMakesProgress(t *testing.T) {
 			t.Errorf("%s: %d replayed, %d remaining", request, replayed, last)
 		}
 		// A new request starts from the beginning.
-		w.s3.Hook = nil
+		w.s3.Hook, w.limit = nil, 0
 		if a := w.replay(""); a.Replayed != test.old {
 			t.Errorf("%s: then everything: %+v", request, a)
 		}
@@ -95,34 +94,15 @@ func TestCursorHidesNoNewObjects(t *testing.T) {
 		}
 		return nil
 	}
+	w.limit = 25 * time.Second
 	for range 3 {
-		ctx, cancel := contextUntil(t, w.now().Add(25*time.Second))
-		a := w.replayCtx(ctx, `{"message_ids":["needle-000"]}`)
-		cancel()
+		a := w.replay(`{"message_ids":["needle-000"]}`)
 		w.pass(time.Second) // more than the skew of S3's times
 		if a.Remaining == 0 {
 			break
 		}
 	}
 	w.wantSent(1, 1)
-}
-
-func TestCursor(t *testing.T) {
-	c := cursor{At: day0, Oldest: 5, RelKey: "b"}
-	for _, o := range []struct {
-		deadletter.Object
-		passed bool
-	}{
-		{deadletter.Object{Oldest: 5, RelKey: "b", Modified: day0}, true},
-		{deadletter.Object{Oldest: 5, RelKey: "a", Modified: day0}, true},
-		{deadletter.Object{Oldest: 5, RelKey: "c", Modified: day0}, false},
-		{deadletter.Object{Oldest: 4, RelKey: "c", Modified: day0}, true},
-		{deadletter.Object{Oldest: 4, RelKey: "c", Modified: day0.Add(time.Second)}, false},
-	} {
-		if c.passed(&o.Object) != o.passed {
-			t.Errorf("%+v", o)
-		}
-	}
 }
 
 // TestCursorsInTheLock: the lock of a call whose time ran out excludes no other call, and goes when its cursor is old.
@@ -133,19 +113,19 @@ func TestCursorsInTheLock(t *testing.T) {
 	if err := l.acquire(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	l.setCursor("request", cursor{At: w.now(), RelKey: "a"})
+	l.Cursors["request"] = cursor{At: w.now(), RelKey: "a"}
 	if err := l.release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, left := range []int{1, 0} {
-		next := newLease(b, w.now)
-		if err := next.acquire(t.Context()); err != nil || next.Cursors["request"].RelKey != "a" {
-			t.Fatalf("%v, cursors %v", err, next.Cursors)
-		}
 		if left == 0 {
 			w.pass(cursorLife)
 		}
-		if err := next.release(t.Context()); left == 1 && err != nil {
+		next := newLease(b, w.now)
+		if err := next.acquire(t.Context()); err != nil || len(next.Cursors) != left {
+			t.Fatalf("%v, cursors %v", err, next.Cursors)
+		}
+		if err := next.release(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		w.wantKeys(deadletter.LockName, left)
@@ -170,18 +150,6 @@ func TestNamesOfTheDrainAreNotOpened(t *testing.T) {
 	}
 }
 
-func TestSmallLimitOpensFewObjects(t *testing.T) {
-	w := newWorld(t)
-	for i := range 1500 {
-		w.s3.Put(pendingKey("2026-03-13", fmt.Sprintf("%04d.jsonl", i)), lines("splunk", fmt.Sprintf("m%04d", i), 1, day0))
-	}
-	n := w.gets()
-	w.want(`{"limit":1}`, "1 replayed, 0 skipped, 1499 remaining")
-	if n.Load() > 2*minGroup {
-		t.Errorf("%d GETs", n.Load())
-	}
-}
-
 // TestNamesWithEveryCharacter: an object is replayed and moved whatever its name is.
 func TestNamesWithEveryCharacter(t *testing.T) {
 	w := newWorld(t)
@@ -189,7 +157,8 @@ func TestNamesWithEveryCharacter(t *testing.T) {
 	names := []string{"mended+1", "a b", "a%2Bb", "ü", "a&b=c", "q?x#y", "(1)'!*~$,;:@", "line\nbreak", "bell\a",
 		"<>\"\\^`{}|[]"}
 	for i, name := range names {
-		w.s3.Put("de+ad %2B/pending/connector=splunk/date=2026-03-13/"+name+".jsonl", lines("splunk", fmt.Sprint(i), 1, day0))
+		key := "de+ad %2B/pending/connector=splunk/date=2026-03-13/" + name + ".jsonl"
+		w.s3.Put(key, lines("splunk", fmt.Sprint(i), 1, day0))
 	}
 	w.want("", "10 replayed, 0 skipped, 0 remaining")
 	for _, name := range names {
@@ -200,29 +169,6 @@ func TestNamesWithEveryCharacter(t *testing.T) {
 	if left := w.s3.Keys("de+ad %2B/pending/"); len(left) > 0 {
 		t.Errorf("still pending: %q", left)
 	}
-}
-
-// TestAMissingSourceIsAnError: under the lease, no other replay can have moved the object.
-func TestAMissingSourceIsAnError(t *testing.T) {
-	w := newWorld(t)
-	w.drain(dlq.Letters("splunk", "a", 2, day0)...)
-	w.s3.Hook = func(op, _ string, after bool) error {
-		if op == "CopyObject" && !after {
-			return fakeaws.Error("NoSuchKey")
-		}
-		return nil
-	}
-	w.want("", "2 replayed, 0 skipped, 0 remaining", "could not be moved")
-	w.wantKeys("pending/", 1)
-}
-
-func TestOtherObjectsAreReported(t *testing.T) {
-	w := newWorld(t)
-	for _, name := range []string{"a.json", "a.jsonl.gz", "a.ndjson", "sub/a.jsonl", "a.JSONL"} {
-		w.s3.Put(pendingKey("2026-03-13", name), lines("splunk", "a", 1, day0))
-	}
-	w.s3.Put(pendingKey("2026-03-13", ""), nil) // the S3 console's folder
-	w.want("", "0 replayed, 5 skipped, 0 remaining", "the first is pending/connector=splunk/date=2026-03-13/a.JSONL")
 }
 
 // TestMovedBackObjectsAreReplayed: an operator moves objects from replayed/ to pending/, twice, whole and in parts.
@@ -252,33 +198,6 @@ func TestMovedBackObjectsAreReplayed(t *testing.T) {
 	}
 }
 
-// TestCopiedBackObjectsAreReported: the drain writes a repeated batch after a replay in the same way.
-func TestCopiedBackObjectsAreReported(t *testing.T) {
-	w := newWorld(t)
-	batch := dlq.Letters("splunk", "a", 3, day0)
-	w.drain(batch...)
-	w.replay("")
-	w.drain(batch...)
-	w.want("", "0 replayed, 0 skipped, 0 remaining", "in replayed/ already")
-	w.wantKeys("pending/", 0)
-	w.wantKeys("replayed/", 1)
-}
-
-func TestReasonAndMessageIDs(t *testing.T) {
-	w := newWorld(t)
-	all := dlq.Letters("splunk", "a", 6, day0)
-	all[2].Attributes["error"], all[4].Attributes["error"] = "status 400, code 6", "status 403"
-	w.drain(all...)
-	w.want(`{"reason":"status 400"}`, "1 replayed, 0 skipped, 0 remaining")
-	w.want(`{"message_ids":["a-001","a-004","a-002","none"]}`, "2 replayed, 0 skipped, 0 remaining")
-	w.wantPending(map[string]int{"splunk": 3, "elastic": 0})
-	for _, m := range w.messages() {
-		if !strings.Contains(m.Body, "a-001") && !strings.Contains(m.Body, "a-002") && !strings.Contains(m.Body, "a-004") {
-			t.Errorf("replayed %s", m.Body)
-		}
-	}
-}
-
 // TestDiscard: matching dead letters are moved, also those that cannot be replayed; nothing is sent.
 func TestDiscard(t *testing.T) {
 	w := newWorld(t)
@@ -287,7 +206,7 @@ func TestDiscard(t *testing.T) {
 	bad[0].Body, bad[1].Attributes["connector"] = "not json", "nobody"
 	w.drain(bad...)
 	before := w.below("pending/")
-	_, _, body := w.ask(t.Context(), "POST", Path,
+	_, _, body := w.ask("POST", Path,
 		`{"discard":true,"message_ids":["a-001","bad-000","bad-001"],"dry_run":true}`, nil)
 	if want := `{"replayed":0,"discarded":3,"skipped":0,"by_connector":{"splunk":2,"unknown":1},"remaining":0,` +
 		`"dry_run":true,"errors":[]}`; body != want {
@@ -322,31 +241,6 @@ func TestDiscard(t *testing.T) {
 	}
 }
 
-// TestDiscardDiesAtEveryStep: a repeated call discards the rest; no line is lost.
-func TestDiscardDiesAtEveryStep(t *testing.T) {
-	for at, more := 1, true; more; at++ {
-		w := newWorld(t)
-		w.drain(dlq.Letters("splunk", "a", 4, day0)...)
-		w.drain(dlq.Letters("splunk", "b", 2, day0.Add(time.Hour))...)
-		d := &death{at: at}
-		w.s3.Hook = d.hook
-		const request = `{"discard":true,"message_ids":["a-000","a-003","b-000","b-001"]}`
-		w.ask(t.Context(), "POST", Path, request, nil)
-		w.s3.Hook = nil
-		w.pass(time.Minute)
-		more = d.dead
-		w.replay(request)
-		gone, left := w.below("discarded/"), w.below("pending/")
-		for _, id := range []string{"a-000", "a-001", "a-002", "a-003", "b-000", "b-001"} {
-			wanted := strings.Contains(request, id)
-			if strings.Contains(gone, id) != wanted || strings.Contains(left, id) == wanted {
-				t.Errorf("dead at step %d: %s: discarded %v, pending %v", at, id, strings.Contains(gone, id),
-					strings.Contains(left, id))
-			}
-		}
-	}
-}
-
 // TestCorrectionsWithTheSameMessageID: records of one message with different events are different dead letters.
 func TestCorrectionsWithTheSameMessageID(t *testing.T) {
 	w := newWorld(t)
@@ -360,55 +254,6 @@ func TestCorrectionsWithTheSameMessageID(t *testing.T) {
 	w.want("", "2 replayed, 0 skipped, 0 remaining")
 	w.wantSent(2, 2)
 	w.wantKeys("pending/", 0)
-}
-
-// TestRecordsOfOneMessageInSeveralCalls: the limit separates the two records.
-func TestRecordsOfOneMessageInSeveralCalls(t *testing.T) {
-	w := newWorld(t)
-	all := dlq.Letters("splunk", "a", 3, day0)
-	w.drain(all[:2]...)
-	w.drain(all[1:]...)
-	for range 5 {
-		w.replay(`{"limit":1}`)
-	}
-	w.wantSent(3, 3)
-	w.wantKeys("pending/", 0)
-}
-
-// TestLocksInTheFuture: a lock that is dated more than 30 s ahead does not count.
-func TestLocksInTheFuture(t *testing.T) {
-	w := newWorld(t)
-	for ahead, want := range map[time.Duration]int{-6 * time.Second: 200, 20 * time.Second: 409, 29 * time.Second: 409,
-		32 * time.Second: 200, 24 * 365 * time.Hour: 200} {
-		w.s3.Put(testPrefix+deadletter.LockName, fmt.Appendf(nil, `{"owner":"forged","expires":%q}`,
-			w.now().Add(ahead).UTC().Format(time.RFC3339)))
-		if status, _, body := w.ask(t.Context(), "POST", Path, "", nil); status != want {
-			t.Errorf("a lock dated %v ahead: %d %s, want %d", ahead, status, body, want)
-		}
-	}
-}
-
-// TestDeepestEvent: what the drain writes can be replayed, at the limit of nesting.
-func TestDeepestEvent(t *testing.T) {
-	w := newWorld(t)
-	l := dlq.Sent("splunk", "deep", day0)
-	l.Body = `{"time":1,"a":` + strings.Repeat("[", 9999) + strings.Repeat("]", 9999) + `}`
-	w.drain(l)
-	w.want("", "1 replayed, 0 skipped, 0 remaining")
-	if got := w.messages()[0].Body; got != l.Body {
-		t.Errorf("replayed %.20q of %d bytes", got, len(got))
-	}
-}
-
-// TestTooLargeForSQS: an event that an operator wrote and that no queue takes does not stop the others.
-func TestTooLargeForSQS(t *testing.T) {
-	w := newWorld(t)
-	body := lines("splunk", "a", 2, day0)
-	large := deadletter.Record{Time: day0, Connector: "splunk", Body: fmt.Appendf(nil, `{"time":1,"x":%q}`,
-		strings.Repeat("x", 1<<20)), MessageID: "large"}
-	w.s3.Put(pendingKey("2026-03-13", "large.jsonl"), large.AppendLine(body))
-	w.want("", "2 replayed, 1 skipped, 0 remaining",
-		"SQS refuses them; the first is pending/connector=splunk/date=2026-03-13/large.jsonl line 3")
 }
 
 // hanging is an S3 that does not respond to one operation.
