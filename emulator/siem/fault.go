@@ -2,7 +2,9 @@ package siem
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -137,9 +139,10 @@ func (s *Faults) OfAccepted(r *http.Request) (Fault, bool) {
 
 func (f *Fault) meets(r *http.Request) bool { return f.On == nil || r == nil || f.On(r) }
 
-// Product uses and returns the product fault with that code.
-func (s *Faults) Product(code string) (Fault, bool) {
-	return s.use(func(f *Fault) bool { return f.Kind == Product && f.Code == code })
+// Product uses the product fault with that code, and reports whether there is one.
+func (s *Faults) Product(code string) bool {
+	_, ok := s.use(func(f *Fault) bool { return f.Kind == Product && f.Code == code })
+	return ok
 }
 
 // Poisoned reports whether the event with that id is to be refused.
@@ -188,11 +191,7 @@ func (s *Server) beforeBody(w http.ResponseWriter, r *http.Request, f Fault) boo
 	case CloseBefore:
 		s.broken(f, 0)
 	case CloseDuring:
-		half := r.ContentLength / 2
-		if half <= 0 {
-			half = 512
-		}
-		n, _ := io.CopyN(io.Discard, r.Body, half)
+		n, _ := io.CopyN(io.Discard, r.Body, cmp.Or(max(0, r.ContentLength/2), 512)) // -1: unknown
 		s.broken(f, n)
 	case Early:
 		n, _ := io.CopyN(io.Discard, r.Body, f.Read)
@@ -200,7 +199,7 @@ func (s *Server) beforeBody(w http.ResponseWriter, r *http.Request, f Fault) boo
 		s.early(w, r, f)
 		return true
 	case Slow:
-		s.wait(r, f.Delay)
+		s.wait(r, time.After(f.Delay))
 	}
 	return false
 }
@@ -221,30 +220,25 @@ func (s *Server) early(w http.ResponseWriter, r *http.Request, f Fault) {
 		return
 	}
 	defer conn.Close()
-	header := maps.Clone(f.Header)
-	if !f.Stay {
-		if header == nil {
-			header = map[string]string{}
-		}
-		header["Connection"] = "close"
-	}
-	_, _ = io.WriteString(conn, raw(f.Status, header, f.Body))
 	if f.Stay {
-		s.hang(r)
+		_, _ = io.WriteString(conn, raw(f.response()))
+		s.wait(r, nil)
+	} else {
+		_, _ = io.WriteString(conn, raw(f.response().with("Connection", "close")))
 	}
 }
 
 // raw returns a response as it is on the wire.
-func raw(status int, header map[string]string, body string) string {
+func raw(a Answer) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
-	for _, name := range slices.Sorted(maps.Keys(header)) {
-		fmt.Fprintf(&b, "%s: %s\r\n", name, header[name])
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\n", a.Status, http.StatusText(a.Status))
+	for _, name := range slices.Sorted(maps.Keys(a.Header)) {
+		fmt.Fprintf(&b, "%s: %s\r\n", name, a.Header[name])
 	}
-	if status != http.StatusNoContent {
-		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(body))
+	if a.Status != http.StatusNoContent {
+		fmt.Fprintf(&b, "Content-Length: %d\r\n", len(a.Body))
 	}
-	return b.String() + "\r\n" + body
+	return b.String() + "\r\n" + a.Body
 }
 
 func (f Fault) response() Answer { return Answer{Status: f.Status, Header: f.Header, Body: f.Body} }
@@ -274,18 +268,14 @@ func (s *Server) afterAccepting(w http.ResponseWriter, r *http.Request, f Fault,
 		z := gzip.NewWriter(&out)
 		_, _ = io.WriteString(z, a.Body)
 		_ = z.Close()
-		a.Header = maps.Clone(a.Header)
-		if a.Header == nil {
-			a.Header = map[string]string{}
-		}
-		a.Header["Content-Encoding"], a.Body = "gzip", out.String()
-		write(w, a)
+		a.Body = out.String()
+		write(w, a.with("Content-Encoding", "gzip"))
 		return
 	}
 	s.Refuse("no answer", "")
 	switch f.Kind {
 	case AcceptHang:
-		s.hang(r)
+		s.wait(r, nil)
 	case AcceptCut:
 		cut(w, a)
 	}
@@ -300,12 +290,9 @@ func cut(w http.ResponseWriter, a Answer) {
 	if a.Body == "" {
 		a.Body = "{}\n"
 	}
-	for name, value := range a.Header {
-		w.Header().Set(name, value)
-	}
-	w.Header().Set("Content-Length", strconv.Itoa(len(a.Body)))
-	w.WriteHeader(a.Status)
-	_, _ = io.WriteString(w, a.Body[:len(a.Body)/2])
+	a = a.with("Content-Length", strconv.Itoa(len(a.Body)))
+	a.Body = a.Body[:len(a.Body)/2]
+	write(w, a)
 	_ = http.NewResponseController(w).Flush()
 }
 
@@ -313,11 +300,8 @@ func cut(w http.ResponseWriter, a Answer) {
 const maxEndless = 1 << 30
 
 func (s *Server) endless(w http.ResponseWriter, r *http.Request, status int) {
-	if status == 0 {
-		status = http.StatusOK
-	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
+	w.WriteHeader(cmp.Or(status, http.StatusOK))
 	chunk := []byte(strings.Repeat(" ", 32<<10))
 	for sent := 0; sent < maxEndless; sent += len(chunk) {
 		select {
@@ -333,20 +317,93 @@ func (s *Server) endless(w http.ResponseWriter, r *http.Request, status int) {
 	}
 }
 
-// hang waits until the client or the simulator closes.
-func (s *Server) hang(r *http.Request) {
+// wait waits for a time, nil for none, or until the client or the simulator closes.
+func (s *Server) wait(r *http.Request, until <-chan time.Time) {
 	select {
+	case <-until:
 	case <-s.done:
 	case <-r.Context().Done():
 	}
 }
 
-func (s *Server) wait(r *http.Request, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-s.done:
-	case <-r.Context().Done():
+// Foreign is a response that does not come from the SIEM: from a proxy, a web application firewall, another product.
+type Foreign struct {
+	Name   string
+	Status int
+	Header map[string]string
+	Body   string
+}
+
+// Fault returns the fault that sends the response.
+func (f Foreign) Fault() Fault {
+	return Fault{Kind: Status, Status: f.Status, Header: f.Header, Body: f.Body}
+}
+
+func html(name string, status int, body string) Foreign {
+	return Foreign{name, status, map[string]string{"Content-Type": "text/html"}, body}
+}
+
+func object(name string, status int, body string) Foreign {
+	return Foreign{name, status, map[string]string{"Content-Type": "application/json"}, body}
+}
+
+// ForeignSuccesses returns responses with status 2xx. None of them is a success of any SIEM; see [Succeeds].
+func ForeignSuccesses() []Foreign {
+	return []Foreign{
+		html("login page", http.StatusOK, "<!DOCTYPE html><html><body>Please sign in to continue.</body></html>"),
+		html("single-page application", http.StatusOK,
+			`<!doctype html><html><div id="app"></div><script src="/app.js"></script></html>`),
+		html("page of a proxy with 202", http.StatusAccepted, "<html><body>Your request is being scanned.</body></html>"),
+		{"plain text", http.StatusOK, map[string]string{"Content-Type": "text/plain"}, "OK"},
+		object("JSON array", http.StatusOK, `["ok"]`),
+		object("JSON cut off", http.StatusOK, `{"status":"ok","`),
+		object("errors of another product", http.StatusOK, `{"error":"license expired","errors":["license expired"]}`),
 	}
+}
+
+// ForeignRefusals returns refusals that are not in the error format of any SIEM. They are not the event's fault.
+func ForeignRefusals() []Foreign {
+	return []Foreign{
+		html("nginx: client certificate", http.StatusBadRequest,
+			"<html><head><title>400 No required SSL certificate was sent</title></head></html>"),
+		html("firewall page", http.StatusForbidden, "<html><body>Request blocked. Incident 4711.</body></html>"),
+		html("firewall: 406", http.StatusNotAcceptable,
+			"<head><title>Not Acceptable!</title></head>An appropriate representation could not be found."),
+		html("load balancer: 502", http.StatusBadGateway, "<html><head><title>502 Bad Gateway</title></head></html>"),
+		html("page with 422", http.StatusUnprocessableEntity,
+			"<html><body>The change you wanted was rejected.</body></html>"),
+		{"empty 400", http.StatusBadRequest, nil, ""},
+		object("Kibana", http.StatusBadRequest, `{"statusCode":400,"message":"[request body]: expected a plain object"}`),
+	}
+}
+
+// Succeeds reports whether a response is a success of the connector's SIEM. n is the number of events in the request.
+// The rules are those of the table of the wire format; they are written again here, so that a connector cannot share a
+// mistake with the test that uses them.
+func Succeeds(connector string, status int, body []byte, n int) bool {
+	body = bytes.TrimSpace(body)
+	var reply map[string]json.RawMessage
+	isObject := json.Unmarshal(body, &reply) == nil && reply != nil
+	isJSON := json.Valid(body)
+	empty := len(body) == 0
+	switch connector {
+	case "splunk":
+		code := strings.TrimSpace(string(reply["code"]))
+		return isObject && (code == "0" || status == http.StatusOK && (code == "24" || code == "25")) && status/100 == 2
+	case "sentinel":
+		return status/100 == 2 && (empty || isJSON && reply["error"] == nil)
+	case "elastic":
+		var items []json.RawMessage
+		return status/100 == 2 && isObject && json.Unmarshal(reply["items"], &items) == nil && len(items) == n
+	case "datadog": // DATADOG_INTAKE_URL is set
+		return status/100 == 2 && (empty || isObject && reply["errors"] == nil)
+	case "sumo":
+		return status == http.StatusOK && (empty || isJSON)
+	case "xsiam":
+		switch string(reply["error"]) {
+		case "", "null", "false", `"false"`, `""`:
+			return status/100 == 2 && (empty || isJSON)
+		}
+	}
+	return false
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -24,6 +25,8 @@ import (
 
 // Config configures the [Server] of an HTTP simulator.
 type Config struct {
+	// Name is the connector's name.
+	Name string
 	// Handle processes one request. It is called concurrently.
 	Handle func(*Request) Answer
 	// MaxBody is the product's limit in decoded bytes. Handle gets a longer body with Problem [ErrTooLarge]. 0: 64 MiB.
@@ -46,6 +49,15 @@ type Answer struct {
 	Reason string
 	// Detail describes the problem, for Stats().LastProblem.
 	Detail string
+}
+
+// with returns the response with another header.
+func (a Answer) with(name, value string) Answer {
+	header := map[string]string{}
+	maps.Copy(header, a.Header)
+	header[name] = value
+	a.Header = header
+	return a
 }
 
 // JSON returns a response with a value as its body, which must marshal.
@@ -83,7 +95,7 @@ func Serve(o Options, c Config) (*Server, error) {
 	s.Now = o.Now
 	listener, err := o.Listen()
 	if err != nil {
-		return nil, fmt.Errorf("listening: %w", err)
+		return nil, fmt.Errorf("starting the %s simulator: listening: %w", c.Name, err)
 	}
 	s.address = listener.Addr().String()
 	s.start(listener)
@@ -111,6 +123,9 @@ func (s *Server) start(listener net.Listener) {
 	go func() { _ = s.server.ServeTLS(listener, "", "") }() // ends with Close
 }
 
+// Name implements [Simulator].
+func (s *Server) Name() string { return s.config.Name }
+
 // URL returns the server's base URL without a trailing slash.
 func (s *Server) URL() string {
 	if s.options.Plain {
@@ -125,9 +140,9 @@ func (s *Server) CA() string { return s.options.Authority.PEM() }
 // Options returns the simulator's options with the defaults.
 func (s *Server) Options() Options { return s.options }
 
-// Trust adds the settings that make a client trust this server, or accept plain HTTP. bundle is the client's variable
-// for a CA bundle; without one, the CA is in a file.
-func (s *Server) Trust(settings map[string]string, bundle string) {
+// Trust adds the settings that make a client trust this server, or accept plain HTTP, and returns all. bundle is the
+// client's variable for a CA bundle; without one, the CA is in a file.
+func (s *Server) Trust(settings map[string]string, bundle string) map[string]string {
 	switch {
 	case s.options.Plain:
 		settings["SIEM_ALLOW_HTTP"] = "true"
@@ -136,6 +151,7 @@ func (s *Server) Trust(settings map[string]string, bundle string) {
 	case s.options.CAFile != "":
 		settings["SSL_CERT_FILE"] = s.options.CAFile
 	}
+	return settings
 }
 
 // Search returns siemctl's search settings for an API of this server. The names of all begin with prefix.
@@ -144,8 +160,7 @@ func (s *Server) Search(prefix string, credential map[string]string) map[string]
 	for name, value := range credential {
 		settings[prefix+name] = value
 	}
-	s.Trust(settings, prefix+"CA_BUNDLE")
-	return settings
+	return s.Trust(settings, prefix+"CA_BUNDLE")
 }
 
 // Close stops the server and drops every connection.

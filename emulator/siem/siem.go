@@ -244,7 +244,7 @@ func (j *Journal) ArrivedIn(from, to time.Time) []Accepted {
 
 // Indexed returns the events that a search can find.
 func (s *Faults) Indexed(events []Accepted) []Accepted {
-	if _, late := s.Product(SearchLate); late {
+	if s.Product(SearchLate) {
 		return events[:len(events)-len(events)/10]
 	}
 	return events
@@ -252,7 +252,7 @@ func (s *Faults) Indexed(events []Accepted) []Accepted {
 
 // SearchLimited returns the refusal of a search because of a limit.
 func (s *Faults) SearchLimited() (Answer, bool) {
-	if _, limited := s.Product(SearchLimit); !limited {
+	if !s.Product(SearchLimit) {
 		return Answer{}, false
 	}
 	return Answer{Status: http.StatusTooManyRequests, Header: map[string]string{"Retry-After": "1"},

@@ -207,11 +207,10 @@ func TestPoisonAndProductStandBesideTheOthers(t *testing.T) {
 	if !f.Poisoned("bad") || f.Poisoned("good") {
 		t.Error("poison does not match by id")
 	}
-	if _, ok := f.Product("25"); ok {
+	if f.Product("25") {
 		t.Error("product fault of another code")
 	}
-	_, first := f.Product("24")
-	_, second := f.Product("24")
+	first, second := f.Product("24"), f.Product("24")
 	if !first || second {
 		t.Errorf("product fault once: %v, then %v", first, second)
 	}

@@ -1,10 +1,24 @@
 package catalog
 
 import (
+	"context"
+	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/datadog"
+	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
+	"github.com/arbitex/siem-connectors/emulator/siem/xsiam"
+	"github.com/arbitex/siem-connectors/functions/all"
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // TestList: every connector has a simulator with its name, settings, a credential, and a script in order of time that
@@ -97,5 +111,146 @@ func TestCEFColumnsOfAMinimalEvent(t *testing.T) {
 	}
 	if got := cefOfEvent([]byte("no event")); got != "no event" {
 		t.Errorf("the key of an invalid event is %q", got)
+	}
+}
+
+// source opens a connector with the settings and the current secret of a simulator.
+type source struct {
+	t         *testing.T
+	simulator siem.Simulator
+	env       map[string]string
+	open      lambdahost.OpenFunc
+	connector deliver.Connector
+	renewed   int
+}
+
+func (s *source) Current() deliver.Connector { return s.connector }
+
+func (s *source) Renew(context.Context) deliver.Connector {
+	env := s.simulator.Settings()
+	maps.Copy(env, s.env)
+	set := settings.New(func(name string) string { return env[name] }, s.simulator.Secret())
+	s.connector = s.open(set)
+	if err := set.Err(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.renewed++
+	return s.connector
+}
+
+// deliver delivers events at their last attempt, and returns the number of delivered ones.
+func (s *source) deliver(bodies ...string) (delivered int, outcomes []deliver.Outcome) {
+	s.t.Helper()
+	items := make([]deliver.Item, len(bodies))
+	for i, body := range bodies {
+		items[i] = deliver.Item{Event: new(event.Event), Last: true}
+		if err := new(event.Parser).Parse([]byte(body), items[i].Event); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	outcomes = make([]deliver.Outcome, len(items))
+	deliver.Deliver(s.t.Context(), s, items, outcomes)
+	for _, o := range outcomes {
+		if o.State == deliver.Delivered {
+			delivered++
+		}
+	}
+	return delivered, outcomes
+}
+
+// opener opens the connector with that name.
+func opener(name string) lambdahost.OpenFunc {
+	list := all.Connectors()
+	return list[slices.IndexFunc(list, func(c all.Connector) bool { return c.Name == name })].Open
+}
+
+func mode(auth, body string, gzip bool) func(siem.Options) (siem.Simulator, error) {
+	return func(o siem.Options) (siem.Simulator, error) {
+		return xsiam.NewMode(o, xsiam.Mode{Auth: auth, Body: body, Gzip: gzip})
+	}
+}
+
+// TestConnectors: each connector that uses HTTP delivers to its simulator, in every mode of XSIAM. The simulator records
+// no violation.
+func TestConnectors(t *testing.T) {
+	for _, c := range List() {
+		if c.Name != "qradar" {
+			t.Run(c.Name, func(t *testing.T) { delivers(t, c.New, opener(c.Name)) })
+		}
+	}
+	for name, open := range map[string]func(siem.Options) (siem.Simulator, error){
+		"collector": mode("token", "ndjson", false), "collector with gzip": mode("token", "ndjson", true),
+		"standard": mode("standard", "envelope", false), "advanced": mode("advanced", "ndjson", false),
+	} {
+		t.Run(name, func(t *testing.T) { delivers(t, open, opener("xsiam")) })
+	}
+}
+
+func delivers(t *testing.T, start func(siem.Options) (siem.Simulator, error), open lambdahost.OpenFunc) {
+	simulator := siemtest.Start(t, start, siem.Options{Plain: true})
+	s := &source{t: t, simulator: simulator, open: open, env: map[string]string{
+		"DATADOG_EVENT_TIME": "true", "DATADOG_TAGS": "env:production",
+	}}
+	s.Renew(t.Context())
+	generator := ocsfgen.New(7)
+	generator.Now = time.Now
+	var bodies []string
+	for range 99 {
+		bodies = append(bodies, string(generator.Next()))
+	}
+	bodies = append(bodies, fmt.Sprintf(`{"time":%d,"metadata":{"uid":"large"},"x":"%s"}`, time.Now().UnixMilli(),
+		strings.Repeat("x", 70_000)))
+	if n, _ := s.deliver(bodies...); n != 100 {
+		t.Fatalf("delivered %d of 100: %s", n, simulator.Stats().LastProblem)
+	}
+	arrived := map[string]bool{}
+	for _, a := range simulator.Accepted() {
+		arrived[string(a.Event)] = true
+		if a.Truncated != (a.ID == "large" && simulator.Name() == "sentinel") {
+			t.Errorf("truncated %t: %.300v", a.Truncated, a)
+		}
+	}
+	for _, body := range bodies[:99] {
+		if !arrived[body] {
+			t.Errorf("an event did not arrive as it is: %s", body)
+		}
+	}
+	simulator.Rotate()
+	if n, _ := s.deliver(bodies[:5]...); n != 5 || s.renewed != 2 {
+		t.Errorf("after a rotation: delivered %d of 5, renewed %d times", n, s.renewed-1)
+	}
+	simulator.Inject(siem.PoisonEvent(siem.EventID([]byte(bodies[41]))))
+	before := simulator.Stats().Requests
+	n, outcomes := s.deliver(bodies...)
+	if extra := simulator.Stats().Requests - before - 1; n != 99 || outcomes[41].State == deliver.Delivered || extra > 15 {
+		t.Errorf("one poisoned event: delivered %d of 99, %+v, %d extra requests", n, outcomes[41], extra)
+	}
+	if err := s.connector.(deliver.Checker).Check(t.Context()); err != nil {
+		t.Errorf("check: %v", err)
+	}
+	if v := simulator.Stats().Violations; len(v) > 0 {
+		t.Errorf("violations %q", v)
+	}
+}
+
+// TestDatadogLimits: the connector omits the timestamp of an old event, and replaces an event that would be cut.
+func TestDatadogLimits(t *testing.T) {
+	simulator := siemtest.Start(t, datadog.New, siem.Options{Plain: true})
+	s := &source{t: t, simulator: simulator, open: opener("datadog"), env: map[string]string{"DATADOG_EVENT_TIME": "true"}}
+	s.Renew(t.Context())
+	young := time.Now().UnixMilli()
+	old := fmt.Sprintf(`{"time":%d,"metadata":{"uid":"old"}}`, time.Now().Add(-20*time.Hour).UnixMilli())
+	large := fmt.Sprintf(`{"time":%d,"metadata":{"uid":"large"},"x":"%s"}`, young, strings.Repeat("y", 1_000_000))
+	if n, outcomes := s.deliver(old, large); n != 2 || outcomes[0].Truncated || !outcomes[1].Truncated {
+		t.Errorf("%+v", outcomes)
+	}
+	for _, a := range simulator.Accepted() {
+		if a.ID == "old" && (a.Fields["timestamp"] != "" || string(a.Event) != old) ||
+			a.ID == "large" && (!a.Truncated || a.Fields["timestamp"] != fmt.Sprint(young)) {
+			t.Errorf("kept as %+v", a)
+		}
+	}
+	if stats := simulator.Stats(); stats.Accepted != 2 || len(stats.Violations) > 0 {
+		t.Errorf("%+v", stats)
 	}
 }

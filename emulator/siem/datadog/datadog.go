@@ -39,8 +39,6 @@ const (
 	validatePath = "/api/v1/validate"
 )
 
-var _ siem.Simulator = (*Simulator)(nil)
-
 // Simulator is a site of Datadog.
 type Simulator struct {
 	*siem.Server
@@ -50,24 +48,15 @@ type Simulator struct {
 }
 
 // New starts a simulator.
-func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{Credential: siem.NewCredential(newKey)}
-	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxPayload})
-	if err != nil {
-		return nil, fmt.Errorf("starting the datadog simulator: %w", err)
-	}
-	s.Server = server
-	return s, nil
+func New(o siem.Options) (s *Simulator, err error) {
+	s = &Simulator{Credential: siem.NewCredential(newKey)}
+	s.Server, err = siem.Serve(o, siem.Config{Name: "datadog", Handle: s.handle, MaxBody: maxPayload})
+	return s, err
 }
-
-// Name implements siem.Simulator.
-func (s *Simulator) Name() string { return "datadog" }
 
 // Settings implements siem.Simulator: the intake's address and the CA.
 func (s *Simulator) Settings() map[string]string {
-	settings := map[string]string{"DATADOG_INTAKE_URL": s.URL()}
-	s.Trust(settings, "")
-	return settings
+	return s.Trust(map[string]string{"DATADOG_INTAKE_URL": s.URL()}, "")
 }
 
 // Secret implements siem.Simulator: the API key.
@@ -177,10 +166,10 @@ func (s *Simulator) take(body []byte) siem.Answer {
 	for i, raw := range raws {
 		s.store(raw, entries[i], ids[i])
 	}
-	if _, ok := s.Product("empty"); ok {
+	if s.Product("empty") {
 		return answer(http.StatusOK, "", "")
 	}
-	if _, ok := s.Product("204"); ok {
+	if s.Product("204") {
 		return answer(http.StatusNoContent, "", "")
 	}
 	return answer(http.StatusAccepted, "{}", "")

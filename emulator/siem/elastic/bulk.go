@@ -169,10 +169,10 @@ func (s *Simulator) store(r *siem.Request, actions []action) siem.Answer {
 		items = append(items, it)
 	}
 	answer := success(map[string]any{"took": 3, "errors": failed, "items": items}, r)
-	if _, ok := s.Product("pretty"); ok {
+	if s.Product("pretty") {
 		answer.Body = string(pretty([]byte(answer.Body)))
 	}
-	if _, ok := s.Product("cut"); ok {
+	if s.Product("cut") {
 		answer.Body = answer.Body[:len(answer.Body)/2]
 	}
 	return answer
@@ -195,14 +195,14 @@ func (s *Simulator) plan(r *siem.Request) plan {
 	s.mu.Lock()
 	p.noPipeline = p.pipeline != "" && !s.pipelines[p.pipeline]
 	s.mu.Unlock()
-	_, p.stream = s.Product("data-stream")
-	_, p.failureStore = s.Product("failure-store")
-	_, p.totalFields = s.Product("total fields")
+	p.stream = s.Product("data-stream")
+	p.failureStore = s.Product("failure-store")
+	p.totalFields = s.Product("total fields")
 	for _, status := range []int{403, 404, 429, 503} {
-		_, p.refuse[status] = s.Product(fmt.Sprintf("item %d", status))
+		p.refuse[status] = s.Product(fmt.Sprintf("item %d", status))
 	}
 	for _, state := range []string{floodStage, closedIndex, noWriteIndex, shardLimit} {
-		if _, ok := s.Product(state); ok {
+		if s.Product(state) {
 			p.index = state
 		}
 	}
@@ -210,7 +210,7 @@ func (s *Simulator) plan(r *siem.Request) plan {
 		return p
 	}
 	for _, processor := range []string{scriptFails, dateFails} {
-		if _, ok := s.Product(processor); ok {
+		if s.Product(processor) {
 			p.processor = processor
 		}
 	}

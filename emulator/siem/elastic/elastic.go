@@ -37,8 +37,6 @@ import (
 // maxContentLength is http.max_content_length, counted after decompression.
 const maxContentLength = 100 << 20
 
-var _ siem.Simulator = (*Simulator)(nil)
-
 // Simulator is a cluster.
 type Simulator struct {
 	*siem.Server
@@ -56,25 +54,16 @@ type Simulator struct {
 type docID struct{ index, id string }
 
 // New starts a simulator.
-func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{Credential: siem.NewCredential(newKey), documents: map[docID][]byte{},
+func New(o siem.Options) (s *Simulator, err error) {
+	s = &Simulator{Credential: siem.NewCredential(newKey), documents: map[docID][]byte{},
 		pipelines: map[string]bool{"arbitex": true}, templates: map[string][]string{}, streams: map[string]bool{}}
-	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContentLength})
-	if err != nil {
-		return nil, fmt.Errorf("starting the elastic simulator: %w", err)
-	}
-	s.Server = server
-	return s, nil
+	s.Server, err = siem.Serve(o, siem.Config{Name: "elastic", Handle: s.handle, MaxBody: maxContentLength})
+	return s, err
 }
-
-// Name implements siem.Simulator.
-func (s *Simulator) Name() string { return "elastic" }
 
 // Settings implements siem.Simulator: the base URL and the CA.
 func (s *Simulator) Settings() map[string]string {
-	settings := map[string]string{"ELASTIC_URL": s.URL()}
-	s.Trust(settings, "ELASTIC_TLS_CA_BUNDLE")
-	return settings
+	return s.Trust(map[string]string{"ELASTIC_URL": s.URL()}, "ELASTIC_TLS_CA_BUNDLE")
 }
 
 // Secret implements siem.Simulator: the API key, encoded as Kibana shows it.

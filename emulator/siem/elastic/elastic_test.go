@@ -7,36 +7,25 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
 	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
-	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
 type cluster struct {
-	*elastic.Simulator
-	t       *testing.T
-	client  *http.Client
-	headers map[string]string
+	*siemtest.Client
+	t *testing.T
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T) cluster {
 	t.Helper()
 	s := siemtest.Start(t, elastic.New, siem.Options{})
-	return &cluster{
-		Simulator: s, t: t,
-		client: siemtest.Client(s),
-		headers: map[string]string{"Authorization": "ApiKey " + s.Secret()["ELASTIC_API_KEY"],
-			"Content-Type": "application/x-ndjson"},
-	}
+	return cluster{siemtest.NewClient(t, s, "/_bulk", map[string]string{
+		"Authorization": "ApiKey " + s.Secret()["ELASTIC_API_KEY"], "Content-Type": "application/x-ndjson"}), t}
 }
 
-func (c *cluster) do(method, path, body string) (int, string) {
-	c.t.Helper()
-	return siemtest.Do(c.t, c.client, method, c.Settings()["ELASTIC_URL"]+path, body, c.headers)
-}
+func client(t *testing.T) *siemtest.Client { return newCluster(t).Client }
 
 type answer struct {
 	Errors bool
@@ -48,9 +37,9 @@ type answer struct {
 }
 
 // bulk posts lines and returns the items' statuses with their error types.
-func (c *cluster) bulk(lines ...string) string {
+func (c cluster) bulk(lines ...string) string {
 	c.t.Helper()
-	status, text := c.do(http.MethodPost, "/_bulk", withHashes(strings.Join(lines, "\n"))+"\n")
+	status, text := c.Post(withHashes(strings.Join(lines, "\n")) + "\n")
 	var a answer
 	if err := json.Unmarshal([]byte(text), &a); status != 200 || err != nil {
 		c.t.Fatalf("%d %s", status, text)
@@ -92,91 +81,31 @@ func document(id string) string {
 
 func index(id string) string { return action("index", "arbitex-audit", id) + "\n" + document(id) }
 
-func TestTakesTheWireFormat(t *testing.T) {
-	c := newCluster(t)
-	g := ocsfgen.New(1)
-	var lines, events []string
-	for range 50 {
-		raw := string(g.Next())
-		var e struct {
-			Time     int64
-			Metadata struct{ UID string }
-		}
-		if err := json.Unmarshal([]byte(raw), &e); err != nil {
-			t.Fatal(err)
-		}
-		at := time.UnixMilli(e.Time).UTC().Format("2006-01-02T15:04:05.000Z")
-		events = append(events, raw)
-		lines = append(lines, action("index", "arbitex-audit", e.Metadata.UID), `{"@timestamp":"`+at+`",`+raw[1:])
-	}
-	c.bulk(lines...)
-	accepted := c.Accepted()
-	if len(accepted) != 50 {
-		t.Fatalf("accepted %d: %s", len(accepted), c.Stats().LastProblem)
-	}
-	for i, a := range accepted {
-		if string(a.Event) != events[i] || a.ID != siem.EventID(a.Event) || a.Fields["op"] != "index" {
-			t.Errorf("event %d was kept as %+v", i, a)
-		}
-	}
-	if v := c.Stats().Violations; len(v) > 0 {
-		t.Errorf("violations %q", v)
-	}
-}
-
 func TestRefusesTheRequest(t *testing.T) {
-	good := index("a") + "\n"
-	for _, test := range []struct {
-		name         string
-		spoil        func(*cluster)
-		method, path string
-		body         string
-		status       int
-		reason       string
-	}{
-		{"no key", func(c *cluster) { delete(c.headers, "Authorization") }, "POST", "/_bulk", good, 401,
-			"missing authentication"},
-		{"another scheme", func(c *cluster) { c.headers["Authorization"] = "Bearer x" }, "POST", "/_bulk", good, 401,
-			"unable to authenticate"},
-		{"a key not encoded", func(c *cluster) { c.headers["Authorization"] = "ApiKey a:b" }, "POST", "/_bulk", good, 401,
-			"unable to authenticate"},
-		{"another key", func(c *cluster) { c.headers["Authorization"] = "ApiKey YTpi" }, "POST", "/_bulk", good, 401,
-			"unable to authenticate"},
-		{"a rotated key", func(c *cluster) { c.Rotate() }, "POST", "/_bulk", good, 401, "invalidated"},
-		{"no such path", nil, "POST", "/a/b/_bulk", good, 400, "no handler found"},
-		{"get", nil, "GET", "/_bulk", "", 405, "Incorrect HTTP method"},
-		{"no body", nil, "POST", "/_bulk", "", 400, "request body is required"},
-		{"a content type", func(c *cluster) { c.headers["Content-Type"] = "text/plain" }, "POST", "/_bulk", good, 406,
-			"Content-Type"},
-		{"a parameter", nil, "POST", "/_bulk?pipelines=x", good, 400, "unrecognized parameter"},
-		{"not gzip", func(c *cluster) { c.headers["Content-Encoding"] = "gzip" }, "POST", "/_bulk", good, 400,
-			"Content-Encoding"},
-		{"no line break at the end", nil, "POST", "/_bulk", index("a"), 400, "terminated by a newline"},
-		{"no action", nil, "POST", "/_bulk", document("a") + "\n", 400, "Malformed action/metadata line [1]"},
-		{"broken action", nil, "POST", "/_bulk", index("a") + "\n{\n{}\n", 400, "Malformed action/metadata line [3]"},
-		{"another action", nil, "POST", "/_bulk", `{"insert":{}}` + "\n{}\n", 400, "found [insert]"},
-		{"an array as action", nil, "POST", "/_bulk", `{"index":[]}` + "\n{}\n", 400, "expected START_OBJECT"},
-		{"a parameter of an action", nil, "POST", "/_bulk", `{"index":{"_type":"x"}}` + "\n{}\n", 400,
-			"unknown parameter [_type]"},
-		{"no index", nil, "POST", "/_bulk", `{"index":{}}` + "\n{}\n", 400, "index is missing"},
-		{"no source", nil, "POST", "/_bulk", action("index", "a", "b") + "\n", 400, "source is missing"},
-		{"only white space", nil, "POST", "/_bulk", " \n", 400, "no requests added"},
-		{"too long an id", nil, "POST", "/_bulk", index(strings.Repeat("x", 513)) + "\n", 400,
-			"no longer than 512 bytes but was: 513"},
-		{"too large", nil, "POST", "/_bulk", strings.Repeat("x", 100<<20+1), 413, ""},
-	} {
-		c := newCluster(t)
-		if test.spoil != nil {
-			test.spoil(c)
-		}
-		status, text := c.do(test.method, test.path, test.body)
-		if status != test.status || !strings.Contains(text, test.reason) || len(c.Accepted()) != 0 {
-			t.Errorf("%s: %d %s, accepted %d; want %d %s", test.name, status, text, len(c.Accepted()), test.status, test.reason)
-		}
-		if failures := c.Stats().AuthFailures; (failures == 1) != (status == 401) {
-			t.Errorf("%s: %d authentication failures", test.name, failures)
-		}
-	}
+	good, nothing := index("a")+"\n", "\n{}\n"
+	refuse := siemtest.Refuses(t, client)
+	refuse("no key", siemtest.Header("Authorization", ""), good, 401, "missing authentication")
+	refuse("another scheme", siemtest.Header("Authorization", "Bearer x"), good, 401, "unable to authenticate")
+	refuse("a key not encoded", siemtest.Header("Authorization", "ApiKey a:b"), good, 401, "unable to authenticate")
+	refuse("another key", siemtest.Header("Authorization", "ApiKey YTpi"), good, 401, "unable to authenticate")
+	refuse("a rotated key", siemtest.Rotate, good, 401, "invalidated")
+	refuse("no such path", siemtest.Path("/a/b/_bulk"), good, 400, "no handler found")
+	refuse("get", siemtest.Method(http.MethodGet), "", 405, "Incorrect HTTP method")
+	refuse("no body", nil, "", 400, "request body is required")
+	refuse("a content type", siemtest.Header("Content-Type", "text/plain"), good, 406, "Content-Type")
+	refuse("a parameter", siemtest.Query("?pipelines=x"), good, 400, "unrecognized parameter")
+	refuse("not gzip", siemtest.Header("Content-Encoding", "gzip"), good, 400, "Content-Encoding")
+	refuse("no line break at the end", nil, index("a"), 400, "terminated by a newline")
+	refuse("no action", nil, document("a")+"\n", 400, "Malformed action/metadata line [1]")
+	refuse("broken action", nil, index("a")+"\n{"+nothing, 400, "Malformed action/metadata line [3]")
+	refuse("another action", nil, `{"insert":{}}`+nothing, 400, "found [insert]")
+	refuse("an array as action", nil, `{"index":[]}`+nothing, 400, "expected START_OBJECT")
+	refuse("a parameter of an action", nil, `{"index":{"_type":"x"}}`+nothing, 400, "unknown parameter [_type]")
+	refuse("no index", nil, `{"index":{}}`+nothing, 400, "index is missing")
+	refuse("no source", nil, action("index", "a", "b")+"\n", 400, "source is missing")
+	refuse("only white space", nil, " \n", 400, "no requests added")
+	refuse("too long an id", nil, index(strings.Repeat("x", 513))+"\n", 400, "no longer than 512 bytes but was: 513")
+	refuse("too large", nil, strings.Repeat("x", 100<<20+1), 413, "")
 }
 
 func TestJudgesItemByItem(t *testing.T) {
@@ -226,43 +155,12 @@ func TestStoresOnce(t *testing.T) {
 func TestReplaces(t *testing.T) {
 	c := newCluster(t)
 	body := index("a") + "\n" + strings.Replace(index("a"), `"time"`, `"x":1,"time"`, 1) + "\n"
-	if _, text := c.do(http.MethodPost, "/_bulk", body); !strings.Contains(text, `"result":"updated"`) {
+	if _, text := c.Post(body); !strings.Contains(text, `"result":"updated"`) {
 		t.Errorf("%s", text)
 	}
 	if got := c.Accepted(); len(got) != 2 || got[0].Fields["result"] != "created" ||
 		got[1].Fields["result"] != "replaced" {
 		t.Errorf("%+v", got)
-	}
-}
-
-func TestPipelines(t *testing.T) {
-	for name, want := range map[string]int{"arbitex": 201, "other": 400} {
-		c := newCluster(t)
-		_, text := c.do("POST", "/_bulk?pipeline="+name, index("a")+"\n")
-		if !strings.Contains(text, fmt.Sprintf(`"status":%d`, want)) {
-			t.Errorf("%s: %s", name, text)
-		}
-	}
-}
-
-// TestProcessorsFail: a processor of the pipeline refuses the poisoned document, and nothing without a pipeline.
-func TestProcessorsFail(t *testing.T) {
-	for code, want := range map[string]string{
-		"script": `"caused_by":{"reason":"Cannot invoke \"Object.getClass()\" because \"callArgs[0]\" is null",` +
-			`"type":"null_pointer_exception"},"reason":"runtime error","type":"script_exception"`,
-		"date": `"caused_by":{"reason":"For input string: \"soon\"","type":"illegal_argument_exception"},` +
-			`"reason":"unable to parse date [soon]","type":"illegal_argument_exception"`,
-	} {
-		c := newCluster(t)
-		c.Inject(siem.PoisonEvent("b"))
-		c.Inject(siem.Fault{Kind: siem.Product, Code: code})
-		_, text := c.do("POST", "/_bulk?pipeline=arbitex", index("a")+"\n"+index("b")+"\n")
-		if !strings.Contains(text, want) || len(c.Accepted()) != 1 {
-			t.Errorf("%s: accepted %d: %s", code, len(c.Accepted()), text)
-		}
-		if got := c.bulk(index("b")); got != "400 document_parsing_exception" {
-			t.Errorf("%s, without a pipeline: %s", code, got)
-		}
 	}
 }
 
@@ -290,39 +188,54 @@ func TestFaultsOnDemand(t *testing.T) {
 	}
 	c := newCluster(t)
 	c.Inject(siem.Fault{Kind: siem.Product, Code: "cut", Times: 1})
-	if status, text := c.do("POST", "/_bulk", index("a")+"\n"); status != 200 || json.Valid([]byte(text)) ||
+	if status, text := c.Post(index("a") + "\n"); status != 200 || json.Valid([]byte(text)) ||
 		len(c.Accepted()) != 1 {
 		t.Errorf("cut: %d %s", status, text)
 	}
 }
 
-func TestFilterPath(t *testing.T) {
-	for filter, want := range map[string]string{
-		"errors":         `{"errors":true}`,
-		"items.*.status": `{"items":[{"index":{"status":201}},{"index":{"status":400}}]}`,
-		"errors,items.*.error.type,items.*.failure_store": `{"errors":true,"items":[{"index":{"error":` +
-			`{"type":"document_parsing_exception"}}}]}`,
-		"nothing": `{}`,
+// TestResponses: "a" is valid, and "poison" is poisoned.
+func TestResponses(t *testing.T) {
+	a, poison, broken := index("a")+"\n", index("poison")+"\n", action("index", "arbitex-audit", "b")+"\n{\n"
+	for _, test := range []struct {
+		name, product, query, body, want string
+		accepted                         int
+	}{
+		{"again", "", "", a + a, `"result":"updated"`, 1},
+		{"pipeline", "", "?pipeline=arbitex", a, `"status":201`, 1},
+		{"another pipeline", "", "?pipeline=other", a, `"status":400`, 0},
+		{"processor script", "script", "?pipeline=arbitex", a + poison, `"caused_by":{"reason":"Cannot invoke ` +
+			`\"Object.getClass()\" because \"callArgs[0]\" is null","type":"null_pointer_exception"},` +
+			`"reason":"runtime error","type":"script_exception"`, 1},
+		{"processor date", "date", "?pipeline=arbitex", a + poison, `"caused_by":{"reason":"For input string: \"soon\"",` +
+			`"type":"illegal_argument_exception"},"reason":"unable to parse date [soon]","type":"illegal_argument_exception"`,
+			1},
+		{"no pipeline: script", "script", "", poison, "document_parsing_exception", 0},
+		{"no pipeline: date", "date", "", poison, "document_parsing_exception", 0},
+		{"no room for more fields", "total fields", "", a, `"caused_by":{"reason":"Limit of total fields [1000] has been`, 0},
+		{"a full disk", "flood stage", "", a, `"status":429`, 0},
+		{"filter errors", "", "?filter_path=errors", a + broken, `{"errors":true}`, 1},
+		{"filter items", "", "?filter_path=items.*.status", a + broken,
+			`{"items":[{"index":{"status":201}},{"index":{"status":400}}]}`, 1},
+		{"filter both", "", "?filter_path=errors,items.*.error.type,items.*.failure_store", a + broken,
+			`{"errors":true,"items":[{"index":{"error":{"type":"document_parsing_exception"}}}]}`, 1},
+		{"filter all", "", "?filter_path=nothing", a, `{}`, 1},
+		{"pretty", "", "?pretty&filter_path=errors", a, "{\n  \"errors\" : false\n}\n", 1},
+		{"an error is not filtered", "", "?filter_path=items", "x\n", "Malformed", 0},
 	} {
 		c := newCluster(t)
-		if _, text := c.do("POST", "/_bulk?filter_path="+filter, index("a")+"\n"+action("index", "arbitex-audit", "b")+
-			"\n{\n"); text != want {
-			t.Errorf("%s: %s", filter, text)
+		c.Inject(siem.PoisonEvent("poison"))
+		siemtest.Product(test.product)(c.Client)
+		c.Query = test.query
+		if _, text := c.Post(test.body); !strings.Contains(text, test.want) || len(c.Accepted()) != test.accepted {
+			t.Errorf("%s: accepted %d: %s, want %s", test.name, len(c.Accepted()), text, test.want)
 		}
-	}
-	c := newCluster(t)
-	if _, text := c.do("POST", "/_bulk?pretty&filter_path=errors", index("a")+
-		"\n"); text != "{\n  \"errors\" : false\n}\n" {
-		t.Errorf("pretty: %q", text)
-	}
-	if _, text := c.do("POST", "/_bulk?filter_path=items", "x\n"); !strings.Contains(text, "Malformed") {
-		t.Errorf("an error is filtered: %s", text)
 	}
 }
 
 func TestSchemeInAnyCase(t *testing.T) {
 	c := newCluster(t)
-	c.headers["Authorization"] = "apikey " + c.Secret()["ELASTIC_API_KEY"]
+	c.Headers["Authorization"] = "apikey " + c.Secret()["ELASTIC_API_KEY"]
 	if got := c.bulk(index("a")); got != "201" {
 		t.Errorf("%s", got)
 	}
@@ -330,20 +243,20 @@ func TestSchemeInAnyCase(t *testing.T) {
 
 func TestAnswersTheCheck(t *testing.T) {
 	c := newCluster(t)
-	if status, text := c.do("GET", "/_security/_authenticate", ""); status != 200 ||
+	if status, text := c.Do("GET", "/_security/_authenticate", ""); status != 200 ||
 		!strings.Contains(text, `"authentication_type":"api_key"`) {
 		t.Errorf("%d %s", status, text)
 	}
 	const question = `{"index":[{"names":["arbitex-audit","other"],"privileges":["create_doc","delete"]}]}`
 	want := `"index":{"arbitex-audit":{"create_doc":true,"delete":false},"other":{"create_doc":false,"delete":false}}`
-	if status, text := c.do("POST", "/_security/user/_has_privileges", question); status != 200 ||
+	if status, text := c.Do("POST", "/_security/user/_has_privileges", question); status != 200 ||
 		!strings.Contains(text, want) || !strings.Contains(text, `"has_all_requested":false`) {
 		t.Errorf("%d %s", status, text)
 	}
-	if status, _ := c.do("POST", "/_security/user/_has_privileges", "x"); status != 400 {
+	if status, _ := c.Do("POST", "/_security/user/_has_privileges", "x"); status != 400 {
 		t.Errorf("no question: %d", status)
 	}
-	if status, text := c.do("GET", "/", ""); status != 200 || !strings.Contains(text, "You Know, for Search") {
+	if status, text := c.Do("GET", "/", ""); status != 200 || !strings.Contains(text, "You Know, for Search") {
 		t.Errorf("%d %s", status, text)
 	}
 }
@@ -351,12 +264,13 @@ func TestAnswersTheCheck(t *testing.T) {
 // TestViolations sends what Elasticsearch takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := index("a")
-	for name, body := range map[string]string{
+	bodies := map[string]string{
 		"spaces in an action": strings.Replace(good, `{"index":`, `{ "index":`, 1),
 		"order in an action":  `{"index":{"_id":"a","_index":"arbitex-audit"}}` + "\n" + document("a"),
 		"another _id":         action("index", "arbitex-audit", "b") + "\n" + document("a"),
 		"an _id of its own": action("index", "arbitex-audit", "b") + "\n" + strings.Replace(document("a"), `"uid":"a"`,
 			`"x":1`, 1),
+		"another hash":      action("index", "arbitex-audit", "a-0123456789abcdef") + "\n" + document("a"),
 		"no timestamp":      action("index", "arbitex-audit", "a") + "\n" + `{"time":1741824000123,"metadata":{"uid":"a"}}`,
 		"no time":           action("index", "arbitex-audit", "a") + "\n" + `{"metadata":{"uid":"a"}}`,
 		"a carriage return": good + "\r",
@@ -364,70 +278,14 @@ func TestViolations(t *testing.T) {
 		"too many events":   strings.TrimSuffix(strings.Repeat(good+"\n", 101), "\n"),
 		"too many bytes": action("index", "arbitex-audit", "a") + "\n" + strings.Replace(document("a"), `"time"`,
 			`"x":"`+strings.Repeat("y", 5_000_000)+`","time"`, 1),
-	} {
-		c := newCluster(t)
-		c.bulk(body)
-		if s := c.Stats(); s.Accepted == 0 || len(s.Violations) == 0 {
-			t.Errorf("%s: accepted %d, violations %q (%s)", name, s.Accepted, s.Violations, s.LastProblem)
-		}
 	}
-	c := newCluster(t)
-	c.headers["Content-Type"] = "application/json"
-	c.do("POST", "/arbitex-audit/_bulk", withHashes(good)+"\n")
-	if v := c.Stats().Violations; len(v) != 2 || c.Stats().Accepted != 1 {
-		t.Errorf("content type and path: %q", v)
+	for name, body := range bodies {
+		bodies[name] = withHashes(body) + "\n"
 	}
-}
-
-// TestTimeInMicroseconds: the event keeps its time in microseconds, and the document's @timestamp is the same moment.
-func TestTimeInMicroseconds(t *testing.T) {
-	c := newCluster(t)
-	const event = `{"time":1741824000123456,"metadata":{"uid":"a"}}`
-	c.bulk(action("index", "arbitex-audit", "a"), `{"@timestamp":"2025-03-13T00:00:00.123Z",`+event[1:])
-	accepted := c.Accepted()
-	if len(accepted) != 1 || string(accepted[0].Event) != event || len(c.Stats().Violations) != 0 {
-		t.Errorf("accepted %+v, violations %q", accepted, c.Stats().Violations)
-	}
-}
-
-// TestLimitsOfTheIndex: an index without room for more fields, or on a full disk, refuses every document.
-func TestLimitsOfTheIndex(t *testing.T) {
-	c := newCluster(t)
-	c.Inject(siem.Fault{Kind: siem.Product, Code: "total fields", Name: "f"})
-	_, text := c.do(http.MethodPost, "/_bulk", index("a")+"\n")
-	if !strings.Contains(text, `"caused_by":{"reason":"Limit of total fields [1000] has been exceeded`) ||
-		!strings.Contains(text, `"status":400`) {
-		t.Errorf("total fields: %s", text)
-	}
-	c.Inject(siem.Fault{Kind: siem.Heal, Name: "f"})
-	c.Inject(siem.Fault{Kind: siem.Product, Code: "flood stage"})
-	if got := c.bulk(index("a")); got != "429 cluster_block_exception" {
-		t.Errorf("flood stage: %s", got)
-	}
-}
-
-// TestResultTellsAnUpdate: a document that is stored again is an update.
-func TestResultTellsAnUpdate(t *testing.T) {
-	c := newCluster(t)
-	for _, want := range []string{`"result":"created"`, `"result":"updated"`} {
-		if _, text := c.do(http.MethodPost, "/_bulk", index("a")+"\n"); !strings.Contains(text, want) {
-			t.Errorf("%s, want %s", text, want)
-		}
-	}
-}
-
-// TestIDsContainTheContent: the wire format's _id is the event's id and the start of its content hash.
-func TestIDsContainTheContent(t *testing.T) {
-	c := newCluster(t)
-	event := `{"time":1741824000123,"metadata":{"uid":"u"}}`
-	hash := siem.ContentHash([]byte(event))
-	for _, id := range []string{"u-" + hash[:16], "u-" + hash[1:17]} {
-		c.bulk(action("index", "arbitex-audit", id), `{"@timestamp":"2025-03-13T00:00:00.123Z",`+event[1:])
-		if wrong := id != "u-"+hash[:16]; wrong != (len(c.Stats().Violations) > 0) {
-			t.Errorf("_id %s: violations %q", id, c.Stats().Violations)
-		}
-	}
-	if id := c.Accepted()[0].ID; id != "u" {
-		t.Errorf("the event's id is %q", id)
-	}
+	siemtest.Violates(t, client, withHashes(good)+"\n", bodies, map[string]siemtest.Change{
+		"content type":         siemtest.Header("Content-Type", "application/json"),
+		"the index in the url": siemtest.Path("/arbitex-audit/_bulk"),
+	})
+	// The event keeps its time in microseconds, and the document's @timestamp is the same moment.
+	siemtest.Violates(t, client, withHashes(strings.Replace(good, "1741824000123", "1741824000123456", 1))+"\n", nil, nil)
 }

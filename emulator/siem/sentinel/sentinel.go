@@ -10,18 +10,12 @@
 package sentinel
 
 import (
-	"cmp"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
+	"mime"
 	"net/http"
 	"net/url"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -48,8 +42,6 @@ const (
 	tokenLife = 3599 * time.Second
 )
 
-var _ siem.Simulator = (*Simulator)(nil)
-
 // Simulator is a token endpoint and an ingestion endpoint.
 type Simulator struct {
 	*siem.Server
@@ -70,18 +62,11 @@ func New(o siem.Options) (*Simulator, error) { return start(o, false) }
 // NewFederated starts a simulator whose application has no client secret, but a federated credential; see [Assertion].
 func NewFederated(o siem.Options) (*Simulator, error) { return start(o, true) }
 
-func start(o siem.Options, federated bool) (*Simulator, error) {
-	s := &Simulator{Credential: siem.NewCredential(newSecret), federated: federated, tokens: map[string]time.Time{}}
-	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContent, MaxWire: maxContent})
-	if err != nil {
-		return nil, fmt.Errorf("starting the sentinel simulator: %w", err)
-	}
-	s.Server = server
-	return s, nil
+func start(o siem.Options, federated bool) (s *Simulator, err error) {
+	s = &Simulator{Credential: siem.NewCredential(newSecret), federated: federated, tokens: map[string]time.Time{}}
+	s.Server, err = siem.Serve(o, siem.Config{Name: "sentinel", Handle: s.handle, MaxBody: maxContent, MaxWire: maxContent})
+	return s, err
 }
-
-// Name implements siem.Simulator.
-func (s *Simulator) Name() string { return "sentinel" }
 
 // Settings implements siem.Simulator. The connector has no setting for a CA, so SSL_CERT_FILE contains it.
 func (s *Simulator) Settings() map[string]string {
@@ -93,8 +78,7 @@ func (s *Simulator) Settings() map[string]string {
 	if s.federated {
 		settings["SENTINEL_AUTH"] = "federated"
 	}
-	s.Trust(settings, "")
-	return settings
+	return s.Trust(settings, "")
 }
 
 // Secret implements siem.Simulator: the client secret.
@@ -142,121 +126,166 @@ func newSecret() string { return randomText(7) + "~" + randomText(21) }
 
 func randomText(bytes int) string { return base64.RawURLEncoding.EncodeToString(siem.Random(bytes)) }
 
-// The Log Analytics query API of one workspace, for an application of its own. It supports the query that counts the
-// rows of a time of ingestion by the hash of RawOCSF.
-// https://learn.microsoft.com/azure/azure-monitor/logs/api/request-format
+// denials are the refusals of the token endpoint, by code.
+// https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 const (
-	workspace   = "22222222-dddd-4eee-8fff-0123456789ab"
-	queryPath   = "/v1/workspaces/" + workspace + "/query"
-	searcherID  = "33333333-dddd-4eee-8fff-0123456789ab"
-	searchScope = "https://api.loganalytics.io/.default"
+	noTenant       = 90002
+	noParameter    = 900144
+	wrongGrant     = 70003
+	noApp          = 700016
+	wrongSecret    = 7000215
+	lateSecret     = 7000222
+	wrongScope     = 1002012
+	badAssertion   = 50027
+	lateAssertion  = 700024
+	wrongAssertion = 700213
 )
 
-var kql = regexp.MustCompile(`^ArbitexAudit_CL
-\| where ingestion_time\(\) between \(datetime\((\S+)\) \.\. datetime\((\S+)\)\)
-(?:\| where RawOCSF contains_cs "([^"]*)"
-)?\| extend Hash = hash_sha256\(RawOCSF\), O = parse_json\(RawOCSF\)
-(?:\| where strcmp\(Hash, "([0-9a-f]*)"\) > 0
-)?\| summarize Copies = count\(\) by Hash, Uid = tostring\(O\.metadata\.uid\), ` +
-	`Replaced = iff\(tobool\(O\.truncated\) == true, tostring\(O\.sha256\), ""\)
-\| top (\d+) by Hash asc$`)
-
-var _ siem.Searchable = (*Simulator)(nil)
-
-// SearchSettings implements siem.Searchable.
-func (s *Simulator) SearchSettings() map[string]string {
-	return s.Search("SENTINEL_SEARCH_", map[string]string{
-		"AUTHORITY_HOST": s.URL(), "WORKSPACE_ID": workspace, "TENANT_ID": tenant, "CLIENT_ID": searcherID,
-		"CLIENT_SECRET": siem.SearchToken,
-	})
+var denials = map[int]struct {
+	status     int
+	kind, text string
+}{
+	noTenant:    {400, "invalid_request", "Tenant not found. Check to make sure you have the correct tenant ID."},
+	noParameter: {400, "invalid_request", "The request body must contain the following parameter: 'grant_type'."},
+	wrongGrant:  {400, "unsupported_grant_type", "The app requested an unsupported grant type."},
+	noApp:       {400, "unauthorized_client", "Application was not found in the directory."},
+	wrongScope: {400, "invalid_scope",
+		"The provided value for scope is not valid. Client credential flows must have a scope value with /.default."},
+	wrongSecret:   {401, "invalid_client", "Invalid client secret provided."},
+	lateSecret:    {401, "invalid_client", "The provided client secret keys are expired."},
+	badAssertion:  {400, "invalid_request", "JWT token is invalid or malformed."},
+	lateAssertion: {401, "invalid_client", "Client assertion is not within its valid time range."},
+	wrongAssertion: {401, "invalid_client",
+		"No matching federated identity record found for presented assertion subject."},
 }
 
-// isSearch reports whether a request is a query, or for a token of the application that searches.
-func isSearch(r *siem.Request) bool {
-	return r.URL.Path == queryPath || isToken(r.Request) && strings.Contains(string(r.Body), searcherID)
+// deny returns the token endpoint's refusal with that code.
+func deny(code int) siem.Answer {
+	d := denials[code]
+	return siem.Answer{
+		Status: d.status, Header: map[string]string{"Content-Type": "application/json; charset=utf-8",
+			"Cache-Control": "no-store, no-cache"},
+		Body: fmt.Sprintf(`{"error":%q,"error_description":"AADSTS%d: %s","error_codes":[%[2]d],"trace_id":"0"}`, d.kind,
+			code, d.text),
+		Reason: fmt.Sprintf("%d AADSTS%d", d.status, code), Detail: d.text,
+	}
 }
 
-func (s *Simulator) search(r *siem.Request) siem.Answer {
-	if r.URL.Path != queryPath {
-		form, _ := url.ParseQuery(string(r.Body)) // an invalid form has no secret
-		switch {
-		case form.Get("client_secret") != siem.SearchToken:
-			return deny(wrongSecret)
-		case form.Get("scope") != searchScope || form.Get("grant_type") != "client_credentials" || r.URL.Path != tokenPath:
-			return deny(wrongScope)
-		}
-		return siem.JSON(http.StatusOK, map[string]any{"token_type": "Bearer", "expires_in": 3599,
-			"access_token": siem.SearchToken})
+// grant responds to a request for a token with the client credentials grant.
+func (s *Simulator) grant(r *siem.Request) siem.Answer {
+	if r.Method != http.MethodPost {
+		return siem.Answer{Status: http.StatusMethodNotAllowed,
+			Body: "AADSTS900561: The endpoint only accepts POST requests."}
 	}
-	if r.Header.Get("Authorization") != "Bearer "+siem.SearchToken {
-		return refuse(http.StatusForbidden, "InsufficientAccessError", "The provided credentials have insufficient access.")
+	if r.URL.Path != tokenPath {
+		return deny(noTenant)
 	}
-	if refusal, limited := s.SearchLimited(); limited {
-		return refusal
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	form, err := url.ParseQuery(string(r.Body))
+	if r.Problem != nil || err != nil || kind != "application/x-www-form-urlencoded" || r.Encoding != "" ||
+		!form.Has("grant_type") {
+		return deny(noParameter)
 	}
-	var body struct{ Query string }
-	_ = json.Unmarshal(r.Body, &body) // without a query, it does not match
-	query := kql.FindStringSubmatch(body.Query)
-	if query == nil {
-		return refuse(http.StatusBadRequest, "BadArgumentError", "The request had some invalid properties.")
+	if r.URL.RawQuery != "" {
+		s.Violate("there is a query in the token request's url")
 	}
-	from, err1 := time.Parse(time.RFC3339, query[1])
-	to, err2 := time.Parse(time.RFC3339, query[2])
-	most, _ := strconv.Atoi(query[5])
-	if err1 != nil || err2 != nil {
-		return refuse(http.StatusBadRequest, "BadArgumentError", "A datetime is not valid.")
+	if s.Product("AADSTS7000222") {
+		return deny(lateSecret)
 	}
-	events := s.Find(from, to, 0, func(a siem.Accepted) bool { return a.Holds(query[3]) })
-	return siem.JSON(http.StatusOK, s.table(events, query[4], most))
+	return s.judgeForm(form)
 }
 
-// row is a row of the query, without the number of copies.
-type row struct{ hash, uid, replaced string }
-
-// summary is the result of the latest query, for its pages.
-type summary struct {
-	rows   []row
-	copies map[row]int
-}
-
-// summarize counts events by their rows.
-func summarize(events []siem.Accepted) summary {
-	s := summary{copies: map[row]int{}}
-	for _, a := range events {
-		sum := sha256.Sum256(a.Event)
-		var o struct {
-			Truncated bool   `json:"truncated"`
-			SHA256    string `json:"sha256"`
-		}
-		_ = json.Unmarshal(a.Event, &o) // an event of another type is not replaced
-		key := row{hash: hex.EncodeToString(sum[:]), uid: siem.OwnID(a.Event)}
-		if o.Truncated {
-			key.replaced = o.SHA256
-		}
-		s.copies[key]++
-	}
-	s.rows = slices.SortedFunc(maps.Keys(s.copies), func(a, b row) int { return cmp.Compare(a.hash, b.hash) })
-	return s
-}
-
-// table is the page after a hash; "" is the first page, which makes the summary.
-func (s *Simulator) table(events []siem.Accepted, after string, most int) any {
+func (s *Simulator) judgeForm(form url.Values) siem.Answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if after == "" {
-		s.summary = summarize(events)
+	switch {
+	case form.Get("grant_type") != "client_credentials":
+		return deny(wrongGrant)
+	case form.Get("client_id") != clientID:
+		return deny(noApp)
+	case form.Get("scope") != scope:
+		return deny(wrongScope)
 	}
-	start, _ := slices.BinarySearchFunc(s.summary.rows, after+"!", func(r row,
-		hash string) int {
-		return cmp.Compare(r.hash, hash)
-	})
-	rows := [][]any{}
-	for _, key := range s.summary.rows[start:min(start+most, len(s.summary.rows))] {
-		rows = append(rows, []any{key.hash, key.uid, key.replaced, s.summary.copies[key]})
+	code := s.judgeSecret(form)
+	if s.federated {
+		code = s.judgeAssertion(form)
 	}
-	var columns []map[string]string
-	for _, name := range []string{"Hash", "Uid", "Replaced", "Copies"} {
-		columns = append(columns, map[string]string{"name": name})
+	if code != 0 {
+		return deny(code)
 	}
-	return map[string]any{"tables": []any{map[string]any{"name": "PrimaryResult", "columns": columns, "rows": rows}}}
+	// A real token has claims and a signature of about this length.
+	token := "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9." + randomText(600) + "." + randomText(256)
+	s.tokens[token] = s.Options().Now().Add(tokenLife)
+	s.issued++
+	return siem.Answer{
+		Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json; charset=utf-8",
+			"Cache-Control": "no-store, no-cache"},
+		Body: fmt.Sprintf(`{"token_type":"Bearer","expires_in":%d,"ext_expires_in":%[1]d,"access_token":%q}`,
+			int(tokenLife.Seconds()), token),
+	}
+}
+
+// judgeSecret returns the code of the problem with the client secret, 0 if there is none. The simulator is locked.
+func (s *Simulator) judgeSecret(form url.Values) int {
+	switch valid, revoked := s.Check(form.Get("client_secret")); {
+	case valid:
+		return 0
+	case revoked:
+		return lateSecret
+	}
+	return wrongSecret
+}
+
+// The federated credential of the application: tokens of AWS's outbound identity federation for one role.
+const (
+	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	audience      = "api://AzureADTokenExchange"
+	issuer        = "https://00000000-0000-4000-8000-000000000000.tokens.sts.global.api.aws"
+	subject       = "arn:aws:iam::123456789012:role/siem-sentinel"
+)
+
+type claims struct {
+	Audience string `json:"aud"`
+	Issuer   string `json:"iss"`
+	Subject  string `json:"sub"`
+	Expires  int64  `json:"exp"`
+}
+
+// Assertion returns a token that the application of [NewFederated] accepts as its client_assertion until it expires.
+// The simulator does not verify the signature.
+func Assertion(expires time.Time) string {
+	body, _ := json.Marshal(claims{audience, issuer, subject, expires.Unix()}) // texts and numbers always marshal
+	encode := base64.RawURLEncoding.EncodeToString
+	return encode([]byte(`{"alg":"RS256","typ":"JWT"}`)) + "." + encode(body) + "." + randomText(256)
+}
+
+// judgeAssertion returns the code of the problem with the client assertion, 0 if there is none.
+func (s *Simulator) judgeAssertion(form url.Values) int {
+	parts := strings.Split(form.Get("client_assertion"), ".")
+	if form.Get("client_assertion_type") != assertionType || len(parts) != 3 {
+		return badAssertion
+	}
+	if form.Has("client_secret") {
+		s.Violate("a client secret is sent together with a client assertion")
+	}
+	body, err := base64.RawURLEncoding.DecodeString(parts[1])
+	var c claims
+	switch {
+	case err != nil || json.Unmarshal(body, &c) != nil:
+		return badAssertion
+	case !s.Options().Now().Before(time.Unix(c.Expires, 0)):
+		return lateAssertion
+	case c.Audience != audience || c.Issuer != issuer || c.Subject != subject:
+		return wrongAssertion
+	}
+	return 0
+}
+
+// good reports whether the request has a token that was issued, is not revoked and has not expired.
+func (s *Simulator) good(r *siem.Request) bool {
+	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	expires, known := s.tokens[token]
+	return bearer && known && s.Options().Now().Before(expires)
 }

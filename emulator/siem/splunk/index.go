@@ -51,7 +51,7 @@ func (s *Simulator) index(body []byte, channel string) siem.Answer {
 
 // busyAt returns the number of the event at which a product fault with code 9 takes effect, -1 without one.
 func (s *Simulator) busyAt(body []byte) int {
-	if _, ok := s.Product("9"); !ok {
+	if !s.Product("9") {
 		return -1
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
@@ -66,7 +66,7 @@ func (s *Simulator) success(n int, channel string) siem.Answer {
 		return reply(5) // only white space
 	}
 	for _, code := range []int{24, 25} {
-		if _, ok := s.Product(fmt.Sprint(code)); ok {
+		if s.Product(strconv.Itoa(code)) {
 			return reply(code, s.newAck(channel))
 		}
 	}
@@ -223,7 +223,7 @@ func (s *Simulator) open(name string) *channel {
 
 // newAck returns the member "ackId" of the response to an accepted request.
 func (s *Simulator) newAck(name string) string {
-	_, never := s.Product("ack never")
+	never := s.Product("ack never")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.open(name)
@@ -249,7 +249,7 @@ func (s *Simulator) ack(r *siem.Request) siem.Answer {
 	case r.Problem != nil || json.Unmarshal(r.Body, &query) != nil || query.Acks == nil:
 		return reply(6)
 	}
-	_, lost := s.Product("ack lost")
+	lost := s.Product("ack lost")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.open(name)

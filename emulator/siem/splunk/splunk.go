@@ -32,8 +32,6 @@ const maxContentLength = 1_000_000
 
 const eventPath = "/services/collector/event"
 
-var _ siem.Simulator = (*Simulator)(nil)
-
 // Simulator is a HEC endpoint.
 type Simulator struct {
 	*siem.Server
@@ -44,24 +42,15 @@ type Simulator struct {
 }
 
 // New starts a simulator.
-func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{Credential: siem.NewCredential(newToken), channels: map[string]*channel{}}
-	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxContentLength})
-	if err != nil {
-		return nil, fmt.Errorf("starting the splunk simulator: %w", err)
-	}
-	s.Server = server
-	return s, nil
+func New(o siem.Options) (s *Simulator, err error) {
+	s = &Simulator{Credential: siem.NewCredential(newToken), channels: map[string]*channel{}}
+	s.Server, err = siem.Serve(o, siem.Config{Name: "splunk", Handle: s.handle, MaxBody: maxContentLength})
+	return s, err
 }
-
-// Name implements siem.Simulator.
-func (s *Simulator) Name() string { return "splunk" }
 
 // Settings implements siem.Simulator: the endpoint and the CA.
 func (s *Simulator) Settings() map[string]string {
-	settings := map[string]string{"SPLUNK_HEC_URL": s.URL() + eventPath}
-	s.Trust(settings, "SPLUNK_HEC_TLS_CA_BUNDLE")
-	return settings
+	return s.Trust(map[string]string{"SPLUNK_HEC_URL": s.URL() + eventPath}, "SPLUNK_HEC_TLS_CA_BUNDLE")
 }
 
 // Secret implements siem.Simulator: the token.
@@ -146,10 +135,7 @@ func (s *Simulator) authorize(r *siem.Request) int {
 // ordered returns the code of a product fault, except for the codes that take effect later.
 func (s *Simulator) ordered(except ...int) int {
 	for _, r := range replies {
-		if slices.Contains(except, r.code) {
-			continue
-		}
-		if _, ok := s.Product(fmt.Sprint(r.code)); ok {
+		if !slices.Contains(except, r.code) && s.Product(strconv.Itoa(r.code)) {
 			return r.code
 		}
 	}

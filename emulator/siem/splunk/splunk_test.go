@@ -12,29 +12,26 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	"github.com/arbitex/siem-connectors/emulator/siem/splunk"
-	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
+const channel = "3f2a0c5e-9c35-4a68-8c38-0a1b2c3d4e5f"
+
 type hec struct {
-	*splunk.Simulator
-	t       *testing.T
-	client  *http.Client
-	headers map[string]string
-	query   string
+	*siemtest.Client
+	t *testing.T
 }
 
-func newHEC(t *testing.T) *hec {
+func newHEC(t *testing.T) hec { return hecOf(t, siem.Options{}) }
+
+func hecOf(t *testing.T, o siem.Options) hec {
 	t.Helper()
-	s := siemtest.Start(t, splunk.New, siem.Options{})
-	return &hec{
-		Simulator: s, t: t,
-		client: siemtest.Client(s),
-		headers: map[string]string{
-			"Authorization": "Splunk " + s.Secret()["SPLUNK_HEC_TOKEN"], "Content-Type": "application/json",
-			"X-Splunk-Request-Channel": "3f2a0c5e-9c35-4a68-8c38-0a1b2c3d4e5f",
-		},
-	}
+	s := siemtest.Start(t, splunk.New, o)
+	return hec{siemtest.NewClient(t, s, "/services/collector/event", map[string]string{
+		"Authorization": "Splunk " + s.Secret()["SPLUNK_HEC_TOKEN"], "Content-Type": "application/json",
+		"X-Splunk-Request-Channel": channel}), t}
 }
+
+func client(t *testing.T) *siemtest.Client { return newHEC(t).Client }
 
 type answer struct {
 	Code   int  `json:"code"`
@@ -42,90 +39,60 @@ type answer struct {
 	AckID  *int `json:"ackId"`
 }
 
-func (h *hec) do(method, url, body string) (int, answer) {
+func (h hec) post(body string) (int, answer) {
 	h.t.Helper()
-	status, text := siemtest.Do(h.t, h.client, method, url+h.query, body, h.headers)
-	a := answer{Code: -1}
-	_ = json.Unmarshal([]byte(text), &a) // a 413 is a page
-	return status, a
+	return h.do(http.MethodPost, h.Path, body)
 }
 
-func (h *hec) post(body string) (int, answer) {
+func (h hec) do(method, path, body string) (int, answer) {
 	h.t.Helper()
-	return h.do(http.MethodPost, h.Settings()["SPLUNK_HEC_URL"], body)
+	status, text := h.Do(method, path, body)
+	var a answer
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		h.t.Errorf("%s: %v", text, err)
+	}
+	return status, a
 }
 
 func envelope(event string) string {
 	return `{"time":1741824000.123,"host":"h","source":"s","sourcetype":"t","index":"arbitex","event":` + event + `}`
 }
 
-const event = `{"time":1741824000123,"metadata":{"uid":"e-1"}}`
-
 func named(id string) string {
 	return envelope(fmt.Sprintf(`{"time":1741824000123,"metadata":{"uid":%q}}`, id))
 }
 
-func TestTakesTheWireFormat(t *testing.T) {
+func TestKeepsTheEvent(t *testing.T) {
 	h := newHEC(t)
-	g := ocsfgen.New(1)
-	var bodies, events []string
-	for range 50 {
-		raw := g.Next()
-		var e struct{ Time int64 }
-		if err := json.Unmarshal(raw, &e); err != nil {
-			t.Fatal(err)
-		}
-		events = append(events, string(raw))
-		bodies = append(bodies, strings.Replace(envelope(string(raw)), "1741824000.123", fmt.Sprintf("%d.%03d", e.Time/1000,
-			e.Time%1000), 1))
-	}
-	status, a := h.post(strings.Join(bodies, "\n"))
-	if status != 200 || a.Code != 0 || a.AckID == nil {
+	if status, a := h.post(named("a") + "\n" + named("b")); status != 200 || a.Code != 0 || a.AckID == nil {
 		t.Fatalf("answered %d %+v; %s", status, a, h.Stats().LastProblem)
 	}
-	for i, accepted := range h.Accepted() {
-		if string(accepted.Event) != events[i] || accepted.Fields["index"] != "arbitex" || !strings.Contains(events[i],
-			accepted.ID) {
-			t.Errorf("event %d was kept as %+v", i, accepted)
-		}
-	}
-	if s := h.Stats(); s.Accepted != 50 || len(s.Violations) > 0 {
-		t.Errorf("accepted %d, violations %q", s.Accepted, s.Violations)
+	got := h.Accepted()
+	if len(got) != 2 || got[1].ID != "b" || got[1].Fields["index"] != "arbitex" ||
+		string(got[1].Event) != `{"time":1741824000123,"metadata":{"uid":"b"}}` || len(h.Stats().Violations) > 0 {
+		t.Errorf("accepted %+v, violations %q", got, h.Stats().Violations)
 	}
 }
 
 func TestRefusesTheRequest(t *testing.T) {
-	big := envelope(`{"time":1741824000123,"x":"` + strings.Repeat("y", 1_000_000) + `"}`)
-	for _, test := range []struct {
-		name         string
-		spoil        func(h *hec)
-		body         string
-		status, code int
-	}{
-		{"no token", func(h *hec) { delete(h.headers, "Authorization") }, envelope(event), 401, 2},
-		{"another scheme", func(h *hec) { h.headers["Authorization"] = "Bearer x" }, envelope(event), 401, 3},
-		{"another token", func(h *hec) { h.headers["Authorization"] = "Splunk x" }, envelope(event), 403, 4},
-		{"a rotated token", func(h *hec) { h.Rotate() }, envelope(event), 403, 1},
-		{"a token in the query", func(h *hec) { h.query = "?token=x" }, envelope(event), 400, 16},
-		{"no channel", func(h *hec) { delete(h.headers, "X-Splunk-Request-Channel") }, envelope(event), 400, 10},
-		{"a bad channel", func(h *hec) { h.headers["X-Splunk-Request-Channel"] = "x" }, envelope(event), 400, 11},
-		{"no body", nil, "", 400, 5},
-		{"white space", nil, " \n", 400, 5},
-		{"too large", nil, big, 413, -1},
-		{"not gzip", func(h *hec) { h.headers["Content-Encoding"] = "gzip" }, envelope(event), 415, 6},
-		{"shutting down", func(h *hec) { h.Inject(siem.Fault{Kind: siem.Product, Code: "23"}) }, envelope(event), 503, 23},
-		{"at capacity", func(h *hec) { h.Inject(siem.Fault{Kind: siem.Product, Code: "26"}) }, envelope(event), 429, 26},
-	} {
-		h := newHEC(t)
-		if test.spoil != nil {
-			test.spoil(h)
-		}
-		status, a := h.post(test.body)
-		if status != test.status || a.Code != test.code || len(h.Accepted()) != 0 {
-			t.Errorf("%s: %d code %d, accepted %d; want %d code %d", test.name, status, a.Code, len(h.Accepted()), test.status,
-				test.code)
-		}
-	}
+	good := named("a")
+	refuse := siemtest.Refuses(t, client)
+	refuse("no token", siemtest.Header("Authorization", ""), good, 401, `"code":2`)
+	refuse("another scheme", siemtest.Header("Authorization", "Bearer x"), good, 401, `"code":3`)
+	refuse("another token", siemtest.Header("Authorization", "Splunk x"), good, 403, `"code":4`)
+	refuse("a rotated token", siemtest.Rotate, good, 403, `"code":1}`)
+	refuse("a token in the query", siemtest.Query("?token=x"), good, 400, `"code":16`)
+	refuse("no channel", siemtest.Header("X-Splunk-Request-Channel", ""), good, 400, `"code":10`)
+	refuse("a bad channel", siemtest.Header("X-Splunk-Request-Channel", "x"), good, 400, `"code":11`)
+	refuse("no body", nil, "", 400, `"code":5`)
+	refuse("white space", nil, " \n", 400, `"code":5`)
+	refuse("too large", nil, named(strings.Repeat("y", 1_000_000)), 413, "Content-Length too large (maximum is 1000000)")
+	refuse("not gzip", siemtest.Header("Content-Encoding", "gzip"), good, 415, `"code":6`)
+	refuse("shutting down", siemtest.Product("23"), good, 503, `"code":23`)
+	refuse("at capacity", siemtest.Product("26"), good, 429, `"code":26`)
+	refuse("another path", siemtest.Path("/services/collector/raw"), good, 404, "")
+	refuse("the login page", siemtest.Path("/en-US/account/login"), good, 404, "")
+	refuse("get", siemtest.Method(http.MethodGet), "", 405, "")
 }
 
 func TestStopsAtTheFirstBadEvent(t *testing.T) {
@@ -133,7 +100,7 @@ func TestStopsAtTheFirstBadEvent(t *testing.T) {
 		name, bad string
 		code      int
 	}{
-		{"array", `[` + envelope(event) + `]`, 6},
+		{"array", `[` + named("a") + `]`, 6},
 		{"half an object", `{"event":`, 6},
 		{"no event", `{"time":1741824000.123}`, 12},
 		{"null event", envelope(`null`), 12},
@@ -172,86 +139,54 @@ func TestCodesOnDemand(t *testing.T) {
 	}
 }
 
-func TestRotateMakesANewToken(t *testing.T) {
+func TestHealth(t *testing.T) {
 	h := newHEC(t)
-	h.Rotate()
-	h.headers["Authorization"] = "Splunk " + h.Secret()["SPLUNK_HEC_TOKEN"]
-	if status, a := h.post(named("a")); status != 200 || a.Code != 0 {
-		t.Errorf("%d %+v", status, a)
-	}
-}
-
-func TestOtherPaths(t *testing.T) {
-	h := newHEC(t)
-	health := h.URL() + "/services/collector/health/1.0"
-	if status, a := h.do(http.MethodGet, health, ""); status != 200 || a.Code != 17 {
-		t.Errorf("health: %d %+v", status, a)
-	}
-	h.Inject(siem.Fault{Kind: siem.Product, Code: "18", Times: 1})
-	if status, a := h.do(http.MethodGet, health, ""); status != 503 || a.Code != 18 {
-		t.Errorf("unhealthy: %d %+v", status, a)
-	}
-	h.headers["Authorization"] = "Splunk x"
-	if status, a := h.do(http.MethodGet, health, ""); status != 400 || a.Code != 21 {
-		t.Errorf("health with a bad token: %d %+v", status, a)
-	}
-	for _, path := range []string{"/", "/services/collector/raw", "/en-US/account/login"} {
-		if status, _ := h.do(http.MethodPost, h.URL()+path, "x"); status != 404 {
-			t.Errorf("%s: %d", path, status)
+	for _, step := range []struct {
+		name         string
+		change       siemtest.Change
+		status, code int
+	}{
+		{"healthy", siemtest.Query(""), 200, 17}, {"unhealthy", siemtest.Product("18"), 503, 18},
+		{"another token", siemtest.Header("Authorization", "Splunk x"), 400, 21},
+	} {
+		step.change(h.Client)
+		if status, a := h.do(http.MethodGet, "/services/collector/health/1.0", ""); status != step.status ||
+			a.Code != step.code {
+			t.Errorf("%s: %d %+v", step.name, status, a)
 		}
-	}
-	if status, _ := h.do(http.MethodGet, h.Settings()["SPLUNK_HEC_URL"], ""); status != 405 {
-		t.Errorf("get: %d", status)
-	}
-}
-
-// TestTimeInMicroseconds: such a time is what it is in the wild.
-func TestTimeInMicroseconds(t *testing.T) {
-	h := newHEC(t)
-	status, _ := h.post(envelope(`{"time":1741824000123456,"metadata":{"uid":"a"}}`))
-	if s := h.Stats(); status != 200 || s.Accepted != 1 || len(s.Violations) != 0 {
-		t.Errorf("%d, violations %q", status, s.Violations)
+		h.Inject(siem.Fault{Kind: siem.Heal})
 	}
 }
 
 // TestViolations sends what HEC takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := named("a")
-	for name, body := range map[string]string{
+	replace := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	siemtest.Violates(t, client, good, map[string]string{
 		"no separator":        good + named("b"),
 		"two separators":      good + "\n\n" + named("b"),
 		"a line break at end": good + "\n",
-		"key order": strings.Replace(good, `"time":1741824000.123,"host":"h"`, `"host":"h","time":1741824000.123`,
-			1),
-		"a key too many":      strings.Replace(good, `"event"`, `"fields":{},"event"`, 1),
-		"a key twice":         strings.Replace(good, `"host":"h"`, `"host":"h","host":"h"`, 1),
-		"no index":            strings.Replace(good, `"index":"arbitex",`, ``, 1),
-		"empty host":          strings.Replace(good, `"host":"h"`, `"host":""`, 1),
-		"time as a string":    strings.Replace(good, `1741824000.123`, `"1741824000.123"`, 1),
-		"time cut":            strings.Replace(good, `1741824000.123`, `1741824000.12`, 1),
-		"another time":        strings.Replace(good, `1741824000.123`, `1741824000.124`, 1),
+		"key order":           replace(`"time":1741824000.123,"host":"h"`, `"host":"h","time":1741824000.123`),
+		"a key too many":      replace(`"event"`, `"fields":{},"event"`),
+		"a key twice":         replace(`"host":"h"`, `"host":"h","host":"h"`),
+		"no index":            replace(`"index":"arbitex",`, ``),
+		"empty host":          replace(`"host":"h"`, `"host":""`),
+		"time as a string":    replace(`1741824000.123`, `"1741824000.123"`),
+		"time cut":            replace(`1741824000.123`, `1741824000.12`),
+		"another time":        replace(`1741824000.123`, `1741824000.124`),
 		"event as a string":   envelope(`"text"`),
-		"a line break inside": strings.Replace(good, `"uid":`, "\"uid\":\n", 1),
-		"no utf-8":            strings.Replace(good, `"uid":"a"`, "\"uid\":\"\xff\"", 1),
+		"a line break inside": replace(`"uid":`, "\"uid\":\n"),
+		"no utf-8":            replace(`"uid":"a"`, "\"uid\":\"\xff\""),
 		"too many events":     strings.TrimSuffix(strings.Repeat(good+"\n", 101), "\n"),
-	} {
-		h := newHEC(t)
-		status, _ := h.post(body)
-		if s := h.Stats(); status != 200 || len(s.Violations) == 0 {
-			t.Errorf("%s: %d, violations %q", name, status, s.Violations)
-		}
-	}
-	h := newHEC(t)
-	h.headers["Content-Type"] = "text/plain"
-	if h.post(good); len(h.Stats().Violations) != 1 {
-		t.Errorf("content type: %q", h.Stats().Violations)
-	}
+	}, map[string]siemtest.Change{"content type": siemtest.Header("Content-Type", "text/plain")})
+	// A time in microseconds is as in the wild.
+	siemtest.Violates(t, client, envelope(`{"time":1741824000123456,"metadata":{"uid":"a"}}`), nil, nil)
 }
 
 // acks asks for acknowledgements on the channel of the headers.
-func (h *hec) acks(query string) (int, string) {
+func (h hec) acks(query string) (int, string) {
 	h.t.Helper()
-	status, text := siemtest.Do(h.t, h.client, http.MethodPost, h.URL()+"/services/collector/ack", query, h.headers)
+	status, text := h.Do(http.MethodPost, "/services/collector/ack", query)
 	var reply struct{ Acks json.RawMessage }
 	if json.Unmarshal([]byte(text), &reply) == nil && reply.Acks != nil {
 		text = string(bytes.TrimSpace(reply.Acks))
@@ -262,22 +197,17 @@ func (h *hec) acks(query string) (int, string) {
 // TestAcks: ids start at 0 in each channel, are true once, and are lost with an idle channel.
 func TestAcks(t *testing.T) {
 	now := time.Now()
-	s := siemtest.Start(t, splunk.New, siem.Options{Now: func() time.Time { return now }})
-	h := newHEC(t)
-	h.Simulator = s
-	h.client = siemtest.Client(s)
-	h.headers["Authorization"] = "Splunk " + s.Secret()["SPLUNK_HEC_TOKEN"]
-	first := h.headers["X-Splunk-Request-Channel"]
+	h := hecOf(t, siem.Options{Now: func() time.Time { return now }})
 	for want := range 3 {
 		if _, a := h.post(named("e")); a.AckID == nil || *a.AckID != want {
 			t.Fatalf("ackId %v, want %d", a.AckID, want)
 		}
 	}
-	h.headers["X-Splunk-Request-Channel"] = strings.Replace(first, "3f", "4f", 1)
+	h.Headers["X-Splunk-Request-Channel"] = strings.Replace(channel, "3f", "4f", 1)
 	if _, a := h.post(named("e")); *a.AckID != 0 {
 		t.Errorf("the first ackId of another channel is %d", *a.AckID)
 	}
-	h.headers["X-Splunk-Request-Channel"] = first
+	h.Headers["X-Splunk-Request-Channel"] = channel
 	h.want(`{"acks":[0,2,9]}`, `{"0":true,"2":true,"9":false}`)
 	h.want(`{"acks":[0,1]}`, `{"0":false,"1":true}`)
 	h.post(named("e"))
@@ -291,7 +221,7 @@ func TestAcks(t *testing.T) {
 	h.want(`{"acks":[1]}`, `{"1":false}`)
 }
 
-func (h *hec) want(query, want string) {
+func (h hec) want(query, want string) {
 	h.t.Helper()
 	if status, got := h.acks(query); status != 200 || got != want {
 		h.t.Errorf("%s: %d %s, want %s", query, status, got, want)
@@ -303,11 +233,11 @@ func TestAckRefuses(t *testing.T) {
 	if status, text := h.acks(`{}`); status != 400 || !strings.Contains(text, `"code":6`) {
 		t.Errorf("without acks: %d %s", status, text)
 	}
-	delete(h.headers, "X-Splunk-Request-Channel")
+	delete(h.Headers, "X-Splunk-Request-Channel")
 	if status, text := h.acks(`{"acks":[0]}`); status != 400 || !strings.Contains(text, `"code":10`) {
 		t.Errorf("without a channel: %d %s", status, text)
 	}
-	h.headers["Authorization"] = "Splunk x"
+	h.Headers["Authorization"] = "Splunk x"
 	if status, _ := h.acks(`{"acks":[0]}`); status != 403 {
 		t.Errorf("with another token: %d", status)
 	}

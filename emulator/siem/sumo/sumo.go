@@ -27,8 +27,6 @@ const maxRequest = 1_000_000
 
 const sourcePath = "/receiver/v1/http/"
 
-var _ siem.Simulator = (*Simulator)(nil)
-
 // Simulator is an HTTP source.
 type Simulator struct {
 	*siem.Server
@@ -38,24 +36,15 @@ type Simulator struct {
 }
 
 // New starts a simulator.
-func New(o siem.Options) (*Simulator, error) {
-	s := &Simulator{Credential: siem.NewCredential(newCode)}
-	server, err := siem.Serve(o, siem.Config{Handle: s.handle, MaxBody: maxRequest})
-	if err != nil {
-		return nil, fmt.Errorf("starting the sumo simulator: %w", err)
-	}
-	s.Server = server
-	return s, nil
+func New(o siem.Options) (s *Simulator, err error) {
+	s = &Simulator{Credential: siem.NewCredential(newCode)}
+	s.Server, err = siem.Serve(o, siem.Config{Name: "sumo", Handle: s.handle, MaxBody: maxRequest})
+	return s, err
 }
-
-// Name implements siem.Simulator.
-func (s *Simulator) Name() string { return "sumo" }
 
 // Settings implements siem.Simulator. The address is in the secret.
 func (s *Simulator) Settings() map[string]string {
-	settings := map[string]string{"SUMO_CATEGORY": "arbitex/audit"}
-	s.Trust(settings, "")
-	return settings
+	return s.Trust(map[string]string{"SUMO_CATEGORY": "arbitex/audit"}, "")
 }
 
 // Secret implements siem.Simulator: the source's URL.
@@ -125,13 +114,13 @@ func (s *Simulator) take(r *siem.Request) siem.Answer {
 			return refuse(http.StatusBadRequest, "parameter.invalid", "poisoned")
 		}
 	}
-	if _, late := s.Product("408"); late {
+	if s.Product("408") {
 		s.store(r, lines[:len(lines)/2])
 		return refuse(http.StatusRequestTimeout, "timeout", "half of the request was taken")
 	}
 	s.store(r, lines)
 	for _, code := range warnings {
-		if _, ok := s.Product(code); ok {
+		if s.Product(code) {
 			return siem.Answer{Status: http.StatusOK, Body: reply(http.StatusOK, code)}
 		}
 	}

@@ -1,12 +1,10 @@
 package xsiam_test
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -17,69 +15,45 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
-	simulator "github.com/arbitex/siem-connectors/emulator/siem/xsiam"
-	xsiam "github.com/arbitex/siem-connectors/functions/xsiam/connector"
-	"github.com/arbitex/siem-connectors/internal/ocsfgen"
-	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/emulator/siem/xsiam"
 )
 
-type tenant struct {
-	*simulator.Simulator
-	t       *testing.T
-	client  *http.Client
-	method  string
-	path    string
-	headers map[string]string // over those that prove the key
-	auth    string
-}
-
-// newTenant returns a simulator and a client whose requests are valid unless a test changes them.
-func newTenant(t *testing.T, m simulator.Mode, o siem.Options) *tenant {
-	t.Helper()
-	s := start(t, m, o)
-	return &tenant{
-		Simulator: s, t: t, auth: m.Auth, method: http.MethodPost, path: "/logs/v1/event",
-		client:  siemtest.Client(s),
-		headers: map[string]string{"Content-Type": "application/json"},
+// endpoint returns a function that starts an endpoint of a mode, with a client that proves the key.
+func endpoint(m xsiam.Mode) func(*testing.T) *siemtest.Client {
+	return func(t *testing.T) *siemtest.Client {
+		t.Helper()
+		now := func() time.Time { return time.Unix(1_773_360_000, 0) }
+		s := siemtest.Start(t, func(o siem.Options) (*xsiam.Simulator, error) { return xsiam.NewMode(o, m) },
+			siem.Options{Now: now})
+		c := siemtest.NewClient(t, s, "/logs/v1/event", map[string]string{"Content-Type": "application/json"})
+		c.Sign = func() map[string]string { return sign(m.Auth, c.Secret(), now()) }
+		return c
 	}
 }
 
-func start(t *testing.T, m simulator.Mode, o siem.Options) *simulator.Simulator {
-	t.Helper()
-	return siemtest.Start(t, func(o siem.Options) (*simulator.Simulator, error) { return simulator.NewMode(o, m) }, o)
-}
-
 // sign makes the headers that prove the key.
-func (s *tenant) sign() map[string]string {
-	key, id := s.Secret()["XSIAM_API_KEY"], s.Secret()["XSIAM_API_KEY_ID"]
-	nonce := strings.Repeat(rand.Text(), 3)[:64]
-	switch s.auth {
+func sign(auth string, secret map[string]string, now time.Time) map[string]string {
+	key, id, nonce := secret["XSIAM_API_KEY"], secret["XSIAM_API_KEY_ID"], strings.Repeat(rand.Text(), 3)[:64]
+	switch auth {
 	case "token":
 		return map[string]string{"Authorization": key}
 	case "standard":
 		return map[string]string{"Authorization": key, "x-xdr-auth-id": id}
 	case "advanced":
-		at := strconv.FormatInt(s.Options().Now().UnixMilli(), 10)
+		at := strconv.FormatInt(now.UnixMilli(), 10)
 		sum := sha256.Sum256([]byte(key + nonce + at))
 		return map[string]string{"Authorization": hex.EncodeToString(sum[:]), "x-xdr-auth-id": id, "x-xdr-nonce": nonce,
 			"x-xdr-timestamp": at}
 	}
-	return hmacHeaders(key, id, nonce)
+	return hmacHeaders(secret, nonce)
 }
 
-func hmacHeaders(key, id, nonce string) map[string]string {
+func hmacHeaders(secret map[string]string, nonce string) map[string]string {
+	key, id := secret["XSIAM_API_KEY"], secret["XSIAM_API_KEY_ID"]
 	mac := hmac.New(sha256.New, []byte(key))
 	_, _ = io.WriteString(mac, id+nonce+key)
 	return map[string]string{"x-xdr-auth-id": id, "x-xdr-nonce": nonce,
 		"x-xdr-hmac-sha256": hex.EncodeToString(mac.Sum(nil))}
-}
-
-func (s *tenant) post(body string) int {
-	s.t.Helper()
-	headers := s.sign()
-	maps.Copy(headers, s.headers)
-	status, _ := siemtest.Do(s.t, s.client, s.method, s.URL()+s.path, body, headers)
-	return status
 }
 
 // record is a record of an event of that id.
@@ -92,223 +66,134 @@ func record(id string) string {
 
 func envelope(records ...string) string { return `{"events":[` + strings.Join(records, ",") + `]}` }
 
-func TestTakesTheWireFormat(t *testing.T) {
-	for _, m := range []simulator.Mode{simulator.Page(), simulator.Collector(), {Auth: "standard", Body: "envelope"},
-		{Auth: "advanced", Body: "envelope"}} {
-		s := newTenant(t, m, siem.Options{})
+var (
+	page, collector    = xsiam.Page(), xsiam.Collector()
+	standard, advanced = xsiam.Mode{Auth: "standard", Body: "envelope"}, xsiam.Mode{Auth: "advanced", Body: "envelope"}
+	packed             = xsiam.Mode{Auth: "token", Body: "ndjson", Gzip: true}
+)
+
+func TestKeepsTheEvents(t *testing.T) {
+	for _, m := range []xsiam.Mode{page, collector, standard, advanced} {
+		c := endpoint(m)(t)
 		body, want := envelope(record("a"), record("b")), 202
 		if m.Body == "ndjson" {
 			body, want = record("a")+"\n"+record("b"), 200
 		}
-		if got := s.post(body); got != want {
-			t.Errorf("%+v: %d, want %d; %s", m, got, want, s.Stats().LastProblem)
+		if status, _ := c.Post(body); status != want {
+			t.Errorf("%+v: %d, want %d; %s", m, status, want, c.Stats().LastProblem)
 			continue
 		}
-		got := s.Accepted()
+		got := c.Accepted()
 		if len(got) != 2 || got[1].ID != "b" || got[1].Fields["event_id"] != "r" || !strings.HasPrefix(string(got[1].Event),
-			`{"time":1773360000123,`) {
-			t.Errorf("%+v: accepted %+v", m, got)
-		}
-		if st := s.Stats(); len(st.Violations) > 0 {
-			t.Errorf("%+v: violations %q", m, st.Violations)
+			`{"time":1773360000123,`) || len(c.Stats().Violations) > 0 {
+			t.Errorf("%+v: accepted %+v, violations %q", m, got, c.Stats().Violations)
 		}
 	}
-	s := newTenant(t, simulator.Page(), siem.Options{})
-	if got := s.post(envelope()); got != 202 || len(s.Accepted()) != 0 || len(s.Stats().Violations) > 0 {
-		t.Errorf("no event: %d", got)
+	c := endpoint(page)(t)
+	if status, _ := c.Post(envelope()); status != 202 || len(c.Accepted()) != 0 || len(c.Stats().Violations) > 0 {
+		t.Errorf("no event: %d", status)
 	}
 }
 
 func TestRefusesTheCredential(t *testing.T) {
-	advanced, standard := simulator.Mode{Auth: "advanced", Body: "envelope"}, simulator.Mode{Auth: "standard",
-		Body: "envelope"}
-	set := func(name, value string) func(*tenant) { return func(s *tenant) { s.headers[name] = value } }
-	sameNonce := func(s *tenant) {
-		s.headers["x-xdr-nonce"] = strings.Repeat("n", 64)
-		maps.Copy(s.headers, hmacHeaders(s.Secret()["XSIAM_API_KEY"], s.Secret()["XSIAM_API_KEY_ID"],
-			s.headers["x-xdr-nonce"]))
-		if got := s.post(envelope()); got != 202 {
-			s.t.Errorf("first use of a nonce: %d", got)
+	nonce := func(text string) siemtest.Change {
+		return func(c *siemtest.Client) { maps.Copy(c.Headers, hmacHeaders(c.Secret(), text)) }
+	}
+	usedNonce := func(c *siemtest.Client) {
+		nonce(strings.Repeat("n", 64))(c)
+		if status, _ := c.Post(envelope()); status != 202 {
+			t.Errorf("first use of a nonce: %d", status)
 		}
 	}
-	shortNonce := func(s *tenant) {
-		maps.Copy(s.headers, hmacHeaders(s.Secret()["XSIAM_API_KEY"], s.Secret()["XSIAM_API_KEY_ID"], "short"))
+	key := func(scheme string) siemtest.Change {
+		return func(c *siemtest.Client) { c.Headers["Authorization"] = scheme + c.Secret()["XSIAM_API_KEY"] }
 	}
-	rotated := func(s *tenant) {
-		maps.Copy(s.headers, s.sign())
-		s.Rotate()
-	}
-	for _, test := range []struct {
-		name  string
-		mode  simulator.Mode
-		spoil func(*tenant)
-	}{
-		{"no signature", simulator.Page(), set("x-xdr-hmac-sha256", "")},
-		{"another signature", simulator.Page(), set("x-xdr-hmac-sha256", strings.Repeat("0", 64))},
-		{"another nonce", simulator.Page(), set("x-xdr-nonce", strings.Repeat("0", 64))},
-		{"another id", simulator.Page(), set("x-xdr-auth-id", "1")},
-		{"a nonce used before", simulator.Page(), sameNonce},
-		{"a short nonce", simulator.Page(), shortNonce},
-		{"a rotated key", simulator.Page(), rotated},
-		{"another token", simulator.Collector(), set("Authorization", "x")},
-		{"a token with a scheme", simulator.Collector(), func(s *tenant) {
-			s.headers["Authorization"] = "Bearer " + s.Secret()["XSIAM_API_KEY"]
-		}},
-		{"a rotated token", simulator.Collector(), rotated},
-		{"a standard key without its id", standard, set("x-xdr-auth-id", "")},
-		{"another standard key", standard, set("Authorization", "x")},
-		{"an advanced key as it is", advanced, func(s *tenant) { s.headers["Authorization"] = s.Secret()["XSIAM_API_KEY"] }},
-		{"an old time", advanced, set("x-xdr-timestamp", "1500000000000")},
-		{"no time", advanced, set("x-xdr-timestamp", "")},
-		{"another advanced nonce", advanced, set("x-xdr-nonce", strings.Repeat("0", 64))},
-	} {
-		s := newTenant(t, test.mode, siem.Options{Now: func() time.Time { return time.Unix(1_773_360_000, 0) }})
-		test.spoil(s)
-		body := envelope(record("a"))
-		if test.mode.Body == "ndjson" {
-			body = record("a")
-		}
-		if got := s.post(body); got != 401 || len(s.Accepted()) != 0 || s.Stats().AuthFailures != 1 {
-			t.Errorf("%s: %d, %+v", test.name, got, s.Stats())
-		}
-	}
+	refuse := siemtest.Refuses(t, endpoint(page))
+	refuse("no signature", siemtest.Header("x-xdr-hmac-sha256", ""), "", 401, "")
+	refuse("another signature", siemtest.Header("x-xdr-hmac-sha256", strings.Repeat("0", 64)), "", 401, "")
+	refuse("another nonce", siemtest.Header("x-xdr-nonce", strings.Repeat("0", 64)), "", 401, "")
+	refuse("another id", siemtest.Header("x-xdr-auth-id", "1"), "", 401, "")
+	refuse("a nonce used before", usedNonce, "", 401, "")
+	refuse("a short nonce", nonce("short"), "", 401, "")
+	refuse("a rotated key", siemtest.Rotate, "", 401, "")
+	refuse = siemtest.Refuses(t, endpoint(collector))
+	refuse("another token", siemtest.Header("Authorization", "x"), "", 401, "")
+	refuse("a token with a scheme", key("Bearer "), "", 401, "")
+	refuse("a rotated token", siemtest.Rotate, "", 401, "")
+	refuse = siemtest.Refuses(t, endpoint(standard))
+	refuse("a standard key without its id", siemtest.Header("x-xdr-auth-id", ""), "", 401, "")
+	refuse("another standard key", siemtest.Header("Authorization", "x"), "", 401, "")
+	refuse = siemtest.Refuses(t, endpoint(advanced))
+	refuse("an advanced key as it is", key(""), "", 401, "")
+	refuse("an old time", siemtest.Header("x-xdr-timestamp", "1500000000000"), "", 401, "")
+	refuse("no time", siemtest.Header("x-xdr-timestamp", ""), "", 401, "")
+	refuse("another advanced nonce", siemtest.Header("x-xdr-nonce", strings.Repeat("0", 64)), "", 401, "")
 }
 
 func TestRefusesTheRequest(t *testing.T) {
 	large := `{"x":"` + strings.Repeat("x", 5_000_000) + `"}`
-	poison := func(s *tenant) {
-		s.Inject(siem.PoisonEvent("bad"))
-	}
-	for _, test := range []struct {
-		name  string
-		mode  simulator.Mode
-		spoil func(*tenant)
-		body  string
-		want  int
-	}{
-		{"another path", simulator.Page(), func(s *tenant) { s.path = "/" }, envelope(), 404},
-		{"GET", simulator.Page(), func(s *tenant) { s.method = http.MethodGet }, "", 405},
-		{"too large", simulator.Page(), nil, envelope(large, large), 413},
-		{"a record too large", simulator.Page(), nil, envelope(large), 400},
-		{"gzip", simulator.Page(), func(s *tenant) { s.headers["Content-Encoding"] = "gzip" },
-			siemtest.Gzip(t, envelope(record("a"))), 400},
-		{"invalid JSON", simulator.Page(), nil, "x", 400},
-		{"no envelope", simulator.Page(), nil, record("a"), 400},
-		{"lines", simulator.Page(), nil, record("a") + "\n" + record("b"), 400},
-		{"a record that is not an object", simulator.Page(), nil, envelope(record("a"), "7"), 400},
-		{"null", simulator.Page(), nil, envelope("null"), 400},
-		{"poison", simulator.Page(), poison, envelope(record("a"), record("bad")), 400},
-		{"collector: nothing", simulator.Collector(), nil, "", 500},
-		{"collector: gzip", simulator.Collector(), func(s *tenant) { s.headers["Content-Encoding"] = "gzip" },
-			siemtest.Gzip(t, record("a")), 500},
-		{"collector: no gzip", simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true}, nil, record("a"), 500},
-		{"collector: not gzip", simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true},
-			func(s *tenant) { s.headers["Content-Encoding"] = "gzip" }, record("a"), 500},
-		{"collector: invalid JSON", simulator.Collector(), nil, record("a") + "\nx", 500},
-		{"collector: poison", simulator.Collector(), poison, record("a") + "\n" + record("bad"), 500},
-	} {
-		s := newTenant(t, test.mode, siem.Options{})
-		if test.spoil != nil {
-			test.spoil(s)
-		}
-		if got := s.post(test.body); got != test.want || len(s.Accepted()) != 0 {
-			t.Errorf("%s: %d, accepted %d, want %d", test.name, got, len(s.Accepted()), test.want)
-		}
-	}
+	gzip := siemtest.Header("Content-Encoding", "gzip")
+	refuse := siemtest.Refuses(t, endpoint(page))
+	refuse("another path", siemtest.Path("/"), envelope(), 404, "")
+	refuse("GET", siemtest.Method(http.MethodGet), "", 405, "")
+	refuse("too large", nil, envelope(large, large), 413, "")
+	refuse("a record too large", nil, envelope(large), 400, "")
+	refuse("gzip", gzip, siemtest.Gzip(t, envelope(record("a"))), 400, "")
+	refuse("invalid JSON", nil, "x", 400, "")
+	refuse("no envelope", nil, record("a"), 400, "")
+	refuse("lines", nil, record("a")+"\n"+record("b"), 400, "")
+	refuse("a record that is not an object", nil, envelope(record("a"), "7"), 400, "")
+	refuse("null", nil, envelope("null"), 400, "")
+	refuse("poison", nil, envelope(record("a"), record("poison")), 400, "")
+	refuse = siemtest.Refuses(t, endpoint(collector))
+	refuse("collector: nothing", nil, "", 500, "")
+	refuse("collector: gzip", gzip, siemtest.Gzip(t, record("a")), 500, "")
+	refuse("collector: invalid JSON", nil, record("a")+"\nx", 500, "")
+	refuse("collector: poison", nil, record("a")+"\n"+record("poison"), 500, "")
+	refuse = siemtest.Refuses(t, endpoint(packed))
+	refuse("collector: no gzip", nil, record("a"), 500, "")
+	refuse("collector: not gzip", gzip, record("a"), 500, "")
 }
 
 // TestViolations sends what the endpoint takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := record("a")
-	for name, body := range map[string]string{
+	replace := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	siemtest.Violates(t, endpoint(page), envelope(good), map[string]string{
 		"white space":      `{"events":[` + good + ", " + record("b") + `]}`,
 		"more than events": `{"events":[` + good + `],"x":1}`,
-		"a field too many": envelope(strings.Replace(good, `"severity"`, `"extra":1,"severity"`, 1)),
-		"a field missing":  envelope(strings.Replace(good, `"model_id":null,`, ``, 1)),
-		"another order": envelope(strings.Replace(good, `"user_id":null,"user_email":null`,
-			`"user_email":null,"user_id":null`, 1)),
-		"a field twice":        envelope(strings.Replace(good, `"user_id":null`, `"user_id":null,"user_id":null`, 1)),
-		"another time":         envelope(strings.Replace(good, `00.123Z`, `00.124Z`, 1)),
-		"labels as a text":     envelope(strings.Replace(good, `["pii"]`, `"[]"`, 1)),
-		"a number as a string": envelope(strings.Replace(good, `"tokens_input":7`, `"tokens_input":"7"`, 1)),
-		"empty for absent":     envelope(strings.Replace(good, `"user_id":null`, `"user_id":""`, 1)),
-		"another severity":     envelope(strings.Replace(good, `informational`, `Informational`, 1)),
-		"another vendor":       envelope(strings.Replace(good, `"Arbitex"`, `"arbitex"`, 1)),
-		"no dataset":           envelope(strings.Replace(good, `arbitex_audit_raw`, ``, 1)),
-		"no event":             envelope(strings.Replace(good, `"raw_ocsf":"{`, `"raw_ocsf":"`, 1)),
-		"an event of lines":    envelope(strings.Replace(good, `"raw_ocsf":"{`, `"raw_ocsf":"{\n`, 1)),
-		"no utf-8":             envelope(strings.Replace(good, `\"uid\":\"a\"`, "\\\"uid\\\":\\\"\xff\\\"", 1)),
+		"a field too many": envelope(replace(`"severity"`, `"extra":1,"severity"`)),
+		"a field missing":  envelope(replace(`"model_id":null,`, ``)),
+		"another order": envelope(replace(`"user_id":null,"user_email":null`,
+			`"user_email":null,"user_id":null`)),
+		"a field twice":        envelope(replace(`"user_id":null`, `"user_id":null,"user_id":null`)),
+		"another time":         envelope(replace(`00.123Z`, `00.124Z`)),
+		"labels as a text":     envelope(replace(`["pii"]`, `"[]"`)),
+		"a number as a string": envelope(replace(`"tokens_input":7`, `"tokens_input":"7"`)),
+		"empty for absent":     envelope(replace(`"user_id":null`, `"user_id":""`)),
+		"another severity":     envelope(replace(`informational`, `Informational`)),
+		"another vendor":       envelope(replace(`"Arbitex"`, `"arbitex"`)),
+		"no dataset":           envelope(replace(`arbitex_audit_raw`, ``)),
+		"no event":             envelope(replace(`"raw_ocsf":"{`, `"raw_ocsf":"`)),
+		"an event of lines":    envelope(replace(`"raw_ocsf":"{`, `"raw_ocsf":"{\n`)),
+		"no utf-8":             envelope(replace(`\"uid\":\"a\"`, "\\\"uid\\\":\\\"\xff\\\"")),
 		"too many events":      envelope(strings.Split(strings.Repeat(good+"\x00", 101), "\x00")[:101]...),
-		"over what is advised": envelope(good, strings.Replace(good, `"raw_ocsf":"{`, `"raw_ocsf":"{\"x\":\"`+
-			strings.Repeat("x", 1<<20)+`\",`, 1)),
-	} {
-		s := newTenant(t, simulator.Page(), siem.Options{})
-		if got := s.post(body); got != 202 || len(s.Stats().Violations) == 0 {
-			t.Errorf("%s: %d, violations %q", name, got, s.Stats().Violations)
-		}
-	}
-	for name, spoil := range map[string]func(*tenant){
-		"content type": func(s *tenant) { s.headers["Content-Type"] = "text/plain" },
-		"a query":      func(s *tenant) { s.path += "?x=1" },
-		"the key":      func(s *tenant) { s.headers["Authorization"] = s.Secret()["XSIAM_API_KEY"] },
-	} {
-		s := newTenant(t, simulator.Page(), siem.Options{})
-		spoil(s)
-		if got := s.post(envelope(good)); got != 202 || len(s.Stats().Violations) != 1 {
-			t.Errorf("%s: %d, violations %q", name, got, s.Stats().Violations)
-		}
-	}
-	s := newTenant(t, simulator.Collector(), siem.Options{})
-	if got := s.post(good + "\n"); got != 200 || len(s.Stats().Violations) != 1 {
-		t.Errorf("a line break at the end: %d, violations %q", got, s.Stats().Violations)
-	}
-}
-
-// TestConnector delivers events with the connector to the simulator, in every mode.
-func TestConnector(t *testing.T) {
-	g := ocsfgen.New(7)
-	bodies := make([][]byte, 100)
-	for i := range bodies {
-		bodies[i] = bytes.Clone(g.Next())
-	}
-	for _, m := range []simulator.Mode{
-		simulator.Page(), simulator.Collector(), {Auth: "standard", Body: "envelope"}, {Auth: "advanced", Body: "ndjson"},
-		{Auth: "token", Body: "ndjson", Gzip: true},
-	} {
-		t.Run(fmt.Sprintf("%s %s", m.Auth, m.Body), func(t *testing.T) {
-			s := start(t, m, siem.Options{Plain: true})
-			from := siemtest.NewSource(t, s, xsiam.Open)
-			if n, _ := siemtest.Deliver(t, from, bodies, false); n != 100 {
-				t.Errorf("delivered %d of 100: %s", n, s.Stats().LastProblem)
-			}
-			for i, a := range s.Accepted() {
-				if !bytes.Equal(a.Event, bodies[i]) {
-					t.Errorf("event %d arrived as %s", i, a.Event)
-				}
-			}
-			s.Rotate()
-			if n, _ := siemtest.Deliver(t, from, bodies[:5], false); n != 5 || from.Renewed != 1 {
-				t.Errorf("after a rotation: delivered %d of 5, renewed %d times", n, from.Renewed)
-			}
-			bad := siem.EventID(bodies[41])
-			s.Inject(siem.PoisonEvent(bad))
-			before := s.Stats().Requests
-			n, _ := siemtest.Deliver(t, from, bodies, true)
-			if extra := s.Stats().Requests - before - 1; n != 99 || extra > 15 {
-				t.Errorf("one poisonous event: delivered %d of 99, %d extra requests", n, extra)
-			}
-			if err := from.Current().(deliver.Checker).Check(t.Context()); err != nil {
-				t.Errorf("check: %v", err)
-			}
-			if v := s.Stats().Violations; len(v) > 0 {
-				t.Errorf("violations %q", v)
-			}
-		})
-	}
+		"over what is advised": envelope(good, replace(`"raw_ocsf":"{`, `"raw_ocsf":"{\"x\":\"`+
+			strings.Repeat("x", 1<<20)+`\",`)),
+	}, map[string]siemtest.Change{
+		"content type": siemtest.Header("Content-Type", "text/plain"),
+		"a query":      siemtest.Query("?x=1"),
+		"the key":      func(c *siemtest.Client) { c.Headers["Authorization"] = c.Secret()["XSIAM_API_KEY"] },
+	})
+	siemtest.Violates(t, endpoint(collector), good, map[string]string{"a line break at the end": good + "\n"}, nil)
 }
 
 func TestSettings(t *testing.T) {
-	s := newTenant(t, simulator.Mode{Auth: "token", Body: "ndjson", Gzip: true}, siem.Options{CAFile: "/ca.pem"})
+	s, err := xsiam.NewMode(siem.Options{CAFile: "/ca.pem"}, packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
 	got := s.Settings()
 	if got["SSL_CERT_FILE"] != "/ca.pem" || got["XSIAM_AUTH"] != "token" || got["SIEM_COMPRESSION"] != "gzip" ||
 		s.Secret()["XSIAM_API_KEY_ID"] != "" {
