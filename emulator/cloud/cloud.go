@@ -8,7 +8,6 @@
 package cloud
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -25,10 +24,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
-	"github.com/arbitex/siem-connectors/emulator/lambda/alarms"
 	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 	"github.com/arbitex/siem-connectors/emulator/moto"
+	"github.com/arbitex/siem-connectors/internal/downalarm"
 	"github.com/arbitex/siem-connectors/internal/samtemplate"
 )
 
@@ -52,7 +51,9 @@ type Options struct {
 	Builds          string    // folder with <function>/bootstrap; "": build, beside the template
 	Venv            string    // Python environment of moto, created if missing; "": build/venv, beside the template
 	Logs            io.Writer // every line of the functions' output, with the function as prefix
-	Progress        io.Writer // progress of the deployment
+	// Printed is called with every such line, without the prefix, for one line at a time. nil: not called.
+	Printed  func(line []byte)
+	Progress io.Writer // progress of the deployment
 	// AlarmPeriod is the period of the alarms that the guard acts on, if the template deploys it; 0: the template's.
 	AlarmPeriod time.Duration
 	// Observe is called with the payload and the result of every batch, and the logical id of the function. It may be
@@ -77,7 +78,7 @@ type Cloud struct {
 	functions map[string]*runtimeapi.Function
 	urls      map[string]*url
 	pollers   map[string]*eventsource.Poller
-	alarms    *alarms.Alarms // nil without the guard
+	alarms    *downalarm.Alarms // nil without the guard
 	settings  *settings
 
 	cancel  context.CancelFunc
@@ -103,7 +104,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 		return nil, err
 	}
 	c := &Cloud{
-		o: o, template: t, logs: &lines{to: o.Logs}, sources: &sources{arn: map[string]string{}},
+		o: o, template: t, logs: &lines{to: o.Logs, printed: o.Printed}, sources: &sources{arn: map[string]string{}},
 		stopped:   make(chan struct{}),
 		functions: map[string]*runtimeapi.Function{}, urls: map[string]*url{}, pollers: map[string]*eventsource.Poller{},
 		settings: newSettings(),
@@ -309,34 +310,4 @@ func (w watched) Receive(ctx context.Context, limit int, wait time.Duration) ([]
 		w.seen.arn[m.ID] = w.arn
 	}
 	return messages, err
-}
-
-// Lines is a writer for Options.Logs. It copies the output, and passes on each line without the function's name.
-type Lines struct {
-	to   io.Writer
-	each func(printed []byte)
-
-	mu   sync.Mutex
-	rest []byte
-}
-
-// NewLines returns a writer for lines of the form "function | output". each is called for one line at a time.
-func NewLines(to io.Writer, each func(printed []byte)) *Lines { return &Lines{to: to, each: each} }
-
-// Write implements io.Writer.
-func (l *Lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rest = append(l.rest, b...)
-	for {
-		line, rest, ok := bytes.Cut(l.rest, []byte("\n"))
-		if !ok {
-			break
-		}
-		_, printed, _ := bytes.Cut(line, []byte(" | "))
-		l.each(printed)
-		l.rest = rest
-	}
-	l.rest = bytes.Clone(l.rest)
-	return l.to.Write(b)
 }

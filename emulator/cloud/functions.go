@@ -151,9 +151,11 @@ func answer(r runtimeapi.Result, err error) ([]byte, error) {
 
 // lines writes the lines of several writers to one writer.
 type lines struct {
-	mu      sync.Mutex
-	to      io.Writer
 	metrics series
+	printed func(line []byte)
+
+	mu sync.Mutex
+	to io.Writer
 }
 
 func (l *lines) print(source, line string) {
@@ -161,6 +163,9 @@ func (l *lines) print(source, line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, _ = fmt.Fprintf(l.to, "%s | %s\n", source, line)
+	if l.printed != nil {
+		l.printed([]byte(line))
+	}
 }
 
 // maxBodyBytes is the largest body of a function URL's request.

@@ -9,16 +9,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go/encoding/cbor"
 
-	"github.com/arbitex/siem-connectors/emulator/lambda/alarms"
+	"github.com/arbitex/siem-connectors/internal/downalarm"
 	"github.com/arbitex/siem-connectors/internal/samtemplate"
 	"github.com/arbitex/siem-connectors/shared/connectors"
-	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 const (
@@ -47,7 +45,7 @@ func (c *Cloud) startAlarms(ctx context.Context) error {
 	names := slices.DeleteFunc(connectors.Names(), func(name string) bool {
 		return !slices.Contains(functions, name+"Function")
 	})
-	c.alarms = alarms.New(alarms.Config{
+	c.alarms = downalarm.New(downalarm.Config{
 		Stack: StackName, Connectors: names, Period: c.o.AlarmPeriod,
 		Send: func(ctx context.Context, event []byte) error {
 			_, err := c.sqs.SendMessage(ctx, &sqs.SendMessageInput{
@@ -204,34 +202,14 @@ type point struct {
 
 // take records a line of a function's output if it contains metrics.
 func (s *series) take(line string) {
-	if !strings.Contains(line, `"_aws"`) {
-		return
-	}
-	var root struct {
-		AWS struct {
-			Timestamp         int64
-			CloudWatchMetrics []struct {
-				Namespace string
-				Metrics   []struct{ Name string }
-			}
-		} `json:"_aws"`
-		Connector string
-	}
-	var values map[string]any
-	if json.Unmarshal([]byte(line), &root) != nil || json.Unmarshal([]byte(line), &values) != nil {
-		return
-	}
+	connector, at, sums, _ := downalarm.Metrics([]byte(line))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sums == nil {
 		s.sums = map[point]float64{}
 	}
-	for _, directive := range root.AWS.CloudWatchMetrics {
-		for _, m := range directive.Metrics {
-			if n, ok := values[m.Name].(float64); ok && directive.Namespace == telemetry.Namespace {
-				s.sums[point{m.Name, root.Connector, root.AWS.Timestamp / time.Minute.Milliseconds()}] += n
-			}
-		}
+	for name, n := range sums {
+		s.sums[point{name, connector, at.Unix() / 60}] += n
 	}
 }
 

@@ -1,18 +1,16 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
+	"github.com/arbitex/siem-connectors/internal/downalarm"
 )
 
 // accountFormat fits in 79 columns.
@@ -160,11 +158,8 @@ func short(d time.Duration) string {
 	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
-// meters collects the metrics of the functions and the CPU time of their processes. The functions' output is written to
-// it.
+// meters collects the metrics of the functions and the CPU time of their processes.
 type meters struct {
-	*cloud.Lines
-
 	mu      sync.Mutex
 	tallies map[string]tally    // by connector
 	warm    map[string][]sample // by function
@@ -181,30 +176,17 @@ type sample struct {
 	cpu    time.Duration
 }
 
-func newMeters(log io.Writer) *meters {
-	m := &meters{tallies: map[string]tally{}, warm: map[string][]sample{}}
-	m.Lines = cloud.NewLines(log, m.read)
-	return m
-}
+func newMeters() *meters { return &meters{tallies: map[string]tally{}, warm: map[string][]sample{}} }
 
 // read records a line of embedded metrics, and ignores other lines.
 func (m *meters) read(printed []byte) {
-	if !bytes.HasPrefix(printed, []byte(`{"_aws":`)) {
-		return
-	}
-	var values struct {
-		Connector string
-		tally
-	}
-	if json.Unmarshal(printed, &values) != nil {
-		return
-	}
+	connector, _, sums, _ := downalarm.Metrics(printed)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	sum := m.tallies[values.Connector]
-	sum.Received += values.Received
-	sum.Retried += values.Retried
-	m.tallies[values.Connector] = sum
+	sum := m.tallies[connector]
+	sum.Received += int(sums["Received"])
+	sum.Retried += int(sums["Retried"])
+	m.tallies[connector] = sum
 }
 
 // observe records a batch; see cloud.Options.

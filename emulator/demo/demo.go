@@ -155,9 +155,9 @@ func (d *demo) start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("making the log file: %w", err)
 	}
-	d.meters = newMeters(logs)
+	d.meters = newMeters()
 	d.system, err = system.Start(ctx, d.options.Root, siems, cloud.Options{
-		Environment: environment, Logs: d.meters, Progress: d.screen.progress(), Observe: d.meters.observe,
+		Environment: environment, Logs: logs, Printed: d.meters.read, Progress: d.screen.progress(), Observe: d.meters.observe,
 	})
 	if err != nil {
 		return err

@@ -82,7 +82,7 @@ func (d *outage) start(ctx context.Context, o Options, entry catalog.SIEM) error
 		Parameters: map[string]string{"MaxAttempts": "2", "EnableGuard": "true"},
 		Environment: map[string]map[string]string{entry.Function(): system.Backoff(1, 1),
 			guardFunction: {"GUARD_MINUTE_SECONDS": "1"}},
-		Logs: cloud.NewLines(log, d.line), Progress: io.Discard, AlarmPeriod: outagePeriod,
+		Logs: log, Printed: d.line, Progress: io.Discard, AlarmPeriod: outagePeriod,
 	})
 	return err
 }

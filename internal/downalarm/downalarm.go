@@ -1,11 +1,19 @@
-// Package downalarm evaluates the alarm "down" of a connector, as the template defines it: events were retried and
-// none was delivered, or events were held, in two periods out of two.
+// Package downalarm simulates CloudWatch and EventBridge for the alarm "down" of a connector, as the template defines
+// it: events were retried and none was delivered, or events were held, in two periods out of two. It reads the metrics
+// that the functions print.
 package downalarm
 
 import (
+	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
-	"strings"
+	"fmt"
+	"slices"
+	"sync"
 	"time"
+
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // Period is the period of the template's alarm.
@@ -32,11 +40,7 @@ type Alarm struct {
 }
 
 func (a *Alarm) index(t time.Time) int64 {
-	period := a.Period
-	if period <= 0 {
-		period = Period
-	}
-	return t.UnixNano() / int64(period)
+	return t.UnixNano() / int64(cmp.Or(a.Period, Period))
 }
 
 // Add adds what a batch reported at t. Values of a period that was evaluated have no effect.
@@ -72,24 +76,35 @@ func (a *Alarm) Evaluate(t time.Time) (fired bool) {
 // Firing reports whether the state is ALARM.
 func (a *Alarm) Firing() bool { return a.firing }
 
-// ParseLine reads a line of a connector in the embedded metric format. ok is false for any other line.
-func ParseLine(line []byte) (connector string, at time.Time, v Values, ok bool) {
-	if !strings.Contains(string(line), `"_aws"`) {
-		return "", at, v, false
+// Metrics reads a line that a function printed: the sums that it reports to CloudWatch in the embedded metric format, by
+// name. ok is false for any other line.
+func Metrics(line []byte) (connector string, at time.Time, sums map[string]float64, ok bool) {
+	if !bytes.Contains(line, []byte(`"_aws"`)) {
+		return "", at, nil, false
 	}
 	var m struct {
 		AWS struct {
-			Timestamp int64 `json:"Timestamp"`
+			Timestamp         int64
+			CloudWatchMetrics []struct {
+				Namespace string
+				Metrics   []struct{ Name string }
+			}
 		} `json:"_aws"`
-		Connector string  `json:"Connector"`
-		Delivered float64 `json:"Delivered"`
-		Retried   float64 `json:"Retried"`
-		Held      float64 `json:"Held"`
+		Connector string
 	}
-	if err := json.Unmarshal(line, &m); err != nil || m.Connector == "" || m.AWS.Timestamp == 0 {
-		return "", at, v, false
+	var all map[string]any
+	if json.Unmarshal(line, &m) != nil || json.Unmarshal(line, &all) != nil || m.Connector == "" || m.AWS.Timestamp == 0 {
+		return "", at, nil, false
 	}
-	return m.Connector, time.UnixMilli(m.AWS.Timestamp), Values{m.Delivered, m.Retried, m.Held}, true
+	sums = map[string]float64{}
+	for _, directive := range m.AWS.CloudWatchMetrics {
+		for _, metric := range directive.Metrics {
+			if n, ok := all[metric.Name].(float64); ok && directive.Namespace == telemetry.Namespace {
+				sums[metric.Name] = n
+			}
+		}
+	}
+	return m.Connector, time.UnixMilli(m.AWS.Timestamp), sums, true
 }
 
 // Event returns the event that EventBridge delivers when an alarm enters the state ALARM.
@@ -107,4 +122,88 @@ func Event(name, id string, at time.Time) []byte {
 		},
 	})
 	return text
+}
+
+// Config configures Alarms. Stack, Connectors and Send are required.
+type Config struct {
+	Stack      string
+	Connectors []string
+	Period     time.Duration // of the alarms; 0: the template's
+	// Send receives the event of an alarm that entered the state ALARM: what EventBridge puts on the guard's queue.
+	Send func(ctx context.Context, event []byte) error
+	// Problem receives the errors of Send. nil: discarded.
+	Problem func(error)
+}
+
+// Alarms are the alarms <stack>-<connector>-down. Its methods may be called concurrently.
+type Alarms struct {
+	c Config
+
+	mu     sync.Mutex
+	alarms map[string]*Alarm // by connector
+	events int
+}
+
+// New returns the alarms, in the state OK.
+func New(c Config) *Alarms {
+	if c.Problem == nil {
+		c.Problem = func(error) {}
+	}
+	a := &Alarms{c: c, alarms: map[string]*Alarm{}}
+	for _, name := range c.Connectors {
+		a.alarms[name] = &Alarm{Period: c.Period}
+	}
+	return a
+}
+
+// Line reads a line that a function printed. Lines that are not metrics of a connector have no effect.
+func (a *Alarms) Line(printed []byte) {
+	name, at, sums, ok := Metrics(printed)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if alarm := a.alarms[name]; ok && alarm != nil {
+		alarm.Add(at, Values{sums["Delivered"], sums["Retried"], sums["Held"]})
+	}
+}
+
+// Evaluate evaluates the alarms at a time, and sends the events of those that fire.
+func (a *Alarms) Evaluate(ctx context.Context, now time.Time) {
+	for _, event := range a.evaluate(now) {
+		if err := a.c.Send(ctx, event); err != nil {
+			a.c.Problem(fmt.Errorf("sending an alarm's event: %w", err))
+		}
+	}
+}
+
+func (a *Alarms) evaluate(now time.Time) (events [][]byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, name := range a.c.Connectors {
+		if a.alarms[name].Evaluate(now) {
+			a.events++
+			events = append(events, Event(a.c.Stack+"-"+name+"-down", fmt.Sprintf("event-%d", a.events), now))
+		}
+	}
+	return events
+}
+
+// Firing returns the connectors whose alarm is in the state ALARM.
+func (a *Alarms) Firing() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(a.c.Connectors), func(name string) bool { return !a.alarms[name].Firing() })
+}
+
+// Run evaluates the alarms twice a period, until ctx ends.
+func (a *Alarms) Run(ctx context.Context) {
+	ticker := time.NewTicker(cmp.Or(a.c.Period, Period) / 2)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			a.Evaluate(ctx, now)
+		}
+	}
 }

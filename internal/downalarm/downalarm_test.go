@@ -1,9 +1,18 @@
 package downalarm
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 // start is the beginning of a period that never breaches.
@@ -56,15 +65,96 @@ func TestAlarmOverGaps(t *testing.T) {
 	}
 }
 
-func TestParseLine(t *testing.T) {
-	connector, at, v, ok := ParseLine([]byte(`{"_aws":{"Timestamp":1773396000000,"CloudWatchMetrics":[]},"Stack":"local",` +
-		`"Connector":"splunk","Delivered":0,"Retried":5,"Held":2}`))
-	if !ok || connector != "splunk" || at.UnixMilli() != 1773396000000 || v != (Values{0, 5, 2}) {
-		t.Error(connector, at, v, ok)
+func TestMetrics(t *testing.T) {
+	line := metrics(t, "splunk", start, 5)
+	connector, at, sums, ok := Metrics(line)
+	if !ok || connector != "splunk" || !at.Equal(start) || !maps.Equal(sums, map[string]float64{"Delivered": 0, "Retried": 5}) {
+		t.Error(connector, at, sums, ok)
 	}
-	for _, line := range []string{``, `{"msg":"batch"}`, `{"_aws":`, `{"_aws":{},"Connector":"x"}`} {
-		if _, _, _, ok := ParseLine([]byte(line)); ok {
-			t.Errorf("%s: ok", line)
+	for _, other := range []string{``, `{"msg":"batch"}`, `{"_aws":`, `{"_aws":{},"Connector":"x"}`} {
+		if _, _, _, ok := Metrics([]byte(other)); ok {
+			t.Errorf("%s: ok", other)
 		}
 	}
+	// CloudWatch reads what the line declares, in our namespace.
+	for _, change := range [][2]string{{telemetry.Namespace, "Other"}, {`"Name":"Retried"`, `"Name":"Other"`}} {
+		if _, _, sums, _ := Metrics(bytes.Replace(line, []byte(change[0]), []byte(change[1]), 1)); sums["Retried"] != 0 {
+			t.Errorf("%s: %v", change[1], sums)
+		}
+	}
+}
+
+// metrics is the line of a connector whose batch failed.
+func metrics(t *testing.T, connector string, at time.Time, retried float64) []byte {
+	t.Helper()
+	var line bytes.Buffer
+	err := telemetry.Write(&line, at, "siem", connector, telemetry.Value{Name: "Delivered", Unit: telemetry.Count},
+		telemetry.Value{Name: "Retried", Unit: telemetry.Count, Number: retried})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return line.Bytes()
+}
+
+func TestAlarms(t *testing.T) {
+	var sent []string
+	var problems []error
+	failure := errors.New("throttled")
+	a := New(Config{
+		Stack: "siem", Connectors: []string{"splunk", "elastic"},
+		Send: func(_ context.Context, event []byte) error {
+			var e struct {
+				Source string
+				Detail struct {
+					AlarmName string
+					State     struct{ Value string }
+				}
+			}
+			if err := json.Unmarshal(event, &e); err != nil || e.Source != "aws.cloudwatch" || e.Detail.State.Value != "ALARM" {
+				t.Errorf("%s", event)
+			}
+			sent = append(sent, e.Detail.AlarmName)
+			return failure
+		},
+		Problem: func(err error) { problems = append(problems, err) },
+	})
+	a.Evaluate(t.Context(), start)
+	for minute := 1; minute <= 3; minute++ {
+		at := start.Add(time.Duration(minute) * time.Minute)
+		a.Line(metrics(t, "splunk", at, 5))
+		a.Line(metrics(t, "elastic", at, 0))
+		a.Line(metrics(t, "sumo", at, 5))
+		a.Line([]byte(`{"msg":"batch","connector":"elastic","Retried":5}`))
+		a.Evaluate(t.Context(), at.Add(time.Minute))
+	}
+	if !slices.Equal(sent, []string{"siem-splunk-down"}) || !slices.Equal(a.Firing(), []string{"splunk"}) {
+		t.Errorf("sent %v, firing %v", sent, a.Firing())
+	}
+	if len(problems) != 1 || !errors.Is(problems[0], failure) {
+		t.Errorf("problems: %v", problems)
+	}
+}
+
+// TestRun: a shorter period, as in a demonstration, by the clock.
+func TestRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		fired := make(chan time.Duration, 10)
+		begin := time.Now()
+		a := New(Config{
+			Stack: "siem", Connectors: []string{"splunk"}, Period: 2 * time.Second,
+			Send: func(context.Context, []byte) error { fired <- time.Since(begin); return nil },
+		})
+		done := make(chan struct{})
+		go func() { defer close(done); a.Run(ctx) }()
+		for range 20 {
+			a.Line(metrics(t, "splunk", time.Now(), 1))
+			time.Sleep(500 * time.Millisecond)
+		}
+		cancel()
+		<-done
+		if after := <-fired; after < 4*time.Second || after > 10*time.Second {
+			t.Errorf("fired after %s", after)
+		}
+	})
 }

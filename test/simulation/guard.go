@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/arbitex/siem-connectors/emulator/lambda/alarms"
+	"github.com/arbitex/siem-connectors/internal/downalarm"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/guard"
 )
@@ -59,7 +59,7 @@ func (w *world) newGuard() {
 		FirstID: firstAlarm})
 	w.count("seeds with the guard", 1)
 	w.count("outage: "+w.plan.Guard.Outage, 1)
-	w.alarms = alarms.New(alarms.Config{Stack: stack, Connectors: w.plan.Connectors, Send: w.alarm})
+	w.alarms = downalarm.New(downalarm.Config{Stack: stack, Connectors: w.plan.Connectors, Send: w.alarm})
 }
 
 // alarm puts the event of an alarm on the guard's queue. EventBridge delivers at least once.

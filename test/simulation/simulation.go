@@ -25,7 +25,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/arbitex/siem-connectors/emulator/lambda/alarms"
+	"github.com/arbitex/siem-connectors/internal/downalarm"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 )
 
@@ -69,8 +69,8 @@ type world struct {
 	sqs       *fakeaws.SQS
 	s3        *fakeaws.S3
 	pipelines []*pipeline
-	alarms    *alarms.Alarms // with the guard
-	operating atomic.Int32   // actions of operators that have not ended
+	alarms    *downalarm.Alarms // with the guard
+	operating atomic.Int32      // actions of operators that have not ended
 
 	mu         sync.Mutex
 	violations []string

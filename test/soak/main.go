@@ -118,7 +118,7 @@ type soak struct {
 	pipelines []*pipeline
 	byName    map[string]*pipeline // by function's logical id
 	system    *system.System
-	meters    *meters
+	meters    meters
 	watch     *watch
 	log       io.WriteCloser
 	began     time.Time
@@ -211,9 +211,9 @@ func (s *soak) start(ctx context.Context) (err error) {
 		environment[l.Function()] = system.Backoff(backoffInitial, backoffMax)
 		queues[l.Queue()] = map[string]string{"VisibilityTimeout": strconv.Itoa(visibility)}
 	}
-	s.meters = newMeters(s.log)
 	s.system, err = system.Start(ctx, s.options.root, siems, cloud.Options{
-		Environment: environment, QueueAttributes: queues, Logs: s.meters, Progress: s.options.out, Observe: s.observe,
+		Environment: environment, QueueAttributes: queues, Logs: s.log, Printed: s.meters.read, Progress: s.options.out,
+		Observe: s.observe,
 	})
 	s.watch = newWatch(filepath.Join(s.options.root, "build"))
 	return err

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/arbitex/siem-connectors/emulator/cloud"
+	"github.com/arbitex/siem-connectors/internal/downalarm"
 )
 
 // report is the final report.
@@ -315,35 +313,21 @@ func unmoved(before, during spread) bool {
 // times.
 type counts struct{ Received, Delivered, Retried, DeadLettered, Requests int }
 
-// meters sums the metrics in the lines that the functions print, and writes all lines to a file.
+// meters sums the metrics in the lines that the functions print.
 type meters struct {
-	*cloud.Lines
-
 	mu  sync.Mutex
 	sum counts
 }
 
-func newMeters(log io.Writer) *meters {
-	m := &meters{}
-	m.Lines = cloud.NewLines(log, m.read)
-	return m
-}
-
 func (m *meters) read(printed []byte) {
-	var values struct {
-		counts
-		Connector string
-	}
-	if !bytes.HasPrefix(printed, []byte(`{"_aws":`)) || json.Unmarshal(printed, &values) != nil {
-		return
-	}
+	_, _, sums, _ := downalarm.Metrics(printed)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sum.Received += values.Received
-	m.sum.Delivered += values.Delivered
-	m.sum.Retried += values.Retried
-	m.sum.DeadLettered += values.DeadLettered
-	m.sum.Requests += values.Requests
+	m.sum.Received += int(sums["Received"])
+	m.sum.Delivered += int(sums["Delivered"])
+	m.sum.Retried += int(sums["Retried"])
+	m.sum.DeadLettered += int(sums["DeadLettered"])
+	m.sum.Requests += int(sums["Requests"])
 }
 
 // total returns the sum so far.
@@ -352,6 +336,3 @@ func (m *meters) total() counts {
 	defer m.mu.Unlock()
 	return m.sum
 }
-
-// note writes an error of the soak itself between the lines.
-func (m *meters) note(err error) { fmt.Fprintln(m, "soak |", err) }
