@@ -165,29 +165,28 @@ func (c *Cloud) resources() []resource {
 // and those that read, enable and disable event source mappings, whose UUIDs are their logical ids.
 // https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html
 func (a *api) lambda(w http.ResponseWriter, r *http.Request) {
-	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/") // version, collection, name, property
-	if len(parts) < 3 {
-		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "nothing local has the path "+r.URL.Path)
-		return
+	mux := http.NewServeMux()
+	mux.HandleFunc("/{version}/event-source-mappings/{id}", a.mapping)
+	for pattern, serve := range map[string]func(w http.ResponseWriter, r *http.Request, functionID string){
+		"/{version}/tags/{function}":                        a.tags,
+		"POST /{version}/functions/{function}/invocations":  a.invoke,
+		"GET /{version}/functions/{function}/configuration": a.configuration,
+		"GET /{version}/functions/{function}/url":           a.functionURL,
+	} {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			name := r.PathValue("function")
+			id := a.cloud.byName(name)
+			if id == "" {
+				lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found: "+name)
+				return
+			}
+			serve(w, r, id)
+		})
 	}
-	collection, name, what := parts[1], parts[2], ""
-	if len(parts) > 3 {
-		what = parts[3]
-	}
-	switch {
-	case collection == "tags":
-		a.tags(w, r, name)
-	case collection == "event-source-mappings":
-		a.mapping(w, r, name)
-	case collection == "functions" && what == "invocations" && r.Method == http.MethodPost:
-		a.invoke(w, r, name)
-	case collection == "functions" && what == "configuration" && r.Method == http.MethodGet:
-		a.configuration(w, name)
-	case collection == "functions" && what == "url" && r.Method == http.MethodGet:
-		a.functionURL(w, name)
-	default:
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "nothing local answers "+r.Method+" "+r.URL.Path)
-	}
+	})
+	mux.ServeHTTP(w, r)
 }
 
 func lambdaError(w http.ResponseWriter, status int, kind, text string) {
@@ -211,17 +210,8 @@ func (c *Cloud) byName(name string) string {
 	return ""
 }
 
-func (a *api) noFunction(w http.ResponseWriter, name string) {
-	lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found: "+name)
-}
-
 // invoke implements Invoke, always with the type RequestResponse.
-func (a *api) invoke(w http.ResponseWriter, r *http.Request, name string) {
-	id := a.cloud.byName(name)
-	if id == "" {
-		a.noFunction(w, name)
-		return
-	}
+func (a *api) invoke(w http.ResponseWriter, r *http.Request, id string) {
 	payload, ok := readBody(w, r)
 	if !ok {
 		return
@@ -239,25 +229,24 @@ func (a *api) invoke(w http.ResponseWriter, r *http.Request, name string) {
 	_, _ = w.Write(result.Payload)
 }
 
-func (a *api) configuration(w http.ResponseWriter, name string) {
-	id := a.cloud.byName(name)
+func (a *api) configuration(w http.ResponseWriter, _ *http.Request, id string) {
 	f, err := a.cloud.template.Function(id, a.cloud.made)
 	if err != nil {
-		a.noFunction(w, name)
+		lambdaError(w, http.StatusInternalServerError, "ServiceException", err.Error())
 		return
 	}
 	maps.Copy(f.Environment, a.cloud.o.Environment[id])
 	lambdaAnswer(w, http.StatusOK, map[string]any{
-		"FunctionName": name, "FunctionArn": functionARN(id), "Environment": map[string]any{"Variables": f.Environment},
-		"MemorySize": f.MemoryMB, "Timeout": int(f.Timeout.Seconds()),
+		"FunctionName": functionName(id), "FunctionArn": functionARN(id),
+		"Environment": map[string]any{"Variables": f.Environment},
+		"MemorySize":  f.MemoryMB, "Timeout": int(f.Timeout.Seconds()),
 	})
 }
 
-func (a *api) functionURL(w http.ResponseWriter, name string) {
-	id := a.cloud.byName(name)
+func (a *api) functionURL(w http.ResponseWriter, _ *http.Request, id string) {
 	base := a.cloud.URL(id)
 	if base == "" {
-		a.noFunction(w, name)
+		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "The resource you requested does not exist.")
 		return
 	}
 	lambdaAnswer(w, http.StatusOK, map[string]string{

@@ -84,11 +84,8 @@ func (s *settings) add(m samtemplate.Mapping, function string) {
 
 // tags responds to ListTags, TagResource and UntagResource.
 // https://docs.aws.amazon.com/lambda/latest/api/API_TagResource.html
-func (a *api) tags(w http.ResponseWriter, r *http.Request, arn string) {
-	if a.cloud.byName(arn) == "" {
-		a.noFunction(w, arn)
-		return
-	}
+func (a *api) tags(w http.ResponseWriter, r *http.Request, id string) {
+	arn := functionARN(id)
 	body, ok := readBody(w, r)
 	if !ok {
 		return
@@ -121,7 +118,8 @@ func (a *api) tags(w http.ResponseWriter, r *http.Request, arn string) {
 // mapping responds to GetEventSourceMapping and UpdateEventSourceMapping. In AWS, enabling and disabling takes a
 // while; here it is complete with the response. MaximumConcurrency is kept, and has no effect.
 // https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html
-func (a *api) mapping(w http.ResponseWriter, r *http.Request, id string) {
+func (a *api) mapping(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
 	poller, ok := a.cloud.pollers[id]
 	if !ok {
 		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "The resource you requested does not exist.")

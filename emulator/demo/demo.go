@@ -157,7 +157,8 @@ func (d *demo) start(ctx context.Context) error {
 	}
 	d.meters = newMeters()
 	d.system, err = system.Start(ctx, d.options.Root, siems, cloud.Options{
-		Environment: environment, Logs: logs, Printed: d.meters.read, Progress: d.screen.progress(), Observe: d.meters.observe,
+		Environment: environment, Logs: logs, Printed: d.meters.read, Progress: d.screen.progress(),
+		Observe: d.meters.observe,
 	})
 	if err != nil {
 		return err

@@ -76,8 +76,8 @@ func (a *Alarm) Evaluate(t time.Time) (fired bool) {
 // Firing reports whether the state is ALARM.
 func (a *Alarm) Firing() bool { return a.firing }
 
-// Metrics reads a line that a function printed: the sums that it reports to CloudWatch in the embedded metric format, by
-// name. ok is false for any other line.
+// Metrics reads a line that a function printed: the sums that it reports to CloudWatch in the embedded metric format,
+// by name. ok is false for any other line.
 func Metrics(line []byte) (connector string, at time.Time, sums map[string]float64, ok bool) {
 	if !bytes.Contains(line, []byte(`"_aws"`)) {
 		return "", at, nil, false
@@ -93,7 +93,8 @@ func Metrics(line []byte) (connector string, at time.Time, sums map[string]float
 		Connector string
 	}
 	var all map[string]any
-	if json.Unmarshal(line, &m) != nil || json.Unmarshal(line, &all) != nil || m.Connector == "" || m.AWS.Timestamp == 0 {
+	if json.Unmarshal(line, &m) != nil || json.Unmarshal(line, &all) != nil || m.Connector == "" ||
+		m.AWS.Timestamp == 0 {
 		return "", at, nil, false
 	}
 	sums = map[string]float64{}

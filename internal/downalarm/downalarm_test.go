@@ -68,7 +68,8 @@ func TestAlarmOverGaps(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	line := metrics(t, "splunk", start, 5)
 	connector, at, sums, ok := Metrics(line)
-	if !ok || connector != "splunk" || !at.Equal(start) || !maps.Equal(sums, map[string]float64{"Delivered": 0, "Retried": 5}) {
+	if want := map[string]float64{"Delivered": 0, "Retried": 5}; !ok || connector != "splunk" || !at.Equal(start) ||
+		!maps.Equal(sums, want) {
 		t.Error(connector, at, sums, ok)
 	}
 	for _, other := range []string{``, `{"msg":"batch"}`, `{"_aws":`, `{"_aws":{},"Connector":"x"}`} {
@@ -78,7 +79,8 @@ func TestMetrics(t *testing.T) {
 	}
 	// CloudWatch reads what the line declares, in our namespace.
 	for _, change := range [][2]string{{telemetry.Namespace, "Other"}, {`"Name":"Retried"`, `"Name":"Other"`}} {
-		if _, _, sums, _ := Metrics(bytes.Replace(line, []byte(change[0]), []byte(change[1]), 1)); sums["Retried"] != 0 {
+		other := bytes.Replace(line, []byte(change[0]), []byte(change[1]), 1)
+		if _, _, sums, _ := Metrics(other); sums["Retried"] != 0 {
 			t.Errorf("%s: %v", change[1], sums)
 		}
 	}
@@ -110,7 +112,8 @@ func TestAlarms(t *testing.T) {
 					State     struct{ Value string }
 				}
 			}
-			if err := json.Unmarshal(event, &e); err != nil || e.Source != "aws.cloudwatch" || e.Detail.State.Value != "ALARM" {
+			if err := json.Unmarshal(event, &e); err != nil || e.Source != "aws.cloudwatch" ||
+				e.Detail.State.Value != "ALARM" {
 				t.Errorf("%s", event)
 			}
 			sent = append(sent, e.Detail.AlarmName)

@@ -3,13 +3,13 @@ package runtimeapi
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -72,27 +72,28 @@ func (i *instance) startProcess(api string, line func(string), onEnd func(*insta
 	if err != nil {
 		return err
 	}
-	out, in, err := os.Pipe()
-	if err != nil {
-		return err
-	}
 	i.cmd = exec.Command(bootstrap)
 	i.cmd.Dir = filepath.Dir(bootstrap) // LAMBDA_TASK_ROOT
 	i.cmd.Env = environment(i.cfg, i.cmd.Dir, api)
-	i.cmd.Stdout, i.cmd.Stderr = in, in
 	i.cmd.SysProcAttr = processAttributes()
-	err = i.launch()
-	_ = in.Close()
+	out, err := i.cmd.StdoutPipe()
 	if err != nil {
-		_ = out.Close()
 		return err
 	}
-	printed := make(chan struct{})
+	i.cmd.Stderr = i.cmd.Stdout
+	if err := i.launch(); err != nil {
+		return err
+	}
 	go func() {
-		defer close(printed)
-		readLines(out, line)
+		readLines(out, line) // all that it says is on record before its end is known
+		_ = i.cmd.Wait()
+		i.mu.Lock()
+		i.pid = 0
+		i.mu.Unlock()
+		_ = i.server.Close()
+		onEnd(i)
+		close(i.exited)
 	}()
-	go i.wait(printed, onEnd)
 	return nil
 }
 
@@ -108,26 +109,12 @@ func (i *instance) launch() error {
 	return nil
 }
 
-// wait sees the process to its end.
-func (i *instance) wait(printed <-chan struct{}, onEnd func(*instance)) {
-	_ = i.cmd.Wait()
-	i.mu.Lock()
-	i.pid = 0
-	i.mu.Unlock()
-	<-printed // all that it said is on record before its end is known
-	_ = i.server.Close()
-	onEnd(i)
-	close(i.exited)
-}
-
-// readLines passes on the output of a process line by line until the process has ended.
-func readLines(out *os.File, line func(string)) {
-	defer func() { _ = out.Close() }()
+// readLines passes on the output of a process line by line until the process has closed it.
+func readLines(out io.Reader, line func(string)) {
 	r := bufio.NewReaderSize(out, maxLineBytes)
 	for {
 		text, _, err := r.ReadLine()
 		if err != nil {
-			_, _ = io.Copy(io.Discard, out)
 			return
 		}
 		line(string(text))
@@ -137,45 +124,30 @@ func readLines(out *os.File, line func(string)) {
 // run invokes the process once and returns the result. It does not stop the process.
 func (i *instance) run(ctx context.Context, inv *invocation) outcome {
 	i.next <- inv // has room: an instance is given one invocation at a time
-	if o := i.awaitTaken(ctx, inv); o != answered {
+	if o := i.await(ctx, inv.taken, i.cfg.InitTimeout, initTimedOut, endedIdle); o != answered {
 		return o
 	}
-	limit := time.NewTimer(i.cfg.Timeout)
-	defer limit.Stop()
-	select {
-	case <-inv.done:
-		return answered
-	case <-limit.C:
-		return timedOut
-	case <-ctx.Done():
-		return cancelled
-	case <-i.exited:
-		select {
-		case <-inv.done: // it answered with its last breath
-			return answered
-		default:
-			return ended
-		}
-	}
+	return i.await(ctx, inv.done, i.cfg.Timeout, timedOut, ended)
 }
 
-// awaitTaken waits until the process has taken the invocation; answered means that it has.
-func (i *instance) awaitTaken(ctx context.Context, inv *invocation) outcome {
-	limit := time.NewTimer(i.cfg.InitTimeout)
-	defer limit.Stop()
+// await waits until the process has taken or answered an invocation; answered means that it has. late and gone are the
+// outcomes if it has not done so within the limit, or has ended.
+func (i *instance) await(ctx context.Context, did <-chan struct{}, limit time.Duration, late, gone outcome) outcome {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	select {
-	case <-inv.taken:
+	case <-did:
 		return answered
-	case <-limit.C:
-		return initTimedOut
+	case <-timer.C:
+		return late
 	case <-ctx.Done():
 		return cancelled
 	case <-i.exited:
 		select {
-		case <-inv.taken:
-			return answered // and run finds out how it ended
+		case <-did: // with its last breath
+			return answered
 		default:
-			return endedIdle
+			return gone
 		}
 	}
 }
@@ -262,4 +234,152 @@ func environment(cfg *Config, root, api string) []string {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// invocation is one payload on its way through a process.
+type invocation struct {
+	id      string
+	trace   string
+	payload []byte
+	taken   chan struct{} // closed when the process has it
+	done    chan struct{} // closed when the process has answered; the fields below are set then
+
+	takenAt    time.Time
+	doneAt     time.Time
+	payloadOut []byte
+	failure    *Error
+}
+
+func newInvocation(number int, payload []byte) *invocation {
+	return &invocation{
+		// A function may rely on the shape of an id, never on its randomness.
+		id:      fmt.Sprintf("00000000-0000-4000-8000-%012x", number),
+		trace:   fmt.Sprintf("Root=1-%08x-%024x;Sampled=0", time.Now().Unix(), number),
+		payload: payload,
+		taken:   make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+}
+
+// duration is the time the process had the invocation: until it answered, else until now.
+func (inv *invocation) duration() time.Duration {
+	select {
+	case <-inv.taken:
+	default:
+		return 0
+	}
+	select {
+	case <-inv.done:
+		return inv.doneAt.Sub(inv.takenAt)
+	default:
+		return time.Since(inv.takenAt)
+	}
+}
+
+// document is the error as Lambda's caller gets it.
+func (e *Error) document() []byte {
+	data, _ := json.Marshal(map[string]string{"errorType": e.Type, "errorMessage": e.Message}) // strings always marshal
+	return data
+}
+
+// handler is the Runtime API.
+func (i *instance) handler() http.Handler {
+	const base = "/2018-06-01/runtime/"
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+base+"invocation/next", i.serveNext)
+	for _, result := range []string{"response", "error"} {
+		mux.HandleFunc("POST "+base+"invocation/{id}/"+result, func(w http.ResponseWriter, r *http.Request) {
+			i.serveAnswer(w, r, result == "error")
+		})
+	}
+	mux.HandleFunc("POST "+base+"init/error", i.serveInitError)
+	return mux
+}
+
+// serveNext blocks until there is an invocation, and hands it out.
+func (i *instance) serveNext(w http.ResponseWriter, r *http.Request) {
+	i.mu.Lock()
+	if i.init == 0 {
+		i.init = time.Since(i.started)
+	}
+	i.mu.Unlock()
+	var inv *invocation
+	select {
+	case inv = <-i.next:
+	case <-r.Context().Done():
+		return
+	}
+	i.mu.Lock()
+	i.current = inv
+	i.mu.Unlock()
+	inv.takenAt = time.Now()
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Lambda-Runtime-Aws-Request-Id", inv.id)
+	h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.takenAt.Add(i.cfg.Timeout).UnixMilli(), 10))
+	h.Set("Lambda-Runtime-Invoked-Function-Arn", i.cfg.ARN)
+	h.Set("Lambda-Runtime-Trace-Id", inv.trace)
+	close(inv.taken)
+	_, _ = w.Write(inv.payload)
+}
+
+// serveAnswer takes the answer to the current invocation, good or bad.
+func (i *instance) serveAnswer(w http.ResponseWriter, r *http.Request, failed bool) {
+	i.mu.Lock()
+	inv := i.current
+	i.mu.Unlock()
+	if inv == nil || inv.id != r.PathValue("id") {
+		http.Error(w, `{"errorType":"InvalidRequestID","errorMessage":"no such invocation"}`, http.StatusBadRequest)
+		return
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxPayloadBytes+1))
+	if err != nil {
+		return // the connection broke: the process will end, or be ended
+	}
+	if len(body) > maxPayloadBytes {
+		body, failed = (&Error{"Function.ResponseSizeTooLarge", "response payload size exceeded 6 MB"}).document(), true
+	}
+	// A runtime whose handler fails while it streams its answer says so in a trailer.
+	if kind := r.Trailer.Get("Lambda-Runtime-Function-Error-Type"); kind != "" {
+		body, failed = (&Error{kind, "the handler failed while it wrote its answer"}).document(), true
+	}
+	i.mu.Lock()
+	i.current = nil
+	i.mu.Unlock()
+	inv.doneAt, inv.payloadOut = time.Now(), body
+	if failed {
+		inv.failure = parseError(body)
+	}
+	close(inv.done)
+	accept(w)
+}
+
+// serveInitError takes word that the process could not come up. It is expected to end itself then.
+func (i *instance) serveInitError(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxPayloadBytes))
+	if err != nil {
+		return
+	}
+	i.mu.Lock()
+	i.initError = parseError(body)
+	i.mu.Unlock()
+	accept(w)
+}
+
+func accept(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusAccepted)
+	_, _ = io.WriteString(w, `{"status":"OK"}`+"\n")
+}
+
+// parseError reads an error document; one that cannot be read is the message itself.
+func parseError(body []byte) *Error {
+	var d struct {
+		ErrorType    string `json:"errorType"`
+		ErrorMessage string `json:"errorMessage"`
+	}
+	if err := json.Unmarshal(body, &d); err != nil || d.ErrorType == "" && d.ErrorMessage == "" {
+		return &Error{"Runtime.Unknown", string(body)}
+	}
+	return &Error{d.ErrorType, d.ErrorMessage}
 }

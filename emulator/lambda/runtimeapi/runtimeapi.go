@@ -7,9 +7,12 @@
 package runtimeapi
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -88,12 +91,8 @@ type Function struct {
 
 // New returns a Function. It starts no process before the first invocation.
 func New(cfg Config) *Function {
-	if cfg.InitTimeout == 0 {
-		cfg.InitTimeout = defaultInitTimeout
-	}
-	if cfg.MemoryMB == 0 {
-		cfg.MemoryMB = defaultMemoryMB
-	}
+	cfg.InitTimeout = cmp.Or(cfg.InitTimeout, defaultInitTimeout)
+	cfg.MemoryMB = cmp.Or(cfg.MemoryMB, defaultMemoryMB)
 	return &Function{
 		cfg:   cfg,
 		slots: make(chan struct{}, max(1, cfg.MaxInstances)),
@@ -236,11 +235,7 @@ func (f *Function) Kill() int {
 func (f *Function) instances() []*instance {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	living := make([]*instance, 0, len(f.all))
-	for inst := range f.all {
-		living = append(living, inst)
-	}
-	return living
+	return slices.Collect(maps.Keys(f.all))
 }
 
 // Stats returns the counts so far.
@@ -248,8 +243,7 @@ func (f *Function) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.stats
-	s.Durations = append([]time.Duration(nil), s.Durations...)
-	s.Inits = append([]time.Duration(nil), s.Inits...)
+	s.Durations, s.Inits = slices.Clone(s.Durations), slices.Clone(s.Inits)
 	for inst := range f.all {
 		s.CPU += inst.cpu()
 		if d := inst.initDuration(); d > 0 {

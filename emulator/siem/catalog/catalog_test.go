@@ -170,8 +170,8 @@ func mode(auth, body string, gzip bool) func(siem.Options) (siem.Simulator, erro
 	}
 }
 
-// TestConnectors: each connector that uses HTTP delivers to its simulator, in every mode of XSIAM. The simulator records
-// no violation.
+// TestConnectors: each connector that uses HTTP delivers to its simulator, in every mode of XSIAM. The simulator
+// records no violation.
 func TestConnectors(t *testing.T) {
 	for _, c := range List() {
 		if c.Name != "qradar" {
@@ -222,7 +222,8 @@ func delivers(t *testing.T, start func(siem.Options) (siem.Simulator, error), op
 	simulator.Inject(siem.PoisonEvent(siem.EventID([]byte(bodies[41]))))
 	before := simulator.Stats().Requests
 	n, outcomes := s.deliver(bodies...)
-	if extra := simulator.Stats().Requests - before - 1; n != 99 || outcomes[41].State == deliver.Delivered || extra > 15 {
+	extra := simulator.Stats().Requests - before - 1
+	if n != 99 || outcomes[41].State == deliver.Delivered || extra > 15 {
 		t.Errorf("one poisoned event: delivered %d of 99, %+v, %d extra requests", n, outcomes[41], extra)
 	}
 	if err := s.connector.(deliver.Checker).Check(t.Context()); err != nil {
@@ -236,7 +237,8 @@ func delivers(t *testing.T, start func(siem.Options) (siem.Simulator, error), op
 // TestDatadogLimits: the connector omits the timestamp of an old event, and replaces an event that would be cut.
 func TestDatadogLimits(t *testing.T) {
 	simulator := siemtest.Start(t, datadog.New, siem.Options{Plain: true})
-	s := &source{t: t, simulator: simulator, open: opener("datadog"), env: map[string]string{"DATADOG_EVENT_TIME": "true"}}
+	s := &source{t: t, simulator: simulator, open: opener("datadog"),
+		env: map[string]string{"DATADOG_EVENT_TIME": "true"}}
 	s.Renew(t.Context())
 	young := time.Now().UnixMilli()
 	old := fmt.Sprintf(`{"time":%d,"metadata":{"uid":"old"}}`, time.Now().Add(-20*time.Hour).UnixMilli())

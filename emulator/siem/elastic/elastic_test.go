@@ -287,5 +287,6 @@ func TestViolations(t *testing.T) {
 		"the index in the url": siemtest.Path("/arbitex-audit/_bulk"),
 	})
 	// The event keeps its time in microseconds, and the document's @timestamp is the same moment.
-	siemtest.Violates(t, client, withHashes(strings.Replace(good, "1741824000123", "1741824000123456", 1))+"\n", nil, nil)
+	micro := strings.Replace(good, "1741824000123", "1741824000123456", 1)
+	siemtest.Violates(t, client, withHashes(micro)+"\n", nil, nil)
 }

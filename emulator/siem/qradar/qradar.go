@@ -375,7 +375,8 @@ func (c *Console) create(query string) siem.Answer {
 func results(found []siem.Accepted, items string) siem.Answer {
 	from, to := 0, len(found)-1
 	if items != "" {
-		if n, err := fmt.Sscanf(items, "items=%d-%d", &from, &to); n != 2 || err != nil || from > to || from >= len(found) {
+		n, err := fmt.Sscanf(items, "items=%d-%d", &from, &to)
+		if n != 2 || err != nil || from > to || from >= len(found) {
 			return problem(http.StatusRequestedRangeNotSatisfiable, "The range is not valid.")
 		}
 	}

@@ -210,14 +210,16 @@ func (s *Simulator) search(r *siem.Request) siem.Answer {
 		switch {
 		case form.Get("client_secret") != siem.SearchToken:
 			return deny(wrongSecret)
-		case form.Get("scope") != searchScope || form.Get("grant_type") != "client_credentials" || r.URL.Path != tokenPath:
+		case form.Get("scope") != searchScope || form.Get("grant_type") != "client_credentials",
+			r.URL.Path != tokenPath:
 			return deny(wrongScope)
 		}
 		return siem.JSON(http.StatusOK, map[string]any{"token_type": "Bearer", "expires_in": 3599,
 			"access_token": siem.SearchToken})
 	}
 	if r.Header.Get("Authorization") != "Bearer "+siem.SearchToken {
-		return refuse(http.StatusForbidden, "InsufficientAccessError", "The provided credentials have insufficient access.")
+		return refuse(http.StatusForbidden, "InsufficientAccessError",
+			"The provided credentials have insufficient access.")
 	}
 	if refusal, limited := s.SearchLimited(); limited {
 		return refusal

@@ -64,7 +64,9 @@ func NewFederated(o siem.Options) (*Simulator, error) { return start(o, true) }
 
 func start(o siem.Options, federated bool) (s *Simulator, err error) {
 	s = &Simulator{Credential: siem.NewCredential(newSecret), federated: federated, tokens: map[string]time.Time{}}
-	s.Server, err = siem.Serve(o, siem.Config{Name: "sentinel", Handle: s.handle, MaxBody: maxContent, MaxWire: maxContent})
+	s.Server, err = siem.Serve(o, siem.Config{
+		Name: "sentinel", Handle: s.handle, MaxBody: maxContent, MaxWire: maxContent,
+	})
 	return s, err
 }
 

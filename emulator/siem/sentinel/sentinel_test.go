@@ -129,8 +129,9 @@ func TestRefusesTheRequest(t *testing.T) {
 	}, "[]", 401, "InvalidToken")
 	refuse("a token refused", siemtest.Product("InvalidToken"), "[]", 401, "InvalidToken")
 	refuse("no role", siemtest.Product("OperationFailed"), "[]", 403, "OperationFailed")
-	refuse("another rule", func(c *siemtest.Client) { c.Path = strings.Replace(c.Path, "dcr-0", "dcr-1", 1) }, "[]", 404,
-		"NotFound")
+	refuse("another rule", func(c *siemtest.Client) {
+		c.Path = strings.Replace(c.Path, "dcr-0", "dcr-1", 1)
+	}, "[]", 404, "NotFound")
 	refuse("another path", siemtest.Path("/api/logs"), "[]", 404, "NotFound")
 	refuse("another stream", func(c *siemtest.Client) { c.Path += "2" }, "[]", 400, "InvalidStream")
 	refuse("no stream", siemtest.Product("InvalidStream"), "[]", 400, "InvalidStream")

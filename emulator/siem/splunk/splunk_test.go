@@ -86,7 +86,8 @@ func TestRefusesTheRequest(t *testing.T) {
 	refuse("a bad channel", siemtest.Header("X-Splunk-Request-Channel", "x"), good, 400, `"code":11`)
 	refuse("no body", nil, "", 400, `"code":5`)
 	refuse("white space", nil, " \n", 400, `"code":5`)
-	refuse("too large", nil, named(strings.Repeat("y", 1_000_000)), 413, "Content-Length too large (maximum is 1000000)")
+	refuse("too large", nil, named(strings.Repeat("y", 1_000_000)), 413,
+		"Content-Length too large (maximum is 1000000)")
 	refuse("not gzip", siemtest.Header("Content-Encoding", "gzip"), good, 415, `"code":6`)
 	refuse("shutting down", siemtest.Product("23"), good, 503, `"code":23`)
 	refuse("at capacity", siemtest.Product("26"), good, 429, `"code":26`)

@@ -67,7 +67,9 @@ func New(o siem.Options) (*Simulator, error) { return NewMode(o, Page()) }
 // NewMode starts an endpoint of any mode.
 func NewMode(o siem.Options, m Mode) (s *Simulator, err error) {
 	s = &Simulator{mode: m, key: newKey(), keyID: 41, nonces: map[string]bool{}}
-	s.Server, err = siem.Serve(o, siem.Config{Name: "xsiam", Handle: s.handle, MaxBody: maxRequest, MaxWire: maxRequest})
+	s.Server, err = siem.Serve(o, siem.Config{
+		Name: "xsiam", Handle: s.handle, MaxBody: maxRequest, MaxWire: maxRequest,
+	})
 	return s, err
 }
 
@@ -286,7 +288,8 @@ func (s *Simulator) judgeRequest(r *siem.Request) {
 
 // fields are the keys of a record, in the page's order.
 var fields = []string{
-	"_time", "_vendor", "_product", "_dataset", "log_type", "event_id", "user_id", "user_email", "operation", "model_id",
+	"_time", "_vendor", "_product", "_dataset", "log_type", "event_id", "user_id", "user_email", "operation",
+	"model_id",
 	"policy_action", "dlp_labels", "tokens_input", "tokens_output", "severity", "raw_ocsf",
 }
 
@@ -309,8 +312,9 @@ func (s *Simulator) judge(record json.RawMessage) (siem.Accepted, string) {
 		labels[i] = label
 	}
 	row.Compare(&s.Journal, map[string]any{
-		"_time": event.ISO(), "_vendor": "Arbitex", "_product": "ArbitexPlatform", "event_id": ocsf.Value(event.RequestID),
-		"user_id": ocsf.Value(event.UserID), "user_email": ocsf.Value(event.UserEmail),
+		"_time": event.ISO(), "_vendor": "Arbitex", "_product": "ArbitexPlatform",
+		"event_id": ocsf.Value(event.RequestID),
+		"user_id":  ocsf.Value(event.UserID), "user_email": ocsf.Value(event.UserEmail),
 		"operation": ocsf.Value(event.Operation), "model_id": ocsf.Value(event.ModelID),
 		"policy_action": ocsf.Value(event.PolicyAction), "dlp_labels": labels,
 		"tokens_input": ocsf.Number(event.TokensInput), "tokens_output": ocsf.Number(event.TokensOutput),
