@@ -16,6 +16,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -361,6 +362,22 @@ func (s *Server) CheckRequest(r *Request, contentType, query string) {
 func (s *Server) CheckCount(n int) {
 	if n > MaxEvents {
 		s.Violate("more than %d events in a request", MaxEvents)
+	}
+}
+
+// Array returns a compact JSON array of these elements.
+func Array(elements []json.RawMessage) string {
+	texts := make([]string, len(elements))
+	for i, e := range elements {
+		texts[i] = string(e)
+	}
+	return "[" + strings.Join(texts, ",") + "]"
+}
+
+// CheckKeys records a violation if the keys of an object are not these, in this order.
+func (j *Journal) CheckKeys(object json.RawMessage, what string, want []string) {
+	if got := Keys(object); !slices.Equal(got, want) {
+		j.Violate("%s are %s, not %s", what, strings.Join(got, " "), strings.Join(want, " "))
 	}
 }
 

@@ -8,7 +8,9 @@
 package siem
 
 import (
+	"bytes"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net"
@@ -339,4 +341,35 @@ func (j *Journal) Stats() Stats {
 	s.Refused = maps.Clone(s.Refused)
 	s.Violations = slices.Clone(s.Violations)
 	return s
+}
+
+// Succeeds reports whether a response is a success of the connector's SIEM. n is the number of events in the request.
+// The rules are those of the table of the wire format; they are written again here, so that a connector cannot share a
+// mistake with the test that uses them.
+func Succeeds(connector string, status int, body []byte, n int) bool {
+	body = bytes.TrimSpace(body)
+	var reply map[string]json.RawMessage
+	isObject := json.Unmarshal(body, &reply) == nil && reply != nil
+	isJSON := json.Valid(body)
+	empty := len(body) == 0
+	switch connector {
+	case "splunk":
+		code := strings.TrimSpace(string(reply["code"]))
+		return isObject && (code == "0" || status == http.StatusOK && (code == "24" || code == "25")) && status/100 == 2
+	case "sentinel":
+		return status/100 == 2 && (empty || isJSON && reply["error"] == nil)
+	case "elastic":
+		var items []json.RawMessage
+		return status/100 == 2 && isObject && json.Unmarshal(reply["items"], &items) == nil && len(items) == n
+	case "datadog": // DATADOG_INTAKE_URL is set
+		return status/100 == 2 && (empty || isObject && reply["errors"] == nil)
+	case "sumo":
+		return status == http.StatusOK && (empty || isJSON)
+	case "xsiam":
+		switch string(reply["error"]) {
+		case "", "null", "false", `"false"`, `""`:
+			return status/100 == 2 && (empty || isJSON)
+		}
+	}
+	return false
 }

@@ -152,7 +152,7 @@ func TestRun(t *testing.T) {
 		go func() { defer close(done); a.Run(ctx) }()
 		for range 20 {
 			a.Line(metrics(t, "splunk", time.Now(), 1))
-			time.Sleep(500 * time.Millisecond)
+			<-time.After(500 * time.Millisecond)
 		}
 		cancel()
 		<-done

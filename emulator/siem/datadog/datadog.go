@@ -215,9 +215,7 @@ func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
 	if e.Timestamp != "" {
 		want = append(want, "timestamp")
 	}
-	if got := siem.Keys(raw); !slices.Equal(got, want) {
-		s.Violate("keys are %s, not %s", strings.Join(got, " "), strings.Join(want, " "))
-	}
+	s.CheckKeys(raw, "keys", want)
 	if e.Source == "" || e.Host == "" || e.Service == "" {
 		s.Violate("ddsource, hostname or service is empty")
 	}

@@ -79,7 +79,7 @@ func TestValidate(t *testing.T) {
 // TestViolations sends what Datadog takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good, young := named("a"), fmt.Sprintf(`,"timestamp":%d`, now.UnixMilli())
-	replace := func(old, new string) string { return "[" + strings.Replace(good, old, new, 1) + "]" }
+	replace := func(old, other string) string { return "[" + strings.Replace(good, old, other, 1) + "]" }
 	siemtest.Violates(t, newIntake, "["+good+"]", map[string]string{
 		"one object": good,
 		"key order": replace(`"hostname":"h","service":"arbitex"`,

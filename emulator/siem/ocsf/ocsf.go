@@ -7,8 +7,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,6 +72,15 @@ func milliseconds(n int64) int64 {
 // ISO returns the event's time as ISO 8601 in UTC with milliseconds.
 func (e *Event) ISO() string { return time.UnixMilli(e.Time).UTC().Format("2006-01-02T15:04:05.000Z") }
 
+// Caption returns OCSF's caption of the severity in lower case.
+func (e *Event) Caption() string {
+	captions := [...]string{"unknown", "informational", "low", "medium", "high", "critical", "fatal"}
+	if e.Severity < 0 || int(e.Severity) >= len(captions) {
+		return "other"
+	}
+	return captions[e.Severity]
+}
+
 func find(v any, path ...string) any {
 	for _, key := range path {
 		object, ok := v.(map[string]any)
@@ -132,38 +139,21 @@ func ReadRow(j *siem.Journal, row json.RawMessage, event string, columns []strin
 			r.Fields[name] = fmt.Sprint(value)
 		}
 	}
-	if got := siem.Keys(row); !slices.Equal(got, columns) {
-		j.Violate("columns are %s, not %s", strings.Join(got, " "), strings.Join(columns, " "))
-	}
+	j.CheckKeys(row, "columns", columns)
 	if !siem.OneLine(r.Event) {
 		j.Violate("%s has line breaks", event)
 	}
 	return r, true
 }
 
-// Compare records the columns that are not as wanted.
+// Compare records the columns that are not as encoding/json writes the wanted values.
 func (r *Row) Compare(j *siem.Journal, want map[string]any) {
 	for name, wanted := range want {
-		if got := r.Values[name]; !reflect.DeepEqual(got, wanted) {
-			j.Violate("%s is not the event's own value or not of its type (%T)", name, got)
+		got, _ := json.Marshal(r.Values[name]) // it was decoded
+		if own, _ := json.Marshal(wanted); !bytes.Equal(got, own) {
+			j.Violate("%s is not the event's own value or not of its type (%T)", name, r.Values[name])
 		}
 	}
-}
-
-// Value returns a text as encoding/json decodes a column: nil for an absent field.
-func Value(s *string) any {
-	if s == nil {
-		return nil
-	}
-	return *s
-}
-
-// Number returns a number as encoding/json decodes a column with UseNumber: nil for an absent field.
-func Number(n *int64) any {
-	if n == nil {
-		return nil
-	}
-	return json.Number(strconv.FormatInt(*n, 10))
 }
 
 func orZero(n *int64) int64 {

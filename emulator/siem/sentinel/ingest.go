@@ -35,12 +35,15 @@ func (s *Simulator) ingest(r *siem.Request) siem.Answer {
 	if answer, ok := s.refuseRequest(r); ok {
 		return answer
 	}
-	s.judgeRequest(r)
+	s.CheckRequest(r, "application/json", "api-version=2023-01-01")
+	if r.URL.Path != ingestPath {
+		s.Violate("the url is %s", r.URL.RequestURI())
+	}
 	var rows []json.RawMessage
 	if err := json.Unmarshal(r.Body, &rows); err != nil || !bytes.HasPrefix(bytes.TrimSpace(r.Body), []byte("[")) {
 		return refuse(http.StatusBadRequest, "InvalidPayload", "The request body is not a JSON array.")
 	}
-	if !bytes.Equal(r.Body, append(append([]byte("["), bytes.Join(raw(rows), []byte(","))...), ']')) {
+	if string(r.Body) != siem.Array(rows) {
 		s.Violate("the rows are not separated by one comma each")
 	}
 	s.CheckCount(len(rows))
@@ -54,14 +57,6 @@ func (s *Simulator) ingest(r *siem.Request) siem.Answer {
 	}
 	s.Accept(events...)
 	return siem.Answer{Status: http.StatusNoContent}
-}
-
-func raw(rows []json.RawMessage) [][]byte {
-	out := make([][]byte, len(rows))
-	for i, row := range rows {
-		out[i] = row
-	}
-	return out
 }
 
 // refuseRequest returns a refusal for which the API does not read the rows, in the order of its checks.
@@ -105,14 +100,6 @@ func split(path string) (rule, stream string, ok bool) {
 	return parts[1], parts[3], true
 }
 
-// judgeRequest records violations of the wire format by the request as a whole.
-func (s *Simulator) judgeRequest(r *siem.Request) {
-	s.CheckRequest(r, "application/json", "api-version=2023-01-01")
-	if r.URL.Path != ingestPath {
-		s.Violate("the url is %s", r.URL.RequestURI())
-	}
-}
-
 // columns are the stream's columns, in the page's order.
 var columns = []string{
 	"TimeGenerated", "EventId", "UserId", "UserEmail", "Operation", "ModelId", "PolicyAction", "DlpLabels",
@@ -147,11 +134,11 @@ func (s *Simulator) judge(raw json.RawMessage) (siem.Accepted, error) {
 	if !row.Truncated { // the columns of a truncated event cannot be compared
 		labels, _ := json.Marshal(event.DLPLabels)
 		want = map[string]any{
-			"TimeGenerated": event.ISO(), "EventId": ocsf.Value(event.RequestID), "UserId": ocsf.Value(event.UserID),
-			"UserEmail": ocsf.Value(event.UserEmail), "Operation": ocsf.Value(event.Operation),
-			"ModelId": ocsf.Value(event.ModelID), "PolicyAction": ocsf.Value(event.PolicyAction),
-			"DlpLabels": string(labels), "TokensInput": ocsf.Number(event.TokensInput),
-			"TokensOutput": ocsf.Number(event.TokensOutput), "SeverityId": ocsf.Number(&event.Severity),
+			"TimeGenerated": event.ISO(), "EventId": event.RequestID, "UserId": event.UserID,
+			"UserEmail": event.UserEmail, "Operation": event.Operation,
+			"ModelId": event.ModelID, "PolicyAction": event.PolicyAction,
+			"DlpLabels": string(labels), "TokensInput": event.TokensInput,
+			"TokensOutput": event.TokensOutput, "SeverityId": event.Severity,
 		}
 		row.Values["DlpLabels"] = normal(row.Values["DlpLabels"])
 	}
@@ -276,8 +263,7 @@ func (s *Simulator) table(events []siem.Accepted, after string, most int) any {
 	if after == "" {
 		s.summary = summarize(events)
 	}
-	start, _ := slices.BinarySearchFunc(s.summary.rows, after+"!", func(r row,
-		hash string) int {
+	start, _ := slices.BinarySearchFunc(s.summary.rows, after+"!", func(r row, hash string) int {
 		return cmp.Compare(r.hash, hash)
 	})
 	rows := [][]any{}

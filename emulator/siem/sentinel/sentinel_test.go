@@ -167,7 +167,7 @@ func TestTokenExpires(t *testing.T) {
 // TestViolations sends what Azure takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := row("a")
-	replace := func(old, new string) string { return "[" + strings.Replace(good, old, new, 1) + "]" }
+	replace := func(old, other string) string { return "[" + strings.Replace(good, old, other, 1) + "]" }
 	siemtest.Violates(t, client, "["+good+"]", map[string]string{
 		"white space":       "[" + good + ", " + row("b") + "]",
 		"a column too many": replace(`"SeverityId"`, `"Extra":1,"SeverityId"`),

@@ -148,10 +148,7 @@ func (s *Simulator) judgeEnd(rest []byte, n int) {
 
 // judgeEnvelope records violations of one object: its keys and their order, the form of its time, an incomplete event.
 func (s *Simulator) judgeEnvelope(raw json.RawMessage, e envelope) {
-	want := []string{"time", "host", "source", "sourcetype", "index", "event"}
-	if got := siem.Keys(raw); !slices.Equal(got, want) {
-		s.Violate("envelope keys are %s, not %s", strings.Join(got, " "), strings.Join(want, " "))
-	}
+	s.CheckKeys(raw, "envelope keys", []string{"time", "host", "source", "sourcetype", "index", "event"})
 	if e.Host == "" || e.Source == "" || e.Sourcetype == "" {
 		s.Violate("host, source or sourcetype is empty")
 	}

@@ -162,7 +162,7 @@ func TestHealth(t *testing.T) {
 // TestViolations sends what HEC takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := named("a")
-	replace := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	replace := func(old, other string) string { return strings.Replace(good, old, other, 1) }
 	siemtest.Violates(t, client, good, map[string]string{
 		"no separator":        good + named("b"),
 		"two separators":      good + "\n\n" + named("b"),

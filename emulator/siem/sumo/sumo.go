@@ -82,7 +82,12 @@ func (s *Simulator) post(r *siem.Request) siem.Answer {
 	case r.Problem != nil:
 		return refuse(http.StatusBadRequest, "encoding.invalid", r.Problem.Error())
 	}
-	s.judgeRequest(r)
+	s.CheckRequest(r, "application/json", "")
+	for _, name := range [...]string{"X-Sumo-Category", "X-Sumo-Host"} {
+		if r.Header.Get(name) == "" {
+			s.Violate("there is no %s", name)
+		}
+	}
 	return s.take(r)
 }
 
@@ -172,16 +177,6 @@ func compact(text string) bool {
 		}
 	}
 	return true
-}
-
-// judgeRequest records violations of the wire format by the request as a whole.
-func (s *Simulator) judgeRequest(r *siem.Request) {
-	s.CheckRequest(r, "application/json", "")
-	for _, name := range [...]string{"X-Sumo-Category", "X-Sumo-Host"} {
-		if r.Header.Get(name) == "" {
-			s.Violate("there is no %s", name)
-		}
-	}
 }
 
 // jobsPath is the search job API. It supports a query for a category, with or without a text. A job first gathers, and

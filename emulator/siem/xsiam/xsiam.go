@@ -51,14 +51,10 @@ func Collector() Mode { return Mode{Auth: "token", Body: "ndjson"} }
 // Simulator is an event endpoint.
 type Simulator struct {
 	*siem.Server
-	mode Mode
-
-	mu     sync.Mutex
-	key    string
-	keyID  int
-	nonces map[string]bool
-
-	queries siem.Searches
+	*siem.Credential // id and key with a space between them
+	mode             Mode
+	nonces           sync.Map // that were used
+	queries          siem.Searches
 }
 
 // New starts the endpoint of the platform's page.
@@ -66,7 +62,11 @@ func New(o siem.Options) (*Simulator, error) { return NewMode(o, Page()) }
 
 // NewMode starts an endpoint of any mode.
 func NewMode(o siem.Options, m Mode) (s *Simulator, err error) {
-	s = &Simulator{mode: m, key: newKey(), keyID: 41, nonces: map[string]bool{}}
+	id := 40 // new for every key
+	s = &Simulator{mode: m, Credential: siem.NewCredential(func() string {
+		id++
+		return strconv.Itoa(id) + " " + newKey()
+	})}
 	s.Server, err = siem.Serve(o, siem.Config{
 		Name: "xsiam", Handle: s.handle, MaxBody: maxRequest, MaxWire: maxRequest,
 	})
@@ -86,28 +86,17 @@ func (s *Simulator) Settings() map[string]string {
 	return s.Trust(settings, "")
 }
 
-// Secret implements siem.Simulator: the key and its ID, which is new for every key. A collector's token has no ID.
+// Secret implements siem.Simulator: the key and its ID. A collector's token has no ID.
 func (s *Simulator) Secret() map[string]string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	id, key, _ := strings.Cut(s.Value(), " ")
 	if s.mode.Auth == "token" {
-		return map[string]string{"XSIAM_API_KEY": s.key}
+		return map[string]string{"XSIAM_API_KEY": key}
 	}
-	return map[string]string{"XSIAM_API_KEY": s.key, "XSIAM_API_KEY_ID": strconv.Itoa(s.keyID)}
-}
-
-// Rotate implements siem.Simulator.
-func (s *Simulator) Rotate() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.key = newKey()
-	s.keyID++
+	return map[string]string{"XSIAM_API_KEY": key, "XSIAM_API_KEY_ID": id}
 }
 
 // newKey returns a key of 128 characters, the length of Cortex's keys.
-func newKey() string {
-	return base64.RawURLEncoding.EncodeToString(siem.Random(96))
-}
+func newKey() string { return base64.RawURLEncoding.EncodeToString(siem.Random(96)) }
 
 var nonceForm = regexp.MustCompile(`^[A-Za-z0-9]{64}$`)
 
@@ -116,44 +105,40 @@ const freshness = 5 * time.Minute
 
 // authorize returns the problem with a request's credential, "" if it is valid.
 func (s *Simulator) authorize(r *siem.Request) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	given := r.Header.Get("Authorization")
-	id := r.Header.Get("x-xdr-auth-id")
-	if s.mode.Auth != "token" && id != strconv.Itoa(s.keyID) {
+	id, key, _ := strings.Cut(s.Value(), " ")
+	if s.mode.Auth != "token" && r.Header.Get("x-xdr-auth-id") != id {
 		return "no such key id"
 	}
 	switch s.mode.Auth {
 	case "hmac":
-		return s.hmac(r, id)
+		return s.hmac(r, id, key)
 	case "advanced":
-		return s.advanced(r, given)
+		return s.advanced(r, key)
 	}
-	if given != s.key { // raw, without a scheme
+	if r.Header.Get("Authorization") != key { // raw, without a scheme
 		return "wrong key"
 	}
 	return ""
 }
 
-func (s *Simulator) hmac(r *siem.Request, id string) string {
+func (s *Simulator) hmac(r *siem.Request, id, key string) string {
 	nonce := r.Header.Get("x-xdr-nonce")
-	mac := hmac.New(sha256.New, []byte(s.key))
-	mac.Write([]byte(id))
-	mac.Write([]byte(nonce))
-	mac.Write([]byte(s.key))
+	mac := hmac.New(sha256.New, []byte(key))
+	mac.Write([]byte(id + nonce + key))
 	if r.Header.Get("x-xdr-hmac-sha256") != hex.EncodeToString(mac.Sum(nil)) {
 		return "wrong signature"
 	}
 	return s.useNonce(nonce)
 }
 
-func (s *Simulator) advanced(r *siem.Request, given string) string {
+func (s *Simulator) advanced(r *siem.Request, key string) string {
 	nonce, at := r.Header.Get("x-xdr-nonce"), r.Header.Get("x-xdr-timestamp")
 	milliseconds, err := strconv.ParseInt(at, 10, 64)
 	if off := s.Options().Now().Sub(time.UnixMilli(milliseconds)).Abs(); err != nil || off > freshness {
 		return "the time is too far from now"
 	}
-	if sum := sha256.Sum256([]byte(s.key + nonce + at)); given != hex.EncodeToString(sum[:]) {
+	sum := sha256.Sum256([]byte(key + nonce + at))
+	if r.Header.Get("Authorization") != hex.EncodeToString(sum[:]) {
 		return "wrong signature"
 	}
 	return s.useNonce(nonce)
@@ -164,10 +149,9 @@ func (s *Simulator) useNonce(nonce string) string {
 	if !nonceForm.MatchString(nonce) {
 		return "the nonce is not 64 letters and digits"
 	}
-	if s.nonces[nonce] {
+	if _, used := s.nonces.LoadOrStore(nonce, true); used {
 		return "the nonce was used before"
 	}
-	s.nonces[nonce] = true
 	return ""
 }
 
@@ -191,7 +175,10 @@ func (s *Simulator) handle(r *siem.Request) siem.Answer {
 	case (r.Encoding == "gzip") != s.mode.Gzip:
 		return s.unprocessable("the compression does not match the endpoint")
 	}
-	s.judgeRequest(r)
+	s.CheckRequest(r, "application/json", "")
+	if s.mode.Auth == "hmac" && r.Header.Get("Authorization") != "" {
+		s.Violate("the key is sent although the request is signed")
+	}
 	records, why := s.records(r.Body)
 	if why != "" {
 		return s.unprocessable(why)
@@ -225,15 +212,10 @@ func (s *Simulator) records(body []byte) (records []json.RawMessage, why string)
 	if json.Unmarshal(body, &envelope) != nil || envelope.Events == nil {
 		return nil, "the body is not an envelope with events"
 	}
-	records = *envelope.Events
-	parts := make([][]byte, len(records))
-	for i, r := range records {
-		parts[i] = r
-	}
-	if want := `{"events":[` + string(bytes.Join(parts, []byte(","))) + `]}`; string(body) != want {
+	if want := `{"events":` + siem.Array(*envelope.Events) + `}`; string(body) != want {
 		s.Violate("the envelope is not compact, or contains more than events")
 	}
-	return records, ""
+	return *envelope.Events, ""
 }
 
 // lines reads one record per line.
@@ -278,19 +260,10 @@ func (s *Simulator) take(records []json.RawMessage, size int) siem.Answer {
 	return siem.Answer{Status: http.StatusAccepted}
 }
 
-// judgeRequest records violations of the wire format by the request as a whole.
-func (s *Simulator) judgeRequest(r *siem.Request) {
-	s.CheckRequest(r, "application/json", "")
-	if s.mode.Auth == "hmac" && r.Header.Get("Authorization") != "" {
-		s.Violate("the key is sent although the request is signed")
-	}
-}
-
 // fields are the keys of a record, in the page's order.
 var fields = []string{
 	"_time", "_vendor", "_product", "_dataset", "log_type", "event_id", "user_id", "user_email", "operation",
-	"model_id",
-	"policy_action", "dlp_labels", "tokens_input", "tokens_output", "severity", "raw_ocsf",
+	"model_id", "policy_action", "dlp_labels", "tokens_input", "tokens_output", "severity", "raw_ocsf",
 }
 
 // judge returns the event of a record, or the reason for refusing the whole request.
@@ -307,18 +280,13 @@ func (s *Simulator) judge(record json.RawMessage) (siem.Accepted, string) {
 		s.Violate("raw_ocsf is not an event: %v", err)
 		return row.Accepted, ""
 	}
-	labels := make([]any, len(event.DLPLabels))
-	for i, label := range event.DLPLabels {
-		labels[i] = label
-	}
 	row.Compare(&s.Journal, map[string]any{
 		"_time": event.ISO(), "_vendor": "Arbitex", "_product": "ArbitexPlatform",
-		"event_id": ocsf.Value(event.RequestID),
-		"user_id":  ocsf.Value(event.UserID), "user_email": ocsf.Value(event.UserEmail),
-		"operation": ocsf.Value(event.Operation), "model_id": ocsf.Value(event.ModelID),
-		"policy_action": ocsf.Value(event.PolicyAction), "dlp_labels": labels,
-		"tokens_input": ocsf.Number(event.TokensInput), "tokens_output": ocsf.Number(event.TokensOutput),
-		"severity": caption(event.Severity),
+		"event_id": event.RequestID, "user_id": event.UserID, "user_email": event.UserEmail,
+		"operation": event.Operation, "model_id": event.ModelID,
+		"policy_action": event.PolicyAction, "dlp_labels": event.DLPLabels,
+		"tokens_input": event.TokensInput, "tokens_output": event.TokensOutput,
+		"severity": event.Caption(),
 	})
 	for _, name := range []string{"_dataset", "log_type"} {
 		if text, _ := row.Values[name].(string); text == "" {
@@ -326,17 +294,6 @@ func (s *Simulator) judge(record json.RawMessage) (siem.Accepted, string) {
 		}
 	}
 	return row.Accepted, ""
-}
-
-// caption returns OCSF's caption of a severity_id.
-func caption(id int64) string {
-	word, ok := map[int64]string{
-		0: "unknown", 1: "informational", 2: "low", 3: "medium", 4: "high", 5: "critical", 6: "fatal",
-	}[id]
-	if !ok {
-		return "other"
-	}
-	return word
 }
 
 // xqlPath is the API for XQL queries. It supports a query for the events of a dataset, with or without a text, whose
@@ -391,11 +348,14 @@ func (s *Simulator) search(r *siem.Request) siem.Answer {
 
 func reply(v any) siem.Answer { return siem.JSON(http.StatusOK, map[string]any{"reply": v}) }
 
+func failed(why string) siem.Answer {
+	return refuse(http.StatusInternalServerError, "An error occurred while processing XDR public API", why)
+}
+
 func (s *Simulator) startQuery(d searchData) siem.Answer {
 	query := xql.FindStringSubmatch(d.Query)
 	if query == nil {
-		return refuse(http.StatusInternalServerError, "An error occurred while processing XDR public API",
-			"the query is not supported")
+		return failed("the query is not supported")
 	}
 	return reply(s.queries.Add(s.Find(time.UnixMilli(d.Timeframe.From), time.UnixMilli(d.Timeframe.To), 0,
 		func(a siem.Accepted) bool { return a.Fields["_dataset"] == query[1] && a.Holds(query[2]) })))
@@ -407,7 +367,7 @@ func (s *Simulator) queryResults(d searchData) siem.Answer {
 	query := s.queries.Get(d.QueryID)
 	switch {
 	case query == nil:
-		return refuse(http.StatusInternalServerError, "An error occurred while processing XDR public API", "no such query")
+		return failed("no such query")
 	case !query.Done():
 		return reply(map[string]any{"status": "PENDING"})
 	}
@@ -425,12 +385,11 @@ func (s *Simulator) queryResults(d searchData) siem.Answer {
 func (s *Simulator) queryStream(d searchData) siem.Answer {
 	query := s.queries.Get(strings.TrimPrefix(d.StreamID, "stream-"))
 	if query == nil {
-		return refuse(http.StatusInternalServerError, "An error occurred while processing XDR public API", "no such stream")
+		return failed("no such stream")
 	}
 	var b strings.Builder
 	for _, a := range query.Found {
-		line, _ := json.Marshal(row(a)) // texts always marshal
-		b.Write(append(line, '\n'))
+		b.WriteString(siem.JSON(http.StatusOK, row(a)).Body + "\n")
 	}
 	return siem.Answer{Status: http.StatusOK, Header: map[string]string{"Content-Type": "application/json"},
 		Body: b.String()}

@@ -158,7 +158,7 @@ func TestRefusesTheRequest(t *testing.T) {
 // TestViolations sends what the endpoint takes and the wire format forbids.
 func TestViolations(t *testing.T) {
 	good := record("a")
-	replace := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	replace := func(old, other string) string { return strings.Replace(good, old, other, 1) }
 	siemtest.Violates(t, endpoint(page), envelope(good), map[string]string{
 		"white space":      `{"events":[` + good + ", " + record("b") + `]}`,
 		"more than events": `{"events":[` + good + `],"x":1}`,
