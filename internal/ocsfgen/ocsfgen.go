@@ -14,6 +14,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -39,7 +41,7 @@ func New(seed uint64) *Generator {
 // Next returns the next event, without a line break at its end. The caller owns the bytes.
 func (g *Generator) Next() []byte {
 	g.count++
-	var e *event
+	var e attributes
 	switch n := g.random.IntN(100); {
 	case n < 64:
 		e = g.apiActivity()
@@ -51,32 +53,85 @@ func (g *Generator) Next() []byte {
 		e = g.entityManagement()
 	}
 	g.enlarge(e)
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(e); err != nil { // only a slip in the tables of this package can cause it
-		panic(fmt.Sprintf("encoding a generated event: %v", err))
-	}
-	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
+	return appendJSON(nil, e)
 }
 
-// common fills what every class has. activity is the activity's id, profiles those the class needs for its attributes.
-func (g *Generator) common(class, category, activity int, activityName string, profiles ...string) *event {
+// object is a JSON object whose members keep their order. A member that is nil is left out.
+type object []struct {
+	key   string
+	value any
+}
+
+// attributes are an event, or its unmapped attributes, by their names.
+type attributes map[string]any
+
+// order is the order in which attributes are written.
+var order = strings.Fields(`class_uid class_name category_uid category_name activity_id activity_name type_uid time
+	timezone_offset severity_id severity status_id status message metadata cloud actor user api src_endpoint dst_endpoint
+	http_request duration finding state_id state confidence_id confidence analytic service auth_protocol_id auth_protocol
+	logon_type_id logon_type is_mfa is_remote entity comment resources unmapped
+	model_id policy_action dlp_labels tokens_input tokens_output cost_usd span_id policy_ref group_ids excerpt`)
+
+// appendJSON appends a value as JSON.
+func appendJSON(dst []byte, value any) []byte {
+	switch v := value.(type) {
+	case attributes:
+		members := make(object, len(order))
+		for i, key := range order {
+			members[i].key, members[i].value = key, v[key]
+		}
+		return appendJSON(dst, members)
+	case object:
+		dst = append(dst, '{')
+		for _, member := range v {
+			if member.value != nil {
+				dst = append(strconv.AppendQuote(dst, member.key), ':')
+				dst = append(appendJSON(dst, member.value), ',')
+			}
+		}
+		return append(bytes.TrimSuffix(dst, []byte{','}), '}')
+	case []object:
+		dst = append(dst, '[')
+		for _, element := range v {
+			dst = append(appendJSON(dst, element), ',')
+		}
+		return append(bytes.TrimSuffix(dst, []byte{','}), ']')
+	}
+	out := bytes.NewBuffer(dst)
+	encoder := json.NewEncoder(out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil { // only a slip in the tables of this package can cause it
+		panic(fmt.Sprintf("encoding a generated event: %v", err))
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte{'\n'})
+}
+
+// common makes what every class has. activity is the activity's id, profiles those the class needs for its attributes.
+func (g *Generator) common(class, category, activity int, activityName string, profiles ...string) attributes {
 	severity := pick(g, severities)
 	now := g.time().UnixMilli()
-	return &event{
-		ClassUID: class, CategoryUID: category, ActivityID: activity, ActivityName: activityName, TypeUID: class*100 +
-			activity,
-		Time: now, TimezoneOffset: pick(g, []int{0, 0, 60, 120, -300, 330}),
-		SeverityID: severity.id, Severity: severity.caption,
-		Message: pick(g, messages),
-		Metadata: metadata{
-			UID: g.uid(), Version: "1.1.0", Profiles: profiles, LoggedTime: now + g.random.Int64N(400),
-			Product:   product{Name: "AI Gateway", VendorName: "Arbitex", Version: "3.18.2"},
-			TenantUID: pick(g, tenants),
-		},
-		Unmapped: g.unmapped(),
+	e := attributes{
+		"class_uid": class, "category_uid": category, "activity_id": activity, "activity_name": activityName,
+		"type_uid": class*100 + activity, "time": now, "severity_id": severity.id, "severity": severity.caption,
 	}
+	e["timezone_offset"] = pick(g, []int{0, 0, 60, 120, -300, 330})
+	e["message"] = pick(g, messages)
+	uid, logged := g.uid(), now+g.random.Int64N(400)
+	e["metadata"] = object{
+		{"uid", uid}, {"version", "1.1.0"}, {"profiles", unlessEmpty(profiles)},
+		{"product", object{{"name", "AI Gateway"}, {"vendor_name", "Arbitex"}, {"version", "3.18.2"}}},
+		{"tenant_uid", pick(g, tenants)}, {"logged_time", logged},
+	}
+	e["unmapped"] = g.unmapped()
+	return e
+}
+
+// unlessEmpty returns nil for an empty list.
+func unlessEmpty[T any](list []T) any {
+	if len(list) == 0 {
+		return nil
+	}
+	return list
 }
 
 func (g *Generator) time() time.Time {
@@ -99,7 +154,7 @@ func (g *Generator) id(prefix string) string {
 }
 
 // enlarge gives some events an excerpt of the conversation.
-func (g *Generator) enlarge(e *event) {
+func (g *Generator) enlarge(e attributes) {
 	var size int
 	switch n := g.random.IntN(400); {
 	case n == 0:
@@ -109,11 +164,11 @@ func (g *Generator) enlarge(e *event) {
 	default:
 		return
 	}
-	var excerpt bytes.Buffer
+	var excerpt strings.Builder
 	for excerpt.Len() < size {
 		excerpt.WriteString(pick(g, excerpts))
 	}
-	e.Unmapped.Excerpt = excerpt.String()
+	e["unmapped"].(attributes)["excerpt"] = excerpt.String()
 }
 
 func pick[T any](g *Generator, from []T) T { return from[g.random.IntN(len(from))] }
@@ -122,125 +177,139 @@ func pick[T any](g *Generator, from []T) T { return from[g.random.IntN(len(from)
 // https://schema.ocsf.io/1.1.0/classes. api belongs to the profile "cloud" in all classes but API Activity, actor of
 // Entity Management to the profile "host".
 
-func (g *Generator) apiActivity() *event {
+func (g *Generator) apiActivity() attributes {
 	operation := pick(g, operations)
 	e := g.common(6003, 6, operation.activity, operation.activityName)
 	g.captions(e, "API Activity", "Application Activity")
-	e.Actor = g.actor()
-	e.API = g.api(operation.name)
-	e.SrcEndpoint = g.endpoint()
+	e["actor"] = g.actor(g.user())
+	e["api"] = g.api(operation.name)
+	e["src_endpoint"] = g.endpoint()
 	if g.random.IntN(3) == 0 {
-		e.DstEndpoint = &endpoint{Hostname: "gateway.platform.arbitex.ai", SvcName: "ai-gateway", Port: 443}
-		e.HTTPRequest = &httpRequest{
-			Method: "POST", UserAgent: pick(g, userAgents),
-			URL: &url{Scheme: "https", Hostname: "gateway.platform.arbitex.ai", Path: operation.path},
+		const host = "gateway.platform.arbitex.ai"
+		e["dst_endpoint"] = object{{"hostname", host}, {"svc_name", "ai-gateway"}, {"port", 443}}
+		e["http_request"] = object{
+			{"http_method", "POST"}, {"user_agent", pick(g, userAgents)},
+			{"url", object{{"scheme", "https"}, {"hostname", host}, {"path", operation.path}}},
 		}
 	}
-	e.Duration = g.random.IntN(30_000)
-	e.StatusID, e.Status = g.status()
-	e.Resources = []resource{{UID: g.id("conv"), Type: "conversation", Labels: []string{"team=" + pick(g, groups)}}}
+	e["duration"] = g.random.IntN(30_000)
+	e["status_id"], e["status"] = g.status()
+	e["resources"] = []object{{
+		{"uid", g.id("conv")}, {"type", "conversation"}, {"labels", []string{"team=" + pick(g, groups)}},
+	}}
 	return e
 }
 
-func (g *Generator) securityFinding() *event {
+func (g *Generator) securityFinding() attributes {
 	f := pick(g, findings)
 	e := g.common(2001, 2, 1, "Create", "cloud")
 	g.captions(e, "Security Finding", "Findings")
-	e.Cloud = g.cloud()
-	e.API = g.api("evaluate_policy")
-	e.Finding = &finding{UID: g.id("find"), Title: f.title, Desc: pick(g, messages), Types: f.types, CreatedTime: e.Time}
-	e.StateID, e.State = 1, "New"
-	e.ConfidenceID, e.Confidence = 3, "High"
-	e.Analytic = &analytic{Name: f.title, UID: "rule-" + f.types[0], TypeID: 1, Type: "Rule"}
-	e.Resources = []resource{{UID: g.id("conv"), Type: "conversation", Owner: g.user()}}
-	e.Unmapped.PolicyAction = pick(g, []string{"block", "redact", "flag"})
-	e.Unmapped.DLPLabels = f.types
+	e["cloud"] = g.cloud()
+	e["api"] = g.api("evaluate_policy")
+	e["finding"] = object{
+		{"uid", g.id("find")}, {"title", f.title}, {"desc", pick(g, messages)}, {"types", f.types},
+		{"created_time", e["time"]},
+	}
+	e["state_id"], e["state"] = 1, "New"
+	e["confidence_id"], e["confidence"] = 3, "High"
+	e["analytic"] = object{{"name", f.title}, {"uid", "rule-" + f.types[0]}, {"type", "Rule"}, {"type_id", 1}}
+	e["resources"] = []object{{{"uid", g.id("conv")}, {"type", "conversation"}, {"owner", g.user()}}}
+	unmapped := e["unmapped"].(attributes)
+	unmapped["policy_action"] = pick(g, []string{"block", "redact", "flag"})
+	unmapped["dlp_labels"] = f.types
 	return e
 }
 
-func (g *Generator) authentication() *event {
+func (g *Generator) authentication() attributes {
 	logon := g.random.IntN(4) > 0
-	activity, name := 1, "Logon"
+	activity, name, operation := 1, "Logon", "session_create"
 	if !logon {
-		activity, name = 2, "Logoff"
+		activity, name, operation = 2, "Logoff", "session_delete"
 	}
 	e := g.common(3002, 3, activity, name, "cloud")
 	g.captions(e, "Authentication", "Identity & Access Management")
-	e.Cloud = g.cloud()
-	e.Actor = g.actor()
-	e.User = e.Actor.User
-	e.API = g.api("session_" + map[bool]string{true: "create", false: "delete"}[logon])
-	e.Service = &service{Name: "console.platform.arbitex.ai", Version: "2026.3"}
-	e.SrcEndpoint = g.endpoint()
-	e.AuthProtocolID, e.AuthProtocol = 5, "SAML"
-	e.LogonTypeID, e.LogonType = 3, "Network"
-	e.IsMFA, e.IsRemote = new(g.random.IntN(3) > 0), new(true)
-	e.StatusID, e.Status = g.status()
+	e["cloud"] = g.cloud()
+	e["user"] = g.user()
+	e["actor"] = g.actor(e["user"].(object))
+	e["api"] = g.api(operation)
+	e["service"] = object{{"name", "console.platform.arbitex.ai"}, {"version", "2026.3"}}
+	e["src_endpoint"] = g.endpoint()
+	e["auth_protocol_id"], e["auth_protocol"] = 5, "SAML"
+	e["logon_type_id"], e["logon_type"] = 3, "Network"
+	e["is_mfa"], e["is_remote"] = g.random.IntN(3) > 0, true
+	e["status_id"], e["status"] = g.status()
 	return e
 }
 
-func (g *Generator) entityManagement() *event {
+func (g *Generator) entityManagement() attributes {
 	activity := g.random.IntN(4) + 1
 	e := g.common(3004, 3, activity, [...]string{"Create", "Read", "Update", "Delete"}[activity-1], "cloud", "host")
 	g.captions(e, "Entity Management", "Identity & Access Management")
-	e.Cloud = g.cloud()
-	e.Actor = g.actor()
-	e.API = g.api(pick(g, []string{"policy_update", "api_key_rotate", "group_member_add", "user_deactivate"}))
-	e.Entity = &entity{UID: g.id("pol"), Name: pick(g, entityNames), Type: "policy",
-		Version: fmt.Sprint(g.random.IntN(40) + 1)}
-	e.Comment = pick(g, messages)
-	e.StatusID, e.Status = g.status()
+	e["cloud"] = g.cloud()
+	e["actor"] = g.actor(g.user())
+	e["api"] = g.api(pick(g, []string{"policy_update", "api_key_rotate", "group_member_add", "user_deactivate"}))
+	e["entity"] = object{
+		{"uid", g.id("pol")}, {"name", pick(g, entityNames)}, {"type", "policy"},
+		{"version", fmt.Sprint(g.random.IntN(40) + 1)},
+	}
+	e["comment"] = pick(g, messages)
+	e["status_id"], e["status"] = g.status()
 	return e
 }
 
 // captions spells out what the numbers say, as the schema's "sibling" attributes do; two platforms in three do not.
-func (g *Generator) captions(e *event, class, category string) {
+func (g *Generator) captions(e attributes, class, category string) {
 	if g.random.IntN(3) == 0 {
-		e.ClassName, e.CategoryName = class, category
+		e["class_name"], e["category_name"] = class, category
 	}
 }
 
-func (g *Generator) actor() *actor {
-	a := &actor{User: g.user(), InvokedBy: pick(g, []string{"", "api-key", "console"})}
+func (g *Generator) actor(user object) object {
+	var session any
+	invokedBy := pick(g, []any{nil, "api-key", "console"})
 	if g.random.IntN(3) == 0 {
-		a.Session = &session{UID: g.uid(), Issuer: "https://sso.example.com/realms/corp", IsMFA: g.random.IntN(2) == 0}
+		session = object{
+			{"uid", g.uid()}, {"issuer", "https://sso.example.com/realms/corp"}, {"is_mfa", g.random.IntN(2) == 0},
+		}
 	}
-	return a
+	return object{{"user", user}, {"session", session}, {"invoked_by", invokedBy}}
 }
 
 // user is somebody; one in ten has no e-mail address.
-func (g *Generator) user() *user {
+func (g *Generator) user() object {
 	p := pick(g, people)
-	u := &user{UID: fmt.Sprintf("user_%05d", g.random.IntN(4000)), Name: p.name, FullName: p.full, EmailAddr: p.email}
-	if g.random.IntN(10) == 0 {
-		u.FullName, u.EmailAddr = "", ""
+	u := object{{"uid", fmt.Sprintf("user_%05d", g.random.IntN(4000))}, {"name", p.name}}
+	if g.random.IntN(10) > 0 {
+		u = append(u, object{{"full_name", p.full}, {"email_addr", p.email}}...)
 	}
+	var list []object
 	for range g.random.IntN(3) {
 		name := pick(g, groups)
-		u.Groups = append(u.Groups, group{UID: "grp_" + name, Name: name})
+		list = append(list, object{{"uid", "grp_" + name}, {"name", name}})
 	}
-	return u
+	return append(u, object{{"groups", unlessEmpty(list)}}...)
 }
 
-func (g *Generator) api(operation string) *api {
-	return &api{
-		Operation: operation, Version: "v1", Request: &request{UID: g.id("req")},
-		Response: &response{Code: pick(g, []int{200, 200, 200, 403, 429})},
+func (g *Generator) api(operation string) object {
+	return object{
+		{"operation", operation}, {"version", "v1"}, {"request", object{{"uid", g.id("req")}}},
+		{"response", object{{"code", pick(g, []int{200, 200, 200, 403, 429})}}},
 	}
 }
 
-func (g *Generator) cloud() *cloud {
-	return &cloud{Provider: "AWS", Region: pick(g, []string{"eu-central-1", "us-east-1", "ap-southeast-2"})}
+func (g *Generator) cloud() object {
+	return object{{"provider", "AWS"}, {"region", pick(g, []string{"eu-central-1", "us-east-1", "ap-southeast-2"})}}
 }
 
-func (g *Generator) endpoint() *endpoint {
-	e := &endpoint{IP: fmt.Sprintf("10.%d.%d.%d", g.random.IntN(256), g.random.IntN(256), g.random.IntN(254)+1),
-		Port: 1024 + g.random.IntN(60000)}
+func (g *Generator) endpoint() object {
+	var hostname any
+	ip := fmt.Sprintf("10.%d.%d.%d", g.random.IntN(256), g.random.IntN(256), g.random.IntN(254)+1)
+	port := 1024 + g.random.IntN(60000)
 	if g.random.IntN(4) == 0 {
-		e.IP = fmt.Sprintf("2001:db8::%x:%x", g.random.IntN(65536), g.random.IntN(65536))
-		e.Hostname = fmt.Sprintf("ws-%04d.corp.example.com", g.random.IntN(10_000))
+		ip = fmt.Sprintf("2001:db8::%x:%x", g.random.IntN(65536), g.random.IntN(65536))
+		hostname = fmt.Sprintf("ws-%04d.corp.example.com", g.random.IntN(10_000))
 	}
-	return e
+	return object{{"ip", ip}, {"hostname", hostname}, {"port", port}}
 }
 
 func (g *Generator) status() (int, string) {
@@ -251,17 +320,17 @@ func (g *Generator) status() (int, string) {
 }
 
 // unmapped has the groups too where a platform could not place them, and one time in ten no model.
-func (g *Generator) unmapped() *unmapped {
-	u := &unmapped{
-		ModelID: pick(g, models), PolicyAction: pick(g, []string{"allow", "allow", "allow", "redact", "block"}),
-		DLPLabels: pick(g, labels), TokensInput: g.random.IntN(8000), TokensOutput: g.random.IntN(3000),
-		CostUSD: pick(g, costs), SpanID: pick(g, spans), PolicyRef: pick(g, references),
-	}
+func (g *Generator) unmapped() attributes {
+	u := attributes{"model_id": pick(g, models)}
+	u["policy_action"] = pick(g, []string{"allow", "allow", "allow", "redact", "block"})
+	u["dlp_labels"] = pick(g, labels)
+	u["tokens_input"], u["tokens_output"] = g.random.IntN(8000), g.random.IntN(3000)
+	u["cost_usd"], u["span_id"], u["policy_ref"] = pick(g, costs), pick(g, spans), pick(g, references)
 	switch g.random.IntN(10) {
 	case 0:
-		u.ModelID = ""
+		delete(u, "model_id")
 	case 1, 2:
-		u.GroupIDs = []string{"grp_" + pick(g, groups)}
+		u["group_ids"] = []string{"grp_" + pick(g, groups)}
 	}
 	return u
 }
