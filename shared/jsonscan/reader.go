@@ -31,18 +31,7 @@ type Reader struct {
 	depth  int  // arrays and objects around the current position
 	first  bool // the position is right after an opening brace or bracket
 	spaced bool
-	err    *syntaxError
-}
-
-// syntaxError states where a text stops being the JSON that its reader expects.
-type syntaxError struct {
-	expected, found string
-	at              int
-}
-
-// Error implements error.
-func (e *syntaxError) Error() string {
-	return fmt.Sprintf("expected %s, found %s at byte %d", e.expected, e.found, e.at)
+	err    error
 }
 
 // NewReader returns a Reader of text. envelope is how many of the outermost levels of nesting do not count toward
@@ -55,12 +44,7 @@ func NewReader(text []byte, envelope int) Reader {
 
 // Err returns the first error, nil if there is none. Its text states what was expected, the byte found and its
 // position.
-func (r *Reader) Err() error {
-	if r.err == nil {
-		return nil
-	}
-	return r.err
-}
+func (r *Reader) Err() error { return r.err }
 
 // Pos returns the current position in bytes. After an error it is the position of the error.
 func (r *Reader) Pos() int { return r.i }
@@ -89,7 +73,7 @@ func (r *Reader) failAt(i int, expected string) {
 		found = strconv.QuoteRuneToASCII(rune(r.b[i]))
 		r.b = r.b[:i]
 	}
-	r.err = &syntaxError{expected, found, i}
+	r.err = fmt.Errorf("expected %s, found %s at byte %d", expected, found, i)
 }
 
 // Peek returns the first byte of the next token: a quote, a brace, a bracket, a digit, a minus sign, or the first
@@ -262,27 +246,11 @@ func (r *Reader) Bool() bool {
 		r.fail("true or false")
 		return false
 	}
-	r.literal()
-	return c == 't' && r.err == nil
+	return r.Value() != nil && c == 't'
 }
 
 // Null reads a null if it is the next value, and reports whether it was.
-func (r *Reader) Null() bool {
-	if r.Peek() != 'n' {
-		return false
-	}
-	r.literal()
-	return r.err == nil
-}
-
-func (r *Reader) literal() {
-	end, ok := scanLiteral(r.b, r.i)
-	if !ok {
-		r.failAt(end, "true, false or null")
-		return
-	}
-	r.advance(end)
-}
+func (r *Reader) Null() bool { return r.Peek() == 'n' && r.Value() != nil }
 
 // Skip reads any value.
 func (r *Reader) Skip() { r.Value() }

@@ -5,6 +5,7 @@ package jsonscan
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"math/bits"
 	"slices"
 	"unicode/utf16"
@@ -89,21 +90,11 @@ func escape(b []byte, i int) int {
 
 // hex4 returns the value of four hex digits, -1 if they are not hex digits.
 func hex4(b []byte) rune {
-	var r rune
-	for _, c := range b[:4] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		case 'A' <= c && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return -1
-		}
-		r = r<<4 | rune(c)
+	var code [2]byte
+	if _, err := hex.Decode(code[:], b[:4]); err != nil {
+		return -1
 	}
-	return r
+	return rune(binary.BigEndian.Uint16(code[:]))
 }
 
 // scanNumber returns the position after the number at b[i]. integer reports whether it has neither a fraction nor an
@@ -299,7 +290,7 @@ func unicodeEscape(src []byte, r int) (char rune, end int) {
 	if !utf16.IsSurrogate(char) {
 		return char, r
 	}
-	if r+6 <= len(src) && src[r] == '\\' && src[r+1] == 'u' && hex4(src[r+2:]) >= 0 {
+	if r+6 <= len(src) && src[r] == '\\' && src[r+1] == 'u' {
 		if pair := utf16.DecodeRune(char, hex4(src[r+2:])); pair != utf8.RuneError {
 			return pair, r + 6
 		}

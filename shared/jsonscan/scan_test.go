@@ -209,8 +209,8 @@ func TestReaderErrors(t *testing.T) {
 		{` 1.5`, func(r *jsonscan.Reader) { r.Int() }, `expected an integer, found '1' at byte 1`},
 		{`99999999999999999999`, func(r *jsonscan.Reader) { r.Int() }, `expected an integer, found '9' at byte 0`},
 		{`"true"`, func(r *jsonscan.Reader) { r.Bool() }, `expected true or false, found '"' at byte 0`},
-		{`tru`, func(r *jsonscan.Reader) { r.Bool() }, `expected true, false or null, found the end at byte 3`},
-		{`nul`, func(r *jsonscan.Reader) { r.Null() }, `expected true, false or null, found the end at byte 3`},
+		{`tru`, func(r *jsonscan.Reader) { r.Bool() }, `expected a JSON value, found the end at byte 3`},
+		{`nul`, func(r *jsonscan.Reader) { r.Null() }, `expected a JSON value, found the end at byte 3`},
 	} {
 		r := jsonscan.NewReader([]byte(c.text), 0)
 		c.read(&r)
