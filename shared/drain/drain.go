@@ -204,8 +204,8 @@ func (d *Drain) moved(m *sqsevent.Message, r deadletter.Record) []deadletter.Rec
 	if d.replayRole != "" && m.SentBy(d.replayRole) {
 		r.Replays = number(m.Attribute("replays"))
 	}
-	events, array, err := event.Split(nil, m.Body)
-	if !array || err != nil || len(events) > maxEvents {
+	events := event.Elements(m.Body)
+	if len(events) == 0 || len(events) > maxEvents {
 		return []deadletter.Record{r}
 	}
 	records := make([]deadletter.Record, len(events))

@@ -164,52 +164,35 @@ func (e *Event) AppendIDJSON(dst []byte) []byte {
 // AppendTruncated appends the object that replaces an event that is too large: the event's size and hash as received,
 // and the fields by which the whole event can be found.
 func (e *Event) AppendTruncated(dst []byte) []byte {
-	sum := sha256.Sum256(e.Body)
-	dst = append(dst, `{"truncated":true,"bytes":`...)
-	dst = strconv.AppendInt(dst, int64(len(e.Body)), 10)
-	dst = append(dst, `,"sha256":"`...)
-	dst = hex.AppendEncode(dst, sum[:])
-	dst = append(dst, `","class_uid":`...)
-	dst = strconv.AppendInt(dst, e.Class, 10)
-	dst = append(dst, `,"time":`...)
-	dst = strconv.AppendInt(dst, e.Time, 10)
-	dst = append(dst, `,"metadata":{"uid":`...)
-	dst = e.AppendIDJSON(dst)
-	return append(dst, `}}`...)
+	const form = `{"truncated":true,"bytes":%d,"sha256":"%x","class_uid":%d,"time":%d,"metadata":{"uid":%s}}`
+	return fmt.Appendf(dst, form, len(e.Body), sha256.Sum256(e.Body), e.Class, e.Time, e.AppendIDJSON(nil))
 }
 
 // MaxEvents bounds the events of one message, and with them the memory that a message can take. A message of MaxBytes
 // holds as many only if they have 20 bytes each, which is too short for an event with a time of this century.
 const MaxEvents = 50_000
 
-// Split appends the events of a message body to dst: the elements of a JSON array, as views into body, or else the body
-// itself. It does not check whether an element is an event; ParseMessage does. array reports whether the body is an
-// array. A byte order mark before the array is ignored. An error means that the array as a whole is invalid: it is
-// empty, not JSON, not UTF-8, larger than MaxBytes, or has more than MaxEvents elements. Errors quote no content.
-func Split(dst [][]byte, body []byte) (events [][]byte, array bool, err error) {
-	if !isArray(body) {
-		return append(dst, body), false, nil
-	}
+// Elements returns the elements of a message body that is a valid array, as views into body, and nil for any other
+// body. It does not check whether an element is an event; ParseMessage does.
+func Elements(body []byte) (elements [][]byte) {
 	text, err := check(body)
 	if err != nil {
-		return dst, true, err
+		return nil
 	}
 	r := jsonscan.NewReader(text, 1)
-	events = dst
-	for r.Array(); r.Element() && len(events)-len(dst) <= MaxEvents; {
-		events = append(events, r.Value())
+	for r.Array(); r.Element() && len(elements) <= MaxEvents; {
+		elements = append(elements, r.Value())
 	}
-	if err := arrayError(&r, len(events)-len(dst), len(text)); err != nil {
-		return dst, true, err
+	if arrayError(&r, len(elements), len(text)) != nil {
+		return nil
 	}
-	return events, true, nil
+	return elements
 }
 
 // isArray reports whether a body begins like a JSON array.
 func isArray(body []byte) bool {
-	text := trimBOM(body)
-	i := jsonscan.Space(text, 0)
-	return i < len(text) && text[i] == '['
+	r := jsonscan.NewReader(trimBOM(body), 0)
+	return r.Peek() == '['
 }
 
 // arrayError returns what is wrong with an array of n elements, size bytes long, after r has read it.

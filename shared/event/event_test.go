@@ -326,115 +326,91 @@ func TestEnvelopes(t *testing.T) {
 	parse(t, `{"time":1,"Type":"x","TopicArn":"y","Message":"z"}`)
 }
 
-func TestSplit(t *testing.T) {
+// TestMessages: a message is one event or an array of events. Err is about the array as a whole.
+func TestMessages(t *testing.T) {
 	deep := strings.Repeat(`{"a":`, jsonscan.MaxDepth-1) + "{}" + strings.Repeat("}", jsonscan.MaxDepth-1)
 	for _, c := range []struct {
 		body  string
-		array bool
-		want  []string
+		array []string // nil if there is no valid array
 		err   string
 	}{
-		{`{"time":1}`, false, []string{`{"time":1}`}, ""},
-		{"\xef\xbb\xbf{}", false, []string{"\xef\xbb\xbf{}"}, ""},
-		{"x\xff", false, []string{"x\xff"}, ""},
-		{``, false, []string{``}, ""},
-		{`[{"a":1},{"b":2}]`, true, []string{`{"a":1}`, `{"b":2}`}, ""},
-		{"\xef\xbb\xbf [ { } ,\n5 ,[ ], \"x\",null ] ", true, []string{"{ }", "5", "[ ]", `"x"`, "null"}, ""},
-		{"[" + deep + "]", true, []string{deep}, ""},
-		{"[[" + deep + "]]", true, nil, "is invalid"},
-		{`[]`, true, nil, "an empty array"},
-		{` [ ] `, true, nil, "an empty array"},
-		{`[{}`, true, nil, "byte 3 of 3 is invalid"},
-		{`[{}]]`, true, nil, "byte 4 of 5 is invalid"},
-		{`[{},]`, true, nil, "byte 4 of 5 is invalid"},
-		{"[{},\"\xff\"]", true, nil, "expected UTF-8, byte 5 is invalid"},
-		{"[" + strings.Repeat("0,", event.MaxEvents-1) + "0]", true, slices.Repeat([]string{"0"}, event.MaxEvents), ""},
-		{"[" + strings.Repeat("0,", event.MaxEvents) + "0]", true, nil, "at most 50000 events"},
-		{"[" + strings.Repeat(" ", event.MaxBytes) + "]", true, nil, "at most 1048576 bytes"},
+		{`{"time":1}`, nil, ""},
+		{"\xef\xbb\xbf{}", nil, "absent"},
+		{"x\xff", nil, "expected UTF-8"},
+		{``, nil, "is empty"},
+		{`[{"a":1},{"b":2}]`, []string{`{"a":1}`, `{"b":2}`}, ""},
+		{"\xef\xbb\xbf [ { } ,\n5 ,[ ], \"x\",null ] ", []string{"{ }", "5", "[ ]", `"x"`, "null"}, ""},
+		{` [ {"time":1,"metadata":{"uid":"a"}} ,{ "time": 2,"actor":{"user":{"groups":[{"uid":"g"}]}}},{"time":"x"}]`,
+			[]string{`{"time":1,"metadata":{"uid":"a"}}`, `{ "time": 2,"actor":{"user":{"groups":[{"uid":"g"}]}}}`,
+				`{"time":"x"}`}, ""},
+		{"[" + deep + "]", []string{deep}, ""},
+		{"[[" + deep + "]]", nil, "is invalid"},
+		{`[]`, nil, "an empty array"},
+		{` [ ] `, nil, "an empty array"},
+		{`[{}`, nil, "byte 3 of 3 is invalid"},
+		{`[{}]]`, nil, "byte 4 of 5 is invalid"},
+		{`[{},]`, nil, "byte 4 of 5 is invalid"},
+		{"[{},\"\xff\"]", nil, "expected UTF-8, byte 5 is invalid"},
+		{"[" + strings.Repeat("0,", event.MaxEvents-1) + "0]", slices.Repeat([]string{"0"}, event.MaxEvents), ""},
+		{"[" + strings.Repeat("0,", event.MaxEvents) + "0]", nil, "at most 50000 events"},
+		{"[" + strings.Repeat(" ", event.MaxBytes) + "]", nil, "at most 1048576 bytes"},
 	} {
-		got, array, err := event.Split([][]byte{[]byte("before")}, []byte(c.body))
-		if array != c.array || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
-			t.Errorf("%.60q: array %v, error %v, want %v, %q", c.body, array, err, c.array, c.err)
-		}
 		entries := new(event.Parser).ParseMessage(make([]event.Entry, 1), []byte(c.body))[1:]
-		if c.err != "" && (len(entries) != 1 || entries[0].Err == nil || entries[0].Err.Error() != err.Error() ||
-			entries[0].Index != event.Whole) {
-			t.Errorf("%.60q: %d entries, the first with the error %v, want the error %v", c.body, len(entries), entries[0].Err,
-				err)
+		elements := event.Elements([]byte(c.body))
+		if len(elements) != len(c.array) || len(entries) != max(1, len(c.array)) {
+			t.Fatalf("%.60q: %d elements and %d entries, want %d", c.body, len(elements), len(entries), len(c.array))
 		}
-		texts := make([]string, len(got))
-		for i := range got {
-			texts[i] = string(got[i])
+		if err := entries[0].Err; c.array == nil && (entries[0].Index != event.Whole || (err == nil) != (c.err == "") ||
+			err != nil && !strings.Contains(err.Error(), c.err) || string(entries[0].Event.Body) != c.body) {
+			t.Errorf("%.60q: %+v, want the error %q", c.body, entries[0], c.err)
 		}
-		if !slices.Equal(texts, append([]string{"before"}, c.want...)) {
-			t.Errorf("%.60q: %d events %.60q, want %.60q", c.body, len(texts)-1, texts, c.want)
-		}
-	}
-}
-
-func TestParseMessage(t *testing.T) {
-	body := ` [ {"time":1,"metadata":{"uid":"a"}} ,5,{ "time": ` +
-		`2,"actor":{"user":{"groups":[{"uid":"g"}]}}},{"time":"x"},[{"time":3}],{"time":4}]`
-	entries := new(event.Parser).ParseMessage(nil, []byte(body))
-	want := []string{`{"time":1,"metadata":{"uid":"a"}}`, "5", `{ "time": 2,"actor":{"user":{"groups":[{"uid":"g"}]}}}`,
-		`{"time":"x"}`, `[{"time":3}]`, `{"time":4}`}
-	if len(entries) != len(want) {
-		t.Fatalf("%d entries, want %d", len(entries), len(want))
-	}
-	for i := range entries {
-		entry := &entries[i]
-		alone := parseOnly(want[i])
-		if string(entry.Event.Body) != want[i] || entry.Index != i || fmt.Sprint(entry.Err) != fmt.Sprint(alone.Err) ||
-			string(entry.Event.AppendCompact(nil)) != string(alone.Event.AppendCompact(nil)) ||
-			entry.Event.Time != alone.Event.Time ||
-			string(event.AppendTexts(nil, entry.Event.Groups)) != string(event.AppendTexts(nil, alone.Event.Groups)) {
-			t.Errorf("entry %d: %+v\nwant %+v", i, entry, alone)
+		for i, want := range c.array {
+			if string(elements[i]) != want || entries[i].Index != i {
+				t.Fatalf("%.60q: element %d is %.60q, want %.60q", c.body, i, elements[i], want)
+			}
+			wantAlone(t, &entries[i], want)
 		}
 	}
 }
 
-// parseOnly parses a body that is not an array of events.
-func parseOnly(body string) (e event.Entry) {
-	e.Err = new(event.Parser).Parse([]byte(body), &e.Event)
-	return e
+// wantAlone checks that an entry is what body is as a message of its own.
+func wantAlone(t *testing.T, entry *event.Entry, body string) {
+	t.Helper()
+	var alone event.Event
+	err := new(event.Parser).Parse([]byte(body), &alone)
+	lists := func(e *event.Event) string { return string(event.AppendTexts(nil, append(e.Groups, e.UserID))) }
+	if got := &entry.Event; string(got.Body) != body || fmt.Sprint(entry.Err) != fmt.Sprint(err) ||
+		string(got.AppendCompact(nil)) != string(alone.AppendCompact(nil)) || got.Time != alone.Time ||
+		lists(got) != lists(&alone) {
+		t.Fatalf("entry %d of a message: %+v\nwant %+v, %v", entry.Index, entry, alone, err)
+	}
 }
 
-// FuzzSplit compares with encoding/json: what is an array of values, and which bytes belong to each.
-func FuzzSplit(f *testing.F) {
+// FuzzMessages compares with encoding/json: what is an array of values, and which bytes belong to each.
+func FuzzMessages(f *testing.F) {
 	for _, s := range []string{full, `[` + full + `,{}]`, `[]`, ` [ 1 , "a]" ] `, `[[],{"a":[1]}]`, "[\"\xff\"]",
 		"\xef\xbb\xbf[{}]", `[{}`, `[{},]`, `{}[]`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		events, array, err := event.Split(nil, body)
+		elements, entries := event.Elements(body), new(event.Parser).ParseMessage(nil, body)
 		text := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
-		if !array {
-			if err != nil || len(events) != 1 || !bytes.Equal(events[0], body) ||
-				bytes.HasPrefix(bytes.TrimLeft(text, " \n\t\r"), []byte("[")) {
-				t.Fatalf("%q: %q, %v, want the body itself", body, events, err)
+		var want []json.RawMessage
+		if !utf8.Valid(body) || json.Unmarshal(text, &want) != nil || len(want) == 0 { // not an array, or not a valid one
+			isArray := bytes.HasPrefix(bytes.TrimLeft(text, " \n\t\r"), []byte("["))
+			if elements != nil || len(entries) != 1 || entries[0].Index != event.Whole || isArray && entries[0].Err == nil {
+				t.Fatalf("%q: %q, %+v, want one entry", body, elements, entries)
 			}
 			return
 		}
-		var want []json.RawMessage
-		valid := utf8.Valid(body) && json.Unmarshal(text, &want) == nil && len(want) > 0
-		if valid != (err == nil) || len(events) != len(want) && valid || err != nil && events != nil {
-			t.Fatalf("%q: %d events, %v, encoding/json finds %d", body, len(events), err, len(want))
+		if len(elements) != len(want) || len(entries) != len(want) {
+			t.Fatalf("%q: %d elements, %d entries, encoding/json finds %d", body, len(elements), len(entries), len(want))
 		}
-		entries := new(event.Parser).ParseMessage(nil, body)
-		if err != nil && (len(entries) != 1 || fmt.Sprint(entries[0].Err) != err.Error()) || err == nil &&
-			len(entries) != len(events) {
-			t.Fatalf("%q: %d entries, Split finds %d events (%v)", body, len(entries), len(events), err)
-		}
-		for i := range events {
-			alone := parseOnly(string(events[i]))
-			if got := &entries[i]; fmt.Sprint(got.Err) != fmt.Sprint(alone.Err) || !bytes.Equal(got.Event.Body, events[i]) ||
-				got.Event.Time != alone.Event.Time ||
-				!bytes.Equal(got.Event.AppendCompact(nil), alone.Event.AppendCompact(nil)) {
-				t.Fatalf("%q: entry %d is %+v, want %+v", body, i, got, alone)
+		for i := range want {
+			if !bytes.Equal(elements[i], want[i]) || entries[i].Index != i {
+				t.Fatalf("%q: element %d is %q, want %q", body, i, elements[i], want[i])
 			}
-			if !bytes.Equal(events[i], want[i]) {
-				t.Fatalf("%q: event %d is %q, want %q", body, i, events[i], want[i])
-			}
+			wantAlone(t, &entries[i], string(want[i]))
 		}
 	})
 }

@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"unicode/utf8"
@@ -72,8 +73,9 @@ type Entry struct {
 const Whole = -1
 
 // ParseMessage appends the events of a message body to dst: those of a JSON array, or else the body itself, as Parse
-// reads it. An element of the array that is not an event has an entry with an error of its own. An array that is
-// invalid as a whole has one entry, with its error; see Split.
+// reads it. A byte order mark before it is ignored. An element of the array that is not an event has an entry with an
+// error of its own. An array that is invalid as a whole has one entry, with its error: it is empty, not JSON, not UTF-8,
+// larger than MaxBytes, or has more than MaxEvents elements.
 func (p *Parser) ParseMessage(dst []Entry, body []byte) []Entry {
 	first := len(dst)
 	if !isArray(body) {
@@ -160,12 +162,8 @@ func (p *Parser) complete() {
 	if e.ModelID == nil {
 		e.ModelID = second.modelName
 	}
-	if !e.TokensInput.Present {
-		e.TokensInput = second.prompt
-	}
-	if !e.TokensOutput.Present {
-		e.TokensOutput = second.completion
-	}
+	e.TokensInput = cmp.Or(e.TokensInput, second.prompt)
+	e.TokensOutput = cmp.Or(e.TokensOutput, second.completion)
 	if len(e.Groups) == 0 {
 		e.Groups = second.groupIDs
 	}
@@ -275,30 +273,21 @@ func (p *Parser) absent(n *node, found string) {
 	}
 }
 
-// kindOf names the type of the value that begins with c.
-func kindOf(c byte) string {
-	switch c {
-	case '{':
-		return "an object"
-	case '[':
-		return "an array"
-	case '"':
-		return "a string"
-	case 't', 'f':
-		return "a boolean"
-	case 'n':
-		return "null"
-	}
-	return "a number"
+// kinds names the types of values by their first bytes; a value with any other one is a number.
+var kinds = [256]string{
+	'{': "an object", '[': "an array", '"': "a string", 't': "a boolean", 'f': "a boolean", 'n': "null",
 }
 
+// kindOf names the type of the value that begins with c.
+func kindOf(c byte) string { return cmp.Or(kinds[c], "a number") }
+
+// invalidUTF8 returns the position of the first byte of b that is not UTF-8. There must be one.
 func invalidUTF8(b []byte) int {
-	for i := 0; i < len(b); {
+	for i := 0; ; {
 		r, size := utf8.DecodeRune(b[i:])
-		if r == utf8.RuneError && size == 1 {
+		if r == utf8.RuneError && size <= 1 {
 			return i
 		}
 		i += size
 	}
-	return len(b)
 }

@@ -15,8 +15,8 @@ import (
 // MaxDepth bounds the nesting of arrays and objects, and with it the stack. encoding/json has the same limit.
 const MaxDepth = 10_000
 
-// Space returns the position of the first byte at or after i that is not JSON white space.
-func Space(b []byte, i int) int {
+// space returns the position of the first byte at or after i that is not JSON white space.
+func space(b []byte, i int) int {
 	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\t' || b[i] == '\r') {
 		i++
 	}
@@ -211,7 +211,7 @@ func gap(b []byte, i int, spaced *bool) int {
 	if i >= len(b) || b[i] > ' ' {
 		return i
 	}
-	end := Space(b, i)
+	end := space(b, i)
 	*spaced = *spaced || end != i
 	return end
 }
