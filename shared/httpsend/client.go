@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -86,7 +87,7 @@ const (
 // Client sends requests. It is safe for concurrent use.
 type Client struct {
 	cfg       Config
-	known     atomic.Pointer[ownRedactor] // of the last request with a secret of its own
+	tls       *tls.Config // for the SIEM
 	transport *http.Transport
 	used      atomic.Int64 // wall clock of the last request, Unix ms
 }
@@ -99,16 +100,25 @@ func New(cfg Config) *Client {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	d := newDialer(cfg)
-	return &Client{cfg: cfg, transport: &http.Transport{
-		DialContext:            d.dial, // no Proxy: the dialer opens the tunnels
-		DialTLSContext:         d.dialTLS,
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext
+	}
+	c := &Client{cfg: cfg, tls: &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		RootCAs:            cfg.RootCAs,
+		InsecureSkipVerify: cfg.Insecure, //nolint:gosec // the operator's setting; settings.TLSVerify warns about it
+		ClientSessionCache: tls.NewLRUClientSessionCache(0),
+	}}
+	c.transport = &http.Transport{
+		DialContext:            c.dial, // no Proxy: dialTLS opens the tunnels
+		DialTLSContext:         c.dialTLS,
 		DisableCompression:     true, // read decodes a response, within the bound
 		MaxIdleConnsPerHost:    maxIdle,
 		WriteBufferSize:        writeBuffer,
 		IdleConnTimeout:        idleTimeout,
 		MaxResponseHeaderBytes: maxHeaderBytes,
-	}}
+	}
+	return c
 }
 
 // Request is one request to make.
@@ -129,8 +139,9 @@ type Response struct {
 	Body    []byte // at most MaxResponse bytes, decoded
 	BodyErr error  // why the response cannot be relied on, nil when it can; see OK
 
-	client *Client
-	secret secret.Value // of the request
+	client   *Client
+	secret   secret.Value     // of the request
+	redactor *secret.Redactor // of the client, with that secret; nil until it is needed
 }
 
 // userAgent identifies the connectors to a SIEM's operators.
@@ -333,7 +344,10 @@ func (a *Response) failure(kind failure.Kind, r Reply, hint string) *failure.Err
 
 // redact removes secrets from a text, and bounds it.
 func (a *Response) redact(text string) string {
-	return a.client.redactorFor(a.secret).Redact(text, maxText)
+	if a.redactor == nil {
+		a.redactor = a.client.cfg.Redactor.With(a.secret)
+	}
+	return a.redactor.Redact(text, maxText)
 }
 
 // redirectHint names only the host of a redirect: the path may be a credential.
@@ -347,25 +361,6 @@ func (c *Client) redirectHint(location string) string {
 
 // maxText bounds a text of a failure: an error, a hint.
 const maxText = 1024
-
-// redactorFor returns a redactor that also removes the secret of one request. Successive requests usually have the same
-// secret.
-func (c *Client) redactorFor(own secret.Value) *secret.Redactor {
-	if own.Empty() {
-		return c.cfg.Redactor
-	}
-	if known := c.known.Load(); known != nil && known.own == own {
-		return known.redactor
-	}
-	made := &ownRedactor{own, c.cfg.Redactor.With(own)}
-	c.known.Store(made)
-	return made.redactor
-}
-
-type ownRedactor struct {
-	own      secret.Value
-	redactor *secret.Redactor
-}
 
 // networkFailure classifies the error of a request that got no response.
 func (c *Client) networkFailure(ctx context.Context, err error, r Request) *failure.Error {
@@ -381,6 +376,6 @@ func (c *Client) networkFailure(ctx context.Context, err error, r Request) *fail
 			f.Detail = "no response from " + r.URL.Host + " in time"
 		}
 	}
-	redactor := c.redactorFor(r.Secret)
+	redactor := c.cfg.Redactor.With(r.Secret)
 	return f.Redact(func(text string) string { return redactor.Redact(text, maxText) })
 }

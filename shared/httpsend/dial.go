@@ -15,86 +15,50 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
-	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// dialer opens connections, directly or through the proxy. It marks errors with the step in which they occurred.
-type dialer struct {
-	timeout  time.Duration // of each step
-	dialer   settings.Dial // net.Dialer's, except in tests
-	tls      *tls.Config   // for the SIEM
-	proxy    *settings.Proxy
-	proxyTLS *tls.Config // for an https proxy
-	now      func() time.Time
-}
-
-func newDialer(cfg Config) *dialer {
-	d := &dialer{
-		timeout: cfg.Timeout / 2, // half the time for each step, so that the error names the step that hangs
-		dialer:  cfg.Dial,
-		proxy:   cfg.Proxy,
-		now:     cfg.Now,
-		tls: &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			RootCAs:            cfg.RootCAs,
-			InsecureSkipVerify: cfg.Insecure, //nolint:gosec // the operator's setting; settings.TLSVerify warns about it
-			ClientSessionCache: tls.NewLRUClientSessionCache(0),
-		},
-	}
-	if d.dialer == nil {
-		d.dialer = (&net.Dialer{KeepAlive: 15 * time.Second}).DialContext
-	}
-	if d.proxy != nil { // the SIEM's settings do not apply to the proxy
-		d.proxyTLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: d.proxy.RootCAs}
-	}
-	return d
-}
-
 // dial opens a plain connection. The proxy is for https only.
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	plain, err := d.open(ctx, network, address)
+func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	plain, err := c.open(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}
 	return &conn{Conn: plain}, nil
 }
 
-// dialTLS opens a TLS connection.
-func (d *dialer) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
-	plain, err := d.reach(ctx, network, address)
+// dialTLS opens a TLS connection, directly or through the proxy.
+func (c *Client) dialTLS(ctx context.Context, network, address string) (net.Conn, error) {
+	reach := c.tunnel
+	if c.cfg.Proxy.Bypasses(address) {
+		reach = c.open
+	}
+	peer, err := reach(ctx, network, address)
+	if err == nil {
+		peer, err = c.secure(ctx, peer, address, c.tls)
+	}
 	if err != nil {
 		return nil, err
 	}
-	secure, err := d.secure(ctx, plain, address, d.tls)
-	if err != nil {
-		return nil, err
-	}
-	return &conn{Conn: secure}, nil
+	return &conn{Conn: peer}, nil
 }
 
-func (d *dialer) reach(ctx context.Context, network, address string) (net.Conn, error) {
-	if d.proxy.Bypasses(address) {
-		return d.open(ctx, network, address)
-	}
-	return d.tunnel(ctx, network, address)
+// step bounds a step of a connection by half the time, so that the error names the step that hangs.
+func (c *Client) step(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.cfg.Timeout/2)
 }
 
-func (d *dialer) open(ctx context.Context, network, address string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+func (c *Client) open(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := c.step(ctx)
 	defer cancel()
-	return d.dialer(ctx, network, address)
+	return c.cfg.Dial(ctx, network, address)
 }
 
 // secure makes the TLS handshake with the peer at address. It closes plain if that fails.
-func (d *dialer) secure(ctx context.Context, plain net.Conn, address string, cfg *tls.Config) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, errors.Join(err, plain.Close())
-	}
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+func (c *Client) secure(ctx context.Context, plain net.Conn, address string, cfg *tls.Config) (net.Conn, error) {
+	ctx, cancel := c.step(ctx)
 	defer cancel()
 	cfg = cfg.Clone()
-	cfg.ServerName = host
+	cfg.ServerName, _, _ = net.SplitHostPort(address) // dialled already, so it has this form
 	secure := tls.Client(plain, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = plain.Close() // the handshake's error is the one that matters
@@ -164,7 +128,6 @@ func (c *conn) ReadFrom(r io.Reader) (int64, error) {
 
 // exchange is one request and its response on one connection.
 type exchange struct {
-	conn     *conn
 	reused   bool        // the connection has served a request before
 	answered atomic.Bool // a byte has been read since the request began
 	ending   atomic.Bool // the write of the last bytes of the request has begun
@@ -183,29 +146,24 @@ const headerEnd = "\r\n\r\n"
 
 // begin is an httptrace hook: net/http has chosen a connection for the request.
 func (x *exchange) begin(info httptrace.GotConnInfo) {
-	x.conn, x.reused = info.Conn.(*conn), info.Reused
-	x.conn.current.Store(x)
+	x.reused = info.Reused
+	info.Conn.(*conn).current.Store(x)
 }
 
 // ends reports whether p ends the request. It is called once for each part of it: the header, then the body.
 func (x *exchange) ends(p []byte) bool {
-	for i := 0; x.header < len(headerEnd); i++ {
-		switch {
-		case i == len(p):
-			return false
-		case p[i] == headerEnd[x.header]:
+	for ; x.header < len(headerEnd) && len(p) > 0; p = p[1:] {
+		switch p[0] {
+		case headerEnd[x.header]:
 			x.header++
-		case p[i] == headerEnd[0]:
+		case headerEnd[0]:
 			x.header = 1
 		default:
 			x.header = 0
 		}
-		if x.header == len(headerEnd) {
-			p = p[i+1:]
-		}
 	}
 	x.remaining -= len(p)
-	return x.remaining <= 0
+	return x.header == len(headerEnd) && x.remaining <= 0
 }
 
 // waitWritten reports whether the whole request was written before its success arrived. A server sends a success after
@@ -230,36 +188,37 @@ func (x *exchange) failedIdle() bool { return x.reused && !x.answered.Load() }
 var errProxySpoke = errors.New("the proxy sent data through the tunnel before the TLS handshake")
 
 // tunnel opens a connection to address through the proxy. Its errors are *failure.ProxyError.
-func (d *dialer) tunnel(ctx context.Context, network, address string) (net.Conn, error) {
-	proxy := d.proxy.URL
-	c, err := d.open(ctx, network, proxy.Host)
-	if err == nil && proxy.Scheme == "https" {
-		c, err = d.secure(ctx, c, proxy.Host, d.proxyTLS)
+func (c *Client) tunnel(ctx context.Context, network, address string) (net.Conn, error) {
+	proxy := c.cfg.Proxy.URL
+	peer, err := c.open(ctx, network, proxy.Host)
+	if err == nil && proxy.Scheme == "https" { // the SIEM's settings do not apply to the proxy
+		cfg := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.cfg.Proxy.RootCAs}
+		peer, err = c.secure(ctx, peer, proxy.Host, cfg)
 	}
+	failed := &failure.ProxyError{Proxy: proxy.Host, Err: err}
 	if err != nil {
-		return nil, &failure.ProxyError{Proxy: proxy.Host, Err: err}
+		return nil, failed
 	}
-	refused, err := d.connect(ctx, c, address, proxy.User) //nolint:bodyclose // its body is not read; c is closed
+	refused, err := c.connect(ctx, peer, address, proxy.User) //nolint:bodyclose // its body is not read; peer is closed
 	if err == nil && refused == nil {
-		return c, nil
+		return peer, nil
 	}
-	_ = c.Close() // what the proxy said is the error that matters
-	if err != nil {
-		return nil, &failure.ProxyError{Proxy: proxy.Host, Err: err}
+	_ = peer.Close() // what the proxy said is the error that matters
+	if failed.Err = err; err == nil {
+		failed.Status = refused.StatusCode
+		failed.RetryAfter = RetryAfter(refused.Header.Get("Retry-After"), c.Now())
 	}
-	return nil, &failure.ProxyError{
-		Proxy: proxy.Host, Status: refused.StatusCode, RetryAfter: RetryAfter(refused.Header.Get("Retry-After"), d.now()),
-	}
+	return nil, failed
 }
 
 // connect asks the proxy for a tunnel. It returns the response if the proxy refuses.
 // https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6
-func (d *dialer) connect(
-	ctx context.Context, c net.Conn, address string, user *url.Userinfo,
+func (c *Client) connect(
+	ctx context.Context, peer net.Conn, address string, user *url.Userinfo,
 ) (refused *http.Response, err error) {
-	ctx, cancel := context.WithTimeout(ctx, d.timeout)
+	ctx, cancel := c.step(ctx)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = peer.Close() })
 	defer stop()
 	request := "CONNECT " + address + " HTTP/1.1\r\nHost: " + address + "\r\nUser-Agent: " + userAgent + "\r\n"
 	if user != nil {
@@ -267,8 +226,8 @@ func (d *dialer) connect(
 		credentials := base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
 		request += "Proxy-Authorization: Basic " + credentials + "\r\n"
 	}
-	_, writeErr := io.WriteString(c, request+"\r\n")
-	r := bufio.NewReader(io.LimitReader(c, maxHeaderBytes))
+	_, writeErr := io.WriteString(peer, request+"\r\n")
+	r := bufio.NewReader(io.LimitReader(peer, maxHeaderBytes))
 	resp, err := http.ReadResponse(r, &http.Request{Method: http.MethodConnect})
 	switch {
 	case err != nil && ctx.Err() != nil:
