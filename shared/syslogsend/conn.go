@@ -35,12 +35,6 @@ type Kernel interface {
 // socket is the Kernel of a connection of the system.
 type socket struct{ syscall.RawConn }
 
-// Unacknowledged implements Kernel.
-func (s socket) Unacknowledged() (int, error) { return unacknowledged(s.RawConn) }
-
-// Pending implements Kernel.
-func (s socket) Pending() (bool, error) { return pending(s.RawConn) }
-
 // kernelOf returns the Kernel of a connection.
 func kernelOf(raw net.Conn) (Kernel, error) {
 	if k, ok := raw.(Kernel); ok {
@@ -55,18 +49,6 @@ func kernelOf(raw net.Conn) (Kernel, error) {
 }
 
 var errTalks = errors.New("unexpected data from the peer: not a syslog server?")
-
-// unconfirmedError is the number of bytes that the peer's TCP stack has not acknowledged.
-type unconfirmedError struct {
-	bytes int
-	err   error // why the wait ended
-}
-
-func (e *unconfirmedError) Error() string {
-	return fmt.Sprintf("the peer has not acknowledged %d bytes: %v", e.bytes, e.err)
-}
-
-func (e *unconfirmedError) Unwrap() error { return e.err }
 
 // deliver writes body and waits until it is confirmed.
 func (c *conn) deliver(ctx context.Context, body []byte) error {
@@ -144,7 +126,7 @@ func (c *conn) confirm(ctx context.Context) error {
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
-			return &unconfirmedError{open, ctx.Err()}
+			return fmt.Errorf("the peer has not acknowledged %d bytes: %w", open, ctx.Err())
 		}
 	}
 }
@@ -152,13 +134,12 @@ func (c *conn) confirm(ctx context.Context) error {
 // glance bounds the read of data that has already arrived.
 const glance = 10 * time.Millisecond
 
-// look returns an error if the peer has closed or reset the connection, or sent a TLS alert. It does not wait.
+// look returns an error if the peer has closed or reset the connection, or sent a TLS alert; over UDP, if the peer's
+// host has reported that it did not accept an earlier datagram. It does not wait.
 func (c *conn) look(ctx context.Context) error {
-	if _, datagrams := c.raw.(*net.UDPConn); datagrams {
-		return c.refused()
-	}
+	_, datagrams := c.raw.(*net.UDPConn)
 	for {
-		if something, err := c.kernel.Pending(); err != nil || !something {
+		if something, err := c.kernel.Pending(); err != nil || !something || datagrams {
 			return err
 		}
 		if err := c.watch(ctx, glance); err != nil || !Confirms {
@@ -204,21 +185,6 @@ func (c *conn) watch(ctx context.Context, d time.Duration) error {
 		total += n
 	}
 	return errTalks
-}
-
-// datagram sends one message over UDP.
-func (c *conn) datagram(ctx context.Context, message []byte) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	_, err := c.Write(message)
-	return err
-}
-
-// refused returns an error if the peer's host has reported that it did not accept an earlier datagram.
-func (c *conn) refused() error {
-	_, err := c.kernel.Pending()
-	return err
 }
 
 // abort closes at once. Unacknowledged bytes are not sent any more, since their batch is sent again.

@@ -1,6 +1,7 @@
 package syslogsend
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -57,10 +58,23 @@ func (s *Sender) dial(ctx context.Context) (*conn, error) {
 
 // secure makes the TLS handshake, and waits whether the peer refuses our certificate.
 func (s *Sender) secure(ctx context.Context, c *conn) error {
+	name := s.cfg.ServerName
+	if name == "" {
+		name, _, _ = net.SplitHostPort(s.cfg.Address) // dialled already, so it has this form
+	}
 	asked := false
-	cfg := s.tlsConfig(&asked)
-	cfg.ClientSessionCache = tickets{c}
-	secured := tls.Client(c.raw, cfg)
+	secured := tls.Client(c.raw, &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		RootCAs:            s.cfg.RootCAs,
+		ServerName:         name,
+		ClientSessionCache: tickets{c},
+		// The certificate is sent whatever CAs the peer accepts: a refusal is more specific than a missing certificate.
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			asked = true
+			return cmp.Or(s.cfg.Certificate, &tls.Certificate{}), nil
+		},
+		DynamicRecordSizingDisabled: true, // the peer needs whole batches, not first bytes
+	})
 	shaking, cancel := context.WithTimeout(ctx, s.cfg.Timeout/2)
 	defer cancel()
 	if err := secured.HandshakeContext(shaking); err != nil {
@@ -71,33 +85,11 @@ func (s *Sender) secure(ctx context.Context, c *conn) error {
 	return onceAsked(asked, c.await(ctx, c.waits.grace))
 }
 
-func (s *Sender) tlsConfig(asked *bool) *tls.Config {
-	name := s.cfg.ServerName
-	if name == "" {
-		name, _, _ = net.SplitHostPort(s.cfg.Address) // dialled already, so it has this form
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		RootCAs:    s.cfg.RootCAs,
-		ServerName: name,
-		// The certificate is sent whatever CAs the peer accepts: a refusal is more specific than a missing certificate.
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			*asked = true
-			if s.cfg.Certificate == nil {
-				return &tls.Certificate{}, nil
-			}
-			return s.cfg.Certificate, nil
-		},
-		DynamicRecordSizingDisabled: true, // the peer needs whole batches, not first bytes
-	}
-}
-
 // askedError is the end of a connection whose peer had just asked for our certificate. Some peers refuse a certificate
 // without an alert, others close so fast that the alert is lost, and TLS 1.2 has no alert for a missing one.
-type askedError struct{ err error }
+type askedError struct{ error }
 
-func (e *askedError) Error() string { return e.err.Error() }
-func (e *askedError) Unwrap() error { return e.err }
+func (e askedError) Unwrap() error { return e.error }
 
 // onceAsked marks err when the peer has asked for our certificate and then hung up.
 func onceAsked(asked bool, err error) error {
@@ -105,7 +97,7 @@ func onceAsked(asked bool, err error) error {
 		return err
 	}
 	if isAlert(err, handshakeFailure) || isAny(err, io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE) {
-		return &askedError{err}
+		return askedError{err}
 	}
 	return err
 }
@@ -149,7 +141,7 @@ func (s *Sender) explain(err error) *failure.Error {
 	var (
 		verify *tls.CertificateVerificationError
 		name   x509.HostnameError
-		asked  *askedError
+		asked  askedError
 		shake  *failure.HandshakeError
 	)
 	switch {

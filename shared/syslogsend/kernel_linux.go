@@ -12,20 +12,19 @@ import (
 // sent when it has been written and the connection shows no close, reset or alert.
 const Confirms = true
 
-// unacknowledged returns how many bytes the peer has not acknowledged: those not yet sent, and those in flight.
+// Unacknowledged implements Kernel: the bytes not yet sent, and those in flight.
 // https://man7.org/linux/man-pages/man7/tcp.7.html (SIOCOUTQ)
-func unacknowledged(kernel syscall.RawConn) (n int, err error) {
-	if failed := kernel.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); failed != nil {
+func (s socket) Unacknowledged() (n int, err error) {
+	if failed := s.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) }); failed != nil {
 		return 0, failed
 	}
 	return n, os.NewSyscallError("ioctl SIOCOUTQ", err)
 }
 
-// pending reports whether there is something to read, the peer's close included. It consumes nothing. An error is the
-// connection's own: a reset, a timeout, a refused datagram.
-func pending(kernel syscall.RawConn) (something bool, err error) {
+// Pending implements Kernel. It consumes nothing. An error is a reset, a timeout, or a refused datagram.
+func (s socket) Pending() (something bool, err error) {
 	var b [1]byte
-	failed := kernel.Control(func(fd uintptr) {
+	failed := s.Control(func(fd uintptr) {
 		for {
 			_, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 			if err != unix.EINTR {

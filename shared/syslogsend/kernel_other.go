@@ -12,11 +12,11 @@ import (
 // still on this machine when the connection broke. Deliver from Linux, as Lambda does.
 const Confirms = false
 
-// unacknowledged returns 0, because this system does not report it.
-func unacknowledged(syscall.RawConn) (int, error) { return 0, nil }
+// Unacknowledged returns 0, because this system does not report it.
+func (socket) Unacknowledged() (int, error) { return 0, nil }
 
-// pending returns true, so that the connection is read.
-func pending(syscall.RawConn) (bool, error) { return true, nil }
+// Pending returns true, so that the connection is read.
+func (socket) Pending() (bool, error) { return true, nil }
 
 // setUserTimeout leaves the timeout to the system.
 func setUserTimeout(syscall.RawConn, time.Duration) error { return nil }

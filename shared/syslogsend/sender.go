@@ -22,7 +22,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"sync"
 	"time"
 
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -86,9 +85,7 @@ type waits struct {
 type Sender struct {
 	cfg   Config
 	waits waits
-
-	mu   sync.Mutex
-	idle []*conn // the last used is the last
+	idle  chan *conn
 }
 
 // New makes a Sender. It opens no connection.
@@ -96,7 +93,7 @@ func New(cfg Config) *Sender {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Sender{cfg: cfg, waits: waits{
+	return &Sender{cfg: cfg, idle: make(chan *conn, maxIdle), waits: waits{
 		grace: 250 * time.Millisecond, ticket: min(2500*time.Millisecond, cfg.Timeout/4), settling: 50 * time.Millisecond,
 	}}
 }
@@ -117,11 +114,14 @@ func (s *Sender) SendDatagrams(ctx context.Context, n int, message func(i int) [
 	return s.use(ctx, func(ctx context.Context, c *conn) error {
 		for i := range n {
 			m.Add(len(message(i)))
-			if err := c.datagram(ctx, message(i)); err != nil {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if _, err := c.Write(message(i)); err != nil {
 				return err
 			}
 		}
-		if err := c.refused(); err != nil {
+		if err := c.look(ctx); err != nil {
 			return err
 		}
 		return c.settle(ctx)
@@ -149,12 +149,14 @@ func (s *Sender) Check(ctx context.Context) error {
 
 // Close closes the kept connections. The garbage collector closes those of a Sender that is not closed.
 func (s *Sender) Close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, c := range s.idle {
-		_ = c.Close() // nothing on it is unconfirmed
+	for {
+		select {
+		case c := <-s.idle:
+			_ = c.Close() // nothing on it is unconfirmed
+		default:
+			return
+		}
 	}
-	s.idle = nil
 }
 
 // use calls send with a connection, and keeps the connection if there was no error.
@@ -176,43 +178,27 @@ func (s *Sender) use(ctx context.Context, send func(context.Context, *conn) erro
 // take returns a kept connection that still works, else a new one.
 func (s *Sender) take(ctx context.Context) (*conn, error) {
 	for {
-		c := s.pop()
-		if c == nil {
+		select {
+		case c := <-s.idle:
+			// Lambda freezes the process between invocations, and the monotonic clock with it: the wall clock decides.
+			if pause := s.cfg.Now().UnixMilli() - c.used; pause < 0 || pause > maxPause.Milliseconds() {
+				_ = c.Close() // nothing on it is unconfirmed
+			} else if err := c.look(ctx); err != nil {
+				c.abort()
+			} else {
+				return c, nil
+			}
+		default:
 			return s.dial(ctx)
 		}
-		// Lambda freezes the process between invocations, and the monotonic clock with it: the wall clock decides.
-		if pause := s.cfg.Now().UnixMilli() - c.used; pause < 0 || pause > maxPause.Milliseconds() {
-			_ = c.Close() // nothing on it is unconfirmed
-			continue
-		}
-		if err := c.look(ctx); err != nil {
-			c.abort()
-			continue
-		}
-		return c, nil
 	}
-}
-
-func (s *Sender) pop() *conn {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := len(s.idle)
-	if n == 0 {
-		return nil
-	}
-	c := s.idle[n-1]
-	s.idle[n-1] = nil
-	s.idle = s.idle[:n-1]
-	return c
 }
 
 func (s *Sender) keep(c *conn) {
 	c.used = s.cfg.Now().UnixMilli()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.idle) == maxIdle {
+	select {
+	case s.idle <- c:
+	default:
 		_ = c.Close() // nothing on it is unconfirmed
-		return
 	}
-	s.idle = append(s.idle, c)
 }

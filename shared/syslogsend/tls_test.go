@@ -3,7 +3,6 @@ package syslogsend
 import (
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"strings"
 	"sync"
@@ -17,7 +16,6 @@ import (
 
 func TestTLSPeer(t *testing.T) {
 	t.Parallel()
-	ca, other := pki.New("a test's CA"), pki.New("a test's CA")
 	version := func(v uint16) func(*tls.Config) {
 		return func(c *tls.Config) { c.MinVersion, c.MaxVersion = v, v }
 	}
@@ -52,17 +50,12 @@ func TestTLSPeer(t *testing.T) {
 			kind: failure.Unauthorized, hint: "certificate of X_CERT"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			cfg := server(ca)
+			cfg := server()
 			for _, change := range c.server {
 				change(cfg)
 			}
 			p := newTLSPeer(t, cfg, (*peer).reads)
-			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
-				cfg.RootCAs = ca.Pool()
-				if c.client != nil {
-					c.client(cfg)
-				}
-			})
+			s := newSender(t, TLS, p.Addr().String(), c.client)
 			if c.hint != "" {
 				patient(s)
 			}
@@ -90,51 +83,25 @@ func ours(a *pki.Authority) func(*Config) {
 	return func(c *Config) { c.Certificate = &certificate }
 }
 
-// TestRefusedWithoutAnAlert: the peer verifies our certificate after the handshake and closes the connection.
+// TestRefusedWithoutAnAlert: the peer verifies our certificate after the handshake and closes the connection. If it has
+// never asked for one, that is not the reason.
 func TestRefusedWithoutAnAlert(t *testing.T) {
-	ca := pki.New("a test's CA")
-	for name, hangUp := range map[string]func(net.Conn){"close": func(c net.Conn) { c.Close() }, "reset": reset} {
-		t.Run(name, func(t *testing.T) {
-			cfg := server(ca)
-			cfg.ClientAuth = tls.RequestClientCert
-			p := newTLSPeer(t, cfg, func(_ *peer, _ int, c net.Conn) { hangUp(c) })
-			s := patient(newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.Pool() }))
-			wantFault(t, send(s, "x\n"), failure.TLS, failure.Unauthorized)
-		})
-	}
-	t.Run("never asked", func(t *testing.T) {
-		p := newTLSPeer(t, server(ca), func(_ *peer, _ int, c net.Conn) { c.Close() })
-		s := patient(newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.Pool() }))
-		wantFault(t, send(s, "x\n"), failure.Request, failure.Transient)
-	})
-}
-
-func TestTLSPeerClosesBetweenBatches(t *testing.T) {
-	t.Parallel()
-	ca := pki.New("a test's CA")
-	for name, hangUp := range map[string]func(net.Conn){"close": func(c net.Conn) { c.Close() }, "reset": reset} {
-		t.Run(name, func(t *testing.T) {
-			closeNow, closed := make(chan bool), make(chan bool)
-			p := newTLSPeer(t, server(ca), func(p *peer, n int, c net.Conn) {
-				if n > 0 {
-					p.reads(n, c)
-					return
-				}
-				_, _ = io.CopyN(p, c, int64(len("first\n")))
-				<-closeNow
-				hangUp(c)
-				close(closed)
-			})
-			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) { cfg.RootCAs = ca.Pool() })
-			if err := send(s, "first\n"); err != nil {
-				t.Fatal(err)
-			}
-			close(closeNow)
-			<-closed
-			if err := send(s, "second\n"); err != nil {
-				t.Fatalf("after the peer had closed: %v, want a new connection", err)
-			}
-			p.waitFor(t, []byte("first\nsecond\n"))
+	for _, c := range []struct {
+		name string
+		auth tls.ClientAuthType
+		step failure.Step
+		kind failure.Kind
+	}{
+		{"close", tls.RequestClientCert, failure.TLS, failure.Unauthorized},
+		{"reset", tls.RequestClientCert, failure.TLS, failure.Unauthorized},
+		{"close", tls.NoClientCert, failure.Request, failure.Transient},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := server()
+			cfg.ClientAuth = c.auth
+			p := newTLSPeer(t, cfg, func(_ *peer, _ int, conn net.Conn) { hangUps[c.name](conn) })
+			s := patient(newSender(t, TLS, p.Addr().String(), nil))
+			wantFault(t, send(s, "x\n"), c.step, c.kind)
 		})
 	}
 }
@@ -174,7 +141,6 @@ func TestLateVerification(t *testing.T) {
 		t.Skip("NOT TESTED: this system does not report what the peer has acknowledged")
 	}
 	const handshakes = 4 << 10 // the longest write of a handshake
-	ca := pki.New("a test's CA")
 	for name, when := range map[string]struct {
 		size, buffer int // of the batch, of the peer's kernel
 		writing      bool
@@ -188,7 +154,7 @@ func TestLateVerification(t *testing.T) {
 			t.Parallel()
 			verify := make(chan bool)
 			proceed := sync.OnceFunc(func() { close(verify) })
-			cfg := server(ca)
+			cfg := server()
 			cfg.ClientAuth = tls.RequestClientCert
 			cfg.VerifyConnection = func(tls.ConnectionState) error {
 				<-verify
@@ -219,7 +185,7 @@ func TestLateVerification(t *testing.T) {
 				},
 			}
 			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
-				cfg.RootCAs, cfg.Dial = ca.Pool(), h.dial
+				cfg.Dial = h.dial
 				ours(ca)(cfg)
 			})
 			s.waits.ticket, s.waits.settling = time.Hour, -time.Second
@@ -241,7 +207,6 @@ func TestLateVerification(t *testing.T) {
 // of that wait.
 func TestTicket(t *testing.T) {
 	t.Parallel()
-	ca := pki.New("a test's CA")
 	for name, c := range map[string]struct {
 		version uint16
 		tickets bool
@@ -253,14 +218,11 @@ func TestTicket(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			cfg := server(ca)
+			cfg := server()
 			cfg.ClientAuth, cfg.MaxVersion = tls.RequireAndVerifyClientCert, c.version
 			cfg.SessionTicketsDisabled = !c.tickets
 			p := newTLSPeer(t, cfg, (*peer).reads)
-			s := newSender(t, TLS, p.Addr().String(), func(cfg *Config) {
-				cfg.RootCAs = ca.Pool()
-				ours(ca)(cfg)
-			})
+			s := newSender(t, TLS, p.Addr().String(), ours(ca))
 			s.waits.grace, s.waits.ticket = -time.Second, c.wait
 			for range 2 {
 				if err := send(s, "x\n"); err != nil {
