@@ -34,27 +34,45 @@ func (s *Settings) CABundle(name string) *x509.CertPool {
 // ParseCABundle returns the certificates of a PEM text. It accepts the text as a whole or not at all: the error names
 // the block that is not a certificate. Lines between blocks are comments.
 func ParseCABundle(text string) (*x509.CertPool, error) {
-	blocks, err := pemBlocks(text)
+	list, err := certificates(text, false)
 	if err != nil {
 		return nil, err
 	}
 	pool := x509.NewCertPool()
+	for _, cert := range list {
+		pool.AddCert(cert)
+	}
+	return pool, nil
+}
+
+// certificates returns those of a PEM text, at least one. A block of another type is an error unless mixed is true.
+func certificates(text string, mixed bool) (list []*x509.Certificate, err error) {
+	blocks, err := pemBlocks(text)
+	if err != nil {
+		return nil, err
+	}
 	for i, b := range blocks {
 		if b.Type != "CERTIFICATE" {
+			if mixed {
+				continue
+			}
 			return nil, fmt.Errorf("block %d is a %s, not a certificate", i+1, b.Type)
 		}
 		cert, err := x509.ParseCertificate(b.Bytes)
 		if err != nil {
 			return nil, fmt.Errorf("block %d is not a valid certificate", i+1)
 		}
-		pool.AddCert(cert)
+		list = append(list, cert)
 	}
-	return pool, nil
+	if len(list) == 0 {
+		return nil, errors.New("there is no certificate in it")
+	}
+	return list, nil
 }
 
 // ClientCertificate reads an optional client certificate and its key, each a path or PEM text. Both or none must be
-// set. It returns the key's PEM for redaction.
-func (s *Settings) ClientCertificate(certName, keyName string) (cert *tls.Certificate, key secret.Value) {
+// set. A file of the certificate may also hold the key, and the other way round.
+func (s *Settings) ClientCertificate(certName, keyName string) *tls.Certificate {
 	const expectedCert = "a PEM certificate, or the path of a file of it"
 	certPEM := s.pem(Setting{Name: certName}, expectedCert)
 	keyPEM := s.pem(Setting{Name: keyName, Secret: true}, "a PEM private key, or the path of a file of it")
@@ -65,49 +83,28 @@ func (s *Settings) ClientCertificate(certName, keyName string) (cert *tls.Certif
 		s.Problem(certName, "", "the certificate of "+keyName+" (both or none)")
 	}
 	if certPEM == "" || keyPEM == "" {
-		return nil, secret.Value{}
+		return nil
 	}
-	certErr, keyErr := checkCertificate(certPEM), checkKey(keyPEM)
+	_, certErr := certificates(certPEM, true)
 	if certErr != nil {
 		s.Problem(certName, s.raw(certName), expectedCert+" ("+certErr.Error()+")")
 	}
+	keyErr := checkKey(keyPEM)
 	if keyErr != nil {
 		s.Problem(keyName, s.raw(keyName), "a PEM private key without a passphrase ("+keyErr.Error()+")")
 	}
 	if certErr != nil || keyErr != nil {
-		return nil, secret.Value{}
+		return nil
 	}
 	pair, err := tls.X509KeyPair([]byte(certPEM), []byte(keyPEM))
 	if err != nil { // its text quotes neither of them
 		s.Problem(certName, s.raw(certName), "a PEM certificate that fits the key "+keyName+" ("+err.Error()+")")
-		return nil, secret.Value{}
+		return nil
 	}
-	return &pair, secret.New(keyPEM)
+	return &pair
 }
 
-// checkCertificate returns what is wrong with a client certificate and its chain. A file may also hold the key.
-func checkCertificate(text string) error {
-	blocks, err := pemBlocks(text)
-	if err != nil {
-		return err
-	}
-	found := false
-	for i, b := range blocks {
-		if b.Type != "CERTIFICATE" {
-			continue
-		}
-		found = true
-		if _, err := x509.ParseCertificate(b.Bytes); err != nil {
-			return fmt.Errorf("block %d is not a valid certificate", i+1)
-		}
-	}
-	if !found {
-		return errors.New("there is no certificate in it")
-	}
-	return nil
-}
-
-// checkKey returns what is wrong with a private key. A file may also hold the certificate.
+// checkKey returns what is wrong with a private key.
 func checkKey(text string) error {
 	blocks, err := pemBlocks(text)
 	if err != nil {

@@ -161,10 +161,7 @@ func (s *Settings) Set(name string) bool { return s.raw(name) != "" }
 
 // String reads an optional text.
 func (s *Settings) String(name, def string) string {
-	if v := s.line(Setting{Name: name, Default: def}); v != "" {
-		return v
-	}
-	return def
+	return cmp.Or(s.line(Setting{Name: name, Default: def}), def)
 }
 
 // missing notes that a required variable is not set.
@@ -232,10 +229,7 @@ func (s *Settings) Int(name string, def, lowest, highest int) int {
 
 // OneOf reads one of the options, the first of which is the default; case does not matter.
 func (s *Settings) OneOf(name string, options ...string) string {
-	v := s.line(Setting{Name: name, Default: options[0]})
-	if v == "" {
-		return options[0]
-	}
+	v := cmp.Or(s.line(Setting{Name: name, Default: options[0]}), options[0])
 	for _, o := range options {
 		if strings.EqualFold(v, o) {
 			return o

@@ -246,7 +246,7 @@ func TestClientCertificateNamesTheWrongVariable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := with(map[string]string{"CERT": test.cert, "KEY": test.key}, nil)
-			cert, _ := s.ClientCertificate("CERT", "KEY")
+			cert := s.ClientCertificate("CERT", "KEY")
 			err := s.Err()
 			if (cert != nil) != (test.names == "") || (err == nil) != (test.names == "") {
 				t.Fatalf("certificate %t, %v", cert != nil, err)

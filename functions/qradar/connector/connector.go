@@ -164,8 +164,7 @@ func readTLS(s *settings.Settings, cfg *syslogsend.Config) {
 			"the CA that signed QRadar's certificate, PEM text or a file's path, as QRADAR_SYSLOG_PROTOCOL is tls")
 	}
 	cfg.ServerName = s.String("QRADAR_TLS_SERVER_NAME", "")
-	// the key never leaves crypto/tls
-	cfg.Certificate, _ = s.ClientCertificate("QRADAR_TLS_CLIENT_CERT", "QRADAR_TLS_CLIENT_KEY")
+	cfg.Certificate = s.ClientCertificate("QRADAR_TLS_CLIENT_CERT", "QRADAR_TLS_CLIENT_KEY")
 	cfg.Settings = syslogsend.Settings{
 		Host: "QRADAR_SYSLOG_HOST and QRADAR_SYSLOG_PORT", CABundle: "QRADAR_TLS_CA_BUNDLE",
 		ServerName: "QRADAR_TLS_SERVER_NAME", Certificate: "QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY",
