@@ -2,10 +2,12 @@
 package secret
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"log/slog"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -101,10 +103,8 @@ func (r *Redactor) learn(s string) {
 	const escaped = len(`\u0000`) // of one byte, at most
 	r.margin = max(r.margin, escaped*len(s))
 	plain := normalize(s)
-	if len(plain) < len(part{}) {
-		if len(plain) >= minSecret {
-			r.short = append(r.short, string(plain))
-		}
+	if minSecret <= len(plain) && len(plain) < len(part{}) {
+		r.short = append(r.short, string(plain))
 	}
 	r.addParts(plain)
 	digits := hex.EncodeToString([]byte(s))
@@ -217,12 +217,8 @@ func unescape(text []byte) (plain []byte, changed bool) {
 	for len(text) > 0 {
 		n := 0
 		switch text[0] {
-		case '\\':
-			plain, n = backslash(plain, text)
-		case '%':
-			plain, n = percent(plain, text)
-		case '&':
-			plain, n = entity(plain, text)
+		case '\\', '%', '&':
+			plain, n = decode(plain, text)
 		}
 		if n == 0 {
 			plain, n = append(plain, text[0]), 1
@@ -234,98 +230,54 @@ func unescape(text []byte) (plain []byte, changed bool) {
 	return plain, changed
 }
 
-// backslash decodes the escape at the start of text onto dst and returns the escape's length, 0 if there is no escape.
-func backslash(dst, text []byte) (_ []byte, n int) {
-	if len(text) < 2 {
-		return dst, 0
-	}
-	switch c := text[1]; c {
-	case 'b', 'f', 'n', 'r', 't', 'v':
-		return append(dst, ' '), 2
-	case 'x':
-		return code(dst, text, 2, 2, 2, 16)
-	case 'u':
-		if len(text) > 2 && text[2] == '{' {
-			return code(dst, text, 3, 1, 6, 16)
-		}
-		return code(dst, text, 2, 4, 4, 16)
-	case 'U':
-		return code(dst, text, 2, 8, 8, 16)
-	case '0', '1', '2', '3':
-		return code(dst, text, 1, 3, 3, 8)
-	default:
-		return append(dst, c), 2
-	}
-}
-
-func percent(dst, text []byte) (_ []byte, n int) {
-	if len(text) > 1 && (text[1] == 'u' || text[1] == 'U') {
-		return code(dst, text, 2, 4, 4, 16)
-	}
-	return code(dst, text, 1, 2, 2, 16)
+// numbers are the escapes that state a character's number: what precedes it, and how many digits of which base it has.
+// The number of a form with two or with octal digits is a byte, maybe one of several of a character.
+var numbers = [...]struct {
+	prefix                  string
+	shortest, longest, base int
+}{
+	{`\x`, 2, 2, 16}, {`\u{`, 1, 6, 16}, {`\u`, 4, 4, 16}, {`\U`, 8, 8, 16}, {`\`, 3, 3, 8},
+	{`%u`, 4, 4, 16}, {`%U`, 4, 4, 16}, {`%`, 2, 2, 16},
+	{`&#x`, 1, 8, 16}, {`&#X`, 1, 8, 16}, {`&#`, 1, 8, 10},
 }
 
 // maxEntity is longer than the name of any entity for a character of ASCII.
 const maxEntity = 24
 
-// entity also drops the entities that it does not know: all those for characters of ASCII are punctuation.
-func entity(dst, text []byte) (_ []byte, n int) {
-	if len(text) < 3 {
-		return dst, 0
-	}
-	if text[1] == '#' {
-		if text[2] == 'x' || text[2] == 'X' {
-			return code(dst, text, 3, 1, 8, 16)
+// decode appends the character of the escape at the start of text to dst. n is the escape's length, 0 if there is none.
+// It drops the entities that it does not know: all those for characters of ASCII are punctuation.
+func decode(dst, text []byte) (_ []byte, n int) {
+	const digits = "00112233445566778899aAbBcCdDeEfF"
+	for _, form := range numbers {
+		if !bytes.HasPrefix(text, []byte(form.prefix)) {
+			continue
 		}
-		return code(dst, text, 2, 1, 8, 10)
+		start := len(form.prefix)
+		end := start
+		for end < len(text) && end-start < form.longest && strings.IndexByte(digits[:2*form.base], text[end]) >= 0 {
+			end++
+		}
+		v, err := strconv.ParseUint(string(text[start:end]), form.base, 31)
+		switch isByte := form.longest == 2 || form.base == 8; {
+		case end-start < form.shortest || err != nil || isByte && v > math.MaxUint8:
+			continue
+		case isByte:
+			return append(dst, byte(v)), end
+		}
+		if form.shortest != form.longest && end < len(text) && (text[end] == ';' || text[end] == '}') {
+			end++
+		}
+		return utf8.AppendRune(dst, rune(v)), end
 	}
-	for n = 1; n < len(text) && n <= maxEntity && len(normalize(string(text[n:n+1]))) == 1; n++ {
-	}
-	if n == 1 || n == len(text) || text[n] != ';' {
+	name, _, ended := bytes.Cut(text[1:min(len(text), maxEntity+len("&;"))], []byte{';'})
+	switch {
+	case text[0] == '&' && ended && len(name) > 0 && len(normalize(string(name))) == len(name):
+		signs := map[string]string{"amp": "&", "AMP": "&", "bsol": `\`, "percnt": "%", "num": "#", "semi": ";"}
+		return append(dst, signs[string(name)]...), len(name) + len("&;")
+	case text[0] != '\\' || len(text) == 1 || strings.IndexByte("xuU0123", text[1]) >= 0:
 		return dst, 0
+	case strings.IndexByte("bfnrtv", text[1]) >= 0:
+		return append(dst, ' '), 2
 	}
-	switch string(text[1:n]) {
-	case "amp", "AMP":
-		dst = append(dst, '&')
-	case "bsol":
-		dst = append(dst, '\\')
-	case "percnt":
-		dst = append(dst, '%')
-	case "num":
-		dst = append(dst, '#')
-	case "semi":
-		dst = append(dst, ';')
-	}
-	return dst, n + 1
-}
-
-// code appends the character whose number begins at text[from] and has from shortest to longest digits. A semicolon or
-// brace that ends the number belongs to the escape. n is 0 if there is no such number.
-func code(dst, text []byte, from, shortest, longest, base int) (_ []byte, n int) {
-	const digits = "0123456789abcdef"
-	end := from
-	for end < len(text) && end-from < longest && strings.IndexByte(digits[:base], lower(text[end])) >= 0 {
-		end++
-	}
-	if end-from < shortest {
-		return dst, 0
-	}
-	v, err := strconv.ParseUint(string(text[from:end]), base, 31)
-	if err != nil {
-		return dst, 0
-	}
-	if end < len(text) && shortest != longest && (text[end] == ';' || text[end] == '}') {
-		end++
-	}
-	if longest == 2 || base == 8 {
-		return append(dst, byte(v&0xFF)), end // a byte, maybe one of several of a character
-	}
-	return utf8.AppendRune(dst, rune(v)), end
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
+	return append(dst, text[1]), 2
 }
