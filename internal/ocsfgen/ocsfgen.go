@@ -67,9 +67,9 @@ type attributes map[string]any
 
 // order is the order in which attributes are written.
 var order = strings.Fields(`class_uid class_name category_uid category_name activity_id activity_name type_uid time
-	timezone_offset severity_id severity status_id status message metadata cloud actor user api src_endpoint dst_endpoint
-	http_request duration finding state_id state confidence_id confidence analytic service auth_protocol_id auth_protocol
-	logon_type_id logon_type is_mfa is_remote entity comment resources unmapped
+	timezone_offset severity_id severity status_id status message metadata cloud actor user api src_endpoint
+	dst_endpoint http_request duration finding state_id state confidence_id confidence analytic service
+	auth_protocol_id auth_protocol logon_type_id logon_type is_mfa is_remote entity comment resources unmapped
 	model_id policy_action dlp_labels tokens_input tokens_output cost_usd span_id policy_ref group_ids excerpt`)
 
 // appendJSON appends a value as JSON.
