@@ -396,15 +396,16 @@ func FuzzMessages(f *testing.F) {
 		elements, entries := event.Elements(body), new(event.Parser).ParseMessage(nil, body)
 		text := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 		var want []json.RawMessage
-		if !utf8.Valid(body) || json.Unmarshal(text, &want) != nil || len(want) == 0 { // not an array, or not a valid one
+		if !utf8.Valid(body) || json.Unmarshal(text, &want) != nil || len(want) == 0 { // no valid array
 			isArray := bytes.HasPrefix(bytes.TrimLeft(text, " \n\t\r"), []byte("["))
-			if elements != nil || len(entries) != 1 || entries[0].Index != event.Whole || isArray && entries[0].Err == nil {
+			if elements != nil || len(entries) != 1 || entries[0].Index != event.Whole ||
+				isArray && entries[0].Err == nil {
 				t.Fatalf("%q: %q, %+v, want one entry", body, elements, entries)
 			}
 			return
 		}
 		if len(elements) != len(want) || len(entries) != len(want) {
-			t.Fatalf("%q: %d elements, %d entries, encoding/json finds %d", body, len(elements), len(entries), len(want))
+			t.Fatalf("%q: %d elements, %d entries, want %d", body, len(elements), len(entries), len(want))
 		}
 		for i := range want {
 			if !bytes.Equal(elements[i], want[i]) || entries[i].Index != i {

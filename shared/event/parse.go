@@ -74,8 +74,8 @@ const Whole = -1
 
 // ParseMessage appends the events of a message body to dst: those of a JSON array, or else the body itself, as Parse
 // reads it. A byte order mark before it is ignored. An element of the array that is not an event has an entry with an
-// error of its own. An array that is invalid as a whole has one entry, with its error: it is empty, not JSON, not UTF-8,
-// larger than MaxBytes, or has more than MaxEvents elements.
+// error of its own. An array that is invalid as a whole (empty, not JSON, not UTF-8, larger than MaxBytes, or of more
+// than MaxEvents elements) has one entry, with its error.
 func (p *Parser) ParseMessage(dst []Entry, body []byte) []Entry {
 	first := len(dst)
 	if !isArray(body) {
