@@ -262,7 +262,7 @@ func decode(dst, text []byte) (_ []byte, n int) {
 		case end-start < form.shortest || err != nil || isByte && v > math.MaxUint8:
 			continue
 		case isByte:
-			return append(dst, byte(v)), end
+			return append(dst, byte(v&math.MaxUint8)), end
 		}
 		if form.shortest != form.longest && end < len(text) && (text[end] == ';' || text[end] == '}') {
 			end++
