@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,24 +66,10 @@ func TestDrainRepeatedBatchWritesNothingNew(t *testing.T) {
 	}
 }
 
-func TestDrainKeepsEveryBody(t *testing.T) {
-	w := newWorld(t)
-	l := dlq.Sent("splunk", "a", day0)
-	l.Body = "BODY"
-	payload := bytes.Replace(dlq.Payload(t, l), []byte("BODY"), []byte("\xff\xfe not utf-8"), 1)
-	if failed := w.drainPayload(payload); failed != nil {
-		t.Fatal(failed)
-	}
-	var r deadletter.Record
-	if err := deadletter.ParseLine(w.s3.Body(w.wantKeys("", 1)[0]), &r); err != nil ||
-		string(r.Body) != "\xff\xfe not utf-8" {
-		t.Errorf("body is %q, %v", r.Body, err)
-	}
-}
-
+// TestDrainGivesBackWhatS3DidNotConfirm: a failed write makes a metric, by connector.
 func TestDrainGivesBackWhatS3DidNotConfirm(t *testing.T) {
-	w := newWorld(t)
 	for _, after := range []bool{false, true} {
+		w := newWorld(t)
 		w.s3.Hook = func(_, key string, now bool) error {
 			if now == after && strings.Contains(key, "elastic") {
 				return fakeaws.Error("SlowDown")
@@ -95,28 +80,17 @@ func TestDrainGivesBackWhatS3DidNotConfirm(t *testing.T) {
 		if want := []string{"dlq-b-000", "dlq-b-001"}; !slices.Equal(failed, want) {
 			t.Errorf("gave back %v, want %v", failed, want)
 		}
+		log := w.out.String()
+		if !strings.Contains(log, `"Connector":"elastic","DrainFailed":2}`) ||
+			!strings.Contains(log, `"Connector":"splunk","Drained":2}`) ||
+			strings.Contains(log, `"Connector":"elastic","Drained"`) {
+			t.Errorf("metrics are %s", log)
+		}
 	}
+	w := newWorld(t)
 	w.s3.Hook = func(string, string, bool) error { panic("injected") }
 	if failed := w.drain(dlq.Letters("sumo", "c", 2, day0)...); len(failed) != 2 {
 		t.Errorf("after a panic gave back %v", failed)
-	}
-}
-
-func TestDrainTriesAgainOnConflict(t *testing.T) {
-	w := newWorld(t)
-	var n atomic.Int32
-	w.s3.Hook = func(_, _ string, after bool) error {
-		if !after && n.Add(1) < 3 {
-			return fakeaws.Error("ConditionalRequestConflict")
-		}
-		return nil
-	}
-	if failed := w.drain(dlq.Letters("splunk", "a", 2, day0)...); failed != nil {
-		t.Errorf("gave back %v", failed)
-	}
-	w.s3.Hook = func(string, string, bool) error { return fakeaws.Error("ConditionalRequestConflict") }
-	if failed := w.drain(dlq.Letters("splunk", "b", 2, day0)...); len(failed) != 2 {
-		t.Errorf("gave back %v", failed)
 	}
 }
 
@@ -250,24 +224,6 @@ func TestSenders(t *testing.T) {
 	l.Sender = "AROAANY:x"
 	if w.drain(l); w.records()[0].Connector != "splunk" {
 		t.Errorf("%+v", w.records())
-	}
-}
-
-// TestDrainFailed: a failed write makes a metric, by connector.
-func TestDrainFailed(t *testing.T) {
-	w := newWorld(t)
-	w.s3.Hook = func(_, key string, _ bool) error {
-		if strings.Contains(key, "elastic") {
-			return fakeaws.Error("AccessDenied")
-		}
-		return nil
-	}
-	w.drain(append(dlq.Letters("splunk", "a", 2, day0), dlq.Letters("elastic", "b", 3, day0)...)...)
-	log := w.out.String()
-	if !strings.Contains(log, `"Connector":"elastic","DrainFailed":3}`) ||
-		!strings.Contains(log, `"Connector":"splunk","Drained":2}`) ||
-		strings.Contains(log, `"Connector":"elastic","Drained"`) {
-		t.Errorf("metrics are %s", log)
 	}
 }
 
