@@ -26,6 +26,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/arbitex/siem-connectors/shared/connectors"
@@ -33,43 +35,43 @@ import (
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-// Location is the place of dead letters in S3.
-type Location struct {
-	Bucket string
-	Prefix string // of all keys: empty, or with a slash at its end
-}
-
 var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 
 // maxPrefix leaves room in a key for the names below the prefix.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 const maxPrefix = 512
 
-const pathForm = "s3://bucket/prefix, where dead letters are kept"
+const locationForm = "s3://bucket/prefix, where dead letters are kept"
 
-// ParseLocation reads a path of the form s3://bucket/prefix.
-func ParseLocation(value string) (Location, error) {
-	rest, ok := strings.CutPrefix(value, "s3://")
-	bucket, prefix, _ := strings.Cut(rest, "/")
+// newBucket makes the bucket at a location of the form s3://bucket/prefix.
+func newBucket(location string, store Store) (Bucket, error) {
+	rest, ok := strings.CutPrefix(location, "s3://")
+	name, prefix, _ := strings.Cut(rest, "/")
 	prefix = strings.TrimRight(prefix, "/")
-	if !ok || !bucketName.MatchString(bucket) || prefix != "" && path.Clean("/"+prefix) != "/"+prefix ||
+	if !ok || !bucketName.MatchString(name) || prefix != "" && path.Clean("/"+prefix) != "/"+prefix ||
 		len(prefix) > maxPrefix {
-		return Location{}, fmt.Errorf("SIEM_DEAD_LETTER_PATH: expected %s, found %q", pathForm, value)
+		return Bucket{}, fmt.Errorf("SIEM_DEAD_LETTER_PATH: expected %s, found %q", locationForm, location)
 	}
 	if prefix != "" {
 		prefix += "/"
 	}
-	return Location{Bucket: bucket, Prefix: prefix}, nil
+	return Bucket{Name: name, Prefix: prefix, Store: store, Sleep: Sleep, Piece: pieceBytes}, nil
 }
 
-func readLocation(s *settings.Settings) Location {
+// OpenBucket reads SIEM_DEAD_LETTER_PATH. The error names every problem of s. A nil store is S3.
+func OpenBucket(s *settings.Settings, env settings.Lookup, store Store) (Bucket, error) {
 	const name = "SIEM_DEAD_LETTER_PATH"
-	value := s.Required(name, pathForm)
-	l, err := ParseLocation(value)
-	if err != nil && value != "" {
-		s.Problem(name, value, pathForm)
+	location := s.Required(name, locationForm)
+	b, err := newBucket(location, store)
+	if err != nil && location != "" {
+		s.Problem(name, location, locationForm)
 	}
-	return l
+	if err = s.Err(); err == nil && store == nil {
+		var cfg aws.Config
+		cfg, err = lambdahost.AWSConfig(env, "S3")
+		b.Store = s3.NewFromConfig(cfg)
+	}
+	return b, err
 }
 
 // ReadQueues reads <CONNECTOR>_QUEUE_URL of each connector and returns the URLs by connector. A connector without a

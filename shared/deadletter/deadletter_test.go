@@ -60,14 +60,14 @@ func TestNamesAreReadBack(t *testing.T) {
 func TestLocations(t *testing.T) {
 	for path, want := range map[string]string{"s3://bucket": "", "s3://bucket/": "", "s3://bucket/a/b/": "a/b/",
 		"s3://b.c-d/x": "x/", "s3://bucket/a+ b": "a+ b/"} {
-		if l, err := ParseLocation(path); err != nil || l.Prefix != want {
-			t.Errorf("%s: %v, %v, want the prefix %q", path, l, err, want)
+		if b, err := newBucket(path, nil); err != nil || b.Prefix != want {
+			t.Errorf("%s: %+v, %v, want the prefix %q", path, b, err, want)
 		}
 	}
 	for _, path := range []string{"bucket/x", "s3://", "s3://B/x", "s3:///x", "s3://bucket/a//b", "s3://bucket/../b",
 		"https://bucket/x", "s3://bucket/" + strings.Repeat("x", 600)} {
 		s := settings.New(func(string) string { return path }, nil)
-		if readLocation(s); s.Err() == nil {
+		if _, err := OpenBucket(s, nil, &fakeaws.S3{}); err == nil {
 			t.Errorf("%s: is accepted", path)
 		}
 	}

@@ -55,11 +55,8 @@ type Reader struct{ bucket Bucket }
 
 // NewReader names the location by its path, s3://bucket/prefix.
 func NewReader(store Store, path string) (*Reader, error) {
-	l, err := ParseLocation(path)
-	if err != nil {
-		return nil, err
-	}
-	return &Reader{Bucket{Location: l, Store: store, Sleep: Sleep, Piece: pieceBytes}}, nil
+	b, err := newBucket(path, store)
+	return &Reader{b}, err
 }
 
 // Each calls take for every pending dead letter that the filter selects, one at a time, in no order. The letter is

@@ -19,9 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
-
-	"github.com/arbitex/siem-connectors/shared/lambdahost"
-	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // Store is the part of S3 in use. *s3.Client implements it. The drain calls PutObject only.
@@ -59,35 +56,22 @@ func known(err error) error {
 
 // Sleep waits. It returns early with the context's error.
 func Sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	}
 }
 
-// Bucket is the location of dead letters with the client to reach it.
+// Bucket is the location of dead letters in S3 with the client to reach it.
 type Bucket struct {
-	Location
+	Name   string
+	Prefix string // of all keys: empty, or with a slash at its end
 	Store  Store
 	Sleep  func(context.Context, time.Duration) error
 	Piece  int64 // bytes of an object that are read at a time
 	DryRun bool  // writes and deletions succeed and have no effect
-}
-
-// NewBucket reads SIEM_DEAD_LETTER_PATH. The error names every problem of s. A nil store is S3.
-func NewBucket(s *settings.Settings, env settings.Lookup, store Store) (Bucket, error) {
-	l := readLocation(s)
-	err := s.Err()
-	if err == nil && store == nil {
-		var cfg aws.Config
-		cfg, err = lambdahost.AWSConfig(env, "S3")
-		store = s3.NewFromConfig(cfg)
-	}
-	return Bucket{Location: l, Store: store, Sleep: Sleep, Piece: pieceBytes}, err
 }
 
 // Tries is how often a request is made.
@@ -114,7 +98,7 @@ func (b *Bucket) Put(ctx context.Context, key, condition string, body []byte) (e
 		".jsonl": "application/x-ndjson", ".ids": "application/octet-stream", ".lock": "application/json",
 	}[path.Ext(key)]
 	in := &s3.PutObjectInput{
-		Bucket: &b.Bucket, Key: aws.String(b.Prefix + key), ContentType: &contentType,
+		Bucket: &b.Name, Key: aws.String(b.Prefix + key), ContentType: &contentType,
 		ContentLength: aws.Int64(int64(len(body))),
 	}
 	switch condition {
@@ -144,7 +128,7 @@ func (b *Bucket) Get(ctx context.Context, key string, most int64) ([]byte, *s3.G
 
 // get makes a request, again if the stream breaks.
 func (b *Bucket) get(ctx context.Context, in *s3.GetObjectInput, most int64) ([]byte, *s3.GetObjectOutput, error) {
-	in.Bucket = &b.Bucket
+	in.Bucket = &b.Name
 	for n := 1; ; n++ {
 		out, err := b.Store.GetObject(ctx, in)
 		if err != nil {
@@ -197,7 +181,7 @@ func (b *Bucket) Delete(ctx context.Context, key, etag string) error {
 		return nil
 	}
 	_, err := b.Store.DeleteObject(ctx, &s3.DeleteObjectInput{
-		Bucket: &b.Bucket, Key: aws.String(b.Prefix + key), IfMatch: &etag,
+		Bucket: &b.Name, Key: aws.String(b.Prefix + key), IfMatch: &etag,
 	})
 	if err = known(err); errors.Is(err, ErrMissing) {
 		return nil
@@ -224,7 +208,7 @@ func (b *Bucket) PutPending(ctx context.Context, relKey string, lines []byte) er
 // out the keys up to folder+after in S3's order.
 func (b *Bucket) list(ctx context.Context, folder, after string, take func(key string, o *types.Object)) error {
 	in := &s3.ListObjectsV2Input{
-		Bucket: &b.Bucket, Prefix: aws.String(b.Prefix + folder),
+		Bucket: &b.Name, Prefix: aws.String(b.Prefix + folder),
 		EncodingType: types.EncodingTypeUrl, // XML cannot represent every character of a key
 	}
 	if after != "" {

@@ -18,10 +18,10 @@ import (
 
 const testKey = "connector=splunk/date=2026-03-13/o.jsonl"
 
-func newBucket() (*Bucket, *fakeaws.S3) {
+func fakeBucket() (*Bucket, *fakeaws.S3) {
 	store := &fakeaws.S3{}
 	noPause := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
-	return &Bucket{Location: Location{"letters", "dead/"}, Store: store, Sleep: noPause, Piece: 20}, store
+	return &Bucket{Name: "letters", Prefix: "dead/", Store: store, Sleep: noPause, Piece: 20}, store
 }
 
 // put stores a pending object and returns it as it is listed.
@@ -59,7 +59,7 @@ func TestPieces(t *testing.T) {
 		{"ab\n" + long + "\nb\n", []string{"ab\n", long + "\nb\n"}, nil},
 		{"a\n" + long + long, []string{"a\n"}, ErrLongLine},
 	} {
-		b, store := newBucket()
+		b, store := fakeBucket()
 		got, err := pieces(t, b, put(t, b, store, c.body))
 		if !slices.Equal(got, c.want) || !errors.Is(err, c.err) {
 			t.Errorf("%d bytes: %d pieces, %v", len(c.body), len(got), err)
@@ -69,7 +69,7 @@ func TestPieces(t *testing.T) {
 
 // TestPiecesOfOneVersion: an object that changes between two pieces is not read further.
 func TestPiecesOfOneVersion(t *testing.T) {
-	b, store := newBucket()
+	b, store := fakeBucket()
 	body := "a\n" + strings.Repeat("x", 20) + "\n"
 	o := put(t, b, store, body)
 	err := b.Pieces(t.Context(), o, func([]byte) error {
@@ -103,7 +103,7 @@ func (*failing) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 // TestBrokenStreams: a read that breaks is repeated a few times.
 func TestBrokenStreams(t *testing.T) {
 	for times, whole := range map[int]bool{1: true, Tries - 1: true, Tries: false} {
-		b, store := newBucket()
+		b, store := fakeBucket()
 		o := put(t, b, store, "first\nsecond\n")
 		b.Store = &breaking{Store: store, times: times}
 		got, err := pieces(t, b, o)
@@ -115,7 +115,7 @@ func TestBrokenStreams(t *testing.T) {
 
 // TestConditions: a write under a condition that is not met changes nothing.
 func TestConditions(t *testing.T) {
-	b, store := newBucket()
+	b, store := fakeBucket()
 	write := func(condition, body string) error {
 		_, err := b.Put(t.Context(), "x", condition, []byte(body))
 		return err
@@ -154,7 +154,7 @@ func TestConditions(t *testing.T) {
 
 // TestDeletesOnlyWhatWasRead: a changed object is not deleted. An object that is gone is deleted.
 func TestDeletesOnlyWhatWasRead(t *testing.T) {
-	b, store := newBucket()
+	b, store := fakeBucket()
 	o := put(t, b, store, "first\nsecond\n")
 	for _, body := range []string{"changed\n", "first\nsecond\n"} {
 		store.Put(b.Prefix+PendingFolder+testKey, []byte(body))
@@ -171,7 +171,7 @@ func TestDeletesOnlyWhatWasRead(t *testing.T) {
 
 // TestPutPendingKeepsWhatExists: the object holds the same batch, of which a replay may have moved lines.
 func TestPutPendingKeepsWhatExists(t *testing.T) {
-	b, store := newBucket()
+	b, store := fakeBucket()
 	for _, body := range []string{"first\n", "second\n"} {
 		if err := b.PutPending(t.Context(), testKey, []byte(body)); err != nil {
 			t.Fatal(err)
@@ -183,7 +183,7 @@ func TestPutPendingKeepsWhatExists(t *testing.T) {
 }
 
 func TestPendingListsMoreThanAPage(t *testing.T) {
-	b, store := newBucket()
+	b, store := fakeBucket()
 	for i := range 1203 {
 		store.Put(fmt.Sprintf("dead/pending/connector=splunk/date=2026-03-13/+%04d.jsonl", i), []byte("x"))
 	}
@@ -198,7 +198,7 @@ func TestPendingListsMoreThanAPage(t *testing.T) {
 }
 
 func TestProgress(t *testing.T) {
-	b, store := newBucket()
+	b, store := fakeBucket()
 	id := func(n int) ID { return NewID([]byte(fmt.Sprint(n))) }
 	total := 0
 	for range 3 {

@@ -53,7 +53,7 @@ func New(s *settings.Settings, w lambdahost.Deps, store deadletter.Store) (*Drai
 		d.roles[c.Name] = s.String(c.Variable("ROLE_ID"), "")
 	}
 	var err error
-	d.bucket, err = deadletter.NewBucket(s, w.Env, store)
+	d.bucket, err = deadletter.OpenBucket(s, w.Env, store)
 	return d, err
 }
 

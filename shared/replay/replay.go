@@ -2,6 +2,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -47,7 +48,7 @@ func New(s *settings.Settings, w lambdahost.Deps, store deadletter.Store) (*Repl
 		stack: s.String("SIEM_STACK", "local"),
 	}
 	var err error
-	r.bucket, err = deadletter.NewBucket(s, w.Env, store)
+	r.bucket, err = deadletter.OpenBucket(s, w.Env, store)
 	return r, err
 }
 
@@ -113,10 +114,8 @@ func (r *Replay) refused(ctx context.Context, err error) []byte {
 	}
 	r.log.LogAttrs(ctx, slog.LevelError, "replay", slog.String("error", deadletter.Bound(err.Error(), maxError)))
 	doing, _, _ := strings.Cut(err.Error(), ": ") // the rest is in the log
-	if code := deadletter.ErrorCode(err); code != "" {
-		return respond(http.StatusInternalServerError, nil, failure{doing + ": " + code})
-	}
-	return respond(http.StatusInternalServerError, nil, failure{doing + ": see the function's log"})
+	detail := cmp.Or(deadletter.ErrorCode(err), "see the function's log")
+	return respond(http.StatusInternalServerError, nil, failure{doing + ": " + detail})
 }
 
 func respond(status int, headers map[string]string, body any) []byte {
