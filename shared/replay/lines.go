@@ -237,7 +237,7 @@ func (s *session) sendChunk(ctx context.Context, t *target, lines []*line) {
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	for n := 1; ; n++ {
-		sender := sqsbatch.NewSender(ctx, s.world.SQS, t.queue, "events", func(i int) { lines[i].sent = true })
+		sender := sqsbatch.NewSender(ctx, s.world.SQS, s.queues[t.name], "events", func(i int) { lines[i].sent = true })
 		sender.Refused = func(i int) { lines[i].refused = true }
 		for i, l := range lines {
 			sender.Add(i, l.record.Body, 0, l.attributes())

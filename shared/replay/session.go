@@ -48,7 +48,6 @@ type session struct {
 // target is one connector's part of a session.
 type target struct {
 	name     string
-	queue    string               // URL
 	obstacle skip                 // why nothing can be replayed, "" if it can
 	progress *deadletter.Progress // nil until it is needed, and if it could not be saved
 	broken   bool                 // nothing more is replayed in this session
@@ -75,12 +74,12 @@ func (r *Replay) newSession(ctx context.Context, req request) *session {
 		s.stop = deadline.Add(-min(max(3*time.Second, left/10), left/2))
 	}
 	for _, name := range append(connectors.Names(), connectors.Unknown) {
-		t := &target{name: name, queue: r.queues[name]}
+		t := &target{name: name}
 		switch {
 		case s.discard:
 		case name == connectors.Unknown:
 			t.obstacle = skipUnknown
-		case t.queue == "":
+		case r.queues[name] == "":
 			t.obstacle = skipNotDeployed
 		}
 		s.targets = append(s.targets, t)
