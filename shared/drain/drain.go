@@ -138,10 +138,7 @@ func (d *Drain) report(ctx context.Context, batches []*batch, errs []error, rece
 		} else {
 			objects, drained = objects+1, drained+len(b.records)
 		}
-		value := telemetry.Counted(metric, len(b.records))
-		if err := telemetry.Write(d.world.Out, d.world.Now(), d.stack, b.connector, value); err != nil {
-			failures = append(failures, err.Error())
-		}
+		telemetry.Write(d.world.Out, d.world.Now(), d.stack, b.connector, telemetry.Counted(metric, len(b.records)))
 	}
 	attributes := []slog.Attr{
 		slog.Int("received", received), slog.Int("drained", drained), slog.Int("objects", objects),

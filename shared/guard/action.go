@@ -16,10 +16,6 @@ const (
 	// replays of each dead letter in vain.
 	ProbationTime = 6 * time.Minute
 
-	// DefaultRetention is the time that SQS keeps an event and the message of a hold. The guard ends a hold after six
-	// sevenths of it. In the last seventh, the events become dead letters before SQS deletes them.
-	DefaultRetention = 14 * 24 * time.Hour
-
 	settleTime = 15 * time.Second // before the guard looks again at a mapping that changes
 	overdue    = 30 * time.Minute // after its time to act, a hold is without a message; SQS redelivers within 725 s
 )
@@ -48,7 +44,7 @@ type Mapping struct {
 	Concurrency int    // MaximumConcurrency; 0 = not set
 	Provisioned bool   // provisioned mode, in which MaximumConcurrency cannot be set
 	BatchSize   int
-	Function    string // ARN of the connector's function
+	Function    string // ARN of the connector's function, without a qualifier
 }
 
 func (m *Mapping) on() bool   { return m.State == "Enabled" || m.State == "Enabling" }
@@ -60,6 +56,23 @@ type Change struct {
 	Enabled     *bool
 	Concurrency *int // 0 removes the limit
 	BatchSize   *int
+}
+
+// Apply applies a change. Lambda takes up to a minute to enable or disable a mapping.
+func (m *Mapping) Apply(c Change) {
+	if c.Concurrency != nil {
+		m.Concurrency = *c.Concurrency
+	}
+	if c.BatchSize != nil {
+		m.BatchSize = *c.BatchSize
+	}
+	switch {
+	case c.Enabled == nil || *c.Enabled == m.on():
+	case *c.Enabled:
+		m.State = "Enabling"
+	default:
+		m.State = "Disabling"
+	}
 }
 
 // Result is the result of a check or a replay in the present invocation.
@@ -81,7 +94,7 @@ type Input struct {
 	Due       bool  // the message was received and the hold was not written since: its timer has ended
 	Hold      *Hold // nil if there is no tag, or it is not the guard's
 	Mapping   Mapping
-	Retention time.Duration // of the connector's queue; 0 means DefaultRetention
+	Retention time.Duration // of the connector's queue
 	Enabled   bool          // the guard enabled the mapping in this invocation
 	Check     Result        // of this invocation
 	Replay    Result        // of this invocation
@@ -111,3 +124,4 @@ type Action struct {
 
 func wait(d time.Duration, reason string) Action { return Action{Kind: Wait, Wait: d, Reason: reason} }
 func drop(reason string) Action                  { return Action{Kind: Drop, Reason: reason} }
+func set(c Change, reason string) Action         { return Action{Kind: SetMapping, Change: c, Reason: reason} }

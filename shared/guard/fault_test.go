@@ -13,15 +13,8 @@ import (
 
 // faultWorld returns a world with one connector of 10 events a second, whose SIEM follows the script.
 func faultWorld(script ...condition) *simWorld {
-	w := &simWorld{
-		rng: rand.New(rand.NewPCG(3, 3)), start: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC),
-		transitions: map[string]int{}, replayFails: func(time.Time) string { return "" },
-	}
-	w.now = w.start
-	p := &plant{w: w, name: "splunk", rate: 50, script: script}
-	p.mapping = Mapping{State: "Enabled", Concurrency: 5, BatchSize: 100,
-		Function: "arn:aws:lambda:eu-central-1:123456789012:function:prod-splunk"}
-	p.own, w.plants = p.mapping, []*plant{p}
+	w := newWorld(rand.New(rand.NewPCG(3, 3)), 0)
+	w.add("splunk", 50, 5, 100, script)
 	return w
 }
 
@@ -141,31 +134,17 @@ func interleave(w *simWorld, g *Guard, schedule uint64, messages [2]*simMessage)
 
 // TestRaces interleaves two invocations for one connector in every order of their calls.
 func TestRaces(t *testing.T) {
-	for name, prepare := range map[string]func(*simWorld, *Guard) [2]*simMessage{
-		"two alarms": func(w *simWorld, _ *Guard) [2]*simMessage { return [2]*simMessage{w.message(), w.message()} },
-		"alarm as the check succeeds": func(w *simWorld, g *Guard) [2]*simMessage {
-			m := w.message()
-			w.until(g, Held)
-			return [2]*simMessage{m, w.message()}
-		},
-		"alarm as the first minute ends": func(w *simWorld, g *Guard) [2]*simMessage {
-			m := w.message()
-			w.until(g, Resumed)
-			return [2]*simMessage{m, w.message()}
-		},
-		"alarm as the probation ends": func(w *simWorld, g *Guard) [2]*simMessage {
-			m := w.message()
-			w.until(g, Running)
-			return [2]*simMessage{m, w.message()}
-		},
+	for name, s := range map[string]State{
+		"two alarms": None, "alarm as the check succeeds": Held, "alarm as the first minute ends": Resumed,
+		"alarm as the probation ends": Running,
 	} {
 		t.Run(name, func(t *testing.T) {
-			runs, holds := 0, map[int]int{}
+			holds := map[int]int{}
 			for schedule := range uint64(1 << 11) {
 				w := faultWorld(condition{})
-				g := w.guard()
-				messages := prepare(w, g)
-				if runs++; interleave(w, g, schedule, messages) < 4 {
+				g, m := w.guard(), w.message()
+				w.until(g, s)
+				if interleave(w, g, schedule, [2]*simMessage{m, w.message()}) < 4 {
 					t.Fatal("the invocations made no calls")
 				}
 				finish(t, w, 8, fmt.Sprintf("schedule %011b", schedule))
@@ -174,7 +153,7 @@ func TestRaces(t *testing.T) {
 					return
 				}
 			}
-			t.Logf("%d schedules, number of holds: %v", runs, holds)
+			t.Logf("number of holds: %v", holds)
 		})
 	}
 }
@@ -188,13 +167,9 @@ func (w *simWorld) message() *simMessage {
 	return m
 }
 
-// until runs the world until the connector has the state and the guard's timer has ended.
+// until runs the world until the connector has the state and the guard's timer has ended. None returns at once.
 func (w *simWorld) until(g *Guard, s State) {
-	for {
-		h, _ := ParseHold(w.plants[0].tag)
-		if h != nil && h.State == s && !w.messages[0].visible.After(w.now) {
-			return
-		}
+	for h := new(Hold); h == nil || h.State != s || w.messages[0].visible.After(w.now); h, _ = ParseHold(w.plants[0].tag) {
 		w.plants[0].step(true)
 		w.deliverMessages(g)
 		w.now = w.now.Add(tick)
@@ -217,8 +192,7 @@ func TestPause(t *testing.T) {
 			h, _ := ParseHold(p.tag)
 			h.State, p.paused = Operator, true
 			w.write(p, h.String())
-			off := false
-			p.change(Change{Enabled: &off})
+			p.change(Change{Enabled: new(false)})
 		}
 		w.deliverMessages(g)
 		if w.calls < n {
@@ -316,36 +290,30 @@ func TestClockJumps(t *testing.T) {
 
 // TestStuck: the function fails, which pages an operator, only if the guard cannot act.
 func TestStuck(t *testing.T) {
-	later := func(d time.Duration, s State, prepare func(*simWorld)) func(*simWorld, *Guard) *simMessage {
-		return func(w *simWorld, g *Guard) *simMessage {
-			m := w.message()
-			prepare(w)
-			if s != None {
-				w.until(g, s)
-			}
-			w.now = w.now.Add(d)
-			return m
-		}
-	}
-	failing, locked := func(w *simWorld) { w.errors = 1 }, func(w *simWorld) {
-		w.replayFails = func(time.Time) string { return "locked" }
-	}
-	nothing := func(*simWorld) {}
 	for name, c := range map[string]struct {
-		prepare func(*simWorld, *Guard) *simMessage
-		stuck   int
+		fails string // calls, replay or ""
+		state State
+		after time.Duration
+		stuck int
 	}{
-		"calls fail":                   {later(0, None, failing), 0},
-		"calls fail for ten minutes":   {later(11*time.Minute, None, failing), 1},
-		"a check succeeds after hours": {later(3*time.Hour, Held, nothing), 0},
-		"the replay fails":             {later(0, Replaying, locked), 0},
-		"the replay fails for an hour": {later(time.Hour, Replaying, locked), 1},
-		"the outage is too long":       {later(13*24*time.Hour, Held, nothing), 1},
+		"calls fail":                   {"calls", None, 0, 0},
+		"calls fail for ten minutes":   {"calls", None, 11 * time.Minute, 1},
+		"a check succeeds after hours": {"", Held, 3 * time.Hour, 0},
+		"the replay fails":             {"replay", Replaying, 0, 0},
+		"the replay fails for an hour": {"replay", Replaying, time.Hour, 1},
+		"the outage is too long":       {"", Held, 13 * 24 * time.Hour, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := faultWorld(condition{})
-			g := w.guard()
-			m := c.prepare(w, g)
+			g, m := w.guard(), w.message()
+			switch c.fails {
+			case "calls":
+				w.errors = 1
+			case "replay":
+				w.replayFault, w.replayUntil = "locked", w.start.Add(24*time.Hour)
+			}
+			w.until(g, c.state)
+			w.now = w.now.Add(c.after)
 			if stays, _ := w.invoke(g, m); !stays || w.stuck != c.stuck {
 				t.Errorf("stays %t, stuck %d, want %d; tag %q", stays, w.stuck, c.stuck, w.plants[0].tag)
 			}

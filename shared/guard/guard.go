@@ -69,8 +69,8 @@ type Guard struct {
 	Stack      string
 	Connectors map[string]Target // by name
 	Replay     string            // name or ARN of the replay function
-	Retention  time.Duration     // of the connectors' queues; 0 means DefaultRetention
-	Minute     time.Duration     // how long a minute of the timers takes; 0 means a minute, less is for demonstrations
+	Retention  time.Duration     // of the connectors' queues
+	Minute     time.Duration     // how long a minute of the timers takes; less than a minute is for demonstrations
 	Lambda     Lambda
 	Queue      Queue
 	Now        func() time.Time
@@ -128,7 +128,7 @@ func (g *Guard) message(ctx context.Context, m *sqsevent.Message) (stays bool, s
 			Due:     true, Retention: g.Retention,
 		},
 	}
-	d, err := s.run(ctx, string(m.SourceARN))
+	d, err := s.run(ctx)
 	if err != nil {
 		s.log.LogAttrs(ctx, slog.LevelError, "guard", slog.String("error", err.Error()))
 		d = failurePause
@@ -137,9 +137,7 @@ func (g *Guard) message(ctx context.Context, m *sqsevent.Message) (stays bool, s
 	if d == 0 && stuck == nil {
 		return false, nil
 	}
-	if g.Minute > 0 {
-		d = time.Duration(float64(d) * g.Minute.Minutes())
-	}
+	d = time.Duration(float64(d) * g.Minute.Minutes())
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if err := g.Queue.Hide(ctx, string(m.Receipt), max(d, time.Second)); err != nil {
@@ -203,7 +201,6 @@ type session struct {
 	name      string
 	target    Target
 	log       *slog.Logger
-	function  string // ARN
 	tag       string // as last read or written
 	disabled  bool   // this invocation disabled the mapping
 	ended     bool   // this invocation ended the hold because of its age
@@ -212,8 +209,8 @@ type session struct {
 }
 
 // run performs actions until the invocation is over. It returns how long to hide the message, 0 to delete it.
-func (s *session) run(ctx context.Context, queue string) (time.Duration, error) {
-	if err := s.observe(ctx, queue); err != nil {
+func (s *session) run(ctx context.Context) (time.Duration, error) {
+	if err := s.observe(ctx); err != nil {
 		return 0, err
 	}
 	for range maxSteps {
@@ -248,36 +245,19 @@ func (s *session) run(ctx context.Context, queue string) (time.Duration, error) 
 }
 
 // observe reads the mapping and the tag.
-func (s *session) observe(ctx context.Context, queue string) (err error) {
+func (s *session) observe(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	if s.in.Mapping, err = s.Lambda.Mapping(ctx, s.target.Mapping); err != nil || s.in.Mapping.gone() {
 		return err
 	}
-	s.function = functionARN(s.target.Function, s.in.Mapping.Function, queue)
-	if s.tag, err = s.Lambda.Tag(ctx, s.function); err != nil || s.tag == "" {
+	if s.tag, err = s.Lambda.Tag(ctx, s.in.Mapping.Function); err != nil || s.tag == "" {
 		return err
 	}
 	if s.in.Hold, err = ParseHold(s.tag); err != nil {
 		s.log.LogAttrs(ctx, slog.LevelError, "the tag is not the guard's", slog.String("error", err.Error()))
 	}
 	return nil
-}
-
-// functionARN returns the unqualified ARN of a function, from its ARN in the event source mapping or, if there is
-// none, from its name and the ARN of the guard's queue.
-func functionARN(name, mapped, queue string) string {
-	if mapped == "" {
-		mapped = name
-	}
-	parts := strings.Split(mapped, ":") // arn:partition:lambda:region:account:function:name[:qualifier]
-	if len(parts) >= 7 {
-		return strings.Join(parts[:7], ":")
-	}
-	if parts = strings.Split(queue, ":"); len(parts) == 6 { // arn:partition:sqs:region:account:name
-		return strings.Join([]string{parts[0], parts[1], "lambda", parts[3], parts[4], "function", name}, ":")
-	}
-	return name
 }
 
 // errRace is the error of a change after an operator or another invocation wrote the tag, so that the decision may be
@@ -295,7 +275,7 @@ func (s *session) write(ctx context.Context, a Action) error {
 		}
 	}
 	value := a.Hold.String()
-	if err := s.Lambda.SetTag(ctx, s.function, value); err != nil {
+	if err := s.Lambda.SetTag(ctx, s.in.Mapping.Function, value); err != nil {
 		return err
 	}
 	s.ended = a.Hold.State == Ended
@@ -311,7 +291,7 @@ func (s *session) write(ctx context.Context, a Action) error {
 
 // unchanged reads the tag again. The error is errRace if it has changed.
 func (s *session) unchanged(ctx context.Context) error {
-	tag, err := s.Lambda.Tag(ctx, s.function)
+	tag, err := s.Lambda.Tag(ctx, s.in.Mapping.Function)
 	if err == nil && tag != s.tag {
 		err = errRace
 	}
@@ -326,17 +306,11 @@ func (s *session) report(ctx context.Context, from State, a Action) {
 	}
 	s.log.LogAttrs(ctx, level, "guard", slog.String("from", string(from)), slog.String("to", string(to)),
 		slog.String("reason", a.Reason), slog.Time("since", a.Hold.Since), slog.Time("next", a.Hold.Next))
-	var metric string
 	switch {
 	case from == Holding && to == Held:
-		metric = "GuardHeld"
+		telemetry.Write(s.Metrics, s.Now(), s.Stack, s.name, telemetry.Counted("GuardHeld", 1))
 	case from == Held && (to == Resumed || to == Trial):
-		metric = "GuardResumed"
-	default:
-		return
-	}
-	if err := telemetry.Write(s.Metrics, s.Now(), s.Stack, s.name, telemetry.Counted(metric, 1)); err != nil {
-		s.log.LogAttrs(ctx, slog.LevelError, "metric", slog.String("error", err.Error()))
+		telemetry.Write(s.Metrics, s.Now(), s.Stack, s.name, telemetry.Counted("GuardResumed", 1))
 	}
 }
 
@@ -352,18 +326,9 @@ func (s *session) setMapping(ctx context.Context, c Change) error {
 	if err := s.Lambda.SetMapping(ctx, s.target.Mapping, c); err != nil {
 		return err
 	}
-	m := &s.in.Mapping
-	if c.Concurrency != nil {
-		m.Concurrency = *c.Concurrency
-	}
-	if c.BatchSize != nil {
-		m.BatchSize = *c.BatchSize
-	}
+	s.in.Mapping.Apply(c)
 	if c.Enabled != nil {
-		s.disabled, s.in.Enabled, m.State = !*c.Enabled, *c.Enabled, "Disabling"
-		if *c.Enabled {
-			m.State = "Enabling"
-		}
+		s.disabled, s.in.Enabled = !*c.Enabled, *c.Enabled
 	}
 	return nil
 }

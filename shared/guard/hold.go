@@ -190,22 +190,20 @@ const (
 )
 
 // replayPayload returns the payload of a function URL that replays the dead letters of a hold.
-func replayPayload(connector string, h *Hold) ([]byte, error) {
+func replayPayload(connector string, h *Hold) []byte {
 	body := map[string]any{
 		"connector": connector, "reason": exhausted, "limit": replayLimit, "from": stamp(h.Since.Add(-ReplayMargin)),
 	}
 	if h.At.After(h.Since) { // the clock may have been set back; the end is then open
 		body["to"] = stamp(h.At.Add(ReplayMargin)) // a fixed end: what fails again is not replayed again and again
 	}
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(map[string]any{
+	text, _ := json.Marshal(body) // strings and numbers always marshal
+	payload, _ := json.Marshal(map[string]any{
 		"version": "2.0", "rawPath": replayPath, "headers": map[string]string{"content-type": "application/json"},
 		"requestContext": map[string]any{"http": map[string]string{"method": "POST", "path": replayPath}},
 		"body":           string(text), "isBase64Encoded": false,
 	})
+	return payload
 }
 
 // replay calls the replay function once.
@@ -232,11 +230,7 @@ type replayed struct {
 
 func (s *session) callReplay(ctx context.Context) (Result, replayed, error) {
 	var counts replayed
-	payload, err := replayPayload(s.name, s.in.Hold)
-	if err != nil {
-		return Failed, counts, err
-	}
-	out, err := s.Lambda.Invoke(ctx, s.Replay, payload)
+	out, err := s.Lambda.Invoke(ctx, s.Replay, replayPayload(s.name, s.in.Hold))
 	if err != nil {
 		return Failed, counts, err
 	}

@@ -65,7 +65,7 @@ func another(in *Input) Action {
 	case Done, Operator:
 		return begin(in, FirstWait, outageStart(in))
 	case Ended:
-		if since := in.Now.Sub(h.At); 0 <= since && since < in.retention()/7 {
+		if since := in.Now.Sub(h.At); 0 <= since && since < in.Retention/7 {
 			return drop("the outage reached its maximum age")
 		}
 		return begin(in, FirstWait, outageStart(in))
@@ -139,7 +139,7 @@ func owned(in *Input) Action {
 	case needed && h.State == Resumed && in.Check == Busy && !tooOld(in):
 		return enter(in, Resumed, GradualTime, "the queues of the SIEM are nearly full")
 	case needed:
-		return Action{Kind: SetMapping, Change: change, Reason: "the previous settings"}
+		return set(change, "the previous settings")
 	case h.State == Resumed:
 		return enter(in, Running, ProbationTime-GradualTime, "the first minute is over")
 	case h.State == Running && h.Trials > 0, h.Trials > 1:
@@ -173,7 +173,7 @@ func stopped(in *Input, reason string) Action {
 	case needed && in.Mapping.State == "Disabling":
 		return wait(settleTime, "the mapping is Disabling")
 	case needed:
-		return Action{Kind: SetMapping, Change: change, Reason: "the previous settings"}
+		return set(change, "the previous settings")
 	}
 	return enter(in, Done, 0, reason)
 }
@@ -185,7 +185,7 @@ func holding(in *Input) Action {
 	case in.Mapping.State == "Enabling":
 		return wait(settleTime, "the mapping is Enabling")
 	}
-	return Action{Kind: SetMapping, Change: Change{Enabled: new(false)}, Reason: "the alarm fired"}
+	return set(Change{Enabled: new(false)}, "the alarm fired")
 }
 
 func held(in *Input) Action {
@@ -200,8 +200,14 @@ func held(in *Input) Action {
 		return resumed(in)
 	case !due(in):
 		return wait(in.Hold.Next.Sub(in.Now), "next try")
+	case in.Hold.Reduced && in.Mapping.State == "Disabling": // it still receives messages
+		return wait(settleTime, "the mapping is Disabling")
+	case in.Hold.Reduced && reduced:
+		return set(change, "the previous settings")
 	case in.Hold.Reduced:
-		return restore(in, change, reduced)
+		h := *in.Hold
+		h.Reduced, h.Next = false, in.Now
+		return Action{Kind: Write, Hold: h, Reason: "the previous settings are restored"}
 	case in.Mapping.Concurrency != in.Hold.Concurrency || in.Mapping.BatchSize != in.Hold.BatchSize:
 		h := *in.Hold
 		h.Concurrency, h.BatchSize, h.Next = in.Mapping.Concurrency, in.Mapping.BatchSize, in.Now
@@ -223,30 +229,16 @@ func held(in *Input) Action {
 		change.BatchSize = new(min(Gradual, max(in.Hold.BatchSize, 1)))
 	}
 	if in.Check == Failed {
-		return Action{Kind: SetMapping, Change: change, Reason: "the check keeps failing; a delivery is the better check"}
+		return set(change, "the check keeps failing; a delivery is the better check")
 	}
-	return Action{Kind: SetMapping, Change: change, Reason: "the check succeeded"}
-}
-
-// restore gives the mapping of a held connector its own settings. While it is Disabling, it still receives messages.
-func restore(in *Input, change Change, needed bool) Action {
-	switch {
-	case in.Mapping.State == "Disabling":
-		return wait(settleTime, "the mapping is Disabling")
-	case needed:
-		return Action{Kind: SetMapping, Change: change, Reason: "the previous settings"}
-	}
-	h := *in.Hold
-	h.Reduced, h.Next = false, in.Now
-	return Action{Kind: Write, Hold: h, Reason: "the previous settings are restored"}
+	return set(change, "the check succeeded")
 }
 
 // resumed decides about a held connector whose mapping is enabled. The guard's own change is recognized by its
 // settings if the guard stopped before it wrote the tag.
 func resumed(in *Input) Action {
 	_, reduced := restored(in)
-	switch {
-	case in.Enabled && in.Check == Failed, !in.Enabled && reduced && in.Hold.Failures+1 >= in.Hold.trialFailures():
+	if in.Enabled && in.Check == Failed || !in.Enabled && reduced && in.Hold.Failures+1 >= in.Hold.trialFailures() {
 		a := enter(in, Trial, ProbationTime, "a trial")
 		a.Hold.Trials++
 		return a
@@ -285,10 +277,11 @@ func end(in *Input) Action {
 	case in.Mapping.off():
 		change.Enabled, needed = new(true), true
 	}
+	const reason = "the outage reached its maximum age"
 	if needed {
-		return Action{Kind: SetMapping, Change: change, Reason: "the outage reached its maximum age"}
+		return set(change, reason)
 	}
-	return enter(in, Ended, 0, "the outage reached its maximum age")
+	return enter(in, Ended, 0, reason)
 }
 
 // enter writes a state that lasts for d. Entering the state that the hold is in keeps its beginning.
@@ -315,15 +308,9 @@ func nextInterval(h *Hold) time.Duration { return min(2*h.Interval, MaxInterval)
 
 func due(in *Input) bool { return in.Due || !in.Hold.Next.After(in.Now) }
 
-// tooOld reports whether SQS is about to delete events of the outage.
-func tooOld(in *Input) bool { return in.Now.Sub(in.Hold.Since) > in.retention()*6/7 }
-
-func (in *Input) retention() time.Duration {
-	if in.Retention <= 0 {
-		return DefaultRetention
-	}
-	return in.Retention
-}
+// tooOld reports whether SQS is about to delete events of the outage. In the last seventh of the retention, they become
+// dead letters before that.
+func tooOld(in *Input) bool { return in.Now.Sub(in.Hold.Since) > in.Retention*6/7 }
 
 // restored returns the change that undoes a gradual resume, and reports whether there is anything to undo. Settings
 // that somebody else changed in the meantime are kept.

@@ -14,7 +14,7 @@ const own = "m-1" // the message that is the hold
 // settings.
 func input(s State, mapping string, change ...func(*Input)) *Input {
 	in := &Input{
-		Now: now, Message: Message{ID: own, Sent: now.UnixMilli()}, Due: true,
+		Now: now, Message: Message{ID: own, Sent: now.UnixMilli()}, Due: true, Retention: 14 * 24 * time.Hour,
 		Mapping: Mapping{State: mapping, Concurrency: 10, BatchSize: 100},
 	}
 	if s != None {

@@ -144,11 +144,7 @@ func pick(rng *rand.Rand, all []scenario) scenario {
 func simulate(seed uint64) outcome {
 	rng := rand.New(rand.NewPCG(seed, 13))
 	s := pick(rng, scenarios())
-	w := &simWorld{
-		rng: rng, start: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC).Add(time.Duration(rng.IntN(300)) * time.Second),
-		transitions: map[string]int{}, replayFails: func(time.Time) string { return "" },
-	}
-	w.now = w.start
+	w := newWorld(rng, time.Duration(rng.IntN(300))*time.Second)
 	script := s.script(rng)
 	end := 0.0
 	for _, c := range script {
@@ -157,16 +153,12 @@ func simulate(seed uint64) outcome {
 		}
 	}
 	for i, name := range []string{"splunk", "elastic", "qradar"} {
-		p := &plant{w: w, name: name, rate: (1 + rng.IntN(100)) * int(tick/time.Second)}
-		p.mapping = Mapping{State: "Enabled", Concurrency: []int{0, 2, 5, 10}[rng.IntN(4)], BatchSize: []int{1, 2, 10,
-			100}[rng.IntN(4)],
-			Function: "arn:aws:lambda:eu-central-1:123456789012:function:prod-" + name}
-		p.own = p.mapping
+		p := w.add(name, (1+rng.IntN(100))*int(tick/time.Second), []int{0, 2, 5, 10}[rng.IntN(4)],
+			[]int{1, 2, 10, 100}[rng.IntN(4)], nil)
 		p.rate = min(p.rate, p.capacity(condition{})/8)
 		if i == 0 || i == 1 && rng.IntN(3) == 0 {
 			p.script = script
 		}
-		w.plants = append(w.plants, p)
 	}
 	ops := &operator{w: w}
 	chaos(w, s.name, ops, end)
@@ -183,17 +175,10 @@ func chaos(w *simWorld, name string, ops *operator, end float64) {
 		w.errors = []float64{.01, .1}[rng.IntN(2)]
 	}
 	if rng.IntN(3) == 0 {
-		kind, until := []string{"timeout", "locked", "error"}[rng.IntN(3)],
-			w.start.Add(time.Duration(end+minutes(rng, 1, 200))*time.Minute)
+		w.replayFault = []string{"timeout", "locked", "error"}[rng.IntN(3)]
+		w.replayUntil = w.start.Add(time.Duration(end+minutes(rng, 1, 200)) * time.Minute)
 		if rng.IntN(20) == 0 || beyondRetention(name) && rng.IntN(2) == 0 {
-			until = until.Add(24 * time.Hour)
-		}
-		w.replayFaulty = true
-		w.replayFails = func(t time.Time) string {
-			if t.Before(until) {
-				return kind
-			}
-			return ""
+			w.replayUntil = w.replayUntil.Add(24 * time.Hour)
 		}
 	}
 	if rng.IntN(6) == 0 {
@@ -270,21 +255,17 @@ func (o *operator) act(p *plant, h *Hold) {
 	case n == 2: // siemctl resume
 		o.enable(p)
 	default: // a deployment that changes MaximumConcurrency
-		c := 3 + o.w.rng.IntN(9)
-		on := true
-		p.change(Change{Enabled: &on, Concurrency: &c})
+		p.change(Change{Enabled: new(true), Concurrency: new(3 + o.w.rng.IntN(9))})
 	}
 }
 
 func (o *operator) disable(p *plant) {
-	off := false
-	p.change(Change{Enabled: &off})
+	p.change(Change{Enabled: new(false)})
 	p.paused, o.resume = true, p.minute()+minutes(o.w.rng, 1, 90)
 }
 
 func (o *operator) enable(p *plant) {
-	on := true
-	c := Change{Enabled: &on}
+	c := Change{Enabled: new(true)}
 	if h, _ := ParseHold(p.tag); h != nil && (h.State == Resumed || h.State == Trial || h.State == Operator) {
 		c.Concurrency, c.BatchSize = &h.Concurrency, &h.BatchSize
 	}
@@ -377,7 +358,7 @@ func (w *simWorld) judge(o *outcome, ops *operator) {
 	if calm && o.recovery > recoveryBound {
 		fail("the connector ran again %s after the SIEM", o.recovery)
 	}
-	if calm && w.stuck > 0 && !w.replayFaulty && !beyondRetention(o.scenario) {
+	if calm && w.stuck > 0 && w.replayFault == "" && !beyondRetention(o.scenario) {
 		fail("an operator was called %d times", w.stuck)
 	}
 }
@@ -491,16 +472,9 @@ func TestOneHour(t *testing.T) {
 	b.WriteString("| a failing request takes | held after | dead letters | checked | recovered after the SIEM | events " +
 		"in the SIEM |\n|---|---|---|---|---|---|\n")
 	for _, slow := range []bool{false, true} {
-		w := &simWorld{
-			rng: rand.New(rand.NewPCG(1, 1)), start: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC),
-			transitions: map[string]int{}, replayFails: func(time.Time) string { return "" },
-		}
-		w.now = w.start
-		p := &plant{w: w, name: "splunk", rate: 100 * int(tick/time.Second),
-			script: outage(condition{failing: 1, checkFails: true, slow: slow}, 60)}
-		p.mapping = Mapping{State: "Enabled", Concurrency: 5, BatchSize: 100,
-			Function: "arn:aws:lambda:eu-central-1:123456789012:function:prod-splunk"}
-		p.own, w.plants = p.mapping, []*plant{p}
+		w := newWorld(rand.New(rand.NewPCG(1, 1)), 0)
+		p := w.add("splunk", 100*int(tick/time.Second), 5, 100,
+			outage(condition{failing: 1, checkFails: true, slow: slow}, 60))
 		o := w.run("one hour", 62, &operator{w: w})
 		if len(o.broken) > 0 || p.pending() > 0 || p.delivered != p.enqueued || w.transitions["holding --> held"] != 1 {
 			t.Error(o.broken, p.pending(), p.delivered, p.enqueued, w.transitions)

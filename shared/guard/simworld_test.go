@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -208,28 +209,43 @@ type simMessage struct {
 
 // simWorld is the simulated account. It implements Lambda and Queue.
 type simWorld struct {
-	rng          *rand.Rand
-	start, now   time.Time
-	tick         int
-	plants       []*plant
-	messages     []*simMessage
-	current      *simMessage
-	clock        time.Duration
-	ids          int
-	kills        float64 // probability that a call ends the process
-	errors       float64 // probability that a call fails
-	replayFails  func(time.Time) string
-	calls        int
-	killBefore   int    // the number of the call before whose effect the process ends; 0 = none
-	killAfter    int    // the same, after the effect
-	turn         func() // called before each call
-	adjacent     bool   // the previous call read the tag; a write that follows at once is one step with it
-	replayFaulty bool
-	crashes      int
-	stuck        int // invocations that failed because an operator must act
-	invocations  int
-	transitions  map[string]int
-	broken       []string
+	rng         *rand.Rand
+	start, now  time.Time
+	tick        int
+	plants      []*plant
+	messages    []*simMessage
+	current     *simMessage
+	clock       time.Duration
+	ids         int
+	kills       float64 // probability that a call ends the process
+	errors      float64 // probability that a call fails
+	replayFault string  // "timeout", "locked" or "error"
+	replayUntil time.Time
+	calls       int
+	killBefore  int    // the number of the call before whose effect the process ends; 0 = none
+	killAfter   int    // the same, after the effect
+	turn        func() // called before each call
+	adjacent    bool   // the previous call read the tag; a write that follows at once is one step with it
+	crashes     int
+	stuck       int // invocations that failed because an operator must act
+	invocations int
+	transitions map[string]int
+	broken      []string
+}
+
+// newWorld returns a world without connectors. offset moves its start within the periods of the alarms.
+func newWorld(rng *rand.Rand, offset time.Duration) *simWorld {
+	start := time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC).Add(offset)
+	return &simWorld{rng: rng, start: start, now: start, transitions: map[string]int{}}
+}
+
+// add adds a connector that gets rate events a tick.
+func (w *simWorld) add(name string, rate, concurrency, batch int, script []condition) *plant {
+	m := Mapping{State: "Enabled", Concurrency: concurrency, BatchSize: batch,
+		Function: "arn:aws:lambda:eu-central-1:123456789012:function:prod-" + name}
+	p := &plant{w: w, name: name, script: script, rate: rate, mapping: m, own: m}
+	w.plants = append(w.plants, p)
+	return p
 }
 
 // killed ends the process in the middle of an invocation.
@@ -316,18 +332,9 @@ func (w *simWorld) SetMapping(_ context.Context, id string, c Change) error {
 }
 
 func (p *plant) change(c Change) {
-	if c.Concurrency != nil {
-		p.mapping.Concurrency = *c.Concurrency
-	}
-	if c.BatchSize != nil {
-		p.mapping.BatchSize = *c.BatchSize
-	}
-	if c.Enabled == nil || *c.Enabled == p.mapping.on() {
+	before := p.mapping.State
+	if p.mapping.Apply(c); p.mapping.State == before {
 		return
-	}
-	p.mapping.State = "Disabling"
-	if *c.Enabled {
-		p.mapping.State = "Enabling"
 	}
 	p.settled = p.w.now.Add(time.Duration(p.w.rng.IntN(60)) * time.Second)
 }
@@ -408,12 +415,12 @@ func (w *simWorld) replay(payload []byte) ([]byte, error) {
 		body.Reason != exhausted {
 		w.broken = append(w.broken, "bad request of a replay: "+request.Body)
 	}
-	switch w.replayFails(w.now) {
-	case "timeout":
+	switch faulty := w.now.Before(w.replayUntil); {
+	case faulty && w.replayFault == "timeout":
 		return nil, context.DeadlineExceeded
-	case "locked":
+	case faulty && w.replayFault == "locked":
 		return []byte(`{"statusCode":409,"body":"{\"error\":\"another replay is running\"}"}`), nil
-	case "error":
+	case faulty:
 		return []byte(`{"statusCode":500,"body":"{\"error\":\"internal\"}"}`), nil
 	}
 	p := w.plantOf(body.Connector)
@@ -453,7 +460,7 @@ func (w *simWorld) Hide(_ context.Context, _ string, d time.Duration) error {
 
 // deliverMessages invokes the guard for each visible message.
 func (w *simWorld) deliverMessages(g *Guard) {
-	for _, m := range append([]*simMessage(nil), w.messages...) {
+	for _, m := range slices.Clone(w.messages) {
 		if m.visible.After(w.now) {
 			continue
 		}
@@ -470,12 +477,7 @@ func (w *simWorld) deliverMessages(g *Guard) {
 }
 
 func (w *simWorld) remove(m *simMessage) {
-	for i := range w.messages {
-		if w.messages[i] == m {
-			w.messages = append(w.messages[:i], w.messages[i+1:]...)
-			return
-		}
-	}
+	w.messages = slices.DeleteFunc(w.messages, func(other *simMessage) bool { return other == m })
 }
 
 func (w *simWorld) invoke(g *Guard, m *simMessage) (stays, finished bool) {
@@ -527,7 +529,8 @@ func (w *simWorld) send(alarm string) {
 
 func (w *simWorld) guard() *Guard {
 	g := &Guard{
-		Stack: "prod", Connectors: map[string]Target{}, Replay: "replay", Lambda: w, Queue: w,
+		Stack: "prod", Connectors: map[string]Target{}, Replay: "replay", Retention: 14 * 24 * time.Hour,
+		Minute: time.Minute, Lambda: w, Queue: w,
 		Now: func() time.Time { return w.now.Add(w.clock) }, Log: slog.New(slog.DiscardHandler), Metrics: io.Discard,
 	}
 	for _, p := range w.plants {

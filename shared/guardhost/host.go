@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -56,24 +57,17 @@ func open(s *settings.Settings, d lambdahost.Deps, l guard.Lambda) (*guard.Guard
 	return g, nil
 }
 
-// client implements guard.Lambda with the SDK. It creates the SDK's client when it first needs it.
-type client struct {
-	lambda func() (*lambda.Client, error)
+// client implements guard.Lambda with the SDK.
+type client struct{ lambda *lambda.Client }
+
+func newClient(env settings.Lookup) client {
+	cfg, _ := lambdahost.AWSConfig(env, "LAMBDA") // an error is that of every request
+	return client{lambda.NewFromConfig(cfg)}
 }
 
-func newClient(env settings.Lookup) *client {
-	build := func(cfg aws.Config) *lambda.Client { return lambda.NewFromConfig(cfg) }
-	return &client{lambdahost.Lazy(env, "LAMBDA", build)}
-}
-
-// Mapping implements guard.Lambda.
-func (c *client) Mapping(ctx context.Context, id string) (guard.Mapping, error) {
-	l, err := c.lambda()
-	if err != nil {
-		return guard.Mapping{}, err
-	}
-	out, err := l.GetEventSourceMapping(ctx, &lambda.GetEventSourceMappingInput{UUID: &id})
-	if missing := (*types.ResourceNotFoundException)(nil); errors.As(err, &missing) {
+func (c client) Mapping(ctx context.Context, id string) (guard.Mapping, error) {
+	out, err := c.lambda.GetEventSourceMapping(ctx, &lambda.GetEventSourceMappingInput{UUID: &id})
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
 		return guard.Mapping{}, nil
 	}
 	if err != nil {
@@ -81,7 +75,7 @@ func (c *client) Mapping(ctx context.Context, id string) (guard.Mapping, error) 
 	}
 	m := guard.Mapping{
 		State: aws.ToString(out.State), BatchSize: int(aws.ToInt32(out.BatchSize)),
-		Function:    aws.ToString(out.FunctionArn),
+		Function:    unqualified(aws.ToString(out.FunctionArn)),
 		Provisioned: out.ProvisionedPollerConfig != nil,
 	}
 	if out.ScalingConfig != nil {
@@ -90,12 +84,13 @@ func (c *client) Mapping(ctx context.Context, id string) (guard.Mapping, error) 
 	return m, nil
 }
 
-// SetMapping implements guard.Lambda.
-func (c *client) SetMapping(ctx context.Context, id string, change guard.Change) error {
-	l, err := c.lambda()
-	if err != nil {
-		return err
-	}
+// unqualified returns the ARN of a function without its version or alias.
+func unqualified(arn string) string {
+	parts := strings.Split(arn, ":") // arn:partition:lambda:region:account:function:name[:qualifier]
+	return strings.Join(parts[:min(7, len(parts))], ":")
+}
+
+func (c client) SetMapping(ctx context.Context, id string, change guard.Change) error {
 	in := &lambda.UpdateEventSourceMappingInput{
 		UUID: &id, Enabled: change.Enabled, BatchSize: int32Of(change.BatchSize),
 	}
@@ -105,10 +100,11 @@ func (c *client) SetMapping(ctx context.Context, id string, change guard.Change)
 			in.ScalingConfig.MaximumConcurrency = int32Of(change.Concurrency)
 		}
 	}
-	_, err = l.UpdateEventSourceMapping(ctx, in)
-	inUse, conflict := (*types.ResourceInUseException)(nil), (*types.ResourceConflictException)(nil)
+	_, err := c.lambda.UpdateEventSourceMapping(ctx, in)
+	_, inUse := errors.AsType[*types.ResourceInUseException](err)
+	_, conflict := errors.AsType[*types.ResourceConflictException](err)
 	switch {
-	case errors.As(err, &inUse), errors.As(err, &conflict):
+	case inUse, conflict:
 		return fmt.Errorf("%w: %w", guard.ErrBusy, err)
 	case err != nil:
 		return fmt.Errorf("changing the event source mapping: %w", err)
@@ -124,27 +120,17 @@ func int32Of(n *int) *int32 {
 	return &v
 }
 
-// Tag implements guard.Lambda.
-func (c *client) Tag(ctx context.Context, function string) (string, error) {
-	l, err := c.lambda()
-	if err != nil {
-		return "", err
-	}
-	out, err := l.ListTags(ctx, &lambda.ListTagsInput{Resource: &function})
+func (c client) Tag(ctx context.Context, function string) (string, error) {
+	out, err := c.lambda.ListTags(ctx, &lambda.ListTagsInput{Resource: &function})
 	if err != nil {
 		return "", fmt.Errorf("reading the function's tags: %w", err)
 	}
 	return out.Tags[guard.TagKey], nil
 }
 
-// SetTag implements guard.Lambda.
-func (c *client) SetTag(ctx context.Context, function, value string) error {
-	l, err := c.lambda()
-	if err != nil {
-		return err
-	}
+func (c client) SetTag(ctx context.Context, function, value string) error {
 	tags := map[string]string{guard.TagKey: value}
-	_, err = l.TagResource(ctx, &lambda.TagResourceInput{Resource: &function, Tags: tags})
+	_, err := c.lambda.TagResource(ctx, &lambda.TagResourceInput{Resource: &function, Tags: tags})
 	if err != nil {
 		return fmt.Errorf("writing the function's tag: %w", err)
 	}
@@ -153,12 +139,8 @@ func (c *client) SetTag(ctx context.Context, function, value string) error {
 
 // Invoke implements guard.Lambda. It makes one attempt: the guard's own timer repeats it, and a second replay beside
 // the first one would be refused.
-func (c *client) Invoke(ctx context.Context, function string, payload []byte) ([]byte, error) {
-	l, err := c.lambda()
-	if err != nil {
-		return nil, err
-	}
-	out, err := l.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: payload},
+func (c client) Invoke(ctx context.Context, function string, payload []byte) ([]byte, error) {
+	out, err := c.lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: &function, Payload: payload},
 		func(o *lambda.Options) { o.RetryMaxAttempts = 1 })
 	if err != nil {
 		return nil, fmt.Errorf("invoking %s: %w", function, err)
@@ -175,7 +157,6 @@ type queue struct {
 	url string
 }
 
-// Hide implements guard.Queue.
 func (q *queue) Hide(ctx context.Context, receipt string, d time.Duration) error {
 	out, err := q.sqs.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{
 		QueueUrl: &q.url,

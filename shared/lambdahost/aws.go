@@ -16,14 +16,11 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/secret"
@@ -34,90 +31,33 @@ import (
 // SQS is the part of SQS that the functions use.
 type SQS = sqsbatch.Queue
 
-// Lazy returns a function that makes a client of the SDK when it is first called: a batch that is delivered needs none.
-// service is the client's name in AWS_ENDPOINT_URL_….
-func Lazy[T any](env settings.Lookup, service string, build func(aws.Config) *T) func() (*T, error) {
-	return sync.OnceValues(func() (*T, error) {
-		cfg, err := AWSConfig(env, service)
-		if err != nil {
-			return nil, err
-		}
-		return build(cfg), nil
-	})
-}
-
-type lazySQS func() (*sqs.Client, error)
-
-func (l lazySQS) ChangeMessageVisibilityBatch(
-	ctx context.Context, in *sqs.ChangeMessageVisibilityBatchInput, o ...func(*sqs.Options),
-) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
-	c, err := l()
-	if err != nil {
-		return nil, err
-	}
-	return c.ChangeMessageVisibilityBatch(ctx, in, o...)
-}
-
-func (l lazySQS) SendMessageBatch(
-	ctx context.Context, in *sqs.SendMessageBatchInput, o ...func(*sqs.Options),
-) (*sqs.SendMessageBatchOutput, error) {
-	c, err := l()
-	if err != nil {
-		return nil, err
-	}
-	return c.SendMessageBatch(ctx, in, o...)
-}
-
-type lazySecrets func() (*secretsmanager.Client, error)
-
-func (l lazySecrets) GetSecretValue(
-	ctx context.Context, in *secretsmanager.GetSecretValueInput, o ...func(*secretsmanager.Options),
-) (*secretsmanager.GetSecretValueOutput, error) {
-	c, err := l()
-	if err != nil {
-		return nil, err
-	}
-	return c.GetSecretValue(ctx, in, o...)
-}
-
 // AWSConfig returns what the SDK's config package makes of a function's environment, for one service (its name as in
 // AWS_ENDPOINT_URL_SQS). That package contains four more services, for profiles and single sign-on, which no function
-// can use: a fifth of the binary. The variables have the SDK's meaning.
+// can use: a fifth of the binary. The variables have the SDK's meaning. If there is an error, every request with the
+// configuration fails with it.
 // https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
-func AWSConfig(env settings.Lookup, service string) (aws.Config, error) {
-	cfg := aws.Config{Region: env("AWS_REGION")}
-	if cfg.Region == "" {
-		cfg.Region = env("AWS_DEFAULT_REGION")
-	}
+func AWSConfig(env settings.Lookup, service string) (cfg aws.Config, err error) {
+	cfg.Region = cmp.Or(env("AWS_REGION"), env("AWS_DEFAULT_REGION"))
 	key := aws.Credentials{
 		AccessKeyID: env("AWS_ACCESS_KEY_ID"), SecretAccessKey: env("AWS_SECRET_ACCESS_KEY"),
 		SessionToken: env("AWS_SESSION_TOKEN"), Source: "environment",
 	}
+	cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return key, err })
 	if cfg.Region == "" || !key.HasKeys() {
 		return cfg, errors.New("expected AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment, " +
 			"as Lambda sets them")
 	}
-	cfg.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return key, nil })
 	if ignore, _ := strconv.ParseBool(env("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS")); !ignore {
-		if url := endpoint(env, service); url != "" {
+		if url := cmp.Or(env("AWS_ENDPOINT_URL_"+service), env("AWS_ENDPOINT_URL")); url != "" {
 			cfg.BaseEndpoint = &url
 		}
 	}
 	cfg.ConfigSources = []any{variants{env}}
-	if err := retries(&cfg, env); err != nil {
+	if err = retries(&cfg, env); err != nil {
 		return cfg, err
 	}
-	var err error
 	cfg.HTTPClient, err = httpClient(env)
 	return cfg, err
-}
-
-// endpoint returns the address to use instead of the service's own. The service's variable takes precedence.
-func endpoint(env settings.Lookup, service string) string {
-	if url := env("AWS_ENDPOINT_URL_" + service); url != "" {
-		return url
-	}
-	return env("AWS_ENDPOINT_URL")
 }
 
 func retries(cfg *aws.Config, env settings.Lookup) (err error) {
@@ -195,23 +135,22 @@ func dialTLS(t *http.Transport, proxy *settings.Proxy) settings.Dial { //nolint:
 type variants struct{ env settings.Lookup }
 
 func (v variants) GetUseFIPSEndpoint(context.Context) (aws.FIPSEndpointState, bool, error) {
-	switch strings.ToLower(v.env("AWS_USE_FIPS_ENDPOINT")) {
-	case "true":
-		return aws.FIPSEndpointStateEnabled, true, nil
-	case "false":
-		return aws.FIPSEndpointStateDisabled, true, nil
-	}
-	return aws.FIPSEndpointStateUnset, false, nil
+	return variant(v.env("AWS_USE_FIPS_ENDPOINT"), aws.FIPSEndpointStateEnabled, aws.FIPSEndpointStateDisabled)
 }
 
 func (v variants) GetUseDualStackEndpoint(context.Context) (aws.DualStackEndpointState, bool, error) {
-	switch strings.ToLower(v.env("AWS_USE_DUALSTACK_ENDPOINT")) {
+	return variant(v.env("AWS_USE_DUALSTACK_ENDPOINT"), aws.DualStackEndpointStateEnabled,
+		aws.DualStackEndpointStateDisabled)
+}
+
+func variant[T any](value string, enabled, disabled T) (state T, found bool, err error) {
+	switch strings.ToLower(value) {
 	case "true":
-		return aws.DualStackEndpointStateEnabled, true, nil
+		return enabled, true, nil
 	case "false":
-		return aws.DualStackEndpointStateDisabled, true, nil
+		return disabled, true, nil
 	}
-	return aws.DualStackEndpointStateUnset, false, nil
+	return state, false, nil
 }
 
 const (
@@ -236,11 +175,7 @@ func Identity(env settings.Lookup, now func() time.Time) settings.Identity {
 		if err != nil {
 			return secret.Value{}, identityFailure(failure.Misconfigured, 0, "", err)
 		}
-		var client aws.HTTPClient = awshttp.NewBuildableClient()
-		if cfg.HTTPClient != nil {
-			client = cfg.HTTPClient
-		}
-		resp, err := client.Do(req)
+		resp, err := cfg.HTTPClient.Do(req)
 		if err != nil {
 			return secret.Value{}, identityFailure(failure.Transient, 0, "", err)
 		}

@@ -3,6 +3,7 @@ package lambdahost
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,28 +23,26 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
-func lookup(env map[string]string) func(string) string {
+// lambdaEnv is the environment that Lambda sets, with more variables as pairs of a name and a value.
+func lambdaEnv(more ...string) settings.Lookup {
+	env := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s3cr3t",
+		"AWS_SESSION_TOKEN": "t"}
+	for pair := range slices.Chunk(more, 2) {
+		env[pair[0]] = pair[1]
+	}
 	return func(name string) string { return env[name] }
 }
 
-func lambdaEnv(more ...string) map[string]string {
-	env := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s",
-		"AWS_SESSION_TOKEN": "t"}
-	for i := 0; i < len(more); i += 2 {
-		env[more[i]] = more[i+1]
-	}
-	return env
-}
-
 func TestAWSConfig(t *testing.T) {
-	cfg, err := AWSConfig(lookup(lambdaEnv("AWS_MAX_ATTEMPTS", "7", "AWS_RETRY_MODE", "adaptive")), "SQS")
+	cfg, err := AWSConfig(lambdaEnv("AWS_MAX_ATTEMPTS", "7", "AWS_RETRY_MODE", "adaptive"), "SQS")
 	if err != nil {
 		t.Fatal(err)
 	}
 	key, err := cfg.Credentials.Retrieve(context.Background())
-	if err != nil || key.AccessKeyID != "AKIA" || key.SecretAccessKey != "s" || key.SessionToken != "t" ||
+	if err != nil || key.AccessKeyID != "AKIA" || key.SecretAccessKey != "s3cr3t" || key.SessionToken != "t" ||
 		cfg.Region != "eu-central-1" ||
 		cfg.RetryMaxAttempts != 7 || cfg.RetryMode != aws.RetryModeAdaptive || cfg.BaseEndpoint != nil {
 		t.Errorf("%+v %+v %v", cfg, key, err)
@@ -55,20 +55,23 @@ func TestAWSConfig(t *testing.T) {
 		{[]string{"AWS_ENDPOINT_URL", "http://all", "AWS_ENDPOINT_URL_SQS", "http://sqs"}, "http://sqs"},
 		{[]string{"AWS_ENDPOINT_URL", "http://all", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true"}, ""},
 	} {
-		cfg, err := AWSConfig(lookup(lambdaEnv(c.env...)), "SQS")
+		cfg, err := AWSConfig(lambdaEnv(c.env...), "SQS")
 		if err != nil || aws.ToString(cfg.BaseEndpoint) != c.want {
 			t.Errorf("%v: %v %v, want %q", c.env, aws.ToString(cfg.BaseEndpoint), err, c.want)
 		}
 	}
-	for name, env := range map[string]map[string]string{
-		"AWS_ACCESS_KEY_ID": {"AWS_REGION": "x"}, "AWS_REGION": {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"},
-		"AWS_MAX_ATTEMPTS": lambdaEnv("AWS_MAX_ATTEMPTS", "x"), "AWS_RETRY_MODE": lambdaEnv("AWS_RETRY_MODE", "x"),
-		"AWS_CA_BUNDLE": lambdaEnv("AWS_CA_BUNDLE", "/no/such/file"),
-		"HTTPS_PROXY":   lambdaEnv("HTTPS_PROXY", "http://svc:50%off@host:3128"), "NO_PROXY": lambdaEnv("NO_PROXY",
-			"10.0.0.0/99"),
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "", "AWS_REGION": "", "AWS_MAX_ATTEMPTS": "x", "AWS_RETRY_MODE": "x",
+		"AWS_CA_BUNDLE": "/no/such/file", "HTTPS_PROXY": "http://svc:50%off@host:3128", "NO_PROXY": "10.0.0.0/99",
 	} {
-		if _, err := AWSConfig(lookup(env), "SQS"); err == nil || !strings.Contains(err.Error(), name) {
+		cfg, err := AWSConfig(lambdaEnv("HTTPS_PROXY", "http://host:3128", name, value), "SQS")
+		if err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v, want %s named", err, name)
+		}
+		cfg.HTTPClient = roundTrip(func(*http.Request) { t.Errorf("%s=%q: there is a request", name, value) })
+		_, failed := sqs.NewFromConfig(cfg).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String("x")})
+		if !errors.Is(failed, err) {
+			t.Errorf("a request fails with %v, want %v", failed, err)
 		}
 	}
 }
@@ -83,7 +86,7 @@ func TestAWSConfigVariants(t *testing.T) {
 		{[]string{"AWS_USE_FIPS_ENDPOINT", "true", "AWS_REGION", "us-east-1"}, "sqs-fips.us-east-1.amazonaws.com"},
 		{[]string{"AWS_USE_DUALSTACK_ENDPOINT", "true"}, "sqs.eu-central-1.api.aws"},
 	} {
-		cfg, err := AWSConfig(lookup(lambdaEnv(c.env...)), "SQS")
+		cfg, err := AWSConfig(lambdaEnv(c.env...), "SQS")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +120,7 @@ func TestAWSCABundle(t *testing.T) {
 		0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := AWSConfig(lookup(lambdaEnv("AWS_CA_BUNDLE", file, "AWS_ENDPOINT_URL", srv.URL)), "SECRETS_MANAGER")
+	cfg, err := AWSConfig(lambdaEnv("AWS_CA_BUNDLE", file, "AWS_ENDPOINT_URL", srv.URL), "SECRETS_MANAGER")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,8 +152,8 @@ func TestAWSProxy(t *testing.T) {
 		{[]string{"HTTPS_PROXY", srv.URL}, ""}, // not signed by a public CA
 	} {
 		asked.Store("")
-		cfg, err := AWSConfig(lookup(lambdaEnv(append(test.env, "AWS_MAX_ATTEMPTS", "1", "AWS_ENDPOINT_URL",
-			"https://sqs.invalid")...)), "SQS")
+		cfg, err := AWSConfig(lambdaEnv(append(test.env, "AWS_MAX_ATTEMPTS", "1", "AWS_ENDPOINT_URL",
+			"https://sqs.invalid")...), "SQS")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +166,7 @@ func TestAWSProxy(t *testing.T) {
 
 // TestClosedBody: net/http reads a request's body to its end after the SDK has closed it. The read must not fail.
 func TestClosedBody(t *testing.T) {
-	cfg, err := AWSConfig(lookup(lambdaEnv()), "SQS")
+	cfg, err := AWSConfig(lambdaEnv(), "SQS")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,17 +195,6 @@ func TestClosedBody(t *testing.T) {
 	}
 }
 
-func stsEnv(more map[string]string) func(string) string {
-	env := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
-		"AWS_SECRET_ACCESS_KEY": "the-secret-key", "AWS_SESSION_TOKEN": "session"}
-	return func(name string) string {
-		if v, ok := more[name]; ok {
-			return v
-		}
-		return env[name]
-	}
-}
-
 var signedAt = time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 
 func TestIdentity(t *testing.T) {
@@ -218,7 +210,7 @@ func TestIdentity(t *testing.T) {
 		_, _ = io.WriteString(w, response)
 	}))
 	defer srv.Close()
-	identity := Identity(stsEnv(map[string]string{"AWS_ENDPOINT_URL_STS": srv.URL}), func() time.Time { return signedAt })
+	identity := Identity(lambdaEnv("AWS_ENDPOINT_URL_STS", srv.URL), func() time.Time { return signedAt })
 	token, err := identity(t.Context(), "api://AzureADTokenExchange")
 	if err != nil || token.Reveal() != "eyJ.body.sig" {
 		t.Fatalf("%v", err)
@@ -231,9 +223,9 @@ func TestIdentity(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, form.Get(name), want)
 		}
 	}
-	const scope = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20261126/eu-central-1/sts/aws4_request, SignedHeaders="
+	const scope = "AWS4-HMAC-SHA256 Credential=AKIA/20261126/eu-central-1/sts/aws4_request, SignedHeaders="
 	if h := got.Header; !strings.HasPrefix(h.Get("Authorization"), scope) || h.Get("X-Amz-Date") != "20261126T120000Z" ||
-		h.Get("X-Amz-Security-Token") != "session" {
+		h.Get("X-Amz-Security-Token") != "t" {
 		t.Errorf("%s %v", got.Method, h)
 	}
 	for _, test := range []struct {
@@ -254,7 +246,7 @@ func TestIdentity(t *testing.T) {
 		status, response = test.status, test.body
 		f := failure.Of(func() error { _, err := identity(t.Context(), "a"); return err }())
 		if f == nil || f.Kind != test.kind || f.Code != test.code || f.Step != failure.Auth || !strings.Contains(f.Hint,
-			test.hint) || strings.Contains(f.Error(), "the-secret-key") {
+			test.hint) || strings.Contains(f.Error(), "s3cr3t") {
 			t.Errorf("%d %s: %+v", test.status, test.body, f)
 		}
 	}
@@ -266,13 +258,13 @@ func TestIdentity(t *testing.T) {
 
 // TestIdentityEndpoint: the global endpoint of STS does not have the action.
 func TestIdentityEndpoint(t *testing.T) {
-	for want, more := range map[string]map[string]string{
-		"https://sts.eu-central-1.amazonaws.com/":       {},
-		"https://sts.cn-north-1.amazonaws.com.cn/":      {"AWS_REGION": "cn-north-1"},
-		"https://sts-fips.us-gov-west-1.amazonaws.com/": {"AWS_REGION": "us-gov-west-1", "AWS_USE_FIPS_ENDPOINT": "true"},
-		"http://127.0.0.1:4566/":                        {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566"},
+	for want, more := range map[string][]string{
+		"https://sts.eu-central-1.amazonaws.com/":       nil,
+		"https://sts.cn-north-1.amazonaws.com.cn/":      {"AWS_REGION", "cn-north-1"},
+		"https://sts-fips.us-gov-west-1.amazonaws.com/": {"AWS_REGION", "us-gov-west-1", "AWS_USE_FIPS_ENDPOINT", "true"},
+		"http://127.0.0.1:4566/":                        {"AWS_ENDPOINT_URL", "http://127.0.0.1:4566"},
 	} {
-		env := stsEnv(more)
+		env := lambdaEnv(more...)
 		cfg, err := AWSConfig(env, "STS")
 		if err != nil {
 			t.Fatal(err)

@@ -145,21 +145,14 @@ func (r redacting) redactAll(results []error) {
 	}
 }
 
-// redact returns err without secrets. An error that is not a failure is the same if there was nothing to remove.
+// redact returns err as a failure without secrets.
 func (r redacting) redact(err error) error {
-	if err == nil {
-		return nil
-	}
 	const maxBytes = 1024 // of a text
-	remove := func(text string) string { return r.redactor.Redact(text, maxBytes) }
-	var f *failure.Error
-	switch {
-	case errors.As(err, &f):
-		return f.Redact(remove)
-	case remove(err.Error()) != err.Error():
-		return errors.New(remove(err.Error()))
+	switch err.(type) {
+	case nil, *deliver.PendingError:
+		return err
 	}
-	return err
+	return failure.Of(err).Redact(func(text string) string { return r.redactor.Redact(text, maxBytes) })
 }
 
 // secretSetting names the secret, which holds what must not be in the environment.

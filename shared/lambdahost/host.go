@@ -3,6 +3,7 @@
 package lambdahost
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
@@ -75,14 +75,14 @@ type Deps struct {
 	Identity settings.Identity // of the function's role; nil if it has none
 }
 
-// System returns the Deps in Lambda. Nothing is read or connected before it is needed, so that a function starts fast.
+// System returns the Deps in Lambda. It connects to nothing, so that a function starts fast.
 func System() Deps {
 	env := environment()
-	queue := func(cfg aws.Config) *sqs.Client { return sqs.NewFromConfig(cfg) }
-	secrets := func(cfg aws.Config) *secretsmanager.Client { return secretsmanager.NewFromConfig(cfg) }
+	queue, _ := AWSConfig(env, "SQS") // an error is that of every request
+	secrets, _ := AWSConfig(env, "SECRETS_MANAGER")
 	return Deps{
 		Env: env, Out: os.Stdout, Now: time.Now, Identity: Identity(env, time.Now),
-		SQS: lazySQS(Lazy(env, "SQS", queue)), Secrets: lazySecrets(Lazy(env, "SECRETS_MANAGER", secrets)),
+		SQS: sqs.NewFromConfig(queue), Secrets: secretsmanager.NewFromConfig(secrets),
 	}
 }
 
@@ -263,12 +263,13 @@ type CheckResult struct {
 func (c *Connector) check(ctx context.Context) []byte {
 	start := c.deps.Now()
 	result := CheckResult{Connector: c.name, OK: true}
-	note, f := c.tryConnection(ctx)
-	if result.Hint, result.Backpressure = note.Text, note.Backpressure; f != nil {
-		result.OK, result.Step, result.Hint = false, f.Step, f.Hint
-		if result.Step == "" {
-			result.Step = failure.Request
-		}
+	err := Guard(func() error {
+		note, err := c.tryConnection(ctx)
+		result.Hint, result.Backpressure = note.Text, note.Backpressure
+		return err
+	})
+	if f := failure.Of(err); f != nil {
+		result.OK, result.Step, result.Hint = false, cmp.Or(f.Step, failure.Request), f.Hint
 		shown := *f
 		shown.Hint = ""
 		result.Detail = shown.Error()
@@ -280,30 +281,25 @@ func (c *Connector) check(ctx context.Context) []byte {
 
 // tryConnection returns the failure of the connection; if it works, nil and a note. It always reads the secret again,
 // so that a check shows the effect of a correction at once.
-func (c *Connector) tryConnection(ctx context.Context) (note deliver.Note, f *failure.Error) {
-	defer func() {
-		if p := recover(); p != nil {
-			f = &failure.Error{Step: failure.Request, Detail: fmt.Sprintf("the check panicked: %T", p)}
-		}
-	}()
+func (c *Connector) tryConnection(ctx context.Context) (note deliver.Note, err error) {
 	used, _ := c.cache.Current()
 	instance, err := c.cache.Renew(ctx, used, c.cache.Loads(), c.load)
-	var wrong *settings.Error
-	switch {
-	case err != nil && !errors.As(err, &f) && errors.As(err, &wrong):
-		return note, &failure.Error{
-			Step: failure.Config, Detail: wrong.Error(),
-			Hint: "set each variable named, in the function's environment or as a key of its secret",
+	if err != nil {
+		_, classified := errors.AsType[*failure.Error](err)
+		if wrong, ok := errors.AsType[*settings.Error](err); ok && !classified {
+			err = &failure.Error{
+				Step: failure.Config, Detail: wrong.Error(),
+				Hint: "set each variable named, in the function's environment or as a key of its secret",
+			}
 		}
-	case err != nil:
-		return note, failure.Of(err)
+		return note, err
 	}
 	checker, ok := instance.connector.(deliver.Checker)
 	if !ok {
-		return note, &failure.Error{Step: failure.Request, Detail: "this connector has no check"}
+		return note, errors.New("this connector has no check")
 	}
 	if err := checker.Check(ctx); err != nil {
-		return note, failure.Of(redacting{redactor: instance.redactor}.redact(err))
+		return note, redacting{redactor: instance.redactor}.redact(err)
 	}
 	if noter, ok := checker.(deliver.Noter); ok {
 		note = noter.Note(ctx)

@@ -43,6 +43,7 @@ type world struct {
 	valid  string // the token the SIEM takes
 	opens  int
 	note   deliver.Note
+	before func() // called once, when the SIEM receives a request
 }
 
 func (w *world) GetSecretValue(_ context.Context, _ *secretsmanager.GetSecretValueInput,
@@ -101,6 +102,10 @@ type tokenConnector struct {
 
 func (c *tokenConnector) Send(ctx context.Context, b *deliver.Batch) error {
 	b.Meter.Add(len(b.Body))
+	if before := c.w.before; before != nil {
+		c.w.before = nil
+		before()
+	}
 	if strings.Contains(string(b.Body), "panic") {
 		panic("the token is " + c.token.Reveal())
 	}
@@ -165,15 +170,33 @@ func misconfigured() *world {
 	return w
 }
 
+// TestMisconfigured: every invocation names all that is wrong, also if the secret cannot be read.
 func TestMisconfigured(t *testing.T) {
-	f := misconfigured().function()
-	for range 2 { // every invocation, not the first alone
-		_, err := invoke(t, f, oneMessage)
-		for _, name := range []string{"SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "TEST_TOKEN", "TEST_URL",
-			"SIEM_MAX_ATTEMPTS", "LOG_LEVEL"} {
-			if err == nil || !strings.Contains(err.Error(), name) {
-				t.Errorf("%v, want %s named", err, name)
+	names := []string{"SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "TEST_TOKEN", "TEST_URL", "SIEM_MAX_ATTEMPTS",
+		"LOG_LEVEL"}
+	for _, c := range []struct {
+		secretErr  error
+		want, step string
+	}{
+		{nil, "is not set", `"step":"config"`},
+		{errors.New("AccessDeniedException"), "AccessDeniedException", `"step":"secret"`},
+		{errors.New("x"), "TEST_TOKEN: expected a token (a key of the secret SIEM_SECRET_ID), is not set in the " +
+			"environment, and the secret could not be read", `"step":"secret"`},
+	} {
+		w := misconfigured()
+		w.err = c.secretErr
+		f := w.function()
+		for range 2 {
+			_, err := invoke(t, f, oneMessage)
+			for _, text := range append(names, c.want) {
+				if err == nil || !strings.Contains(err.Error(), text) {
+					t.Errorf("%v, want %q in it", err, text)
+				}
 			}
+		}
+		answer, err := invoke(t, f, `{"check":true}`)
+		if err != nil || !strings.Contains(answer, c.step) || !strings.Contains(answer, "SIEM_MAX_ATTEMPTS") {
+			t.Errorf("check: %s, %v", answer, err)
 		}
 	}
 }
@@ -191,7 +214,7 @@ func TestConfigurationIsFoundMended(t *testing.T) {
 	}
 }
 
-func TestBadSecrets(t *testing.T) {
+func TestSecrets(t *testing.T) {
 	for text, want := range map[string]string{
 		``: "is empty", ` `: "is empty", `hunter2`: "is not JSON", `"hunter2"`: "not an object",
 		`["hunter2"]`: "not an object", `null`: "not an object",
@@ -205,33 +228,16 @@ func TestBadSecrets(t *testing.T) {
 			t.Errorf("secret %q: %v, want an error with %q and nothing of the secret", text, err, want)
 		}
 	}
-	w := newWorld()
-	w.secret, w.valid = `{"TEST_TOKEN":12.50,"X":true,"Y":null}`, "12.50"
-	if !delivered(t, w.function()) {
-		t.Error("a number is not taken as it is written")
-	}
-	w = newWorld()
-	w.binary = true
-	if !delivered(t, w.function()) {
-		t.Error("a secret stored as bytes is not taken")
-	}
-}
-
-// TestConcurrentInvocations: a process that is given batches at once, as the local system does, opens one connector.
-func TestConcurrentInvocations(t *testing.T) {
-	w := newWorld()
-	f := w.function()
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			if answer, err := invoke(t, f, oneMessage); err != nil || answer != `{"batchItemFailures":[]}` {
-				t.Errorf("answer %s, %v", answer, err)
+	for text, token := range map[string]string{
+		`{"TEST_TOKEN":12.50,"X":true,"Y":null}`: "12.50", "\uFEFF" + `{"TEST_TOKEN":"after a mark"}`: "after a mark",
+	} {
+		for _, binary := range []bool{false, true} {
+			w := newWorld()
+			w.secret, w.valid, w.binary = text, token, binary
+			if !delivered(t, w.function()) {
+				t.Errorf("%q, as bytes %t: not delivered", text, binary)
 			}
-		})
-	}
-	wg.Wait()
-	if w.reads != 1 || w.opens != 1 {
-		t.Errorf("%d reads, %d connectors, want one of each", w.reads, w.opens)
+		}
 	}
 }
 
@@ -260,6 +266,18 @@ func TestRotation(t *testing.T) {
 	w.valid = "token-3" // revoked, and not yet replaced
 	if delivered(t, f) || w.reads != 3 || w.opens != 2 {
 		t.Errorf("revoked: %d reads, %d connectors, want a read and no new connector", w.reads, w.opens)
+	}
+}
+
+// TestConcurrentRefusals: an invocation whose credential is refused uses what another one has read in the meantime.
+func TestConcurrentRefusals(t *testing.T) {
+	w := newWorld()
+	f := w.function()
+	delivered(t, f)
+	w.valid = "token-2" // the secret is unchanged
+	w.before = func() { delivered(t, f) }
+	if delivered(t, f) || w.reads != 2 {
+		t.Errorf("two refusals cause %d reads, want 1", w.reads-1)
 	}
 }
 
@@ -347,13 +365,6 @@ func TestWarnsAboutTLS(t *testing.T) {
 	}
 }
 
-func TestGarbage(t *testing.T) {
-	if _, err := invoke(t, newWorld().function(), `{"hello":1}`); err == nil || !strings.Contains(err.Error(),
-		"Records") {
-		t.Errorf("%v, want an error that says what is expected", err)
-	}
-}
-
 // TestFirstLogLineNamesTheVersion also covers a derived logger, which the guard uses.
 func TestFirstLogLineNamesTheVersion(t *testing.T) {
 	field := `"version":"` + version.Version + `"`
@@ -374,11 +385,12 @@ func TestFirstLogLineNamesTheVersion(t *testing.T) {
 	}
 }
 
-func TestFailedInvocationNamesTheVersion(t *testing.T) {
-	w := &world{env: map[string]string{}}
-	failing := NewConnector("test", nil, Deps{Env: func(string) string { return "" }, Out: w})
-	_, err := (&logging{failing, w}).Invoke(context.Background(), []byte(`not JSON`))
-	if want := `"version":"` + version.Version + `"`; err == nil || !strings.Contains(w.out.String(), want) {
+// TestFailedInvocation: the error says what is expected, and is logged with the version.
+func TestFailedInvocation(t *testing.T) {
+	w := newWorld()
+	_, err := (&logging{w.function(), w}).Invoke(t.Context(), []byte(`{"hello":1}`))
+	if want := `"version":"` + version.Version + `"`; err == nil || !strings.Contains(err.Error(), "Records") ||
+		!strings.Contains(w.out.String(), want) {
 		t.Errorf("error %v; want %s in the log, have %s", err, want, w.out.String())
 	}
 }

@@ -199,11 +199,8 @@ func (r *Replay) report(ctx context.Context, s *session, caller string, took tim
 		done = "Discarded"
 	}
 	for _, t := range s.targets {
-		err := telemetry.Write(r.world.Out, r.world.Now(), r.stack, t.name,
+		telemetry.Write(r.world.Out, r.world.Now(), r.stack, t.name,
 			telemetry.Counted(done, t.done), telemetry.Counted("Skipped", t.skipped))
-		if err != nil {
-			r.log.LogAttrs(ctx, slog.LevelError, "metrics", slog.String("error", err.Error()))
-		}
 	}
 }
 

@@ -158,7 +158,7 @@ func (b *batch) write(ctx context.Context) {
 		delay := milliseconds(max(0, r.ended.Sub(r.oldest)))
 		values = append(values, telemetry.Value{Name: "EndToEndMilliseconds", Unit: telemetry.Milliseconds, Number: delay})
 	}
-	_ = telemetry.Write(b.Out, r.ended, b.Stack, b.Connector, values...)
+	telemetry.Write(b.Out, r.ended, b.Stack, b.Connector, values...)
 	b.log(ctx, &c)
 }
 

@@ -4,7 +4,6 @@
 package telemetry
 
 import (
-	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -44,11 +43,12 @@ func Always(name string) bool {
 }
 
 // Write writes values with the dimensions Stack and Connector as one line, in one call of w.Write. It omits values that
-// are zero, except those that Always names, and writes no line if no value is left.
-func Write(w io.Writer, now time.Time, stack, connector string, values ...Value) error {
+// are zero, except those that Always names, and writes no line if no value is left. An error of standard output cannot
+// be reported anywhere.
+func Write(w io.Writer, now time.Time, stack, connector string, values ...Value) {
 	values = slices.DeleteFunc(values, func(v Value) bool { return v.Number == 0 && !Always(v.Name) })
 	if len(values) == 0 {
-		return nil
+		return
 	}
 	line := append(make([]byte, 0, 1024), `{"_aws":{"Timestamp":`...)
 	line = strconv.AppendInt(line, now.UnixMilli(), 10)
@@ -74,10 +74,7 @@ func Write(w io.Writer, now time.Time, stack, connector string, values ...Value)
 		line = append(line, '"', ':')
 		line = strconv.AppendFloat(line, v.Number, 'f', -1, 64)
 	}
-	if _, err := w.Write(append(line, "}\n"...)); err != nil {
-		return fmt.Errorf("writing metrics: %w", err)
-	}
-	return nil
+	_, _ = w.Write(append(line, "}\n"...))
 }
 
 // Meter counts the requests of one batch. It is not safe for concurrent use. A nil Meter counts nothing.
