@@ -1,9 +1,11 @@
 package sqsbatch_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -34,10 +36,6 @@ func array(id string, receives int, events ...string) sqsevent.Message {
 	return m
 }
 
-func attribute(name, value string) sqsevent.Attribute {
-	return sqsevent.Attribute{Name: []byte(name), Type: []byte("Number"), Value: []byte(value)}
-}
-
 // to returns the entries sent to a queue, as body, delay and attributes.
 func (q *queue) to(url string) (all []string) {
 	for i, e := range q.sent {
@@ -60,103 +58,190 @@ const (
 	deadQueue = "https://sqs/dead"
 )
 
-func TestArrayOutcomes(t *testing.T) {
+// with adds attributes of the type Number to a message, as pairs of a name and a value.
+func with(m sqsevent.Message, pairs ...string) sqsevent.Message {
+	for pair := range slices.Chunk(pairs, 2) {
+		m.Attributes = append(m.Attributes, sqsevent.Attribute{Name: []byte(pair[0]), Type: []byte("Number"),
+			Value: []byte(pair[1])})
+	}
+	return m
+}
+
+type (
+	messages []sqsevent.Message
+	waits    map[string]int32 // visibility timeouts in seconds, by id
+)
+
+// refusal is the error of a dead letter in the text of queue.to.
+const refusal = "error=String:status 400, code 6: bad   format"
+
+// TestOutcomes: each message has its own outcome, whatever its form and place in the batch.
+func TestOutcomes(t *testing.T) {
 	for name, c := range map[string]struct {
-		message sqsevent.Message
-		queue   *queue // nil is one that works
-		kept    bool
-		wait    int32    // seconds, of the kept message
-		own     []string // sent to the connector's own queue
-		dead    []string // sent to the dead-letter queue
-		metrics string
+		messages messages
+		queue    *queue // nil is one that works
+		change   func(*handler)
+		kept     []string
+		waits    waits
+		own      []string // sent to the connector's own queue
+		dead     []string // sent to the dead-letter queue
+		metrics  string
 	}{
+		"nothing": {metrics: `"Received":0`},
 		"all delivered": {
-			message: array("m", 1, "ok-1", "ok-2"),
-			metrics: `"Received":2,"Delivered":2,"Requests":2`,
+			messages: messages{array("m", 1, "ok-1", "ok-2")},
+			metrics:  `"Received":2,"Delivered":2,"Requests":2`,
 		},
 		"all to be retried": {
-			message: array("m", 3, "retry-1", "retry-2"), kept: true, wait: 45,
+			messages: messages{array("m", 3, "retry-1", "retry-2")}, kept: []string{"m"}, waits: waits{"m": 45},
 			metrics: `"Received":2,"Delivered":0,"Retried":2,"Requests":2`,
 		},
 		"some to be retried": {
-			message: array("m", 2, "ok-1", "retry-1", "ok-2", "retry-2"),
-			own:     []string{"[" + body("retry-1") + "," + body("retry-2") + "] delay=7 attempts=Number:2"},
-			metrics: `"Received":4,"Delivered":2,"Retried":2,"Requests":4`,
+			messages: messages{array("m", 2, "ok-1", "retry-1", "ok-2", "retry-2")},
+			own:      []string{"[" + body("retry-1") + "," + body("retry-2") + "] delay=7 attempts=Number:2"},
+			metrics:  `"Received":4,"Delivered":2,"Retried":2,"Requests":4`,
 		},
 		"one of a resent and replayed message": {
-			message: func() sqsevent.Message {
-				m := array("m", 1, "ok-1", "retry-1")
-				m.Attributes = []sqsevent.Attribute{attribute("attempts", "2"), attribute("replays", "1")}
-				return m
-			}(),
-			own:     []string{"[" + body("retry-1") + "] delay=45 attempts=Number:3 replays=Number:1"},
-			metrics: `"Received":2,"Delivered":1,"Retried":1,"Requests":2`,
+			messages: messages{with(array("m", 1, "ok-1", "retry-1"), "attempts", "2", "replays", "1")},
+			own:      []string{"[" + body("retry-1") + "] delay=45 attempts=Number:3 replays=Number:1"},
+			metrics:  `"Received":2,"Delivered":1,"Retried":1,"Requests":2`,
 		},
 		"the longest back-off": {
-			message: array("m", 1, "ok-1", "retry-1", "later-120", "later-30"),
+			messages: messages{array("m", 1, "ok-1", "retry-1", "later-120", "later-30")},
 			own: []string{"[" + body("retry-1") + "," + body("later-120") + "," + body("later-30") +
 				"] delay=120 attempts=Number:1"},
 			metrics: `"Received":4,"Delivered":1,"Retried":3,"Requests":4`,
 		},
-		"the longest delay of SQS": {
-			message: array("m", 1, "ok-1", "later-899.5"),
-			own:     []string{"[" + body("later-899.5") + "] delay=900 attempts=Number:1"},
-			metrics: `"Received":2,"Delivered":1,"Retried":1,"Requests":2`,
+		"a fraction of a second": {
+			messages: messages{array("m", 1, "ok-1", "later-899.5")},
+			own:      []string{"[" + body("later-899.5") + "] delay=900 attempts=Number:1"},
+			metrics:  `"Received":2,"Delivered":1,"Retried":1,"Requests":2`,
+		},
+		"a back-off over the longest delay of SQS": {
+			messages: messages{array("m", 4, "ok-1", "retry-1"), message("retry-2", 4)}, kept: []string{"retry-2"},
+			change: func(h *handler) { h.Backoff.Max = time.Hour }, waits: waits{"retry-2": 3600},
+			own:     []string{"[" + body("retry-1") + "] delay=900 attempts=Number:4"},
+			metrics: `"Received":3,"Delivered":1,"Retried":2,"Requests":3`,
 		},
 		"a rejected event": {
-			message: array("m", 2, "ok-1", "reject-1"),
-			dead: []string{body("reject-1") + " delay=0 attempts=String:2 message_id=String:m/1 error=String:status 400, " +
-				"code 6: bad   format"},
-			metrics: `"Received":2,"Delivered":1,"DeadLettered":1,"Requests":2`,
+			messages: messages{array("m", 2, "ok-1", "reject-1")},
+			dead:     []string{body("reject-1") + " delay=0 attempts=String:2 message_id=String:m/1 " + refusal},
+			metrics:  `"Received":2,"Delivered":1,"DeadLettered":1,"Requests":2`,
 		},
 		"exhausted by the attempts before it was resent": {
-			message: func() sqsevent.Message {
-				m := array("m", 2, "retry-1", "ok-1")
-				m.Attributes = []sqsevent.Attribute{attribute("attempts", "3"), attribute("replays", "2")}
-				return m
-			}(),
+			messages: messages{with(array("m", 2, "retry-1", "ok-1"), "attempts", "3", "replays", "2")},
 			dead: []string{body("retry-1") + ` delay=0 attempts=String:5 replays=Number:2 message_id=String:m/0 error=String:` +
 				`given up after 5 attempts, the last of which: status 500: "a SIEM's words"`},
 			metrics: `"Received":2,"Delivered":1,"DeadLettered":1,"Requests":2`,
 		},
+		"a redriven dead letter, whose own count is a String, has all its attempts": {
+			messages: messages{{ID: []byte("m"), Receipt: []byte("m"), Receives: 1, Body: []byte(body("retry-1")),
+				Attributes: []sqsevent.Attribute{{Name: []byte("attempts"), Type: []byte("String"), Value: []byte("5")}}}},
+			kept: []string{"m"}, waits: waits{"m": 1},
+			metrics: `"Received":1,"Delivered":0,"Retried":1,"Requests":1`,
+		},
 		"a failed dead letter among delivered events": {
-			message: array("m", 1, "ok-1", "reject-1", "ok-2"), queue: &queue{refuse: "reject-1", refuseAt: deadQueue},
-			own:     []string{"[" + body("reject-1") + "] delay=1 attempts=Number:1"},
-			metrics: `"Received":3,"Delivered":2,"Retried":1,"Requests":3`,
+			messages: messages{array("m", 1, "ok-1", "reject-1", "ok-2")},
+			queue:    &queue{refuse: "reject-1", refuseAt: deadQueue},
+			own:      []string{"[" + body("reject-1") + "] delay=1 attempts=Number:1"},
+			metrics:  `"Received":3,"Delivered":2,"Retried":1,"Requests":3`,
 		},
 		"a failed dead letter among events to be retried": {
-			message: array("m", 1, "retry-1", "reject-1"), queue: &queue{refuse: "reject-1",
-				refuseAt: deadQueue}, kept: true, wait: 1,
+			messages: messages{array("m", 1, "retry-1", "reject-1")}, kept: []string{"m"}, waits: waits{"m": 1},
+			queue:   &queue{refuse: "reject-1", refuseAt: deadQueue},
+			metrics: `"Received":2,"Delivered":0,"Retried":2,"Requests":2`,
+		},
+		"a failed dead letter among others": {
+			messages: messages{message("reject-1", 1), message("reject-2", 1), message("ok-1", 1)},
+			queue:    &queue{refuse: "reject-1"}, kept: []string{"reject-1"},
+			dead:    []string{body("reject-2") + " delay=0 attempts=String:1 message_id=String:reject-2 " + refusal},
+			metrics: `"Received":3,"Delivered":1,"Retried":1,"DeadLettered":1,"Requests":3`,
+		},
+		"unconfirmed dead letters": {
+			messages: messages{message("reject-1", 1), message("reject-2", 1), message("ok-1", 1)},
+			queue:    &queue{forget: true}, kept: []string{"reject-1", "reject-2"}, waits: waits{"reject-1": 1, "reject-2": 1},
+			metrics: `"Received":3,"Delivered":1,"Retried":2,"Requests":3`,
+		},
+		"a failed visibility change": {
+			messages: messages{message("retry-1", 1), message("retry-2", 1)}, queue: &queue{refuse: "retry-1"},
+			kept: []string{"retry-1", "retry-2"}, waits: waits{"retry-2": 1},
 			metrics: `"Received":2,"Delivered":0,"Retried":2,"Requests":2`,
 		},
 		"a refused remainder": {
-			message: array("m", 2, "ok-1", "retry-1"), queue: &queue{refuse: "retry-1"}, kept: true, wait: 7,
-			metrics: `"Received":2,"Delivered":1,"Retried":1,"Requests":2`,
+			messages: messages{array("m", 2, "ok-1", "retry-1")}, queue: &queue{refuse: "retry-1"}, kept: []string{"m"},
+			waits: waits{"m": 7}, metrics: `"Received":2,"Delivered":1,"Retried":1,"Requests":2`,
 		},
 		"an unconfirmed remainder": {
-			message: array("m", 2, "ok-1", "retry-1"), queue: &queue{forget: true}, kept: true, wait: 7,
-			metrics: `"Received":2,"Delivered":1,"Retried":1,"Requests":2`,
+			messages: messages{array("m", 2, "ok-1", "retry-1")}, queue: &queue{forget: true}, kept: []string{"m"},
+			waits: waits{"m": 7}, metrics: `"Received":2,"Delivered":1,"Retried":1,"Requests":2`,
 		},
 		"a broken SQS": {
-			message: array("m", 2, "ok-1", "retry-1", "reject-1"), queue: &queue{err: errors.New("no SQS")}, kept: true,
-			metrics: `"Received":3,"Delivered":1,"Retried":2,"Requests":3`,
+			messages: messages{array("m", 2, "ok-1", "retry-1", "reject-1"), message("retry-2", 1), message("reject-2", 1)},
+			queue:    &queue{err: errors.New("no SQS")}, kept: []string{"m", "retry-2", "reject-2"},
+			metrics: `"Received":5,"Delivered":1,"Retried":4,"Requests":5`,
 		},
-		"one event": {
-			message: array("m", 1, "retry-1"), kept: true, wait: 1,
-			metrics: `"Received":1,"Delivered":0,"Retried":1,"Requests":1`,
+		"a mixed batch": {
+			messages: messages{array("a", 1, "ok-1", "retry-a"), message("retry-b", 1), array("c", 5, "reject-c", "retry-c"),
+				message("ok-d", 1), array("e", 1, "retry-e", "reject-e", "ok-e")},
+			kept: []string{"retry-b"}, waits: waits{"retry-b": 1},
+			own: []string{"[" + body("retry-a") + "] delay=1 attempts=Number:1",
+				"[" + body("retry-e") + "] delay=1 attempts=Number:1"},
+			dead: []string{
+				body("reject-c") + " delay=0 attempts=String:5 message_id=String:c/0 " + refusal,
+				body("retry-c") + ` delay=0 attempts=String:5 message_id=String:c/1 error=String:` +
+					`given up after 5 attempts, the last of which: status 500: "a SIEM's words"`,
+				body("reject-e") + " delay=0 attempts=String:1 message_id=String:e/1 " + refusal,
+			},
+			metrics: `"Received":9,"Delivered":3,"Retried":3,"DeadLettered":3`,
+		},
+		"a filter does not excuse an invalid event, and what it excludes is not sent again": {
+			messages: messages{withBody("m", `[{"time":1741824000000,"severity_id":1},`+body("retry-1")+
+				`,{"severity_id":1},`+body("ok-1")+`]`)},
+			change: func(h *handler) { h.Filter.MinSeverity = 3 },
+			own:    []string{"[" + body("retry-1") + "] delay=1 attempts=Number:1"},
+			dead: []string{`{"severity_id":1} delay=0 attempts=String:1 message_id=String:m/2 error=String:code invalid ` +
+				`event: time: expected an integer (Unix milliseconds), absent`},
+			metrics: `"Received":4,"Delivered":1,"Retried":1,"DeadLettered":1,"Filtered":1`,
+		},
+		"elements that are not events": {
+			messages: messages{withBody("m", `[`+body("ok-1")+`, 5 ,"x",{"time":"never"},`+body("ok-2")+`,[]]`)},
+			dead: []string{
+				"5 delay=0 attempts=String:1 message_id=String:m/1 error=String:code invalid event: body: expected a JSON " +
+					"object, found a number",
+				`"x" delay=0 attempts=String:1 message_id=String:m/2 error=String:code invalid event: body: expected a JSON ` +
+					`object, found a string`,
+				`{"time":"never"} delay=0 attempts=String:1 message_id=String:m/3 error=String:code invalid event: time: ` +
+					`expected an integer (Unix milliseconds), found a string`,
+				"[] delay=0 attempts=String:1 message_id=String:m/5 error=String:code invalid event: body: expected a JSON " +
+					"object, found an array",
+			},
+			metrics: `"Received":6,"Delivered":2,"DeadLettered":4`,
+		},
+		"held events are part of those to be retried, exhausted ones are not": {
+			messages: messages{message("a", 1), array("b", 5, "b-1")}, kept: []string{"a"}, waits: waits{"a": 300},
+			change: func(h *handler) {
+				h.siem.send = func(context.Context, *deliver.Batch) error {
+					return &failure.Error{Kind: failure.Misconfigured, Status: 404}
+				}
+			},
+			dead: []string{body("b-1") + " delay=0 attempts=String:5 message_id=String:b/0 error=String:" +
+				"given up after 5 attempts, the last of which: status 404: not delivered, because another request of the " +
+				"batch failed"},
+			metrics: `"Received":2,"Delivered":0,"Retried":1,"DeadLettered":1,"Held":1,"Requests":0`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			q := c.queue
-			if q == nil {
-				q = &queue{}
+			q := cmp.Or(c.queue, &queue{})
+			h := newHandler(q)
+			if c.change != nil {
+				c.change(h)
 			}
-			kept, printed := handle(t, q, c.message)
-			if (len(kept) == 1 && kept[0] == "m") != c.kept || len(kept) > 1 {
+			kept, printed := h.handle(t.Context(), t, c.messages...)
+			if !slices.Equal(kept, c.kept) {
 				t.Errorf("kept %v, want %v", kept, c.kept)
 			}
-			if got := q.waits["receipt-m"]; got != c.wait {
-				t.Errorf("visibility timeout %d s, want %d", got, c.wait)
+			if !maps.Equal(q.waits, c.waits) {
+				t.Errorf("visibility timeouts %v, want %v", q.waits, c.waits)
 			}
 			if got := q.to(ownQueue); !slices.Equal(got, c.own) {
 				t.Errorf("resent %q\nwant %q", got, c.own)
@@ -171,97 +256,30 @@ func TestArrayOutcomes(t *testing.T) {
 	}
 }
 
-// TestInvalidElements: an element that is not an event is a dead letter of its own, and the rest is delivered.
-func TestInvalidElements(t *testing.T) {
-	q := &queue{}
-	kept, printed := handle(t, q, withBody("m", `[`+body("ok-1")+`, 5 ,"x",{"time":"never"},`+body("ok-2")+`,[]]`))
-	want := []string{
-		"5 delay=0 attempts=String:1 message_id=String:m/1 error=String:code invalid event: body: expected a JSON " +
-			"object, found a number",
-		`"x" delay=0 attempts=String:1 message_id=String:m/2 error=String:code invalid event: body: expected a JSON ` +
-			`object, found a string`,
-		`{"time":"never"} delay=0 attempts=String:1 message_id=String:m/3 error=String:code invalid event: time: ` +
-			`expected an integer (Unix milliseconds), found a string`,
-		"[] delay=0 attempts=String:1 message_id=String:m/5 error=String:code invalid event: body: expected a JSON " +
-			"object, found an array",
-	}
-	if got := q.to(deadQueue); len(kept) != 0 || !slices.Equal(got, want) {
-		t.Errorf("kept %v, dead letters %q\nwant %q", kept, got, want)
-	}
-	if !strings.Contains(printed, `"Received":6,"Delivered":2,"DeadLettered":4`) {
-		t.Errorf("printed %s", printed)
-	}
-}
-
-// TestInvalidArrays: an array that is invalid as a whole is one dead letter with the original body.
-func TestInvalidArrays(t *testing.T) {
+// TestInvalidBodies: a body that is invalid as a whole is one dead letter. It has the body as it is, with a byte order
+// mark if there was one. The SDK would fail a whole request because of a body that is not UTF-8.
+func TestInvalidBodies(t *testing.T) {
 	for text, reason := range map[string]string{
 		"[]":                              "an empty array",
 		"[" + body("ok-1"):                "expected a JSON array",
 		"[" + body("ok-1") + ",]":         "expected a JSON array",
 		"[" + body("ok-1") + ",\"\xff\"]": "expected UTF-8",
+		"{\xff}":                          "expected UTF-8",
+		"\xef\xbb\xbf{}":                  "time",
+		"\xef\xbb\xbf[]":                  "an empty array",
+		"\xef\xbb\xbf" + body("reject-1"): "status 400",
+		" " + body("reject-1") + "\n":     "status 400",
 	} {
 		q := &queue{}
 		kept, printed := handle(t, q, withBody("m", text), message("ok-2", 1))
 		got := q.to(deadQueue)
-		if len(kept) != 0 || len(got) != 1 || !strings.HasPrefix(got[0], strings.ToValidUTF8(text, "\uFFFD")+" ") ||
+		if len(kept) != 0 || len(got) != 1 || !strings.HasPrefix(got[0], strings.ToValidUTF8(text, "\uFFFD")+" delay=") ||
 			!strings.Contains(got[0], "message_id=String:m error=") || !strings.Contains(got[0], reason) {
 			t.Errorf("%q: kept %v, dead letters %q, want one with %q", text, kept, got, reason)
 		}
 		if !strings.Contains(printed, `"Received":2,"Delivered":1,"DeadLettered":1`) {
 			t.Errorf("%q: printed %s", text, printed)
 		}
-	}
-}
-
-// TestDeadLetterIsTheOriginal: a dead letter has the body of its message, with a byte order mark if there was one.
-func TestDeadLetterIsTheOriginal(t *testing.T) {
-	for _, text := range []string{"\xef\xbb\xbf" + body("reject-1"), " " + body("reject-1") + "\n", "\xef\xbb\xbf{}",
-		"\xef\xbb\xbf[]"} {
-		q := &queue{}
-		handle(t, q, withBody("m", text))
-		if len(q.sent) != 1 || aws.ToString(q.sent[0].MessageBody) != text {
-			t.Errorf("%q: %d dead letters, the first with the body %q", text, len(q.sent), aws.ToString(q.sent[0].MessageBody))
-		}
-	}
-}
-
-// TestDelayOfSQS: SQS accepts a delay of 15 minutes at most, also where the back-off is longer.
-func TestDelayOfSQS(t *testing.T) {
-	q := &queue{}
-	h := newHandler(q)
-	h.Backoff.Max = time.Hour
-	h.handle(t.Context(), t, array("m", 4, "ok-1", "retry-1"), message("retry-2", 4))
-	if own := q.to(ownQueue); len(own) != 1 || !strings.Contains(own[0], " delay=900 ") ||
-		q.waits["receipt-retry-2"] != 3600 {
-		t.Errorf("resent %q, visibility timeouts %v, want 900 s and 3600 s", own, q.waits)
-	}
-}
-
-// TestMixedBatch: each message has its own outcome, whatever its form and place in the batch.
-func TestMixedBatch(t *testing.T) {
-	q := &queue{}
-	kept, printed := handle(t, q,
-		array("a", 1, "ok-1", "retry-a"), message("retry-b", 1), array("c", 5, "reject-c", "retry-c"), message("ok-d",
-			1), array("e", 1, "retry-e", "reject-e", "ok-e"))
-	if want := []string{"retry-b"}; !slices.Equal(kept, want) {
-		t.Errorf("kept %v, want %v", kept, want)
-	}
-	if got := q.to(ownQueue); len(got) != 2 || !strings.Contains(got[0], `"retry-a"`) ||
-		!strings.Contains(got[1], `"retry-e"`) || len(q.waits) != 1 {
-		t.Errorf("resent %q, visibility timeouts %v", got, q.waits)
-	}
-	var ids []string
-	for _, e := range q.sent {
-		if id, ok := e.MessageAttributes["message_id"]; ok {
-			ids = append(ids, aws.ToString(id.StringValue))
-		}
-	}
-	if want := []string{"c/0", "c/1", "e/1"}; !slices.Equal(ids, want) {
-		t.Errorf("dead letters %v, want %v", ids, want)
-	}
-	if !strings.Contains(printed, `"Received":9,"Delivered":3,"Retried":3,"DeadLettered":3`) {
-		t.Errorf("printed %s", printed)
 	}
 }
 
@@ -292,10 +310,10 @@ func TestRoles(t *testing.T) {
 		m := array("m", 1, "ok-1", "retry-1")
 		m.Sender = []byte(c.sender)
 		if c.attempts != "" {
-			m.Attributes = append(m.Attributes, attribute("attempts", c.attempts))
+			m = with(m, "attempts", c.attempts)
 		}
 		if c.replays != "" {
-			m.Attributes = append(m.Attributes, attribute("replays", c.replays))
+			m = with(m, "replays", c.replays)
 		}
 		h.handle(t.Context(), t, m)
 		if got := q.to(ownQueue); len(got) != 1 || !strings.HasSuffix(got[0], " "+c.want) ||
@@ -306,23 +324,9 @@ func TestRoles(t *testing.T) {
 	}
 }
 
-// TestRedrivenDeadLetter: an operator who redrives the dead-letter queue gives its events all their attempts. A dead
-// letter's own `attempts` is a String.
-func TestRedrivenDeadLetter(t *testing.T) {
-	m := message("retry-1", 1)
-	m.Attributes = []sqsevent.Attribute{{Name: []byte("attempts"), Type: []byte("String"), Value: []byte("5")}}
-	q := &queue{}
-	if kept, _ := handle(t, q, m); len(kept) != 1 || len(q.sent) != 0 || q.waits["receipt-retry-1"] != 1 {
-		t.Errorf("kept %v, sent %d, waits %v, want a first attempt", kept, len(q.sent), q.waits)
-	}
-}
-
 // TestFirstAttempt: an event is on its first attempt if it was neither received, resent nor replayed before.
 func TestFirstAttempt(t *testing.T) {
 	var ids []string
-	resent, replayed := array("c", 1, "c"), message("d", 1)
-	resent.Attributes = []sqsevent.Attribute{attribute("attempts", "1")}
-	replayed.Attributes = []sqsevent.Attribute{attribute("replays", "1")}
 	h := newHandler(&queue{})
 	h.siem.send = func(_ context.Context, b *deliver.Batch) error {
 		if b.First(0) {
@@ -330,7 +334,8 @@ func TestFirstAttempt(t *testing.T) {
 		}
 		return nil
 	}
-	h.handle(t.Context(), t, message("a", 1), message("b", 2), resent, replayed)
+	h.handle(t.Context(), t, message("a", 1), message("b", 2), with(array("c", 1, "c"), "attempts", "1"),
+		with(message("d", 1), "replays", "1"))
 	if !slices.Equal(ids, []string{"a"}) {
 		t.Errorf("events %v are on their first attempt, want only a", ids)
 	}
@@ -369,7 +374,7 @@ func TestFirstAttemptIsKept(t *testing.T) {
 			h.Now, h.siem.send = time.Now, slow
 			m := array("m", c.receives, "ok-1", "ok-2", "ok-3", "ok-4", "ok-5")
 			if c.resent != "" {
-				m.Attributes = []sqsevent.Attribute{attribute("attempts", c.resent)}
+				m = with(m, "attempts", c.resent)
 			}
 			h.handle(ctx, t, m)
 			own, dead := q.to(ownQueue), q.to(deadQueue)
@@ -465,8 +470,7 @@ func FuzzArray(f *testing.F) {
 		h := newHandler(q)
 		m := message("m", max(1, receives%7))
 		m.Body = text
-		m.Attributes = []sqsevent.Attribute{attribute("attempts", attempts)}
-		ids, _ := h.handle(t.Context(), t, m)
+		ids, _ := h.handle(t.Context(), t, with(m, "attempts", attempts))
 		kept := ids != nil
 		own, dead := q.to(ownQueue), q.to(deadQueue)
 		if kept && len(own) > 0 || len(own) > 1 {
