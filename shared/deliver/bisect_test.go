@@ -20,55 +20,6 @@ func lastAttempt(n int) []deliver.Item {
 	return in
 }
 
-// TestLastAttempt: a failure that one event can cause does not fail its neighbours on their last attempt. Any other
-// failure is not bisected.
-func TestLastAttempt(t *testing.T) {
-	for name, c := range map[string]struct {
-		err    *failure.Error
-		bisect bool
-	}{
-		"500":                    {broken, true},
-		"502":                    {&failure.Error{Status: 502, Foreign: true}, true},
-		"503":                    {busy, false},
-		"429":                    {&failure.Error{Kind: failure.Throttled, Status: 429}, false},
-		"403 of an intermediary": {&failure.Error{Kind: failure.Unauthorized, Status: 403, Foreign: true}, true},
-		"403 of the SIEM":        {&failure.Error{Kind: failure.Unauthorized, Status: 403}, false},
-		"406":                    {&failure.Error{Kind: failure.Misconfigured, Status: 406}, true},
-		"foreign 400":            {&failure.Error{Kind: failure.Rejected, Status: 400, Foreign: true}, true},
-		"400 of another code":    {&failure.Error{Status: 400, Code: "99"}, true},
-		"425":                    {&failure.Error{Status: 425}, false},
-		"broken connection":      {&failure.Error{Disconnected: true}, true},
-		"timeout":                {&failure.Error{Step: failure.Request}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := &script{answer: refuses(c.err, "e041")}
-			out, _ := run(s, lastAttempt(100))
-			want := strings.Repeat("d", 41) + states(out)[41:42] + strings.Repeat("d", 58)
-			if c.bisect && (states(out) != want || out[41].State != deliver.Retry || out[41].Fault.Status != c.err.Status) {
-				t.Errorf("outcomes %s, want all delivered except event 41, which fails with %v", states(out), c.err)
-			}
-			if !c.bisect && (strings.ContainsAny(states(out), "dx") || len(s.requests) > 2) {
-				t.Errorf("outcomes %s in %d requests, want every event kept", states(out), len(s.requests))
-			}
-			s = &script{answer: refuses(c.err, "e041")}
-			if out, _ := run(s, items(numbered(100)...)); strings.ContainsAny(states(out), "dx") || len(s.requests) > 2 {
-				t.Errorf("first attempt: outcomes %s in %d requests, want every event kept", states(out), len(s.requests))
-			}
-		})
-	}
-}
-
-// TestForeignRefusal: a refusal that is not in the SIEM's own format rejects no event, not even one that was sent
-// alone.
-func TestForeignRefusal(t *testing.T) {
-	for _, n := range []int{1, 2, 100} {
-		s := &script{answer: always(&failure.Error{Kind: failure.Rejected, Status: 400, Foreign: true})}
-		if out, _ := run(s, items(numbered(n)...)); states(out) != strings.Repeat("h", n) || len(s.requests) != 1 {
-			t.Errorf("%d events: %s in %d requests, want all held after 1", n, states(out), len(s.requests))
-		}
-	}
-}
-
 // TestFewGoodEvents: on the last attempt, a sample of refused events decides nothing about the good ones.
 func TestFewGoodEvents(t *testing.T) {
 	for first := range 99 {
@@ -304,33 +255,5 @@ func TestOutcomesAreCleared(t *testing.T) {
 	}
 	if len(sent) != 4 {
 		t.Errorf("after the refusal %d events were sent, want all four: %v", len(sent), s.requests)
-	}
-}
-
-// TestResultsDoNotFit: a response with another number of results decides nothing.
-func TestResultsDoNotFit(t *testing.T) {
-	for _, n := range []int{0, 2, 4} {
-		s := &script{answer: always(&deliver.PartialError{Results: make([]error, n)})}
-		if out, _ := run(s, items(numbered(3)...)); states(out) != "rrr" {
-			t.Errorf("%d results for 3 records: %s, want rrr", n, states(out))
-		}
-	}
-}
-
-// TestRefusedForDifferentReasons: if the refusals differ, the events are at fault, not the configuration.
-func TestRefusedForDifferentReasons(t *testing.T) {
-	for name, other := range map[string]*failure.Error{
-		"another code":   {Kind: failure.Rejected, Status: 400, Code: "12"},
-		"another status": {Kind: failure.Rejected, Status: 422},
-	} {
-		s := &script{answer: func(ids []string) error {
-			if slices.Contains(ids, "a") {
-				return rejected
-			}
-			return other
-		}}
-		if out, _ := run(s, items("a", "b")); states(out) != "xx" {
-			t.Errorf("%s: %s, want xx", name, states(out))
-		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,11 +87,13 @@ func run(s *script, in []deliver.Item) ([]deliver.Outcome, deliver.Report) {
 	return out, report
 }
 
-// states writes outcomes as letters: d delivered, r retry, h held, x rejected, ? without a reason.
+// states writes outcomes as letters: d delivered, t truncated, r retry, h held, x rejected, ? without a reason.
 func states(out []deliver.Outcome) string {
 	var b strings.Builder
 	for _, o := range out {
 		switch {
+		case o.State == deliver.Delivered && o.Truncated:
+			b.WriteByte('t')
 		case o.State == deliver.Delivered:
 			b.WriteByte('d')
 		case o.Fault == nil:
@@ -122,7 +125,16 @@ func refuses(err error, bad ...string) func([]string) error {
 	}
 }
 
+// byCode refuses every event with its id as the status, or as the code of a 400.
+func byCode(ids []string) error {
+	if status, _ := strconv.Atoi(ids[0]); status > 100 {
+		return &failure.Error{Kind: failure.Rejected, Status: status}
+	}
+	return &failure.Error{Kind: failure.Rejected, Status: 400, Code: ids[0]}
+}
+
 var (
+	foreign     = &failure.Error{Kind: failure.Rejected, Status: 400, Foreign: true}
 	rejected    = &failure.Error{Kind: failure.Rejected, Status: 400}
 	errTooLarge = &failure.Error{Kind: failure.TooLarge, Status: 413}
 	denied      = &failure.Error{Kind: failure.Unauthorized, Status: 401}
@@ -136,31 +148,37 @@ func TestOutcomes(t *testing.T) {
 		answer   func([]string) error
 		want     string
 		requests int
+		records  int // of a request, at most
 	}{
-		"nothing to do":             {nil, accept, "", 0},
-		"accepted":                  {numbered(3), accept, "ddd", 1},
-		"unknown error":             {numbered(3), always(errors.New("hm")), "rrr", 1},
-		"busy":                      {numbered(3), always(busy), "rrr", 1},
-		"broken":                    {numbered(3), always(broken), "rrr", 1},
-		"denied":                    {numbered(2), always(denied), "hh", 2},
-		"held":                      {numbered(2), always(&failure.Error{Kind: failure.Misconfigured}), "hh", 1},
-		"alone and refused":         {numbered(1), always(rejected), "x", 1},
-		"alone and too large":       {numbered(1), always(errTooLarge), "x", 1},
-		"both refused":              {numbered(2), always(rejected), "hh", 3},
-		"all refused":               {numbered(100), always(rejected), strings.Repeat("h", 100), 3 + 16},
-		"all too large":             {numbered(100), always(errTooLarge), strings.Repeat("h", 100), 3 + 16},
-		"one refused":               {numbered(4), refuses(rejected, "e002"), "ddxd", 5},
-		"unencodable":               {[]string{"a", "unencodable", "b"}, accept, "dxd", 1},
-		"only unencodable":          {[]string{"unencodable", "unencodable2"}, accept, "xx", 0},
-		"one refused, one not sent": {[]string{"a", "unencodable"}, always(rejected), "xx", 1},
-		"truncated":                 {[]string{"truncated", "b"}, accept, "dd", 1},
-		"results that do not fit":   {numbered(2), always(&deliver.PartialError{Results: make([]error, 3)}), "rr", 1},
-		"unprocessed forever": {numbered(2),
-			always(&deliver.PartialError{Results: []error{&failure.Error{Kind: failure.Unprocessed},
-				&failure.Error{Kind: failure.Unprocessed}}}), "rr", 2},
+		"nothing to do":             {nil, accept, "", 0, 0},
+		"accepted":                  {numbered(3), accept, "ddd", 1, 0},
+		"unknown error":             {numbered(3), always(errors.New("hm")), "rrr", 1, 0},
+		"busy":                      {numbered(3), always(busy), "rrr", 1, 0},
+		"busy, one by one":          {numbered(3), always(busy), "rrr", 1, 1}, // the others are not sent
+		"broken":                    {numbered(3), always(broken), "rrr", 1, 0},
+		"broken, one by one":        {numbered(3), always(broken), "rrr", 3, 1},
+		"denied":                    {numbered(2), always(denied), "hh", 2, 0},
+		"held":                      {numbered(2), always(&failure.Error{Kind: failure.Misconfigured}), "hh", 1, 0},
+		"foreign refusal":           {numbered(100), always(foreign), strings.Repeat("h", 100), 1, 0},
+		"foreign refusal of one":    {numbered(1), always(foreign), "h", 1, 0},
+		"alone and refused":         {numbered(1), always(rejected), "x", 1, 0},
+		"alone and too large":       {numbered(1), always(errTooLarge), "x", 1, 0},
+		"both refused":              {numbered(2), always(rejected), "hh", 3, 0},
+		"refused with other codes":  {[]string{"6", "12"}, byCode, "xx", 3, 0},
+		"refused with other status": {[]string{"413", "422"}, byCode, "xx", 3, 0},
+		"all refused":               {numbered(100), always(rejected), strings.Repeat("h", 100), 3 + 16, 0},
+		"all too large":             {numbered(100), always(errTooLarge), strings.Repeat("h", 100), 3 + 16, 0},
+		"one refused":               {numbered(4), refuses(rejected, "e002"), "ddxd", 5, 0},
+		"unencodable":               {[]string{"a", "unencodable", "b"}, accept, "dxd", 1, 0},
+		"only unencodable":          {[]string{"unencodable", "unencodable2"}, accept, "xx", 0, 0},
+		"one refused, one not sent": {[]string{"a", "unencodable"}, always(rejected), "xx", 1, 0},
+		"truncated":                 {[]string{"truncated", "b"}, accept, "td", 1, 0},
+		"results that do not fit":   {numbered(2), always(&deliver.PartialError{Results: make([]error, 3)}), "rr", 1, 0},
+		"unprocessed forever": {numbered(2), always(&deliver.PartialError{Results: []error{
+			&failure.Error{Kind: failure.Unprocessed}, &failure.Error{Kind: failure.Unprocessed}}}), "rr", 2, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := &script{format: deliver.Format{Separator: ","}, answer: c.answer}
+			s := &script{format: deliver.Format{Separator: ",", MaxRecords: c.records}, answer: c.answer}
 			out, report := run(s, items(c.ids...))
 			if got := states(out); got != c.want {
 				t.Errorf("outcomes %s, want %s", got, c.want)
@@ -169,14 +187,6 @@ func TestOutcomes(t *testing.T) {
 				t.Errorf("%d requests, %d counted, want %d", len(s.requests), report.Requests, c.requests)
 			}
 		})
-	}
-}
-
-func TestTruncated(t *testing.T) {
-	s := &script{answer: accept}
-	out, _ := run(s, items("a", "truncated"))
-	if out[0].Truncated || !out[1].Truncated {
-		t.Errorf("truncated: %v %v, want false true", out[0].Truncated, out[1].Truncated)
 	}
 }
 
@@ -212,28 +222,6 @@ func TestPacking(t *testing.T) {
 				t.Errorf("outcomes %s, want %s", got, c.states)
 			}
 		})
-	}
-}
-
-// TestStops: after a failure of the network, the SIEM or the setup, the rest of the batch is not sent.
-func TestStops(t *testing.T) {
-	for name, c := range map[string]struct {
-		err      error
-		requests int
-	}{
-		"network":   {&failure.Error{}, 1},
-		"busy":      {busy, 1},
-		"throttled": {&failure.Error{Kind: failure.Throttled, Status: 429}, 1},
-		"held":      {&failure.Error{Kind: failure.Misconfigured, Status: 404}, 1},
-		"denied":    {denied, 2},
-		"broken":    {broken, 3},
-	} {
-		s := &script{format: deliver.Format{MaxRecords: 1}, answer: always(c.err)}
-		out, _ := run(s, items(numbered(3)...))
-		if len(s.requests) != c.requests || strings.ContainsAny(states(out), "dx?") {
-			t.Errorf("%s: %d requests, outcomes %s, want %d requests and every event kept", name, len(s.requests), states(out),
-				c.requests)
-		}
 	}
 }
 
