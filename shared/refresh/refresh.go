@@ -15,11 +15,15 @@ type Cache[T comparable] struct {
 	pause time.Duration
 	keep  func(error) bool
 
-	mu      sync.Mutex
-	current *entry[T] // nil if there is no value
-	flight  *flight[T]
-	loads   uint64 // that have succeeded
-	loaded  int64  // when the last one did
+	mu     sync.Mutex
+	flight *flight[T]
+	value  T
+	exists bool   // there is a value
+	loads  uint64 // that have succeeded
+
+	// The life of the value and the time of the last load are wall clock, Unix milliseconds. The monotonic clock stops
+	// while Lambda freezes the process.
+	renew, expire, loaded int64 // expire is 0 for never
 }
 
 // Load obtains the value. It should obey ctx, which is that of one of the callers.
@@ -31,14 +35,7 @@ type Life struct {
 	Expire time.Time // from when on it cannot be used; zero is never
 }
 
-// entry is a value and its life as wall clock, Unix milliseconds. The monotonic clock stops while Lambda freezes the
-// process.
-type entry[T comparable] struct {
-	value         T
-	renew, expire int64
-}
-
-// flight is a load in progress. Its results may be read when done is closed.
+// flight is a load. Its results may be read when done is closed.
 type flight[T comparable] struct {
 	done      chan struct{}
 	value     T
@@ -59,23 +56,21 @@ func (c *Cache[T]) Get(ctx context.Context, load Load[T]) (T, error) {
 	if value, ok := c.Fresh(); ok { // without the allocations of get
 		return value, nil
 	}
-	value, kept, err := c.get(ctx, load, func() bool {
-		return c.current != nil && c.usable() && (c.time() < c.current.renew || c.flight != nil)
-	})
-	if kept {
-		err = nil
+	f := c.get(ctx, load, func() bool { return c.usable() && (c.time() < c.renew || c.flight != nil) })
+	if f.kept {
+		return f.value, nil
 	}
-	return value, err
+	return f.value, f.err
 }
 
 // Fresh returns the value if it need not be renewed. Unlike Get, it allocates nothing.
 func (c *Cache[T]) Fresh() (value T, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current == nil || !c.usable() || c.time() >= c.current.renew {
+	if !c.usable() || c.time() >= c.renew {
 		return value, false
 	}
-	return c.current.value, true
+	return c.value, true
 }
 
 // recent is the longest age of a load that confirms a value in spite of a refusal.
@@ -85,24 +80,21 @@ const recent = 2 * time.Second
 // so: the value is not the refused one, or a load since the one that the caller knows (Loads) confirmed it just now.
 // If the load fails and the value is still usable, Renew returns both the value and the error.
 func (c *Cache[T]) Renew(ctx context.Context, refused T, known uint64, load Load[T]) (T, error) {
-	value, _, err := c.get(ctx, load, func() bool {
-		if c.current == nil {
-			return false
-		}
+	f := c.get(ctx, load, func() bool {
 		age := c.time() - c.loaded
-		return c.current.value != refused || c.loads > known && 0 <= age && age <= recent.Milliseconds()
+		return c.exists && (c.value != refused || c.loads > known && 0 <= age && age <= recent.Milliseconds())
 	})
-	return value, err
+	return f.value, f.err
 }
 
 // get returns the current value if fresh says so; fresh is called with the lock held. Else it loads, or waits for a
 // load.
-func (c *Cache[T]) get(ctx context.Context, load Load[T], fresh func() bool) (value T, kept bool, err error) {
+func (c *Cache[T]) get(ctx context.Context, load Load[T], fresh func() bool) *flight[T] {
 	for {
 		c.mu.Lock()
 		if fresh() {
 			defer c.mu.Unlock()
-			return c.current.value, false, nil
+			return &flight[T]{value: c.value}
 		}
 		f := c.flight
 		if f == nil {
@@ -110,16 +102,16 @@ func (c *Cache[T]) get(ctx context.Context, load Load[T], fresh func() bool) (va
 			c.flight = f
 			c.mu.Unlock()
 			c.fly(ctx, f, load)
-			return f.value, f.kept, f.err
+			return f
 		}
 		c.mu.Unlock()
 		select {
 		case <-f.done:
 			if !f.abandoned {
-				return f.value, f.kept, f.err
+				return f
 			}
 		case <-ctx.Done():
-			return value, false, fmt.Errorf("waiting for another request: %w", ctx.Err())
+			return &flight[T]{err: fmt.Errorf("waiting for another request: %w", ctx.Err())}
 		}
 	}
 }
@@ -137,14 +129,14 @@ func (c *Cache[T]) fly(ctx context.Context, f *flight[T], load Load[T]) {
 	defer c.mu.Unlock()
 	switch {
 	case err == nil:
-		c.current = &entry[T]{value: value, renew: life.Renew.UnixMilli()}
+		c.value, c.exists, c.renew, c.expire = value, true, life.Renew.UnixMilli(), 0
 		if !life.Expire.IsZero() {
-			c.current.expire = life.Expire.UnixMilli()
+			c.expire = life.Expire.UnixMilli()
 		}
 		c.loads, c.loaded = c.loads+1, c.time()
-	case c.current != nil && c.usable() && c.keep(err):
-		c.current.renew = c.time() + c.pause.Milliseconds()
-		value, f.kept = c.current.value, true
+	case c.usable() && c.keep(err):
+		c.renew = c.time() + c.pause.Milliseconds()
+		value, f.kept = c.value, true
 	}
 	f.value, f.err = value, err
 	f.abandoned = err != nil && !f.kept && ctx.Err() != nil
@@ -152,8 +144,8 @@ func (c *Cache[T]) fly(ctx context.Context, f *flight[T], load Load[T]) {
 
 func (c *Cache[T]) time() int64 { return c.now().UnixMilli() }
 
-// usable reports whether the current value has not expired.
-func (c *Cache[T]) usable() bool { return c.current.expire == 0 || c.time() < c.current.expire }
+// usable reports whether there is a value that has not expired.
+func (c *Cache[T]) usable() bool { return c.exists && (c.expire == 0 || c.time() < c.expire) }
 
 // Loads counts the loads that have succeeded.
 func (c *Cache[T]) Loads() uint64 {
@@ -166,17 +158,15 @@ func (c *Cache[T]) Loads() uint64 {
 func (c *Cache[T]) Current() (value T, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current == nil {
-		return value, false
-	}
-	return c.current.value, true
+	return c.value, c.exists
 }
 
 // Drop forgets value, unless it has been replaced.
 func (c *Cache[T]) Drop(value T) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.current != nil && c.current.value == value {
-		c.current = nil
+	if c.value == value {
+		var none T
+		c.value, c.exists = none, false
 	}
 }
