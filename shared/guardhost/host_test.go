@@ -18,24 +18,22 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/arbitex/siem-connectors/internal/downalarm"
+	"github.com/arbitex/siem-connectors/shared/guard"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
 )
 
 // account is a Lambda API with one connector, and the guard's queue.
 type account struct {
-	state       string
-	concurrency *int
-	batch       int
-	provisioned bool
-	gone        bool
-	tags        map[string]string
-	checkOK     bool
-	replay      string // response of the replay function
-	status      int    // of the next PUT; 0 = 200
-	errorType   string
-	requests    []string
-	hidden      []int32
-	hideFails   bool
+	guard.Mapping // of the connector; without a state, there is none
+
+	tags      map[string]string
+	checkOK   bool
+	replay    string // response of the replay function
+	status    int    // of the next PUT; 0 = 200
+	errorType string
+	requests  []string
+	hidden    []int32
+	hideFails bool
 }
 
 const (
@@ -48,7 +46,7 @@ func (a *account) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.requests = append(a.requests, strings.TrimSpace(r.Method+" "+r.URL.Path+" "+string(body)))
 	w.Header().Set("Content-Type", "application/json")
 	switch {
-	case !a.gone && strings.HasPrefix(r.URL.Path, "/2015-03-31/event-source-mappings/"+mappingID):
+	case a.State != "" && strings.HasPrefix(r.URL.Path, "/2015-03-31/event-source-mappings/"+mappingID):
 		a.mapping(w, r, body)
 	case r.URL.Path == "/2017-03-31/tags/"+arn && r.Method == http.MethodGet:
 		_ = json.NewEncoder(w).Encode(map[string]any{"Tags": a.tags})
@@ -81,25 +79,22 @@ func (a *account) mapping(w http.ResponseWriter, r *http.Request, body []byte) {
 		var in struct {
 			Enabled       *bool
 			BatchSize     *int
-			ScalingConfig *struct{ MaximumConcurrency *int }
+			ScalingConfig *struct{ MaximumConcurrency int }
 		}
 		_ = json.Unmarshal(body, &in)
-		if in.Enabled != nil {
-			a.state = map[bool]string{true: "Enabled", false: "Disabled"}[*in.Enabled]
-		}
-		if in.BatchSize != nil {
-			a.batch = *in.BatchSize
-		}
+		change := guard.Change{Enabled: in.Enabled, BatchSize: in.BatchSize}
 		if in.ScalingConfig != nil {
-			a.concurrency = in.ScalingConfig.MaximumConcurrency
+			change.Concurrency = &in.ScalingConfig.MaximumConcurrency
 		}
+		a.Apply(change)
+		a.State = strings.Replace(a.State, "ing", "ed", 1) // at once
 		w.WriteHeader(http.StatusAccepted)
 	}
-	out := map[string]any{"UUID": mappingID, "State": a.state, "BatchSize": a.batch, "FunctionArn": arn + ":live"}
-	if a.concurrency != nil {
-		out["ScalingConfig"] = map[string]any{"MaximumConcurrency": *a.concurrency}
+	out := map[string]any{"UUID": mappingID, "State": a.State, "BatchSize": a.BatchSize, "FunctionArn": arn + ":live"}
+	if a.Concurrency > 0 {
+		out["ScalingConfig"] = map[string]any{"MaximumConcurrency": a.Concurrency}
 	}
-	if a.provisioned {
+	if a.Provisioned {
 		out["ProvisionedPollerConfig"] = map[string]any{"MinimumPollers": 2}
 	}
 	_ = json.NewEncoder(w).Encode(out)
@@ -120,10 +115,24 @@ func (a *account) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput,
 	panic("the guard sends no message")
 }
 
-// function returns the guard's handler in an account, and its output.
-func function(t *testing.T, a *account, change ...string) (*lambdahost.Function, *bytes.Buffer, *time.Time) {
+// scene is the guard's function in an account, with the message of an alarm.
+type scene struct {
+	*account
+	t       *testing.T
+	f       *lambdahost.Function
+	out     bytes.Buffer
+	now     time.Time
+	message []byte
+}
+
+// newScene makes a scene. A change is a variable to unset, or name=value.
+func newScene(t *testing.T, change ...string) *scene {
 	t.Helper()
-	server := httptest.NewServer(a)
+	s := &scene{t: t, now: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC), account: &account{
+		Mapping: guard.Mapping{State: "Enabled", Concurrency: 10, BatchSize: 100}, tags: map[string]string{"Team": "soc"},
+		replay: `{"statusCode":200,"body":"{\"replayed\":7,\"skipped\":0,\"remaining\":0}"}`,
+	}}
+	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	env := map[string]string{
 		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL": server.URL,
@@ -131,30 +140,17 @@ func function(t *testing.T, a *account, change ...string) (*lambdahost.Function,
 		"SIEM_QUEUE_URL":   "https://sqs/guard", "REPLAY_FUNCTION_NAME": "prod-replay", "SIEM_STACK": "prod",
 		"SPLUNK_FUNCTION_NAME": "prod-splunk", "SPLUNK_MAPPING_ID": mappingID,
 	}
-	for _, c := range change { // a variable to unset, or name=value
-		if name, value, ok := strings.Cut(c, "="); ok {
-			env[name] = value
-		} else {
-			delete(env, name)
-		}
+	for _, c := range change {
+		name, value, _ := strings.Cut(c, "=")
+		env[name] = value
 	}
-	now := time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
-	var out bytes.Buffer
-	w := lambdahost.Deps{Env: func(name string) string { return env[name] }, Out: &out,
-		Now: func() time.Time { return now }, SQS: a}
-	return New(w, newClient(w.Env)), &out, &now
-}
-
-func newAccount() *account {
-	ten := 10
-	return &account{state: "Enabled", concurrency: &ten, batch: 100, tags: map[string]string{"Team": "soc"},
-		replay: `{"statusCode":200,"body":"{\"replayed\":7,\"skipped\":0,\"remaining\":0}"}`}
-}
-
-func payload(now time.Time) []byte {
-	body, _ := json.Marshal(string(downalarm.Event("prod-splunk-down", "e", now)))
-	return fmt.Appendf(nil, `{"Records":[{"messageId":"m-1","receiptHandle":"r","body":%s,`+
-		`"attributes":{"SentTimestamp":"%d"}}]}`, body, now.UnixMilli())
+	d := lambdahost.Deps{Env: func(name string) string { return env[name] }, Out: &s.out,
+		Now: func() time.Time { return s.now }, SQS: s}
+	s.f = New(d, newClient(d.Env))
+	body, _ := json.Marshal(string(downalarm.Event("prod-splunk-down", "e", s.now)))
+	s.message = fmt.Appendf(nil, `{"Records":[{"messageId":"m-1","receiptHandle":"r","body":%s,`+
+		`"attributes":{"SentTimestamp":"%d"}}]}`, body, s.now.UnixMilli())
+	return s
 }
 
 const (
@@ -162,72 +158,73 @@ const (
 	deleted = `{"batchItemFailures":[]}`
 )
 
+// keeps invokes the guard, which must keep the message and hide it for that time.
+func (s *scene) keeps(seconds int32) {
+	s.t.Helper()
+	s.invoke(kept)
+	if got := s.hidden[len(s.hidden)-1]; got != seconds {
+		s.t.Errorf("hidden for %d s, want %d", got, seconds)
+	}
+}
+
+func (s *scene) invoke(want string) {
+	s.t.Helper()
+	response, err := s.f.Invoke(s.t.Context(), bytes.Clone(s.message))
+	if err != nil || string(response) != want {
+		s.t.Fatalf("%s %v, want %s\n%s", response, err, want, &s.out)
+	}
+}
+
+func (s *scene) pass(d time.Duration) { s.now = s.now.Add(d) }
+
+// bodies returns the bodies of the requests that contain a text.
+func (s *scene) bodies(text string) (all []string) {
+	for _, r := range s.requests {
+		if _, body, found := strings.Cut(r, " {"); found && strings.Contains(r, text) {
+			all = append(all, "{"+body)
+		}
+	}
+	return all
+}
+
 // TestHold: hold, check, resume, replay, by the calls of AWS.
 func TestHold(t *testing.T) {
-	a := newAccount()
-	f, out, now := function(t, a)
-	message := payload(*now)
-	invoke := func(want string, hidden int32, after time.Duration) {
-		t.Helper()
-		*now = now.Add(after)
-		response, err := f.Invoke(t.Context(), bytes.Clone(message))
-		if err != nil || string(response) != want {
-			t.Fatalf("%s %v\n%s", response, err, out)
-		}
-		if want == kept && a.hidden[len(a.hidden)-1] != hidden {
-			t.Errorf("hidden for %d s, want %d", a.hidden[len(a.hidden)-1], hidden)
-		}
+	s := newScene(t)
+	s.keeps(60)
+	if s.State != "Disabled" || s.Concurrency != 10 || s.tags["Team"] != "soc" ||
+		!strings.HasPrefix(s.tags["arbitex:guard"], "held since=2026-03-13T10:00:00Z") {
+		t.Fatal(s.State, s.tags)
 	}
-	invoke(kept, 60, 0)
-	if a.state != "Disabled" || *a.concurrency != 10 || a.tags["Team"] != "soc" ||
-		!strings.HasPrefix(a.tags["arbitex:guard"], "held since=2026-03-13T10:00:00Z") {
-		t.Fatal(a.state, a.tags)
+	s.pass(time.Minute)
+	s.keeps(120)
+	s.checkOK = true
+	s.pass(2 * time.Minute)
+	s.keeps(60)
+	if s.State != "Enabled" || s.Concurrency != 2 || s.BatchSize != 100 {
+		t.Errorf("%+v", s.Mapping)
 	}
-	invoke(kept, 120, time.Minute)
-	a.checkOK = true
-	invoke(kept, 60, 2*time.Minute)
-	if a.state != "Enabled" || *a.concurrency != 2 || a.batch != 100 {
-		t.Error(a.state, *a.concurrency, a.batch)
+	s.pass(time.Minute)
+	s.keeps(300)
+	if s.Concurrency != 10 {
+		t.Errorf("%+v", s.Mapping)
 	}
-	invoke(kept, 300, time.Minute)
-	if *a.concurrency != 10 {
-		t.Error(*a.concurrency)
+	s.pass(5 * time.Minute)
+	s.invoke(deleted)
+	s.pass(time.Minute)
+	s.invoke(deleted) // SQS delivers it again
+	if !strings.HasPrefix(s.tags["arbitex:guard"], "done ") {
+		t.Error(s.tags)
 	}
-	invoke(deleted, 0, 5*time.Minute)
-	invoke(deleted, 0, time.Minute) // SQS delivers it again
-	if !strings.HasPrefix(a.tags["arbitex:guard"], "done ") {
-		t.Error(a.tags)
-	}
-	checkOutput(t, out.String())
-	checkRequests(t, a.requests)
-}
-
-func checkOutput(t *testing.T, out string) {
-	t.Helper()
-	for _, want := range []string{`"GuardHeld":1}`, `"GuardResumed":1}`, `"replayed":7`, `"from":"held","to":"resumed"`,
-		`"Connector":"splunk"`} {
-		if strings.Count(out, want) != 1 && want != `"Connector":"splunk"` {
-			t.Errorf("want once %s in\n%s", want, out)
+	for text, times := range map[string]int{`"GuardHeld":1}`: 1, `"GuardResumed":1}`: 1, `"Connector":"splunk"`: 2,
+		`"replayed":7`: 1, `"from":"held","to":"resumed"`: 1} {
+		if strings.Count(s.out.String(), text) != times {
+			t.Errorf("want %d times %s in\n%s", times, text, &s.out)
 		}
 	}
-}
-
-func checkRequests(t *testing.T, requests []string) {
-	t.Helper()
-	var puts, invocations []string
-	for _, r := range requests {
-		switch {
-		case strings.HasPrefix(r, "PUT"):
-			_, body, _ := strings.Cut(r, " {")
-			puts = append(puts, "{"+body)
-		case strings.Contains(r, "prod-replay"):
-			_, body, _ := strings.Cut(r, "invocations ")
-			invocations = append(invocations, body)
-		}
-	}
-	if want := []string{`{"Enabled":false}`, `{"Enabled":true,"ScalingConfig":{"MaximumConcurrency":2}}`,
-		`{"ScalingConfig":{"MaximumConcurrency":10}}`}; !slices.Equal(puts, want) {
-		t.Errorf("changes of the mapping: %v", puts)
+	if got, want := s.bodies("PUT"), []string{`{"Enabled":false}`,
+		`{"Enabled":true,"ScalingConfig":{"MaximumConcurrency":2}}`,
+		`{"ScalingConfig":{"MaximumConcurrency":10}}`}; !slices.Equal(got, want) {
+		t.Errorf("changes of the mapping: %v", got)
 	}
 	var in struct {
 		RawPath        string
@@ -235,35 +232,33 @@ func checkRequests(t *testing.T, requests []string) {
 		Headers        map[string]string
 		Body           string
 	}
-	if len(invocations) != 1 || json.Unmarshal([]byte(invocations[0]), &in) != nil ||
+	if replays := s.bodies("prod-replay"); len(replays) != 1 || json.Unmarshal([]byte(replays[0]), &in) != nil ||
 		in.RequestContext.HTTP.Method != "POST" || in.RequestContext.HTTP.Path != "/api/admin/siem/replay-dead-letter" ||
 		in.Headers["content-type"] != "application/json" ||
 		in.Body != `{"connector":"splunk","from":"2026-03-13T09:50:00Z","limit":5000,`+
 			`"reason":"given up after","to":"2026-03-13T10:19:00Z"}` {
-		t.Errorf("replays: %v", invocations)
+		t.Errorf("replays: %v", replays)
 	}
 }
 
 // TestReplayPassesOthers: calls of the replay that only pass dead letters that do not match are progress. The guard
 // calls again at once, and calls no operator.
 func TestReplayPassesOthers(t *testing.T) {
-	a := newAccount()
-	f, out, now := function(t, a)
-	a.tags["arbitex:guard"] = "replaying since=2026-03-13T08:00:00Z at=2026-03-13T08:50:00Z next=2026-03-13T09:59:00Z " +
+	s := newScene(t)
+	const tag = "replaying since=2026-03-13T08:00:00Z at=2026-03-13T08:50:00Z next=2026-03-13T09:59:00Z " +
 		"wait=60 interval=60 failures=0 concurrency=10 batch=100 sent=1 message=m-1"
-	a.replay = `{"statusCode":200,"body":"{\"replayed\":0,\"remaining\":9,\"passed\":300}"}`
-	tag := a.tags["arbitex:guard"]
+	s.tags["arbitex:guard"] = tag
+	s.replay = `{"statusCode":200,"body":"{\"replayed\":0,\"remaining\":9,\"passed\":300}"}`
 	for range 3 {
-		response, err := f.Invoke(t.Context(), payload(*now))
-		if err != nil || string(response) != kept || a.hidden[len(a.hidden)-1] != 1 || a.tags["arbitex:guard"] != tag ||
-			strings.Contains(out.String(), "ERROR") {
-			t.Fatalf("%s %v, hidden %v, %s\n%s", response, err, a.hidden, a.tags, out)
+		s.keeps(1)
+		if s.tags["arbitex:guard"] != tag || strings.Contains(s.out.String(), "ERROR") {
+			t.Fatalf("%s\n%s", s.tags, &s.out)
 		}
-		*now = now.Add(time.Minute)
+		s.pass(time.Minute)
 	}
-	a.replay = strings.Replace(a.replay, "300", "0", 1)
-	if _, err := f.Invoke(t.Context(), payload(*now)); err == nil || a.hidden[len(a.hidden)-1] != 120 {
-		t.Errorf("no progress: %v, hidden %v", err, a.hidden)
+	s.replay = strings.Replace(s.replay, "300", "0", 1)
+	if _, err := s.f.Invoke(t.Context(), s.message); err == nil || s.hidden[len(s.hidden)-1] != 120 {
+		t.Errorf("no progress: %v, hidden %v", err, s.hidden)
 	}
 }
 
@@ -273,25 +268,14 @@ func TestNoLimit(t *testing.T) {
 		false: {`{"Enabled":false}`, `{"Enabled":true,"ScalingConfig":{"MaximumConcurrency":2}}`, `{"ScalingConfig":{}}`},
 		true:  {`{"Enabled":false}`, `{"Enabled":true}`},
 	} {
-		a := newAccount()
-		a.concurrency, a.provisioned, a.checkOK = nil, provisioned, true
-		f, _, now := function(t, a)
-		message := payload(*now)
+		s := newScene(t)
+		s.Concurrency, s.Provisioned, s.checkOK = 0, provisioned, true
 		for range 3 {
-			if response, err := f.Invoke(t.Context(), bytes.Clone(message)); err != nil || string(response) != kept {
-				t.Fatal(string(response), err)
-			}
-			*now = now.Add(time.Minute)
+			s.invoke(kept)
+			s.pass(time.Minute)
 		}
-		var puts []string
-		for _, r := range a.requests {
-			if strings.HasPrefix(r, "PUT") {
-				_, body, _ := strings.Cut(r, " {")
-				puts = append(puts, "{"+body)
-			}
-		}
-		if !slices.Equal(puts, want) {
-			t.Errorf("provisioned %t: %v", provisioned, puts)
+		if got := s.bodies("PUT"); !slices.Equal(got, want) {
+			t.Errorf("provisioned %t: %v", provisioned, got)
 		}
 	}
 }
@@ -306,33 +290,25 @@ func TestFailures(t *testing.T) {
 		"conflict":            {func(a *account) { a.status, a.errorType = 409, "ResourceConflictException" }, 15},
 		"denied":              {func(a *account) { a.status, a.errorType = 403, "AccessDeniedException" }, 60},
 		"visibility":          {func(a *account) { a.hideFails = true }, 60},
-		"the mapping updates": {func(a *account) { a.state = "Updating" }, 15},
+		"the mapping updates": {func(a *account) { a.State = "Updating" }, 15},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := newAccount()
-			c.prepare(a)
-			f, out, now := function(t, a)
-			response, err := f.Invoke(t.Context(), payload(*now))
-			if err != nil || string(response) != kept || a.hidden[len(a.hidden)-1] != c.hidden {
-				t.Errorf("%s %v, hidden %v\n%s", response, err, a.hidden, out)
-			}
+			s := newScene(t)
+			c.prepare(s.account)
+			s.keeps(c.hidden)
 		})
 	}
 }
 
 // TestRemoved: the mapping was deleted with its connector, or the connector is no longer deployed.
 func TestRemoved(t *testing.T) {
-	a := newAccount()
-	a.gone = true
-	f, _, now := function(t, a)
-	if response, err := f.Invoke(t.Context(), payload(*now)); err != nil || string(response) != deleted ||
-		len(a.requests) != 1 {
-		t.Errorf("%s %v %v", response, err, a.requests)
-	}
-	message := bytes.ReplaceAll(payload(*now), []byte("splunk"), []byte("elastic"))
-	if response, err := f.Invoke(t.Context(), bytes.Clone(message)); err != nil || string(response) != deleted ||
-		len(a.requests) != 1 {
-		t.Errorf("%s %v %v", response, err, a.requests)
+	s := newScene(t)
+	s.State = ""
+	s.invoke(deleted)
+	s.message = bytes.ReplaceAll(s.message, []byte("splunk"), []byte("elastic"))
+	s.invoke(deleted)
+	if len(s.requests) != 1 {
+		t.Error(s.requests)
 	}
 }
 
@@ -340,9 +316,9 @@ func TestSettings(t *testing.T) {
 	for _, missing := range [][]string{
 		{"SIEM_QUEUE_URL", "REPLAY_FUNCTION_NAME"}, {"SPLUNK_FUNCTION_NAME"}, {"SPLUNK_MAPPING_ID"},
 	} {
-		f, _, now := function(t, newAccount(), missing...)
+		s := newScene(t, missing...)
 		for range 2 {
-			_, err := f.Invoke(t.Context(), payload(*now))
+			_, err := s.f.Invoke(t.Context(), bytes.Clone(s.message))
 			for _, name := range missing {
 				if err == nil || !strings.Contains(err.Error(), name) {
 					t.Errorf("%v: %v", missing, err)
@@ -354,13 +330,9 @@ func TestSettings(t *testing.T) {
 
 // TestMinute: the timers of a demonstration are shorter, and at least a second.
 func TestMinute(t *testing.T) {
-	a := newAccount()
-	f, _, now := function(t, a, "GUARD_MINUTE_SECONDS=2")
-	message := payload(*now)
+	s := newScene(t, "GUARD_MINUTE_SECONDS=2")
 	for _, want := range []int32{2, 4, 8, 10} {
-		if _, err := f.Invoke(t.Context(), bytes.Clone(message)); err != nil || a.hidden[len(a.hidden)-1] != want {
-			t.Errorf("%v, hidden %v, want %d", err, a.hidden, want)
-		}
-		*now = now.Add(time.Duration(want) * time.Second)
+		s.keeps(want)
+		s.pass(time.Duration(want) * time.Second)
 	}
 }
