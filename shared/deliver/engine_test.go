@@ -173,7 +173,8 @@ func TestOutcomes(t *testing.T) {
 		"only unencodable":          {[]string{"unencodable", "unencodable2"}, accept, "xx", 0, 0},
 		"one refused, one not sent": {[]string{"a", "unencodable"}, always(rejected), "xx", 1, 0},
 		"truncated":                 {[]string{"truncated", "b"}, accept, "td", 1, 0},
-		"too many results":          {numbered(2), always(&deliver.PartialError{Results: make([]error, 3)}), "rr", 1, 0},
+		"too many results": {numbered(2), always(&deliver.PartialError{Results: make([]error, 3)}), "rr", 1,
+			0},
 		"unprocessed forever": {numbered(2), always(&deliver.PartialError{Results: []error{
 			&failure.Error{Kind: failure.Unprocessed}, &failure.Error{Kind: failure.Unprocessed}}}), "rr", 2, 0},
 	} {

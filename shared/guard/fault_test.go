@@ -169,8 +169,9 @@ func (w *simWorld) message() *simMessage {
 
 // until runs the world until the connector has the state and the guard's timer has ended. None returns at once.
 func (w *simWorld) until(g *Guard, s State) {
-	for h := new(Hold); h == nil || h.State != s || w.messages[0].visible.After(w.now); h, _ = ParseHold(w.plants[0].tag) {
-		w.plants[0].step(true)
+	p := w.plants[0]
+	for h := new(Hold); h == nil || h.State != s || w.messages[0].visible.After(w.now); h, _ = ParseHold(p.tag) {
+		p.step(true)
 		w.deliverMessages(g)
 		w.now = w.now.Add(tick)
 		w.tick++

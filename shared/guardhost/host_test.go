@@ -129,8 +129,9 @@ type scene struct {
 func newScene(t *testing.T, change ...string) *scene {
 	t.Helper()
 	s := &scene{t: t, now: time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC), account: &account{
-		Mapping: guard.Mapping{State: "Enabled", Concurrency: 10, BatchSize: 100}, tags: map[string]string{"Team": "soc"},
-		replay: `{"statusCode":200,"body":"{\"replayed\":7,\"skipped\":0,\"remaining\":0}"}`,
+		Mapping: guard.Mapping{State: "Enabled", Concurrency: 10, BatchSize: 100},
+		tags:    map[string]string{"Team": "soc"},
+		replay:  `{"statusCode":200,"body":"{\"replayed\":7,\"skipped\":0,\"remaining\":0}"}`,
 	}}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)

@@ -28,8 +28,8 @@ import (
 
 // lambdaEnv is the environment that Lambda sets, with more variables as pairs of a name and a value.
 func lambdaEnv(more ...string) settings.Lookup {
-	env := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s3cr3t",
-		"AWS_SESSION_TOKEN": "t"}
+	env := map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIA",
+		"AWS_SECRET_ACCESS_KEY": "s3cr3t", "AWS_SESSION_TOKEN": "t"}
 	for pair := range slices.Chunk(more, 2) {
 		env[pair[0]] = pair[1]
 	}
@@ -69,7 +69,8 @@ func TestAWSConfig(t *testing.T) {
 			t.Errorf("%v, want %s named", err, name)
 		}
 		cfg.HTTPClient = roundTrip(func(*http.Request) { t.Errorf("%s=%q: there is a request", name, value) })
-		_, failed := sqs.NewFromConfig(cfg).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String("x")})
+		client := sqs.NewFromConfig(cfg)
+		_, failed := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String("x")})
 		if !errors.Is(failed, err) {
 			t.Errorf("a request fails with %v, want %v", failed, err)
 		}

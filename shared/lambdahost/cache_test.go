@@ -45,7 +45,8 @@ func TestFailuresAreRedacted(t *testing.T) {
 		}
 	}
 	for _, err := range []error{nil, &deliver.PendingError{ID: 1}} {
-		if got := (redacting{&failing{err: err}, r}).Send(t.Context(), nil); got != err { //nolint:errorlint // the same value
+		got := redacting{&failing{err: err}, r}.Send(t.Context(), nil)
+		if got != err { //nolint:errorlint // the same value
 			t.Errorf("%v becomes %v", err, got)
 		}
 	}

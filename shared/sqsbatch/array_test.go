@@ -72,8 +72,16 @@ type (
 	waits    map[string]int32 // visibility timeouts in seconds, by id
 )
 
-// refusal is the error of a dead letter in the text of queue.to.
-const refusal = "error=String:status 400, code 6: bad   format"
+// Errors of dead letters.
+const (
+	refused   = "status 400, code 6: bad   format"
+	exhausted = `given up after 5 attempts, the last of which: status 500: "a SIEM's words"`
+)
+
+// letter is a dead letter in the text of queue.to.
+func letter(body string, attempts int, id, reason string) string {
+	return fmt.Sprintf("%s delay=0 attempts=String:%d message_id=String:%s error=String:%s", body, attempts, id, reason)
+}
 
 // TestOutcomes: each message has its own outcome, whatever its form and place in the batch.
 func TestOutcomes(t *testing.T) {
@@ -125,18 +133,19 @@ func TestOutcomes(t *testing.T) {
 		},
 		"a rejected event": {
 			messages: messages{array("m", 2, "ok-1", "reject-1")},
-			dead:     []string{body("reject-1") + " delay=0 attempts=String:2 message_id=String:m/1 " + refusal},
+			dead:     []string{letter(body("reject-1"), 2, "m/1", refused)},
 			metrics:  `"Received":2,"Delivered":1,"DeadLettered":1,"Requests":2`,
 		},
 		"exhausted by the attempts before it was resent": {
 			messages: messages{with(array("m", 2, "retry-1", "ok-1"), "attempts", "3", "replays", "2")},
-			dead: []string{body("retry-1") + ` delay=0 attempts=String:5 replays=Number:2 message_id=String:m/0 error=String:` +
-				`given up after 5 attempts, the last of which: status 500: "a SIEM's words"`},
+			dead: []string{body("retry-1") +
+				" delay=0 attempts=String:5 replays=Number:2 message_id=String:m/0 error=String:" + exhausted},
 			metrics: `"Received":2,"Delivered":1,"DeadLettered":1,"Requests":2`,
 		},
 		"a redriven dead letter, whose own count is a String, has all its attempts": {
 			messages: messages{{ID: []byte("m"), Receipt: []byte("m"), Receives: 1, Body: []byte(body("retry-1")),
-				Attributes: []sqsevent.Attribute{{Name: []byte("attempts"), Type: []byte("String"), Value: []byte("5")}}}},
+				Attributes: []sqsevent.Attribute{
+					{Name: []byte("attempts"), Type: []byte("String"), Value: []byte("5")}}}},
 			kept: []string{"m"}, waits: waits{"m": 1},
 			metrics: `"Received":1,"Delivered":0,"Retried":1,"Requests":1`,
 		},
@@ -154,12 +163,13 @@ func TestOutcomes(t *testing.T) {
 		"a failed dead letter among others": {
 			messages: messages{message("reject-1", 1), message("reject-2", 1), message("ok-1", 1)},
 			queue:    &queue{refuse: "reject-1"}, kept: []string{"reject-1"},
-			dead:    []string{body("reject-2") + " delay=0 attempts=String:1 message_id=String:reject-2 " + refusal},
+			dead:    []string{letter(body("reject-2"), 1, "reject-2", refused)},
 			metrics: `"Received":3,"Delivered":1,"Retried":1,"DeadLettered":1,"Requests":3`,
 		},
 		"unconfirmed dead letters": {
 			messages: messages{message("reject-1", 1), message("reject-2", 1), message("ok-1", 1)},
-			queue:    &queue{forget: true}, kept: []string{"reject-1", "reject-2"}, waits: waits{"reject-1": 1, "reject-2": 1},
+			queue:    &queue{forget: true}, kept: []string{"reject-1", "reject-2"},
+			waits:   waits{"reject-1": 1, "reject-2": 1},
 			metrics: `"Received":3,"Delivered":1,"Retried":2,"Requests":3`,
 		},
 		"a failed visibility change": {
@@ -176,21 +186,21 @@ func TestOutcomes(t *testing.T) {
 			waits: waits{"m": 7}, metrics: `"Received":2,"Delivered":1,"Retried":1,"Requests":2`,
 		},
 		"a broken SQS": {
-			messages: messages{array("m", 2, "ok-1", "retry-1", "reject-1"), message("retry-2", 1), message("reject-2", 1)},
-			queue:    &queue{err: errors.New("no SQS")}, kept: []string{"m", "retry-2", "reject-2"},
+			messages: messages{array("m", 2, "ok-1", "retry-1", "reject-1"), message("retry-2", 1),
+				message("reject-2", 1)},
+			queue: &queue{err: errors.New("no SQS")}, kept: []string{"m", "retry-2", "reject-2"},
 			metrics: `"Received":5,"Delivered":1,"Retried":4,"Requests":5`,
 		},
 		"a mixed batch": {
-			messages: messages{array("a", 1, "ok-1", "retry-a"), message("retry-b", 1), array("c", 5, "reject-c", "retry-c"),
-				message("ok-d", 1), array("e", 1, "retry-e", "reject-e", "ok-e")},
+			messages: messages{array("a", 1, "ok-1", "retry-a"), message("retry-b", 1),
+				array("c", 5, "reject-c", "retry-c"), message("ok-d", 1), array("e", 1, "retry-e", "reject-e", "ok-e")},
 			kept: []string{"retry-b"}, waits: waits{"retry-b": 1},
 			own: []string{"[" + body("retry-a") + "] delay=1 attempts=Number:1",
 				"[" + body("retry-e") + "] delay=1 attempts=Number:1"},
 			dead: []string{
-				body("reject-c") + " delay=0 attempts=String:5 message_id=String:c/0 " + refusal,
-				body("retry-c") + ` delay=0 attempts=String:5 message_id=String:c/1 error=String:` +
-					`given up after 5 attempts, the last of which: status 500: "a SIEM's words"`,
-				body("reject-e") + " delay=0 attempts=String:1 message_id=String:e/1 " + refusal,
+				letter(body("reject-c"), 5, "c/0", refused),
+				letter(body("retry-c"), 5, "c/1", exhausted),
+				letter(body("reject-e"), 1, "e/1", refused),
 			},
 			metrics: `"Received":9,"Delivered":3,"Retried":3,"DeadLettered":3`,
 		},
@@ -199,21 +209,18 @@ func TestOutcomes(t *testing.T) {
 				`,{"severity_id":1},`+body("ok-1")+`]`)},
 			change: func(h *handler) { h.Filter.MinSeverity = 3 },
 			own:    []string{"[" + body("retry-1") + "] delay=1 attempts=Number:1"},
-			dead: []string{`{"severity_id":1} delay=0 attempts=String:1 message_id=String:m/2 error=String:code invalid ` +
-				`event: time: expected an integer (Unix milliseconds), absent`},
+			dead: []string{letter(`{"severity_id":1}`, 1, "m/2",
+				"code invalid event: time: expected an integer (Unix milliseconds), absent")},
 			metrics: `"Received":4,"Delivered":1,"Retried":1,"DeadLettered":1,"Filtered":1`,
 		},
 		"elements that are not events": {
 			messages: messages{withBody("m", `[`+body("ok-1")+`, 5 ,"x",{"time":"never"},`+body("ok-2")+`,[]]`)},
 			dead: []string{
-				"5 delay=0 attempts=String:1 message_id=String:m/1 error=String:code invalid event: body: expected a JSON " +
-					"object, found a number",
-				`"x" delay=0 attempts=String:1 message_id=String:m/2 error=String:code invalid event: body: expected a JSON ` +
-					`object, found a string`,
-				`{"time":"never"} delay=0 attempts=String:1 message_id=String:m/3 error=String:code invalid event: time: ` +
-					`expected an integer (Unix milliseconds), found a string`,
-				"[] delay=0 attempts=String:1 message_id=String:m/5 error=String:code invalid event: body: expected a JSON " +
-					"object, found an array",
+				letter("5", 1, "m/1", "code invalid event: body: expected a JSON object, found a number"),
+				letter(`"x"`, 1, "m/2", "code invalid event: body: expected a JSON object, found a string"),
+				letter(`{"time":"never"}`, 1, "m/3",
+					"code invalid event: time: expected an integer (Unix milliseconds), found a string"),
+				letter("[]", 1, "m/5", "code invalid event: body: expected a JSON object, found an array"),
 			},
 			metrics: `"Received":6,"Delivered":2,"DeadLettered":4`,
 		},
@@ -224,9 +231,8 @@ func TestOutcomes(t *testing.T) {
 					return &failure.Error{Kind: failure.Misconfigured, Status: 404}
 				}
 			},
-			dead: []string{body("b-1") + " delay=0 attempts=String:5 message_id=String:b/0 error=String:" +
-				"given up after 5 attempts, the last of which: status 404: not delivered, because another request of the " +
-				"batch failed"},
+			dead: []string{letter(body("b-1"), 5, "b/0", "given up after 5 attempts, the last of which: status 404: "+
+				"not delivered, because another request of the batch failed")},
 			metrics: `"Received":2,"Delivered":0,"Retried":1,"DeadLettered":1,"Held":1,"Requests":0`,
 		},
 	} {
@@ -273,7 +279,8 @@ func TestInvalidBodies(t *testing.T) {
 		q := &queue{}
 		kept, printed := handle(t, q, withBody("m", text), message("ok-2", 1))
 		got := q.to(deadQueue)
-		if len(kept) != 0 || len(got) != 1 || !strings.HasPrefix(got[0], strings.ToValidUTF8(text, "\uFFFD")+" delay=") ||
+		want := strings.ToValidUTF8(text, "\uFFFD") + " delay="
+		if len(kept) != 0 || len(got) != 1 || !strings.HasPrefix(got[0], want) ||
 			!strings.Contains(got[0], "message_id=String:m error=") || !strings.Contains(got[0], reason) {
 			t.Errorf("%q: kept %v, dead letters %q, want one with %q", text, kept, got, reason)
 		}
