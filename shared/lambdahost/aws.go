@@ -135,22 +135,24 @@ func dialTLS(t *http.Transport, proxy *settings.Proxy) settings.Dial { //nolint:
 type variants struct{ env settings.Lookup }
 
 func (v variants) GetUseFIPSEndpoint(context.Context) (aws.FIPSEndpointState, bool, error) {
-	return variant(v.env("AWS_USE_FIPS_ENDPOINT"), aws.FIPSEndpointStateEnabled, aws.FIPSEndpointStateDisabled)
+	state, found := variant(v.env("AWS_USE_FIPS_ENDPOINT"), aws.FIPSEndpointStateEnabled, aws.FIPSEndpointStateDisabled)
+	return state, found, nil
 }
 
 func (v variants) GetUseDualStackEndpoint(context.Context) (aws.DualStackEndpointState, bool, error) {
-	return variant(v.env("AWS_USE_DUALSTACK_ENDPOINT"), aws.DualStackEndpointStateEnabled,
+	state, found := variant(v.env("AWS_USE_DUALSTACK_ENDPOINT"), aws.DualStackEndpointStateEnabled,
 		aws.DualStackEndpointStateDisabled)
+	return state, found, nil
 }
 
-func variant[T any](value string, enabled, disabled T) (state T, found bool, err error) {
+func variant[T any](value string, enabled, disabled T) (state T, found bool) {
 	switch strings.ToLower(value) {
 	case "true":
-		return enabled, true, nil
+		return enabled, true
 	case "false":
-		return disabled, true, nil
+		return disabled, true
 	}
-	return state, false, nil
+	return state, false
 }
 
 const (

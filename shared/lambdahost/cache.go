@@ -148,7 +148,7 @@ func (r redacting) redactAll(results []error) {
 // redact returns err as a failure without secrets.
 func (r redacting) redact(err error) error {
 	const maxBytes = 1024 // of a text
-	switch err.(type) {
+	switch err.(type) {   //nolint:errorlint // a PendingError is never wrapped
 	case nil, *deliver.PendingError:
 		return err
 	}
