@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
@@ -77,7 +76,7 @@ func lambda(bootstrap string, environment func(*sink) map[string]string) func(*s
 			time.Sleep(time.Millisecond)
 		}
 		r, err := account(counted, s.counts(), events, after.CPU-before.CPU)
-		r.wall, r.init, r.rss = wall, after.Inits[0], peakRSS(path)
+		r.wall, r.init, r.rss = wall, after.Inits[0], peakRSS(after.Processes[0])
 		return r, err
 	}
 }
@@ -134,7 +133,7 @@ func fed(program, path string, gzip bool) func(*sink, *work) (result, error) {
 			return result{}, err
 		}
 		r, err := account(counted, s.counts(), w.count, runtimeapi.CPU(cmd.Process.Pid)-before)
-		r.rss = rssOf(cmd.Process.Pid)
+		r.rss = peakRSS(cmd.Process.Pid)
 		return r, err
 	}
 }
@@ -146,42 +145,8 @@ func expect(words *bufio.Scanner, word string) error {
 	return nil
 }
 
-// peakRSS returns the largest resident memory of the program, in bytes; 0 if the system does not report it.
-func peakRSS(program string) int64 {
-	if pid := childOf(program); pid != 0 {
-		return rssOf(pid)
-	}
-	return 0
-}
-
-// childOf returns the id of the process in which this process runs a program, 0 if there is none.
-func childOf(program string) int {
-	processes, _ := filepath.Glob("/proc/[0-9]*") // the pattern is valid
-	for _, p := range processes {
-		if exe, err := os.Readlink(p + "/exe"); err != nil || exe != program {
-			continue
-		}
-		pid, _ := strconv.Atoi(filepath.Base(p)) // the pattern has digits only
-		if inStatus(pid, "PPid:") == int64(os.Getpid()) {
-			return pid
-		}
-	}
-	return 0
-}
-
-// rssOf returns the largest resident memory of a process so far.
-func rssOf(pid int) int64 { return inStatus(pid, "VmHWM:") * 1024 }
-
-// inStatus returns a number of a process's status, 0 if there is none.
-func inStatus(pid int, name string) (n int64) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0
-	}
-	_, value, _ := strings.Cut(string(status), name)
-	_, _ = fmt.Sscan(value, &n) // stays 0
-	return n
-}
+// peakRSS returns the largest resident memory of a process so far, in bytes; 0 if the system does not report it.
+func peakRSS(pid int) int64 { return runtimeapi.Status(pid, "VmHWM") }
 
 const (
 	// cpuMB is the memory at which Lambda allocates one CPU; less memory has less of it, in proportion.
@@ -225,7 +190,7 @@ func latency(s *sink, program string, memory, batch, size int) ([]time.Duration,
 			return nil, err
 		}
 	}
-	release, err := throttle(childOf(program), time.Duration(memory)*cpuPeriod/cpuMB)
+	release, err := throttle(f.Stats().Processes[0], time.Duration(memory)*cpuPeriod/cpuMB)
 	if err != nil {
 		return nil, err
 	}

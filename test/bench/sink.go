@@ -160,7 +160,7 @@ func daemon(name string, config func(*sink, *work, string) string, args func(dir
 			return result{}, err
 		}
 		r, err := account(counted, s.counts(), w.count, runtimeapi.CPU(cmd.Process.Pid)-before)
-		r.rss = rssOf(cmd.Process.Pid)
+		r.rss = peakRSS(cmd.Process.Pid)
 		return r, err
 	}
 }

@@ -40,7 +40,6 @@ type fixture struct {
 	certs             map[fault]*tls.Config
 	full              string       // an address whose queue of connections is full
 	closed            string       // an address where nothing listens
-	wrapper           string       // the bootstrap of all functions
 	largest           atomic.Int64 // most memory of one function
 }
 
@@ -65,7 +64,7 @@ func newFixture(t *testing.T) *fixture {
 		unknownCA: config(other.Server("127.0.0.1", proxiedHost)), oldTLS: old, clientCertificate: strict,
 		clientCertificate12: strict12,
 	}
-	f.wrapper, f.full = newWrapper(t), fullQueue(t)
+	f.full = fullQueue(t)
 	_, f.closed = bound(t)
 	return f
 }

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -83,12 +82,11 @@ func (f *fixture) run(t *testing.T, c *target, a attempt) result {
 	defer endpoint.close()
 	account := newAccount(c.secretText(endpoint.url, endpoint.proxySetting), a.hang)
 	defer account.Close()
-	pidFile := filepath.Join(t.TempDir(), "pid")
 	var mu sync.Mutex
 	var output strings.Builder
 	fn := runtimeapi.New(runtimeapi.Config{
-		Name: c.name, ARN: "arn", Bootstrap: f.wrapper, Region: "eu-west-1", Timeout: timeLimit, MemoryMB: 128,
-		Environment: f.environment(c, a, endpoint, account, pidFile),
+		Name: c.name, ARN: "arn", Bootstrap: bootstrap(c.name), Region: "eu-west-1", Timeout: timeLimit, MemoryMB: 128,
+		Environment: f.environment(c, a, endpoint, account),
 		Output: func(line string) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -97,7 +95,10 @@ func (f *fixture) run(t *testing.T, c *target, a attempt) result {
 	})
 	defer fn.Close()
 	response, err := fn.Invoke(context.Background(), payload(a))
-	memory := peakMemory(t, pidFile)
+	memory := int64(0) // of a process that has ended, which the result shows
+	for _, pid := range fn.Stats().Processes {
+		memory = max(memory, runtimeapi.Status(pid, "VmHWM"))
+	}
 	fn.Close()
 	mu.Lock()
 	printed := output.String()
@@ -107,7 +108,7 @@ func (f *fixture) run(t *testing.T, c *target, a attempt) result {
 	}
 	account.mu.Lock()
 	defer account.mu.Unlock()
-	f.largest.Store(max(f.largest.Load(), int64(memory))) // concurrent cells may lose a value, which is only logged
+	f.largest.Store(max(f.largest.Load(), memory)) // concurrent cells may lose a value, which is only logged
 	if memory > maxMemory {
 		t.Errorf("the function took %d MiB, want at most %d", memory>>20, maxMemory>>20)
 	}
@@ -130,23 +131,9 @@ func (f *fixture) run(t *testing.T, c *target, a attempt) result {
 	return s
 }
 
-// newWrapper makes a bootstrap that writes its process id and then executes the real one, so that the test can measure
-// its memory. It must be written before any process starts: a process that starts meanwhile inherits the open file,
-// which can then not be executed.
-func newWrapper(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "bootstrap")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\necho $$ >\"$MATRIX_PID\"\nexec \"$MATRIX_BOOTSTRAP\"\n"),
-		0o700); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func (f *fixture) environment(c *target, a attempt, p *endpoint, account *account, pidFile string) map[string]string {
+func (f *fixture) environment(c *target, a attempt, p *endpoint, account *account) map[string]string {
 	env := map[string]string{
-		"MATRIX_PID": pidFile, "MATRIX_BOOTSTRAP": bootstrap(c.name), "AWS_ENDPOINT_URL": account.URL,
-		"SIEM_SECRET_ID": secretID,
+		"AWS_ENDPOINT_URL": account.URL, "SIEM_SECRET_ID": secretID,
 		"SIEM_QUEUE_URL": ownQueue, "SIEM_DEAD_LETTER_QUEUE_URL": deadQueue, "SIEM_REQUEST_TIMEOUT_SECONDS": requestSeconds,
 		"SIEM_MAX_ATTEMPTS": strconv.Itoa(maxAttempts),
 	}
@@ -169,29 +156,6 @@ func bootstrap(name string) string {
 	// fails only without a working directory
 	path, _ := filepath.Abs(filepath.Join("..", "..", "build", name, "bootstrap"))
 	return path
-}
-
-// peakMemory is the largest resident memory of a process, in bytes.
-func peakMemory(t *testing.T, pidFile string) int {
-	t.Helper()
-	pid, err := os.ReadFile(pidFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/status")
-	if err != nil {
-		return 0 // it ended, which the invocation's result shows
-	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
-	fields := strings.Fields(rest)
-	if len(fields) < 2 {
-		t.Fatalf("no VmHWM in the status of the function's process: %s", status)
-	}
-	kilobytes, err := strconv.Atoi(fields[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return kilobytes << 10
 }
 
 // payload is the SQS event of an attempt.

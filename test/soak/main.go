@@ -215,8 +215,11 @@ func (s *soak) start(ctx context.Context) (err error) {
 		Environment: environment, QueueAttributes: queues, Logs: s.log, Printed: s.meters.read, Progress: s.options.out,
 		Observe: s.observe,
 	})
-	s.watch = newWatch(filepath.Join(s.options.root, "build"))
-	return err
+	if err != nil {
+		return err
+	}
+	s.watch = newWatch(s.system.Stats)
+	return nil
 }
 
 // letters records the dead letters, and counts them by connector and reason.

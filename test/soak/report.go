@@ -132,17 +132,18 @@ func (s *soak) memory(r *report) table {
 		head:  []string{"function", "largest process", "processes", "threads", "sockets", "flat"},
 	}
 	samples := s.watch.all()
-	functions := []string{"deadletter"}
+	functions := [][2]string{{"deadletter", "DeadLetterFunction"}}
 	for _, l := range s.pipelines {
-		functions = append(functions, l.Name)
+		functions = append(functions, [2]string{l.Name, l.Function()})
 	}
 	most := int64(0)
-	for _, name := range functions {
+	for _, f := range functions {
+		name, id := f[0], f[1]
 		var at [3]usage
 		told := true
 		for i, one := range stretches() {
 			var ok bool
-			at[i], ok = peak(samples, name, one)
+			at[i], ok = peak(samples, id, one)
 			told = told && ok
 			most = max(most, at[i].largest)
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
 )
 
 const (
@@ -32,29 +33,22 @@ func (p progress) share() float64 { return float64(p.settled) / float64(p.of) }
 // sample is a measurement of all processes.
 type sample struct {
 	share      float64
-	functions  map[string]usage
-	goroutines int // of the soak's own process, which is the SIEMs and the mappings too
+	functions  map[string]usage // by logical id
+	goroutines int              // of the soak's own process, which is the SIEMs and the mappings too
 	own        int64
 }
 
 // watch measures the processes at intervals.
 type watch struct {
-	builds string
-	began  time.Time
+	stats func() map[string]runtimeapi.Stats
+	began time.Time
 
 	mu      sync.Mutex
 	samples []sample
 }
 
-func newWatch(builds string) *watch {
-	abs, err := filepath.Abs(builds)
-	if err != nil {
-		abs = builds
-	}
-	if resolved, err := filepath.EvalSymlinks(abs); err == nil {
-		abs = resolved // as /proc shows it
-	}
-	return &watch{builds: abs, began: time.Now()}
+func newWatch(stats func() map[string]runtimeapi.Stats) *watch {
+	return &watch{stats: stats, began: time.Now()}
 }
 
 // run takes samples and prints the progress, until the context ends.
@@ -81,8 +75,8 @@ func (w *watch) run(ctx context.Context, out io.Writer, how func() progress) {
 
 func (w *watch) take(p progress) sample {
 	s := sample{
-		share: p.share(), functions: processes(w.builds), goroutines: runtime.NumGoroutine(),
-		own: status("/proc/self", "VmRSS:") * 1024,
+		share: p.share(), functions: usageOf(w.stats()), goroutines: runtime.NumGoroutine(),
+		own: runtimeapi.Status(os.Getpid(), "VmRSS"),
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -170,79 +164,27 @@ type usage struct {
 	threads, sockets int   // of all together
 }
 
-// processes returns the running functions by the folder of their bootstrap, from /proc. Without /proc there are none.
-func processes(builds string) map[string]usage {
+// usageOf returns the resources of each function's processes, by logical id.
+func usageOf(stats map[string]runtimeapi.Stats) map[string]usage {
 	out := map[string]usage{}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return out
-	}
-	for _, e := range entries {
-		pid := e.Name()
-		if pid[0] < '0' || pid[0] > '9' {
-			continue
+	for id, one := range stats {
+		u := usage{processes: len(one.Processes)}
+		for _, pid := range one.Processes {
+			u.largest = max(u.largest, runtimeapi.Status(pid, "VmRSS"))
+			u.threads += int(runtimeapi.Status(pid, "Threads"))
+			u.sockets += sockets(pid)
 		}
-		folder := filepath.Join("/proc", pid)
-		name, ok := function(folder, builds)
-		if !ok || parent(folder) != os.Getpid() {
-			continue
+		if u.largest > 0 { // else the system does not tell
+			out[id] = u
 		}
-		u := out[name]
-		u.processes++
-		u.largest = max(u.largest, status(folder, "VmRSS:")*1024)
-		u.threads += int(status(folder, "Threads:"))
-		u.sockets += sockets(folder)
-		out[name] = u
 	}
 	return out
 }
 
-// function returns the name of the function whose bootstrap the process runs, even if it was built again meanwhile.
-func function(folder, builds string) (string, bool) {
-	exe, err := os.Readlink(filepath.Join(folder, "exe"))
-	if err != nil {
-		return "", false
-	}
-	dir, file := filepath.Split(strings.TrimSuffix(exe, " (deleted)"))
-	dir = filepath.Clean(dir)
-	return filepath.Base(dir), file == "bootstrap" && filepath.Dir(dir) == builds
-}
-
-// parent returns the parent's id: the second field after the name in parentheses.
-func parent(folder string) int {
-	text, err := os.ReadFile(filepath.Join(folder, "stat"))
-	if err != nil {
-		return 0
-	}
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	if len(fields) < 2 {
-		return 0
-	}
-	pid, _ := strconv.Atoi(string(fields[1])) // 0 is nobody's parent
-	return pid
-}
-
-// status returns a number of the process's status, 0 if it has ended.
-func status(folder, name string) int64 {
-	text, err := os.ReadFile(filepath.Join(folder, "status"))
-	if err != nil {
-		return 0
-	}
-	_, rest, _ := bytes.Cut(text, []byte("\n"+name))
-	value, _, _ := bytes.Cut(rest, []byte("\n"))
-	number, _, _ := strings.Cut(strings.TrimSpace(string(value)), " ")
-	n, _ := strconv.ParseInt(number, 10, 64) // a process that has just ended has no such line
-	return n
-}
-
-func sockets(folder string) (n int) {
-	entries, err := os.ReadDir(filepath.Join(folder, "fd"))
-	if err != nil {
-		return 0
-	}
-	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(folder, "fd", e.Name())); err == nil &&
-			strings.HasPrefix(target, "socket:") {
+func sockets(pid int) (n int) {
+	open, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid)) // the pattern is valid
+	for _, path := range open {
+		if target, err := os.Readlink(path); err == nil && strings.HasPrefix(target, "socket:") {
 			n++
 		}
 	}

@@ -167,6 +167,13 @@ func (i *instance) kill() {
 	<-i.exited
 }
 
+// process returns the id of the process, 0 once it is reaped.
+func (i *instance) process() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.pid
+}
+
 // cpu returns the user and system time the process has used.
 func (i *instance) cpu() time.Duration {
 	i.mu.Lock()

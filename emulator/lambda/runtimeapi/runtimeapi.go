@@ -12,7 +12,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -72,6 +74,7 @@ type Stats struct {
 	Durations   []time.Duration
 	Inits       []time.Duration // one an instance that came up
 	CPU         time.Duration   // user and system time of all its processes, those alive included where the system tells
+	Processes   []int           // ids of those alive
 }
 
 // Function runs the invocations of one function. Its methods may be called concurrently.
@@ -249,8 +252,26 @@ func (f *Function) Stats() Stats {
 		if d := inst.initDuration(); d > 0 {
 			s.Inits = append(s.Inits, d)
 		}
+		if pid := inst.process(); pid != 0 {
+			s.Processes = append(s.Processes, pid)
+		}
 	}
 	return s
+}
+
+// Status returns a number of a process's /proc/<pid>/status, 0 if there is none. Sizes are in bytes.
+func Status(pid int, name string) (n int64) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	_, value, _ := strings.Cut(string(text), "\n"+name+":")
+	unit := ""
+	_, _ = fmt.Sscan(value, &n, &unit) // n stays 0
+	if unit == "kB" {
+		n *= 1024
+	}
+	return n
 }
 
 // Close ends every instance. Running and later invocations return an error.

@@ -293,6 +293,21 @@ func (r *Recorder) Requests() []*Request {
 	return slices.Clone(r.requests)
 }
 
+// Only returns the one request whose path contains a text, with its body decompressed. Any other number ends the test.
+func (r *Recorder) Only(t testing.TB, within string) *Request {
+	t.Helper()
+	found := slices.DeleteFunc(r.Requests(), func(q *Request) bool { return !strings.Contains(q.URL.Path, within) })
+	if len(found) != 1 {
+		t.Fatalf("%d requests to %q, want 1", len(found), within)
+	}
+	q := found[0]
+	text, ok := readBody(&http.Request{Header: q.Header, Body: io.NopCloser(strings.NewReader(q.Text))})
+	if !ok {
+		t.Fatal("the body is not gzip, as its header says")
+	}
+	return &Request{q.Request, string(text)}
+}
+
 // fixed is a Source whose credential never changes.
 type fixed struct {
 	deliver.Connector

@@ -7,16 +7,12 @@
 package datadog
 
 import (
-	"compress/gzip"
 	"context"
 	"encoding/json"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/DataDog/datadog-api-client-go/v2/api/datadog"
@@ -26,57 +22,17 @@ import (
 	simulator "github.com/arbitex/siem-connectors/emulator/siem/datadog"
 	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	connector "github.com/arbitex/siem-connectors/functions/datadog/connector"
-	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
-	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 const apiKey = "0123456789abcdef0123456789abcdef"
 
-// request is one request as it came, its body decompressed.
-type request struct {
-	method, uri, body string
-	header            http.Header
-}
-
 // record has send send one request to a server that accepts it, and returns it.
-func record(t *testing.T, send func(url string)) request {
+func record(t *testing.T, send func(url string)) *connectortest.Request {
 	t.Helper()
-	var mu sync.Mutex
-	var kept []request
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		defer mu.Unlock()
-		kept = append(kept, request{r.Method, r.RequestURI, read(t, r), r.Header})
-		w.WriteHeader(http.StatusAccepted)
-		_, _ = io.WriteString(w, "{}")
-	}))
-	defer server.Close()
-	send(server.URL)
-	mu.Lock()
-	defer mu.Unlock()
-	if len(kept) != 1 {
-		t.Fatalf("%d requests, want 1", len(kept))
-	}
-	return kept[0]
-}
-
-func read(t *testing.T, r *http.Request) string {
-	var from io.Reader = r.Body
-	if r.Header.Get("Content-Encoding") == "gzip" {
-		z, err := gzip.NewReader(r.Body)
-		if err != nil {
-			t.Errorf("a body that is not gzip: %v", err)
-			return ""
-		}
-		from = z
-	}
-	body, err := io.ReadAll(from)
-	if err != nil {
-		t.Error(err)
-	}
-	return string(body)
+	r := connectortest.Record(t, connectortest.Status(http.StatusAccepted, "{}"))
+	send(r.URL)
+	return r.Only(t, "")
 }
 
 // theirs sends events through the official client.
@@ -110,29 +66,10 @@ func theirs(url, key string, compress bool, bodies []string) error {
 // ours sends events through the connector.
 func ours(t *testing.T, url, compression string, bodies []string) {
 	t.Helper()
-	env := map[string]string{
+	connectortest.Delivered(t, connectortest.Read(t, map[string]string{
 		"DATADOG_INTAKE_URL": url, "SIEM_ALLOW_HTTP": "true", "DATADOG_API_KEY": apiKey, "DATADOG_TAGS": "env:test",
 		"SIEM_HOST": "gateway-1", "SIEM_COMPRESSION": compression,
-	}
-	s := settings.New(func(name string) string { return env[name] }, nil)
-	c := connector.Open(s)
-	if err := s.Err(); err != nil {
-		t.Fatal(err)
-	}
-	for i, o := range connectortest.Deliver(t, c, bodies...) {
-		if o.State != deliver.Delivered {
-			t.Fatalf("event %d: not delivered: %v", i, o.Fault)
-		}
-	}
-}
-
-func events(n int) []string {
-	g := ocsfgen.New(5)
-	bodies := make([]string, n)
-	for i := range bodies {
-		bodies[i] = string(g.Next())
-	}
-	return bodies
+	}, connector.Open), bodies...)
 }
 
 // TestSameRequest: both send the same request, with and without compression. Entries are compared as values, because
@@ -140,25 +77,25 @@ func events(n int) []string {
 func TestSameRequest(t *testing.T) {
 	for _, compression := range []string{"gzip", "none"} {
 		t.Run(compression, func(t *testing.T) {
-			bodies := events(20)
+			bodies := connectortest.Generated(5, 20)
 			we := record(t, func(url string) { ours(t, url, compression, bodies) })
 			they := record(t, func(url string) {
 				if err := theirs(url, apiKey, compression == "gzip", bodies); err != nil {
 					t.Error(err)
 				}
 			})
-			if we.method != they.method || we.uri != they.uri {
-				t.Errorf("we send %s %s, they %s %s", we.method, we.uri, they.method, they.uri)
+			if we.Method != they.Method || we.RequestURI != they.RequestURI {
+				t.Errorf("we send %s %s, they %s %s", we.Method, we.RequestURI, they.Method, they.RequestURI)
 			}
 			for _, name := range []string{"DD-API-KEY", "Content-Type", "Content-Encoding"} {
-				if got, want := we.header.Get(name), they.header.Get(name); got != want {
+				if got, want := we.Header.Get(name), they.Header.Get(name); got != want {
 					t.Errorf("we send %s %q, they %q", name, got, want)
 				}
 			}
-			if we.header.Get("DD-API-KEY") != apiKey {
-				t.Errorf("the key is %q", we.header.Get("DD-API-KEY"))
+			if we.Header.Get("DD-API-KEY") != apiKey {
+				t.Errorf("the key is %q", we.Header.Get("DD-API-KEY"))
 			}
-			compare(t, we.body, they.body, bodies)
+			compare(t, we.Text, they.Text, bodies)
 		})
 	}
 }
@@ -211,8 +148,7 @@ func TestSites(t *testing.T) {
 }
 
 func openAt(site string) error {
-	env := map[string]string{"DATADOG_SITE": site, "DATADOG_API_KEY": apiKey}
-	s := settings.New(func(name string) string { return env[name] }, nil)
+	s := connectortest.Settings(map[string]string{"DATADOG_SITE": site, "DATADOG_API_KEY": apiKey})
 	connector.Open(s)
 	return s.Err()
 }
@@ -220,7 +156,7 @@ func openAt(site string) error {
 // TestClientAndSimulator: the official client reads the simulator's responses to a valid and to an invalid request.
 func TestClientAndSimulator(t *testing.T) {
 	s := siemtest.Start(t, simulator.New, siem.Options{Plain: true})
-	bodies := events(20)
+	bodies := connectortest.Generated(5, 20)
 	if err := theirs(s.URL(), s.Secret()["DATADOG_API_KEY"], true, bodies); err != nil {
 		t.Fatal(err)
 	}

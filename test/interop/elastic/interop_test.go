@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
-	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -24,7 +23,7 @@ import (
 	simulator "github.com/arbitex/siem-connectors/emulator/siem/elastic"
 	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	elastic "github.com/arbitex/siem-connectors/functions/elastic/connector"
-	"github.com/arbitex/siem-connectors/test/interop/recorder"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
 const apiKey = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWkybHAyYXhUTm1zeWFrdzl0dk5udw=="
@@ -32,13 +31,14 @@ const apiKey = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWkybHAyYXhUTm1zeWFrdzl0dk5udw=="
 // item is one document for the official client to index.
 type item struct{ id, source string }
 
-// answer accepts every document of a bulk request.
-func answer(w http.ResponseWriter, r recorder.Request) {
-	w.Header().Set("X-Elastic-Product", "Elasticsearch") // or the client takes it for something else
-	w.Header().Set("Content-Type", "application/json")
-	op, _, _ := strings.Cut(strings.TrimPrefix(r.Body, `{"`), `"`)
-	items := strings.Repeat(fmt.Sprintf(`{%q:{"status":201}},`, op), strings.Count(r.Body, "\n")/2)
-	fmt.Fprintf(w, `{"errors":false,"items":[%s]}`, strings.TrimSuffix(items, ","))
+// answer accepts the n documents of a bulk request.
+func answer(op string, n int) http.HandlerFunc {
+	items := strings.TrimSuffix(strings.Repeat(fmt.Sprintf(`{%q:{"status":201}},`, op), n), ",")
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("X-Elastic-Product", "Elasticsearch") // or the client takes it for something else
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"errors":false,"items":[%s]}`, items)
+	}
 }
 
 // theirs sends documents through the official client's indexer, and returns the status of each by its id.
@@ -80,26 +80,23 @@ func TestSameRequest(t *testing.T) {
 	for _, op := range []string{"index", "create"} {
 		for _, pipeline := range []string{"", "geo ip/v1"} {
 			t.Run(op+" "+pipeline, func(t *testing.T) {
-				bodies := recorder.Events(11, 20)
-				we := record(t, func(r *recorder.Recorder) {
-					c := recorder.Open(t, elastic.Open, map[string]string{
-						"ELASTIC_URL": r.URL, "ELASTIC_TLS_CA_BUNDLE": r.CA, "ELASTIC_API_KEY": apiKey,
-						"ELASTIC_OP_TYPE": op, "ELASTIC_PIPELINE": pipeline,
-					})
-					recorder.Deliver(t, c, bodies)
+				bodies := connectortest.Generated(11, 20)
+				record := func(send func(url, ca string)) *connectortest.Request {
+					r, ca := connectortest.RecordTLS(t, answer(op, len(bodies)))
+					send(r.URL, ca)
+					return r.Only(t, "")
+				}
+				we := record(func(url, ca string) {
+					connectortest.Delivered(t, connectortest.Read(t, map[string]string{
+						"ELASTIC_URL": url, "ELASTIC_TLS_CA_BUNDLE": ca, "ELASTIC_API_KEY": apiKey, "ELASTIC_OP_TYPE": op,
+						"ELASTIC_PIPELINE": pipeline,
+					}, elastic.Open), bodies...)
 				})
-				they := record(t, func(r *recorder.Recorder) { theirs(t, r.URL, r.CA, apiKey, op, pipeline, documents(t, bodies)) })
+				they := record(func(url, ca string) { theirs(t, url, ca, apiKey, op, pipeline, documents(t, bodies)) })
 				compare(t, we, they)
 			})
 		}
 	}
-}
-
-func record(t *testing.T, send func(*recorder.Recorder)) recorder.Request {
-	t.Helper()
-	r := recorder.Start(t, false, answer)
-	send(r)
-	return r.Only(t, nil)
 }
 
 // documents makes of events what the client is to be given: the document's id, which a client would otherwise let
@@ -129,19 +126,19 @@ func documents(t *testing.T, bodies []string) []item {
 }
 
 // compare requires two bulk requests to be equal, except for the intended differences.
-func compare(t *testing.T, we, they recorder.Request) {
+func compare(t *testing.T, we, they *connectortest.Request) {
 	t.Helper()
-	if we.Method != they.Method || we.Path != they.Path {
-		t.Errorf("we send %s %s, they %s %s", we.Method, we.Path, they.Method, they.Path)
+	if we.Method != they.Method || we.URL.EscapedPath() != they.URL.EscapedPath() {
+		t.Errorf("we send %s %s, they %s %s", we.Method, we.URL, they.Method, they.URL)
 	}
 	// We ask for an answer cut down to what we judge.
-	query, err := url.ParseQuery(we.Query)
-	if err != nil || query.Get("filter_path") == "" {
-		t.Errorf("query %q: %v, want a filter_path", we.Query, err)
+	query := we.URL.Query()
+	if query.Get("filter_path") == "" {
+		t.Errorf("query %v, want a filter_path", query)
 	}
 	query.Del("filter_path")
 	query.Del("include_source_on_error") // keeps event text out of reasons
-	if want, _ := url.ParseQuery(they.Query); !reflect.DeepEqual(query, want) {
+	if want := they.URL.Query(); !reflect.DeepEqual(query, want) {
 		t.Errorf("we send the query %v, they %v", query, want)
 	}
 	// A scheme's case means nothing; ours is that of Elasticsearch's manual.
@@ -158,10 +155,10 @@ func compare(t *testing.T, we, they recorder.Request) {
 		t.Errorf("we send Content-Encoding %q, they %q", we.Header.Get("Content-Encoding"),
 			they.Header.Get("Content-Encoding"))
 	}
-	compareLines(t, we.Body, they.Body)
+	compareLines(t, we.Text, they.Text)
 }
 
-func mediaType(r recorder.Request) string {
+func mediaType(r *connectortest.Request) string {
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	return kind
 }

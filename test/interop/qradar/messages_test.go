@@ -16,10 +16,7 @@ import (
 	qradar "github.com/arbitex/siem-connectors/functions/qradar/connector"
 
 	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
-	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
-	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // hostile are texts that a receiver may take for a header, a key or the end of a message.
@@ -49,27 +46,12 @@ func hostileEvents() (events []string) {
 	return events
 }
 
-func connector(t *testing.T, keys string) deliver.Connector {
-	t.Helper()
-	env := map[string]string{
-		"QRADAR_SYSLOG_HOST": "192.0.2.1", "QRADAR_CEF_KEYS": keys, "QRADAR_MAX_MESSAGE_BYTES": "1000000",
-	}
-	set := settings.New(func(name string) string { return env[name] }, nil)
-	c := qradar.Open(set)
-	if err := set.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 func TestMessages(t *testing.T) {
-	generator := ocsfgen.New(11)
-	events := hostileEvents()
-	for range 1000 {
-		events = append(events, string(generator.Next()))
-	}
+	events := append(hostileEvents(), connectortest.Generated(11, 1000)...)
 	for _, keys := range []string{"page", "standard"} {
-		c := connector(t, keys)
+		c := connectortest.Read(t, map[string]string{
+			"QRADAR_SYSLOG_HOST": "192.0.2.1", "QRADAR_CEF_KEYS": keys, "QRADAR_MAX_MESSAGE_BYTES": "1000000",
+		}, qradar.Open)
 		for _, event := range events {
 			record, _, err := c.Append(nil, connectortest.Parse(t, event))
 			if err != nil {

@@ -25,7 +25,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/siemtest"
 	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
 	"github.com/arbitex/siem-connectors/internal/pki"
-	"github.com/arbitex/siem-connectors/test/interop/recorder"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
 const accessToken = "eyJ0eXAiOiJKV1QifQ.e30.c2ln"
@@ -55,31 +55,32 @@ func theirs(t *testing.T, endpoint string, transport *http.Client, c *credential
 	return err
 }
 
-func isToken(r recorder.Request) bool { return strings.HasSuffix(r.Path, "/oauth2/v2.0/token") }
-
-func ingests(r recorder.Request) bool { return !isToken(r) }
+// Parts of the paths of a request for a token, and of one with rows.
+const (
+	tokens = "/oauth2/v2.0/token"
+	rows   = "/streams/"
+)
 
 // answer grants a token, and takes rows as Azure does.
-func answer(w http.ResponseWriter, r recorder.Request) {
-	if isToken(r) {
+func answer(w http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, tokens) {
 		fmt.Fprintf(w, `{"token_type":"Bearer","expires_in":3599,"access_token":%q}`, accessToken)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// ours sends events with the connector and returns its request. The connector has no setting for a CA, so it may use
+// ours sends events with the connector and returns its requests. The connector has no setting for a CA, so it may use
 // HTTP with this recorder; the official client uses HTTPS.
-func ours(t *testing.T, compression, rule, stream string, bodies []string) recorder.Request {
+func ours(t *testing.T, compression, rule, stream string, bodies []string) *connectortest.Recorder {
 	t.Helper()
-	r := recorder.Start(t, true, answer)
-	c := recorder.Open(t, sentinel.Open, map[string]string{
+	r := connectortest.Record(t, answer)
+	connectortest.Delivered(t, connectortest.Read(t, map[string]string{
 		"SENTINEL_TENANT_ID": "tenant", "SENTINEL_CLIENT_ID": "client", "SENTINEL_CLIENT_SECRET": "secret",
 		"SENTINEL_DCR_ENDPOINT": r.URL, "SENTINEL_AUTHORITY_HOST": r.URL, "SIEM_ALLOW_HTTP": "true",
 		"SENTINEL_DCR_RULE_ID": rule, "SENTINEL_DCR_STREAM_NAME": stream, "SIEM_COMPRESSION": compression,
-	})
-	recorder.Deliver(t, c, bodies)
-	return r.Only(t, ingests)
+	}, sentinel.Open), bodies...)
+	return r
 }
 
 // TestSameRequest gives the client the rows that the connector made, which is all that it leaves to its caller. The
@@ -88,20 +89,20 @@ func TestSameRequest(t *testing.T) {
 	for _, stream := range []string{"Custom-ArbitexAudit_CL", "Custom-Odd name%?_CL"} {
 		t.Run(stream, func(t *testing.T) {
 			const rule = "dcr-0123456789abcdef0123456789abcdef"
-			we := ours(t, "none", rule, stream, recorder.Events(3, 20))
-			r := recorder.Start(t, false, answer)
-			if err := theirs(t, r.URL, r.Client, &credential{token: accessToken}, rule, stream, we.Body); err != nil {
+			we := ours(t, "none", rule, stream, connectortest.Generated(3, 20)).Only(t, rows)
+			r, _ := connectortest.RecordTLS(t, answer)
+			if err := theirs(t, r.URL, r.Client(), &credential{token: accessToken}, rule, stream, we.Text); err != nil {
 				t.Fatal(err)
 			}
-			compare(t, we, r.Only(t, nil))
+			compare(t, we, r.Only(t, ""))
 		})
 	}
 }
 
-func compare(t *testing.T, we, they recorder.Request) {
+func compare(t *testing.T, we, they *connectortest.Request) {
 	t.Helper()
-	if we.Method != they.Method || we.Path != they.Path || we.Query != they.Query {
-		t.Errorf("we send %s %s?%s, they %s %s?%s", we.Method, we.Path, we.Query, they.Method, they.Path, they.Query)
+	if we.Method != they.Method || we.RequestURI != they.RequestURI {
+		t.Errorf("we send %s %s, they %s %s", we.Method, we.RequestURI, they.Method, they.RequestURI)
 	}
 	for _, name := range []string{"Authorization", "Content-Type", "Content-Encoding"} {
 		if got, want := we.Header.Get(name), they.Header.Get(name); got != want {
@@ -115,23 +116,24 @@ func compare(t *testing.T, we, they recorder.Request) {
 	if we.Header.Get("Accept") != "" || they.Header.Get("Accept") != "application/json" {
 		t.Errorf("we send Accept %q, they %q", we.Header.Get("Accept"), they.Header.Get("Accept"))
 	}
-	if we.Body != they.Body {
-		t.Errorf("we send %q, they %q", we.Body, they.Body)
+	if we.Text != they.Text {
+		t.Errorf("we send %q, they %q", we.Text, they.Text)
 	}
 	var rows []map[string]any
-	if err := json.Unmarshal([]byte(they.Body), &rows); err != nil || len(rows) != 20 {
+	if err := json.Unmarshal([]byte(they.Text), &rows); err != nil || len(rows) != 20 {
 		t.Errorf("%d rows: %v", len(rows), err)
 	}
 }
 
 // TestCompressedIsTheSame: compression changes only the encoding. The client leaves compression to its caller.
 func TestCompressedIsTheSame(t *testing.T) {
-	bodies := recorder.Events(3, 20)
-	plain, packed := ours(t, "none", "dcr-1", "s", bodies), ours(t, "gzip", "dcr-1", "s", bodies)
+	bodies := connectortest.Generated(3, 20)
+	plain := ours(t, "none", "dcr-1", "s", bodies).Only(t, rows)
+	packed := ours(t, "gzip", "dcr-1", "s", bodies).Only(t, rows)
 	if packed.Header.Get("Content-Encoding") != "gzip" || plain.Header.Get("Content-Encoding") != "" {
 		t.Errorf("encodings %q and %q", packed.Header.Get("Content-Encoding"), plain.Header.Get("Content-Encoding"))
 	}
-	if plain.Body != packed.Body || plain.Path != packed.Path || plain.Query != packed.Query {
+	if plain.Text != packed.Text || plain.RequestURI != packed.RequestURI {
 		t.Error("compression changes more than the encoding")
 	}
 }
@@ -139,19 +141,14 @@ func TestCompressedIsTheSame(t *testing.T) {
 // TestScope: both request tokens for the same resource. The client's scope has one more slash, because it assumes that
 // the resource ends in one. Ours is the documented scope; SENTINEL_SCOPE can be set to the other.
 func TestScope(t *testing.T) {
-	r := recorder.Start(t, true, answer)
-	c := recorder.Open(t, sentinel.Open, map[string]string{
-		"SENTINEL_TENANT_ID": "tenant", "SENTINEL_CLIENT_ID": "client", "SENTINEL_CLIENT_SECRET": "secret",
-		"SENTINEL_DCR_ENDPOINT": r.URL, "SENTINEL_AUTHORITY_HOST": r.URL, "SIEM_ALLOW_HTTP": "true",
-		"SENTINEL_DCR_RULE_ID": "dcr-1", "SENTINEL_DCR_STREAM_NAME": "s",
-	})
-	recorder.Deliver(t, c, recorder.Events(3, 1))
-	form, err := url.ParseQuery(r.Only(t, isToken).Body)
+	r := ours(t, "none", "dcr-1", "s", connectortest.Generated(3, 1))
+	form, err := url.ParseQuery(r.Only(t, tokens).Text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, cred := recorder.Start(t, false, answer), &credential{token: accessToken}
-	if err := theirs(t, other.URL, other.Client, cred, "dcr-1", "s", "[]"); err != nil {
+	other, _ := connectortest.RecordTLS(t, answer)
+	cred := &credential{token: accessToken}
+	if err := theirs(t, other.URL, other.Client(), cred, "dcr-1", "s", "[]"); err != nil {
 		t.Fatal(err)
 	}
 	if len(cred.scopes) != 1 || strings.Replace(cred.scopes[0], ".com//", ".com/", 1) != form.Get("scope") {
@@ -167,7 +164,7 @@ func TestClientAndSimulator(t *testing.T) {
 	t.Cleanup(client.CloseIdleConnections)
 	env := s.Settings()
 	rule, stream := env["SENTINEL_DCR_RULE_ID"], env["SENTINEL_DCR_STREAM_NAME"]
-	rows := ours(t, "none", rule, stream, recorder.Events(3, 20)).Body
+	valid := ours(t, "none", rule, stream, connectortest.Generated(3, 20)).Only(t, rows).Text
 	good := &credential{token: grant(t, client, env, s.Secret())}
 	for _, c := range []struct {
 		name         string
@@ -176,9 +173,9 @@ func TestClientAndSimulator(t *testing.T) {
 		status       int
 		code         string
 	}{
-		{"good", good, stream, rows, 0, ""},
-		{"token", &credential{token: "another"}, stream, rows, http.StatusUnauthorized, "InvalidToken"},
-		{"stream", good, "Custom-Other_CL", rows, http.StatusBadRequest, "InvalidStream"},
+		{"good", good, stream, valid, 0, ""},
+		{"token", &credential{token: "another"}, stream, valid, http.StatusUnauthorized, "InvalidToken"},
+		{"stream", good, "Custom-Other_CL", valid, http.StatusBadRequest, "InvalidStream"},
 		{"rows", good, stream, `{"no":"array"}`, http.StatusBadRequest, "InvalidPayload"},
 	} {
 		err := theirs(t, s.URL(), client, c.credential, rule, c.stream, c.rows)

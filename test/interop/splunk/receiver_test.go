@@ -30,7 +30,6 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
-	"github.com/arbitex/siem-connectors/test/interop/recorder"
 )
 
 const token = "11111111-2222-3333-4444-555555555555"
@@ -127,8 +126,8 @@ func TestReceiverTakesEveryEvent(t *testing.T) {
 			sink := new(consumertest.LogsSink)
 			env := collect(t, sink)
 			env["SIEM_COMPRESSION"] = compression
-			bodies := recorder.Events(7, 1200)
-			recorder.Deliver(t, recorder.Open(t, splunk.Open, env), bodies)
+			bodies := connectortest.Generated(7, 1200)
+			connectortest.Delivered(t, connectortest.Read(t, env, splunk.Open), bodies...)
 			if n := len(sink.AllLogs()); n < 2 {
 				t.Errorf("%d requests, want more", n)
 			}
@@ -162,8 +161,9 @@ func compare(t *testing.T, i int, body string, record plog.LogRecord) {
 // TestReceiverFails: the consumer behind the receiver refuses events once. The receiver responds with a 500 that is not
 // in HEC's format.
 func TestReceiverFails(t *testing.T) {
-	c := recorder.Open(t, splunk.Open, collect(t, consumertest.NewErr(errors.New("the queue is full"))))
-	for i, o := range connectortest.Deliver(t, c, recorder.Events(8, 3)...) {
+	env := collect(t, consumertest.NewErr(errors.New("the queue is full")))
+	c := connectortest.Read(t, env, splunk.Open)
+	for i, o := range connectortest.Deliver(t, c, connectortest.Generated(8, 3)...) {
 		if o.State != deliver.Retry || o.Fault.Kind != failure.Transient || o.Fault.Status != 500 {
 			t.Errorf("event %d: %v, want a retry for status 500", i, o.Fault)
 		}
@@ -176,7 +176,7 @@ func TestCheckWritesNothing(t *testing.T) {
 		sink := new(consumertest.LogsSink)
 		env := collect(t, sink)
 		env["SIEM_COMPRESSION"] = compression
-		c, ok := recorder.Open(t, splunk.Open, env).(deliver.Checker)
+		c, ok := connectortest.Read(t, env, splunk.Open).(deliver.Checker)
 		if !ok {
 			t.Fatal("no check")
 		}

@@ -1,9 +1,16 @@
+// Package alarms evaluates the alarms of the template as CloudWatch does.
 package alarms
 
 import (
 	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"maps"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,31 +79,25 @@ func (a alarm) width() time.Duration {
 // which it leaves it. data is by "namespace metric".
 func (a alarm) firings(t *testing.T, data map[string]series, n int) (fired, ended []int) {
 	t.Helper()
-	s := &scope{named: map[string]formula{}, start: time.Date(2026, 3, 13, 10, 1, 0, 0, time.UTC), width: a.width()}
-	metric := func(name string) formula {
-		values := data[name]
-		return func(_ *scope, period int) (float64, bool) {
-			v, ok := values[period]
-			return v, ok
-		}
-	}
-	var result formula
+	s := &scope{metrics: map[string]series{}, formulas: map[string]ast.Expr{}, width: a.width()}
+	result := ""
 	for _, m := range a.Metrics {
 		if m.MetricStat != nil {
-			s.named[m.ID] = metric(m.MetricStat.Metric.Namespace + " " + m.MetricStat.Metric.MetricName)
+			s.metrics[m.ID] = data[m.MetricStat.Metric.Namespace+" "+m.MetricStat.Metric.MetricName]
 			continue
 		}
-		f, err := parse(m.Expression)
+		formula, err := parser.ParseExpr(operators.Replace(m.Expression))
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("metric math: %s: %v", m.Expression, err)
 		}
-		s.named[m.ID] = f
+		s.formulas[m.ID] = formula
 		if m.ReturnData == nil || *m.ReturnData {
-			result = f
+			result = m.ID
 		}
 	}
 	if len(a.Metrics) == 0 {
-		result = metric(a.Namespace + " " + a.MetricName)
+		result = a.MetricName
+		s.metrics[result] = data[a.Namespace+" "+a.MetricName]
 	}
 	if a.ComparisonOperator != "GreaterThanOrEqualToThreshold" || a.TreatMissingData != "notBreaching" {
 		t.Fatalf("not evaluated here: %s, %s", a.ComparisonOperator, a.TreatMissingData)
@@ -108,7 +109,7 @@ func (a alarm) firings(t *testing.T, data map[string]series, n int) (fired, ende
 	var breaching []bool
 	firing := false
 	for period := range n {
-		v, present := result(s, period)
+		v, present := s.named(result, period)
 		breaching = append(breaching, present && v >= a.threshold(t))
 		count := 0
 		for _, b := range breaching[max(0, len(breaching)-a.EvaluationPeriods):] {
@@ -245,7 +246,6 @@ func TestAlarmsOfTwoMetrics(t *testing.T) {
 func TestDownAlarmAsSimulated(t *testing.T) {
 	const n = 600
 	a := alarms(t)["splunkDownAlarm"]
-	start := time.Date(2026, 3, 13, 10, 1, 0, 0, time.UTC)
 	patterns := []downalarm.Values{{}, {Delivered: 5}, {Retried: 5}, {Delivered: 1, Retried: 4}, {Retried: 3, Held: 3}}
 	data := map[string]series{"ArbitexSIEM Delivered": {}, "ArbitexSIEM Retried": {}, "ArbitexSIEM Held": {}}
 	var simulated downalarm.Alarm
@@ -271,4 +271,105 @@ func TestDownAlarmAsSimulated(t *testing.T) {
 	if fired, _ := a.firings(t, data, n); len(want) < 10 || !slices.Equal(fired, want) {
 		t.Errorf("the template's alarm fires in the minutes %v, the simulated one in %v", fired, want)
 	}
+}
+
+// The part of CloudWatch's metric math that the template uses. Go's operators have the same precedence.
+// https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/using-metric-math.html
+
+var operators = strings.NewReplacer(" AND ", " && ", " OR ", " || ")
+
+// start is the time of period 0.
+var start = time.Date(2026, 3, 13, 10, 1, 0, 0, time.UTC)
+
+// series are the values of a metric by period. A period that is not in the map has no data.
+type series map[int]float64
+
+// scope has what an expression refers to, by id.
+type scope struct {
+	metrics  map[string]series
+	formulas map[string]ast.Expr
+	width    time.Duration // of a period
+}
+
+func (s *scope) named(id string, period int) (value float64, present bool) {
+	if formula, ok := s.formulas[id]; ok {
+		return s.value(formula, period)
+	}
+	values, ok := s.metrics[id]
+	if !ok {
+		panic("metric math: nothing has the id " + id)
+	}
+	value, present = values[period]
+	return value, present
+}
+
+func (s *scope) value(e ast.Expr, period int) (value float64, present bool) {
+	switch e := e.(type) {
+	case *ast.ParenExpr:
+		return s.value(e.X, period)
+	case *ast.BasicLit:
+		value, err := strconv.ParseFloat(e.Value, 64)
+		return value, err == nil
+	case *ast.Ident:
+		return s.named(e.Name, period)
+	case *ast.BinaryExpr:
+		x, okX := s.value(e.X, period)
+		y, okY := s.value(e.Y, period)
+		return apply(e.Op, x, y), okX && okY
+	case *ast.CallExpr:
+		return s.call(e.Fun.(*ast.Ident).Name, e.Args, period)
+	}
+	panic(fmt.Sprintf("metric math: %T is not supported", e))
+}
+
+func (s *scope) call(name string, arguments []ast.Expr, period int) (value float64, present bool) {
+	value, present = s.value(arguments[0], period)
+	switch function := fmt.Sprint(name, len(arguments)); function {
+	case "FILL2":
+		if present {
+			return value, true
+		}
+		return s.value(arguments[1], period)
+	case "IF3":
+		if value != 0 {
+			return s.value(arguments[1], period)
+		}
+		return s.value(arguments[2], period)
+	case "MINUTE1":
+		return float64(start.Add(time.Duration(period) * s.width).Minute()), present
+	case "FLOOR1":
+		return math.Floor(value), present
+	}
+	panic(fmt.Sprintf("metric math: %s with %d arguments is not supported", name, len(arguments)))
+}
+
+func apply(operator token.Token, x, y float64) float64 {
+	truth := map[bool]float64{true: 1}
+	switch operator {
+	case token.ADD:
+		return x + y
+	case token.SUB:
+		return x - y
+	case token.MUL:
+		return x * y
+	case token.QUO:
+		return x / y
+	case token.LOR:
+		return truth[x != 0 || y != 0]
+	case token.LAND:
+		return truth[x != 0 && y != 0]
+	case token.EQL:
+		return truth[x == y]
+	case token.NEQ:
+		return truth[x != y]
+	case token.GEQ:
+		return truth[x >= y]
+	case token.LEQ:
+		return truth[x <= y]
+	case token.LSS:
+		return truth[x < y]
+	case token.GTR:
+		return truth[x > y]
+	}
+	panic("metric math: operator " + operator.String() + " is not supported")
 }
