@@ -1,10 +1,19 @@
 package contrib
 
 import (
+	"encoding/csv"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/shared/deliver"
+	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // field is a field of an event that analysts search, and the name that each SIEM's analysts use for it.
@@ -111,5 +120,126 @@ func hasDetections(t *testing.T, what string, names []string) {
 	}
 	if len(names) != len(detections()) {
 		t.Errorf("%s: %d detections, want %d", what, len(names), len(detections()))
+	}
+}
+
+// full has a value for every field of an event that a pack uses, and lists with two values.
+const full = `{"class_uid":6003,"activity_id":1,"activity_name":"Create","time":1741824000123,"severity_id":4,"status_id":1,` +
+	`"actor":{"user":{"uid":"user=abc","email_addr":"alice@example.com","groups":[{"uid":"g1","name":"n1"},{"uid":"g2"}]}},` +
+	`"api":{"request":{"uid":"req_xyz"},"operation":"chat_completion"},"metadata":{"uid":"evt-1","version":"1.1.0"},` +
+	`"src_endpoint":{"ip":"198.51.100.7","location":{"country":"DE"}},"unmapped":{"model_id":"gpt-4o","policy_action":"redact",` +
+	`"dlp_labels":["pii","pci"],"tokens_input":512,"tokens_output":256,"group_ids":["g3"]}}`
+
+// varied are events that are hard on a SIEM: attributes of type json_t as a string and as an object, the AI
+// attributes of OCSF 1.8, a malformed address, nulls, and text where OCSF wants a number.
+func varied() []string {
+	head := func(id string) string {
+		return `{"class_uid":6003,"activity_id":1,"time":1773360000000,"severity_id":4,"status_id":2,"metadata":{"uid":"` +
+			id + `","version":"1.8.0"},`
+	}
+	return []string{
+		full,
+		head("j1") + `"api":{"operation":"a","request":{"data":"text"}},"evidences":[{"data":"text"}],"enrichments":[{"data":"text"}],"supporting_data":"text"}`,
+		head("j2") + `"api":{"operation":"a","request":{"data":{"k":1}}},"evidences":[{"data":{"k":[1]}}],"enrichments":[{"data":{"k":"2026-03-13"}}],"supporting_data":{"k":true}}`,
+		head("ai") + `"ai_model":{"name":"model-of-1.8"},"message_context":{"prompt_tokens":1234,"completion_tokens":4321}}`,
+		head("ip") + `"src_endpoint":{"ip":"012.000.22.33"},"actor":{"user":{"uid":null,"email_addr":"only@example.com"}},"unmapped":null}`,
+		head("dates") + `"message":"2026-03-13","unmapped":{"a":"2026-03-13","cost":1}}`,
+		head("text") + `"message":"text","unmapped":{"a":"b","cost":"free"},"status_detail":"","duration":"1s"}`,
+		head("entity") + `"entity":{"uid":"pol_1","name":"Default","type":"policy"},"unmapped":{"tokens_input":1,"tokens_output":2}}`,
+	}
+}
+
+// events are the varied ones, count generated ones, and those of the file that CONTENT_EVENTS names, one a line.
+func events(t *testing.T, count int) []string {
+	t.Helper()
+	all := varied()
+	generator := ocsfgen.New(1)
+	for range count {
+		all = append(all, string(generator.Next()))
+	}
+	if path := os.Getenv("CONTENT_EVENTS"); path != "" {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, strings.Split(strings.TrimSpace(string(data)), "\n")...)
+	}
+	return all
+}
+
+// record returns what a connector with these settings sends for the full event.
+func record(t *testing.T, open func(*settings.Settings) deliver.Connector, pairs ...string) []byte {
+	t.Helper()
+	b, err := appendEvent(t, open, full, pairs...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// appendEvent returns what a connector sends for an event, or the error that makes it a dead letter.
+func appendEvent(t *testing.T, open func(*settings.Settings) deliver.Connector, body string, pairs ...string) ([]byte,
+	error) {
+	t.Helper()
+	env := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		env[pairs[i]] = pairs[i+1]
+	}
+	s := settings.New(func(name string) string { return env[name] }, nil)
+	connector := open(s)
+	if err := s.Err(); err != nil {
+		t.Fatal(err)
+	}
+	var p event.Parser
+	var e event.Event
+	if err := p.Parse([]byte(body), &e); err != nil {
+		return nil, err
+	}
+	b, _, err := connector.Append(nil, &e)
+	return b, err
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.FromSlash(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+func readJSON(t *testing.T, path string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(read(t, path)), into); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+}
+
+// readLines decodes a file of one JSON object a line.
+func readLines[T any](t *testing.T, path string) []T {
+	t.Helper()
+	var all []T
+	for line := range strings.Lines(read(t, path)) {
+		var one T
+		decode(t, []byte(line), &one)
+		all = append(all, one)
+	}
+	return all
+}
+
+// readCSV returns the rows without the heading.
+func readCSV(t *testing.T, path string) [][]string {
+	t.Helper()
+	rows, err := csv.NewReader(strings.NewReader(read(t, path))).ReadAll()
+	if err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	return rows[1:]
+}
+
+func decode(t *testing.T, data []byte, into any) {
+	t.Helper()
+	if err := json.Unmarshal(data, into); err != nil {
+		t.Fatalf("%v in %s", err, data)
 	}
 }

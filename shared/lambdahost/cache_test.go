@@ -5,11 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/secret"
+	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
 // failing is a connector whose requests have one result.
@@ -19,6 +27,65 @@ type failing struct {
 }
 
 func (f *failing) Send(context.Context, *deliver.Batch) error { return f.err }
+
+// secretsFunc is Secrets Manager.
+type secretsFunc func(context.Context) (*secretsmanager.GetSecretValueOutput, error)
+
+func (f secretsFunc) GetSecretValue(ctx context.Context, _ *secretsmanager.GetSecretValueInput,
+	_ ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error) {
+	return f(ctx)
+}
+
+// TestHungSecretsManager: while Secrets Manager does not respond, one invocation at a time waits for it, for
+// secretTimeout at most, and the others use the connector they have. If their credential is refused, they wait, too,
+// and retain the messages.
+func TestHungSecretsManager(t *testing.T) {
+	const invocations = 16
+	synctest.Test(t, func(t *testing.T) {
+		var reading, together, waited atomic.Int64
+		hangs := false
+		connector := &failing{}
+		deps := newWorld().deps()
+		deps.Now = time.Now
+		deps.Secrets = secretsFunc(func(ctx context.Context) (*secretsmanager.GetSecretValueOutput, error) {
+			together.Store(max(together.Load(), reading.Add(1)))
+			defer reading.Add(-1)
+			if hangs {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return &secretsmanager.GetSecretValueOutput{SecretString: aws.String(`{}`)}, nil
+		})
+		f := NewConnector("test", func(*settings.Settings) deliver.Connector { return connector }, deps)
+		invokeAll := func(want bool, most time.Duration) {
+			var calls sync.WaitGroup
+			for range invocations {
+				calls.Go(func() {
+					begun := time.Now()
+					if delivered(t, f) != want || time.Since(begun) > most {
+						t.Errorf("delivered: %t, after %s; want within %s", !want, time.Since(begun), most)
+					}
+					if time.Since(begun) > 0 {
+						waited.Add(1)
+					}
+				})
+			}
+			calls.Wait()
+		}
+		invokeAll(true, 0)
+		hangs = true
+		<-time.After(secretAge + time.Second) // the value is old, and usable
+		invokeAll(true, secretTimeout)
+		if n := waited.Load(); n != 1 {
+			t.Errorf("%d invocations wait for a new value, want 1", n)
+		}
+		connector.err = &failure.Error{Kind: failure.Unauthorized, Step: failure.Auth, Status: 401}
+		invokeAll(false, 2*secretTimeout)
+		if n := together.Load(); n != 1 {
+			t.Errorf("%d reads at a time, want 1", n)
+		}
+	})
+}
 
 // TestFailuresAreRedacted: whatever texts a connector puts into a failure, no secret of the settings leaves the host.
 func TestFailuresAreRedacted(t *testing.T) {

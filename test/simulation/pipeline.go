@@ -109,15 +109,14 @@ func newGenerator(l *pipeline, i uint64) func() string {
 	return func() string { return string(g.Next()) }
 }
 
+// uidOf returns the metadata.uid of a body; invalid bodies have none.
 func uidOf(body string) string {
 	var e struct {
 		Metadata struct {
 			UID string `json:"uid"`
 		} `json:"metadata"`
 	}
-	if err := json.Unmarshal([]byte(body), &e); err != nil {
-		panic(err) // the generator's
-	}
+	_ = json.Unmarshal([]byte(body), &e)
 	return e.Metadata.UID
 }
 

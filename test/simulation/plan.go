@@ -178,13 +178,36 @@ func (p Plan) end() time.Duration {
 	return end
 }
 
+// part is a part of a plan that can be removed.
+type part struct {
+	name    string
+	present bool
+	remove  func()
+}
+
+func (p *Plan) parts() []part {
+	parts := []part{
+		{"rotations", len(p.Rotations) > 0, func() { p.Rotations = nil }},
+		{"replays", len(p.Replays) > 0, func() { p.Replays = nil }},
+	}
+	for _, r := range p.rates() {
+		parts = append(parts, part{r.name, *r.value > 0, func() { *r.value = 0 }})
+	}
+	return append(
+		parts,
+		part{"proxy", p.Proxy != "", func() { p.Proxy = "" }},
+		part{"old", p.Old > 0, func() { p.Old = 0 }},
+		part{"operations", len(p.Guard.Operations) > 0, func() { p.Guard.Operations = nil }},
+		part{"guard", p.Guard.On, func() { p.Guard = Guarded{} }},
+	)
+}
+
 // rate is the probability of a kind of event or message.
 type rate struct {
 	name  string
 	value *float64
 }
 
-// rates returns the plan's rates, each of which can be set to 0.
 func (p *Plan) rates() []rate {
 	return []rate{{"poison", &p.Poison}, {"blocked", &p.Blocked}, {"malformed", &p.Malformed}, {"arrays", &p.Arrays},
 		{"forged", &p.Forged}}
@@ -193,51 +216,33 @@ func (p *Plan) rates() []rate {
 // String returns the plan as text for [ParsePlan]: its seed and the parts that differ from the seed's plan.
 func (p Plan) String() string {
 	whole := NewPlan(p.Seed)
-	parts := []string{strconv.FormatUint(p.Seed, 10)}
+	text := []string{strconv.FormatUint(p.Seed, 10)}
 	if !slices.Equal(p.Connectors, whole.Connectors) {
-		parts = append(parts, "connectors="+strings.Join(p.Connectors, "+"))
+		text = append(text, "connectors="+strings.Join(p.Connectors, "+"))
 	}
 	if p.Events != whole.Events {
-		parts = append(parts, "events="+strconv.Itoa(p.Events))
+		text = append(text, "events="+strconv.Itoa(p.Events))
 	}
 	if len(p.Faults) != len(whole.Faults) {
 		ids := make([]string, len(p.Faults))
 		for i, f := range p.Faults {
 			ids[i] = strconv.Itoa(f.ID)
 		}
-		parts = append(parts, "faults="+strings.Join(ids, "+"))
+		text = append(text, "faults="+strings.Join(ids, "+"))
 	}
-	if len(p.Rotations) != len(whole.Rotations) {
-		parts = append(parts, "rotations=0")
-	}
-	if len(p.Replays) != len(whole.Replays) {
-		parts = append(parts, "replays=0")
-	}
-	all := whole.rates()
-	for i, r := range p.rates() {
-		if *r.value != *all[i].value {
-			parts = append(parts, r.name+"=0")
+	parts := p.parts()
+	for i, one := range whole.parts() {
+		if one.present && !parts[i].present {
+			text = append(text, one.name+"=0")
 		}
 	}
-	if p.Proxy != whole.Proxy {
-		parts = append(parts, "proxy=0")
-	}
-	if p.Old != whole.Old {
-		parts = append(parts, "old=0")
-	}
-	if p.Guard.On != whole.Guard.On {
-		parts = append(parts, "guard=0")
-	}
-	if len(p.Guard.Operations) != len(whole.Guard.Operations) {
-		parts = append(parts, "operations=0")
-	}
 	if p.Slots != whole.Slots {
-		parts = append(parts, "slots=1")
+		text = append(text, "slots=1")
 	}
 	if p.Burst != whole.Burst {
-		parts = append(parts, "burst="+p.Burst.String())
+		text = append(text, "burst="+p.Burst.String())
 	}
-	return strings.Join(parts, ",")
+	return strings.Join(text, ",")
 }
 
 // ParsePlan parses the result of String.
@@ -277,27 +282,15 @@ func (p *Plan) keep(key, value string) (err error) {
 	case "faults":
 		ids := strings.Split(value, "+")
 		p.Faults = slices.DeleteFunc(p.Faults, func(f Fault) bool { return !slices.Contains(ids, strconv.Itoa(f.ID)) })
-	case "rotations":
-		p.Rotations = nil
-	case "replays":
-		p.Replays = nil
-	case "proxy":
-		p.Proxy = ""
-	case "old":
-		p.Old = 0
-	case "guard":
-		p.Guard = Guarded{}
-	case "operations":
-		p.Guard.Operations = nil
 	case "burst":
 		p.Burst, err = parseBurst(value)
 	default:
-		rates := p.rates()
-		i := slices.IndexFunc(rates, func(r rate) bool { return r.name == key })
+		parts := p.parts()
+		i := slices.IndexFunc(parts, func(one part) bool { return one.name == key })
 		if i < 0 {
 			return fmt.Errorf("a plan has no part %q", key)
 		}
-		*rates[i].value = 0
+		parts[i].remove()
 	}
 	return err
 }

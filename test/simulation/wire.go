@@ -3,6 +3,7 @@ package simulation
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -18,26 +19,33 @@ type conn struct {
 	read, write deadline
 	local, peer address
 	other       *conn
-	client      bool
 }
 
 // link is the state that both ends share.
 type link struct {
-	mu      sync.Mutex
-	process *process // of the client
-	faulty  bool     // a fault has hit it
+	sync.Mutex
+	changed sync.Cond // of all state of both ends
+	process *process  // of the client
+	faulty  bool      // a fault has hit it
 }
 
 // stream is one direction.
 type stream struct {
-	buf     []byte
-	ended   bool          // the writer has closed
-	err     error         // reset
-	drains  bool          // what arrived before the reset can still be read
-	held    bool          // the reader is frozen and does not see what arrives
-	lost    bool          // what is written is lost
-	changed chan struct{} // closed and replaced by every change
+	buf    []byte
+	ended  bool  // the writer has closed
+	err    error // reset
+	drains bool  // what arrived before the reset can still be read
+	held   bool  // the reader is frozen and does not see what arrives
+	lost   bool  // what is written is lost
 }
+
+// deadline is the time at which the waits for a direction end.
+type deadline struct {
+	at    time.Time // zero: never
+	timer *time.Timer
+}
+
+func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
 type address string
 
@@ -47,56 +55,43 @@ func (a address) String() string { return string(a) }
 // newConn returns both ends.
 func newConn(p *process, to string) (client, server *conn) {
 	l := &link{process: p}
-	up, down := &stream{changed: make(chan struct{})}, &stream{changed: make(chan struct{})}
-	client = &conn{link: l, in: down, out: up, local: "function", peer: address(to), client: true}
+	l.changed.L = l
+	up, down := &stream{}, &stream{}
+	client = &conn{link: l, in: down, out: up, local: "function", peer: address(to)}
 	server = &conn{link: l, in: up, out: down, local: address(to), peer: "function"}
 	client.other, server.other = server, client
-	client.read.init()
-	client.write.init()
-	server.read.init()
-	server.write.init()
 	return client, server
 }
 
-// change wakes the goroutines that wait for the stream. The link is locked.
-func (s *stream) change() {
-	close(s.changed)
-	s.changed = make(chan struct{})
+// change changes the state of the connection, and wakes the goroutines that wait for it.
+func (l *link) change(what func()) {
+	l.Lock()
+	defer l.Unlock()
+	what()
+	l.changed.Broadcast()
 }
 
 func opError(op string, err error) error { return &net.OpError{Op: op, Net: "tcp", Err: err} }
 
 // Read implements net.Conn.
 func (c *conn) Read(p []byte) (int, error) {
-	for {
-		c.mu.Lock()
-		if c.read.passed() {
-			c.mu.Unlock()
+	c.Lock()
+	defer c.Unlock()
+	for ; ; c.changed.Wait() {
+		switch s := c.in; {
+		case c.read.passed():
 			return 0, opError("read", os.ErrDeadlineExceeded)
-		}
-		if s := c.in; !s.held {
-			switch {
-			case s.err != nil && (!s.drains || len(s.buf) == 0):
-				err := s.err
-				c.mu.Unlock()
-				return 0, opError("read", err)
-			case s.lost:
-			case len(s.buf) > 0:
-				n := copy(p, s.buf)
-				s.buf = s.buf[n:]
-				s.change()
-				c.mu.Unlock()
-				return n, nil
-			case s.ended:
-				c.mu.Unlock()
-				return 0, io.EOF
-			}
-		}
-		changed, late := c.in.changed, c.read.wait()
-		c.mu.Unlock()
-		select {
-		case <-changed:
-		case <-late:
+		case s.held:
+		case s.err != nil && (!s.drains || len(s.buf) == 0):
+			return 0, opError("read", s.err)
+		case s.lost:
+		case len(s.buf) > 0:
+			n := copy(p, s.buf)
+			s.buf = s.buf[n:]
+			c.changed.Broadcast()
+			return n, nil
+		case s.ended:
+			return 0, io.EOF
 		}
 	}
 }
@@ -106,17 +101,12 @@ const sendBuffer = 8 << 10
 
 // Write implements net.Conn.
 func (c *conn) Write(p []byte) (int, error) {
-	for written := 0; ; {
-		c.mu.Lock()
+	c.Lock()
+	defer c.Unlock()
+	for written := 0; ; c.changed.Wait() {
 		n, err := c.tryWrite(p[written:])
-		changed, late := c.out.changed, c.write.wait()
-		c.mu.Unlock()
 		if written += n; err != nil || written == len(p) {
 			return written, err
-		}
-		select {
-		case <-changed:
-		case <-late:
 		}
 	}
 }
@@ -139,69 +129,47 @@ func (c *conn) tryWrite(p []byte) (int, error) {
 		return 0, nil
 	default:
 		s.buf = append(s.buf, p[:min(room, len(p))]...)
-		s.change()
 	}
 	c.in.held = false // the process runs, and so does its kernel
-	c.in.change()
+	c.changed.Broadcast()
 	return min(room, len(p)), nil
 }
 
 // Close implements net.Conn. The peer can still read what was written.
 func (c *conn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.out.ended {
-		c.out.ended = true
-		c.out.change()
-	}
-	if c.in.err == nil {
-		c.in.err = net.ErrClosed
-	}
-	c.in.held = false
-	c.in.change()
+	c.change(func() {
+		c.out.ended, c.in.held = true, false
+		if c.in.err == nil {
+			c.in.err = net.ErrClosed
+		}
+	})
 	return nil
 }
 
 // CloseWrite ends the stream to the peer.
-func (c *conn) CloseWrite() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.out.ended = true
-	c.out.change()
-}
+func (c *conn) CloseWrite() { c.change(func() { c.out.ended = true }) }
 
 // reset ends the connection for both ends at once.
 func (c *conn) reset() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range []*stream{c.in, c.out} {
-		s.err = syscall.ECONNRESET
-		s.change()
-	}
+	c.change(func() { c.in.err, c.out.err = syscall.ECONNRESET, syscall.ECONNRESET })
 }
 
 // resetBehind ends the connection for both ends, as a server does that closes with unread data: the peer can still read
 // what was sent before.
 func (c *conn) resetBehind() {
-	c.mu.Lock()
-	c.out.drains = true
-	c.mu.Unlock()
+	c.change(func() { c.out.drains = true })
 	c.reset()
 }
 
 // unread returns the data that has arrived and was not read.
 func (c *conn) unread() []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.Lock()
+	defer c.Unlock()
 	return bytes.Clone(c.in.buf)
 }
 
 // vanish drops everything from now on, without an error at either end.
-func (c *conn) vanish() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.faulty, c.in.lost, c.out.lost = true, true, true
-}
+func (c *conn) vanish() { c.change(func() { c.faulty, c.in.lost, c.out.lost = true, true, true }) }
 
 // drop ends the connection from the other side: with a close, a reset, or without a packet.
 func (c *conn) drop(way int) {
@@ -217,45 +185,36 @@ func (c *conn) drop(way int) {
 }
 
 // markFaulty records that a fault has hit the connection.
-func (c *conn) markFaulty() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.faulty = true
-}
+func (c *conn) markFaulty() { c.change(func() { c.faulty = true }) }
 
 func (c *conn) isFaulty() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.Lock()
+	defer c.Unlock()
 	return c.faulty
 }
 
 // hold freezes the reading end, or thaws it.
-func (c *conn) hold(held bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.in.held = held
-	c.in.change()
-}
+func (c *conn) hold(held bool) { c.change(func() { c.in.held = held }) }
 
 // gone reports whether the other end has closed.
 func (c *conn) gone() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.Lock()
+	defer c.Unlock()
 	return c.in.ended || c.in.err != nil
 }
 
 // Unacknowledged returns the number of bytes that the peer has not read. In this model, the peer's kernel has no
 // buffer.
 func (c *conn) Unacknowledged() (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.Lock()
+	defer c.Unlock()
 	return len(c.out.buf), nil
 }
 
 // Pending reports whether there is something to read.
 func (c *conn) Pending() (bool, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.Lock()
+	defer c.Unlock()
 	if c.in.held {
 		return false, nil
 	}
@@ -273,16 +232,25 @@ func (c *conn) RemoteAddr() net.Addr { return c.peer }
 
 // SetDeadline implements net.Conn.
 func (c *conn) SetDeadline(t time.Time) error {
-	c.read.set(t)
-	c.write.set(t)
-	return nil
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 // SetReadDeadline implements net.Conn.
-func (c *conn) SetReadDeadline(t time.Time) error { c.read.set(t); return nil }
+func (c *conn) SetReadDeadline(t time.Time) error { c.set(&c.read, t); return nil }
 
 // SetWriteDeadline implements net.Conn.
-func (c *conn) SetWriteDeadline(t time.Time) error { c.write.set(t); return nil }
+func (c *conn) SetWriteDeadline(t time.Time) error { c.set(&c.write, t); return nil }
+
+func (c *conn) set(d *deadline, t time.Time) {
+	c.change(func() {
+		if d.timer != nil {
+			d.timer.Stop()
+		}
+		if d.at = t; !t.IsZero() {
+			d.timer = time.AfterFunc(time.Until(t), c.changed.Broadcast)
+		}
+	})
+}
 
 // listener accepts connections in memory.
 type listener struct {
@@ -324,24 +292,15 @@ func (l *listener) hand(ctx context.Context, c net.Conn) error {
 	}
 }
 
-// readable waits until there is something to read. It returns false at the end of the stream.
-func (c *conn) readable(stop <-chan struct{}) bool {
-	for {
-		c.mu.Lock()
-		s := c.in
-		something := !s.lost && len(s.buf) > 0
-		over := s.err != nil || s.ended && !s.lost
-		changed := s.changed
-		c.mu.Unlock()
+// readable waits until there is something to read. It returns false at the end of the stream, also of a lost one.
+func (c *conn) readable() bool {
+	c.Lock()
+	defer c.Unlock()
+	for s := c.in; ; c.changed.Wait() {
 		switch {
-		case something:
+		case !s.lost && len(s.buf) > 0:
 			return true
-		case over:
-			return false
-		}
-		select {
-		case <-changed:
-		case <-stop:
+		case s.err != nil || s.ended:
 			return false
 		}
 	}
