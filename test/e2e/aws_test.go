@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 // events makes n events that no other test has.
@@ -112,21 +112,6 @@ func (w *world) receive(t *testing.T, queue string) []types.Message {
 	return all
 }
 
-// letter is a line of a dead-letter object.
-type letter struct {
-	Timestamp string          `json:"timestamp"`
-	Connector string          `json:"connector"`
-	Error     string          `json:"error"`
-	Event     json.RawMessage `json:"event"`
-	Base64    []byte          `json:"event_base64"`
-	Attempts  int             `json:"attempts"`
-	MessageID string          `json:"message_id"`
-	Replays   int             `json:"replays"`
-
-	key  string // of its object
-	line string
-}
-
 // objects returns the keys of the bucket that contain a text.
 func (w *world) objects(t *testing.T, with string) []string {
 	t.Helper()
@@ -151,20 +136,21 @@ func (w *world) object(t *testing.T, key string) string {
 	return string(must(io.ReadAll(out.Body))(t))
 }
 
+// letter is a dead letter in the bucket.
+type letter = deadletter.Letter
+
 // pending returns the pending dead letters in the bucket.
-func (w *world) pending(t *testing.T) []letter {
+func (w *world) pending(t *testing.T) (all []letter) {
 	t.Helper()
-	var all []letter
-	for _, key := range w.objects(t, "/pending/") {
-		lines := bufio.NewScanner(strings.NewReader(w.object(t, key)))
-		lines.Buffer(nil, 4<<20)
-		for lines.Scan() {
-			l := letter{key: key, line: lines.Text()}
-			if err := json.Unmarshal(lines.Bytes(), &l); err != nil {
-				t.Fatalf("%s: %.200q: %v", key, lines.Text(), err)
-			}
-			all = append(all, l)
-		}
+	reader := must(deadletter.NewReader(w.s3, "s3://"+w.bucket()+"/dead-letters"))(t)
+	broken := must(reader.Each(t.Context(), deadletter.Filter{}, func(l *letter) error {
+		kept := *l
+		kept.Body, kept.Line = bytes.Clone(l.Body), bytes.Clone(l.Line)
+		all = append(all, kept)
+		return nil
+	}))(t)
+	if broken > 0 {
+		t.Errorf("%d lines are not dead letters", broken)
 	}
 	return all
 }

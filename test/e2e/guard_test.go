@@ -16,6 +16,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/emulator/system"
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 	"github.com/arbitex/siem-connectors/shared/guard"
 )
 
@@ -144,11 +145,11 @@ func (g *guarded) enabled(t *testing.T) bool {
 
 func (g *guarded) await(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	end := time.Now().Add(4 * time.Minute) // a message that was received when the mapping stopped is hidden for three
-	for !done() {
-		if time.Now().After(end) {
-			t.Fatalf("timeout waiting for %s; tag %q\n%s", what, g.tag(t), g.logs.String())
+	const most = 4 * time.Minute // a message that was received when the mapping stopped is hidden for three
+	testenv.Eventually(t, most, what, func() error {
+		if !done() {
+			return fmt.Errorf("tag %q\n%s", g.tag(t), g.logs.String())
 		}
-		time.Sleep(200 * time.Millisecond)
-	}
+		return nil
+	})
 }

@@ -201,8 +201,8 @@ func accountFor(t *testing.T, a *actor, sent, messageIDs []string, refused int, 
 				t.Errorf("the refused event is %d times in %s and has %d dead letters", len(inSIEM), a.Name, len(dead))
 			}
 			for _, l := range dead {
-				if string(l.Event) != compact(t, event) || !strings.HasPrefix(l.Error, "status 400") {
-					t.Errorf("the dead letter is %s", l.line)
+				if string(l.Body) != compact(t, event) || !strings.HasPrefix(l.Error, "status 400") {
+					t.Errorf("the dead letter is %s", l.Line)
 				}
 			}
 			continue
@@ -258,7 +258,7 @@ func killDrain(t *testing.T, p *point) {
 	w.settle(t)
 	var got []string
 	for _, l := range w.pending(t) {
-		got = append(got, l.MessageID+" "+l.Connector+" "+string(l.Event))
+		got = append(got, l.MessageID+" "+l.Connector+" "+string(l.Body))
 	}
 	var want []string
 	for i, event := range sent {

@@ -230,8 +230,8 @@ func checkLarge(t *testing.T, a *actor, event, messageID string, letters []lette
 			// Splunk's limit is a setting of the server, and so the server's word is taken.
 			reason = map[string]string{"splunk": "status 413", "sumo": "the SIEM takes at most"}[a.Name]
 		}
-		if string(dead[0].Event) != event || !strings.Contains(dead[0].Error, reason) || dead[0].Connector != a.Name {
-			t.Errorf("the dead letter of %d bytes is of %s and says %q, want %q", len(dead[0].Event), dead[0].Connector,
+		if string(dead[0].Body) != event || !strings.Contains(dead[0].Error, reason) || dead[0].Connector != a.Name {
+			t.Errorf("the dead letter of %d bytes is of %s and says %q, want %q", len(dead[0].Body), dead[0].Connector,
 				dead[0].Error, reason)
 		}
 		return
@@ -265,8 +265,8 @@ func largeComeBack(t *testing.T, letters []letter) {
 		}
 	}
 	for _, l := range letters {
-		if !slices.Contains(bodies, string(l.Event)) {
-			t.Errorf("the dead letter of %d bytes was not replayed", len(l.Event))
+		if !slices.Contains(bodies, string(l.Body)) {
+			t.Errorf("the dead letter of %d bytes was not replayed", len(l.Body))
 		}
 	}
 }

@@ -188,8 +188,6 @@ func waitsSince(t *testing.T, mark time.Time, a *actor) map[string][]int {
 	return out
 }
 
-var timestamp = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`)
-
 // hasLetter checks that a message has one dead letter, in the documented format.
 func hasLetter(t *testing.T, letters []letter, messageID, event string, attempts int, reason *regexp.Regexp) {
 	t.Helper()
@@ -204,18 +202,19 @@ func hasLetter(t *testing.T, letters []letter, messageID, event string, attempts
 		return
 	}
 	l := found[0]
-	want := fmt.Sprintf(`{"timestamp":%s,"connector":"splunk","error":%s,"event":%s,"attempts":%d,"message_id":%s,`+
-		`"replays":0}`,
-		encode(l.Timestamp), encode(l.Error), compact(t, event), attempts, encode(messageID))
-	if l.line != want {
-		t.Errorf("the line is %q, want %q", l.line, want)
+	date := l.Time.Format("2006-01-02")
+	want := fmt.Sprintf(`{"timestamp":"%sT%sZ","connector":"splunk","error":%s,"event":%s,"attempts":%d,"message_id":%s,`+
+		`"replays":0}`, date, l.Time.Format("15:04:05.000"), encode(l.Error), compact(t, event), attempts,
+		encode(messageID))
+	if string(l.Line) != want {
+		t.Errorf("the line is %q, want %q", l.Line, want)
 	}
-	if !timestamp.MatchString(l.Timestamp) || !reason.MatchString(l.Error) {
-		t.Errorf("timestamp %q, error %q, want %s", l.Timestamp, l.Error, reason)
+	if !reason.MatchString(l.Error) {
+		t.Errorf("error %q, want %s", l.Error, reason)
 	}
-	folder := "dead-letters/pending/connector=splunk/date=" + l.Timestamp[:10] + "/"
-	if !strings.HasPrefix(l.key, folder) || !strings.HasSuffix(l.key, ".jsonl") {
-		t.Errorf("the key is %q, want one in %s", l.key, folder)
+	folder := "dead-letters/pending/connector=splunk/date=" + date + "/"
+	if !strings.HasPrefix(l.Key, folder) || !strings.HasSuffix(l.Key, ".jsonl") {
+		t.Errorf("the key is %q, want one in %s", l.Key, folder)
 	}
 }
 
@@ -294,9 +293,9 @@ func TestPoison(t *testing.T) {
 						t.Fatalf("the poisonous event is %d times in the SIEM and has %d dead letters", len(taken(a)[idOf(bad)]),
 							len(letters))
 					}
-					if l := letters[0]; string(l.Event) != compact(t, bad) || !strings.HasPrefix(l.Error, a.traits().reason) ||
+					if l := letters[0]; string(l.Body) != compact(t, bad) || !strings.HasPrefix(l.Error, a.traits().reason) ||
 						l.Attempts != 1 {
-						t.Errorf("the dead letter is %.600s, want its error to begin with %q", l.line, a.traits().reason)
+						t.Errorf("the dead letter is %.600s, want its error to begin with %q", l.Line, a.traits().reason)
 					}
 				})
 			}
@@ -323,7 +322,7 @@ func TestRotation(t *testing.T) {
 	})
 	w.settle(t, w.order...)
 	if letters := w.pending(t); len(letters) > 0 {
-		t.Errorf("%d dead letters, the first is %s", len(letters), letters[0].line)
+		t.Errorf("%d dead letters, the first is %s", len(letters), letters[0].Line)
 	}
 	for _, a := range w.order {
 		if v := a.Stats().Violations; len(v) > 0 {

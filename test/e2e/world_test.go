@@ -9,6 +9,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -32,6 +33,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/emulator/system"
 	"github.com/arbitex/siem-connectors/internal/pki"
+	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 )
 
 const (
@@ -316,20 +318,15 @@ const patience = 90 * time.Second
 // eventually waits until done returns true, and ends the test on a timeout.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	limit := time.NewTimer(patience)
-	defer limit.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !done() {
-		select {
-		case <-tick.C:
-		case <-limit.C:
-			t.Fatalf("timeout waiting for %s", what)
-		case <-t.Context().Done():
-			t.Fatalf("waited for %s: %v", what, t.Context().Err())
+	testenv.Eventually(t, patience, what, func() error {
+		if !done() {
+			return errNotYet
 		}
-	}
+		return nil
+	})
 }
+
+var errNotYet = errors.New("not yet")
 
 // must returns a value, and ends the test on an error.
 func must[T any](v T, err error) func(testing.TB) T {

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"testing"
+	"time"
 )
 
 // Race reports whether the race detector is on: everything is about ten times slower, and sync.Pool drops objects.
@@ -39,4 +40,25 @@ func Missing(t testing.TB, what string) {
 		t.Fatalf("REQUIRE_TOOLS is set, and %s", what)
 	}
 	t.Skip("NOT TESTED: " + what)
+}
+
+// Eventually waits until check returns nil. It ends the test after that time.
+func Eventually(t testing.TB, most time.Duration, what string, check func() error) {
+	t.Helper()
+	late := time.After(most)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("not within %s: %s: %v", most, what, err)
+		case <-t.Context().Done():
+			t.Fatalf("waiting for %s: %v", what, t.Context().Err())
+		}
+	}
 }

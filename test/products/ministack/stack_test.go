@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -348,21 +347,7 @@ func (s *stack) must(err error) {
 // eventually waits until check returns nil.
 func (s *stack) eventually(what string, check func() error) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeoutCause(s.t.Context(), patience, errors.New("patience"))
-	defer cancel()
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			s.t.Fatalf("not within %s: %s: %v", patience, what, err)
-		}
-	}
+	testenv.Eventually(s.t, patience, what, check)
 }
 
 // with returns the stack for a subtest.

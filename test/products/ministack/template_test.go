@@ -1,10 +1,10 @@
 package ministack
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -21,6 +21,7 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/internal/testkit/products"
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 func TestTemplate(t *testing.T) {
@@ -90,7 +91,7 @@ func (s *stack) delivers(entry catalog.SIEM) {
 		})
 	}
 	letter := s.letter(name, invalid+"/1")
-	if string(letter.Event) != `{"no":"time"}` || letter.Attempts != 1 || !strings.Contains(letter.Error, "time") {
+	if string(letter.Body) != `{"no":"time"}` || letter.Attempts != 1 || !strings.Contains(letter.Error, "time") {
 		s.t.Errorf("dead letter: %+v", letter)
 	}
 	s.empty(name)
@@ -103,7 +104,7 @@ func (s *stack) replaysRejected(name string) {
 	message := s.send(name, "["+event("before")+","+event("rejected")+","+event("after")+"]")
 	s.arrive(name, "before", "after")
 	letter := s.letter(name, message+"/1")
-	if letter.Attempts != 1 || string(letter.Event) != event("rejected") {
+	if letter.Attempts != 1 || string(letter.Body) != event("rejected") {
 		s.t.Errorf("dead letter: %+v", letter)
 	}
 	s.siems[name].Inject(siem.Fault{Kind: siem.Heal, Name: "poison"})
@@ -113,7 +114,7 @@ func (s *stack) replaysRejected(name string) {
 	}
 	s.arrive(name, "before", "rejected", "after")
 	s.empty(name)
-	if slices.ContainsFunc(s.letters(name), func(l deadLetter) bool { return l.MessageID == message+"/1" }) {
+	if slices.ContainsFunc(s.letters(name), func(l deadletter.Record) bool { return l.MessageID == message+"/1" }) {
 		s.t.Error("the replayed dead letter is still pending")
 	}
 }
@@ -135,43 +136,23 @@ func (s *stack) replaysExhausted(name string) {
 	s.empty(name)
 }
 
-// deadLetter is a line of a pending object.
-type deadLetter struct {
-	Error     string
-	Event     json.RawMessage
-	Attempts  int
-	MessageID string `json:"message_id"`
-}
-
 // letters returns the pending dead letters of a connector, read as root.
-func (s *stack) letters(name string) (all []deadLetter) {
+func (s *stack) letters(name string) (all []deadletter.Record) {
 	s.t.Helper()
-	bucket := aws.String(s.outputs["DeadLetterBucketName"])
-	out, err := s.root.s3.ListObjectsV2(s.t.Context(),
-		&s3.ListObjectsV2Input{Bucket: bucket, Prefix: aws.String("dead-letters/pending/connector=" + name + "/")})
+	reader, err := deadletter.NewReader(s.root.s3, "s3://"+s.outputs["DeadLetterBucketName"]+"/dead-letters")
 	s.must(err)
-	for _, o := range out.Contents {
-		object, err := s.root.s3.GetObject(s.t.Context(), &s3.GetObjectInput{Bucket: bucket, Key: o.Key})
-		if err != nil {
-			continue // moved meanwhile
-		}
-		decoder := json.NewDecoder(object.Body)
-		for {
-			var l deadLetter
-			err := decoder.Decode(&l)
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			s.must(err)
-			all = append(all, l)
-		}
-		_ = object.Body.Close()
-	}
+	filter := deadletter.Filter{Connector: name}
+	_, err = reader.Each(s.t.Context(), filter, func(l *deadletter.Letter) error {
+		l.Body = bytes.Clone(l.Body) // valid until this returns
+		all = append(all, l.Record)
+		return nil
+	})
+	s.must(err)
 	return all
 }
 
 // letter waits for a dead letter.
-func (s *stack) letter(name, messageID string) (found deadLetter) {
+func (s *stack) letter(name, messageID string) (found deadletter.Record) {
 	s.t.Helper()
 	s.eventually("the dead letter "+messageID, func() error {
 		letters := s.letters(name)
