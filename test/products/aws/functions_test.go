@@ -205,8 +205,11 @@ func TestLoop(t *testing.T) {
 func (s *stack) empty() error {
 	for _, id := range s.Queues() {
 		waiting, inFlight, err := s.Depth(s.t.Context(), s.Queue(id))
-		if err != nil || waiting+inFlight > 0 {
-			return fmt.Errorf("%s: %d messages and %d in flight: %v", id, waiting, inFlight, err)
+		switch {
+		case err != nil:
+			return err
+		case waiting+inFlight > 0:
+			return fmt.Errorf("%s has %d messages, and %d in flight", id, waiting, inFlight)
 		}
 	}
 	return nil
