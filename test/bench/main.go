@@ -302,8 +302,8 @@ func machine() string {
 			model, _, _ = strings.Cut(rest, "\n")
 		}
 	}
-	return fmt.Sprintf("%s, %d cores, %s/%s, %s", strings.TrimSpace(model), runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
-		runtime.Version())
+	return fmt.Sprintf("%s, %d cores, %s/%s, %s", strings.TrimSpace(model), runtime.NumCPU(), runtime.GOOS,
+		runtime.GOARCH, runtime.Version())
 }
 
 // text returns the table for a terminal.
@@ -312,8 +312,8 @@ func (t table) text() string {
 	fmt.Fprintf(&b, "%s\n\n%-22s %-9s %-5s %12s %8s %9s %10s %8s %8s\n", t.conditions, "subject", "wire", "gzip",
 		"CPU-s per M", "x floor", "bytes", "requests", "init", "RSS")
 	for _, r := range t.rows {
-		fmt.Fprintf(&b, "%-22s %-9s %-5v %12.1f %8.2f %9.0f %10.0f %8s %6.1fMB\n", r.name, r.wire, r.gzip, r.cpu, r.ratio,
-			r.bytes, r.requests, r.start(), r.rss)
+		fmt.Fprintf(&b, "%-22s %-9s %-5v %12.1f %8.2f %9.0f %10.0f %8s %6.1fMB\n", r.name, r.wire, r.gzip, r.cpu,
+			r.ratio, r.bytes, r.requests, r.start(), r.rss)
 	}
 	return b.String()
 }

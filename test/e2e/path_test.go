@@ -293,9 +293,9 @@ func TestPoison(t *testing.T) {
 						t.Fatalf("the poisonous event is %d times in the SIEM and has %d dead letters", len(taken(a)[idOf(bad)]),
 							len(letters))
 					}
-					if l := letters[0]; string(l.Body) != compact(t, bad) || !strings.HasPrefix(l.Error, a.traits().reason) ||
-						l.Attempts != 1 {
-						t.Errorf("the dead letter is %.600s, want its error to begin with %q", l.Line, a.traits().reason)
+					l, reason := letters[0], a.traits().reason
+					if string(l.Body) != compact(t, bad) || !strings.HasPrefix(l.Error, reason) || l.Attempts != 1 {
+						t.Errorf("the dead letter is %.600s, want its error to begin with %q", l.Line, reason)
 					}
 				})
 			}

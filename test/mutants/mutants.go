@@ -180,7 +180,8 @@ func (r *results) add(m mutant, v verdict) {
 func (r *results) err() error {
 	errs := slices.Clone(r.errors)
 	if len(r.survivors) > 0 {
-		errs = append(errs, fmt.Errorf("%d of %d survive: %s", len(r.survivors), r.done, strings.Join(r.survivors, ", ")))
+		names := strings.Join(r.survivors, ", ")
+		errs = append(errs, fmt.Errorf("%d of %d survive: %s", len(r.survivors), r.done, names))
 	} else if len(errs) == 0 {
 		_, _ = fmt.Fprintf(r.out, "%d mutants, all killed\n", r.done)
 	}

@@ -31,15 +31,16 @@ func (c lambdaClient) checkChange(l *pipeline, change guard.Change) {
 	c.mu.Unlock()
 	const race = time.Second // the guard reads the tag immediately before
 	if change.Enabled != nil && *change.Enabled && !paused.IsZero() && time.Since(paused) > race && !inv.unsure() {
-		c.broken("the guard never enables a mapping that an operator disabled", "%s enables %s, paused %s ago", inv, l.name,
-			time.Since(paused))
+		c.broken("the guard never enables a mapping that an operator disabled", "%s enables %s, paused %s ago", inv,
+			l.name, time.Since(paused))
 	}
 }
 
 // checkAge checks that the guard ends a hold before SQS deletes the events.
 func (w *world) checkAge(queue string, m fakeaws.Message) {
 	if keeps := time.Duration(w.plan.Guard.Retention) * 24 * time.Hour; w.plan.Guard.On && time.Since(m.Sent) > keeps {
-		w.broken("no event is older than its queue keeps it", "%s is in %s for %s", short(m.ID), queue, time.Since(m.Sent))
+		w.broken("no event is older than its queue keeps it", "%s is in %s for %s", short(m.ID), queue,
+			time.Since(m.Sent))
 	}
 }
 

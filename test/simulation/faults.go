@@ -158,7 +158,8 @@ var statuses = [...]struct {
 }{
 	{429, "", growing}, {429, "20", growing}, {429, "100000", growing}, {503, "", growing}, {503, "400", growing},
 	{500, "", growing},
-	{502, "", growing}, {504, "", growing}, {408, "", growing}, {401, "", longest}, {403, "", longest}, {404, "", longest},
+	{502, "", growing}, {504, "", growing}, {408, "", growing}, {401, "", longest},
+	{403, "", longest}, {404, "", longest},
 	{302, "", longest},
 	{413, "", unsure}, {400, "", contents}, {418, "", growing},
 }

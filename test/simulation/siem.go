@@ -369,7 +369,8 @@ func (t tunnel) serve() bool {
 // checkProxy checks the end of an invocation whose proxy setting cannot be parsed.
 func (p *process) checkProxy(inv *invocation, r result) {
 	if p.badProxy && !r.died && (r.err == nil || !strings.Contains(r.err.Error(), "HTTPS_PROXY")) {
-		p.broken("a proxy is used if it is set", "%s has a proxy setting that cannot be parsed, and ends with %v", inv, r.err)
+		p.broken("a proxy is used if it is set", "%s has a proxy setting that cannot be parsed, and ends with %v",
+			inv, r.err)
 	}
 }
 

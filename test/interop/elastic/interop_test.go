@@ -88,8 +88,8 @@ func TestSameRequest(t *testing.T) {
 				}
 				we := record(func(url, ca string) {
 					connectortest.Delivered(t, connectortest.Read(t, map[string]string{
-						"ELASTIC_URL": url, "ELASTIC_TLS_CA_BUNDLE": ca, "ELASTIC_API_KEY": apiKey, "ELASTIC_OP_TYPE": op,
-						"ELASTIC_PIPELINE": pipeline,
+						"ELASTIC_URL": url, "ELASTIC_TLS_CA_BUNDLE": ca, "ELASTIC_API_KEY": apiKey,
+						"ELASTIC_OP_TYPE": op, "ELASTIC_PIPELINE": pipeline,
 					}, elastic.Open), bodies...)
 				})
 				they := record(func(url, ca string) { theirs(t, url, ca, apiKey, op, pipeline, documents(t, bodies)) })

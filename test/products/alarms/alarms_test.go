@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"go/ast"
 	"go/parser"
-	"go/token"
 	"maps"
 	"math"
 	"slices"
@@ -315,7 +314,7 @@ func (s *scope) value(e ast.Expr, period int) (value float64, present bool) {
 	case *ast.BinaryExpr:
 		x, okX := s.value(e.X, period)
 		y, okY := s.value(e.Y, period)
-		return apply(e.Op, x, y), okX && okY
+		return apply(e.Op.String(), x, y), okX && okY
 	case *ast.CallExpr:
 		return s.call(e.Fun.(*ast.Ident).Name, e.Args, period)
 	}
@@ -343,33 +342,33 @@ func (s *scope) call(name string, arguments []ast.Expr, period int) (value float
 	panic(fmt.Sprintf("metric math: %s with %d arguments is not supported", name, len(arguments)))
 }
 
-func apply(operator token.Token, x, y float64) float64 {
+func apply(operator string, x, y float64) float64 {
 	truth := map[bool]float64{true: 1}
 	switch operator {
-	case token.ADD:
+	case "+":
 		return x + y
-	case token.SUB:
+	case "-":
 		return x - y
-	case token.MUL:
+	case "*":
 		return x * y
-	case token.QUO:
+	case "/":
 		return x / y
-	case token.LOR:
+	case "||":
 		return truth[x != 0 || y != 0]
-	case token.LAND:
+	case "&&":
 		return truth[x != 0 && y != 0]
-	case token.EQL:
+	case "==":
 		return truth[x == y]
-	case token.NEQ:
+	case "!=":
 		return truth[x != y]
-	case token.GEQ:
+	case ">=":
 		return truth[x >= y]
-	case token.LEQ:
+	case "<=":
 		return truth[x <= y]
-	case token.LSS:
+	case "<":
 		return truth[x < y]
-	case token.GTR:
+	case ">":
 		return truth[x > y]
 	}
-	panic("metric math: operator " + operator.String() + " is not supported")
+	panic("metric math: operator " + operator + " is not supported")
 }

@@ -350,7 +350,8 @@ func readMetrics(line string, written map[string]bool) error {
 	if err := json.Unmarshal([]byte(line), &members); err != nil {
 		return err
 	}
-	if root.AWS.Timestamp == 0 || len(root.AWS.CloudWatchMetrics) != 1 || root.Stack != stackName || root.Connector == "" {
+	if root.AWS.Timestamp == 0 || len(root.AWS.CloudWatchMetrics) != 1 || root.Stack != stackName ||
+		root.Connector == "" {
 		return fmt.Errorf("timestamp %d, stack %q, connector %q", root.AWS.Timestamp, root.Stack, root.Connector)
 	}
 	directive := root.AWS.CloudWatchMetrics[0]
@@ -358,7 +359,8 @@ func readMetrics(line string, written map[string]bool) error {
 		return fmt.Errorf("namespace %q, dimensions %v", directive.Namespace, directive.Dimensions)
 	}
 	for _, m := range directive.Metrics {
-		if _, ok := members[m.Name].(float64); !ok || !slices.Contains([]string{"Count", "Bytes", "Milliseconds"}, m.Unit) {
+		_, number := members[m.Name].(float64)
+		if !number || !slices.Contains([]string{"Count", "Bytes", "Milliseconds"}, m.Unit) {
 			return fmt.Errorf("%s in %s is %v", m.Name, m.Unit, members[m.Name])
 		}
 		written[m.Name] = true

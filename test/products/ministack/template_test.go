@@ -272,7 +272,8 @@ func TestLifecycle(t *testing.T) {
 	}
 	s.create(template)
 	first := s.queue("splunk")
-	_, err := s.root.sqs.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &first, MessageBody: aws.String("kept")})
+	in := &sqs.SendMessageInput{QueueUrl: &first, MessageBody: aws.String("kept")}
+	_, err := s.root.sqs.SendMessage(t.Context(), in)
 	s.must(err)
 	s.delete()
 	kept := s.left()
