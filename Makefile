@@ -155,20 +155,19 @@ deploy: sam-build template ## sam deploy; ARGS="--guided" the first time; CANARY
 		samconfig.toml '$(ARGS)')
 	$(TOOLS)/bin/sam deploy $(ARGS)
 
+venv = $(PYTHON) -m venv --clear $(1) && $(1)/bin/pip install --quiet --disable-pip-version-check $(2)
+
 $(TOOLS)/.made: .ci/requirements.txt
-	$(PYTHON) -m venv --clear $(TOOLS)
-	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --requirement .ci/requirements.txt
+	$(call venv,$(TOOLS),--requirement $<)
 	touch $@
 
 build/moto/.made: emulator/moto/requirements.txt
-	$(PYTHON) -m venv --clear build/moto
-	build/moto/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	$(call venv,build/moto,--no-deps --requirement $<)
 	touch $@
 
 # In a venv of its own: checkov pins an old boto3.
 $(SCANNER)/.made:
-	$(PYTHON) -m venv --clear $(SCANNER)
-	$(SCANNER)/bin/pip install --quiet --disable-pip-version-check checkov==$(CHECKOV_VERSION)
+	$(call venv,$(SCANNER),checkov==$(CHECKOV_VERSION))
 	touch $@
 
 bench: ## benchmarks: BENCHTIME=1s
@@ -242,9 +241,7 @@ $(CONTENT)/.made: .ci/requirements-content.txt .ci/content/package.json .ci/cont
 			echo "make content needs $$tool (Debian: nodejs npm default-jdk-headless maven)"; exit 1; }; \
 	done
 	@echo "installing the vendors' checkers in $(CONTENT)"
-	$(PYTHON) -m venv --clear $(CONTENT)/venv
-	$(CONTENT)/venv/bin/pip install --quiet --disable-pip-version-check --require-hashes \
-		--requirement .ci/requirements-content.txt
+	$(call venv,$(CONTENT)/venv,--require-hashes --requirement .ci/requirements-content.txt)
 	rm -rf $(CONTENT)/node && mkdir -p $(CONTENT)/node
 	cp .ci/content/package.json .ci/content/package-lock.json $(CONTENT)/node
 	cd $(CONTENT)/node && npm ci --ignore-scripts --legacy-peer-deps --no-audit --no-fund --loglevel=error
