@@ -2,8 +2,10 @@ package search
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -61,12 +63,28 @@ func newClient(s *settings.Settings, o Options, prefix string, base *url.URL, he
 
 // request is one request. It may be sent several times.
 type request struct {
-	method, path string
+	method, path string // without a method: POST with a body, GET without
 	query        url.Values
-	kind         string // Content-Type of the body
-	body         []byte
+	body         any // a form if it is a url.Values, else a value to send as JSON
 	header       http.Header
 	accept       []int // statuses that are a success besides 200
+}
+
+// call sends a request and reads the JSON of the response.
+func (c *client) call(ctx context.Context, r request, visit visitor) error {
+	response, err := c.do(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	return walk(response.Body, visit)
+}
+
+// remove deletes what a search has created. The SIEM does so itself when nobody asks for it.
+func (c *client) remove(ctx context.Context, path string, body any) {
+	if response, err := c.once(ctx, request{method: http.MethodDelete, path: path, body: body}); err == nil {
+		response.Body.Close()
+	}
 }
 
 // do sends a request until the response is a success, and returns it. The caller closes its body. It waits and repeats
@@ -105,17 +123,32 @@ func (c *client) do(ctx context.Context, r request) (*http.Response, error) {
 }
 
 func (c *client) once(ctx context.Context, r request) (*http.Response, error) {
+	var body []byte
+	var err error
+	kind, method := "", http.MethodPost
+	switch v := r.body.(type) {
+	case nil:
+		method = http.MethodGet
+	case url.Values:
+		kind, body = "application/x-www-form-urlencoded", []byte(v.Encode())
+	default:
+		kind = "application/json"
+		body, err = json.Marshal(v)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the query: %w", err)
+	}
 	target := c.base.JoinPath(r.path)
 	target.RawQuery = r.query.Encode()
-	req, err := http.NewRequestWithContext(ctx, r.method, target.String(), bytes.NewReader(r.body))
+	req, err := http.NewRequestWithContext(ctx, cmp.Or(r.method, method), target.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}
 	for _, h := range []http.Header{c.header, r.header} {
 		maps.Copy(req.Header, h)
 	}
-	if r.kind != "" {
-		req.Header.Set("Content-Type", r.kind)
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
 	}
 	response, err := c.http.Do(req)
 	if err != nil {

@@ -68,33 +68,15 @@ func (s *datadog) Search(ctx context.Context, q Query, take func(receipts.Found)
 
 func (s *datadog) page(ctx context.Context, q Query, cursor string, take func(receipts.Found)) (next string,
 	err error) {
-	body, err := json.Marshal(s.body(q, cursor))
-	if err != nil {
-		return "", fmt.Errorf("making the query: %w", err)
-	}
-	response, err := s.do(ctx, request{method: http.MethodPost, path: "/api/v2/logs/events/search",
-		kind: "application/json", body: body})
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
 	var status string
 	var warnings []json.RawMessage
-	answers := decodeInto(map[string]any{"meta.page.after": &next, "meta.status": &status, "meta.warnings": &warnings})
 	var r reader
-	err = walk(response.Body, func(path string, d *json.Decoder) (bool, error) {
-		if path != "data[]" {
-			return answers(path, d)
-		}
-		var log loggedEvent
-		if err := d.Decode(&log); err != nil {
-			return true, err
-		}
-		if found, ok := log.read(&r); ok {
-			take(found)
-		}
-		return true, nil
-	})
+	err = s.call(ctx, request{path: "/api/v2/logs/events/search", body: s.body(q, cursor)},
+		items("data[]", func(log *loggedEvent) {
+			if found, ok := log.read(&r); ok {
+				take(found)
+			}
+		}, fields{"meta.page.after": &next, "meta.status": &status, "meta.warnings": &warnings}))
 	if err == nil && (status != "" && status != "done" || len(warnings) > 0) {
 		err = fmt.Errorf("datadog: the result is not complete: status %q, warnings %s", status, warnings)
 	}

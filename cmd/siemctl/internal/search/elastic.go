@@ -2,10 +2,10 @@ package search
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -50,7 +50,8 @@ func openElastic(s *settings.Settings, o Options) Searcher {
 // Describe implements Searcher.
 func (s *elastic) Describe(q Query) string {
 	if q.ID != "" {
-		return "POST /" + s.index + "/_search " + string(s.byEventID(q.ID))
+		text, _ := json.Marshal(byEventID(q.ID)) // texts always marshal
+		return "POST /" + s.index + "/_search " + string(text)
 	}
 	return fmt.Sprintf("POST /_search of /%s in a point in time: ids of the delivered events, %d in a request", s.index,
 		idsPerSearch)
@@ -59,14 +60,18 @@ func (s *elastic) Describe(q Query) string {
 // Search implements Searcher.
 func (s *elastic) Search(ctx context.Context, q Query, take func(receipts.Found)) error {
 	if q.ID != "" {
-		_, err := s.hits(ctx, "/"+s.index+"/_search", s.byEventID(q.ID), take)
+		_, err := s.hits(ctx, "/"+s.index+"/_search", byEventID(q.ID), take)
 		return err
 	}
 	pit, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { s.close(ctx, pit) }()
+	defer func() {
+		if pit != "" {
+			s.remove(ctx, "/_pit", map[string]string{"id": pit})
+		}
+	}()
 	var ids []string
 	flush := func() error {
 		if len(ids) == 0 {
@@ -109,23 +114,8 @@ func (s *elastic) open(ctx context.Context) (id string, err error) {
 	if response.StatusCode != http.StatusOK {
 		return "", nil
 	}
-	err = walk(response.Body, decodeInto(map[string]any{"id": &id}))
+	err = walk(response.Body, fields{"id": &id}.visit)
 	return id, err
-}
-
-// close closes a point in time. Elasticsearch does so itself after some minutes.
-func (s *elastic) close(ctx context.Context, pit string) {
-	if pit == "" {
-		return
-	}
-	body, err := json.Marshal(map[string]string{"id": pit})
-	if err != nil {
-		return
-	}
-	if response, err := s.once(ctx, request{method: http.MethodDelete, path: "/_pit", kind: "application/json",
-		body: body}); err == nil {
-		response.Body.Close()
-	}
 }
 
 // byIDs searches documents, and returns the id of the point in time, which each response may change.
@@ -137,58 +127,33 @@ func (s *elastic) byIDs(ctx context.Context, pit string, ids []string, take func
 	if pit != "" {
 		search["pit"], path = map[string]string{"id": pit, "keep_alive": keepAlive}, "/_search"
 	}
-	body, err := json.Marshal(search)
-	if err != nil {
-		return pit, fmt.Errorf("making the query: %w", err)
-	}
-	next, err := s.hits(ctx, path, body, take)
-	if next != "" {
-		pit = next
-	}
-	return pit, err
+	next, err := s.hits(ctx, path, search, take)
+	return cmp.Or(next, pit), err
 }
 
 // byEventID finds an event by its metadata.uid, whatever its mapping is, or by its _id.
-func (s *elastic) byEventID(id string) []byte {
-	// texts always marshal
-	body, _ := json.Marshal(map[string]any{"size": 100, "track_total_hits": true, "query": map[string]any{
+func byEventID(id string) map[string]any {
+	return map[string]any{"size": 100, "track_total_hits": true, "query": map[string]any{
 		"bool": map[string]any{"should": []any{
 			map[string]any{"term": map[string]string{"metadata.uid": id}},
 			map[string]any{"term": map[string]string{"metadata.uid.keyword": id}},
 			map[string]any{"ids": map[string]any{"values": []string{id}}},
 		}},
-	}})
-	return body
+	}}
 }
 
 // hits sends a search and reads its hits.
-func (s *elastic) hits(ctx context.Context, path string, body []byte, take func(receipts.Found)) (pit string,
-	err error) {
-	response, err := s.do(ctx, request{method: http.MethodPost, path: path, kind: "application/json", body: body})
-	if err != nil {
-		return "", err
-	}
-	defer response.Body.Close()
+func (s *elastic) hits(ctx context.Context, path string, body any, take func(receipts.Found)) (pit string, err error) {
 	var timedOut bool
 	var failed, total, count int
-	answers := decodeInto(map[string]any{"pit_id": &pit, "timed_out": &timedOut, "_shards.failed": &failed,
-		"hits.total.value": &total})
 	var r reader
-	err = walk(response.Body, func(path string, d *json.Decoder) (bool, error) {
-		if path != "hits.hits[]" {
-			return answers(path, d)
-		}
-		var h hit
-		if err := d.Decode(&h); err != nil {
-			return true, err
-		}
+	err = s.call(ctx, request{path: path, body: body}, items("hits.hits[]", func(h *hit) {
 		count++
 		if found, ok := h.read(&r); ok {
 			found.Whole = found.Whole && s.whole
 			take(found)
 		}
-		return true, nil
-	})
+	}, fields{"pit_id": &pit, "timed_out": &timedOut, "_shards.failed": &failed, "hits.total.value": &total}))
 	switch {
 	case err != nil:
 	case timedOut || failed > 0:
@@ -229,5 +194,3 @@ func withoutTimestamp(source []byte) []byte {
 	}
 	return append([]byte{'{'}, rest[len(layout)+2:]...)
 }
-
-var errNoTable = errors.New("the response has no table")

@@ -74,7 +74,6 @@ func TestElasticProducts(t *testing.T) {
 			if err != nil || (pit != "") != (name == "Elasticsearch") {
 				t.Errorf("point in time %q, %v", pit, err)
 			}
-			s.(*elastic).close(t.Context(), pit)
 		})
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -53,16 +52,12 @@ func (s *qradar) Search(ctx context.Context, q Query, take func(receipts.Found))
 	var id string
 	query := url.Values{"query_expression": {s.Describe(q)}}
 	err := s.call(ctx, request{method: http.MethodPost, path: "/api/ariel/searches", query: query,
-		accept: []int{http.StatusCreated}}, decodeInto(map[string]any{"search_id": &id}))
+		accept: []int{http.StatusCreated}}, fields{"search_id": &id}.visit)
 	if err != nil {
 		return err
 	}
 	path := "/api/ariel/searches/" + url.PathEscape(id)
-	defer func() {
-		if response, err := s.once(ctx, request{method: http.MethodDelete, path: path}); err == nil {
-			response.Body.Close()
-		}
-	}()
+	defer s.remove(ctx, path, nil)
 	total, err := s.finish(ctx, path)
 	for from := 0; from < total && err == nil; from += recordsPerPage {
 		err = s.page(ctx, path, from, min(from+recordsPerPage, total), take)
@@ -74,8 +69,7 @@ func (s *qradar) Search(ctx context.Context, q Query, take func(receipts.Found))
 func (s *qradar) finish(ctx context.Context, path string) (total int, err error) {
 	for {
 		var status string
-		if err := s.call(ctx, request{method: http.MethodGet, path: path},
-			decodeInto(map[string]any{"status": &status, "record_count": &total})); err != nil {
+		if err := s.call(ctx, request{path: path}, fields{"status": &status, "record_count": &total}.visit); err != nil {
 			return 0, err
 		}
 		switch status {
@@ -93,35 +87,18 @@ func (s *qradar) finish(ctx context.Context, path string) (total int, err error)
 // page reads the records from from, inclusive, to to, exclusive.
 func (s *qradar) page(ctx context.Context, path string, from, to int, take func(receipts.Found)) error {
 	count := 0
-	err := s.call(ctx, request{method: http.MethodGet, path: path + "/results",
+	err := s.call(ctx, request{path: path + "/results",
 		header: http.Header{"Range": {fmt.Sprintf("items=%d-%d", from, to-1)}}, accept: []int{http.StatusPartialContent}},
-		func(path string, d *json.Decoder) (bool, error) {
-			if path != "events[]" {
-				return false, nil
-			}
-			var record struct{ Payload string }
-			if err := d.Decode(&record); err != nil {
-				return true, err
-			}
+		items("events[]", func(record *struct{ Payload string }) {
 			count++
 			if found, ok := readCEF([]byte(record.Payload)); ok {
 				take(found)
 			}
-			return true, nil
-		})
+		}, nil))
 	if err == nil && count != to-from {
 		err = fmt.Errorf("qradar: %d of %d records returned", count, to-from)
 	}
 	return err
-}
-
-func (s *qradar) call(ctx context.Context, r request, visit visitor) error {
-	response, err := s.do(ctx, r)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	return walk(response.Body, visit)
 }
 
 // readCEF reads a message. The second result is false for a message without an event id.

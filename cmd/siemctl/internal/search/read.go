@@ -149,13 +149,29 @@ func walkValue(d *json.Decoder, path string, visit visitor) error {
 	return err
 }
 
-// decodeInto returns a visitor's step that decodes values at some paths into variables.
-func decodeInto(targets map[string]any) visitor {
+// fields are variables by the path of the value that is decoded into them.
+type fields map[string]any
+
+// visit is a visitor.
+func (f fields) visit(path string, d *json.Decoder) (bool, error) {
+	target, ok := f[path]
+	if !ok {
+		return false, nil
+	}
+	return true, d.Decode(target)
+}
+
+// items returns a visitor that calls take for each value at a path, and decodes others into fields.
+func items[T any](at string, take func(*T), others fields) visitor {
 	return func(path string, d *json.Decoder) (bool, error) {
-		target, ok := targets[path]
-		if !ok {
-			return false, nil
+		if path != at {
+			return others.visit(path, d)
 		}
-		return true, d.Decode(target)
+		var item T
+		if err := d.Decode(&item); err != nil {
+			return true, err
+		}
+		take(&item)
+		return true, nil
 	}
 }

@@ -98,20 +98,10 @@ func (s *sentinel) Search(ctx context.Context, q Query, take func(receipts.Found
 
 func (s *sentinel) rows(ctx context.Context, query string, take func(receipts.Found)) (count int, last string,
 	err error) {
-	body, err := json.Marshal(map[string]string{"query": query})
-	if err != nil {
-		return 0, "", fmt.Errorf("making the query: %w", err)
-	}
-	response, err := s.do(ctx, request{method: http.MethodPost, path: "/v1/workspaces/" + s.workspace + "/query",
-		kind: "application/json", body: body})
-	if err != nil {
-		return 0, "", err
-	}
-	defer response.Body.Close()
 	var partial struct{ Code, Message string }
 	var columns []string
 	tables := 0
-	err = walk(response.Body, func(path string, d *json.Decoder) (bool, error) {
+	visit := func(path string, d *json.Decoder) (bool, error) {
 		switch path {
 		case "error":
 			return true, d.Decode(&partial)
@@ -134,12 +124,14 @@ func (s *sentinel) rows(ctx context.Context, query string, take func(receipts.Fo
 			return true, err
 		}
 		return false, nil
-	})
+	}
+	err = s.call(ctx, request{path: "/v1/workspaces/" + s.workspace + "/query", body: map[string]string{"query": query}},
+		visit)
 	if err == nil && partial.Code != "" {
 		err = fmt.Errorf("log analytics: the result is not complete: %s: %q", partial.Code, partial.Message)
 	}
 	if err == nil && tables == 0 {
-		err = fmt.Errorf("log analytics: %w", errNoTable)
+		err = errors.New("log analytics: the response has no table")
 	}
 	return count, last, err
 }
@@ -179,14 +171,8 @@ func (s *sentinel) authorize(ctx context.Context) error {
 	}
 	at := *s.client
 	at.base, at.header = target, nil
-	response, err := at.do(ctx, request{method: http.MethodPost, kind: "application/x-www-form-urlencoded",
-		body: []byte(s.form.Encode())})
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
 	var token string
-	if err := walk(response.Body, decodeInto(map[string]any{"access_token": &token})); err != nil {
+	if err := at.call(ctx, request{body: s.form}, fields{"access_token": &token}.visit); err != nil {
 		return err
 	}
 	s.header = http.Header{"Authorization": {"Bearer " + token}}

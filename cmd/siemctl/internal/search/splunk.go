@@ -43,11 +43,9 @@ func (s *splunk) Describe(q Query) string {
 
 // Search implements Searcher.
 func (s *splunk) Search(ctx context.Context, q Query, take func(receipts.Found)) error {
-	form := url.Values{"search": {s.Describe(q)}, "earliest_time": {"0"}, "output_mode": {"json"}, "preview": {"false"}}
-	response, err := s.do(ctx, request{
-		method: http.MethodPost, path: "/services/search/v2/jobs/export", kind: "application/x-www-form-urlencoded",
-		body: []byte(form.Encode()),
-	})
+	response, err := s.do(ctx, request{path: "/services/search/v2/jobs/export", body: url.Values{
+		"search": {s.Describe(q)}, "earliest_time": {"0"}, "output_mode": {"json"}, "preview": {"false"},
+	}})
 	if err != nil {
 		return err
 	}

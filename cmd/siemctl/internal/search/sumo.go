@@ -58,10 +58,10 @@ func (s *sumo) Search(ctx context.Context, q Query, take func(receipts.Found)) e
 	}
 	if count < maxMessages {
 		err = s.messages(ctx, job, count, take)
-		s.remove(ctx, job)
+		s.remove(ctx, job, nil)
 		return err
 	}
-	s.remove(ctx, job)
+	s.remove(ctx, job, nil)
 	middle := q.From.Add(q.To.Sub(q.From) / 2).Truncate(time.Millisecond)
 	if !middle.After(q.From) {
 		return errors.New("sumo logic: more than 100,000 messages in a millisecond")
@@ -76,20 +76,11 @@ func (s *sumo) Search(ctx context.Context, q Query, take func(receipts.Found)) e
 
 // run runs a search job and returns its path and the number of its messages.
 func (s *sumo) run(ctx context.Context, q Query) (job string, count int, err error) {
-	body, err := json.Marshal(map[string]any{"query": s.Describe(q), "from": q.From.UnixMilli(), "to": q.To.UnixMilli(),
-		"timeZone": "UTC", "byReceiptTime": true})
-	if err != nil {
-		return "", 0, fmt.Errorf("making the query: %w", err)
-	}
-	response, err := s.do(ctx, request{method: http.MethodPost, path: "/api/v1/search/jobs", kind: "application/json",
-		body: body, accept: []int{http.StatusAccepted}})
-	if err != nil {
-		return "", 0, err
-	}
 	var id string
-	err = walk(response.Body, decodeInto(map[string]any{"id": &id}))
-	response.Body.Close()
-	if err != nil {
+	query := map[string]any{"query": s.Describe(q), "from": q.From.UnixMilli(), "to": q.To.UnixMilli(), "timeZone": "UTC",
+		"byReceiptTime": true}
+	if err := s.call(ctx, request{path: "/api/v1/search/jobs", body: query, accept: []int{http.StatusAccepted}},
+		fields{"id": &id}.visit); err != nil {
 		return "", 0, err
 	}
 	job = "/api/v1/search/jobs/" + url.PathEscape(id)
@@ -110,69 +101,43 @@ func (s *sumo) run(ctx context.Context, q Query) (job string, count int, err err
 }
 
 func (s *sumo) state(ctx context.Context, job string) (state string, count int, err error) {
-	response, err := s.do(ctx, request{method: http.MethodGet, path: job})
-	if err != nil {
-		return "", 0, err
-	}
-	defer response.Body.Close()
 	var problems, warnings []string
-	err = walk(response.Body, decodeInto(map[string]any{"state": &state, "messageCount": &count,
-		"pendingErrors":   &problems,
-		"pendingWarnings": &warnings}))
+	err = s.call(ctx, request{path: job}, fields{"state": &state, "messageCount": &count, "pendingErrors": &problems,
+		"pendingWarnings": &warnings}.visit)
 	if problems = append(problems, warnings...); err == nil && len(problems) > 0 {
 		err = fmt.Errorf("sumo logic: the result is not complete: %q", problems)
 	}
 	return state, count, err
 }
 
+// message is a message of a search job.
+type message struct {
+	Map struct {
+		Raw string `json:"_raw"`
+	} `json:"map"`
+}
+
 func (s *sumo) messages(ctx context.Context, job string, count int, take func(receipts.Found)) error {
 	var r reader
 	for offset := 0; offset < count; {
-		n, err := s.page(ctx, job, offset, func(raw string) {
-			if found, ok := r.read([]byte(raw)); ok {
-				// The first slice of a large event has its id and not its content.
-				found.Whole = found.Whole && (len(raw) < slice || json.Valid([]byte(raw)))
-				take(found)
-			}
-		})
+		before := offset
+		err := s.call(ctx, request{path: job + "/messages",
+			query: url.Values{"offset": {strconv.Itoa(offset)}, "limit": {strconv.Itoa(messagesPerPage)}}},
+			items("messages[]", func(m *message) {
+				offset++
+				raw := m.Map.Raw
+				if found, ok := r.read([]byte(raw)); ok {
+					// The first slice of a large event has its id and not its content.
+					found.Whole = found.Whole && (len(raw) < slice || json.Valid([]byte(raw)))
+					take(found)
+				}
+			}, nil))
 		if err != nil {
 			return err
 		}
-		if n == 0 {
+		if offset == before {
 			return fmt.Errorf("sumo logic: %d of %d messages returned", offset, count)
 		}
-		offset += n
 	}
 	return nil
-}
-
-func (s *sumo) page(ctx context.Context, job string, offset int, take func(raw string)) (count int, err error) {
-	response, err := s.do(ctx, request{method: http.MethodGet, path: job + "/messages",
-		query: url.Values{"offset": {strconv.Itoa(offset)}, "limit": {strconv.Itoa(messagesPerPage)}}})
-	if err != nil {
-		return 0, err
-	}
-	defer response.Body.Close()
-	err = walk(response.Body, func(path string, d *json.Decoder) (bool, error) {
-		if path != "messages[]" {
-			return false, nil
-		}
-		var message struct {
-			Map struct {
-				Raw string `json:"_raw"`
-			} `json:"map"`
-		}
-		err := d.Decode(&message)
-		count++
-		take(message.Map.Raw)
-		return true, err
-	})
-	return count, err
-}
-
-// remove deletes a search job. Sumo Logic does so itself when nobody asks for it.
-func (s *sumo) remove(ctx context.Context, job string) {
-	if response, err := s.once(ctx, request{method: http.MethodDelete, path: job}); err == nil {
-		response.Body.Close()
-	}
 }

@@ -45,107 +45,82 @@ func (s *xsiam) Describe(q Query) string {
 // Search implements Searcher.
 func (s *xsiam) Search(ctx context.Context, q Query, take func(receipts.Found)) error {
 	var id string
-	err := s.call(ctx, "start_xql_query", map[string]any{"query": s.Describe(q), "tenants": []string{},
-		"timeframe": map[string]int64{"from": q.From.Add(-q.MaxAge).UnixMilli(), "to": q.To.UnixMilli()}},
-		decodeInto(map[string]any{"reply": &id}))
+	err := s.call(ctx, xql("start_xql_query", map[string]any{"query": s.Describe(q), "tenants": []string{},
+		"timeframe": map[string]int64{"from": q.From.Add(-q.MaxAge).UnixMilli(), "to": q.To.UnixMilli()}}),
+		fields{"reply": &id}.visit)
 	if err != nil {
 		return err
 	}
+	results := xql("get_query_results", map[string]any{"query_id": id, "pending_flag": true, "limit": 1000,
+		"format": "json"})
 	for {
-		result := results{take: take}
-		if err := s.call(ctx, "get_query_results", map[string]any{"query_id": id, "pending_flag": true, "limit": 1000,
-			"format": "json"}, result.visit); err != nil {
+		var status, stream string
+		var count, total int
+		var r reader
+		// The response has up to 1,000 results, or the id of a stream.
+		if err := s.call(ctx, results, items("reply.results.data[]", func(row *result) {
+			count++
+			row.read(&r, take)
+		}, fields{"reply.status": &status, "reply.results.stream_id": &stream,
+			"reply.number_of_results": &total})); err != nil {
 			return err
 		}
 		switch {
-		case result.status == "PENDING":
+		case status == "PENDING":
 			if err := s.options.Wait(ctx, poll); err != nil {
 				return err
 			}
 			continue
-		case result.status != "SUCCESS":
-			return fmt.Errorf("xsiam: the query ended with the status %q", result.status)
-		case result.total >= maxResults:
+		case status != "SUCCESS":
+			return fmt.Errorf("xsiam: the query ended with the status %q", status)
+		case total >= maxResults:
 			return errors.New("xsiam: the window has more than 1,000,000 events: choose a shorter one")
-		case result.stream != "":
-			return s.stream(ctx, result.stream, result.total, take)
-		case result.count != result.total:
-			return fmt.Errorf("xsiam: %d of %d results returned", result.count, result.total)
+		case stream != "":
+			return s.stream(ctx, stream, total, take)
+		case count != total:
+			return fmt.Errorf("xsiam: %d of %d results returned", count, total)
 		}
 		return nil
 	}
 }
 
-// results reads the response of get_query_results: up to 1,000 results, or the id of a stream.
-type results struct {
-	take           func(receipts.Found)
-	status, stream string
-	count, total   int
-	reader         reader
+// result is a result of the query.
+type result struct {
+	Raw string `json:"raw_ocsf"`
 }
 
-func (r *results) visit(path string, d *json.Decoder) (bool, error) {
-	if path == "reply.results.data[]" {
-		r.count++
-		return true, takeRow(d, &r.reader, r.take)
-	}
-	return decodeInto(map[string]any{"reply.status": &r.status, "reply.results.stream_id": &r.stream,
-		"reply.number_of_results": &r.total})(path, d)
-}
-
-// takeRow decodes a result of the query.
-func takeRow(d *json.Decoder, r *reader, take func(receipts.Found)) error {
-	var row struct {
-		Raw string `json:"raw_ocsf"`
-	}
-	if err := d.Decode(&row); err != nil {
-		return err
-	}
+func (row *result) read(r *reader, take func(receipts.Found)) {
 	if found, ok := r.read([]byte(row.Raw)); ok {
 		take(found)
 	}
-	return nil
 }
 
 // stream reads one result in a line.
 func (s *xsiam) stream(ctx context.Context, id string, total int, take func(receipts.Found)) error {
-	response, err := s.post(ctx, "get_query_results_stream", map[string]any{"stream_id": id, "is_gzip_compressed": false})
+	response, err := s.do(ctx, xql("get_query_results_stream", map[string]any{"stream_id": id,
+		"is_gzip_compressed": false}))
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
-	decoder, count := json.NewDecoder(bufio.NewReader(response.Body)), 0
+	decoder := json.NewDecoder(bufio.NewReader(response.Body))
 	var r reader
-	for {
-		err := takeRow(decoder, &r, take)
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
+	for count := 0; ; count++ {
+		var row result
+		err := decoder.Decode(&row)
+		switch {
+		case errors.Is(err, io.EOF) && count != total:
+			return fmt.Errorf("xsiam: %d of %d results returned", count, total)
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
 			return fmt.Errorf("reading the results: %w", err)
 		}
-		count++
+		row.read(&r, take)
 	}
-	if count != total {
-		return fmt.Errorf("xsiam: %d of %d results returned", count, total)
-	}
-	return nil
 }
 
-func (s *xsiam) call(ctx context.Context, name string, data map[string]any, visit visitor) error {
-	response, err := s.post(ctx, name, data)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	return walk(response.Body, visit)
-}
-
-func (s *xsiam) post(ctx context.Context, name string, data map[string]any) (*http.Response, error) {
-	body, err := json.Marshal(map[string]any{"request_data": data})
-	if err != nil {
-		return nil, fmt.Errorf("making the query: %w", err)
-	}
-	return s.do(ctx, request{method: http.MethodPost, path: "/public_api/v1/xql/" + name + "/", kind: "application/json",
-		body: body})
+// xql is a call of the XQL API.
+func xql(name string, data map[string]any) request {
+	return request{path: "/public_api/v1/xql/" + name + "/", body: map[string]any{"request_data": data}}
 }
