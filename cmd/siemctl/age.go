@@ -136,14 +136,8 @@ func (a *app) showAges(counts []ageCount) {
 		if c.Own+c.Arrival+c.Dropped+c.Invalid == 0 {
 			continue
 		}
-		arrival, dropped := term.Number(int64(c.Arrival)), term.Number(int64(c.Dropped))
-		if c.Arrival > 0 {
-			arrival.Style = term.Warn
-		}
-		if c.Dropped > 0 {
-			dropped.Style = term.Bad
-		}
-		rows = append(rows, []term.Cell{term.Text(c.Connector), term.Number(int64(c.Own)), arrival, dropped})
+		rows = append(rows, term.Row(c.Connector, c.Own, term.Flag(c.Arrival, term.Warn, term.Number(c.Arrival)),
+			term.Flag(c.Dropped, term.Bad, term.Number(c.Dropped))))
 	}
 	if rows == nil {
 		return
@@ -161,11 +155,11 @@ func (a *app) showAges(counts []ageCount) {
 func (a *app) noteAges(counts []ageCount) {
 	for _, c := range counts {
 		if c.Arrival > 0 {
-			a.out.Note("%s: %s will get the time of arrival: %s", c.Connector, term.Count(int64(c.Arrival), "event"), c.Rule)
+			a.out.Note("%s: %s will get the time of arrival: %s", c.Connector, term.Count(c.Arrival, "event"), c.Rule)
 		}
 		if c.Dropped > 0 {
 			a.out.Note("%s: %s will be refused or dropped for their age: %s", c.Connector,
-				term.Count(int64(c.Dropped), "event"), c.Rule)
+				term.Count(c.Dropped, "event"), c.Rule)
 		}
 	}
 }

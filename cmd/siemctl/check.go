@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -176,23 +177,12 @@ func (l lazySecrets) GetSecretValue(ctx context.Context, in *secretsmanager.GetS
 }
 
 func (a *app) showChecks(results []checked) error {
-	wrong := false
-	for i := range results {
-		wrong = wrong || !results[i].OK
-	}
-	if a.out.JSON {
-		if err := a.out.Object(results); err != nil {
-			return err
-		}
-	} else {
+	failed := slices.ContainsFunc(results, func(r checked) bool { return !r.OK })
+	return a.result(results, failed, func() {
 		for i := range results {
 			a.showCheck(&results[i])
 		}
-	}
-	if wrong {
-		return errProblems
-	}
-	return nil
+	})
 }
 
 func (a *app) showCheck(r *checked) {

@@ -374,11 +374,7 @@ func (v *vault) problemsWith(object map[string]json.RawMessage) ([]string, error
 }
 
 func (a *app) showConfigured(v *vault, r configured) error {
-	if a.out.JSON {
-		if err := a.out.Object(r); err != nil {
-			return err
-		}
-	} else {
+	return a.result(r, len(r.Problems) > 0, func() {
 		if len(r.Stored) > 0 {
 			a.out.Line("stored %s in %s", strings.Join(r.Stored, ", "), v.name)
 		}
@@ -389,9 +385,5 @@ func (a *app) showConfigured(v *vault, r configured) error {
 			a.out.Line("%s %s", a.out.Paint(term.Warn, "problem:"), p)
 		}
 		a.out.Note("next: %s", v.next)
-	}
-	if len(r.Problems) > 0 {
-		return errProblems
-	}
-	return nil
+	})
 }

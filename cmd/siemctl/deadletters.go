@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -142,7 +143,7 @@ func (a *app) list(ctx context.Context, filter deadletter.Filter, limit int) err
 	if err != nil {
 		return err
 	}
-	var all []listed
+	all := []listed{}
 	broken, err := a.eachLetter(ctx, reader, filter, func(l *deadletter.Letter) error {
 		all = append(all, listed{l.Time, l.Connector, l.Attempts, l.Replays, l.MessageID, l.Error})
 		return nil
@@ -151,46 +152,36 @@ func (a *app) list(ctx context.Context, filter deadletter.Filter, limit int) err
 		return err
 	}
 	slices.SortStableFunc(all, func(a, b listed) int {
-		if c := b.Time.Compare(a.Time); c != 0 {
-			return c
-		}
-		return strings.Compare(a.MessageID, b.MessageID)
+		return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.MessageID, b.MessageID))
 	})
 	shown := all[:min(limit, len(all))]
-	if a.out.JSON {
-		if shown == nil {
-			shown = []listed{}
-		}
-		err = a.out.Object(shown)
-	} else {
-		a.showList(shown)
-	}
+	err = a.result(shown, false, func() { a.showList(shown) })
 	if rest := len(all) - len(shown); rest > 0 {
-		a.out.Note("%s; --limit lists more", term.Count(int64(rest), "more dead letter"))
+		a.out.Note("%s; --limit lists more", term.Count(rest, "more dead letter"))
 	}
 	a.noteBroken(broken)
 	return err
 }
+
+// listTime is the layout of times in tables.
+const listTime = "2006-01-02 15:04:05Z"
 
 func (a *app) showList(list []listed) {
 	if len(list) == 0 {
 		a.out.Note("no dead letters")
 		return
 	}
-	rows := make([][]term.Cell, 0, len(list))
+	var rows [][]term.Cell
 	for _, l := range list {
-		rows = append(rows, []term.Cell{
-			term.Text(l.Time.Format("2006-01-02 15:04:05Z")), term.Text(l.Connector), term.Number(int64(l.Attempts)),
-			term.Number(int64(l.Replays)),
-			term.Text(l.MessageID), term.Text(term.Shorten(l.Error, maxReason)),
-		})
+		rows = append(rows, term.Row(l.Time.Format(listTime), l.Connector, l.Attempts, l.Replays, l.MessageID,
+			term.Shorten(l.Error, maxReason)))
 	}
 	a.out.Table([]string{"TIME", "CONNECTOR", "ATTEMPTS", "REPLAYS", "MESSAGE ID", "ERROR"}, rows)
 }
 
 func (a *app) noteBroken(broken int) {
 	if broken > 0 {
-		a.out.Note("note: %s could not be read as a dead letter", term.Count(int64(broken), "line"))
+		a.out.Note("note: %s could not be read as a dead letter", term.Count(broken, "line"))
 	}
 }
 
@@ -301,7 +292,7 @@ func (a *app) export(ctx context.Context, filter deadletter.Filter, name string,
 	if err != nil {
 		return err
 	}
-	a.out.Note("%s exported", term.Count(int64(count), "dead letter"))
+	a.out.Note("%s exported", term.Count(count, "dead letter"))
 	a.noteBroken(broken)
 	return nil
 }

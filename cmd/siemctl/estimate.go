@@ -106,11 +106,7 @@ func (a *app) estimate(o *estimateOptions) error {
 		t := o.Provisioned(o.pollers)
 		e.Provisioned = &t
 	}
-	if a.out.JSON {
-		return a.out.Object(e)
-	}
-	a.showEstimate(&e, o)
-	return nil
+	return a.result(e, false, func() { a.showEstimate(&e, o) })
 }
 
 // siemVolumes encodes generated events with each connector, and scales the ratio of the sizes to the load.
@@ -159,22 +155,21 @@ func (a *app) showEstimate(e *estimated, o *estimateOptions) {
 	var rows [][]term.Cell
 	for i, one := range e.Single.PerMillion {
 		more := e.Several.PerMillion[i]
-		rows = append(rows, []term.Cell{term.Text("  " + one.Name), term.Text(one.Unit), quantity(one.Quantity),
-			dollars(one.Dollars), quantity(more.Quantity), dollars(more.Dollars)})
+		rows = append(rows, term.Row("  "+one.Name, one.Unit, quantity(one.Quantity), dollars(one.Dollars),
+			quantity(more.Quantity), dollars(more.Dollars)))
 	}
 	a.out.Table([]string{"  ITEM", "UNIT", "1 PER MESSAGE", "USD", several, "USD"}, rows)
 
-	a.heading("A month, in addition, " + term.Count(int64(o.Connectors), "connector"))
+	a.heading("A month, in addition, " + term.Count(o.Connectors, "connector"))
 	rows = nil
 	for _, i := range e.Monthly {
-		rows = append(rows, []term.Cell{term.Text("  " + i.Name), term.Text(i.Unit), quantity(i.Quantity),
-			dollars(i.Dollars)})
+		rows = append(rows, term.Row("  "+i.Name, i.Unit, quantity(i.Quantity), dollars(i.Dollars)))
 	}
 	a.out.Table([]string{"  ITEM", "UNIT", "QUANTITY", "USD"}, rows)
 
 	a.out.Line("")
 	a.out.Table([]string{"TOTAL, USD IN " + strings.ToUpper(o.Region), "1 PER MESSAGE", several}, [][]term.Cell{
-		total("a million events, "+term.Count(int64(o.Connectors), "connector"), e.UpTo, e.Single.MillionDollars,
+		total("a million events, "+term.Count(o.Connectors, "connector"), e.UpTo, e.Single.MillionDollars,
 			e.Several.MillionDollars),
 		total("a month, in addition", e.UpTo, e.MonthlyDollars, e.MonthlyDollars),
 		total("a month with "+term.Count(int64(math.Round(o.Events)), "event"), e.UpTo, e.Single.TotalDollars,
@@ -183,13 +178,12 @@ func (a *app) showEstimate(e *estimated, o *estimateOptions) {
 	a.showVolumes(e, o)
 	if t := e.Provisioned; t != nil {
 		a.out.Line("\nProvisioned mode with %s delivers up to %s per second (limit: %s).",
-			term.Count(int64(t.Pollers), "poller"), term.Count(int64(t.Events), "event"), t.Limit)
+			term.Count(t.Pollers, "poller"), term.Count(int64(t.Events), "event"), t.Limit)
 	}
 	a.heading("Prices of us-east-1 as of " + e.PricesAsOf)
 	rows = nil
 	for _, p := range e.Prices {
-		rows = append(rows, []term.Cell{term.Text("  " + p.Name), {Text: fmt.Sprint(p.Dollars), Right: true},
-			term.Text(p.Unit), term.Text(p.Source)})
+		rows = append(rows, term.Row("  "+p.Name, term.Right(fmt.Sprint(p.Dollars)), p.Unit, p.Source))
 	}
 	a.out.Table([]string{"  PRICE", "USD", "PER", "SOURCE"}, rows)
 	a.heading("Assumptions")
@@ -212,7 +206,7 @@ func (a *app) showVolumes(e *estimated, o *estimateOptions) {
 	}
 	var rows [][]term.Cell
 	for _, v := range e.SIEM {
-		row := []term.Cell{term.Text("  " + v.Connector), term.Number(int64(v.EventBytes)), quantity(v.Gigabytes)}
+		row := term.Row("  "+v.Connector, int64(v.EventBytes), quantity(v.Gigabytes))
 		if o.siemPrice > 0 {
 			row = append(row, dollars(v.Dollars))
 		}
@@ -230,7 +224,7 @@ func (a *app) showVolumes(e *estimated, o *estimateOptions) {
 
 // total is a row of prices, as ranges where the region may cost more.
 func total(what string, upTo float64, prices ...float64) []term.Cell {
-	row := []term.Cell{term.Text(what)}
+	row := term.Row(what)
 	for _, price := range prices {
 		text := money(price)
 		if upTo > 1 {
@@ -245,10 +239,10 @@ func quantity(n float64) term.Cell {
 	if n >= 100 {
 		return term.Number(int64(math.Round(n)))
 	}
-	return term.Cell{Text: fmt.Sprintf("%.2f", n), Right: true}
+	return term.Right(fmt.Sprintf("%.2f", n))
 }
 
-func dollars(n float64) term.Cell { return term.Cell{Text: money(n), Right: true} }
+func dollars(n float64) term.Cell { return term.Right(money(n)) }
 
 // money writes dollars, with more decimals for amounts below one dollar.
 func money(dollars float64) string {

@@ -18,11 +18,9 @@ func (a *app) docsCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			var manual strings.Builder
 			writeManual(&manual, c.Root())
-			if a.out.JSON {
-				return a.out.Object(map[string]string{"manual": manual.String()})
-			}
-			a.out.Text(strings.TrimRight(manual.String(), "\n"))
-			return nil
+			return a.result(map[string]string{"manual": manual.String()}, false, func() {
+				a.out.Text(strings.TrimRight(manual.String(), "\n"))
+			})
 		},
 	}
 }
@@ -130,11 +128,8 @@ func (a *app) versionCommand() *cobra.Command {
 		Example: "  siemctl version",
 		Long:    "Print the version of siemctl. The stack's output Version names the version of the functions.",
 		RunE: func(*cobra.Command, []string) error {
-			if a.out.JSON {
-				return a.out.Object(map[string]string{"version": builtVersion()})
-			}
-			a.out.Line("%s", builtVersion())
-			return nil
+			version := builtVersion()
+			return a.result(map[string]string{"version": version}, false, func() { a.out.Line("%s", version) })
 		},
 	}
 }

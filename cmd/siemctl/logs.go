@@ -128,7 +128,7 @@ func (a *app) logs(ctx context.Context, args []string, o logsOptions) error {
 			return err
 		}
 		if rest := len(lines) - o.limit; first && rest > 0 {
-			a.out.Note("%s not shown; --limit shows more", term.Count(int64(rest), "earlier line"))
+			a.out.Note("%s not shown; --limit shows more", term.Count(rest, "earlier line"))
 			lines = lines[rest:]
 		}
 		for i := range lines {
@@ -159,7 +159,9 @@ type logReader struct {
 func (r *logReader) read(ctx context.Context, from time.Time) ([]logLine, error) {
 	results, err := each(r.targets, func(t logTarget) ([]logLine, error) {
 		var lines []logLine
-		err := r.stack.Log(ctx, t.id, from, func(l deployed.LogLine) { lines = append(lines, parseLogLine(t.name, l)) })
+		err := r.stack.Log(ctx, t.id, deployed.LogQuery{From: from}, func(l deployed.LogLine) {
+			lines = append(lines, parseLogLine(t.name, l))
+		})
 		if errors.Is(err, deployed.ErrNoLog) { // the function has not run yet
 			err = nil
 		}

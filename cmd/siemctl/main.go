@@ -130,6 +130,19 @@ func (a *app) exit(ctx context.Context, err error) int {
 	return code
 }
 
+// result shows the result of a command, as JSON or by show. The error is errProblems if there are problems.
+func (a *app) result(v any, problems bool, show func()) error {
+	if !a.out.JSON {
+		show()
+	} else if err := a.out.Object(v); err != nil {
+		return err
+	}
+	if problems {
+		return errProblems
+	}
+	return nil
+}
+
 // failure is an error in JSON mode. It goes to standard error.
 type failure struct {
 	Error    string `json:"error"`

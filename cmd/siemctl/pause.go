@@ -66,16 +66,13 @@ func (a *app) switchTo(ctx context.Context, args []string, on bool) error {
 	if err != nil {
 		return err
 	}
-	if a.out.JSON {
-		return a.out.Object(results)
-	}
-	rows := make([][]term.Cell, 0, len(results))
-	for _, r := range results {
-		rows = append(rows, []term.Cell{term.Text(r.Connector), term.Styled(stateStyle(r.State), r.State),
-			term.Number(r.Queued), term.Number(r.InFlight)})
-	}
-	a.out.Table([]string{"CONNECTOR", "STATE", "QUEUED", "IN FLIGHT"}, rows)
-	return nil
+	return a.result(results, false, func() {
+		var rows [][]term.Cell
+		for _, r := range results {
+			rows = append(rows, term.Row(r.Connector, styledState(r.State), r.Queued, r.InFlight))
+		}
+		a.out.Table([]string{"CONNECTOR", "STATE", "QUEUED", "IN FLIGHT"}, rows)
+	})
 }
 
 // setMapping enables or disables a connector. A paused connector's hold becomes the operator's, so that the guard
@@ -122,7 +119,7 @@ func (a *app) awaitSwitch(ctx context.Context, s *deployed.Stack, c connector, o
 		}
 		if m.State == want {
 			depth, err := s.Depth(ctx, s.Queue(c.Name))
-			return switched{c.Name, stateWord(m.State), depth.Visible + depth.Delayed, depth.InFlight}, err
+			return switched{c.Name, stateWord(m.State), depth.Waiting, depth.InFlight}, err
 		}
 		if err := a.pause(ctx, switchPause); err != nil {
 			return switched{}, err

@@ -170,7 +170,7 @@ func (r *reconciliation) readReceipts(ctx context.Context, translate func(hash u
 	defer progress.Done()
 	var first error
 	query := deployed.LogQuery{From: r.window.From.Add(-logDelay), To: r.window.To.Add(logDelay), Pattern: "receipt"}
-	err := r.stack.LogWith(ctx, r.connector.Name, query, func(l deployed.LogLine) {
+	err := r.stack.Log(ctx, r.connector.Name, query, func(l deployed.LogLine) {
 		line, ok := receipts.Parse(l.Text)
 		if !ok || line.Connector != r.connector.Name || line.At.Before(r.window.From) || !line.At.Before(r.window.To) {
 			return
@@ -219,7 +219,7 @@ func (r *reconciliation) ask(ctx context.Context) (receipts.Result, error) {
 			return result, nil
 		}
 		before = found
-		r.app.out.Note("%s not found yet; asking again in %s", term.Count(int64(result.Missing), "event"), r.o.settle)
+		r.app.out.Note("%s not found yet; asking again in %s", term.Count(result.Missing, "event"), r.o.settle)
 		if err := r.app.pause(ctx, r.o.settle); err != nil {
 			return receipts.Result{}, err
 		}
@@ -307,17 +307,11 @@ func (r *reconciliation) showCounts(result receipts.Result) {
 	out := r.app.out
 	out.Line("%s, delivered from %s to %s", out.Paint(term.Bold, r.connector.Name), r.window.From.Format(time.RFC3339),
 		r.window.To.Format(time.RFC3339))
-	style := func(n int, bad term.Style) term.Style {
-		if n > 0 {
-			return bad
-		}
-		return term.Plain
-	}
 	repeated := term.Warn
 	if r.o.strict {
 		repeated = term.Bad
 	}
-	rows := make([][]term.Cell, 0, 8)
+	var rows [][]term.Cell
 	for _, row := range []struct {
 		name  string
 		n     int
@@ -326,15 +320,13 @@ func (r *reconciliation) showCounts(result receipts.Result) {
 		{"receipts", result.Receipts, term.Plain},
 		{"events delivered", result.Delivered, term.Plain},
 		{"present", result.Present, term.Plain},
-		{"missing", result.Missing, style(result.Missing, term.Bad)},
-		{"altered", result.Altered, style(result.Altered, term.Bad)},
-		{"present more than once", result.Repeated, style(result.Repeated, repeated)},
-		{"present, content not compared", result.NotCompared, style(result.NotCompared, term.Warn)},
+		{"missing", result.Missing, term.Bad},
+		{"altered", result.Altered, term.Bad},
+		{"present more than once", result.Repeated, repeated},
+		{"present, content not compared", result.NotCompared, term.Warn},
 		{"found without a receipt in the window", result.Others, term.Plain},
 	} {
-		number := term.Number(int64(row.n))
-		number.Style = row.style
-		rows = append(rows, []term.Cell{term.Text(row.name), number})
+		rows = append(rows, term.Row(row.name, term.Flag(row.n, row.style, term.Number(row.n))))
 	}
 	out.Table([]string{"", "EVENTS"}, rows)
 }
@@ -360,6 +352,6 @@ func (r *reconciliation) showList(name string, style term.Style, list []receipts
 		out.Line("%s", text)
 	}
 	if rest := len(list) - maxListed; rest > 0 {
-		out.Note("%s; --output json names all", term.Count(int64(rest), "more event"))
+		out.Note("%s; --output json names all", term.Count(rest, "more event"))
 	}
 }

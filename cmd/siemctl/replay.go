@@ -175,7 +175,7 @@ func (r *replay) run(ctx context.Context) error {
 	}
 	total, err := r.all(ctx, plan.count())
 	if err != nil {
-		r.app.out.Note("%s %s; run the same command again to continue", term.Count(int64(total.count()), "dead letter"),
+		r.app.out.Note("%s %s; run the same command again to continue", term.Count(total.count(), "dead letter"),
 			r.o.done())
 		return err
 	}
@@ -216,7 +216,7 @@ func (r *replay) all(ctx context.Context, planned int) (replayAnswer, error) {
 		}
 		if idle == maxIdle {
 			return total, fmt.Errorf("%s remain, and the replay function makes no progress: %s",
-				term.Thousands(int64(got.Remaining)),
+				term.Thousands(got.Remaining),
 				cmp.Or(strings.Join(got.Errors, "; "), "see siemctl logs replay"))
 		}
 	}
@@ -225,11 +225,7 @@ func (r *replay) all(ctx context.Context, planned int) (replayAnswer, error) {
 // show prints the result. Skipped dead letters and errors are problems.
 func (r *replay) show(a replayAnswer) error {
 	a.DryRun = r.o.dryRun
-	if r.app.out.JSON {
-		if err := r.app.out.Object(a); err != nil {
-			return err
-		}
-	} else {
+	err := r.app.result(a, a.Skipped > 0 || len(a.Errors) > 0, func() {
 		what := r.o.done()
 		if a.DryRun {
 			what = "would be " + what
@@ -238,26 +234,23 @@ func (r *replay) show(a replayAnswer) error {
 		if a.count() > 0 && len(a.ByConnector) > 0 {
 			details = ": " + a.perConnector()
 		}
-		r.app.out.Line("%s %s%s", term.Count(int64(a.count()), "dead letter"), what, details)
+		r.app.out.Line("%s %s%s", term.Count(a.count(), "dead letter"), what, details)
 		if a.DryRun {
 			r.app.showAges(a.Age)
 		}
-	}
+	})
 	r.notes(a)
-	if a.Skipped > 0 || len(a.Errors) > 0 {
-		return errProblems
-	}
-	return nil
+	return err
 }
 
 // notes prints what stays pending, and why.
 func (r *replay) notes(a replayAnswer) {
 	if a.Skipped > 0 {
-		r.app.out.Note("%s skipped, still pending", term.Count(int64(a.Skipped), "dead letter"))
+		r.app.out.Note("%s skipped, still pending", term.Count(a.Skipped, "dead letter"))
 	}
 	r.printErrors(a.Errors)
 	if a.Remaining > 0 {
-		r.app.out.Note("%s beyond --limit", term.Count(int64(a.Remaining), "dead letter"))
+		r.app.out.Note("%s beyond --limit", term.Count(a.Remaining, "dead letter"))
 	}
 }
 
@@ -277,10 +270,10 @@ func (r *replay) printErrors(list []string) {
 func (a *replayAnswer) perConnector() string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(a.ByConnector)) {
-		parts = append(parts, fmt.Sprintf("%s %s", name, term.Thousands(int64(a.ByConnector[name]))))
+		parts = append(parts, fmt.Sprintf("%s %s", name, term.Thousands(a.ByConnector[name])))
 	}
 	if parts == nil {
-		return term.Thousands(int64(a.count()))
+		return term.Thousands(a.count())
 	}
 	return strings.Join(parts, ", ")
 }

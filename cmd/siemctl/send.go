@@ -164,10 +164,9 @@ func (a *app) send(ctx context.Context, o sendOptions) error {
 }
 
 func (a *app) showSent(results []sent) {
-	rows := make([][]term.Cell, 0, len(results))
+	var rows [][]term.Cell
 	for _, r := range results {
-		rows = append(rows, []term.Cell{term.Text(r.Connector), term.Number(int64(r.Enqueued)),
-			term.Number(int64(r.Refused)), term.Text(r.Reason)})
+		rows = append(rows, term.Row(r.Connector, r.Enqueued, r.Refused, r.Reason))
 	}
 	a.out.Table([]string{"CONNECTOR", "ENQUEUED", "REFUSED", "REASON"}, rows)
 }

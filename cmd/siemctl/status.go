@@ -127,7 +127,7 @@ func (a *app) status(ctx context.Context, s *deployed.Stack, here []connector, r
 	if err != nil {
 		return nil, err
 	}
-	st.DeadLetterQueue = depth.Visible + depth.InFlight + depth.Delayed
+	st.DeadLetterQueue = depth.Waiting + depth.InFlight
 	list := make([]connectors.Connector, len(here))
 	for i, c := range here {
 		list[i] = c.Connector.Connector
@@ -158,7 +158,7 @@ func connectorState(ctx context.Context, s *deployed.Stack, c connector) (connec
 	if err != nil {
 		return connectorStatus{}, err
 	}
-	st := connectorStatus{Connector: c.Name, State: stateWord(m.State), Queued: depth.Visible + depth.Delayed,
+	st := connectorStatus{Connector: c.Name, State: stateWord(m.State), Queued: depth.Waiting,
 		InFlight: depth.InFlight}
 	hold, err := s.Hold(ctx, &m)
 	if err != nil && ctx.Err() == nil {
@@ -187,11 +187,11 @@ func stateWord(state string) string {
 	return strings.ToLower(state)
 }
 
-func stateStyle(word string) term.Style {
+func styledState(word string) term.Cell {
 	if word == "running" {
-		return term.Good
+		return term.Styled(term.Good, word)
 	}
-	return term.Warn
+	return term.Styled(term.Warn, word)
 }
 
 func (a *app) addActivity(ctx context.Context, s *deployed.Stack, list []connectors.Connector, st *status) error {
@@ -238,7 +238,7 @@ func addPending(ctx context.Context, s *deployed.Stack, st *status) error {
 	}
 	if n := counts.Pending[connectors.Unknown]; n > 0 {
 		st.Notes = append(st.Notes, fmt.Sprintf("%s of an unknown connector cannot be replayed; export or discard them",
-			term.Count(int64(n), "dead letter")))
+			term.Count(n, "dead letter")))
 	}
 	st.OldestPending = counts.Oldest
 	return nil
@@ -262,11 +262,11 @@ func addGroups(ctx context.Context, s *deployed.Stack, st *status, most int) err
 	})
 	st.Groups = groups.list()
 	if broken > 0 {
-		st.Notes = append(st.Notes, fmt.Sprintf("%s could not be read as a dead letter", term.Count(int64(broken), "line")))
+		st.Notes = append(st.Notes, fmt.Sprintf("%s could not be read as a dead letter", term.Count(broken, "line")))
 	}
 	if st.Read >= most {
 		st.Notes = append(st.Notes, fmt.Sprintf("the reasons are those of the first %s; --read reads more",
-			term.Count(int64(most), "dead letter")))
+			term.Count(most, "dead letter")))
 	}
 	return err
 }

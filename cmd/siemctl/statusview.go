@@ -31,17 +31,11 @@ func (a *app) showStatus(st *status) error {
 }
 
 func (a *app) showConnectorTable(st *status) {
-	rows := make([][]term.Cell, 0, len(st.Connectors))
+	var rows [][]term.Cell
 	for _, c := range st.Connectors {
-		dead := term.Approx(int64(c.DeadLetters))
-		if c.DeadLetters > 0 {
-			dead.Style = term.Bad
-		}
-		rows = append(rows, []term.Cell{
-			term.Text(c.Connector), term.Styled(stateStyle(c.State), c.State), term.Approx(c.Queued), term.Approx(c.InFlight),
-			{Text: c.oldest(), Right: true}, term.Approx(c.Delivered), term.Approx(c.Filtered), dead,
-			{Text: a.last(c.LastSuccess), Right: true},
-		})
+		rows = append(rows, term.Row(c.Connector, styledState(c.State), term.Approx(c.Queued), term.Approx(c.InFlight),
+			term.Right(c.oldest()), term.Approx(c.Delivered), term.Approx(c.Filtered),
+			term.Flag(c.DeadLetters, term.Bad, term.Approx(c.DeadLetters)), term.Right(a.last(c.LastSuccess))))
 	}
 	a.out.Table([]string{"CONNECTOR", "STATE", "QUEUED", "IN FLIGHT", "OLDEST", "DELIVERED", "FILTERED", "DEAD", "LAST"},
 		rows)
@@ -51,11 +45,11 @@ func (a *app) showConnectorTable(st *status) {
 func (a *app) showConnectorBlocks(st *status) {
 	for _, c := range st.Connectors {
 		a.out.Line("%s: %s, last delivery: %s", a.out.Paint(term.Bold, c.Connector),
-			a.out.Paint(stateStyle(c.State), c.State), a.last(c.LastSuccess))
+			a.out.Paint(styledState(c.State).Style, c.State), a.last(c.LastSuccess))
 		a.out.Line("  queued %s, in flight %s, oldest %s", term.Approximate(c.Queued), term.Approximate(c.InFlight),
 			c.oldest())
 		a.out.Line("  delivered %s, filtered %s, dead letters %s", term.Approximate(c.Delivered),
-			term.Approximate(c.Filtered), term.Approximate(int64(c.DeadLetters)))
+			term.Approximate(c.Filtered), term.Approximate(c.DeadLetters))
 	}
 }
 
@@ -78,10 +72,10 @@ func (a *app) showAlarms(alarms []deployed.Alarm) {
 		return
 	}
 	a.out.Line("\n%s", a.out.Paint(term.Bold, "Alarms"))
-	rows := make([][]term.Cell, 0, len(alarms))
+	var rows [][]term.Cell
 	for _, alarm := range alarms {
-		rows = append(rows, []term.Cell{term.Text(cmp.Or(alarm.Connector, "all")), term.Styled(term.Bad, alarm.Name),
-			term.Text(alarm.Since.UTC().Format("2006-01-02 15:04Z"))})
+		rows = append(rows, term.Row(cmp.Or(alarm.Connector, "all"), term.Styled(term.Bad, alarm.Name),
+			alarm.Since.UTC().Format("2006-01-02 15:04Z")))
 	}
 	a.out.TableWithin(a.out.Columns(), []string{"CONNECTOR", "ALARM", "SINCE"}, rows)
 }
@@ -94,12 +88,10 @@ func (a *app) showGroups(st *status) {
 		return
 	}
 	a.out.Line("\n%s", a.out.Paint(term.Bold, "Dead letters"))
-	rows := make([][]term.Cell, 0, len(st.Groups))
+	var rows [][]term.Cell
 	for _, g := range st.Groups {
-		rows = append(rows, []term.Cell{
-			term.Text(g.Hour.Format("01-02 15:00Z")), term.Text(g.Connector), term.Approx(int64(g.Count)),
-			term.Text(term.Shorten(g.Reason, maxReason)),
-		})
+		rows = append(rows, term.Row(g.Hour.Format("01-02 15:00Z"), g.Connector, term.Approx(g.Count),
+			term.Shorten(g.Reason, maxReason)))
 	}
 	a.out.TableWithin(a.out.Columns(), []string{"HOUR", "CONNECTOR", "COUNT", "REASON"}, rows)
 }

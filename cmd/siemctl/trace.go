@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,7 +100,7 @@ func (a *app) trace(ctx context.Context, id string, o traceOptions) error {
 		return err
 	}
 	now := a.now()
-	t := &tracer{app: a, stack: s, id: id, since: now.Add(-o.since), now: now}
+	t := &tracer{app: a, stack: s, id: id, since: now.Add(-o.since), now: now, list: []traced{}}
 	targets, err := a.traceTargets(ctx, s, here, o.secret)
 	if err != nil {
 		return err
@@ -216,7 +217,7 @@ func (t *tracer) lines(ctx context.Context, c connector, text string, from, to t
 	take func(deployed.LogLine)) error {
 	pattern := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 	query := deployed.LogQuery{From: from, To: to, Pattern: pattern}
-	return t.stack.LogWith(ctx, c.Name, query, func(l deployed.LogLine) {
+	return t.stack.Log(ctx, c.Name, query, func(l deployed.LogLine) {
 		if strings.Contains(l.Text, text) {
 			take(l)
 		}
@@ -267,11 +268,11 @@ func (t *tracer) deadLetter(state string) func(*deadletter.Letter) error {
 		}
 		what := state
 		if !l.Moved.IsZero() {
-			what += " at " + l.Moved.UTC().Format(traceTime)
+			what += " at " + l.Moved.UTC().Format(listTime)
 		}
-		what += "; failed after " + term.Count(int64(l.Attempts), "attempt")
+		what += "; failed after " + term.Count(l.Attempts, "attempt")
 		if l.Replays > 0 {
-			what += " and " + term.Count(int64(l.Replays), "replay")
+			what += " and " + term.Count(l.Replays, "replay")
 		}
 		t.add(traced{Time: l.Time, Connector: l.Connector, Source: "dead letter", What: what + ": " + l.Error,
 			Hash: string(e.AppendContentHash(nil)), MessageID: l.MessageID, State: state, MovedAt: l.Moved.UTC()})
@@ -288,7 +289,7 @@ func (t *tracer) search(ctx context.Context, c connector, s search.Searcher) (fo
 			return
 		}
 		found = true
-		what := term.Count(int64(f.Copies), "copy")
+		what := term.Count(f.Copies, "copy")
 		if f.Copies > 1 {
 			what = fmt.Sprintf("%d copies", f.Copies)
 		}
@@ -306,44 +307,27 @@ func (t *tracer) search(ctx context.Context, c connector, s search.Searcher) (fo
 	return found, err
 }
 
-const traceTime = "2006-01-02 15:04:05Z"
-
 func (t *tracer) show() error {
 	slices.SortStableFunc(t.list, func(a, b traced) int {
 		if a.Time.IsZero() != b.Time.IsZero() { // what the SIEM holds comes last
-			if b.Time.IsZero() {
-				return -1
-			}
-			return 1
+			return b.Time.Compare(a.Time)
 		}
-		if c := a.Time.Compare(b.Time); c != 0 {
-			return c
-		}
-		return strings.Compare(a.Connector, b.Connector)
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Connector, b.Connector))
 	})
-	out := t.app.out
-	if out.JSON {
-		if t.list == nil {
-			t.list = []traced{}
-		}
-		if err := out.Object(t.list); err != nil {
-			return err
-		}
-	} else if len(t.list) > 0 {
-		rows := make([][]term.Cell, 0, len(t.list))
+	if len(t.list) == 0 {
+		t.app.out.Note("nothing is known about the event since %s", t.since.UTC().Format(time.RFC3339))
+	}
+	return t.app.result(t.list, len(t.list) == 0, func() {
+		var rows [][]term.Cell
 		for _, l := range t.list {
 			at := "now"
 			if !l.Time.IsZero() {
-				at = l.Time.UTC().Format(traceTime)
+				at = l.Time.UTC().Format(listTime)
 			}
-			rows = append(rows, []term.Cell{term.Text(at), term.Text(l.Connector), term.Text(l.Source), term.Text(l.Hash),
-				term.Text(term.Shorten(l.What, maxReason))})
+			rows = append(rows, term.Row(at, l.Connector, l.Source, l.Hash, term.Shorten(l.What, maxReason)))
 		}
-		out.Table([]string{"TIME", "CONNECTOR", "SOURCE", "CONTENT", "WHAT"}, rows)
-	}
-	if len(t.list) == 0 {
-		out.Note("nothing is known about the event since %s", t.since.UTC().Format(time.RFC3339))
-		return errProblems
-	}
-	return nil
+		if rows != nil {
+			t.app.out.Table([]string{"TIME", "CONNECTOR", "SOURCE", "CONTENT", "WHAT"}, rows)
+		}
+	})
 }

@@ -160,21 +160,11 @@ func (c connector) isSet(env settings.Lookup) bool {
 }
 
 func (a *app) showValidation(v *validation) error {
-	if a.out.JSON {
-		if err := a.out.Object(v); err != nil {
-			return err
-		}
-	} else {
-		a.showFindings(v)
-	}
-	if !v.Valid {
-		return errProblems
-	}
-	return nil
+	return a.result(v, !v.Valid, func() { a.showFindings(v) })
 }
 
 func (a *app) showFindings(v *validation) {
-	rows := make([][]term.Cell, 0, len(v.Findings))
+	var rows [][]term.Cell
 	for _, f := range v.Findings {
 		style := term.Faint
 		switch f.Level {
@@ -184,7 +174,7 @@ func (a *app) showFindings(v *validation) {
 			style = term.Warn
 		case isNote:
 		}
-		rows = append(rows, []term.Cell{term.Styled(style, string(f.Level)), term.Text(f.Where), term.Text(f.What)})
+		rows = append(rows, term.Row(term.Styled(style, string(f.Level)), f.Where, f.What))
 	}
 	if len(rows) > 0 {
 		a.out.Table([]string{"LEVEL", "WHERE", "WHAT"}, rows)

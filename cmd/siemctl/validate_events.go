@@ -134,7 +134,7 @@ func (v *validation) addRepeated(list []*repeated) {
 	})
 	for i, r := range list {
 		if i == maxEventFindings {
-			v.add(isNote, "event", "%s", term.Count(int64(len(list)-i), "more finding"))
+			v.add(isNote, "event", "%s", term.Count(len(list)-i, "more finding"))
 			return
 		}
 		where := fmt.Sprintf("line %d", r.first)
@@ -149,24 +149,16 @@ func (v *validation) addRepeated(list []*repeated) {
 }
 
 func (a *app) showFits(list []fit) {
-	rows := make([][]term.Cell, 0, len(list))
+	var rows [][]term.Cell
 	for _, f := range list {
 		var empty []string
 		for _, name := range slices.Sorted(maps.Keys(f.Empty)) {
 			empty = append(empty, fmt.Sprintf("%s %d", name, f.Empty[name]))
 		}
-		truncated, rejected := term.Number(int64(f.Truncated)), term.Number(int64(f.Rejected))
-		if f.Truncated > 0 {
-			truncated.Style = term.Warn
-		}
-		if f.Rejected > 0 {
-			rejected.Style = term.Bad
-		}
-		rows = append(rows, []term.Cell{
-			term.Text(f.Connector), term.Number(int64(f.Encoded)), truncated, rejected, term.Number(int64(f.Largest)),
-			term.Number(int64(f.Limit)),
-			term.Text(cmp.Or(strings.Join(empty, ", "), "-")),
-		})
+		rows = append(rows, term.Row(f.Connector, f.Encoded,
+			term.Flag(f.Truncated, term.Warn, term.Number(f.Truncated)),
+			term.Flag(f.Rejected, term.Bad, term.Number(f.Rejected)), f.Largest, f.Limit,
+			cmp.Or(strings.Join(empty, ", "), "-")))
 	}
 	a.out.Table([]string{"CONNECTOR", "FIT", "TRUNCATED", "REJECTED", "LARGEST", "LIMIT", "EMPTY COLUMNS"}, rows)
 }

@@ -273,7 +273,7 @@ func (w *waiter) take(e *waited, t *tracer) {
 // readBatches reads the batches of the connector since the last call.
 func (one *watch) readBatches(ctx context.Context, s *deployed.Stack) error {
 	query := deployed.LogQuery{From: one.logFrom, Pattern: `{ $.msg = "batch" }`}
-	err := s.LogWith(ctx, one.Name, query, func(l deployed.LogLine) {
+	err := s.Log(ctx, one.Name, query, func(l deployed.LogLine) {
 		line := parseLogLine(one.Name, l)
 		if line.message != "batch" || line.fields == nil {
 			return

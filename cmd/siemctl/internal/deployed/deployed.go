@@ -75,6 +75,7 @@ func failed(doing string, err error) error {
 type short struct{ smithy.APIError }
 
 func (s short) Error() string { return s.ErrorMessage() }
+func (s short) Unwrap() error { return s.APIError }
 
 // Stack is a deployed stack.
 type Stack struct {

@@ -59,7 +59,6 @@ func (s *Stack) Environment(ctx context.Context, id string) (map[string]string, 
 // Mapping is the event source mapping of a connector's queue.
 type Mapping struct {
 	State       string // Enabled, Disabled, or a transition between them
-	Reason      string
 	concurrency int    // MaximumConcurrency; 0 = not set
 	batchSize   int    // messages
 	function    string // ARN without a version or an alias
@@ -75,8 +74,8 @@ func (s *Stack) Mapping(ctx context.Context, id string) (Mapping, error) {
 	if err != nil {
 		return Mapping{}, failed("reading the event source mapping of "+id, err)
 	}
-	m := Mapping{State: aws.ToString(out.State), Reason: aws.ToString(out.StateTransitionReason),
-		batchSize: int(aws.ToInt32(out.BatchSize)), function: unqualified(aws.ToString(out.FunctionArn))}
+	m := Mapping{State: aws.ToString(out.State), batchSize: int(aws.ToInt32(out.BatchSize)),
+		function: unqualified(aws.ToString(out.FunctionArn))}
 	if out.ScalingConfig != nil {
 		m.concurrency = int(aws.ToInt32(out.ScalingConfig.MaximumConcurrency))
 	}

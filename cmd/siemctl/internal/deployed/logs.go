@@ -21,20 +21,15 @@ type LogLine struct {
 // ErrNoLog means that the stack has no log group for a function, or that the group has not been written to.
 var ErrNoLog = errors.New("no log group")
 
-// Log calls take for each line of a function's log group from a time on, in the order of CloudWatch Logs. The id is the
-// prefix of the function's logical ids.
-func (s *Stack) Log(ctx context.Context, id string, from time.Time, take func(LogLine)) error {
-	return s.LogWith(ctx, id, LogQuery{From: from}, take)
-}
-
 // LogQuery selects lines of a log.
 type LogQuery struct {
 	From, To time.Time // by the time of the line, To exclusive; a zero To means no limit
 	Pattern  string    // a filter pattern of CloudWatch Logs; "" selects every line
 }
 
-// LogWith is Log for selected lines.
-func (s *Stack) LogWith(ctx context.Context, id string, q LogQuery, take func(LogLine)) error {
+// Log calls take for each selected line of a function's log group, in the order of CloudWatch Logs. The id is the
+// prefix of the function's logical ids.
+func (s *Stack) Log(ctx context.Context, id string, q LogQuery, take func(LogLine)) error {
 	doing := "reading the log of " + id
 	group := s.physical[id+"LogGroup"]
 	if group == "" {

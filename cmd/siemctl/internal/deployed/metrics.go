@@ -3,6 +3,7 @@ package deployed
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,7 +19,6 @@ import (
 type Activity struct {
 	Delivered    int64         // in the last hour
 	Filtered     int64         // in the last hour
-	DeadLettered int64         // in the last hour
 	Backpressure int64         // requests in the last hour, see telemetry.Meter
 	LastSuccess  time.Time     // zero if there was none in the last 24 hours
 	Oldest       time.Duration // age of the oldest event in the queue; negative if not known
@@ -32,29 +32,49 @@ const (
 	oldestWithin = 15 * time.Minute
 )
 
-// series is one metric of one connector in a GetMetricData request.
-type series struct {
-	id    string
-	query types.MetricDataQuery
-	add   func(*Activity, types.MetricDataResult)
+// point is a value of a metric.
+type point struct {
+	at    time.Time
+	value float64
 }
 
 // Activity reads the metrics of connectors. The result is keyed by connector name.
 func (s *Stack) Activity(ctx context.Context, list []connectors.Connector, now time.Time) (map[string]Activity, error) {
 	var queries []types.MetricDataQuery
-	result := map[string]Activity{}
-	byID := map[string]func(types.MetricDataResult){}
 	for i, c := range list {
-		result[c.Name] = Activity{Oldest: -1}
-		for _, m := range s.series(c, i, now) {
-			queries = append(queries, m.query)
-			byID[m.id] = func(r types.MetricDataResult) {
-				a := result[c.Name]
-				m.add(&a, r)
-				result[c.Name] = a
-			}
+		for _, name := range []string{"Delivered", "Filtered", "Backpressure"} {
+			queries = append(queries, query(queryID(name, i), "Sum", telemetry.Namespace, name,
+				dimension("Stack", s.Name), dimension("Connector", c.Name)))
 		}
+		// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+		queue := s.Queue(c.Name)
+		queries = append(queries, query(queryID("Oldest", i), "Maximum", "AWS/SQS", "ApproximateAgeOfOldestMessage",
+			dimension("QueueName", queue[strings.LastIndexByte(queue, '/')+1:])))
 	}
+	values, err := s.metrics(ctx, queries, now)
+	if err != nil {
+		return nil, err
+	}
+	result := map[string]Activity{}
+	for i, c := range list {
+		of := func(name string) []point { return values[queryID(name, i)] }
+		a := Activity{Delivered: recent(of("Delivered"), now), Filtered: recent(of("Filtered"), now),
+			Backpressure: recent(of("Backpressure"), now), Oldest: -1}
+		if n := slices.IndexFunc(of("Delivered"), func(p point) bool { return p.value > 0 }); n >= 0 {
+			a.LastSuccess = of("Delivered")[n].at
+		}
+		if oldest := of("Oldest"); len(oldest) > 0 && now.Sub(oldest[0].at) < oldestWithin {
+			a.Oldest = time.Duration(oldest[0].value * float64(time.Second))
+		}
+		result[c.Name] = a
+	}
+	return result, nil
+}
+
+// metrics returns the values of the last 24 hours by the id of their query, the latest first.
+func (s *Stack) metrics(ctx context.Context, queries []types.MetricDataQuery, now time.Time) (map[string][]point,
+	error) {
+	values := map[string][]point{}
 	pages := cloudwatch.NewGetMetricDataPaginator(s.watch, &cloudwatch.GetMetricDataInput{
 		MetricDataQueries: queries, StartTime: aws.Time(now.Add(-lastSuccessWithin)), EndTime: aws.Time(now.Add(time.Minute)),
 		ScanBy: types.ScanByTimestampDescending,
@@ -65,47 +85,17 @@ func (s *Stack) Activity(ctx context.Context, list []connectors.Connector, now t
 			return nil, failed("reading the metrics", err)
 		}
 		for _, r := range page.MetricDataResults {
-			if add := byID[aws.ToString(r.Id)]; add != nil {
-				add(r)
+			id := aws.ToString(r.Id)
+			for i := range min(len(r.Timestamps), len(r.Values)) {
+				values[id] = append(values[id], point{r.Timestamps[i], r.Values[i]})
 			}
 		}
 	}
-	return result, nil
+	return values, nil
 }
 
-// series returns the metrics to read for the connector at a position in the list.
-func (s *Stack) series(c connectors.Connector, i int, now time.Time) []series {
-	own := func(name string, add func(*Activity, types.MetricDataResult)) series {
-		id := fmt.Sprintf("%s%d", strings.ToLower(name), i)
-		return series{id, query(id, "Sum", telemetry.Namespace, name, dimension("Stack", s.Name),
-			dimension("Connector", c.Name)), add}
-	}
-	queueURL := s.Queue(c.Name)
-	oldest := fmt.Sprintf("oldest%d", i)
-	return []series{
-		own("Delivered", func(a *Activity, r types.MetricDataResult) {
-			a.Delivered += recent(r, now)
-			if t := latest(r); t.After(a.LastSuccess) {
-				a.LastSuccess = t
-			}
-		}),
-		own("Filtered", func(a *Activity, r types.MetricDataResult) { a.Filtered += recent(r, now) }),
-		own("DeadLettered", func(a *Activity, r types.MetricDataResult) { a.DeadLettered += recent(r, now) }),
-		own("Backpressure", func(a *Activity, r types.MetricDataResult) { a.Backpressure += recent(r, now) }),
-		// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
-		{
-			oldest, query(oldest, "Maximum", "AWS/SQS", "ApproximateAgeOfOldestMessage",
-				dimension("QueueName", queueURL[strings.LastIndexByte(queueURL, '/')+1:])),
-			func(a *Activity, r types.MetricDataResult) {
-				for i, at := range r.Timestamps { // the latest first, also across pages
-					if a.Oldest < 0 && i < len(r.Values) && now.Sub(at) < oldestWithin {
-						a.Oldest = time.Duration(r.Values[i] * float64(time.Second))
-					}
-				}
-			},
-		},
-	}
-}
+// queryID is the id of a query for the connector at a position in the list.
+func queryID(name string, i int) string { return fmt.Sprintf("%s%d", strings.ToLower(name), i) }
 
 func dimension(name, value string) types.Dimension {
 	return types.Dimension{Name: &name, Value: &value}
@@ -122,23 +112,13 @@ func query(id, statistic, namespace, metric string, dimensions ...types.Dimensio
 }
 
 // recent sums the values of the last hour.
-func recent(r types.MetricDataResult, now time.Time) (sum int64) {
-	for i, at := range r.Timestamps {
-		if at.After(now.Add(-recently)) && i < len(r.Values) {
-			sum += int64(r.Values[i])
+func recent(points []point, now time.Time) (sum int64) {
+	for _, p := range points {
+		if p.at.After(now.Add(-recently)) {
+			sum += int64(p.value)
 		}
 	}
 	return sum
-}
-
-// latest returns the start of the last minute with a value greater than zero.
-func latest(r types.MetricDataResult) (last time.Time) {
-	for i, at := range r.Timestamps {
-		if i < len(r.Values) && r.Values[i] > 0 && at.After(last) {
-			last = at
-		}
-	}
-	return last
 }
 
 // Alarm is an alarm of the stack that is in the state ALARM.

@@ -19,9 +19,8 @@ const (
 
 // Depth is the number of messages in a queue.
 type Depth struct {
-	Visible  int64 `json:"visible"`
-	InFlight int64 `json:"in_flight"` // being delivered, or waiting for the next attempt
-	Delayed  int64 `json:"delayed"`
+	Waiting  int64 // visible or delayed
+	InFlight int64 // being delivered, or waiting for the next attempt
 }
 
 // Depth counts the messages of a queue.
@@ -38,7 +37,7 @@ func (s *Stack) Depth(ctx context.Context, queueURL string) (Depth, error) {
 		n, _ := strconv.ParseInt(out.Attributes[string(names[i])], 10, 64) // AWS writes numbers
 		return n
 	}
-	return Depth{count(0), count(1), count(2)}, nil
+	return Depth{Waiting: count(0) + count(2), InFlight: count(1)}, nil
 }
 
 // SendBatch sends up to MaxBatchMessages messages of at most MaxBatchBytes in all. It reports for each message whether

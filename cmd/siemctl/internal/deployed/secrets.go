@@ -17,11 +17,7 @@ func (s *Stack) Secret(ctx context.Context, id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := s.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &arn})
-	if err != nil {
-		return "", failed("reading the secret of "+id, err)
-	}
-	return aws.ToString(out.SecretString), nil
+	return s.readSecret(ctx, arn, "reading the secret of "+id)
 }
 
 // SearchSecret is the name of the secret of the operators' search credentials. It is not a resource of the stack, and
@@ -33,11 +29,15 @@ var ErrNoSecret = errors.New("no such secret")
 
 // NamedSecret reads the text of a secret by its name or ARN, of the stack or not.
 func (s *Stack) NamedSecret(ctx context.Context, name string) (string, error) {
-	doing := "reading the secret " + name
-	out, err := s.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
+	text, err := s.readSecret(ctx, name, "reading the secret "+name)
 	if isMissing(err) {
-		return "", &Error{Doing: doing, Err: ErrNoSecret}
+		return "", &Error{Doing: "reading the secret " + name, Err: ErrNoSecret}
 	}
+	return text, err
+}
+
+func (s *Stack) readSecret(ctx context.Context, name, doing string) (string, error) {
+	out, err := s.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
 	if err != nil {
 		return "", failed(doing, err)
 	}

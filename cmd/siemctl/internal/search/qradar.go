@@ -69,7 +69,8 @@ func (s *qradar) Search(ctx context.Context, q Query, take func(receipts.Found))
 func (s *qradar) finish(ctx context.Context, path string) (total int, err error) {
 	for {
 		var status string
-		if err := s.call(ctx, request{path: path}, fields{"status": &status, "record_count": &total}.visit); err != nil {
+		state := fields{"status": &status, "record_count": &total}
+		if err := s.call(ctx, request{path: path}, state.visit); err != nil {
 			return 0, err
 		}
 		switch status {

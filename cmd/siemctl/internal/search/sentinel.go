@@ -125,8 +125,8 @@ func (s *sentinel) rows(ctx context.Context, query string, take func(receipts.Fo
 		}
 		return false, nil
 	}
-	err = s.call(ctx, request{path: "/v1/workspaces/" + s.workspace + "/query", body: map[string]string{"query": query}},
-		visit)
+	err = s.call(ctx, request{path: "/v1/workspaces/" + s.workspace + "/query",
+		body: map[string]string{"query": query}}, visit)
 	if err == nil && partial.Code != "" {
 		err = fmt.Errorf("log analytics: the result is not complete: %s: %q", partial.Code, partial.Message)
 	}

@@ -77,8 +77,8 @@ func (s *sumo) Search(ctx context.Context, q Query, take func(receipts.Found)) e
 // run runs a search job and returns its path and the number of its messages.
 func (s *sumo) run(ctx context.Context, q Query) (job string, count int, err error) {
 	var id string
-	query := map[string]any{"query": s.Describe(q), "from": q.From.UnixMilli(), "to": q.To.UnixMilli(), "timeZone": "UTC",
-		"byReceiptTime": true}
+	query := map[string]any{"query": s.Describe(q), "from": q.From.UnixMilli(), "to": q.To.UnixMilli(),
+		"timeZone": "UTC", "byReceiptTime": true}
 	if err := s.call(ctx, request{path: "/api/v1/search/jobs", body: query, accept: []int{http.StatusAccepted}},
 		fields{"id": &id}.visit); err != nil {
 		return "", 0, err

@@ -85,17 +85,43 @@ type Cell struct {
 	Right bool // aligned to the right, as numbers are
 }
 
-// Text makes a plain cell.
-func Text(text string) Cell { return Cell{Text: text} }
+// Row makes a row of texts, numbers and cells.
+func Row(values ...any) []Cell {
+	row := make([]Cell, len(values))
+	for i, v := range values {
+		switch v := v.(type) {
+		case Cell:
+			row[i] = v
+		case int:
+			row[i] = Number(v)
+		case int64:
+			row[i] = Number(v)
+		default:
+			row[i] = Cell{Text: fmt.Sprint(v)}
+		}
+	}
+	return row
+}
 
 // Number makes a cell of a number.
-func Number(n int64) Cell { return Cell{Text: Thousands(n), Right: true} }
+func Number[N int | int64](n N) Cell { return Right(Thousands(n)) }
 
 // Approx makes a cell of a number in at most five characters.
-func Approx(n int64) Cell { return Cell{Text: Approximate(n), Right: true} }
+func Approx[N int | int64](n N) Cell { return Right(Approximate(n)) }
+
+// Right makes a cell that is aligned to the right.
+func Right(text string) Cell { return Cell{Text: text, Right: true} }
 
 // Styled makes a cell of a style.
 func Styled(style Style, text string) Cell { return Cell{Text: text, Style: style} }
+
+// Flag gives a number's cell a style unless the number is 0.
+func Flag[N int | int64](n N, style Style, cell Cell) Cell {
+	if n != 0 {
+		cell.Style = style
+	}
+	return cell
+}
 
 // minLastColumn is the width below which a table's last column is not cut.
 const minLastColumn = 20
@@ -304,8 +330,8 @@ func (o *Output) Foreign(line []byte) []byte {
 }
 
 // Thousands writes a number in groups of three digits.
-func Thousands(n int64) string {
-	text := strconv.FormatInt(n, 10)
+func Thousands[N int | int64](n N) string {
+	text := strconv.FormatInt(int64(n), 10)
 	digits := len(strings.TrimPrefix(text, "-"))
 	for i := 3; i < digits; i += 3 {
 		cut := len(text) - i - (i/3 - 1)
@@ -315,7 +341,7 @@ func Thousands(n int64) string {
 }
 
 // Approximate writes a number in at most five characters, such as 9,999, 12.3k or 1.2M.
-func Approximate(n int64) string {
+func Approximate[N int | int64](n N) string {
 	if n < 10_000 {
 		return Thousands(n)
 	}
@@ -332,7 +358,7 @@ func Approximate(n int64) string {
 const units = " kMGTPE"
 
 // Count writes a number with its noun, which gets an s unless the number is 1.
-func Count(n int64, noun string) string {
+func Count[N int | int64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}

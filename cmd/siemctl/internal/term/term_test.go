@@ -16,7 +16,7 @@ import (
 func TestTable(t *testing.T) {
 	var out bytes.Buffer
 	o := &Output{Out: &out}
-	rows := [][]Cell{{Text("splunk"), Number(1234567), Styled(Bad, "down")}, {Text("é"), Number(0), Text("")}}
+	rows := [][]Cell{Row("splunk", 1234567, Styled(Bad, "down")), Row("é", int64(0), "")}
 	o.Table([]string{"CONNECTOR", "EVENTS", "STATE"}, rows)
 	want := "CONNECTOR     EVENTS  STATE\nsplunk     1,234,567  down\né                  0\n"
 	if out.String() != want {
@@ -24,7 +24,7 @@ func TestTable(t *testing.T) {
 	}
 	out.Reset()
 	o.Colour = true
-	o.Table([]string{"STATE"}, [][]Cell{{Styled(Bad, "down")}})
+	o.Table([]string{"STATE"}, [][]Cell{Row(Styled(Bad, "down"))})
 	if !strings.Contains(out.String(), "\x1b[31mdown\x1b[0m") {
 		t.Errorf("no colour in %q", out.String())
 	}
@@ -52,7 +52,7 @@ func TestNothingUnsafeReachesATerminal(t *testing.T) {
 	o.Line("%s %s %v", foreign, o.Paint(Bad, foreign), errors.New(foreign))
 	o.Note("%s", foreign)
 	o.Text(foreign)
-	o.Table([]string{"A"}, [][]Cell{{Text(foreign)}})
+	o.Table([]string{"A"}, [][]Cell{Row(foreign)})
 	if err := o.Object(map[string]string{foreign: foreign}); err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func TestNothingUnsafeReachesATerminal(t *testing.T) {
 func TestWidth(t *testing.T) {
 	var out bytes.Buffer
 	o := New(&out, &out, func(name string) string { return map[string]string{"COLUMNS": "40"}[name] })
-	rows := [][]Cell{{Text("splunk"), Text(strings.Repeat("long ", 20))}}
+	rows := [][]Cell{Row("splunk", strings.Repeat("long ", 20))}
 	o.Table([]string{"CONNECTOR", "ERROR"}, rows)
 	for line := range strings.SplitSeq(out.String(), "\n") {
 		if n := utf8.RuneCountInString(line); n > 40 {
@@ -93,8 +93,8 @@ func TestWidth(t *testing.T) {
 	}
 	out.Reset()
 	rows = [][]Cell{
-		{Text("2026-03-13"), Number(12), Text("9f6f4f57-0d5c-4b1c-8c61"), Styled(Bad, strings.Repeat("long ", 20))},
-		{Text("2026-03-14"), Number(1), Text("m"), Text("")},
+		Row("2026-03-13", 12, "9f6f4f57-0d5c-4b1c-8c61", Styled(Bad, strings.Repeat("long ", 20))),
+		Row("2026-03-14", 1, "m", ""),
 	}
 	o.Table([]string{"TIME", "ATTEMPTS", "ID", "ERROR"}, rows)
 	want := "2026-03-13\n  attempts 12\n  id 9f6f4f57-0d5c-4b1c-8c61\n  error long long long long long long l…\n" +
