@@ -62,8 +62,7 @@ func TestStack(t *testing.T) {
 			"columns": columns, "secret": secretIs, "changed": changedTo},
 		Setup: func(env *testscript.Env) error {
 			f := newFakeStack(t)
-			env.Setenv("SECRET_URL", f.server.URL+"/secret")
-			env.Setenv("UPDATES_URL", f.server.URL+"/updates")
+			env.Values["stack"] = f
 			env.Setenv("TLS_URL", strings.Replace(f.server.URL, "http:", "https:", 1)) // which does not speak TLS
 			return setup(f.server.URL)(env)
 		},
@@ -75,12 +74,10 @@ func changedTo(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: changed pattern")
 	}
-	response, err := http.Get(ts.Getenv("UPDATES_URL"))
-	ts.Check(err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	ts.Check(err)
-	if !regexp.MustCompile(args[0]).Match(text) {
+	f := ts.Value("stack").(*fakeStack)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if text := strings.Join(append(f.updates, f.tag), "\n"); !regexp.MustCompile(args[0]).MatchString(text) {
 		ts.Fatalf("changed to %s", text)
 	}
 }
@@ -91,17 +88,15 @@ func secretIs(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: secret [/search] json")
 	}
-	address, want := ts.Getenv("SECRET_URL"), args[len(args)-1]
+	f := ts.Value("stack").(*fakeStack)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	have := f.secret
 	if len(args) == 2 {
-		address += args[0]
+		have = f.search
 	}
-	response, err := http.Get(address)
-	ts.Check(err)
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	ts.Check(err)
-	if string(text) != want {
-		ts.Fatalf("the secret is %s", text)
+	if have != args[len(args)-1] {
+		ts.Fatalf("the secret is %s", have)
 	}
 }
 
@@ -131,22 +126,10 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body) // a broken request is answered like an empty one
 	target := r.Header.Get("X-Amz-Target")
 	switch {
-	case r.URL.Path == "/secret":
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		_, _ = io.WriteString(w, f.secret)
-	case r.URL.Path == "/secret/search":
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		_, _ = io.WriteString(w, f.search)
 	case strings.HasSuffix(r.URL.Path, "/api/admin/siem/replay-dead-letter") && r.Method == http.MethodPost:
 		f.replay(w, body)
 	case strings.HasSuffix(r.URL.Path, "/api/admin/siem/replay-dead-letter"):
 		_, _ = io.WriteString(w, `{"pending":{"splunk":1234,"unknown":3},"oldest":"2026-03-13T00:00:00Z"}`)
-	case r.URL.Path == "/updates":
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		_, _ = io.WriteString(w, strings.Join(append(f.updates, f.tag), "\n"))
 	case strings.Contains(r.URL.Path, "/tags/"):
 		f.tags(w, r.Method, body)
 	case strings.Contains(r.URL.Path, "fresh") || strings.HasSuffix(target, ".SendMessageBatch"):
@@ -165,9 +148,7 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w,
 			`{"Environment":{"Variables":{"SPLUNK_HEC_URL":"https://splunk.example.com:8088","SIEM_DEAD_LETTER_PATH":"s3://bucket/dead"}}}`)
 	case strings.HasSuffix(r.URL.Path, "/nourl-replay/url"):
-		w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
-		w.WriteHeader(http.StatusNotFound)
-		_, _ = io.WriteString(w, `{"Message":"The resource you requested does not exist."}`)
+		notFound(w)
 	case strings.HasSuffix(r.URL.Path, "/invocations"):
 		var call struct {
 			RawPath        string
@@ -192,6 +173,13 @@ func (f *fakeStack) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		f.resources(w, body)
 	}
+}
+
+// notFound answers that a resource does not exist.
+func notFound(w http.ResponseWriter) {
+	w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = io.WriteString(w, `{"__type":"ResourceNotFoundException","message":"The resource does not exist."}`)
 }
 
 // replay answers as if two dead letters of Splunk matched.
@@ -301,9 +289,7 @@ func (f *fakeStack) secrets(w http.ResponseWriter, target string, body []byte) {
 	}
 	switch {
 	case in.Name == "" && secret == &f.search && f.search == "":
-		w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = io.WriteString(w, `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find it."}`)
+		notFound(w)
 	case strings.HasSuffix(target, ".GetSecretValue"):
 		_ = json.NewEncoder(w).Encode(map[string]string{"SecretString": *secret})
 	default:
@@ -334,9 +320,7 @@ func (f *fakeStack) logs(w http.ResponseWriter, body []byte) {
 		"/aws/lambda/sumo": {`{"time":"2026-03-13T00:00:03Z","level":"INFO","msg":"batch","connector":"sumo","received":1,"delivered":1,"retried":0,"dead_lettered":0,"milliseconds":5}`},
 	}[in.LogGroupName]
 	if lines == nil {
-		w.Header().Set("X-Amzn-ErrorType", "ResourceNotFoundException")
-		w.WriteHeader(http.StatusBadRequest)
-		_, _ = io.WriteString(w, `{"__type":"ResourceNotFoundException","message":"The specified log group does not exist."}`)
+		notFound(w)
 		return
 	}
 	var out logPage
@@ -392,8 +376,7 @@ func (f *fakeStack) metrics(w http.ResponseWriter, path string, body []byte) {
 		_, _ = w.Write(cbor.Encode(cbor.Map{"MetricAlarms": alarms}))
 		return
 	}
-	values := map[string]float64{"delivered0": 1_234_567, "filtered0": 12, "oldest0": 185, "deadlettered0": 2,
-		"backpressure0": 3}
+	values := map[string]float64{"delivered0": 1_234_567, "filtered0": 12, "oldest0": 185, "backpressure0": 3}
 	var results cbor.List
 	queries, _ := root.(cbor.Map)["MetricDataQueries"].(cbor.List)
 	for _, q := range queries {

@@ -1,18 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
-	"github.com/arbitex/siem-connectors/emulator/cloud"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
@@ -100,44 +95,22 @@ func (w *world) replay(t *testing.T, n, until int) (code int, printed string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
-	cmd := w.siemctl(ctx, t, "replay", "--connector", "elastic", "--yes", "--per-call", strconv.Itoa(max(20, n/30)))
-	var out, notes bytes.Buffer
+	cmd := siemctlCommand(ctx, t, w.endpoint, "replay", "--connector", "elastic", "--yes", "--per-call",
+		strconv.Itoa(max(20, n/30)))
+	var out bytes.Buffer
 	cmd.Stdout = &out
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		fmt.Fprintln(&notes, lines.Text())
-		if before, total, ok := progress(lines.Text()); ok && n-total+before >= until {
-			_ = cmd.Process.Signal(syscall.SIGINT)
-		}
-	}
-	err = cmd.Wait()
-	if exit := new(exec.ExitError); errors.As(err, &exit) {
-		return exit.ExitCode(), notes.String() + out.String()
-	}
+	notes, code, err := interruptAt(cmd, stderr, func(line string) bool {
+		before, total, ok := progress(line)
+		return ok && n-total+before >= until
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return 0, notes.String() + out.String()
-}
-
-// siemctl returns a command that runs siemctl against the local AWS.
-func (w *world) siemctl(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	binary, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Args[0] = "siemctl" // which is what tells this binary to be it
-	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_REGION="+cloud.Region,
-		"AWS_ENDPOINT_URL="+w.endpoint, "SIEMCTL_STACK="+cloud.StackName)
-	return cmd
+	return code, notes + out.String()
 }
 
 // progress parses a line such as replayed: 1,000 of 3,000.

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -154,6 +153,7 @@ func TestEveryCommandIsUsed(t *testing.T) {
 
 // TestNoColour: with NO_COLOR, there is no colour on a terminal.
 func TestNoColour(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
 	colour := regexp.MustCompile("\x1b\\[[0-9;]*m")
 	for _, u := range uses() {
 		f := newFakeStack(t)
@@ -161,8 +161,7 @@ func TestNoColour(t *testing.T) {
 		if args[0] == "configure" || u.stdin != "" || u.code == exitUsage { // waits for input on a terminal
 			continue
 		}
-		path := "PATH=" + os.Getenv("PATH")
-		shown, code := onTerminal(t, f, 60, "", []string{path, "NO_COLOR=1"}, args...)
+		shown, code := f.onTerminal(t, 60, args...).End()
 		if code != u.code || colour.MatchString(shown) {
 			t.Errorf("%s: exit code %d, want %d: %q", u.args, code, u.code, shown)
 		}

@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -92,6 +91,14 @@ func newAudit(t *testing.T, connector string) *audit {
 		t.Setenv(name, value)
 	}
 	return a
+}
+
+// eachSIEM runs a test for every SIEM.
+func eachSIEM(t *testing.T, test func(t *testing.T, a *audit)) {
+	t.Helper()
+	for _, entry := range catalog.List() {
+		t.Run(entry.Name, func(t *testing.T) { test(t, newAudit(t, entry.Name)) })
+	}
 }
 
 // run runs siemctl in this process, without real waits, and returns the exit code.
@@ -234,49 +241,46 @@ func idsOf(list []receipts.Event) []string {
 // names exactly these, although the SIEM refuses a request because of a limit and has not indexed all events at first.
 func TestReconcile(t *testing.T) {
 	n := testenv.Scale(100_000, 10_000)
-	for _, entry := range catalog.List() {
-		t.Run(entry.Name, func(t *testing.T) {
-			a := newAudit(t, entry.Name)
-			missing, repeated, altered := a.deliver(n, every(n/37, 7, 37), every(n/5, 8, 5), every(n/3, 9, 3))
-			for i := range 100 { // without a receipt in the window
-				body := a.event(n+i, "login")
-				a.siem.AcceptAt(a.start.Add(-time.Minute), a.accepted(body, body, 0))
+	eachSIEM(t, func(t *testing.T, a *audit) {
+		missing, repeated, altered := a.deliver(n, every(n/37, 7, 37), every(n/5, 8, 5), every(n/3, 9, 3))
+		for i := range 100 { // without a receipt in the window
+			body := a.event(n+i, "login")
+			a.siem.AcceptAt(a.start.Add(-time.Minute), a.accepted(body, body, 0))
+		}
+		a.siem.Inject(siem.Fault{Kind: siem.Product, Code: siem.SearchLimit, Times: 1})
+		late := siem.Fault{Kind: siem.Product, Code: siem.SearchLate, Name: "late"}
+		a.siem.Inject(late)
+		a.wait = func() {
+			if slices.Contains(a.waits, 45*time.Second) { // the command asks again
+				a.siem.Inject(siem.Fault{Kind: siem.Heal, Name: "late"})
 			}
-			a.siem.Inject(siem.Fault{Kind: siem.Product, Code: siem.SearchLimit, Times: 1})
-			late := siem.Fault{Kind: siem.Product, Code: siem.SearchLate, Name: "late"}
-			a.siem.Inject(late)
-			a.wait = func() {
-				if slices.Contains(a.waits, 45*time.Second) { // the command asks again
-					a.siem.Inject(siem.Fault{Kind: siem.Heal, Name: "late"})
-				}
-			}
-			args := []string{"--output", "json", "--settle", "45s"}
-			if entry.Name == "qradar" {
-				args = append(args, "--events", a.originals(n))
-			}
-			if code := a.reconcile(args...); code != exitProblems {
-				t.Fatalf("exit code %d: %s", code, &a.stderr)
-			}
-			r := a.evidence()
-			if !reflect.DeepEqual(idsOf(r.MissingEvents), missing) || !reflect.DeepEqual(idsOf(r.RepeatedEvents), repeated) ||
-				!reflect.DeepEqual(idsOf(r.AlteredEvents), altered) {
-				t.Errorf("missing %d, present twice %d, altered %d: %+v", len(r.MissingEvents), len(r.RepeatedEvents),
-					len(r.AlteredEvents), r.Counts)
-			}
-			if len(missing) != 37 || len(repeated) != 5 || len(altered) != 3 {
-				t.Errorf("the test lost %d, repeated %d and altered %d", len(missing), len(repeated), len(altered))
-			}
-			if c := r.Counts; c.Receipts != n || c.Delivered != n || c.Present != n-40 || c.NotCompared != 0 {
-				t.Errorf("counts %+v", c)
-			}
-			if !slices.Contains(a.waits, time.Second) || r.Searches != 3 || r.Query == "" || r.Connector != entry.Name {
-				t.Errorf("waits %v, %d searches, query %q", a.waits, r.Searches, r.Query)
-			}
-			if !strings.Contains(a.stderr.String(), `"progress":"events found by the SIEM"`) {
-				t.Error("no progress")
-			}
-		})
-	}
+		}
+		args := []string{"--output", "json", "--settle", "45s"}
+		if a.connector == "qradar" {
+			args = append(args, "--events", a.originals(n))
+		}
+		if code := a.reconcile(args...); code != exitProblems {
+			t.Fatalf("exit code %d: %s", code, &a.stderr)
+		}
+		r := a.evidence()
+		if !slices.Equal(idsOf(r.MissingEvents), missing) || !slices.Equal(idsOf(r.RepeatedEvents), repeated) ||
+			!slices.Equal(idsOf(r.AlteredEvents), altered) {
+			t.Errorf("missing %d, present twice %d, altered %d: %+v", len(r.MissingEvents), len(r.RepeatedEvents),
+				len(r.AlteredEvents), r.Counts)
+		}
+		if len(missing) != 37 || len(repeated) != 5 || len(altered) != 3 {
+			t.Errorf("the test lost %d, repeated %d and altered %d", len(missing), len(repeated), len(altered))
+		}
+		if c := r.Counts; c.Receipts != n || c.Delivered != n || c.Present != n-40 || c.NotCompared != 0 {
+			t.Errorf("counts %+v", c)
+		}
+		if !slices.Contains(a.waits, time.Second) || r.Searches != 3 || r.Query == "" || r.Connector != a.connector {
+			t.Errorf("waits %v, %d searches, query %q", a.waits, r.Searches, r.Query)
+		}
+		if !strings.Contains(a.stderr.String(), `"progress":"events found by the SIEM"`) {
+			t.Error("no progress")
+		}
+	})
 }
 
 // originals writes the events to a file.
@@ -297,54 +301,48 @@ func never(int) bool { return false }
 // TestReconcileExitCode: an event that is present twice is an error only with --strict. Without --events, only the ids
 // of QRadar's messages are compared.
 func TestReconcileExitCode(t *testing.T) {
-	for _, entry := range catalog.List() {
-		t.Run(entry.Name, func(t *testing.T) {
-			a := newAudit(t, entry.Name)
-			a.deliver(50, never, never, never)
-			if code := a.reconcile(); code != exitOK || len(a.waits) > 0 && slices.Contains(a.waits, 30*time.Second) {
-				t.Errorf("all present: exit code %d, waits %v: %s%s", code, a.waits, &a.stdout, &a.stderr)
-			}
-			again := a.event(3, "login")
-			a.siem.AcceptAt(a.start, a.accepted(again, again, 1))
-			if code := a.reconcile(); code != exitOK || !strings.Contains(a.stdout.String(), eventID(3)+" (2 copies)") {
-				t.Errorf("one twice: exit code %d: %s%s", code, &a.stdout, &a.stderr)
-			}
-			if code := a.reconcile("--strict"); code != exitProblems {
-				t.Errorf("one twice, --strict: exit code %d", code)
-			}
-			if code := a.reconcile("--output", "json"); code != exitOK {
-				t.Errorf("JSON: exit code %d", code)
-			}
-			if c := a.evidence().Counts; (c.NotCompared == 50) != (entry.Name == "qradar") {
-				t.Errorf("%d not compared", c.NotCompared)
-			}
-		})
-	}
+	eachSIEM(t, func(t *testing.T, a *audit) {
+		a.deliver(50, never, never, never)
+		if code := a.reconcile(); code != exitOK || len(a.waits) > 0 && slices.Contains(a.waits, 30*time.Second) {
+			t.Errorf("all present: exit code %d, waits %v: %s%s", code, a.waits, &a.stdout, &a.stderr)
+		}
+		again := a.event(3, "login")
+		a.siem.AcceptAt(a.start, a.accepted(again, again, 1))
+		if code := a.reconcile(); code != exitOK || !strings.Contains(a.stdout.String(), eventID(3)+" (2 copies)") {
+			t.Errorf("one twice: exit code %d: %s%s", code, &a.stdout, &a.stderr)
+		}
+		if code := a.reconcile("--strict"); code != exitProblems {
+			t.Errorf("one twice, --strict: exit code %d", code)
+		}
+		if code := a.reconcile("--output", "json"); code != exitOK {
+			t.Errorf("JSON: exit code %d", code)
+		}
+		if c := a.evidence().Counts; (c.NotCompared == 50) != (a.connector == "qradar") {
+			t.Errorf("%d not compared", c.NotCompared)
+		}
+	})
 }
 
 // TestReconcileAltered: an altered event alone is an error, except with --ids-only.
 func TestReconcileAltered(t *testing.T) {
-	for _, entry := range catalog.List() {
-		t.Run(entry.Name, func(t *testing.T) {
-			a := newAudit(t, entry.Name)
-			a.deliver(20, never, never, every(20, 3, 1))
-			var args []string
-			if entry.Name == "qradar" {
-				args = []string{"--events", a.originals(20)}
+	eachSIEM(t, func(t *testing.T, a *audit) {
+		a.deliver(20, never, never, every(20, 3, 1))
+		var args []string
+		if a.connector == "qradar" {
+			args = []string{"--events", a.originals(20)}
+		}
+		if code := a.reconcile(args...); code != exitProblems || !strings.Contains(a.stdout.String(),
+			"altered\n  "+eventID(3)) {
+			t.Errorf("exit code %d: %s%s", code, &a.stdout, &a.stderr)
+		}
+		if code := a.reconcile(append(args, "--ids-only")...); code != exitOK {
+			t.Errorf("--ids-only: exit code %d: %s%s", code, &a.stdout, &a.stderr)
+		}
+		if a.connector == "qradar" { // an event without an original cannot be compared
+			if code := a.reconcile("--events", a.originals(19)); code != exitProblems ||
+				!strings.Contains(a.stderr.String(), eventID(19)) {
+				t.Errorf("without an original: exit code %d: %s", code, &a.stderr)
 			}
-			if code := a.reconcile(args...); code != exitProblems || !strings.Contains(a.stdout.String(),
-				"altered\n  "+eventID(3)) {
-				t.Errorf("exit code %d: %s%s", code, &a.stdout, &a.stderr)
-			}
-			if code := a.reconcile(append(args, "--ids-only")...); code != exitOK {
-				t.Errorf("--ids-only: exit code %d: %s%s", code, &a.stdout, &a.stderr)
-			}
-			if entry.Name == "qradar" { // an event without an original cannot be compared
-				if code := a.reconcile("--events", a.originals(19)); code != exitProblems ||
-					!strings.Contains(a.stderr.String(), eventID(19)) {
-					t.Errorf("without an original: exit code %d: %s", code, &a.stderr)
-				}
-			}
-		})
-	}
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -258,6 +259,39 @@ func (w *world) command(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// siemctlCommand returns a command that runs siemctl against an AWS.
+func siemctlCommand(ctx context.Context, t *testing.T, endpoint string, args ...string) *exec.Cmd {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Args[0] = "siemctl" // which is what tells this binary to be it
+	cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=local", "AWS_SECRET_ACCESS_KEY=local", "AWS_REGION="+cloud.Region,
+		"AWS_ENDPOINT_URL="+endpoint, "SIEMCTL_STACK="+cloud.StackName, "TERM=xterm", "COLUMNS=")
+	return cmd
+}
+
+// interruptAt starts a command, sends SIGINT at each line of one of its streams that matches, and returns the lines and
+// the exit code.
+func interruptAt(cmd *exec.Cmd, stream io.Reader, matches func(string) bool) (printed string, code int, err error) {
+	if err := cmd.Start(); err != nil {
+		return "", 0, err
+	}
+	for lines := bufio.NewScanner(stream); lines.Scan(); {
+		printed += lines.Text() + "\n"
+		if matches(lines.Text()) {
+			_ = cmd.Process.Signal(syscall.SIGINT) // it may have ended
+		}
+	}
+	err = cmd.Wait()
+	if exit := new(exec.ExitError); errors.As(err, &exit) {
+		return printed, exit.ExitCode(), nil
+	}
+	return printed, 0, err
+}
+
 // interrupt runs a command, sends SIGINT once a line of its output contains a text, and expects the exit code 130:
 // interrupt text siemctl logs -f. The output is in the file interrupted.
 func interrupt(ts *testscript.TestScript, neg bool, args []string) {
@@ -274,22 +308,14 @@ func interrupt(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
-	ts.Check(cmd.Start())
-	var printed strings.Builder
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		printed.WriteString(lines.Text() + "\n")
-		if strings.Contains(lines.Text(), args[0]) {
-			ts.Check(cmd.Process.Signal(syscall.SIGINT))
-		}
+	printed, code, err := interruptAt(cmd, out, func(line string) bool { return strings.Contains(line, args[0]) })
+	ts.Check(err)
+	ts.Logf("%s", printed)
+	ts.Check(os.WriteFile(ts.MkAbs("interrupted"), []byte(printed), 0o600))
+	if code != exitInterrupted {
+		ts.Fatalf("exit code %d, want %d", code, exitInterrupted)
 	}
-	err = cmd.Wait()
-	ts.Logf("%s", printed.String())
-	ts.Check(os.WriteFile(ts.MkAbs("interrupted"), []byte(printed.String()), 0o600))
-	exit := new(exec.ExitError)
-	if !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted {
-		ts.Fatalf("%v, want exit code %d", err, exitInterrupted)
-	}
-	if !strings.Contains(printed.String(), args[0]) {
+	if !strings.Contains(printed, args[0]) {
 		ts.Fatalf("the output does not contain %q", args[0])
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
@@ -41,38 +40,36 @@ func (w *waited) says(confirmed, not string) bool {
 
 // TestSendWait: in each SIEM, an event that arrives is reported as searchable, and one that the SIEM loses is not.
 func TestSendWait(t *testing.T) {
-	for _, entry := range catalog.List() {
-		t.Run(entry.Name, func(t *testing.T) {
-			a := newAudit(t, entry.Name)
-			a.stack.letters, a.stack.environment["SIEM_DEAD_LETTER_PATH"] = nil, "s3://bucket/dead"
-			a.stack.environment["SIEM_RECEIPTS"] = "true"
-			code, w := a.sendAndWait(func(event []byte) { a.deliverByFunction([][]byte{event}, 0) })
-			if code != exitOK || w.State != searchable || w.DeliveredAt == nil || w.Seconds < firstPoll.Seconds() ||
-				w.Seconds > 10 || !w.says("searchable at ", "") {
-				t.Errorf("exit code %d: %+v %s", code, w, &a.stderr)
-			}
-			known := filepath.Join(t.TempDir(), "event.jsonl")
-			if err := os.WriteFile(known, []byte(a.stack.fresh.bodies[0]), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if code := a.run("send", "--to", entry.Name, "--file", known, "--wait"); code != exitUsage ||
-				!strings.Contains(a.stderr.String(), "already") || len(a.stack.fresh.bodies) != 1 {
-				t.Errorf("known: exit code %d, %d messages: %s", code, len(a.stack.fresh.bodies), &a.stderr)
-			}
-			a.siem.Inject(siem.Fault{Kind: siem.Lose, Match: func(string) bool { return true }})
-			code, w = a.sendAndWait(func(event []byte) { a.deliverByFunction([][]byte{event}, 1) })
-			if code != exitProblems || w.State != delivered || !w.says("by its receipt", "the search found nothing so far") {
-				t.Errorf("lost: exit code %d: %+v %s", code, w, &a.stderr)
-			}
-			total := time.Duration(0)
-			for _, wait := range a.waits {
-				total += wait
-			}
-			if total < 9*time.Minute || total > 10*time.Minute+5*time.Second { // the default of --timeout
-				t.Errorf("waited %s", total)
-			}
-		})
-	}
+	eachSIEM(t, func(t *testing.T, a *audit) {
+		a.stack.letters, a.stack.environment["SIEM_DEAD_LETTER_PATH"] = nil, "s3://bucket/dead"
+		a.stack.environment["SIEM_RECEIPTS"] = "true"
+		code, w := a.sendAndWait(func(event []byte) { a.deliverByFunction([][]byte{event}, 0) })
+		if code != exitOK || w.State != searchable || w.DeliveredAt == nil || w.Seconds < firstPoll.Seconds() ||
+			w.Seconds > 10 || !w.says("searchable at ", "") {
+			t.Errorf("exit code %d: %+v %s", code, w, &a.stderr)
+		}
+		known := filepath.Join(t.TempDir(), "event.jsonl")
+		if err := os.WriteFile(known, []byte(a.stack.fresh.bodies[0]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code := a.run("send", "--to", a.connector, "--file", known, "--wait"); code != exitUsage ||
+			!strings.Contains(a.stderr.String(), "already") || len(a.stack.fresh.bodies) != 1 {
+			t.Errorf("known: exit code %d, %d messages: %s", code, len(a.stack.fresh.bodies), &a.stderr)
+		}
+		a.siem.Inject(siem.Fault{Kind: siem.Lose, Match: func(string) bool { return true }})
+		code, w = a.sendAndWait(func(event []byte) { a.deliverByFunction([][]byte{event}, 1) })
+		if code != exitProblems || w.State != delivered ||
+			!w.says("by its receipt", "the search found nothing so far") {
+			t.Errorf("lost: exit code %d: %+v %s", code, w, &a.stderr)
+		}
+		total := time.Duration(0)
+		for _, wait := range a.waits {
+			total += wait
+		}
+		if total < 9*time.Minute || total > 10*time.Minute+5*time.Second { // the default of --timeout
+			t.Errorf("waited %s", total)
+		}
+	})
 }
 
 // TestSendWaitWithoutCredential: the command reports what receipts, batches and dead letters confirm, and ends as soon

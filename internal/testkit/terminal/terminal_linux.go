@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Open opens a pseudo terminal: https://man7.org/linux/man-pages/man4/ptmx.4.html
-func Open(t testing.TB) (master, slave *os.File) {
+// open opens a pseudo terminal: https://man7.org/linux/man-pages/man4/ptmx.4.html
+func open(t testing.TB, columns int) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -32,6 +32,10 @@ func Open(t testing.TB) (master, slave *os.File) {
 	if slave, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|syscall.O_NOCTTY, 0); err != nil {
 		t.Fatal(err)
 	}
+	size := &unix.Winsize{Row: 24, Col: uint16(columns)} //nolint:gosec // of a screen
+	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, size); err != nil {
+		t.Fatal(err)
+	}
 	return master, slave
 }
 
@@ -43,10 +47,12 @@ type Session struct {
 	shown strings.Builder
 }
 
-// Start starts a command as siemctl on a terminal. A shell leads the terminal's session and outlives the command until
-// the test has read: when the leader exits, the kernel discards what the terminal has not shown.
-func Start(t testing.TB, master, slave *os.File, cmd *exec.Cmd) *Session {
+// Start starts a command as siemctl on a terminal with so many columns. A shell leads the terminal's session and
+// outlives the command until the test has read: when the leader exits, the kernel discards what the terminal has not
+// shown.
+func Start(t testing.TB, columns int, cmd *exec.Cmd) *Session {
 	t.Helper()
+	master, slave := open(t, columns)
 	link := filepath.Join(t.TempDir(), "siemctl") // the name makes a test binary siemctl
 	if err := os.Symlink(cmd.Path, link); err != nil {
 		t.Fatal(err)
@@ -75,11 +81,12 @@ func (s *Session) Answer(question, text string) { s.Type(question, text+"\r") }
 // ended is what the terminal shows when the command has ended.
 const ended = "\x00"
 
-// End returns what the terminal has shown up to the end of the command, and the result of the process.
-func (s *Session) End() (shown string, err error) {
+// End returns what the terminal has shown up to the end of the command, and the command's exit code.
+func (s *Session) End() (shown string, code int) {
 	s.read(ended)
 	_, _ = io.WriteString(s.master, "\r")
-	return strings.TrimSuffix(s.shown.String(), ended), s.cmd.Wait()
+	_ = s.cmd.Wait() // the exit code says it
+	return strings.TrimSuffix(s.shown.String(), ended), s.cmd.ProcessState.ExitCode()
 }
 
 // read reads what the terminal shows, up to a text that it has not shown before, and reports whether it shows it. It

@@ -104,14 +104,13 @@ func (in *installation) init(connector string, simulator siem.Simulator, answers
 	if runtime.GOARCH == "amd64" {
 		args = append(args, "--x86")
 	}
-	master, slave := terminal.Open(in.t)
-	session := terminal.Start(in.t, master, slave, in.siemctl(args...))
+	session := terminal.Start(in.t, 120, in.siemctl(args...))
 	for _, a := range answers {
 		session.Answer(a[0], a[1])
 	}
-	shown, err := session.End()
-	if n := len(simulator.Accepted()); err != nil || n != 1 || !strings.Contains(shown, "delivered 1") {
-		in.t.Fatalf("%v, %s has %d events, want 1: the terminal shows\n%s", err, connector, n, shown)
+	shown, code := session.End()
+	if n := len(simulator.Accepted()); code != 0 || n != 1 || !strings.Contains(shown, "delivered 1") {
+		in.t.Fatalf("exit code %d, %s has %d events, want 1: the terminal shows\n%s", code, connector, n, shown)
 	}
 }
 

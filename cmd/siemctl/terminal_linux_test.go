@@ -5,20 +5,111 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
+	"github.com/arbitex/siem-connectors/internal/testkit/terminal"
 )
+
+// askOnTerminal types a credential at configure's question on a pseudo terminal. It is stored and never shown.
+func askOnTerminal(t *testing.T, w *world) {
+	key := w.simulators["elastic"].Secret()["ELASTIC_API_KEY"]
+	configure := func(typed ...string) (shown string, code int) {
+		s := terminal.Start(t, 100, siemctlCommand(t.Context(), t, w.endpoint, "configure", "elastic"))
+		for _, text := range typed {
+			s.Type("): ", text)
+		}
+		return s.End()
+	}
+	for _, admin := range []string{"", elastic.AdminKey} { // Enter: no installation
+		shown, code := configure(key+"\r", admin+"\r")
+		if code != exitOK || !strings.Contains(shown, "stored ELASTIC_API_KEY") ||
+			!strings.Contains(shown, "next: siemctl check elastic") || strings.Contains(shown, key) ||
+			strings.Contains(shown, elastic.AdminKey) || strings.Contains(shown, "installed: ") != (admin != "") {
+			t.Errorf("exit code %d, the terminal shows %q", code, shown)
+		}
+	}
+	if out, err := siemctlCommand(t.Context(), t, w.endpoint, "check", "elastic").CombinedOutput(); err != nil ||
+		!strings.Contains(string(out), "ok") {
+		t.Errorf("%v: %s", err, out)
+	}
+	if shown, code := configure("half a key" + ctrlC); code != exitInterrupted || strings.Contains(shown, "stored") {
+		t.Errorf("Ctrl-C: exit code %d, the terminal shows %q", code, shown)
+	}
+}
+
+const ctrlC = "\x03"
+
+// onTerminal starts siemctl on a pseudo terminal with so many columns.
+func (f *fakeStack) onTerminal(t *testing.T, columns int, args ...string) *terminal.Session {
+	t.Helper()
+	return terminal.Start(t, columns, siemctlCommand(t.Context(), t, f.server.URL, args...))
+}
+
+// TestOnTerminal: colour, the terminal's width, and the question before a change, which Ctrl-C ends.
+func TestOnTerminal(t *testing.T) {
+	f := newFakeStack(t)
+	shown, code := f.onTerminal(t, 100, "status").End()
+	if code != exitOK || !strings.Contains(shown, "\x1b[32mrunning\x1b[0m") {
+		t.Errorf("exit code %d, %q", code, shown)
+	}
+	for typed, want := range map[string]int{ctrlC: exitInterrupted, "n\r": exitOK, "y\r": exitOK} {
+		before := f.changed()
+		s := f.onTerminal(t, 100, "replay")
+		s.Type("[y/N] ", typed)
+		shown, code = s.End()
+		if changed := f.changed() > before; code != want || changed != (typed == "y\r") ||
+			!strings.Contains(shown, "Replay them? [y/N]") {
+			t.Errorf("typed %q: exit code %d, changed %v, %q", typed, code, changed, shown)
+		}
+	}
+	t.Setenv("NO_COLOR", "1")
+	if shown, _ = f.onTerminal(t, 60, "status").End(); strings.Contains(shown, "\x1b") ||
+		!strings.Contains(shown, "splunk: running") {
+		t.Errorf("with NO_COLOR and 60 columns: %q", shown)
+	}
+}
+
+// TestConfigureOnTerminal: a credential is not shown, another setting is.
+func TestConfigureOnTerminal(t *testing.T) {
+	f := newFakeStack(t)
+	s := f.onTerminal(t, 200, "configure", "splunk", "--set", "SPLUNK_HEC_INDEX")
+	s.Answer("SPLUNK_HEC_INDEX (not set): ", "audit")
+	s.Answer("SPLUNK_HEC_TOKEN (set; Enter keeps it): ", "new-token")
+	shown, code := s.End()
+	if code != exitOK || !strings.Contains(shown, "audit") || strings.Contains(shown, "new-token") ||
+		!strings.Contains(shown, "SPLUNK_HEC_TOKEN is the HEC token") {
+		t.Errorf("exit code %d, the terminal shows %q", code, shown)
+	}
+	s = f.onTerminal(t, 200, "configure", "--search", "splunk")
+	s.Answer("SPLUNK_SEARCH_TOKEN (not set): ", "search-token")
+	s.Answer("SPLUNK_SEARCH_URL (not set): ", "https://splunk.example.com:8089")
+	shown, code = s.End()
+	if code != exitOK || !strings.Contains(shown, "8089") || strings.Contains(shown, "search-token") {
+		t.Errorf("exit code %d, the terminal shows %q", code, shown)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if want := `{"SPLUNK_HEC_INDEX":"audit","SPLUNK_HEC_TOKEN":"new-token"}`; f.secret != want {
+		t.Errorf("the secret is %s, want %s", f.secret, want)
+	}
+	want := `{"SPLUNK_SEARCH_TOKEN":"search-token","SPLUNK_SEARCH_URL":"https://splunk.example.com:8089"}`
+	if f.search != want {
+		t.Errorf("the search secret is %s, want %s", f.search, want)
+	}
+}
 
 // TestInit brings the first event to Splunk, with five questions.
 func TestInit(t *testing.T) {
 	f := newFakeStack(t)
 	release := fakeSAM(t, f)
 	f.secret = "{}"
-	s := startOnTerminal(t, f, "init", "--release", release, "--stack", "fresh")
+	s := f.onTerminal(t, 200, "init", "--release", release, "--stack", "fresh")
 	s.Answer("Connectors (splunk, ", "splunk")
 	s.Answer("ARN of the topic (Enter: CloudWatch only): ", "arn:aws:sns:us-east-1:123456789012:alarms")
 	s.Answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
 	s.Answer("SPLUNK_HEC_TOKEN (not set): ", "right")
 	s.Answer("SPLUNK_HEC_URL (not set): ", "https://splunk.example.com:8088")
-	shown, code := s.end()
+	shown, code := s.End()
 	if code != exitOK || strings.Contains(shown, "right") {
 		t.Errorf("exit code %d, the terminal shows %q", code, shown)
 	}
@@ -43,22 +134,22 @@ func TestInitStopsAtAFailedCheck(t *testing.T) {
 	f := newFakeStack(t)
 	release := fakeSAM(t, f)
 	f.secret = "{}"
-	s := startOnTerminal(t, f, "init", "splunk", "--release", release, "--stack", "fresh", "--alarm-topic", "arn:x")
+	s := f.onTerminal(t, 200, "init", "splunk", "--release", release, "--stack", "fresh", "--alarm-topic", "arn:x")
 	s.Answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
 	s.Answer("SPLUNK_HEC_TOKEN (not set): ", "wrong")
 	s.Answer("SPLUNK_HEC_URL (not set): ", "https://splunk.example.com:8088")
-	shown, code := s.end()
+	shown, code := s.End()
 	if code != exitProblems || !strings.Contains(shown, "splunk stays paused until") {
 		t.Errorf("exit code %d, the terminal shows %q", code, shown)
 	}
 	if got := f.fresh.did(); !strings.HasSuffix(got, "\npause\ncheck") {
 		t.Errorf("did %q", got)
 	}
-	s = startOnTerminal(t, f, "init", "splunk", "--release", release, "--stack", "fresh") // the stack exists: no topic
+	s = f.onTerminal(t, 200, "init", "splunk", "--release", release, "--stack", "fresh") // the stack exists: no topic
 	s.Answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
 	s.Answer("SPLUNK_HEC_TOKEN (set; Enter keeps it): ", "right")
 	s.Answer("SPLUNK_HEC_URL (set; Enter keeps it): ", "")
-	if shown, code = s.end(); code != exitOK {
+	if shown, code = s.End(); code != exitOK {
 		t.Errorf("exit code %d, the terminal shows %q", code, shown)
 	}
 	if got := f.fresh.did(); !strings.HasSuffix(got, "Connectors=splunk,sumo\npause\ncheck\nresume\nsend 1") {
