@@ -114,23 +114,13 @@ type queue struct {
 
 // Receive implements eventsource.Queue.
 func (q queue) Receive(ctx context.Context, limit int, wait time.Duration) ([]eventsource.Message, error) {
-	out, err := q.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: &q.url, MaxNumberOfMessages: int32(limit),
-		WaitTimeSeconds: int32((wait + time.Second - 1) / time.Second)})
-	if err != nil {
-		return nil, err
-	}
+	all, err := eventsource.SQS{Client: &q.sqs, URL: q.url}.Receive(ctx, limit, wait)
 	bytes := 0
-	all := make([]eventsource.Message, 0, len(out.Messages))
-	for _, m := range out.Messages {
-		message := eventsource.Message{ID: *m.MessageId, ReceiptHandle: *m.ReceiptHandle, Body: *m.Body,
-			Attributes: m.Attributes, MessageAttributes: map[string]eventsource.Attribute{}}
-		for name, v := range m.MessageAttributes {
-			message.MessageAttributes[name] = eventsource.Attribute{DataType: *v.DataType, StringValue: v.StringValue}
-		}
-		bytes += len(*m.Body)
-		all = append(all, message)
+	for _, m := range all {
+		bytes += len(m.Body)
 	}
 	switch {
+	case err != nil:
 	case len(all) == 0:
 		q.add(&q.empty, 1)
 	case q.url == queueURL:
@@ -138,7 +128,7 @@ func (q queue) Receive(ctx context.Context, limit int, wait time.Duration) ([]ev
 	default:
 		q.add(&q.letters, billed(bytes))
 	}
-	return all, nil
+	return all, err
 }
 
 // Delete implements eventsource.Queue.
@@ -148,16 +138,11 @@ func (q queue) Delete(ctx context.Context, messages []eventsource.Message) ([]ev
 		to = &q.letters
 	}
 	q.add(to, 1)
-	in := &sqs.DeleteMessageBatchInput{QueueUrl: &q.url}
-	for i, m := range messages {
-		in.Entries = append(in.Entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(fmt.Sprint(i)),
-			ReceiptHandle: aws.String(m.ReceiptHandle)})
+	failed, err := eventsource.SQS{Client: &q.sqs, URL: q.url}.Delete(ctx, messages)
+	if err == nil && len(failed) > 0 {
+		err = fmt.Errorf("%d messages are not deleted", len(failed))
 	}
-	out, err := q.sqs.DeleteMessageBatch(ctx, in)
-	if err != nil || len(out.Failed) > 0 {
-		return nil, fmt.Errorf("deleting: %v, %w", out, err)
-	}
-	return nil, nil
+	return nil, err
 }
 
 // collector is Splunk's HTTP Event Collector in memory. It responds with a delay, and refuses marked events until a

