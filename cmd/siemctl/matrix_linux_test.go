@@ -133,9 +133,10 @@ func onlyJSON(t *testing.T, text string) {
 	}
 }
 
-// TestEveryCommandIsUsed: uses has every command.
+// TestEveryCommandIsUsed: uses has every command, and no help puts a credential on a command line.
 func TestEveryCommandIsUsed(t *testing.T) {
 	a := &app{env: func(string) string { return "" }, out: &term.Output{}}
+	credential := regexp.MustCompile(`(TOKEN|KEY|SECRET|PASSWORD)[A-Z_]*=`)
 	var walk func(c *cobra.Command)
 	walk = func(c *cobra.Command) {
 		name := strings.TrimPrefix(c.CommandPath(), "siemctl ")
@@ -143,6 +144,12 @@ func TestEveryCommandIsUsed(t *testing.T) {
 			return u.args == name || strings.HasPrefix(u.args, name+" ")
 		}) {
 			t.Errorf("%s is not in uses", name)
+		}
+		if c.Runnable() && c.HasParent() && c.Example == "" {
+			t.Errorf("%s has no example", name)
+		}
+		if credential.MatchString(c.Example + c.Long) {
+			t.Errorf("%s: the help puts a credential on a command line: %s", name, c.Example)
 		}
 		for _, sub := range c.Commands() {
 			walk(sub)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ func (f *function) Replay(ctx context.Context, _ string, body []byte) (int, []by
 }
 
 // replayWith runs the command against a function, without waiting, and returns what it prints.
-func replayWith(ctx context.Context, f *function, o replayOptions) (out, errOut string, waited time.Duration,
+func replayWith(ctx context.Context, f *function, o replayOptions) (out, notes string, waited time.Duration,
 	err error) {
 	var stdout, stderr bytes.Buffer
 	a := &app{now: time.Now, in: term.NewInput(strings.NewReader("")), out: &term.Output{Out: &stdout, Err: &stderr}}
@@ -80,84 +81,60 @@ func replayWith(ctx context.Context, f *function, o replayOptions) (out, errOut 
 	return stdout.String(), stderr.String(), waited, err
 }
 
-func TestReplayUntilNothingRemains(t *testing.T) {
-	f := &function{pending: 12_345}
-	out, progress, _, err := replayWith(t.Context(), f, replayOptions{limit: maxReplayLimit, perCall: 5000, yes: true})
-	if err != nil || f.pending != 0 || len(f.calls) != 3 || out != "12,345 dead letters replayed: splunk 12,345\n" {
-		t.Errorf("%v, %d pending, %d calls, %q", err, f.pending, len(f.calls), out)
-	}
-	for _, want := range []string{"replayed: 0 of 12,345", "replayed: 5,000 of 12,345", "replayed: 12,345 of 12,345"} {
-		if !strings.Contains(progress, want) {
-			t.Errorf("%q is not in %q", want, progress)
-		}
-	}
-}
-
-// TestReplayPassesOthers: a call that only passes dead letters that do not match is progress.
-func TestReplayPassesOthers(t *testing.T) {
-	f := &function{pending: 5, passes: 2 * maxIdle}
-	out, _, _, err := replayWith(t.Context(), f, replayOptions{limit: 10, perCall: 10, yes: true})
-	if err != nil || f.pending != 0 || out != "5 dead letters replayed: splunk 5\n" {
-		t.Errorf("%v, %d pending, %q", err, f.pending, out)
-	}
-}
-
-// TestDiscard: the request says so in every call, and the dry run too.
-func TestDiscard(t *testing.T) {
-	f := &function{pending: 7}
-	o := replayOptions{limit: maxReplayLimit, perCall: 4, yes: true, discard: true,
-		filterFlags: filterFlags{reason: "no object", ids: []string{"a", "b"}}}
-	out, _, _, err := replayWith(t.Context(), f, o)
-	if err != nil || f.pending != 0 || len(f.calls) != 2 || out != "7 dead letters discarded: splunk 7\n" {
-		t.Errorf("%v, %d pending, %d calls, %q", err, f.pending, len(f.calls), out)
-	}
-	for _, r := range f.calls {
-		if !r.Discard || r.Reason != "no object" || len(r.MessageIDs) != 2 {
-			t.Errorf("request %+v", r)
-		}
-	}
-	f = &function{pending: 7}
-	if _, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 10, perCall: 4, discard: true}); !errors.As(err,
-		new(usageError)) || f.pending != 7 {
-		t.Errorf("discarded without a yes: %v, %d pending", err, f.pending)
-	}
-}
-
-// TestReplayNamesProblems: what the function skips or cannot read is printed, and the exit code says so.
-func TestReplayNamesProblems(t *testing.T) {
+// TestReplay: how many calls the command makes, what it prints, and what stays pending.
+func TestReplay(t *testing.T) {
 	const named = `pending/connector=splunk/date=2026-03-13/a.jsonl, line 3: \"attempts\": expected an integer`
-	f := &function{answer: `{"replayed":2,"skipped":1,"by_connector":{"splunk":2},"remaining":0,"errors":["` + named +
-		`"]}`}
-	for _, o := range []replayOptions{{limit: 10, perCall: 10, yes: true}, {limit: 10, perCall: 10, dryRun: true}} {
-		_, notes, _, err := replayWith(t.Context(), f, o)
-		if !errors.Is(err, errProblems) || !strings.Contains(notes, "1 dead letter skipped") ||
-			!strings.Contains(notes, "a.jsonl, line 3") {
-			t.Errorf("%v, %q", err, notes)
+	const skipped = `{"replayed":2,"skipped":1,"by_connector":{"splunk":2},"remaining":0,"errors":["` + named + `"]}`
+	const ignored = `{"replayed":0,"skipped":0,"by_connector":{},"remaining":0,"errors":["` + named + `"]}`
+	const required, problems = "--yes: required", "problems were found"
+	stays := []string{"1 dead letter skipped", "a.jsonl, line 3"}
+	yes, dry := replayOptions{limit: 10, perCall: 10, yes: true}, replayOptions{limit: 30, perCall: 20, dryRun: true}
+	for name, x := range map[string]struct {
+		f     function
+		o     replayOptions
+		out   string   // begins the output
+		notes []string // that it prints
+		left  int      // pending
+		calls int
+		err   string
+	}{
+		"until nothing remains": {function{pending: 12_345}, replayOptions{limit: maxReplayLimit, perCall: 5000,
+			yes: true}, "12,345 dead letters replayed: splunk 12,345\n",
+			[]string{"replayed: 0 of 12,345", "replayed: 5,000 of 12,345", "replayed: 12,345 of 12,345"}, 0, 3, ""},
+		// A call that only passes dead letters that do not match is progress.
+		"passes others": {function{pending: 5, passes: 2 * maxIdle}, yes, "5 dead letters replayed: splunk 5\n", nil, 0,
+			2*maxIdle + 1, ""},
+		"discard": {function{pending: 7}, replayOptions{limit: maxReplayLimit, perCall: 4, yes: true, discard: true,
+			filterFlags: filterFlags{reason: "no object", ids: []string{"a", "b"}}},
+			"7 dead letters discarded: splunk 7\n", nil, 0, 2, ""},
+		"discard without a yes": {function{pending: 7}, replayOptions{limit: 10, perCall: 4, discard: true}, "",
+			[]string{"to be discarded: splunk 7"}, 7, 0, required},
+		"limit": {function{pending: 100}, replayOptions{limit: 30, perCall: 20, yes: true}, "30 dead letters replayed",
+			[]string{"70 dead letters beyond --limit"}, 70, 2, ""},
+		"dry run":          {function{pending: 100}, dry, "30 dead letters would be replayed", nil, 100, 0, ""},
+		"without a yes":    {function{pending: 100}, replayOptions{limit: 30, perCall: 20}, "", nil, 100, 0, required},
+		"skipped":          {function{answer: skipped}, yes, "2", stays, 0, 0, problems},
+		"skipped, dry run": {function{answer: skipped}, dry, "2", stays, 0, 0, problems},
+		// Objects that the function ignores count as no dead letter.
+		"ignored": {function{answer: ignored}, yes, "0 dead letters", []string{"a.jsonl, line 3"}, 0, 0, problems},
+	} {
+		out, notes, _, err := replayWith(t.Context(), &x.f, x.o)
+		if (err == nil) != (x.err == "") || err != nil && !strings.Contains(err.Error(), x.err) {
+			t.Errorf("%s: %v, want %s", name, err, x.err)
 		}
-	}
-	// Objects that the function ignores count as no dead letter.
-	f.answer = `{"replayed":0,"skipped":0,"by_connector":{},"remaining":0,"errors":["` + named + `"]}`
-	if _, notes, _, err := replayWith(t.Context(), f, replayOptions{limit: 10, perCall: 10, yes: true}); !errors.Is(err,
-		errProblems) || !strings.Contains(notes, "line 3") {
-		t.Errorf("%v, %q", err, notes)
-	}
-}
-
-func TestReplayLimit(t *testing.T) {
-	f := &function{pending: 100}
-	out, notes, _, err := replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20, yes: true})
-	if err != nil || f.pending != 70 || !strings.HasPrefix(out, "30 dead letters replayed") ||
-		!strings.Contains(notes, "70 dead letters beyond --limit") {
-		t.Errorf("%v, %d pending, %q, %q", err, f.pending, out, notes)
-	}
-	out, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20, dryRun: true})
-	if err != nil || f.pending != 70 || !strings.HasPrefix(out, "30 dead letters would be replayed") {
-		t.Errorf("%v, %d pending, %q", err, f.pending, out)
-	}
-	if _, _, _, err = replayWith(t.Context(), f, replayOptions{limit: 30, perCall: 20}); !errors.As(err,
-		new(usageError)) ||
-		f.pending != 70 {
-		t.Errorf("replayed without a yes: %v, %d pending", err, f.pending)
+		if !strings.HasPrefix(out, x.out) || x.f.pending != x.left || len(x.f.calls) != x.calls {
+			t.Errorf("%s: %q, %d pending, %d calls", name, out, x.f.pending, len(x.f.calls))
+		}
+		for _, want := range x.notes {
+			if !strings.Contains(notes, want) {
+				t.Errorf("%s: %q is not in %q", name, want, notes)
+			}
+		}
+		for _, r := range x.f.calls {
+			if r.Discard != x.o.discard || r.Reason != x.o.reason || len(r.MessageIDs) != len(x.o.ids) {
+				t.Errorf("%s: request %+v", name, r)
+			}
+		}
 	}
 }
 
@@ -196,9 +173,9 @@ func TestReplayTrouble(t *testing.T) {
 		want string
 	}{
 		"it refuses":             {&function{pending: 1, trouble: []int{400}}, "status 400: injected"},
-		"it fails again":         {&function{pending: 1, trouble: []int{500, 500, 500, 500, 500}}, "status 500: injected"},
+		"it fails again":         {&function{pending: 1, trouble: slices.Repeat([]int{500}, 5)}, "status 500"},
 		"it makes no progress":   {&function{pending: 5, stuck: true}, "5 remain, and the replay function makes no progress"},
-		"another never finishes": {&function{pending: 1, trouble: repeat(409, 1000)}, "status 409"},
+		"another never finishes": {&function{pending: 1, trouble: slices.Repeat([]int{409}, 1000)}, "status 409"},
 	} {
 		_, _, _, err := replayWith(t.Context(), c.f, o)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -208,14 +185,6 @@ func TestReplayTrouble(t *testing.T) {
 			t.Errorf("%s: %v is not an error of AWS", name, err)
 		}
 	}
-}
-
-func repeat(status, n int) []int {
-	list := make([]int, n)
-	for i := range list {
-		list[i] = status
-	}
-	return list
 }
 
 func noSetting(string) string { return "" }

@@ -163,7 +163,9 @@ func (s *Set) Reset() {
 func (s *Set) Take(f Found) {
 	s.sort()
 	id := []byte(f.ID)
-	from, _ := slices.BinarySearchFunc(s.entries, id, func(e entry, id []byte) int { return bytes.Compare(s.id(&e), id) })
+	from, _ := slices.BinarySearchFunc(s.entries, id, func(e entry, id []byte) int {
+		return bytes.Compare(s.id(&e), id)
+	})
 	group := s.group(id, from)
 	if len(group) == 0 {
 		s.others += f.Copies
