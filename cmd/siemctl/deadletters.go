@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
 	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
@@ -193,6 +194,14 @@ func (a *app) reader(ctx context.Context) (*deadletter.Reader, error) {
 	return openReader(ctx, s)
 }
 
+func openReader(ctx context.Context, s *deployed.Stack) (*deadletter.Reader, error) {
+	client, path, err := s.DeadLetters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return deadletter.NewReader(client, path)
+}
+
 // eachLetter reads dead letters and shows on a terminal how many it has read.
 func (a *app) eachLetter(ctx context.Context, reader *deadletter.Reader, filter deadletter.Filter,
 	take func(*deadletter.Letter) error) (broken int, err error) {
@@ -316,4 +325,42 @@ func (a *app) exportTo(ctx context.Context, reader *deadletter.Reader, filter de
 		err = fmt.Errorf("writing the export: %w", flushErr)
 	}
 	return count, broken, err
+}
+
+// deadLetterGroup is the dead letters of one connector, one reason and one hour.
+type deadLetterGroup struct {
+	Connector string    `json:"connector"`
+	Reason    string    `json:"reason"`
+	Hour      time.Time `json:"hour"`
+	Count     int       `json:"count"`
+}
+
+// deadLetterGroups counts dead letters.
+type deadLetterGroups map[deadLetterGroup]int
+
+// add counts one.
+func (g deadLetterGroups) add(l *deadletter.Letter) {
+	g[deadLetterGroup{Connector: l.Connector, Reason: groupReason(l.Error), Hour: l.Time.Truncate(time.Hour)}]++
+}
+
+// list gives the groups, the latest hour first, within it the largest first.
+func (g deadLetterGroups) list() []deadLetterGroup {
+	list := make([]deadLetterGroup, 0, len(g))
+	for key, n := range g {
+		key.Count = n
+		list = append(list, key)
+	}
+	slices.SortFunc(list, func(a, b deadLetterGroup) int {
+		return cmp.Or(b.Hour.Compare(a.Hour), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Connector, b.Connector),
+			cmp.Compare(a.Reason, b.Reason))
+	})
+	return list
+}
+
+// groupReason returns an error without the parts that differ between events: the quotation of the SIEM and the hint.
+func groupReason(text string) string {
+	text, _, _ = strings.Cut(text, `"`)
+	text, _, _ = strings.Cut(text, "; ")
+	text = strings.TrimRight(strings.TrimSpace(text), ":,")
+	return cmp.Or(text, "(none given)")
 }

@@ -271,48 +271,120 @@ func addGroups(ctx context.Context, s *deployed.Stack, st *status, most int) err
 	return err
 }
 
-func openReader(ctx context.Context, s *deployed.Stack) (*deadletter.Reader, error) {
-	client, path, err := s.DeadLetters(ctx)
-	if err != nil {
-		return nil, err
+func (a *app) showStatus(st *status) error {
+	if a.out.JSON {
+		return a.out.Object(st)
 	}
-	return deadletter.NewReader(client, path)
-}
-
-// deadLetterGroup is the dead letters of one connector, one reason and one hour.
-type deadLetterGroup struct {
-	Connector string    `json:"connector"`
-	Reason    string    `json:"reason"`
-	Hour      time.Time `json:"hour"`
-	Count     int       `json:"count"`
-}
-
-// deadLetterGroups counts dead letters.
-type deadLetterGroups map[deadLetterGroup]int
-
-// add counts one.
-func (g deadLetterGroups) add(l *deadletter.Letter) {
-	g[deadLetterGroup{Connector: l.Connector, Reason: groupReason(l.Error), Hour: l.Time.Truncate(time.Hour)}]++
-}
-
-// list gives the groups, the latest hour first, within it the largest first.
-func (g deadLetterGroups) list() []deadLetterGroup {
-	list := make([]deadLetterGroup, 0, len(g))
-	for key, n := range g {
-		key.Count = n
-		list = append(list, key)
+	if a.out.Columns() < term.DefaultWidth {
+		a.showConnectorBlocks(st)
+	} else {
+		a.showConnectorTable(st)
 	}
-	slices.SortFunc(list, func(a, b deadLetterGroup) int {
-		return cmp.Or(b.Hour.Compare(a.Hour), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Connector, b.Connector),
-			cmp.Compare(a.Reason, b.Reason))
-	})
-	return list
+	a.showHolds(st)
+	a.showAlarms(st.Alarms)
+	if n := st.DeadLetterQueue; n > 0 {
+		a.out.Line("\n%s in the dead-letter queue, not stored yet", term.Count(n, "message"))
+	}
+	a.showGroups(st)
+	for _, n := range st.Notes {
+		a.out.Note("note: %s", n)
+	}
+	return nil
 }
 
-// groupReason returns an error without the parts that differ between events: the quotation of the SIEM and the hint.
-func groupReason(text string) string {
-	text, _, _ = strings.Cut(text, `"`)
-	text, _, _ = strings.Cut(text, "; ")
-	text = strings.TrimRight(strings.TrimSpace(text), ":,")
-	return cmp.Or(text, "(none given)")
+func (a *app) showConnectorTable(st *status) {
+	var rows [][]term.Cell
+	for _, c := range st.Connectors {
+		rows = append(rows, term.Row(c.Connector, styledState(c.State), term.Approx(c.Queued), term.Approx(c.InFlight),
+			term.Right(c.oldest()), term.Approx(c.Delivered), term.Approx(c.Filtered),
+			term.Flag(c.DeadLetters, term.Bad, term.Approx(c.DeadLetters)), term.Right(a.last(c.LastSuccess))))
+	}
+	a.out.Table([]string{"CONNECTOR", "STATE", "QUEUED", "IN FLIGHT", "OLDEST", "DELIVERED", "FILTERED", "DEAD",
+		"LAST"}, rows)
+}
+
+// showConnectorBlocks is the table's content for a narrow terminal.
+func (a *app) showConnectorBlocks(st *status) {
+	for _, c := range st.Connectors {
+		a.out.Line("%s: %s, last delivery: %s", a.out.Paint(term.Bold, c.Connector),
+			a.out.Paint(styledState(c.State).Style, c.State), a.last(c.LastSuccess))
+		a.out.Line("  queued %s, in flight %s, oldest %s", term.Approximate(c.Queued), term.Approximate(c.InFlight),
+			c.oldest())
+		a.out.Line("  delivered %s, filtered %s, dead letters %s", term.Approximate(c.Delivered),
+			term.Approximate(c.Filtered), term.Approximate(c.DeadLetters))
+	}
+}
+
+func (a *app) showHolds(st *status) {
+	for _, c := range st.Connectors {
+		if c.HeldSince == nil {
+			continue
+		}
+		next := "now"
+		if wait := c.NextTry.Sub(a.now()); wait >= time.Second {
+			next = "in " + shortAge(wait)
+		}
+		a.out.Line("\n%s: held by the guard since %s, next try %s", c.Connector,
+			c.HeldSince.UTC().Format("2006-01-02 15:04Z"), next)
+	}
+}
+
+func (a *app) showAlarms(alarms []deployed.Alarm) {
+	if len(alarms) == 0 {
+		return
+	}
+	a.out.Line("\n%s", a.out.Paint(term.Bold, "Alarms"))
+	var rows [][]term.Cell
+	for _, alarm := range alarms {
+		rows = append(rows, term.Row(cmp.Or(alarm.Connector, "all"), term.Styled(term.Bad, alarm.Name),
+			alarm.Since.UTC().Format("2006-01-02 15:04Z")))
+	}
+	a.out.TableWithin(a.out.Columns(), []string{"CONNECTOR", "ALARM", "SINCE"}, rows)
+}
+
+// maxReason is the largest length of a reason in a table, in characters.
+const maxReason = 100
+
+func (a *app) showGroups(st *status) {
+	if len(st.Groups) == 0 {
+		return
+	}
+	a.out.Line("\n%s", a.out.Paint(term.Bold, "Dead letters"))
+	var rows [][]term.Cell
+	for _, g := range st.Groups {
+		rows = append(rows, term.Row(g.Hour.Format("01-02 15:00Z"), g.Connector, term.Approx(g.Count),
+			term.Shorten(g.Reason, maxReason)))
+	}
+	a.out.TableWithin(a.out.Columns(), []string{"HOUR", "CONNECTOR", "COUNT", "REASON"}, rows)
+}
+
+func (c *connectorStatus) oldest() string {
+	if c.Oldest == nil {
+		return "-"
+	}
+	return shortAge(time.Duration(*c.Oldest) * time.Second)
+}
+
+// last is the time since a delivery, "-" if none is known.
+func (a *app) last(at *time.Time) string {
+	if at == nil {
+		return "-"
+	}
+	if passed := a.now().Sub(*at); passed >= 2*time.Minute { // metrics have a resolution of a minute
+		return shortAge(passed)
+	}
+	return "now"
+}
+
+// shortAge writes an age in at most four characters.
+func shortAge(age time.Duration) string {
+	switch {
+	case age < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(age.Seconds()))
+	case age < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(age.Minutes()))
+	case age < 2*day:
+		return fmt.Sprintf("%dh", int(age.Hours()))
+	}
+	return fmt.Sprintf("%dd", int(age/day))
 }

@@ -2,6 +2,7 @@ package deployed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 
 	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/telemetry"
@@ -165,4 +168,52 @@ func (s *Stack) alarm(rest string, list []connectors.Connector) (Alarm, bool) {
 		}
 	}
 	return Alarm{}, false
+}
+
+// LogLine is one line of a function's log.
+type LogLine struct {
+	ID   string // unique in the log group
+	Time time.Time
+	Text string
+}
+
+// ErrNoLog means that the stack has no log group for a function, or that the group has not been written to.
+var ErrNoLog = errors.New("no log group")
+
+// LogQuery selects lines of a log.
+type LogQuery struct {
+	From, To time.Time // by the time of the line, To exclusive; a zero To means no limit
+	Pattern  string    // a filter pattern of CloudWatch Logs; "" selects every line
+}
+
+// Log calls take for each selected line of a function's log group, in the order of CloudWatch Logs. The id is the
+// prefix of the function's logical ids.
+func (s *Stack) Log(ctx context.Context, id string, q LogQuery, take func(LogLine)) error {
+	doing := "reading the log of " + id
+	group := s.physical[id+"LogGroup"]
+	if group == "" {
+		return &Error{Doing: doing, Err: fmt.Errorf("%w in the stack %q", ErrNoLog, s.Name)}
+	}
+	in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group, StartTime: aws.Int64(q.From.UnixMilli())}
+	if !q.To.IsZero() {
+		in.EndTime = aws.Int64(q.To.UnixMilli())
+	}
+	if q.Pattern != "" {
+		in.FilterPattern = &q.Pattern
+	}
+	pages := cloudwatchlogs.NewFilterLogEventsPaginator(s.logs, in)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if _, missing := errors.AsType[*logtypes.ResourceNotFoundException](err); missing {
+			return &Error{Doing: doing, Err: fmt.Errorf("%w %s", ErrNoLog, group)}
+		}
+		if err != nil {
+			return failed(doing, err)
+		}
+		for _, e := range page.Events {
+			at := time.UnixMilli(aws.ToInt64(e.Timestamp)).UTC()
+			take(LogLine{aws.ToString(e.EventId), at, aws.ToString(e.Message)})
+		}
+	}
+	return nil
 }
