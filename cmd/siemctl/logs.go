@@ -24,14 +24,24 @@ type logsOptions struct {
 	limit       int
 }
 
-// sharedFunctions returns the functions that all connectors share: name on the command line and prefix of logical ids.
-func sharedFunctions() map[string]string {
-	return map[string]string{"deadletter": "DeadLetter", "replay": "Replay", "guard": "Guard"}
+// logTarget is a function whose log is read: its name on the command line and the prefix of its logical ids.
+type logTarget struct{ name, id string }
+
+func allLogTargets() []logTarget {
+	var list []logTarget
+	for _, name := range connectors.Names() {
+		list = append(list, logTarget{name, name})
+	}
+	return append(list, logTarget{"deadletter", "DeadLetter"}, logTarget{"guard", "Guard"},
+		logTarget{"replay", "Replay"})
 }
 
 func (a *app) logsCommand() *cobra.Command {
 	var o logsOptions
-	known := append(connectors.Names(), slices.Sorted(maps.Keys(sharedFunctions()))...)
+	var known []string
+	for _, t := range allLogTargets() {
+		known = append(known, t.name)
+	}
 	c := &cobra.Command{
 		Use: "logs [function...]", Short: "Show the functions' logs",
 		Long: `Show the log lines of the functions, the latest last: one line for each batch, and warnings and
@@ -79,21 +89,10 @@ func (o *logsOptions) check(args, known []string) error {
 	return nil
 }
 
-// logTarget is a function whose log is read.
-type logTarget struct{ name, id string }
-
 // logTargets returns the named functions; without names, all that the stack has deployed.
 func logTargets(s *deployed.Stack, args []string) ([]logTarget, error) {
-	var all []logTarget
-	for _, c := range connectors.All() {
-		all = append(all, logTarget{c.Name, c.Name})
-	}
-	shared := sharedFunctions()
-	for _, name := range slices.Sorted(maps.Keys(shared)) {
-		all = append(all, logTarget{name, shared[name]})
-	}
 	var list []logTarget
-	for _, t := range all {
+	for _, t := range allLogTargets() {
 		switch {
 		case len(args) > 0 && !slices.Contains(args, t.name):
 		case s.Has(t.id):

@@ -247,7 +247,7 @@ func sendAll(ctx context.Context, s *deployed.Stack, queue string, messages []de
 	var mu sync.Mutex
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(senders)
-	for _, request := range requests(messages) {
+	for _, request := range deployed.Requests(messages) {
 		group.Go(func() error {
 			refused, reason, err := s.SendBatch(ctx, queue, request)
 			if err != nil {
@@ -268,18 +268,4 @@ func sendAll(ctx context.Context, s *deployed.Stack, queue string, messages []de
 		})
 	}
 	return group.Wait()
-}
-
-// requests splits messages by the limits of one request to SQS.
-func requests(messages []deployed.Message) [][]deployed.Message {
-	var list [][]deployed.Message
-	start, size := 0, 0
-	for i, m := range messages {
-		if i > start && (i-start == deployed.MaxBatchMessages || size+len(m.Body) > deployed.MaxBatchBytes) {
-			list = append(list, messages[start:i])
-			start, size = i, 0
-		}
-		size += len(m.Body)
-	}
-	return append(list, messages[start:])
 }

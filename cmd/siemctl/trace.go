@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/receipts"
@@ -109,15 +110,15 @@ func (a *app) trace(ctx context.Context, id string, o traceOptions) error {
 	if err != nil {
 		return err
 	}
-	var work []func() error
+	var work errgroup.Group
 	for _, c := range targets {
-		work = append(work, func() error { return t.log(ctx, c.connector) },
-			func() error { return t.deadLetters(ctx, letters, c.connector) })
+		work.Go(func() error { return t.log(ctx, c.connector) })
+		work.Go(func() error { return t.deadLetters(ctx, letters, c.connector) })
 		if c.searcher != nil {
-			work = append(work, func() error { return t.searchWithin(ctx, searchPatience, c) })
+			work.Go(func() error { return t.searchWithin(ctx, searchPatience, c) })
 		}
 	}
-	if _, err := each(work, func(do func() error) (struct{}, error) { return struct{}{}, do() }); err != nil {
+	if err := work.Wait(); err != nil {
 		return err
 	}
 	if err := t.show(); t.failed == nil {
@@ -247,13 +248,13 @@ func (t *tracer) receipts(connector string, line receipts.Line) (found bool) {
 // deadLetters adds the event's dead letters.
 func (t *tracer) deadLetters(ctx context.Context, reader *deadletter.Reader, c connector) error {
 	filter := deadletter.Filter{Connector: c.Name, From: t.since}
-	if _, err := reader.Each(ctx, filter, t.deadLetter("pending")); err != nil {
-		return err
+	_, err := reader.Each(ctx, filter, t.deadLetter("pending"))
+	if err == nil {
+		_, err = reader.Moved(ctx, deadletter.ReplayedFolder, filter, t.deadLetter("replayed"))
 	}
-	if _, err := reader.Moved(ctx, deadletter.ReplayedFolder, filter, t.deadLetter("replayed")); err != nil {
-		return err
+	if err == nil {
+		_, err = reader.Moved(ctx, deadletter.DiscardedFolder, filter, t.deadLetter("discarded"))
 	}
-	_, err := reader.Moved(ctx, deadletter.DiscardedFolder, filter, t.deadLetter("discarded"))
 	return err
 }
 

@@ -13,8 +13,8 @@ import (
 // SendMessageBatch's limits.
 // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html
 const (
-	MaxBatchMessages = 10
-	MaxBatchBytes    = 1 << 20
+	maxBatchMessages = 10
+	maxBatchBytes    = 1 << 20
 )
 
 // Depth is the number of messages in a queue.
@@ -40,7 +40,7 @@ func (s *Stack) Depth(ctx context.Context, queueURL string) (Depth, error) {
 	return Depth{Waiting: count(0) + count(2), InFlight: count(1)}, nil
 }
 
-// SendBatch sends up to MaxBatchMessages messages of at most MaxBatchBytes in all. It reports for each message whether
+// SendBatch sends up to maxBatchMessages messages of at most maxBatchBytes in all. It reports for each message whether
 // SQS refused it, and returns the last reason.
 func (s *Stack) SendBatch(ctx context.Context, queueURL string, messages []Message) (refused []bool, reason string,
 	err error) {
@@ -75,18 +75,37 @@ type Message struct {
 // array; a message of one event is the event itself. An event that is larger than MaxMessageBytes gets its own message.
 func Pack(events []string, perMessage int) []Message {
 	var messages []Message
-	for start := 0; start < len(events); {
-		end, size := start, 2
-		for end < len(events) && end-start < perMessage && (end == start || size+len(events[end])+1 <= MaxMessageBytes) {
-			size += len(events[end]) + 1
-			end++
+	const brackets = 2
+	size := func(e string) int { return len(e) + 1 }
+	for _, group := range groups(events, perMessage, MaxMessageBytes-brackets, size) {
+		body := group[0]
+		if len(group) > 1 {
+			body = "[" + strings.Join(group, ",") + "]"
 		}
-		body := events[start]
-		if end-start > 1 {
-			body = "[" + strings.Join(events[start:end], ",") + "]"
-		}
-		messages = append(messages, Message{body, end - start})
-		start = end
+		messages = append(messages, Message{body, len(group)})
 	}
 	return messages
+}
+
+// Requests groups messages by the limits of SendBatch.
+func Requests(messages []Message) [][]Message {
+	return groups(messages, maxBatchMessages, maxBatchBytes, func(m Message) int { return len(m.Body) })
+}
+
+// groups splits a list into groups of at most so many items and so many bytes. A larger item is alone.
+func groups[T any](list []T, items, bytes int, size func(T) int) [][]T {
+	var all [][]T
+	start, total := 0, 0
+	for i, item := range list {
+		n := size(item)
+		if i > start && (i-start == items || total+n > bytes) {
+			all = append(all, list[start:i])
+			start, total = i, 0
+		}
+		total += n
+	}
+	if start < len(list) {
+		all = append(all, list[start:])
+	}
+	return all
 }
