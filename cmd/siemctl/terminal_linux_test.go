@@ -114,8 +114,8 @@ func TestInit(t *testing.T) {
 		t.Errorf("exit code %d, the terminal shows %q", code, shown)
 	}
 	for _, want := range []string{
-		"docs/connectors/splunk.md", "SPLUNK_HEC_URL is the HEC endpoint", "index=arbitex", "next: siemctl check splunk",
-		"delivered 98, dead-lettered 2", "searchable: no search credential",
+		"docs/connectors/splunk.md", "SPLUNK_HEC_URL is the HEC endpoint", "index=arbitex",
+		"next: siemctl check splunk", "delivered 98, dead-lettered 2", "searchable: no search credential",
 	} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("want %q, the terminal shows %q", want, shown)
@@ -193,7 +193,8 @@ func TestDeploy(t *testing.T) {
 	f := newFakeStack(t)
 	release := fakeSAM(t, f)
 	env := func(name string) string {
-		return map[string]string{"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "us-east-1"}[name]
+		return map[string]string{"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+			"AWS_REGION": "us-east-1"}[name]
 	}
 	for _, x := range []struct {
 		args []string

@@ -79,8 +79,8 @@ func (s *Stack) metrics(ctx context.Context, queries []types.MetricDataQuery, no
 	error) {
 	values := map[string][]point{}
 	pages := cloudwatch.NewGetMetricDataPaginator(s.watch, &cloudwatch.GetMetricDataInput{
-		MetricDataQueries: queries, StartTime: aws.Time(now.Add(-lastSuccessWithin)), EndTime: aws.Time(now.Add(time.Minute)),
-		ScanBy: types.ScanByTimestampDescending,
+		MetricDataQueries: queries, StartTime: aws.Time(now.Add(-lastSuccessWithin)),
+		EndTime: aws.Time(now.Add(time.Minute)), ScanBy: types.ScanByTimestampDescending,
 	})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
