@@ -123,14 +123,9 @@ func (o *replayOptions) request(now time.Time) (replayRequest, deadletter.Filter
 		return replayRequest{}, filter, usage("--connector: dead letters of an unknown connector have no queue to replay " +
 			"to; export them, or discard them")
 	}
-	r := replayRequest{Connector: o.connector, Reason: o.reason, MessageIDs: o.ids, Force: o.force, Discard: o.discard}
-	if !filter.From.IsZero() {
-		r.From = filter.From.Format(time.RFC3339)
-	}
-	if !filter.To.IsZero() {
-		r.To = filter.To.Format(time.RFC3339)
-	}
-	return r, filter, nil
+	return replayRequest{Connector: o.connector, From: filter.From.Truncate(time.Second),
+		To: filter.To.Truncate(time.Second), Reason: o.reason, MessageIDs: o.ids, Force: o.force,
+		Discard: o.discard}, filter, nil
 }
 
 // replay is one run of replay or discard.
@@ -290,15 +285,15 @@ var _ replayer = (*deployed.Stack)(nil)
 
 // replayRequest is the body of a call.
 type replayRequest struct {
-	Connector  string   `json:"connector,omitempty"`
-	From       string   `json:"from,omitempty"`
-	To         string   `json:"to,omitempty"`
-	Reason     string   `json:"reason,omitempty"`
-	MessageIDs []string `json:"message_ids,omitempty"`
-	Limit      int      `json:"limit"`
-	DryRun     bool     `json:"dry_run,omitempty"`
-	Force      bool     `json:"force,omitempty"`
-	Discard    bool     `json:"discard,omitempty"`
+	Connector  string    `json:"connector,omitempty"`
+	From       time.Time `json:"from,omitzero"`
+	To         time.Time `json:"to,omitzero"`
+	Reason     string    `json:"reason,omitempty"`
+	MessageIDs []string  `json:"message_ids,omitempty"`
+	Limit      int       `json:"limit"`
+	DryRun     bool      `json:"dry_run,omitempty"`
+	Force      bool      `json:"force,omitempty"`
+	Discard    bool      `json:"discard,omitempty"`
 }
 
 // replayAnswer is the response to a call, and with Age the result of the command.
