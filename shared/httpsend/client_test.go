@@ -52,6 +52,12 @@ func countConnections(t *testing.T, h http.HandlerFunc) (*httptest.Server, *atom
 	return srv, opened
 }
 
+// do makes a request with a client of its own.
+func do(t *testing.T, to, body string) (*Response, error) {
+	t.Helper()
+	return New(Config{Timeout: time.Minute}).Do(t.Context(), Request{URL: mustParse(t, to), Body: []byte(body)})
+}
+
 func mustParse(t testing.TB, s string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(s)
@@ -108,25 +114,6 @@ func TestRequest(t *testing.T) {
 	if f := a.failure(failure.Transient, Reply{Own: true, Code: "7", Text: "hello"}, ""); f.RetryAfter != 3*time.Second ||
 		f.Error() != `status 418, code 7: "hello"` {
 		t.Errorf("fault: %v %v", f, f.RetryAfter)
-	}
-}
-
-func TestAnswerIsBounded(t *testing.T) {
-	srv := serve(t, false, func(w http.ResponseWriter, _ *http.Request) {
-		filler := bytes.Repeat([]byte("x"), 1000)
-		for range 10_000 {
-			if _, err := w.Write(filler); err != nil {
-				return
-			}
-		}
-	})
-	c := New(Config{Timeout: time.Minute, MaxResponse: 5000})
-	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Method: "GET"})
-	if err != nil || len(a.Body) != 5000 || a.BodyErr == nil {
-		t.Errorf("%v, %d bytes, broken %v", err, len(a.Body), a.BodyErr)
-	}
-	if f := a.failure(failure.Transient, Reply{Own: true, Text: string(a.Body)}, ""); len(f.Error()) > 4*failure.MaxQuote {
-		t.Errorf("%d bytes of it are quoted", len(f.Error()))
 	}
 }
 
@@ -254,26 +241,32 @@ func TestStaleConnections(t *testing.T) {
 	}
 }
 
+// TestSecretsAreCut: a secret of the settings or of a single request, such as a signature, is redacted wherever it may
+// appear in a failure.
 func TestSecretsAreCut(t *testing.T) {
-	const token = "s3cr3t-path-token"
+	const path, once = "s3cr3t-path-token", "only-once"
 	srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "https://elsewhere.example"+r.URL.Path)
 		w.WriteHeader(http.StatusFound)
-		_, _ = io.WriteString(w, "moved: "+r.URL.Path)
+		_, _ = io.WriteString(w, "moved: "+r.URL.Path+" "+r.Header.Get("Authorization"))
 	})
-	c := New(Config{Timeout: time.Minute, Redactor: secret.NewRedactor(secret.New(token)), URLSetting: "THE_URL"})
-	a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL+"/"+token), Body: []byte("x")})
+	c := New(Config{Timeout: time.Minute, Redactor: secret.NewRedactor(secret.New(path)), URLSetting: "THE_URL"})
+	a, err := c.Do(t.Context(), Request{URL: mustParse(t, srv.URL+"/"+path), Body: []byte("x"),
+		Header: http.Header{"Authorization": {"Bearer " + once}}, Secret: secret.New(once)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := a.failure(KindOf(a.Status), Reply{Own: true, Text: string(a.Body)}, "")
-	if strings.Contains(f.Error(), token) || !strings.Contains(f.Error(), "moved: /[redacted]") ||
-		!strings.Contains(f.Hint, `"elsewhere.example"`) || f.Kind != failure.Misconfigured {
+	f := a.failure(KindOf(a.Status), Reply{Own: true, Code: once, Text: string(a.Body)}, "")
+	if !strings.Contains(f.Error(), "moved: /[redacted] Bearer [redacted]") || f.Kind != failure.Misconfigured ||
+		!strings.Contains(f.Hint, `"elsewhere.example"`) {
 		t.Errorf("fault: %v", f)
 	}
-	bad := mustParse(t, "http://"+token+".invalid/")
-	if _, err := c.Do(context.Background(), Request{URL: bad}); err == nil || strings.Contains(err.Error(), token) {
-		t.Errorf("an error with the host: %v", err)
+	_, broken := c.Do(t.Context(), Request{URL: mustParse(t, "http://"+path+"."+once+".invalid/"), Secret: secret.New(once)})
+	for _, err := range []error{f, broken, a.failure(failure.Rejected, Reply{}, "ask for "+once+" and "+path)} {
+		f := failure.Of(err)
+		if text := f.Error() + f.Brief(); f.Error() == "" || strings.Contains(text, path) || strings.Contains(text, once) {
+			t.Errorf("a failure holds a secret: %s", text)
+		}
 	}
 }
 
@@ -306,7 +299,8 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
-func TestCancelled(t *testing.T) {
+// TestNoResponseInTime: a server that does not respond in time is told apart from a broken connection.
+func TestNoResponseInTime(t *testing.T) {
 	srv := serve(t, false, func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // a server notices that its client has gone only when it has read the request
 		<-r.Context().Done()
@@ -315,9 +309,9 @@ func TestCancelled(t *testing.T) {
 	defer cancel()
 	_, err := New(Config{Timeout: time.Minute}).Do(ctx, Request{URL: mustParse(t, srv.URL), Body: []byte("x")})
 	f := failure.Of(err)
-	if f == nil || !errors.Is(err, context.DeadlineExceeded) || f.Kind != failure.Transient || !strings.Contains(f.Error(),
-		"in time") {
-		t.Errorf("%v", f)
+	if f == nil || !errors.Is(err, context.DeadlineExceeded) || f.Kind != failure.Transient || f.Step != failure.Request ||
+		f.Disconnected || !strings.Contains(f.Error(), "in time") {
+		t.Errorf("%+v", f)
 	}
 }
 

@@ -174,7 +174,8 @@ func TestResendOnce(t *testing.T) {
 	}
 }
 
-// TestNoResendOnNewConnection: a peer that reads a request and closes the connection gets it once.
+// TestNoResendOnNewConnection: a peer that reads a request and closes the connection gets it once. The failure says that
+// the connection broke, because one event may have caused it.
 func TestNoResendOnNewConnection(t *testing.T) {
 	var requests atomic.Int64
 	to := listen(t, func(c net.Conn) {
@@ -186,8 +187,9 @@ func TestNoResendOnNewConnection(t *testing.T) {
 	var m telemetry.Meter
 	_, err := New(Config{Timeout: time.Minute}).Do(t.Context(), Request{URL: mustParse(t, to), Body: []byte("x"),
 		Meter: &m})
-	if failure.Of(err).Kind != failure.Transient || requests.Load() != 1 || m.Requests != 1 {
-		t.Errorf("%v, %d requests arrived, %d were counted", err, requests.Load(), m.Requests)
+	if f := failure.Of(err); f.Kind != failure.Transient || f.Step != failure.Request || !f.Disconnected ||
+		requests.Load() != 1 || m.Requests != 1 {
+		t.Errorf("%+v, %d requests arrived, %d were counted", f, requests.Load(), m.Requests)
 	}
 }
 
@@ -278,47 +280,11 @@ func TestIdleConnections(t *testing.T) {
 	}
 }
 
-// TestDisconnected: a broken connection is told apart from a server that does not respond in time, because one event
-// may have caused the former.
-func TestDisconnected(t *testing.T) {
-	var release chan struct{}
-	var cancel context.CancelFunc
-	for name, c := range map[string]struct {
-		handle http.HandlerFunc
-		want   bool
-	}{
-		"the server closes the connection": {func(w http.ResponseWriter, _ *http.Request) {
-			if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
-				_ = conn.Close()
-			}
-		}, true},
-		"the server does not respond": {func(http.ResponseWriter, *http.Request) {
-			cancel()
-			<-release
-		}, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			release = make(chan struct{})
-			srv := serve(t, false, c.handle)
-			defer close(release)
-			var ctx context.Context
-			ctx, cancel = context.WithCancel(t.Context())
-			defer cancel()
-			client := New(Config{Timeout: time.Minute})
-			_, err := client.Do(ctx, Request{URL: mustParse(t, srv.URL), Body: []byte("x")})
-			if f := failure.Of(err); f == nil || f.Disconnected != c.want || f.Step != failure.Request {
-				t.Errorf("%+v, want a failure of step request, disconnected %v", f, c.want)
-			}
-		})
-	}
-}
-
 // TestResponseIsNotQuoted: an error quotes nothing of a response that is not HTTP. It may hold text of an event.
 func TestResponseIsNotQuoted(t *testing.T) {
 	for _, response := range []string{"alice\r\n", "HTTP/1.1 alice\r\n\r\n", "HTTP/1.1 200 OK\r\nalice\r\n\r\n",
 		"HTTP/1.1 200 OK\r\nContent-Length: alice\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: alice\r\n\r\n"} {
-		_, err := New(Config{Timeout: time.Minute}).Do(t.Context(), Request{URL: mustParse(t, responds(t, response)),
-			Body: []byte("x")})
+		_, err := do(t, responds(t, response), "x")
 		if f := failure.Of(err); f == nil || f.Kind != failure.Transient || strings.Contains(f.Error(), "alice") {
 			t.Errorf("%q: %v", response, f)
 		}
