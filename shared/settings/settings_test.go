@@ -62,14 +62,6 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	}
 }
 
-// TestByteOrderMark: a mark that an editor put before a value does not belong to it.
-func TestByteOrderMark(t *testing.T) {
-	s := with(map[string]string{"NUMBER": "\uFEFF7"}, map[string]string{"NAME": "\uFEFF x "})
-	if n, name := s.Int("NUMBER", 1, 1, 9), s.Required("NAME", "a name"); n != 7 || name != "x" || s.Err() != nil {
-		t.Errorf("%d, %q, %v", n, name, s.Err())
-	}
-}
-
 func TestPrecedence(t *testing.T) {
 	s := with(map[string]string{"NAME": " env ", "OPTION": "  "}, map[string]string{"NAME": "secret",
 		"OPTION": " from secret "})
@@ -81,6 +73,10 @@ func TestPrecedence(t *testing.T) {
 	}
 	if got := s.String("NONE", "default"); got != "default" {
 		t.Errorf("default: %q", got)
+	}
+	s = with(map[string]string{"NUMBER": "\uFEFF7"}, map[string]string{"NAME": "\uFEFF x "})
+	if n, name := s.Int("NUMBER", 1, 1, 9), s.Required("NAME", "a name"); n != 7 || name != "x" {
+		t.Errorf("%d, %q: a byte order mark that an editor put before a value belongs to it", n, name)
 	}
 	if err := s.Err(); err != nil {
 		t.Error(err)
@@ -122,38 +118,7 @@ func TestURL(t *testing.T) {
 	}
 }
 
-const testCert = `-----BEGIN CERTIFICATE-----
-MIIBhTCCASugAwIBAgIQIRi6zePL6mKjOipn+dNuaTAKBggqhkjOPQQDAjASMRAw
-DgYDVQQKEwdBY21lIENvMB4XDTE3MTAyMDE5NDMwNloXDTE4MTAyMDE5NDMwNlow
-EjEQMA4GA1UEChMHQWNtZSBDbzBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABD0d
-7VNhbWvZLWPuj/RtHFjvtJBEwOkhbN/BnnE8rnZR8+sbwnc/KhCk3FhnpHZnQz7B
-5aETbbIgmuvewdjvSBSjYzBhMA4GA1UdDwEB/wQEAwICpDATBgNVHSUEDDAKBggr
-BgEFBQcDATAPBgNVHRMBAf8EBTADAQH/MCkGA1UdEQQiMCCCDmxvY2FsaG9zdDo1
-NDUzgg4xMjcuMC4wLjE6NTQ1MzAKBggqhkjOPQQDAgNIADBFAiEA2zpJEPQyz6/l
-Wf86aX6PepsntZv2GYlA5UpabfT2EZICICpJ5h/iI+i341gBmLiAFQOyTDT+/wQc
-6MF9+Yw1Yy0t
------END CERTIFICATE-----`
-
-func TestCABundle(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, []byte(testCert), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, value := range map[string]string{"text": testCert, "path": file,
-		"escaped line breaks": strings.ReplaceAll(testCert, "\n", `\n`)} {
-		s := with(map[string]string{"CA": value}, nil)
-		if pool := s.CABundle("CA"); pool == nil || s.Err() != nil {
-			t.Errorf("%s: %v", name, s.Err())
-		}
-	}
-	s := with(map[string]string{"CA": "-----BEGIN CERTIFICATE-----\nnonsense"}, nil)
-	if pool := s.CABundle("CA"); pool != nil || s.Err() == nil {
-		t.Error("nonsense is taken for certificates")
-	}
-	if pool := with(nil, nil).CABundle("CA"); pool != nil {
-		t.Error("without a bundle, the system's CAs are meant")
-	}
-}
+var testCert = strings.TrimSpace(pki.New("a test's CA").PEM())
 
 func TestAsked(t *testing.T) {
 	s := with(nil, nil)
@@ -191,9 +156,15 @@ func TestTLSVerify(t *testing.T) {
 // of the block.
 func TestBundleIsReadWholeOrNotAtAll(t *testing.T) {
 	const end = "-----END CERTIFICATE-----"
-	corrupt := strings.Replace(testCert, "MIIBhTCC", "MIIBhTCD", 1)
+	corrupt := strings.Replace(testCert, "MIIB", "MIIC", 1) // its length is wrong
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, []byte(testCert), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct{ text, problem string }{
-		"two": {testCert + "\n" + testCert, ""},
+		"path":                {file, ""},
+		"escaped line breaks": {strings.ReplaceAll(testCert, "\n", `\n`), ""},
+		"two":                 {testCert + "\n" + testCert, ""},
 		"comments": {"# root\nsubject=CN = x\n" + testCert + "\n\n# issuing, valid until 2030\r\n" +
 			strings.ReplaceAll(testCert, "\n", "\r\n") + "\nend\n", ""},
 		"byte order mark":     {"\uFEFF" + testCert, ""},
@@ -220,6 +191,9 @@ func TestBundleIsReadWholeOrNotAtAll(t *testing.T) {
 				t.Errorf("%v, want %q, and not the text itself", err, test.problem)
 			}
 		})
+	}
+	if pool := with(nil, nil).CABundle("CA"); pool != nil {
+		t.Error("without a bundle, the system's CAs are meant")
 	}
 }
 
