@@ -311,55 +311,10 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestRefusedTunnel: the response to CONNECT decides, and no text contains the proxy's password.
-func TestRefusedTunnel(t *testing.T) {
+// TestProxyFails: what lies between the function and the proxy is blamed on HTTPS_PROXY. The response to CONNECT decides.
+// No text quotes it, or contains the proxy's password.
+func TestProxyFails(t *testing.T) {
 	const password = "p4ss-w0rd-of-proxy"
-	for _, test := range []struct {
-		response string
-		kind     failure.Kind
-		wait     time.Duration
-		hint     string
-	}{
-		{"407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\"", failure.Misconfigured, 0, "password"},
-		{"403 Forbidden", failure.Misconfigured, 0, "does not allow"},
-		{"302 Found\r\nLocation: http://login.example/" + password, failure.Misconfigured, 0, "redirects"},
-		{"429 Too Many Requests\r\nRetry-After: 120", failure.Throttled, 2 * time.Minute, "limits"},
-		{"502 Bad Gateway", failure.Transient, 0, "cannot reach"},
-		{"400 Bad Request", failure.Transient, 0, "cannot reach"},
-		{"", failure.Transient, 0, "reach the proxy"},
-	} {
-		t.Run(test.response[:min(3, len(test.response))], func(t *testing.T) {
-			response := ""
-			if test.response != "" {
-				response = "HTTP/1.1 " + test.response + "\r\nContent-Length: 18\r\n\r\n" + password
-			}
-			to := responds(t, response)
-			var m telemetry.Meter
-			client := New(Config{Timeout: time.Minute, URLSetting: "THE_URL",
-				Redactor: secret.NewRedactor(secret.New(password)),
-				Proxy:    proxyFor(t, strings.Replace(to, "://", "://svc:"+password+"@", 1))})
-			_, err := client.Do(t.Context(), Request{URL: mustParse(t, "https://siem.example"), Body: []byte("x"), Meter: &m})
-			f := failure.Of(err)
-			address := strings.TrimPrefix(to, "http://")
-			if f == nil || f.Step != failure.Connect || f.Kind != test.kind || f.RetryAfter != test.wait || f.Disconnected ||
-				m.Requests != 1 {
-				t.Fatalf("%+v, %d requests", f, m.Requests)
-			}
-			if !strings.Contains(f.Hint, test.hint) || !strings.Contains(f.Hint, "HTTPS_PROXY") || !strings.Contains(f.Hint,
-				address) ||
-				!strings.Contains(f.Error(), "HTTPS_PROXY") || !strings.Contains(f.Error(), address) ||
-				strings.Contains(f.Error()+f.Brief(), password) {
-				t.Errorf("%v", f)
-			}
-			if test.response != "" && !strings.Contains(f.Brief(), test.response[:3]) {
-				t.Errorf("%q does not name the status", f.Brief())
-			}
-		})
-	}
-}
-
-// TestProxyThatDoesNotWork: what lies between the function and the proxy is blamed on HTTPS_PROXY.
-func TestProxyThatDoesNotWork(t *testing.T) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -368,15 +323,32 @@ func TestProxyThatDoesNotWork(t *testing.T) {
 	hold := make(chan struct{})
 	silent := listen(t, func(net.Conn) { <-hold })
 	t.Cleanup(func() { close(hold) })
+	refuses := func(status string) string {
+		return responds(t, "HTTP/1.1 "+status+"\r\nContent-Length: 18\r\n\r\n"+password)
+	}
 	for name, test := range map[string]struct {
 		url  string
 		step failure.Step
+		kind failure.Kind
+		wait time.Duration
+		hint string
 	}{
-		"nothing listens": {"http://" + closed.Addr().String(), failure.Connect},
-		"unknown name":    {"http://proxy.invalid:3128", failure.DNS},
-		"silent":          {silent, failure.Connect},
-		"not a proxy":     {responds(t, "HTTP/1.1 200 OK\r\n\r\n220 mail.example ESMTP"), failure.Connect},
-		"not HTTP":        {responds(t, "220 mail.example ESMTP\r\n"), failure.Connect},
+		"407": {refuses("407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"x\""), failure.Connect,
+			failure.Misconfigured, 0, "password"},
+		"403": {refuses("403 Forbidden"), failure.Connect, failure.Misconfigured, 0, "does not allow"},
+		"302": {refuses("302 Found\r\nLocation: http://login.example/" + password), failure.Connect, failure.Misconfigured,
+			0, "redirects"},
+		"429": {refuses("429 Too Many Requests\r\nRetry-After: 120"), failure.Connect, failure.Throttled, 2 * time.Minute,
+			"limits"},
+		"502":             {refuses("502 Bad Gateway"), failure.Connect, failure.Transient, 0, "cannot reach"},
+		"400":             {refuses("400 Bad Request"), failure.Connect, failure.Transient, 0, "cannot reach"},
+		"closes":          {responds(t, ""), failure.Connect, failure.Transient, 0, "reach the proxy"},
+		"nothing listens": {"http://" + closed.Addr().String(), failure.Connect, failure.Transient, 0, "reach the proxy"},
+		"unknown name":    {"http://proxy.invalid:3128", failure.DNS, failure.Transient, 0, "host name"},
+		"silent":          {silent, failure.Connect, failure.Transient, 0, "reach the proxy"},
+		"not a proxy": {responds(t, "HTTP/1.1 200 OK\r\n\r\n220 "+password), failure.Connect, failure.Transient, 0,
+			"reach the proxy"},
+		"not HTTP": {responds(t, "220 "+password+"\r\n"), failure.Connect, failure.Transient, 0, "reach the proxy"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			timeout := time.Minute
@@ -384,12 +356,25 @@ func TestProxyThatDoesNotWork(t *testing.T) {
 				t.Parallel()
 				timeout = patience
 			}
-			client := New(Config{Timeout: timeout, URLSetting: "THE_URL", Proxy: proxyFor(t, test.url)})
-			_, err := client.Do(t.Context(), Request{URL: mustParse(t, "https://siem.example"), Body: []byte("x")})
+			var m telemetry.Meter
+			client := New(Config{Timeout: timeout, URLSetting: "THE_URL",
+				Redactor: secret.NewRedactor(secret.New(password)),
+				Proxy:    proxyFor(t, strings.Replace(test.url, "://", "://svc:"+password+"@", 1))})
+			_, err := client.Do(t.Context(), Request{URL: mustParse(t, "https://siem.example"), Body: []byte("x"), Meter: &m})
 			f := failure.Of(err)
-			if f == nil || f.Step != test.step || f.Kind != failure.Transient || !strings.Contains(f.Hint, "HTTPS_PROXY") ||
-				strings.Contains(f.Hint, "THE_URL") || strings.Contains(f.Error(), "mail.example") {
-				t.Errorf("%+v", f)
+			if f == nil || f.Step != test.step || f.Kind != test.kind || f.RetryAfter != test.wait || f.Disconnected ||
+				m.Requests != 1 {
+				t.Fatalf("%+v, %d requests", f, m.Requests)
+			}
+			address := strings.TrimPrefix(test.url, "http://")
+			if !strings.Contains(f.Hint, test.hint) || !strings.Contains(f.Hint, "HTTPS_PROXY") ||
+				f.Step == failure.Connect && !strings.Contains(f.Hint, address) || strings.Contains(f.Hint, "THE_URL") ||
+				!strings.Contains(f.Error(), "proxy "+address+" (HTTPS_PROXY)") ||
+				strings.Contains(f.Error()+f.Brief(), password) {
+				t.Errorf("%v", f)
+			}
+			if name < "a" && !strings.Contains(f.Brief(), name) {
+				t.Errorf("%q does not name the status", f.Brief())
 			}
 		})
 	}

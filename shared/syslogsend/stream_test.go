@@ -386,47 +386,58 @@ func TestCloseAtTheEndOfTheWait(t *testing.T) {
 	wantFault(t, send(s, "x\n"), failure.Request, failure.Transient)
 }
 
-// TestPeerStopsReading: only bytes that the peer's kernel has acknowledged count, not bytes in our own send buffer.
+// TestPeerStopsReading: only bytes that the peer's kernel has acknowledged count, not bytes in our own send buffer. The
+// end of the time ends the wait for them.
 func TestPeerStopsReading(t *testing.T) {
 	t.Parallel()
-	for name, size := range map[string]int{"in our kernel": 256 << 10, "beyond our kernel": 32 << 20} {
-		t.Run(name, func(t *testing.T) {
-			release := make(chan bool)
-			defer close(release)
-			p := newPeer(t, func(p *peer, n int, c net.Conn) {
-				if n > 0 {
-					p.reads(n, c)
-					return
+	for how, ending := range map[string]func() (context.Context, func()){
+		"deadline": func() (context.Context, func()) {
+			d := newDeadline(t)
+			return d, d.pass
+		},
+		"cancelled": func() (context.Context, func()) { return context.WithCancel(t.Context()) },
+	} {
+		for name, size := range map[string]int{"in our kernel": 256 << 10, "beyond our kernel": 32 << 20} {
+			t.Run(how+" "+name, func(t *testing.T) {
+				release := make(chan bool)
+				defer close(release)
+				p := newPeer(t, func(p *peer, n int, c net.Conn) {
+					if n > 0 {
+						p.reads(n, c)
+						return
+					}
+					_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
+					<-release
+				})
+				writing := make(chan bool)
+				h := hooked{writing: func(b []byte) {
+					if len(b) == size {
+						close(writing)
+					}
+				}}
+				s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Dial = h.dial })
+				ctx, end := ending()
+				defer end()
+				var stuck sync.WaitGroup
+				stuck.Go(func() {
+					err := s.Send(ctx, make([]byte, size), nil)
+					text := wantFault(t, err, failure.Request, failure.Transient)
+					if how == "deadline" && !strings.Contains(text, "not confirmed in time") || failure.Of(err).Disconnected {
+						t.Errorf("%+v: want a failure that says that time was up", failure.Of(err))
+					}
+				})
+				<-writing
+				if err := send(s, "from another invocation\n"); err != nil {
+					t.Errorf("beside a batch that is stuck: %v", err)
 				}
-				_ = c.(*net.TCPConn).SetReadBuffer(4 << 10)
-				<-release
+				p.waitFor(t, []byte("from another invocation\n"))
+				end()
+				stuck.Wait()
+				if err := send(s, "later\n"); err != nil {
+					t.Errorf("after a batch that was stuck: %v", err)
+				}
 			})
-			writing := make(chan bool)
-			h := hooked{writing: func(b []byte) {
-				if len(b) == size {
-					close(writing)
-				}
-			}}
-			s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Dial = h.dial })
-			ctx := newDeadline(t)
-			var stuck sync.WaitGroup
-			stuck.Go(func() {
-				err := s.Send(ctx, make([]byte, size), nil)
-				if text := wantFault(t, err, failure.Request, failure.Transient); !strings.Contains(text, "not confirmed in time") {
-					t.Errorf("%q does not say that time was up", text)
-				}
-			})
-			<-writing
-			if err := send(s, "from another invocation\n"); err != nil {
-				t.Errorf("beside a batch that is stuck: %v", err)
-			}
-			p.waitFor(t, []byte("from another invocation\n"))
-			ctx.pass()
-			stuck.Wait()
-			if err := send(s, "later\n"); err != nil {
-				t.Errorf("after a batch that was stuck: %v", err)
-			}
-		})
+		}
 	}
 }
 
@@ -469,42 +480,6 @@ func TestPeerThatTalks(t *testing.T) {
 		s := patient(newSender(t, TCP, p.Addr().String(), nil))
 		wantFault(t, send(s, "x\n"), failure.Request, failure.Transient)
 	})
-}
-
-func TestContextEnds(t *testing.T) {
-	t.Parallel()
-	p := newPeer(t, func(_ *peer, _ int, c net.Conn) { _ = c.(*net.TCPConn).SetReadBuffer(4 << 10) })
-	for how, ending := range map[string]func(*testing.T) (context.Context, func()){
-		"deadline": func(t *testing.T) (context.Context, func()) {
-			d := newDeadline(t)
-			return d, d.pass
-		},
-		"cancelled": func(t *testing.T) (context.Context, func()) { return context.WithCancel(t.Context()) },
-	} {
-		for name, size := range map[string]int{"while confirming": 1, "while writing": 32 << 20} {
-			t.Run(how+" "+name, func(t *testing.T) {
-				ctx, end := ending(t)
-				defer end()
-				h := hooked{
-					writing: func(b []byte) {
-						if len(b) > 1 {
-							end()
-						}
-					},
-					unacknowledged: func(int) int {
-						end()
-						return 1
-					},
-				}
-				s := newSender(t, TCP, p.Addr().String(), func(cfg *Config) { cfg.Dial = h.dial })
-				err := s.Send(ctx, make([]byte, size), nil)
-				wantFault(t, err, failure.Request, failure.Transient)
-				if failure.Of(err).Disconnected {
-					t.Errorf("%v: want the connection not to count as broken", err)
-				}
-			})
-		}
-	}
 }
 
 func TestNoPeer(t *testing.T) {
