@@ -167,47 +167,45 @@ func TestBrokenAnswers(t *testing.T) {
 	}
 }
 
-// TestPlainStaysPlain: a request that wants no compression gets none.
-func TestPlainStaysPlain(t *testing.T) {
-	var encoding string
-	var body []byte
-	srv := serve(t, false, func(_ http.ResponseWriter, r *http.Request) {
-		encoding = r.Header.Get("Content-Encoding")
-		body, _ = io.ReadAll(r.Body)
-	})
-	_, err := New(Config{Timeout: time.Minute, Gzip: true}).Do(context.Background(),
-		Request{URL: mustParse(t, srv.URL), Body: []byte("grant"), Plain: true})
-	if err != nil || encoding != "" || string(body) != "grant" {
-		t.Errorf("%v, Content-Encoding %q, body %q", err, encoding, body)
-	}
-}
-
-// TestConcurrentBodies: each request has its own body and its own header, however many there are at once.
-func TestConcurrentBodies(t *testing.T) {
-	srv := serve(t, false, func(w http.ResponseWriter, r *http.Request) {
+// TestConcurrentRequests: each request has its own body and its own header, however many there are at once, and the
+// invocations of one process keep their connections.
+func TestConcurrentRequests(t *testing.T) {
+	const invocations, requests = 16, 25
+	var together atomic.Pointer[sync.WaitGroup] // all requests of a round are in progress at once
+	srv, opened := countConnections(t, func(w http.ResponseWriter, r *http.Request) {
+		var body []byte
 		z, err := gzip.NewReader(r.Body)
 		if err == nil {
-			_, err = io.Copy(w, z)
+			body, err = io.ReadAll(z)
 		}
 		if err != nil {
-			w.WriteHeader(http.StatusBadRequest)
+			t.Error(err)
 		}
+		round := together.Load()
+		round.Done()
+		round.Wait()
+		w.Write(body)
 	})
 	c := New(Config{Timeout: time.Minute, Gzip: true, MaxResponse: 1 << 20})
 	header := http.Header{"Authorization": {"x"}}
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			for j := range 10 {
-				body := bytes.Repeat(fmt.Appendf(nil, "request %d.%d ", i, j), 5000)
+	for i := range requests {
+		var round, calls sync.WaitGroup
+		round.Add(invocations)
+		together.Store(&round)
+		for j := range invocations {
+			calls.Go(func() {
+				body := bytes.Repeat(fmt.Appendf(nil, "request %d.%d ", i, j), 1000)
 				a, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Header: header, Body: body})
 				if err != nil || !bytes.Equal(a.Body, body) {
 					t.Errorf("request %d.%d did not arrive as it was sent: %v", i, j, err)
 				}
-			}
-		})
+			})
+		}
+		calls.Wait()
 	}
-	wg.Wait()
+	if n := opened.Load(); n > 2*invocations {
+		t.Errorf("%d connections for %d requests of %d invocations", n, invocations*requests, invocations)
+	}
 }
 
 // proxyFor makes the client's proxy from settings.

@@ -28,6 +28,11 @@ import (
 func serve(t testing.TB, secure bool, h http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(h)
+	start(t, srv, secure)
+	return srv
+}
+
+func start(t testing.TB, srv *httptest.Server, secure bool) {
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	if secure {
 		srv.StartTLS()
@@ -35,7 +40,6 @@ func serve(t testing.TB, secure bool, h http.HandlerFunc) *httptest.Server {
 		srv.Start()
 	}
 	t.Cleanup(srv.Close)
-	return srv
 }
 
 // countConnections serves, and counts the connections that clients open.
@@ -47,8 +51,7 @@ func countConnections(t *testing.T, h http.HandlerFunc) (*httptest.Server, *atom
 			opened.Add(1)
 		}
 	}
-	srv.Start()
-	t.Cleanup(srv.Close)
+	start(t, srv, false)
 	return srv, opened
 }
 
@@ -115,6 +118,10 @@ func TestRequest(t *testing.T) {
 		f.Error() != `status 418, code 7: "hello"` {
 		t.Errorf("fault: %v %v", f, f.RetryAfter)
 	}
+	_, err = c.Do(t.Context(), Request{URL: mustParse(t, srv.URL), Body: []byte("grant"), Plain: true})
+	if err != nil || got.Header.Get("Content-Encoding") != "" || string(body) != "grant" {
+		t.Errorf("a request that wants no compression arrived as %q, %v: %v", body, got.Header, err)
+	}
 }
 
 // serveTLS serves with a certificate for a name that expires at end; for "", with one that has only a common name. It
@@ -128,13 +135,11 @@ func serveTLS(t *testing.T, name string, end time.Time, change func(*tls.Config)
 		cert = ca.ServerUntil(end, name)
 	}
 	srv := httptest.NewUnstartedServer(h)
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert.TLS}}
 	if change != nil {
 		change(srv.TLS)
 	}
-	srv.StartTLS()
-	t.Cleanup(srv.Close)
+	start(t, srv, true)
 	return srv, ca.Pool()
 }
 

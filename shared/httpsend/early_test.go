@@ -251,35 +251,6 @@ func TestLateSuccessIsOne(t *testing.T) {
 	}
 }
 
-// TestIdleConnections: concurrent invocations of one process keep their connections.
-func TestIdleConnections(t *testing.T) {
-	const invocations, requests = 16, 25
-	var together atomic.Pointer[sync.WaitGroup] // all requests of a round are in progress at once
-	srv, opened := countConnections(t, func(_ http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
-		round := together.Load()
-		round.Done()
-		round.Wait()
-	})
-	c := New(Config{Timeout: time.Minute})
-	for range requests {
-		var round, calls sync.WaitGroup
-		round.Add(invocations)
-		together.Store(&round)
-		for range invocations {
-			calls.Go(func() {
-				if _, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: []byte("x")}); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		calls.Wait()
-	}
-	if n := opened.Load(); n > 2*invocations {
-		t.Errorf("%d connections for %d requests of %d invocations", n, invocations*requests, invocations)
-	}
-}
-
 // TestResponseIsNotQuoted: an error quotes nothing of a response that is not HTTP. It may hold text of an event.
 func TestResponseIsNotQuoted(t *testing.T) {
 	for _, response := range []string{"alice\r\n", "HTTP/1.1 alice\r\n\r\n", "HTTP/1.1 200 OK\r\nalice\r\n\r\n",
