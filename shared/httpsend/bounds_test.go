@@ -309,8 +309,8 @@ func TestProxy(t *testing.T) {
 	}
 }
 
-// TestProxyFails: what lies between the function and the proxy is blamed on HTTPS_PROXY. The response to CONNECT decides.
-// No text quotes it, or contains the proxy's password.
+// TestProxyFails: what lies between the function and the proxy is blamed on HTTPS_PROXY. The response to CONNECT
+// decides. No text quotes it, or contains the proxy's password.
 func TestProxyFails(t *testing.T) {
 	const password = "p4ss-w0rd-of-proxy"
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
@@ -336,8 +336,8 @@ func TestProxyFails(t *testing.T) {
 		"403": {refuses("403 Forbidden"), failure.Connect, failure.Misconfigured, 0, "does not allow"},
 		"302": {refuses("302 Found\r\nLocation: http://login.example/" + password), failure.Connect, failure.Misconfigured,
 			0, "redirects"},
-		"429": {refuses("429 Too Many Requests\r\nRetry-After: 120"), failure.Connect, failure.Throttled, 2 * time.Minute,
-			"limits"},
+		"429": {refuses("429 Too Many Requests\r\nRetry-After: 120"), failure.Connect, failure.Throttled,
+			2 * time.Minute, "limits"},
 		"502":             {refuses("502 Bad Gateway"), failure.Connect, failure.Transient, 0, "cannot reach"},
 		"400":             {refuses("400 Bad Request"), failure.Connect, failure.Transient, 0, "cannot reach"},
 		"closes":          {responds(t, ""), failure.Connect, failure.Transient, 0, "reach the proxy"},
@@ -366,7 +366,8 @@ func TestProxyFails(t *testing.T) {
 			}
 			address := strings.TrimPrefix(test.url, "http://")
 			if !strings.Contains(f.Hint, test.hint) || !strings.Contains(f.Hint, "HTTPS_PROXY") ||
-				f.Step == failure.Connect && !strings.Contains(f.Hint, address) || strings.Contains(f.Hint, "THE_URL") ||
+				f.Step == failure.Connect && !strings.Contains(f.Hint, address) ||
+				strings.Contains(f.Hint, "THE_URL") ||
 				!strings.Contains(f.Error(), "proxy "+address+" (HTTPS_PROXY)") ||
 				strings.Contains(f.Error()+f.Brief(), password) {
 				t.Errorf("%v", f)

@@ -266,10 +266,12 @@ func TestSecretsAreCut(t *testing.T) {
 		!strings.Contains(f.Hint, `"elsewhere.example"`) {
 		t.Errorf("fault: %v", f)
 	}
-	_, broken := c.Do(t.Context(), Request{URL: mustParse(t, "http://"+path+"."+once+".invalid/"), Secret: secret.New(once)})
+	unknown := mustParse(t, "http://"+path+"."+once+".invalid/")
+	_, broken := c.Do(t.Context(), Request{URL: unknown, Secret: secret.New(once)})
 	for _, err := range []error{f, broken, a.failure(failure.Rejected, Reply{}, "ask for "+once+" and "+path)} {
 		f := failure.Of(err)
-		if text := f.Error() + f.Brief(); f.Error() == "" || strings.Contains(text, path) || strings.Contains(text, once) {
+		text := f.Error() + f.Brief()
+		if f.Error() == "" || strings.Contains(text, path) || strings.Contains(text, once) {
 			t.Errorf("a failure holds a secret: %s", text)
 		}
 	}
@@ -314,8 +316,8 @@ func TestNoResponseInTime(t *testing.T) {
 	defer cancel()
 	_, err := New(Config{Timeout: time.Minute}).Do(ctx, Request{URL: mustParse(t, srv.URL), Body: []byte("x")})
 	f := failure.Of(err)
-	if f == nil || !errors.Is(err, context.DeadlineExceeded) || f.Kind != failure.Transient || f.Step != failure.Request ||
-		f.Disconnected || !strings.Contains(f.Error(), "in time") {
+	if f == nil || !errors.Is(err, context.DeadlineExceeded) || f.Kind != failure.Transient ||
+		f.Step != failure.Request || f.Disconnected || !strings.Contains(f.Error(), "in time") {
 		t.Errorf("%+v", f)
 	}
 }

@@ -174,8 +174,8 @@ func TestResendOnce(t *testing.T) {
 	}
 }
 
-// TestNoResendOnNewConnection: a peer that reads a request and closes the connection gets it once. The failure says that
-// the connection broke, because one event may have caused it.
+// TestNoResendOnNewConnection: a peer that reads a request and closes the connection gets it once. The failure says
+// that the connection broke, because one event may have caused it.
 func TestNoResendOnNewConnection(t *testing.T) {
 	var requests atomic.Int64
 	to := listen(t, func(c net.Conn) {

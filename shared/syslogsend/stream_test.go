@@ -421,9 +421,9 @@ func TestPeerStopsReading(t *testing.T) {
 				var stuck sync.WaitGroup
 				stuck.Go(func() {
 					err := s.Send(ctx, make([]byte, size), nil)
-					text := wantFault(t, err, failure.Request, failure.Transient)
-					if how == "deadline" && !strings.Contains(text, "not confirmed in time") || failure.Of(err).Disconnected {
-						t.Errorf("%+v: want a failure that says that time was up", failure.Of(err))
+					text, f := wantFault(t, err, failure.Request, failure.Transient), failure.Of(err)
+					if how == "deadline" && !strings.Contains(text, "not confirmed in time") || f.Disconnected {
+						t.Errorf("%+v: want a failure that says that time was up", f)
 					}
 				})
 				<-writing
