@@ -18,7 +18,7 @@ const accountFormat = "%-8s %8s %8s %5s %5s %6s %9s %8s %7s %6s"
 
 // account prints the event counts of every SIEM, and reports whether they add up.
 func (d *demo) account(ctx context.Context) error {
-	letters, err := d.letters.pending(ctx)
+	letters, err := d.pending(ctx)
 	if err != nil {
 		return err
 	}
@@ -62,10 +62,10 @@ func (d *demo) catchUp(ctx context.Context, letters map[string][]deadLetter) {
 }
 
 func (d *demo) accountLine(a *actor, b balance) string {
-	did, stats := d.meters.tally(a.Name), d.system.Stats()[a.Function()]
+	stats := d.system.Stats()[a.Function()]
 	return fmt.Sprintf(accountFormat, a.Name, number(b.enqueued), number(b.delivered), number(b.pending), number(b.lost),
-		number(b.duplicates), number(did.Received), number(did.Retried), short(median(stats.Inits)),
-		short(d.meters.steady(a.Function())))
+		number(b.duplicates), number(d.meters.sum(a.Name, "Received")), number(d.meters.sum(a.Name, "Retried")),
+		short(median(stats.Inits)), short(d.meters.steady(a.Function())))
 }
 
 // remain lists the reasons of the remaining dead letters.
@@ -160,15 +160,11 @@ func short(d time.Duration) string {
 
 // meters collects the metrics of the functions and the CPU time of their processes.
 type meters struct {
-	mu      sync.Mutex
-	tallies map[string]tally    // by connector
-	warm    map[string][]sample // by function
-	cold    []time.Duration     // first batches, with any result
+	mu   sync.Mutex
+	sums map[[2]string]float64 // by connector and metric
+	warm map[string][]sample   // by function
+	cold []time.Duration       // first batches, with any result
 }
-
-// tally is the sum of a connector's metrics. Received counts attempts: an event that was received three times counts
-// three times.
-type tally struct{ Received, Retried int }
 
 // sample is a batch without failures, of a process that had completed a batch before.
 type sample struct {
@@ -176,17 +172,16 @@ type sample struct {
 	cpu    time.Duration
 }
 
-func newMeters() *meters { return &meters{tallies: map[string]tally{}, warm: map[string][]sample{}} }
+func newMeters() *meters { return &meters{sums: map[[2]string]float64{}, warm: map[string][]sample{}} }
 
 // read records a line of embedded metrics, and ignores other lines.
 func (m *meters) read(printed []byte) {
 	connector, _, sums, _ := downalarm.Metrics(printed)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	sum := m.tallies[connector]
-	sum.Received += int(sums["Received"])
-	sum.Retried += int(sums["Retried"])
-	m.tallies[connector] = sum
+	for name, n := range sums {
+		m.sums[[2]string{connector, name}] += n
+	}
 }
 
 // observe records a batch; see cloud.Options.
@@ -211,10 +206,17 @@ func (m *meters) observe(function string, payload []byte, r runtimeapi.Result) {
 	m.warm[function] = append(m.warm[function], sample{len(batch.Records), r.CPU})
 }
 
-func (m *meters) tally(connector string) tally {
+// sum returns the sum of a connector's metric. Received counts attempts: an event that was received three times counts
+// three times.
+func (m *meters) sum(connector, metric string) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.tallies[connector]
+	return int(m.sums[[2]string{connector, metric}])
+}
+
+// dead returns the number of a connector's pending dead letters.
+func (m *meters) dead(connector string) int {
+	return m.sum(connector, "Drained") - m.sum(connector, "Replayed") - m.sum(connector, "Discarded")
 }
 
 // fullBatch is the smallest batch that is counted. In smaller ones, the fixed cost of a batch dominates.

@@ -71,7 +71,6 @@ type actor struct {
 
 	ledger   *ledger
 	enqueued atomic.Int64
-	dead     atomic.Int64
 	idle     atomic.Bool // all events are enqueued, and the queue is empty
 	taken    int         // number of the simulator's accepted events in the ledger
 }
@@ -83,7 +82,6 @@ type demo struct {
 	messages []message
 	actors   []*actor
 	system   *system.System
-	letters  *letters
 	meters   *meters
 	began    time.Time
 }
@@ -142,7 +140,7 @@ func (d *demo) start(ctx context.Context) error {
 	}
 	environment := map[string]map[string]string{}
 	for _, one := range siems {
-		a := &actor{SIEM: one, ledger: newLedger(one.Key, one.Took)}
+		a := &actor{SIEM: one, ledger: newLedger(one.SIEM)}
 		for _, m := range d.messages {
 			a.ledger.enqueue(m)
 		}
@@ -161,9 +159,6 @@ func (d *demo) start(ctx context.Context) error {
 		Observe: d.meters.observe,
 	})
 	if err != nil {
-		return err
-	}
-	if d.letters, err = newLetters(d.system.S3, d.system.Bucket(deadLetterBucket)); err != nil {
 		return err
 	}
 	d.introduce()

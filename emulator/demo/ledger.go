@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
 )
 
@@ -17,8 +18,7 @@ const maxAltered = 10
 
 // ledger counts the events of one SIEM that were enqueued and accepted, by their bytes.
 type ledger struct {
-	key      func(event []byte) string
-	took     func(siem.Accepted) string
+	siem     catalog.SIEM
 	enqueued map[string]int
 	accepted map[string]int
 	byID     map[string]string // key of the event with an id, for truncated events
@@ -28,21 +28,12 @@ type ledger struct {
 	alteredCount                               int
 }
 
-// newLedger returns an empty ledger. Both functions are nil if the SIEM gets the event's own bytes: see [catalog.SIEM].
-func newLedger(key func([]byte) string, took func(siem.Accepted) string) *ledger {
-	return &ledger{key: key, took: took, enqueued: map[string]int{}, accepted: map[string]int{}, byID: map[string]string{}}
-}
-
-// keyOf returns the key of a body: its compact form, or the fields that the SIEM's format contains.
-func (l *ledger) keyOf(wire string) string {
-	if l.key == nil {
-		return wire
-	}
-	return l.key([]byte(wire))
+func newLedger(s catalog.SIEM) *ledger {
+	return &ledger{siem: s, enqueued: map[string]int{}, accepted: map[string]int{}, byID: map[string]string{}}
 }
 
 func (l *ledger) enqueue(m message) {
-	key := l.keyOf(m.wire)
+	key := l.siem.KeyOf(m.wire)
 	l.enqueued[key]++
 	if m.id != "" {
 		l.byID[m.id] = key
@@ -51,16 +42,16 @@ func (l *ledger) enqueue(m message) {
 
 // accept records an accepted event. An event whose bytes differ from those enqueued counts as altered.
 func (l *ledger) accept(a siem.Accepted) {
-	key := string(a.Event)
-	switch {
-	case a.Truncated:
+	key := l.siem.Arrived(a)
+	if a.Truncated {
 		l.truncated++
 		key = l.byID[a.ID]
-	case l.took != nil:
-		key = l.took(a)
 	}
 	if l.enqueued[key] == 0 {
-		l.alter(a)
+		if l.alteredCount++; len(l.altered) < maxAltered {
+			came := l.siem.Arrived(a)
+			l.altered = append(l.altered, fmt.Sprintf("id %q, %d bytes: %.300q", a.ID, len(came), came))
+		}
 		return
 	}
 	if a.Fields["result"] == "replaced" { // of Elasticsearch: see its simulator
@@ -74,17 +65,6 @@ func (l *ledger) accept(a siem.Accepted) {
 	}
 }
 
-func (l *ledger) alter(a siem.Accepted) {
-	l.alteredCount++
-	if len(l.altered) < maxAltered {
-		came := a.Event
-		if l.took != nil {
-			came = []byte(l.took(a))
-		}
-		l.altered = append(l.altered, fmt.Sprintf("id %q, %d bytes: %.300q", a.ID, len(came), came))
-	}
-}
-
 // balance is a line of the account.
 type balance struct {
 	enqueued, delivered, pending, lost, duplicates, altered, truncated, replaced int
@@ -95,7 +75,7 @@ type balance struct {
 func (l *ledger) balance(letters []deadLetter) balance {
 	dead := map[string]int{}
 	for _, letter := range letters {
-		dead[l.keyOf(letter.body)]++
+		dead[l.siem.KeyOf(letter.body)]++
 	}
 	b := balance{delivered: l.delivered, duplicates: l.duplicates, altered: l.alteredCount, truncated: l.truncated,
 		replaced: l.replaced}

@@ -313,7 +313,7 @@ func (d *demo) play(ctx context.Context, a *actor) error {
 // ready waits for the condition of an act, as long as it can still occur. It returns false if the context ends.
 func (d *demo) ready(ctx context.Context, a *actor, act catalog.Act, before siem.Stats) bool {
 	end := time.Now().Add(catalog.Patience)
-	ready := func() bool { return act.Ready(before, a.Simulator.Stats()) && a.dead.Load() >= int64(act.Dead) }
+	ready := func() bool { return act.Ready(before, a.Simulator.Stats()) && d.meters.dead(a.Name) >= act.Dead }
 	for !ready() && time.Now().Before(end) && !a.idle.Load() {
 		if !wait(ctx, time.Now().Add(100*time.Millisecond)) {
 			return false

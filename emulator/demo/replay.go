@@ -10,11 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
@@ -27,7 +23,7 @@ const maxReplayCalls = 50
 
 // replay lists the dead letters, heals the SIEMs, and replays the dead letters.
 func (d *demo) replay(ctx context.Context) error {
-	letters, err := d.letters.pending(ctx)
+	letters, err := d.pending(ctx)
 	if err != nil {
 		return err
 	}
@@ -171,20 +167,15 @@ func newDeadLetter(r *deadletter.Record) deadLetter {
 	return deadLetter{Connector: r.Connector, Error: r.Error, Attempts: r.Attempts, body: newMessage(r.Body).wire}
 }
 
-// letters reads the pending dead letters of a bucket.
-type letters struct{ reader *deadletter.Reader }
-
-func newLetters(client *s3.Client, bucket string) (*letters, error) {
-	store := &cachedStore{Client: client, bodies: map[string][]byte{}}
-	reader, err := deadletter.NewReader(store, "s3://"+bucket+"/"+deadLetterPrefix)
-	return &letters{reader}, err
-}
-
 // pending returns the pending dead letters by connector. A dead letter that was written twice counts once.
-func (l *letters) pending(ctx context.Context) (map[string][]deadLetter, error) {
+func (d *demo) pending(ctx context.Context) (map[string][]deadLetter, error) {
+	reader, err := deadletter.NewReader(d.system.S3, "s3://"+d.system.Bucket(deadLetterBucket)+"/"+deadLetterPrefix)
+	if err != nil {
+		return nil, err
+	}
 	found := map[string][]deadLetter{}
 	seen := map[deadletter.ID]bool{}
-	_, err := l.reader.Each(ctx, deadletter.Filter{}, func(one *deadletter.Letter) error {
+	_, err = reader.Each(ctx, deadletter.Filter{}, func(one *deadletter.Letter) error {
 		if id := one.ID(one.Key); !seen[id] {
 			seen[id] = true
 			found[one.Connector] = append(found[one.Connector], newDeadLetter(&one.Record))
@@ -197,36 +188,6 @@ func (l *letters) pending(ctx context.Context) (map[string][]deadLetter, error) 
 	return found, nil
 }
 
-// cachedStore reads each version of an object once.
-type cachedStore struct {
-	*s3.Client
-	mu     sync.Mutex
-	bodies map[string][]byte // by key, range and ETag
-}
-
-// GetObject implements deadletter.Store.
-func (s *cachedStore) GetObject(ctx context.Context, in *s3.GetObjectInput,
-	o ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
-	key := fmt.Sprintf("%s %s %s", aws.ToString(in.Key), aws.ToString(in.Range), aws.ToString(in.IfMatch))
-	s.mu.Lock()
-	body, ok := s.bodies[key]
-	s.mu.Unlock()
-	if !ok || in.IfMatch == nil {
-		out, err := s.Client.GetObject(ctx, in, o...)
-		if err != nil {
-			return nil, err
-		}
-		defer out.Body.Close()
-		if body, err = io.ReadAll(out.Body); err != nil {
-			return nil, err
-		}
-		s.mu.Lock()
-		s.bodies[key] = body
-		s.mu.Unlock()
-	}
-	return &s3.GetObjectOutput{Body: io.NopCloser(bytes.NewReader(body)), ETag: in.IfMatch}, nil
-}
-
 // stuck is the time after which the demo stops waiting for a queue: much longer than all its back-offs.
 const stuck = 4 * time.Minute
 
@@ -236,8 +197,8 @@ type standing struct {
 	refused                                      map[string]int
 }
 
-// state is the state of the system. It is read along the path of an event (queues, dead-letter queue, bucket), so that
-// a moving event is counted twice rather than never.
+// state is the state of the system. It is read along the path of an event (queues, dead-letter queue, metrics of the
+// drain), so that a moving event is counted twice rather than never.
 type state struct {
 	standings []standing
 	draining  int // messages on the dead-letter queue
@@ -268,14 +229,9 @@ func (d *demo) look(ctx context.Context) (state, error) {
 		return s, err
 	}
 	s.draining = waiting + inFlight
-	dead, err := d.letters.pending(ctx)
-	if err != nil {
-		return s, err
-	}
 	for i, a := range d.actors {
 		a.catchUp()
-		s.standings[i].dead = len(dead[a.Name])
-		a.dead.Store(int64(len(dead[a.Name])))
+		s.standings[i].dead = d.meters.dead(a.Name)
 		s.standings[i].delivered = a.ledger.delivered + a.ledger.alteredCount // no ledger contains what is enqueued by hand
 		a.idle.Store(s.standings[i].enqueued == len(d.messages) && s.standings[i].waiting+s.standings[i].inFlight == 0)
 		s.standings[i].refused = a.Simulator.Stats().Refused

@@ -158,21 +158,13 @@ func newPipeline(one *system.SIEM, b *tracker, seed uint64, share int) *pipeline
 		random: rand.New(rand.NewPCG(seed, 0xa44a7))}
 }
 
-// key returns what must arrive of an event: itself, or the fields that the SIEM's format contains.
-func (l *pipeline) key(event []byte) []byte {
-	if l.Key == nil {
-		return event
-	}
-	return []byte(l.Key(event))
-}
-
 // next makes n events and records them as sent now, in an array or each in its own message.
 func (l *pipeline) next(n int, array bool) []string {
 	bodies := make([]string, n)
 	for i := range bodies {
 		event := l.events.Next()
 		bodies[i] = string(event)
-		l.tracker.enqueue(siem.EventID(event), l, l.key(event), array)
+		l.tracker.enqueue(siem.EventID(event), l, l.KeyOf(bodies[i]), array)
 	}
 	return bodies
 }
@@ -240,14 +232,6 @@ func (l *pipeline) catchUp() {
 		l.tracker.accept(l, a, now)
 	}
 	l.taken = len(accepted)
-}
-
-// arrived returns what arrived of an event.
-func (l *pipeline) arrived(a siem.Accepted) []byte {
-	if l.Took == nil {
-		return a.Event
-	}
-	return []byte(l.Took(a))
 }
 
 // feed enqueues the pipeline's share as fast as it is delivered, and starts the incidents.

@@ -90,7 +90,7 @@ func open(name string, ids ...string) (*pipeline, *simulator, *tracker) {
 	l := newPipeline(&system.SIEM{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: name}}, Simulator: s}, b, 1,
 		len(ids))
 	for _, id := range ids {
-		b.enqueue(id, l, []byte("body of "+id), false)
+		b.enqueue(id, l, "body of "+id, false)
 	}
 	return l, s, b
 }
@@ -148,7 +148,7 @@ func TestBooksSeeWhatIsLostAlteredAndStillOpen(t *testing.T) {
 // again in a new message. The event is open until the SIEM has it, and its second acceptance is no redelivery by SQS.
 func TestRemainderOfAnArray(t *testing.T) {
 	l, s, b := open("splunk")
-	b.enqueue("a", l, []byte("body of a"), true)
+	b.enqueue("a", l, "body of a", true)
 	b.finish("a", finished)
 	if n, _ := b.open(l); n != 1 {
 		t.Errorf("%d events are open before the event is delivered, want 1", n)

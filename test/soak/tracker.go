@@ -62,10 +62,10 @@ func newTracker() *tracker {
 	}
 }
 
-func (b *tracker) sum(text []byte) uint64 { return maphash.Bytes(b.seed, text) }
+func (b *tracker) sum(text string) uint64 { return maphash.String(b.seed, text) }
 
 // enqueue records an event before it is sent, with what must arrive.
-func (b *tracker) enqueue(id string, l *pipeline, key []byte, array bool) {
+func (b *tracker) enqueue(id string, l *pipeline, key string, array bool) {
 	e := &entry{pipeline: l, sum: b.sum(key), sent: time.Now().UnixNano(), array: array}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -78,7 +78,7 @@ func (b *tracker) accept(l *pipeline, a siem.Accepted, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	e := b.entries[a.ID]
-	if e == nil || e.pipeline != l || !a.Truncated && b.sum(l.arrived(a)) != e.sum {
+	if e == nil || e.pipeline != l || !a.Truncated && b.sum(l.Arrived(a)) != e.sum {
 		b.alter(l.Name, a.ID, a.Event)
 		return
 	}
@@ -151,7 +151,7 @@ func (b *tracker) letter(id string, body []byte) {
 		b.alter("dead letters", id, body)
 		return
 	}
-	if b.sum(e.pipeline.key(body)) != e.sum {
+	if b.sum(e.pipeline.KeyOf(string(body))) != e.sum {
 		b.alter("dead letters", id, body)
 	}
 	e.letters++

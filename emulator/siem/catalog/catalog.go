@@ -39,6 +39,22 @@ type SIEM struct {
 	Script []Act
 }
 
+// KeyOf returns the key of an event: the event itself without Key.
+func (s SIEM) KeyOf(event string) string {
+	if s.Key == nil {
+		return event
+	}
+	return s.Key([]byte(event))
+}
+
+// Arrived returns the key of an accepted event.
+func (s SIEM) Arrived(a siem.Accepted) string {
+	if s.Took == nil {
+		return string(a.Event)
+	}
+	return s.Took(a)
+}
+
 // Function returns the logical id of the connector's function.
 func (s SIEM) Function() string { return s.Name + "Function" }
 
