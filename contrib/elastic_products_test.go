@@ -102,7 +102,7 @@ func (c cluster) search(query any) (hits int, source object) {
 func lucene(query string) object { return object{"query_string": object{"query": query}} }
 
 func TestPackOnOpenSearch(t *testing.T) {
-	c := cluster{t, products.OpenSearch(t)}
+	c := cluster{t, products.OpenSearch(t).URL}
 	c.withoutTemplate()
 	for range 2 { // a second installation replaces the first
 		if out, err := install(t, "elastic", "ELASTIC_URL="+c.url); err != nil ||
@@ -128,7 +128,7 @@ func (c cluster) withoutTemplate() {
 // Elasticsearch 7.10 without x-pack has neither data streams nor the type flattened: here the template is without
 // them.
 func TestPackOnElasticsearch7(t *testing.T) {
-	c := cluster{t, products.Elasticsearch7(t)}
+	c := cluster{t, products.Elasticsearch7(t).URL}
 	c.call(http.MethodPut, "/_ingest/pipeline/"+stream, read(t, openSearchPipeline))
 	var template, open object
 	readJSON(t, elastic7Template, &template)
@@ -168,7 +168,7 @@ func (c cluster) packWorks(template string) {
 }
 
 func TestTemplateOnElasticsearch(t *testing.T) {
-	c := cluster{t, products.Elasticsearch(t)}
+	c := cluster{t, products.Elasticsearch(t).URL}
 	c.withoutTemplate()
 	for _, path := range []string{elasticTemplate, elastic7Template} {
 		t.Run(path, func(t *testing.T) {

@@ -21,9 +21,9 @@ const (
 // ElasticMQ starts ElasticMQ 1.6.12, an SQS (Apache-2.0), and returns its base URL. It accepts any credentials.
 func ElasticMQ(t testing.TB) string {
 	t.Helper()
-	return start(t, product{
+	return startNode(t, product{
 		name: "elasticmq", version: "1.6.12", folder: "elasticmq", mainClass: "ElasticMQNode.java",
-	})
+	}, nil).URL
 }
 
 // VersityGW starts versitygw 1.8.0, an S3 with versions of objects, and returns its base URL. Its access key and its
@@ -94,23 +94,7 @@ func serve(t testing.TB, env []string, command func(address string) []string) (a
 		//nolint:gosec,noctx // the test's cleanup ends the process
 		cmd := exec.Command("/bin/sh", append([]string{"-c", untilEOF, "sh"}, args...)...)
 		cmd.Env, cmd.Stdout, cmd.Stderr = env, log, log
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		exited := make(chan struct{})
-		go func() {
-			_ = cmd.Wait()
-			close(exited)
-		}()
-		t.Cleanup(func() {
-			_ = stdin.Close()
-			<-exited
-		})
-		err = waitForListener(exited, func() (net.Conn, error) {
+		err := waitForListener(startProcess(t, cmd), func() (net.Conn, error) {
 			return net.Dial("tcp", address) //nolint:noctx // loopback
 		})
 		if err == nil {

@@ -3,6 +3,7 @@ package products
 import (
 	"archive/zip"
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
@@ -62,6 +63,20 @@ func MiniStack(t testing.TB, files MiniStackFiles) (url, logFile string) {
 	}
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // serve.py ends its process group
+	err = waitForListener(startProcess(t, cmd), func() (net.Conn, error) {
+		//nolint:gosec,noctx // only whether it listens; loopback
+		return tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
+	})
+	if err != nil {
+		t.Fatalf("MiniStack: %v: see %s", err, log.Name())
+	}
+	return url, log.Name()
+}
+
+// startProcess starts a process that ends when its standard input does, which it does with the test. It returns a
+// channel that is closed when the process has ended.
+func startProcess(t testing.TB, cmd *exec.Cmd) <-chan struct{} {
+	t.Helper()
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -78,14 +93,7 @@ func MiniStack(t testing.TB, files MiniStackFiles) (url, logFile string) {
 		_ = stdin.Close()
 		<-exited
 	})
-	err = waitForListener(exited, func() (net.Conn, error) {
-		//nolint:gosec,noctx // only whether it listens; loopback
-		return tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})
-	})
-	if err != nil {
-		t.Fatalf("MiniStack: %v: see %s", err, log.Name())
-	}
-	return url, log.Name()
+	return exited
 }
 
 var errEnded = errors.New("it ended before it was ready")
@@ -179,14 +187,7 @@ func installMiniStack(t testing.TB) string {
 func run(t testing.TB, stdin []byte, name string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...) //nolint:gosec // Python and pip
-	pipe, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		_, _ = pipe.Write(stdin)
-		_ = pipe.Close()
-	}()
+	cmd.Stdin = bytes.NewReader(stdin)
 	if output, err := cmd.CombinedOutput(); err != nil {
 		testenv.Missing(t, name+": "+err.Error()+": "+lastLine(string(output)))
 	}

@@ -75,17 +75,19 @@ var (
 )
 
 // OpenSearch starts OpenSearch 2.19.6 with the modules lang-painless, lang-mustache, ingest-common, analysis-common,
-// mapper-extras and reindex, and returns its base URL. It has no security plugin: every request is permitted.
-func OpenSearch(t testing.TB) string {
+// mapper-extras and reindex, with more settings of opensearch.yml, each as name=value. It has no security plugin: every
+// request is permitted.
+func OpenSearch(t testing.TB, settings ...string) *Node {
 	t.Helper()
-	return start(t, openSearch)
+	return startNode(t, openSearch, settings)
 }
 
-// Elasticsearch starts Elasticsearch 8.19.0 and returns its base URL. Every request is permitted. Maven Central has no
-// Painless, no ingest processors and no GET / for it: data streams work, and no ingest pipeline does.
-func Elasticsearch(t testing.TB) string {
+// Elasticsearch starts Elasticsearch 8.19.0, with more settings of elasticsearch.yml, each as name=value. Every request
+// is permitted. Maven Central has no Painless, no ingest processors and no GET / for it: data streams work, and no
+// ingest pipeline does.
+func Elasticsearch(t testing.TB, settings ...string) *Node {
 	t.Helper()
-	return start(t, elasticsearch)
+	return startNode(t, elasticsearch, settings)
 }
 
 // SecuredElasticsearch starts Elasticsearch 8.19.0 with x-pack security, and returns its base URL and that of its
@@ -102,11 +104,11 @@ func SecuredElasticsearch(t testing.TB) (url, superuser string) {
 }
 
 // Elasticsearch7 starts Elasticsearch 7.10.2 of the Apache-2.0 distribution, with the modules lang-painless,
-// lang-mustache, ingest-common and mapper-extras, and returns its base URL. It has no x-pack: no security, no data
-// streams and no type flattened.
-func Elasticsearch7(t testing.TB) string {
+// lang-mustache, ingest-common and mapper-extras, with more settings, each as name=value. It has no x-pack: no security,
+// no data streams and no type flattened.
+func Elasticsearch7(t testing.TB, settings ...string) *Node {
 	t.Helper()
-	return start(t, elasticsearch7)
+	return startNode(t, elasticsearch7, settings)
 }
 
 // Node is a running server that the test can end and start again.
@@ -119,31 +121,6 @@ type Node struct {
 	log     *os.File
 	cmd     *exec.Cmd
 	copied  chan struct{} // closed when the output has ended
-}
-
-// OpenSearchNode starts OpenSearch as OpenSearch does, with more settings of opensearch.yml, each as name=value.
-func OpenSearchNode(t testing.TB, settings ...string) *Node {
-	t.Helper()
-	return startNode(t, openSearch, settings)
-}
-
-// ElasticsearchNode starts Elasticsearch as Elasticsearch does, with more settings of elasticsearch.yml, each as
-// name=value.
-func ElasticsearchNode(t testing.TB, settings ...string) *Node {
-	t.Helper()
-	return startNode(t, elasticsearch, settings)
-}
-
-// Elasticsearch7Node starts Elasticsearch 7 as Elasticsearch7 does, with more settings, each as name=value.
-func Elasticsearch7Node(t testing.TB, settings ...string) *Node {
-	t.Helper()
-	return startNode(t, elasticsearch7, settings)
-}
-
-// start runs the product until the test ends, and returns its base URL.
-func start(t testing.TB, p product) string {
-	t.Helper()
-	return startNode(t, p, nil).URL
 }
 
 // startNode runs the product until the test ends. Its log is deleted when the test passes.

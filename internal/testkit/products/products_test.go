@@ -9,11 +9,11 @@ import (
 )
 
 func TestProductsStart(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) string{
+	for name, start := range map[string]func(testing.TB, ...string) *products.Node{
 		"2.19.6": products.OpenSearch, "8.19.0": products.Elasticsearch, "7.10.2": products.Elasticsearch7,
 	} {
 		t.Run(name, func(t *testing.T) {
-			base := start(t)
+			base := start(t).URL
 			status, body := products.Call(t, http.MethodGet, base+"/_nodes?filter_path=nodes.*.version", "")
 			var info struct {
 				Nodes map[string]struct{ Version string }

@@ -19,7 +19,7 @@ import (
 
 // TestPressure: a request that is larger than the memory for indexing is refused with 429, and tried again later.
 func TestPressure(t *testing.T) {
-	c := cluster{t, products.OpenSearchNode(t, "indexing_pressure.memory.limit=60kb").URL, true, true}
+	c := cluster{t, products.OpenSearch(t, "indexing_pressure.memory.limit=60kb").URL, true, true}
 	one := connectortest.Deliver(t, connector(t, c.url, "pressure"), event("small", ""))
 	if describe(one[0]) != "delivered" {
 		t.Fatalf("a small event is %s: %v", describe(one[0]), one[0].Fault)
@@ -48,7 +48,7 @@ func generated(n int) (events []string) {
 // TestKill: Elasticsearch is killed while four workers send to it, and starts again. Each event is retried until it is
 // delivered, and is in the index once, unchanged.
 func TestKill(t *testing.T) {
-	node := products.ElasticsearchNode(t)
+	node := products.Elasticsearch(t)
 	c := cluster{t, node.URL, false, true}
 	c.put("/kill", `{"settings":{"index.mapping.total_fields.limit":5000},"mappings":{"dynamic":false}}`)
 	const enqueued, batch = 4000, 50
@@ -155,7 +155,7 @@ func (c cluster) compare(index string, events []string) (stored, lost, altered i
 
 // TestGenerated delivers a thousand generated events without a template but with room for their fields.
 func TestGenerated(t *testing.T) {
-	c := cluster{t, products.OpenSearch(t), true, true}
+	c := cluster{t, products.OpenSearch(t).URL, true, true}
 	c.put("/generated", `{"mappings":{"dynamic":false}}`)
 	for n, batch := range slices.Collect(slices.Chunk(generated(1000), 100)) {
 		for i, o := range connectortest.Deliver(t, connector(t, c.url, "generated"), batch...) {

@@ -293,13 +293,13 @@ func TestMatrix(t *testing.T) {
 	}
 	// Maven Central has no ingest processors for Elasticsearch 8 and no data streams for 7.
 	t.Run("OpenSearch 2.19", func(t *testing.T) {
-		run(t, cluster{t, products.OpenSearchNode(t, settings...).URL, true, true})
+		run(t, cluster{t, products.OpenSearch(t, settings...).URL, true, true})
 	})
 	t.Run("Elasticsearch 8.19", func(t *testing.T) {
-		run(t, cluster{t, products.ElasticsearchNode(t, settings...).URL, false, true})
+		run(t, cluster{t, products.Elasticsearch(t, settings...).URL, false, true})
 	})
 	t.Run("Elasticsearch 7.10", func(t *testing.T) {
-		run(t, cluster{t, products.Elasticsearch7Node(t, settings...).URL, true, false})
+		run(t, cluster{t, products.Elasticsearch7(t, settings...).URL, true, false})
 	})
 }
 

@@ -89,7 +89,7 @@ func TestInstallFails(t *testing.T) {
 
 // TestInstallOnOpenSearch: the first event creates a data stream with the fields of the pipeline.
 func TestInstallOnOpenSearch(t *testing.T) {
-	url := products.OpenSearch(t)
+	url := products.OpenSearch(t).URL
 	for range 2 { // a second installation replaces the first
 		if _, err := Install(t.Context(), with(url, "audit")); err != nil {
 			t.Fatal(err)

@@ -17,11 +17,11 @@ import (
 // TestElasticProducts: in the real servers, one event is present, one is in two indices of an alias, one was altered
 // and one is missing. Elasticsearch is asked in a point in time, OpenSearch without one.
 func TestElasticProducts(t *testing.T) {
-	for name, start := range map[string]func(testing.TB) string{
+	for name, start := range map[string]func(testing.TB, ...string) *products.Node{
 		"OpenSearch": products.OpenSearch, "Elasticsearch": products.Elasticsearch,
 	} {
 		t.Run(name, func(t *testing.T) {
-			base := start(t)
+			base := start(t).URL
 			const stamp = `"@timestamp":"2026-03-13T00:00:00.000Z",`
 			body := func(uid, operation string) string {
 				return fmt.Sprintf(`"time":1773360000000,"metadata":{"uid":%q},"api":{"operation":%q}}`, uid, operation)
