@@ -17,6 +17,7 @@ import (
 
 	"github.com/arbitex/siem-connectors/emulator/demo"
 	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
+	"github.com/arbitex/siem-connectors/shared/connectors"
 )
 
 func main() {
@@ -61,75 +62,59 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout 
 
 // parse parses the flags, whose defaults are the environment's, and reports all problems together.
 func parse(args []string, getenv func(string) string, stderr io.Writer) (demo.Options, error) {
+	o := demo.Options{Count: 1000, Seed: 1, SIEMs: catalog.List()}
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	events := flags.String("events", getenv("EVENTS"),
-		"`file` of events, one JSON object a line, instead of generated ones (EVENTS)")
-	count := flags.String("count", getenv("COUNT"), "how many `events` to generate, default 1000 (COUNT)")
-	seed := flags.String("seed", getenv("SEED"), "`number` the generated events depend on, default 1 (SEED)")
-	keep := flags.String("keep", getenv("KEEP"), "`1` stays up after the account, until Ctrl-C (KEEP)")
-	names := flags.String("siems", getenv("SIEMS"), "comma-separated `names` of the SIEMs to show, default all (SIEMS)")
+	flags.StringVar(&o.Events, "events", "", "`file` of events, one JSON object a line, instead of generated ones (EVENTS)")
+	flags.Func("count", "how many `events` to generate, default 1000 (COUNT)", func(text string) (err error) {
+		if o.Count, err = strconv.Atoi(text); err != nil || o.Count < 1 {
+			err = errors.New("a whole number is expected, at least 1")
+		}
+		return err
+	})
+	flags.Func("seed", "`number` the generated events depend on, default 1 (SEED)", func(text string) (err error) {
+		if o.Seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			err = errors.New("a whole number is expected")
+		}
+		return err
+	})
+	flags.Func("keep", "`1` stays up after the account, until Ctrl-C (KEEP)", func(text string) (err error) {
+		if o.Keep, err = strconv.ParseBool(text); err != nil {
+			err = errors.New("1 or 0 is expected")
+		}
+		return err
+	})
+	flags.Func("siems", "comma-separated `names` of the SIEMs to show, default all (SIEMS)", func(text string) (err error) {
+		o.SIEMs, err = choose(text)
+		return err
+	})
+	var problems []error
+	for _, name := range []string{"events", "count", "seed", "keep", "siems"} {
+		variable := strings.ToUpper(name)
+		if text := getenv(variable); text != "" {
+			if err := flags.Set(name, text); err != nil {
+				problems = append(problems, fmt.Errorf("%s is %q: %w", variable, text, err))
+			}
+		}
+	}
 	if err := flags.Parse(args); err != nil {
 		return demo.Options{}, err
 	}
-	o := demo.Options{Events: *events}
-	var problems []error
-	note := func(err error) { problems = append(problems, err) }
-	o.Count = whole("COUNT", *count, 1000, strconv.Atoi, func(n int) bool { return n > 0 }, note)
-	parse := func(text string) (uint64, error) { return strconv.ParseUint(text, 10, 64) }
-	o.Seed = whole("SEED", *seed, 1, parse, func(uint64) bool { return true }, note)
-	o.Keep = truth("KEEP", *keep, note)
-	o.SIEMs = choose(*names, note)
 	if flags.NArg() > 0 {
-		note(fmt.Errorf("unexpected argument %q: settings are flags or variables", flags.Arg(0)))
+		problems = append(problems, fmt.Errorf("unexpected argument %q: settings are flags or variables", flags.Arg(0)))
 	}
 	return o, errors.Join(problems...)
 }
 
-func whole[T any](name, text string, byDefault T, parse func(string) (T, error), fits func(T) bool,
-	note func(error)) T {
-	if text == "" {
-		return byDefault
-	}
-	n, err := parse(text)
-	if err != nil || !fits(n) {
-		note(fmt.Errorf("%s is %q: a whole number is expected, for COUNT at least 1", name, text))
-	}
-	return n
-}
-
-func truth(name, text string, note func(error)) bool {
-	if text == "" {
-		return false
-	}
-	b, err := strconv.ParseBool(text)
-	if err != nil {
-		note(fmt.Errorf("%s is %q: 1 or 0 is expected", name, text))
-	}
-	return b
-}
-
-func choose(names string, note func(error)) []catalog.SIEM {
+// choose returns the SIEMs with these names.
+func choose(names string) (chosen []catalog.SIEM, err error) {
 	list := catalog.List()
-	if names == "" {
-		return list
-	}
-	var chosen []catalog.SIEM
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(list, func(s catalog.SIEM) bool { return s.Name == strings.TrimSpace(name) })
 		if i < 0 {
-			note(fmt.Errorf("SIEMS names %q, which is none of %s", name, known(list)))
-			continue
+			return nil, fmt.Errorf("%q is none of %s", name, strings.Join(connectors.Names(), ", "))
 		}
 		chosen = append(chosen, list[i])
 	}
-	return chosen
-}
-
-func known(list []catalog.SIEM) string {
-	var names []string
-	for _, s := range list {
-		names = append(names, s.Name)
-	}
-	return strings.Join(names, ", ")
+	return chosen, nil
 }

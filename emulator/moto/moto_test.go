@@ -12,12 +12,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 )
 
@@ -143,15 +145,6 @@ func get(t *testing.T, url string) int {
 	return resp.StatusCode
 }
 
-// traffic is a queue with several clients at once.
-type traffic struct {
-	client *sqs.Client
-	url    string
-
-	mu   sync.Mutex
-	seen map[string]int // by body, how often it was received
-}
-
 // TestQueueKeepsEveryMessageOnce is why server.py makes requests take turns: without that moto hands messages out twice
 // and, rarely, loses one. Python's threads are made to change a thousand times as often as usual here, so that it
 // shows.
@@ -165,24 +158,25 @@ func TestQueueKeepsEveryMessageOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Stop()
-	tr := &traffic{seen: map[string]int{}, client: sqs.NewFromConfig(aws.Config{
+	client := sqs.NewFromConfig(aws.Config{
 		Region: "us-east-1", BaseEndpoint: aws.String(s.Endpoint()),
 		Credentials: credentials.NewStaticCredentialsProvider("local", "local", "local"),
-	})}
-	q, err := tr.client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("q")})
+	})
+	q, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: aws.String("q")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr.url = *q.QueueUrl
 	const senders, batches = 3, 12
+	r := &receiver{queue: eventsource.SQS{Client: client, URL: *q.QueueUrl}, total: senders * batches * 10,
+		seen: map[string]int{}}
 	var all sync.WaitGroup
 	for i := range senders {
-		all.Go(func() { check(t, tr.send(t.Context(), i, batches)) })
-		all.Go(func() { check(t, tr.drain(t.Context(), senders*batches*10)) })
-		all.Go(func() { check(t, tr.drain(t.Context(), senders*batches*10)) })
+		all.Go(func() { check(t, send(t.Context(), client, *q.QueueUrl, i, batches)) })
+		all.Go(func() { check(t, r.drain(t.Context())) })
+		all.Go(func() { check(t, r.drain(t.Context())) })
 	}
 	all.Wait()
-	for body, n := range tr.seen {
+	for body, n := range r.seen {
 		if n != 1 {
 			t.Errorf("%s was received %d times", body, n)
 		}
@@ -196,7 +190,7 @@ func check(t *testing.T, err error) {
 	}
 }
 
-func (tr *traffic) send(ctx context.Context, sender, batches int) error {
+func send(ctx context.Context, client *sqs.Client, url string, sender, batches int) error {
 	for b := range batches {
 		var entries []types.SendMessageBatchRequestEntry
 		for i := range 10 {
@@ -204,31 +198,38 @@ func (tr *traffic) send(ctx context.Context, sender, batches int) error {
 				Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(fmt.Sprintf("%d-%d-%d", sender, b, i)),
 			})
 		}
-		if _, err := tr.client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &tr.url,
-			Entries: entries}); err != nil {
+		_, err := client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &url, Entries: entries})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// drain receives and deletes until as many different messages as there are were seen. A lost one makes it give up.
-func (tr *traffic) drain(ctx context.Context, total int) error {
-	for empty := 0; tr.count(nil) < total; {
-		out, err := tr.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-			QueueUrl: &tr.url, MaxNumberOfMessages: 10, WaitTimeSeconds: 1,
-		})
+// receiver receives from a queue, in several goroutines.
+type receiver struct {
+	queue eventsource.SQS
+	total int // of different messages
+
+	mu   sync.Mutex
+	seen map[string]int // by body, how often it was received
+}
+
+// drain receives and deletes until all messages were seen. A lost one makes it give up.
+func (r *receiver) drain(ctx context.Context) error {
+	for empty := 0; r.count(nil) < r.total; {
+		messages, err := r.queue.Receive(ctx, 10, time.Second)
 		if err != nil {
 			return err
 		}
-		if len(out.Messages) == 0 {
+		if len(messages) == 0 {
 			if empty++; empty == 10 {
-				return fmt.Errorf("%d messages of %d were seen", tr.count(nil), total)
+				return fmt.Errorf("%d messages of %d were seen", r.count(nil), r.total)
 			}
 			continue
 		}
-		tr.count(out.Messages)
-		if err := tr.remove(ctx, out.Messages); err != nil {
+		r.count(messages)
+		if _, err := r.queue.Delete(ctx, messages); err != nil {
 			return err
 		}
 	}
@@ -236,21 +237,11 @@ func (tr *traffic) drain(ctx context.Context, total int) error {
 }
 
 // count adds to what was seen, and returns how many different messages that are.
-func (tr *traffic) count(messages []types.Message) int {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
+func (r *receiver) count(messages []eventsource.Message) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, m := range messages {
-		tr.seen[*m.Body]++
+		r.seen[m.Body]++
 	}
-	return len(tr.seen)
-}
-
-func (tr *traffic) remove(ctx context.Context, messages []types.Message) error {
-	var entries []types.DeleteMessageBatchRequestEntry
-	for i, m := range messages {
-		entries = append(entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)),
-			ReceiptHandle: m.ReceiptHandle})
-	}
-	_, err := tr.client.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &tr.url, Entries: entries})
-	return err
+	return len(r.seen)
 }

@@ -301,34 +301,30 @@ func (h *heap) first() *message {
 	return h.messages[0]
 }
 
-func (h *heap) add(m *message) {
-	m.in = h
-	heaps.Push((*entries)(h), m)
+func (h *heap) add(m *message) { heaps.Push(h, m) }
+
+func (h *heap) remove(m *message) { heaps.Remove(h, m.at) }
+
+// Len and the other methods below implement heap.Interface of container/heap.
+func (h *heap) Len() int { return len(h.messages) }
+
+func (h *heap) Less(i, j int) bool { return h.before(h.messages[i], h.messages[j]) < 0 }
+
+func (h *heap) Swap(i, j int) {
+	h.messages[i], h.messages[j] = h.messages[j], h.messages[i]
+	h.messages[i].at, h.messages[j].at = i, j
 }
 
-func (h *heap) remove(m *message) { heaps.Remove((*entries)(h), m.at) }
-
-// entries implements heap.Interface of container/heap.
-type entries heap
-
-func (e *entries) Len() int           { return len(e.messages) }
-func (e *entries) Less(i, j int) bool { return e.before(e.messages[i], e.messages[j]) < 0 }
-
-func (e *entries) Swap(i, j int) {
-	e.messages[i], e.messages[j] = e.messages[j], e.messages[i]
-	e.messages[i].at, e.messages[j].at = i, j
-}
-
-func (e *entries) Push(m any) {
+func (h *heap) Push(m any) {
 	last := m.(*message)
-	last.at = len(e.messages)
-	e.messages = append(e.messages, last)
+	last.in, last.at = h, len(h.messages)
+	h.messages = append(h.messages, last)
 }
 
-func (e *entries) Pop() any {
-	n := len(e.messages) - 1
-	last := e.messages[n]
-	e.messages[n] = nil
-	e.messages = e.messages[:n]
+func (h *heap) Pop() any {
+	n := len(h.messages) - 1
+	last := h.messages[n]
+	h.messages[n] = nil
+	h.messages = h.messages[:n]
 	return last
 }

@@ -104,8 +104,8 @@ func SecuredElasticsearch(t testing.TB) (url, superuser string) {
 }
 
 // Elasticsearch7 starts Elasticsearch 7.10.2 of the Apache-2.0 distribution, with the modules lang-painless,
-// lang-mustache, ingest-common and mapper-extras, with more settings, each as name=value. It has no x-pack: no security,
-// no data streams and no type flattened.
+// lang-mustache, ingest-common and mapper-extras, with more settings, each as name=value. It has no x-pack: no
+// security, no data streams and no type flattened.
 func Elasticsearch7(t testing.TB, settings ...string) *Node {
 	t.Helper()
 	return startNode(t, elasticsearch7, settings)
