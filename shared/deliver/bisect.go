@@ -53,17 +53,11 @@ func decide(r request, err error) decision {
 
 // outcomeOf returns the outcome of an event for which f was returned.
 func outcomeOf(f *failure.Error) Outcome {
-	switch f.Kind {
-	case failure.Rejected:
-		if !f.Foreign {
-			return Outcome{State: Rejected, Fault: f}
-		}
-		held := *f
-		held.Kind = failure.Misconfigured
-		return Outcome{Fault: &held}
-	case failure.TooLarge:
+	switch {
+	case f.Kind == failure.TooLarge, f.Kind == failure.Rejected && !f.Foreign:
 		return Outcome{State: Rejected, Fault: f}
-	case failure.Transient, failure.Throttled, failure.Unauthorized, failure.Misconfigured, failure.Unprocessed:
+	case f.Kind == failure.Rejected:
+		return Outcome{Fault: f.Held()}
 	}
 	return Outcome{Fault: f}
 }
@@ -105,9 +99,9 @@ func stops(f *failure.Error, anyLast bool) bool {
 		return f.Status == 0 || f.Status == http.StatusServiceUnavailable
 	case failure.Throttled, failure.Unauthorized, failure.Misconfigured:
 		return true
-	case failure.TooLarge, failure.Rejected, failure.Unprocessed:
+	default:
+		return false
 	}
-	return false
 }
 
 // overload returns the first result by which the SIEM asks for fewer requests (429 or 503), or nil.

@@ -176,23 +176,19 @@ func (d *delivery) pack(events []int) (sent []int) {
 	return sent
 }
 
-// encode appends event i's record to the body. If it cannot, it rejects the event and returns false; the body may then
-// hold part of the record.
+// encode appends event i's record to the body. If it cannot, it rejects the event and returns false.
 func (d *delivery) encode(i int) bool {
 	start := len(d.batch.Body)
 	body, truncated, err := d.connector.Append(d.batch.Body, d.plan.items[i].Event)
+	if size, limit := len(body)-start, d.format.recordLimit(); err == nil && limit > 0 && size > limit {
+		err = fmt.Errorf("the event takes %d bytes as a record, and the SIEM takes at most %d", size, limit)
+	}
 	if err != nil {
-		d.plan.reject(i, &failure.Error{Kind: failure.Rejected, Code: unencodable, Err: err})
+		f := &failure.Error{Kind: failure.Rejected, Code: unencodable, Err: err}
+		d.plan.settle(i, Outcome{State: Rejected, Fault: f})
 		return false
 	}
 	d.batch.Body = body
-	if size, limit := len(body)-start, d.format.recordLimit(); limit > 0 && size > limit {
-		d.plan.reject(i, &failure.Error{
-			Kind: failure.Rejected, Code: unencodable,
-			Detail: fmt.Sprintf("the event takes %d bytes as a record, and the SIEM takes at most %d", size, limit),
-		})
-		return false
-	}
 	d.plan.outcomes[i].Truncated = truncated
 	return true
 }

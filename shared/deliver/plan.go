@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -142,23 +143,14 @@ func (p *plan) takeSample() {
 	if p.accepted > 0 || p.bisected < doubtAfter || len(p.sample) > 0 {
 		return
 	}
-	pending := 0
+	var pending []int
 	for i := range p.items {
 		if p.pending(i) {
-			pending++
+			pending = append(pending, i)
 		}
 	}
-	size, seen := min(sampleSize, pending), 0
-	for i := range p.items {
-		if !p.pending(i) {
-			continue
-		}
-		if seen == len(p.sample)*pending/size {
-			p.sample = append(p.sample, i)
-		}
-		if seen++; len(p.sample) == size {
-			break
-		}
+	for n, size := 0, min(sampleSize, len(pending)); n < size; n++ {
+		p.sample = append(p.sample, pending[n*len(pending)/size])
 	}
 	for n := range p.sample {
 		p.first(batch{events: p.sample[n : n+1 : n+1]})
@@ -244,9 +236,6 @@ func (p *plan) settle(i int, o Outcome) {
 	p.outcomes[i] = o
 }
 
-// reject rejects an event that cannot be sent.
-func (p *plan) reject(i int, f *failure.Error) { p.outcomes[i] = Outcome{State: Rejected, Fault: f} }
-
 // stop ends the delivery because of f. The events that are pending were not sent, or not sent alone, so that f is not
 // about them.
 func (p *plan) stop(f *failure.Error) {
@@ -301,12 +290,10 @@ func (p *plan) holdRefused() {
 	for i := range p.outcomes {
 		o := &p.outcomes[i]
 		if o.State == Rejected && o.Fault.Code != unencodable && (others == 0 || !p.items[i].Last) {
-			held := *o.Fault // with its own words
-			held.Kind = failure.Misconfigured
-			if held.Hint == "" {
-				held.Hint = "every event of the batch was refused alike, so the configuration is at fault and not the events"
-			}
-			*o = Outcome{Fault: &held}
+			held := o.Fault.Held() // with its own words
+			held.Hint = cmp.Or(held.Hint,
+				"every event of the batch was refused alike, so the configuration is at fault and not the events")
+			*o = Outcome{Fault: held}
 		}
 	}
 }

@@ -44,12 +44,7 @@ const (
 var kinds = [...]string{"transient", "throttled", "denied", "held", "too large", "rejected", "unjudged"}
 
 // String returns the name of the kind in logs.
-func (k Kind) String() string {
-	if int(k) < len(kinds) {
-		return kinds[k]
-	}
-	return "kind " + strconv.Itoa(int(k))
-}
+func (k Kind) String() string { return kinds[k] }
 
 // Step is the step of a request at which it failed, as in the connection check.
 type Step string
@@ -135,6 +130,13 @@ func (f *Error) Redact(redact func(string) string) *Error {
 		}
 	}
 	return &r
+}
+
+// Held returns a copy of the failure that says that the setup is at fault, not the events.
+func (f *Error) Held() *Error {
+	held := *f
+	held.Kind = Misconfigured
+	return &held
 }
 
 // Brief returns the text for logs: kind, step, status and code, without any text of the SIEM.
