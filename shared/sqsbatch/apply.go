@@ -64,17 +64,13 @@ func (b *batch) apply(ctx context.Context) {
 	}
 	ctx, cancel := Reserve(ctx, responseMargin, 10)
 	defer cancel()
-	var steps errgroup.Group
-	steps.Go(func() error {
-		b.hide(ctx, waiting)
-		return nil
-	})
-	steps.Go(func() error {
+	var steps sync.WaitGroup
+	steps.Go(func() { b.hide(ctx, waiting) })
+	steps.Go(func() {
 		b.sendDeadLetters(ctx)
 		b.hide(ctx, b.resend(ctx, others))
-		return nil
 	})
-	_ = steps.Wait() // the steps report their errors themselves
+	steps.Wait()
 }
 
 // Reserve returns a context that ends before the deadline of ctx: by most, or by the given fraction of the time that is
@@ -106,31 +102,28 @@ func (b *batch) hide(ctx context.Context, messages []int) {
 	var requests errgroup.Group
 	requests.SetLimit(maxConcurrent)
 	for some := range slices.Chunk(messages, maxEntries) {
+		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &b.QueueURL}
+		for _, i := range some {
+			m := &b.messages[i]
+			in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{
+				Id:                aws.String(strconv.Itoa(i)),
+				ReceiptHandle:     aws.String(string(m.Receipt)),
+				VisibilityTimeout: seconds(b.wait(m), maxVisibility),
+			})
+		}
 		requests.Go(func() error {
-			if failed, err := b.hideSome(ctx, some); err != nil {
+			out, err := b.Queue.ChangeMessageVisibilityBatch(ctx, in)
+			failed := len(in.Entries)
+			if err == nil {
+				failed, err = len(out.Failed), entryError(out.Failed)
+			}
+			if err != nil {
 				b.note(fmt.Errorf("setting the visibility timeout of %d messages: %w", failed, err))
 			}
 			return nil
 		})
 	}
 	_ = requests.Wait() // the requests report their errors themselves
-}
-
-func (b *batch) hideSome(ctx context.Context, messages []int) (failed int, err error) {
-	in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &b.QueueURL}
-	for _, i := range messages {
-		m := &b.messages[i]
-		in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{
-			Id:                aws.String(strconv.Itoa(i)),
-			ReceiptHandle:     aws.String(string(m.Receipt)),
-			VisibilityTimeout: seconds(b.wait(m), maxVisibility),
-		})
-	}
-	out, err := b.Queue.ChangeMessageVisibilityBatch(ctx, in)
-	if err != nil {
-		return len(messages), err
-	}
-	return len(out.Failed), entryError(out.Failed)
 }
 
 // seconds returns d in whole seconds, rounded up, at most limit.
