@@ -20,41 +20,6 @@ func lastAttempt(n int) []deliver.Item {
 	return in
 }
 
-// TestFewGoodEvents: on the last attempt, a sample of refused events decides nothing about the good ones.
-func TestFewGoodEvents(t *testing.T) {
-	for first := range 99 {
-		good := []string{numbered(100)[first], numbered(100)[(first*7+13)%100]}
-		s := &script{}
-		s.answer = func(ids []string) error {
-			if slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains(good, id) }) {
-				return rejected
-			}
-			return nil
-		}
-		in := lastAttempt(100)
-		out, report := run(s, in)
-		for i, o := range out {
-			if want := slices.Contains(good, numbered(100)[i]); (o.State == deliver.Delivered) != want || !want &&
-				o.State != deliver.Rejected {
-				t.Fatalf("good events %v: event %d has state %v, %v", good, i, o.State, o.Fault)
-			}
-		}
-		if report.Requests > 200 {
-			t.Errorf("good events %v: %d requests, want at most 200", good, report.Requests)
-		}
-		for i := range in {
-			in[i].Last = i%2 == 0
-		}
-		out, _ = run(s, in)
-		for i, o := range out {
-			if slices.Contains(good, numbered(100)[i]) && (o.State == deliver.Rejected || in[i].Last &&
-				o.State != deliver.Delivered || o.State == deliver.Retry && o.Fault.Status != 0) {
-				t.Fatalf("good events %v, half of them on the last attempt: event %d has state %v, %v", good, i, o.State, o.Fault)
-			}
-		}
-	}
-}
-
 // TestMisleadingSample: once an event is accepted, the events that were set aside are sent.
 func TestMisleadingSample(t *testing.T) {
 	in := items(numbered(100)...)

@@ -60,7 +60,6 @@ type Confirmer interface {
 // PendingError is Send's error for a request that the SIEM accepted and will confirm.
 type PendingError struct{ ID int64 }
 
-// Error implements error.
 func (p *PendingError) Error() string { return "the SIEM has not confirmed the request yet" }
 
 // Noter is a Checker that has something to say about a connection that works. Note is called after a successful Check.
@@ -166,7 +165,6 @@ type PartialError struct {
 	Results []error
 }
 
-// Error implements error.
 func (p *PartialError) Error() string {
 	for _, err := range p.Results {
 		if err != nil {

@@ -184,7 +184,9 @@ func FuzzBisect(f *testing.F) {
 	}
 	f.Add(uint64(1), uint16(4000), uint8(0), uint8(3), false)
 	f.Add(uint64(2), uint16(4000), uint8(255), uint8(3), false)
-	f.Add(uint64(3), uint16(100), uint8(250), uint8(3), false)
+	for seed := range uint64(100) { // few good events
+		f.Add(seed, uint16(100), uint8(250), uint8(2+seed%3), false)
+	}
 	f.Fuzz(func(t *testing.T, seed uint64, n uint16, bad, last uint8, partial bool) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		items := make([]Item, n%4001)
@@ -203,6 +205,10 @@ func FuzzBisect(f *testing.F) {
 		}
 		for i, o := range out {
 			m.check(t, i, items[i].Last, o)
+			if f := m.failures[i]; f != nil && items[i].Last && slices.Contains(m.accepted, 1) &&
+				(f.Kind == failure.Rejected || f.Kind == failure.TooLarge) != (o.State == Rejected) {
+				t.Fatalf("event %d is refused with %v beside accepted ones, outcome %+v", i, f, o)
+			}
 		}
 	})
 }

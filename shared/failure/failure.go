@@ -116,7 +116,6 @@ func sep(b *strings.Builder, s string) {
 	}
 }
 
-// Unwrap returns the cause.
 func (f *Error) Unwrap() error { return f.Err }
 
 // Redact returns a copy of the failure and applies redact to all of its texts, to remove secrets. The cause keeps its
@@ -190,10 +189,8 @@ func Quote(text string) string {
 // occurred.
 type HandshakeError struct{ Err error }
 
-// Error implements error.
 func (e *HandshakeError) Error() string { return "TLS handshake: " + e.Err.Error() }
 
-// Unwrap returns the cause.
 func (e *HandshakeError) Unwrap() error { return e.Err }
 
 // ProxyError is a failure to open a tunnel through the proxy that HTTPS_PROXY names.
@@ -204,7 +201,6 @@ type ProxyError struct {
 	Err        error         // nil if the proxy refused
 }
 
-// Error implements error.
 func (e *ProxyError) Error() string {
 	text := "proxy " + e.Proxy + " (HTTPS_PROXY): "
 	if e.Err != nil {
@@ -213,7 +209,6 @@ func (e *ProxyError) Error() string {
 	return text + "refused the tunnel with status " + strconv.Itoa(e.Status)
 }
 
-// Unwrap returns the cause.
 func (e *ProxyError) Unwrap() error { return e.Err }
 
 // Code returns the refusal as a word for logs, "" if the proxy did not respond.

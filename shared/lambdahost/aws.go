@@ -166,25 +166,22 @@ const (
 // signs the request itself: the SDK's client of STS would enlarge every connector's binary.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetWebIdentityToken.html
 func Identity(env settings.Lookup, now func() time.Time) settings.Identity {
-	return func(ctx context.Context, audience string) (secret.Value, error) {
+	return func(ctx context.Context, audience string) (token secret.Value, err error) {
 		ctx, cancel := context.WithTimeout(ctx, identityTimeout)
 		defer cancel()
-		cfg, err := AWSConfig(env, "STS")
-		if err != nil {
-			return secret.Value{}, identityFailure(failure.Misconfigured, 0, "", err)
-		}
+		cfg, _ := AWSConfig(env, "STS") // an error is that of the credentials
 		req, err := identityRequest(ctx, cfg, env, audience, now())
 		if err != nil {
-			return secret.Value{}, identityFailure(failure.Misconfigured, 0, "", err)
+			return token, identityFailure(failure.Misconfigured, 0, "", err)
 		}
 		resp, err := cfg.HTTPClient.Do(req)
 		if err != nil {
-			return secret.Value{}, identityFailure(failure.Transient, 0, "", err)
+			return token, identityFailure(failure.Transient, 0, "", err)
 		}
 		defer resp.Body.Close()
 		body, err := io.ReadAll(io.LimitReader(resp.Body, maxIdentityBytes))
 		if err != nil {
-			return secret.Value{}, identityFailure(failure.Transient, resp.StatusCode, "", err)
+			return token, identityFailure(failure.Transient, resp.StatusCode, "", err)
 		}
 		return readIdentity(resp.StatusCode, string(body))
 	}
@@ -247,16 +244,15 @@ func element(body, name string) string {
 }
 
 func identityFailure(kind failure.Kind, status int, code string, err error) *failure.Error {
-	hint := map[string]string{
-		"OutboundWebIdentityFederationDisabled": "turn on outbound identity federation in the AWS account (IAM, " +
-			"account settings)",
-		"OutboundWebIdentityFederationDisabledException": "turn on outbound identity federation in the AWS account (IAM, " +
-			"account settings)",
-		"AccessDenied": "the function's role needs sts:GetWebIdentityToken",
-	}[code]
+	hint := "check sts:GetWebIdentityToken of the function's role"
+	switch code {
+	case "OutboundWebIdentityFederationDisabled", "OutboundWebIdentityFederationDisabledException":
+		hint = "turn on outbound identity federation in the AWS account (IAM, account settings)"
+	case "AccessDenied":
+		hint = "the function's role needs sts:GetWebIdentityToken"
+	}
 	return &failure.Error{
-		Kind: kind, Step: failure.Auth, Code: code, Err: err,
-		Hint:   cmp.Or(hint, "check sts:GetWebIdentityToken of the function's role"),
+		Kind: kind, Step: failure.Auth, Code: code, Err: err, Hint: hint,
 		Detail: fmt.Sprintf("AWS STS gave no identity token (status %d)", status),
 	}
 }

@@ -104,10 +104,8 @@ type source struct {
 	known    uint64 // reads of the secret when the invocation began
 }
 
-// Current implements deliver.Source.
 func (s *source) Current() deliver.Connector { return s.instance.redacting }
 
-// Renew implements deliver.Source.
 func (s *source) Renew(ctx context.Context) deliver.Connector {
 	renewed, _ := s.cache.Renew(ctx, s.instance, s.known, s.load) // load logs the error
 	if renewed != nil {
@@ -122,7 +120,6 @@ type redacting struct {
 	redactor *secret.Redactor
 }
 
-// Send implements deliver.Connector.
 func (r redacting) Send(ctx context.Context, b *deliver.Batch) error {
 	err := r.Connector.Send(ctx, b)
 	if p, ok := err.(*deliver.PartialError); ok { //nolint:errorlint // a PartialError is never wrapped

@@ -53,7 +53,6 @@ type logging struct {
 	out io.Writer
 }
 
-// Invoke implements lambda.Handler.
 func (l *logging) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	response, err := l.Handler.Invoke(ctx, payload)
 	if err != nil {
@@ -100,12 +99,10 @@ type versioned struct {
 	done *atomic.Bool // shared with the handlers that WithAttrs returns
 }
 
-// WithAttrs implements slog.Handler.
 func (v versioned) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return versioned{v.Handler.WithAttrs(attrs), v.done}
 }
 
-// Handle implements slog.Handler.
 func (v versioned) Handle(ctx context.Context, r slog.Record) error {
 	if !v.done.Load() && v.done.CompareAndSwap(false, true) {
 		r = r.Clone()
@@ -223,7 +220,6 @@ func (d Deps) guarded(ctx context.Context, handle func() ([]byte, error)) (respo
 // quoted.
 type PanicError struct{ text, stack string }
 
-// Error implements error.
 func (p *PanicError) Error() string { return "the function panicked: " + p.text }
 
 // Log writes the panic with its stack as one line.

@@ -19,8 +19,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -63,19 +63,6 @@ func (w *world) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.out.Write(p)
-}
-
-// noQueue is SQS when it is not reached.
-type noQueue struct{}
-
-func (noQueue) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput,
-	...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
-	return nil, errors.New("no SQS")
-}
-
-func (noQueue) SendMessageBatch(context.Context, *sqs.SendMessageBatchInput,
-	...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
-	return nil, errors.New("no SQS")
 }
 
 // open opens a connector whose SIEM takes one token.
@@ -131,7 +118,7 @@ func newWorld() *world {
 
 func (w *world) deps() Deps {
 	return Deps{Env: func(n string) string { return w.env[n] }, Out: w, Now: func() time.Time { return w.now },
-		SQS: noQueue{}, Secrets: w}
+		SQS: &fakeaws.SQS{}, Secrets: w}
 }
 
 func (w *world) function() *Connector { return NewConnector("test", w.open, w.deps()) }
