@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"sync"
-	"sync/atomic"
 
 	"github.com/klauspost/compress/gzip"
 )
@@ -23,8 +22,9 @@ type requestBody struct {
 	trace  httptrace.ClientTrace
 	x      *exchange
 
-	state atomic.Int32
-	ended chan struct{} // gets one element when net/http has read the body
+	mu      sync.Mutex
+	changed sync.Cond // of state; a channel would belong to one bubble of testing/synctest, the pool does not
+	state   int
 }
 
 // The states of a requestBody.
@@ -36,7 +36,8 @@ const (
 )
 
 var bodies = sync.Pool{New: func() any {
-	b := &requestBody{ended: make(chan struct{}, 1)}
+	b := &requestBody{}
+	b.changed.L = &b.mu
 	b.closer = io.NopCloser(&b.reader)
 	b.trace = httptrace.ClientTrace{
 		GotConn:      func(info httptrace.GotConnInfo) { b.x.begin(info) },
@@ -59,7 +60,7 @@ func newBody(p []byte, zip bool) *requestBody {
 	}
 	b.reader.Reset(b.bytes)
 	b.x = &exchange{remaining: len(b.bytes)}
-	b.state.Store(unread)
+	b.state = unread
 	return b
 }
 
@@ -93,26 +94,46 @@ func (b *requestBody) of(method string) io.ReadCloser {
 
 // begin is an httptrace hook: net/http has written the header and reads the body next.
 func (b *requestBody) begin() {
-	if !b.state.CompareAndSwap(unread, reading) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state != unread {
 		b.reader.Reset(nil)
+		return
 	}
+	b.state = reading
 }
 
 // end is an httptrace hook: net/http has read the body, or will not read it.
 func (b *requestBody) end(httptrace.WroteRequestInfo) {
-	if b.state.CompareAndSwap(reading, read) {
-		b.ended <- struct{}{}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == reading {
+		b.state = read
+		b.changed.Signal()
 	}
 }
 
 // reclaim returns when net/http does not use the bytes any more. After an early response that is at most 50 ms later:
-// then net/http closes the connection, which ends a write that blocks. If net/http has not begun to read, it may still
-// call begin, so the pool must not get b.
+// then net/http closes the connection, which ends a write that blocks.
 func (b *requestBody) reclaim() {
-	if !b.state.CompareAndSwap(unread, reclaimed) {
-		<-b.ended
+	if b.wait() {
 		b.pool()
 	}
+}
+
+// wait waits until net/http has read the body. It reports false if net/http has not begun to: it may still call begin,
+// so the pool must not get b.
+func (b *requestBody) wait() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state == unread {
+		b.state = reclaimed
+		return false
+	}
+	for b.state == reading {
+		b.changed.Wait()
+	}
+	return true
 }
 
 // pool keeps b for another request.
