@@ -162,7 +162,7 @@ func (c cluster) packWorks(template string) {
 		c := cluster{t, c.url}
 		found, _ := c.search(lucene("event.dataset:arbitex.audit"))
 		if every, _ := c.search(object{"match_all": object{}}); found == 0 || found != every {
-			t.Errorf("the README's query finds %d of %d events", found, every)
+			t.Errorf("event.dataset:arbitex.audit finds %d of %d events", found, every)
 		}
 	})
 }
