@@ -267,35 +267,28 @@ func at(text string) time.Time {
 	return t
 }
 
-func fill(t *testing.T, objects map[string]string) *Reader {
-	t.Helper()
-	store := &fakeaws.S3{}
-	for key, body := range objects {
-		store.Put(key, []byte(body))
-	}
-	reader, err := NewReader(store, "s3://bucket/dead-letters")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reader
-}
-
 func line(when, connector, reason, id string) string {
 	r := Record{Time: at(when), Connector: connector, Error: reason, Body: []byte(`{"time":1}`), MessageID: id}
 	return string(r.AppendLine(nil))
 }
 
+// key is the key of an object of dead letters.
+func key(folder, connector, date, name string) string {
+	return "dead/" + folder + "connector=" + connector + "/date=" + date + "/" + name
+}
+
 func TestEachChooses(t *testing.T) {
-	reader := fill(t, map[string]string{
-		"dead-letters/pending/connector=splunk/date=2026-03-13/a.jsonl": line("2026-03-13T10:00:00Z", "splunk", "status 400",
-			"1") +
-			"no line\n\n" + line("2026-03-14T00:30:00Z", "splunk", "status 503", "2"),
-		"dead-letters/pending/connector=sumo/date=2026-03-14/b.jsonl": line("2026-03-14T10:00:00Z", "sumo", "Status 400",
-			"3"),
-		"dead-letters/pending/connector=sumo/date=2026-03-14/notes": "not ours",
-		"dead-letters/replayed/connector=sumo/date=2026-03-14/c.jsonl": line("2026-03-14T10:00:00Z", "sumo", "status 400",
-			"4"),
-	})
+	b, store := fakeBucket()
+	for key, body := range map[string]string{
+		key(PendingFolder, "splunk", "2026-03-13", "a.jsonl"): line("2026-03-13T10:00:00Z", "splunk",
+			"status 400", "1") + "no line\n\n" + line("2026-03-14T00:30:00Z", "splunk", "status 503", "2"),
+		key(PendingFolder, "sumo", "2026-03-14", "b.jsonl"):  line("2026-03-14T10:00:00Z", "sumo", "Status 400", "3"),
+		key(PendingFolder, "sumo", "2026-03-14", "notes"):    "not ours",
+		key(ReplayedFolder, "sumo", "2026-03-14", "c.jsonl"): line("2026-03-14T10:00:00Z", "sumo", "status 400", "4"),
+	} {
+		store.Put(key, []byte(body))
+	}
+	reader := &Reader{*b}
 	for _, c := range []struct {
 		filter Filter
 		want   string
@@ -324,11 +317,11 @@ func TestEachChooses(t *testing.T) {
 
 // TestMoved: only the objects that can hold a record since From are read, each with the time at which it was moved.
 func TestMoved(t *testing.T) {
-	store := &fakeaws.S3{}
+	b, store := fakeBucket()
+	reader := &Reader{*b}
 	put := func(folder, connector, date, id, failed, moved string) {
 		store.Now = func() time.Time { return at(moved) }
-		store.Put("dead-letters/"+folder+"connector="+connector+"/date="+date+"/"+id+".jsonl",
-			[]byte(line(failed, connector, "status 400", id)))
+		store.Put(key(folder, connector, date, id+".jsonl"), []byte(line(failed, connector, "status 400", id)))
 	}
 	put(ReplayedFolder, "splunk", "2026-03-13", "same-day", "2026-03-13T10:00:00Z", "2026-03-14T12:00:00Z")
 	put(ReplayedFolder, "splunk", "2026-03-01", "waited-for-the-drain", "2026-03-13T10:00:00Z", "2026-03-14T12:00:00Z")
@@ -338,10 +331,6 @@ func TestMoved(t *testing.T) {
 	put(ReplayedFolder, "sumo", "2026-03-13", "other", "2026-03-13T10:00:00Z", "2026-03-14T12:00:00Z")
 	put(PendingFolder, "splunk", "2026-03-13", "pending", "2026-03-13T10:00:00Z", "2026-03-14T12:00:00Z")
 	put(DiscardedFolder, "splunk", "2026-03-13", "discarded", "2026-03-13T10:00:00Z", "2026-03-14T13:00:00Z")
-	reader, err := NewReader(store, "s3://bucket/dead-letters")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var opened atomic.Int32
 	store.Hook = func(operation, _ string, after bool) error {
 		if operation == "GetObject" && after {
@@ -370,12 +359,12 @@ func TestMoved(t *testing.T) {
 }
 
 func TestEachStops(t *testing.T) {
-	objects := map[string]string{}
+	b, store := fakeBucket()
 	for i := range 40 {
-		objects[fmt.Sprintf("dead-letters/pending/connector=splunk/date=2026-03-13/%d.jsonl",
-			i)] = line("2026-03-13T10:00:00Z", "splunk", "x", fmt.Sprint(i))
+		store.Put(key(PendingFolder, "splunk", "2026-03-13", fmt.Sprint(i, ".jsonl")),
+			[]byte(line("2026-03-13T10:00:00Z", "splunk", "x", fmt.Sprint(i))))
 	}
-	reader := fill(t, objects)
+	reader := &Reader{*b}
 	taken := 0
 	if _, err := reader.Each(t.Context(), Filter{}, func(*Letter) error { taken++; return SkipAll }); err != nil ||
 		taken == 0 || taken > width {

@@ -21,7 +21,7 @@ const testKey = "connector=splunk/date=2026-03-13/o.jsonl"
 func fakeBucket() (*Bucket, *fakeaws.S3) {
 	store := &fakeaws.S3{}
 	noPause := func(ctx context.Context, _ time.Duration) error { return ctx.Err() }
-	return &Bucket{Name: "letters", Prefix: "dead/", Store: store, Sleep: noPause, Piece: 20}, store
+	return &Bucket{Name: "letters", Prefix: "dead/", Store: store, Sleep: noPause, Piece: pieceBytes}, store
 }
 
 // put stores a pending object and returns it as it is listed.
@@ -60,6 +60,7 @@ func TestPieces(t *testing.T) {
 		{"a\n" + long + long, []string{"a\n"}, ErrLongLine},
 	} {
 		b, store := fakeBucket()
+		b.Piece = 20
 		got, err := pieces(t, b, put(t, b, store, c.body))
 		if !slices.Equal(got, c.want) || !errors.Is(err, c.err) {
 			t.Errorf("%d bytes: %d pieces, %v", len(c.body), len(got), err)
@@ -70,6 +71,7 @@ func TestPieces(t *testing.T) {
 // TestPiecesOfOneVersion: an object that changes between two pieces is not read further.
 func TestPiecesOfOneVersion(t *testing.T) {
 	b, store := fakeBucket()
+	b.Piece = 20
 	body := "a\n" + strings.Repeat("x", 20) + "\n"
 	o := put(t, b, store, body)
 	err := b.Pieces(t.Context(), o, func([]byte) error {
