@@ -13,7 +13,6 @@ import (
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/emulator/siem/xsiam"
 	"github.com/arbitex/siem-connectors/internal/pki"
 )
@@ -192,14 +191,7 @@ func newBench(t *testing.T, name string, other *pki.Authority) *bench {
 	options := siem.Options{Authority: authority, Plain: name != "splunk" && name != "elastic" && name != "qradar",
 		Listen: listen}
 	b.options = options
-	for _, entry := range catalog.List() {
-		if entry.Name == name {
-			var err error
-			if b.sim, err = entry.New(options); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	b.sim = newSimulator(t, name, options)
 	t.Cleanup(func() { b.sim.Close() }) // or the one that has taken its place
 	maps.Copy(b.env, b.sim.Settings())
 	maps.Copy(b.env, b.sim.Secret())

@@ -45,30 +45,33 @@ type audit struct {
 	stdout, stderr bytes.Buffer
 }
 
+// newSimulator starts the simulator of a SIEM.
+func newSimulator(t *testing.T, name string, o siem.Options) siem.Simulator {
+	t.Helper()
+	list := catalog.List()
+	s, err := list[slices.IndexFunc(list, func(s catalog.SIEM) bool { return s.Name == name })].New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func newAudit(t *testing.T, connector string) *audit {
 	t.Helper()
 	a := &audit{t: t, connector: connector, stack: newFakeStack(t),
 		start: time.Now().Add(-2 * time.Hour).Truncate(time.Second)}
 	a.fields = map[string]string{"index": "arbitex", "source": "arbitex-platform", "service": "arbitex",
 		"ddsource": "arbitex-audit", "_sourceCategory": "arbitex/audit", "_dataset": "arbitex_audit_raw"}
-	for _, entry := range catalog.List() {
-		if entry.Name != connector {
-			continue
-		}
-		s, err := entry.New(siem.Options{Plain: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { s.Close() })
-		searchable, ok := s.(siem.Searchable)
-		if !ok && len(search.Variables(connector)) == 0 {
-			t.Skipf("NOT TESTED: siemctl has no search for %s", connector)
-		}
-		if !ok {
-			t.Fatalf("the simulator of %s has no search", connector)
-		}
-		a.siem = searchable
+	simulator := newSimulator(t, connector, siem.Options{Plain: true})
+	t.Cleanup(func() { simulator.Close() })
+	searchable, ok := simulator.(siem.Searchable)
+	if !ok && len(search.Variables(connector)) == 0 {
+		t.Skipf("NOT TESTED: siemctl has no search for %s", connector)
 	}
+	if !ok {
+		t.Fatalf("the simulator of %s has no search", connector)
+	}
+	a.siem = searchable
 	own, err := json.Marshal(a.siem.Settings()) // a connector's settings are in its secret
 	if err != nil {
 		t.Fatal(err)

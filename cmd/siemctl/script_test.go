@@ -81,7 +81,6 @@ func TestAWS(t *testing.T) {
 			Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "until": until, "siem": w.command},
 		})
 	})
-	t.Run("ask", func(t *testing.T) { askOnTerminal(t, w) })
 	t.Run("many", func(t *testing.T) { replayMany(t, w) })
 }
 
@@ -132,10 +131,7 @@ func deploy(t *testing.T, wanted ...string) *world {
 		if !slices.Contains(wanted, entry.Name) {
 			continue
 		}
-		s, err := entry.New(options)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := newSimulator(t, entry.Name, options)
 		t.Cleanup(func() { s.Close() })
 		w.simulators[entry.Name] = s
 		deployed = append(deployed, entry)

@@ -6,36 +6,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
 	"github.com/arbitex/siem-connectors/internal/testkit/terminal"
 )
-
-// askOnTerminal types a credential at configure's question on a pseudo terminal. It is stored and never shown.
-func askOnTerminal(t *testing.T, w *world) {
-	key := w.simulators["elastic"].Secret()["ELASTIC_API_KEY"]
-	configure := func(typed ...string) (shown string, code int) {
-		s := terminal.Start(t, 100, siemctlCommand(t.Context(), t, w.endpoint, "configure", "elastic"))
-		for _, text := range typed {
-			s.Type("): ", text)
-		}
-		return s.End()
-	}
-	for _, admin := range []string{"", elastic.AdminKey} { // Enter: no installation
-		shown, code := configure(key+"\r", admin+"\r")
-		if code != exitOK || !strings.Contains(shown, "stored ELASTIC_API_KEY") ||
-			!strings.Contains(shown, "next: siemctl check elastic") || strings.Contains(shown, key) ||
-			strings.Contains(shown, elastic.AdminKey) || strings.Contains(shown, "installed: ") != (admin != "") {
-			t.Errorf("exit code %d, the terminal shows %q", code, shown)
-		}
-	}
-	if out, err := siemctlCommand(t.Context(), t, w.endpoint, "check", "elastic").CombinedOutput(); err != nil ||
-		!strings.Contains(string(out), "ok") {
-		t.Errorf("%v: %s", err, out)
-	}
-	if shown, code := configure("half a key" + ctrlC); code != exitInterrupted || strings.Contains(shown, "stored") {
-		t.Errorf("Ctrl-C: exit code %d, the terminal shows %q", code, shown)
-	}
-}
 
 const ctrlC = "\x03"
 
@@ -95,6 +69,32 @@ func TestConfigureOnTerminal(t *testing.T) {
 	want := `{"SPLUNK_SEARCH_TOKEN":"search-token","SPLUNK_SEARCH_URL":"https://splunk.example.com:8089"}`
 	if f.search != want {
 		t.Errorf("the search secret is %s, want %s", f.search, want)
+	}
+}
+
+// TestInstallOnTerminal: configure offers to install the index template with another key. Neither key is shown.
+func TestInstallOnTerminal(t *testing.T) {
+	f, simulator := newFakeStack(t), newSimulator(t, "elastic", siem.Options{Plain: true})
+	defer simulator.Close()
+	f.secret, f.environment = "{}", simulator.Settings()
+	key := simulator.Secret()["ELASTIC_API_KEY"]
+	configure := func(typed ...string) (shown string, code int) {
+		s := f.onTerminal(t, 100, "configure", "elastic", "--stack", "receipts")
+		for _, text := range typed {
+			s.Type("): ", text)
+		}
+		return s.End()
+	}
+	for _, admin := range []string{"", elastic.AdminKey} { // Enter: no installation
+		shown, code := configure(key+"\r", admin+"\r")
+		if code != exitOK || !strings.Contains(shown, "stored ELASTIC_API_KEY") ||
+			!strings.Contains(shown, "next: siemctl check elastic") || strings.Contains(shown, key) ||
+			strings.Contains(shown, elastic.AdminKey) || strings.Contains(shown, "installed: ") != (admin != "") {
+			t.Errorf("exit code %d, the terminal shows %q", code, shown)
+		}
+	}
+	if shown, code := configure("half a key" + ctrlC); code != exitInterrupted || strings.Contains(shown, "stored") {
+		t.Errorf("Ctrl-C: exit code %d, the terminal shows %q", code, shown)
 	}
 }
 

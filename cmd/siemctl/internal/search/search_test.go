@@ -22,7 +22,7 @@ import (
 )
 
 // searcherOf makes the searcher of a connector for a fake SIEM. Every credential is the word secret.
-func searcherOf(t *testing.T, connector string, handler http.Handler, waits *[]time.Duration) (Searcher, error) {
+func searcherOf(t *testing.T, connector string, handler http.Handler, waits *[]time.Duration) Searcher {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
@@ -38,13 +38,17 @@ func searcherOf(t *testing.T, connector string, handler http.Handler, waits *[]t
 		}
 		return ""
 	}
-	return Open(connector, settings.New(env, nil), Options{
+	s, err := Open(connector, settings.New(env, nil), Options{
 		Function: func(string) string { return "" },
 		Wait: func(ctx context.Context, d time.Duration) error {
 			*waits = append(*waits, d)
 			return ctx.Err()
 		},
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // all asks for everything; Elastic is asked for one id.
@@ -101,13 +105,10 @@ func TestIncomplete(t *testing.T) {
 	} {
 		var waits []time.Duration
 		n := 0
-		s, err := searcherOf(t, c.connector, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		s := searcherOf(t, c.connector, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = io.WriteString(w, c.bodies[min(n, len(c.bodies)-1)])
 			n++
 		}), &waits)
-		if err != nil {
-			t.Fatal(err)
-		}
 		if err := s.Search(t.Context(), all(), func(receipts.Found) {}); err == nil || !strings.Contains(err.Error(),
 			c.want) {
 			t.Errorf("%s, %s: %v, want %s", c.connector, c.name, err, c.want)
@@ -144,26 +145,20 @@ func TestSetupErrors(t *testing.T) {
 func TestLimits(t *testing.T) {
 	for _, connector := range connectors.Names() {
 		var waits []time.Duration
-		s, err := searcherOf(t, connector, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		s := searcherOf(t, connector, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set(map[bool]string{true: "X-RateLimit-Reset", false: "Retry-After"}[connector == "datadog"], "7")
 			w.WriteHeader(http.StatusTooManyRequests)
 		}), &waits)
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = s.Search(t.Context(), all(), func(receipts.Found) {})
+		err := s.Search(t.Context(), all(), func(receipts.Found) {})
 		if err == nil || !strings.Contains(err.Error(), "429") || len(waits) != maxTries-1 || waits[0] != 7*time.Second {
 			t.Errorf("%s: %v after %v", connector, err, waits)
 		}
 		waits = nil
-		s, err = searcherOf(t, connector, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s = searcherOf(t, connector, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			w.WriteHeader(http.StatusForbidden)
 			fmt.Fprintf(w, "denied: %s %s %s", r.Header, r.URL, body) // a SIEM that shows the request
 		}), &waits)
-		if err != nil {
-			t.Fatal(err)
-		}
 		err = s.Search(t.Context(), all(), func(receipts.Found) {})
 		if err == nil || !strings.Contains(err.Error(), "403") || strings.Contains(err.Error(), "secret") ||
 			strings.Contains(err.Error(), base64.StdEncoding.EncodeToString([]byte("secret:secret"))) || waits != nil {
@@ -181,11 +176,9 @@ func TestRedirect(t *testing.T) {
 	defer other.Close()
 	for _, connector := range connectors.Names() {
 		var waits []time.Duration
-		s, err := searcherOf(t, connector, http.RedirectHandler(other.URL, http.StatusMovedPermanently), &waits)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err = s.Search(t.Context(), all(), func(receipts.Found) {}); err == nil || !strings.Contains(err.Error(), "301") {
+		s := searcherOf(t, connector, http.RedirectHandler(other.URL, http.StatusMovedPermanently), &waits)
+		err := s.Search(t.Context(), all(), func(receipts.Found) {})
+		if err == nil || !strings.Contains(err.Error(), "301") {
 			t.Errorf("%s: %v", connector, err)
 		}
 	}
@@ -280,13 +273,10 @@ func TestCEF(t *testing.T) {
 // TestDatadogAttributes: an event that Datadog has parsed into attributes is found by its id.
 func TestDatadogAttributes(t *testing.T) {
 	var waits []time.Duration
-	s, err := searcherOf(t, "datadog", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := searcherOf(t, "datadog", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, `{"data":[{"attributes":{"message":"text","attributes":{"metadata":{"uid":"a"},"time":1}}},`+
 			`{"attributes":{"attributes":{"x":1}}}],"meta":{"status":"done"}}`)
 	}), &waits)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var found []receipts.Found
 	if err := s.Search(t.Context(), all(), func(f receipts.Found) { found = append(found, f) }); err != nil {
 		t.Fatal(err)
