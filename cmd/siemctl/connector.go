@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/functions/all"
 	"github.com/arbitex/siem-connectors/shared/connectors"
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
 
@@ -248,28 +248,12 @@ func unquote(value string) string {
 
 // parseObject reads settings from a JSON object, in the way in which the connectors read their secret.
 func parseObject(data []byte) (map[string]string, error) {
-	var object map[string]json.RawMessage
-	if err := json.Unmarshal(data, &object); err != nil { // its text may quote a value
-		return nil, fmt.Errorf("expected a JSON object, it is not valid JSON")
-	}
-	values := make(map[string]string, len(object))
-	var wrong []string
-	for name, raw := range object {
-		switch raw[0] {
-		case '"':
-			var text string
-			_ = json.Unmarshal(raw, &text) // it is valid
-			values[name] = text
-		case '{', '[':
-			wrong = append(wrong, name)
-		case 'n': // null counts as absent
-		default:
-			values[name] = string(raw)
-		}
-	}
-	if wrong != nil {
-		slices.Sort(wrong)
+	values, err := lambdahost.ParseSecret(string(data))
+	if wrong, ok := errors.AsType[lambdahost.KeysError](err); ok {
 		return nil, fmt.Errorf("%s: expected strings, found objects or arrays", strings.Join(wrong, ", "))
+	}
+	if err != nil {
+		return nil, errors.New("expected a JSON object, it is not valid JSON")
 	}
 	return values, nil
 }

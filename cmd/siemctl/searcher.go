@@ -153,25 +153,22 @@ func (r *reconciliation) contents() (func(uint64) (uint64, error), error) {
 func (a *app) cefHashes(c connector, file string, lookup settings.Lookup) (map[uint64]uint64, error) {
 	encoder := c.Open(settings.New(lookup, nil)) // credentials are in the secret, and encoding needs none
 	hashes := map[uint64]uint64{}
-	var parser event.Parser
-	var e event.Event
 	var buffer []byte
-	var wrong error
-	err := a.eachEvent("--events", file, func(line int, body []byte) {
-		parser.Reset()
-		if err := parser.Parse(body, &e); err != nil {
-			wrong = errors.Join(wrong, fmt.Errorf("line %d: %w", line, err))
+	var problems error
+	err := a.eachEvent("--events", file, func(line int, _ []byte, e *event.Event, wrong error) {
+		if wrong != nil {
+			problems = errors.Join(problems, fmt.Errorf("line %d: %w", line, wrong))
 			return
 		}
-		record, _, err := encoder.Append(buffer[:0], &e)
+		record, _, err := encoder.Append(buffer[:0], e)
 		buffer = record
 		own, _ := receipts.Hash(string(e.AppendContentHash(nil))) // always 16 hex digits
 		if cef, ok := search.CEFHash(record); err == nil && ok {
 			hashes[own] = cef
 		}
 	})
-	if err == nil && wrong != nil {
-		err = usage("--events %s: %w", file, wrong)
+	if err == nil && problems != nil {
+		err = usage("--events %s: %w", file, problems)
 	}
 	return hashes, err
 }

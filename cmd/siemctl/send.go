@@ -184,19 +184,16 @@ func (a *app) eventsToSend(o sendOptions) (events, invalid []string, err error) 
 		}
 		return events, nil, nil
 	}
-	var parser event.Parser
 	var problems []string
-	err = a.eachEvent("--file", o.file, func(line int, body []byte) {
-		var e event.Event
-		parser.Reset()
-		if err := parser.Parse(body, &e); err != nil {
-			invalid = append(invalid, string(body))
-			if len(problems) < maxBad {
-				problems = append(problems, fmt.Sprintf("line %d: %v", line, err))
-			}
+	err = a.eachEvent("--file", o.file, func(line int, body []byte, _ *event.Event, wrong error) {
+		if wrong == nil {
+			events = append(events, string(body))
 			return
 		}
-		events = append(events, string(body))
+		invalid = append(invalid, string(body))
+		if len(problems) < maxBad {
+			problems = append(problems, fmt.Sprintf("line %d: %v", line, wrong))
+		}
 	})
 	switch {
 	case err != nil:
@@ -216,9 +213,9 @@ const maxBad = 5
 // maxLineBytes is larger than the largest event, so that the error can state the event's size.
 const maxLineBytes = 8 << 20
 
-// eachEvent calls take for each line of a file that is not empty; "-" is standard input. The line is valid until take
-// returns.
-func (a *app) eachEvent(flag, name string, take func(line int, body []byte)) error {
+// eachEvent calls take for each line of a file that is not empty, with the event in it, or why it is not a valid one;
+// "-" is standard input. The line and the event are valid until take returns.
+func (a *app) eachEvent(flag, name string, take func(line int, body []byte, e *event.Event, wrong error)) error {
 	from := a.in.Reader()
 	if name != "-" {
 		file, err := os.Open(name)
@@ -228,11 +225,15 @@ func (a *app) eachEvent(flag, name string, take func(line int, body []byte)) err
 		defer file.Close()
 		from = file
 	}
+	var parser event.Parser
 	lines := bufio.NewScanner(from)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLineBytes)
 	for n := 1; lines.Scan(); n++ {
 		if body := bytes.TrimSpace(lines.Bytes()); len(body) > 0 {
-			take(n, body)
+			var e event.Event
+			parser.Reset()
+			err := parser.Parse(body, &e)
+			take(n, body, &e, err)
 		}
 	}
 	if err := lines.Err(); err != nil {

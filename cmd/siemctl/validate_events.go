@@ -95,9 +95,8 @@ func (a *app) validateEvents(v *validation, list []connector, env settings.Looku
 		}
 		seen[f].count++
 	}
-	var parser event.Parser
 	total, now := 0, a.now()
-	err := a.eachEvent("--events", o.events, func(line int, body []byte) {
+	err := a.eachEvent("--events", o.events, func(line int, body []byte, e *event.Event, wrong error) {
 		total++
 		for _, p := range ocsf.Check(body, now) {
 			l := isWarning
@@ -106,13 +105,11 @@ func (a *app) validateEvents(v *validation, list []connector, env settings.Looku
 			}
 			note(line, finding{l, "event", p.Text})
 		}
-		var e event.Event
-		parser.Reset()
-		if parser.Parse(body, &e) != nil {
+		if wrong != nil {
 			return // ocsf.Check reported it
 		}
 		for i := range v.Events {
-			if problem := v.Events[i].take(&e); problem != "" {
+			if problem := v.Events[i].take(e); problem != "" {
 				note(line, finding{isError, v.Events[i].Connector, problem})
 			}
 		}

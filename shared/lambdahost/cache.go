@@ -183,7 +183,7 @@ func readSecret(ctx context.Context, d Deps) (text string, values map[string]str
 	if out.SecretString == nil {
 		text = string(out.SecretBinary)
 	}
-	values, err = parseSecret(text)
+	values, err = ParseSecret(text)
 	if err != nil {
 		return "", nil, &failure.Error{Step: failure.Secret, Detail: fmt.Sprintf("%s: the secret %q", secretSetting, id),
 			Err:  err,
@@ -192,8 +192,17 @@ func readSecret(ctx context.Context, d Deps) (text string, values map[string]str
 	return text, values, nil
 }
 
-// parseSecret reads the secret's JSON object. Numbers and booleans are used as they are written; null counts as absent.
-func parseSecret(text string) (map[string]string, error) {
+// KeysError names the keys of a secret that have an object or an array as their value.
+type KeysError []string
+
+// Error implements error.
+func (e KeysError) Error() string {
+	return "has keys whose values are not strings: " + strings.Join(e, ", ")
+}
+
+// ParseSecret reads the secret's JSON object. Numbers and booleans are used as they are written; null counts as absent.
+// No error quotes a value. It is a [KeysError] for an object with other values.
+func ParseSecret(text string) (map[string]string, error) {
 	trimmed := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "\uFEFF")) // without a byte order mark
 	if trimmed == "" {
 		return nil, errors.New("is empty")
@@ -208,7 +217,7 @@ func parseSecret(text string) (map[string]string, error) {
 		return nil, errors.New("is JSON, but not an object")
 	}
 	values := make(map[string]string, len(object))
-	var wrong []string
+	var wrong KeysError
 	for key, value := range object {
 		switch value.(type) {
 		case nil:
@@ -220,7 +229,7 @@ func parseSecret(text string) (map[string]string, error) {
 	}
 	if len(wrong) > 0 {
 		slices.Sort(wrong)
-		return nil, fmt.Errorf("has keys whose values are not strings: %s", strings.Join(wrong, ", "))
+		return nil, wrong
 	}
 	return values, nil
 }

@@ -133,7 +133,7 @@ func FuzzParseSecret(f *testing.F) {
 	const words = "is empty; is not JSON; is JSON, but not an object; has keys whose values are not strings: "
 	f.Fuzz(func(t *testing.T, text string) {
 		text = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "\uFEFF")) // which JSON does not skip
-		values, err := parseSecret(text)
+		values, err := ParseSecret(text)
 		object := objectIn(text)
 		if err != nil {
 			shown := err.Error()
