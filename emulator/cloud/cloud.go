@@ -183,9 +183,6 @@ func (c *Cloud) URL(functionLogicalID string) string {
 	return u.base
 }
 
-// Functions returns the logical ids of the functions, in the template's order.
-func (c *Cloud) Functions() []string { return c.template.IDs(samtemplate.TypeFunction) }
-
 // Queues returns the logical ids of the queues, in the template's order.
 func (c *Cloud) Queues() []string { return c.template.IDs(samtemplate.TypeQueue) }
 

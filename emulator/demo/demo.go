@@ -15,7 +15,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -30,17 +29,15 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/system"
 )
 
-// Options configure the demo. Every zero value is usable.
+// Options configure the demo, which runs in the folder of the repository.
 type Options struct {
-	Events  string // file with one event per line; empty: Count generated events
-	Count   int    // 0 = 1,000
-	Seed    uint64
-	Keep    bool           // continue to run after the account, until the context ends
-	SIEMs   []catalog.SIEM // nil = all
-	Root    string         // the repository; empty: the working directory
-	Out     io.Writer      // the screen
-	Screen  ScreenChoice   // its format
-	Stretch time.Duration  // duration of the enqueueing; 0: 18 s
+	Events string // file with one event per line; empty: Count generated events
+	Count  int
+	Seed   uint64
+	Keep   bool // continue to run after the account, until the context ends
+	SIEMs  []catalog.SIEM
+	Out    io.Writer    // the screen
+	Screen ScreenChoice // its format
 }
 
 // The demo's back-off in seconds. With the default of up to 300 s, the first dead letter would take minutes.
@@ -49,10 +46,8 @@ const (
 	backoffMax     = 4
 )
 
-const (
-	defaultCount   = 1000
-	defaultStretch = 18 * time.Second
-)
+// stretch is the duration of the enqueueing.
+const stretch = 18 * time.Second
 
 // Logical ids in template.yaml.
 const (
@@ -88,10 +83,11 @@ type demo struct {
 
 // Run runs the demo. It returns nil only if the event counts add up.
 func Run(ctx context.Context, o Options) (err error) {
-	d, err := newDemo(o)
+	messages, err := loadMessages(o)
 	if err != nil {
 		return err
 	}
+	d := &demo{options: o, messages: messages, screen: newScreen(o.Out, o.Screen), began: time.Now()}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	if err := d.start(ctx); err != nil {
 		return err
@@ -114,27 +110,10 @@ func Run(ctx context.Context, o Options) (err error) {
 	return accountErr
 }
 
-func newDemo(o Options) (*demo, error) {
-	if o.Count == 0 {
-		o.Count = defaultCount
-	}
-	if o.Stretch == 0 {
-		o.Stretch = defaultStretch
-	}
-	if o.SIEMs == nil {
-		o.SIEMs = catalog.List()
-	}
-	messages, err := loadMessages(o)
-	if err != nil {
-		return nil, err
-	}
-	return &demo{options: o, messages: messages, screen: newScreen(o.Out, o.Screen), began: time.Now()}, nil
-}
-
 // start starts the simulators and the cloud, and stores the credentials.
 func (d *demo) start(ctx context.Context) error {
 	d.screen.title("ArbitexSIEM connectors: the whole system on this machine")
-	siems, _, err := system.Simulate(d.options.caFile(), d.options.SIEMs)
+	siems, _, err := system.Simulate(caFile, d.options.SIEMs)
 	if err != nil {
 		return err
 	}
@@ -149,12 +128,12 @@ func (d *demo) start(ctx context.Context) error {
 		environment[one.Function()]["SIEM_RECEIPTS"] = strconv.FormatBool(d.options.Keep) // for siemctl reconcile
 	}
 	// Open until the process ends, because the functions write to it.
-	logs, err := os.Create(filepath.Join(d.options.Root, "build", "demo.log"))
+	logs, err := os.Create("build/demo.log")
 	if err != nil {
 		return fmt.Errorf("making the log file: %w", err)
 	}
 	d.meters = newMeters()
-	d.system, err = system.Start(ctx, d.options.Root, siems, cloud.Options{
+	d.system, err = system.Start(ctx, "", siems, cloud.Options{
 		Environment: environment, Logs: logs, Printed: d.meters.read, Progress: d.screen.progress(),
 		Observe: d.meters.observe,
 	})
@@ -166,7 +145,7 @@ func (d *demo) start(ctx context.Context) error {
 }
 
 // caFile is the file with the certificate of the simulators' authority.
-func (o Options) caFile() string { return filepath.Join(o.Root, "build", "demo", "ca.pem") }
+const caFile = "build/demo/ca.pem"
 
 // stop stops everything and clears the table.
 func (d *demo) stop() error {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -45,11 +44,7 @@ type outage struct {
 // Outage shows the guard: it holds the first of the SIEMs that uses HTTP, checks it, resumes it, and replays its dead
 // letters. It returns nil only if every event is in the SIEM.
 func Outage(ctx context.Context, o Options) (err error) {
-	siems := o.SIEMs
-	if siems == nil {
-		siems = catalog.List()
-	}
-	i := slices.IndexFunc(siems, func(s catalog.SIEM) bool { return s.Name != "qradar" })
+	i := slices.IndexFunc(o.SIEMs, func(s catalog.SIEM) bool { return s.Name != "qradar" })
 	if i < 0 {
 		return nil
 	}
@@ -59,7 +54,7 @@ func Outage(ctx context.Context, o Options) (err error) {
 	d.screen.prose(plain, "", "The guard's minutes take a second here, and the periods of the alarm "+short(outagePeriod)+
 		". An event has two attempts. Deployed, the guard acts after two minutes.")
 	d.screen.lines(plain, "")
-	if err := d.start(ctx, o, siems[i]); err != nil {
+	if err := d.start(ctx, o.SIEMs[i]); err != nil {
 		return err
 	}
 	if err := d.play(ctx); err != nil {
@@ -68,17 +63,17 @@ func Outage(ctx context.Context, o Options) (err error) {
 	return d.verdict()
 }
 
-func (d *outage) start(ctx context.Context, o Options, entry catalog.SIEM) error {
-	siems, _, err := system.Simulate(o.caFile(), []catalog.SIEM{entry})
+func (d *outage) start(ctx context.Context, entry catalog.SIEM) error {
+	siems, _, err := system.Simulate(caFile, []catalog.SIEM{entry})
 	if err != nil {
 		return err
 	}
 	d.siem = siems[0]
-	log, err := os.Create(filepath.Join(o.Root, "build", "demo-outage.log"))
+	log, err := os.Create("build/demo-outage.log")
 	if err != nil {
 		return fmt.Errorf("creating the log file: %w", err)
 	}
-	d.system, err = system.Start(ctx, o.Root, siems, cloud.Options{
+	d.system, err = system.Start(ctx, "", siems, cloud.Options{
 		Parameters: map[string]string{"MaxAttempts": "2", "EnableGuard": "true"},
 		Environment: map[string]map[string]string{entry.Function(): system.Backoff(1, 1),
 			guardFunction: {"GUARD_MINUTE_SECONDS": "1"}},
@@ -272,7 +267,7 @@ func (d *demo) enqueue(ctx context.Context, a *actor) error {
 	queue := d.system.Queue(a.Queue())
 	began := time.Now()
 	for sent := 0; sent < len(d.messages); {
-		due := began.Add(d.options.Stretch * time.Duration(sent) / time.Duration(len(d.messages)))
+		due := began.Add(stretch * time.Duration(sent) / time.Duration(len(d.messages)))
 		if !wait(ctx, due) {
 			return nil // another error ended it, which is reported elsewhere
 		}

@@ -1,12 +1,9 @@
 package siem
 
 import (
-	"bytes"
 	"compress/gzip"
 	"compress/zlib"
-	"crypto/sha256"
 	"crypto/tls"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,10 +31,6 @@ type Config struct {
 	MaxBody int64
 	// MaxWire is the limit in bytes on the wire, for products that have one. 0: MaxBody + 1 MiB.
 	MaxWire int64
-	// HTTP2 offers HTTP/2.
-	HTTP2 bool
-	// TLS is the TLS configuration without the certificate, for example with client certificates. nil: the default.
-	TLS *tls.Config
 }
 
 // Answer is a simulator's response. A status of 400 or more counts as refused, 401 and 403 count as authentication
@@ -106,7 +99,6 @@ func Serve(o Options, c Config) (*Server, error) {
 func (s *Server) start(listener net.Listener) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(s.config.HTTP2)
 	s.server = &http.Server{
 		Handler: s, Protocols: protocols, ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog: log.New(io.Discard, "", 0), // net/http logs connections that are dropped on purpose
@@ -115,12 +107,8 @@ func (s *Server) start(listener net.Listener) {
 		go func() { _ = s.server.Serve(listener) }() // ends with Close
 		return
 	}
-	certificate := s.options.Authority.Server("127.0.0.1", "localhost")
-	s.server.TLSConfig = s.config.TLS.Clone()
-	if s.server.TLSConfig == nil {
-		s.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	s.server.TLSConfig.Certificates = []tls.Certificate{certificate.TLS}
+	s.server.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12,
+		Certificates: []tls.Certificate{s.options.Authority.Server("127.0.0.1", "localhost").TLS}}
 	go func() { _ = s.server.ServeTLS(listener, "", "") }() // ends with Close
 }
 
@@ -287,60 +275,6 @@ func decode(wire io.Reader, encoding string, limit int64) ([]byte, error) {
 	return body, err
 }
 
-// EventID returns the id of an event: metadata.uid, else the first 32 hex digits of the SHA-256 of the event without
-// the white space between its tokens.
-func EventID(event []byte) string {
-	if uid := OwnID(event); uid != "" {
-		return uid
-	}
-	return ContentHash(event)[:32]
-}
-
-// OwnID returns the event's metadata.uid, "" if it has none.
-func OwnID(event []byte) string {
-	var e struct {
-		Metadata json.RawMessage `json:"metadata"`
-	}
-	var metadata struct {
-		UID json.RawMessage `json:"uid"`
-	}
-	var uid string
-	_ = json.Unmarshal(event, &e)
-	_ = json.Unmarshal(e.Metadata, &metadata)
-	_ = json.Unmarshal(metadata.UID, &uid)
-	return uid
-}
-
-// ContentHash returns the SHA-256, in hex, of an event without the white space between its tokens.
-func ContentHash(event []byte) string {
-	var compact bytes.Buffer
-	if json.Compact(&compact, event) != nil {
-		compact.Reset()
-		compact.Write(event)
-	}
-	sum := sha256.Sum256(compact.Bytes())
-	return hex.EncodeToString(sum[:])
-}
-
-// OneLine reports whether an event contains no line break.
-func OneLine(event []byte) bool { return !bytes.ContainsAny(event, "\r\n") }
-
-// Standin reports whether event is the replacement for an event that exceeds its field, and returns that event's id.
-func Standin(event []byte) (id string, ok bool) {
-	var s struct {
-		Truncated bool   `json:"truncated"`
-		Bytes     *int64 `json:"bytes"`
-		SHA256    string `json:"sha256"`
-	}
-	if json.Unmarshal(event, &s) != nil || !s.Truncated || s.Bytes == nil || len(s.SHA256) != 64 {
-		return "", false
-	}
-	if uid := OwnID(event); uid != "" {
-		return uid, true
-	}
-	return s.SHA256[:32], true
-}
-
 // MaxEvents is the largest number of events in one request, which the wire format limits.
 const MaxEvents = 100
 
@@ -365,34 +299,9 @@ func (s *Server) CheckCount(n int) {
 	}
 }
 
-// Array returns a compact JSON array of these elements.
-func Array(elements []json.RawMessage) string {
-	texts := make([]string, len(elements))
-	for i, e := range elements {
-		texts[i] = string(e)
-	}
-	return "[" + strings.Join(texts, ",") + "]"
-}
-
 // CheckKeys records a violation if the keys of an object are not these, in this order.
 func (j *Journal) CheckKeys(object json.RawMessage, what string, want []string) {
 	if got := Keys(object); !slices.Equal(got, want) {
 		j.Violate("%s are %s, not %s", what, strings.Join(got, " "), strings.Join(want, " "))
 	}
-}
-
-// Keys returns the keys of an object in their order, including duplicates.
-func Keys(object json.RawMessage) []string {
-	decoder := json.NewDecoder(bytes.NewReader(object))
-	_, _ = decoder.Token()
-	var out []string
-	for decoder.More() {
-		key, _ := decoder.Token()
-		out = append(out, fmt.Sprint(key))
-		var skip json.RawMessage
-		if decoder.Decode(&skip) != nil {
-			break
-		}
-	}
-	return out
 }

@@ -68,10 +68,7 @@ func (e *Error) Error() string { return fmt.Sprintf("function error %s: %.1024q"
 // Stats counts the invocations of a function.
 type Stats struct {
 	Invocations int
-	Errors      int // of those, the ones that ended in a function error
-	Timeouts    int // of those, the ones that ran into the time limit
-	Killed      int // instances ended by Kill
-	Durations   []time.Duration
+	Errors      int             // of those, the ones that ended in a function error
 	Inits       []time.Duration // one an instance that came up
 	CPU         time.Duration   // user and system time of all its processes, those alive included where the system tells
 	Processes   []int           // ids of those alive
@@ -190,12 +187,8 @@ func (f *Function) record(inst *instance, r Result, o outcome) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.stats.Invocations++
-	f.stats.Durations = append(f.stats.Durations, r.Duration)
 	if r.Error != nil {
 		f.stats.Errors++
-	}
-	if o == timedOut || o == initTimedOut {
-		f.stats.Timeouts++
 	}
 	if o == answered {
 		f.idle = append(f.idle, inst)
@@ -229,9 +222,6 @@ func (f *Function) Kill() int {
 	for _, inst := range living {
 		inst.kill()
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.stats.Killed += len(living)
 	return len(living)
 }
 
@@ -246,7 +236,7 @@ func (f *Function) Stats() Stats {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.stats
-	s.Durations, s.Inits = slices.Clone(s.Durations), slices.Clone(s.Inits)
+	s.Inits = slices.Clone(s.Inits)
 	for inst := range f.all {
 		s.CPU += inst.cpu()
 		if d := inst.initDuration(); d > 0 {
@@ -279,7 +269,5 @@ func (f *Function) Close() {
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()
-	for _, inst := range f.instances() {
-		inst.kill()
-	}
+	f.Kill()
 }

@@ -15,7 +15,6 @@ import (
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/siem/datadog"
 	"github.com/arbitex/siem-connectors/emulator/siem/elastic"
-	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 	"github.com/arbitex/siem-connectors/emulator/siem/qradar"
 	"github.com/arbitex/siem-connectors/emulator/siem/sentinel"
 	"github.com/arbitex/siem-connectors/emulator/siem/splunk"
@@ -300,7 +299,7 @@ var columns = []string{
 
 // cefOfEvent returns the fields that the message of an event must have. An invalid event is its own key.
 func cefOfEvent(body []byte) string {
-	e, err := ocsf.Read(body)
+	e, err := siem.ReadEvent(body)
 	if err != nil {
 		return string(body)
 	}
@@ -341,7 +340,7 @@ func blank(r rune) rune {
 	return r
 }
 
-func cefName(e ocsf.Event) string {
+func cefName(e siem.Event) string {
 	if word(e.Operation) == "" {
 		return "OCSF class " + strconv.FormatInt(e.Class, 10)
 	}

@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
 // The intake's limits, in bytes before compression.
@@ -229,7 +228,7 @@ func (s *Simulator) judgeEntry(raw json.RawMessage, e entry) {
 		s.Violate("an entry without a message")
 		return
 	}
-	event, err := ocsf.Read([]byte(*e.Message))
+	event, err := siem.ReadEvent([]byte(*e.Message))
 	if err != nil {
 		s.Violate("message is not an object with a time")
 	}

@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
 // index stores the n-th document of a request, or returns the reason for its refusal.
@@ -261,7 +260,7 @@ func validID(id string, event []byte) bool {
 // first key. An event whose own "@timestamp" is the first key and equals its time cannot be distinguished from one
 // without.
 func withoutTimestamp(source []byte) []byte {
-	known, err := ocsf.Read(source)
+	known, err := siem.ReadEvent(source)
 	if err != nil {
 		return source
 	}
@@ -276,7 +275,7 @@ func withoutTimestamp(source []byte) []byte {
 func (s *Simulator) judgeTimestamp(source, event []byte) {
 	var keys map[string]json.RawMessage
 	_ = json.Unmarshal(source, &keys)
-	if _, err := ocsf.Read(source); err != nil {
+	if _, err := siem.ReadEvent(source); err != nil {
 		s.Violate("an event has no time")
 	} else if _, own := keys["@timestamp"]; !own && len(event) == len(source) {
 		s.Violate("a document has no @timestamp")

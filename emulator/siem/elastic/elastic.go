@@ -31,7 +31,6 @@ import (
 	"sync"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
 // maxContentLength is http.max_content_length, counted after decompression.
@@ -308,7 +307,7 @@ func (s *Simulator) withID(id string) []int {
 
 // source is the document of an event, with the "@timestamp" that the connector adds.
 func source(a siem.Accepted) json.RawMessage {
-	event, err := ocsf.Read(a.Event)
+	event, err := siem.ReadEvent(a.Event)
 	if err != nil || !strings.HasPrefix(string(a.Event), "{") {
 		return a.Event
 	}

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
 // refuse returns a refusal in the API's error format.
@@ -113,7 +112,7 @@ var (
 
 // judge returns the event of a row, or the reason for refusing the whole request.
 func (s *Simulator) judge(raw json.RawMessage) (siem.Accepted, error) {
-	row, ok := ocsf.ReadRow(&s.Journal, raw, "RawOCSF", columns)
+	row, ok := s.ReadRow(raw, "RawOCSF", columns)
 	if !ok {
 		return siem.Accepted{}, errNoObject
 	}
@@ -125,7 +124,7 @@ func (s *Simulator) judge(raw json.RawMessage) (siem.Accepted, error) {
 			s.Violate("%s has %d bytes, which Azure cuts to %d", name, len(text), maxValue)
 		}
 	}
-	event, err := ocsf.Read(row.Event)
+	event, err := siem.ReadEvent(row.Event)
 	if err != nil {
 		s.Violate("RawOCSF is not an event: %v", err)
 		return row.Accepted, nil

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
 // indexes are the indexes that the token may write to.
@@ -152,7 +151,7 @@ func (s *Simulator) judgeEnvelope(raw json.RawMessage, e envelope) {
 	if e.Host == "" || e.Source == "" || e.Sourcetype == "" {
 		s.Violate("host, source or sourcetype is empty")
 	}
-	event, err := ocsf.Read(e.Event)
+	event, err := siem.ReadEvent(e.Event)
 	if err != nil {
 		s.Violate("event is not an object with a time")
 		return

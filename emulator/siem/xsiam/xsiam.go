@@ -24,7 +24,6 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
-	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 )
 
 const (
@@ -268,14 +267,14 @@ var fields = []string{
 
 // judge returns the event of a record, or the reason for refusing the whole request.
 func (s *Simulator) judge(record json.RawMessage) (siem.Accepted, string) {
-	row, ok := ocsf.ReadRow(&s.Journal, record, "raw_ocsf", fields)
+	row, ok := s.ReadRow(record, "raw_ocsf", fields)
 	if !ok {
 		return siem.Accepted{}, "a record is not an object"
 	}
 	if s.Poisoned(row.ID) {
 		return siem.Accepted{}, "poisoned"
 	}
-	event, err := ocsf.Read(row.Event)
+	event, err := siem.ReadEvent(row.Event)
 	if err != nil {
 		s.Violate("raw_ocsf is not an event: %v", err)
 		return row.Accepted, ""

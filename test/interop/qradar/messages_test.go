@@ -10,12 +10,13 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/arbitex/siem-connectors/emulator/siem"
+
 	"github.com/elastic/beats/v7/x-pack/filebeat/processors/decode_cef/cef"
 	"github.com/leodido/go-syslog/v4/rfc5424"
 
 	qradar "github.com/arbitex/siem-connectors/functions/qradar/connector"
 
-	"github.com/arbitex/siem-connectors/emulator/siem/ocsf"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
@@ -68,7 +69,7 @@ func TestMessages(t *testing.T) {
 // check returns what is wrong with a message of the event.
 func check(t *testing.T, event, message, keys string) string {
 	t.Helper()
-	want, err := ocsf.Read([]byte(event))
+	want, err := siem.ReadEvent([]byte(event))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,7 @@ func check(t *testing.T, event, message, keys string) string {
 }
 
 // name is the operation, or the class without one.
-func name(e *ocsf.Event) string {
+func name(e *siem.Event) string {
 	if e.Operation == nil || *e.Operation == "" {
 		return fmt.Sprint("OCSF class ", e.Class)
 	}
@@ -128,7 +129,7 @@ func validAddress(text *string) bool {
 }
 
 // checkExtensions compares every key and value.
-func checkExtensions(e *cef.Event, want *ocsf.Event, keys string) string {
+func checkExtensions(e *cef.Event, want *siem.Event, keys string) string {
 	userID := "duid"
 	if keys == "standard" {
 		userID = "suid"

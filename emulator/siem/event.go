@@ -1,20 +1,19 @@
-// Package ocsf reads the fields of an event that the connectors put into columns, for simulators to compare. It uses
-// encoding/json and shares no code with the connectors, so that both cannot have the same mistake.
-package ocsf
+package siem
 
 import (
 	"bytes"
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/arbitex/siem-connectors/emulator/siem"
 )
 
-// Event holds the fields. A nil pointer is an absent field; lists are never nil.
+// Event holds the fields of an event that the connectors put into columns, for simulators to compare. A nil pointer is
+// an absent field; lists are never nil.
 type Event struct {
 	Time            int64 // Unix milliseconds
 	Class, Severity int64
@@ -24,8 +23,8 @@ type Event struct {
 	TokensInput, TokensOutput                                                     *int64
 }
 
-// Read reads an event. A field of the wrong type counts as absent. Only an event without a time is an error.
-func Read(raw []byte) (Event, error) {
+// ReadEvent reads an event. A field of the wrong type counts as absent. Only an event without a time is an error.
+func ReadEvent(raw []byte) (Event, error) {
 	decoder := json.NewDecoder(bytes.NewReader(raw))
 	decoder.UseNumber()
 	var top map[string]any
@@ -117,21 +116,21 @@ func integer(v any) *int64 {
 
 // Row is a row of a table with one column for the event's own bytes.
 type Row struct {
-	siem.Accepted
+	Accepted
 
 	Values map[string]any // by column; numbers are json.Number
 }
 
 // ReadRow reads a row, and records columns that differ from those wanted. ok reports whether the row is an object.
-func ReadRow(j *siem.Journal, row json.RawMessage, event string, columns []string) (r Row, ok bool) {
+func (j *Journal) ReadRow(row json.RawMessage, event string, columns []string) (r Row, ok bool) {
 	decoder := json.NewDecoder(bytes.NewReader(row))
 	decoder.UseNumber()
 	if decoder.Decode(&r.Values) != nil || r.Values == nil {
 		return r, false
 	}
 	raw, _ := r.Values[event].(string)
-	r.ID, r.Event, r.Fields = siem.EventID([]byte(raw)), []byte(raw), map[string]string{}
-	if id, ok := siem.Standin(r.Event); ok {
+	r.ID, r.Event, r.Fields = EventID([]byte(raw)), []byte(raw), map[string]string{}
+	if id, ok := Standin(r.Event); ok {
 		r.ID, r.Truncated = id, true
 	}
 	for name, value := range r.Values {
@@ -140,14 +139,14 @@ func ReadRow(j *siem.Journal, row json.RawMessage, event string, columns []strin
 		}
 	}
 	j.CheckKeys(row, "columns", columns)
-	if !siem.OneLine(r.Event) {
+	if !OneLine(r.Event) {
 		j.Violate("%s has line breaks", event)
 	}
 	return r, true
 }
 
 // Compare records the columns that are not as encoding/json writes the wanted values.
-func (r *Row) Compare(j *siem.Journal, want map[string]any) {
+func (r *Row) Compare(j *Journal, want map[string]any) {
 	for name, wanted := range want {
 		got, _ := json.Marshal(r.Values[name]) // it was decoded
 		if own, _ := json.Marshal(wanted); !bytes.Equal(got, own) {
@@ -185,4 +184,83 @@ func groups(v any) []string {
 		}
 	}
 	return list
+}
+
+// EventID returns the id of an event: metadata.uid, else the first 32 hex digits of the SHA-256 of the event without
+// the white space between its tokens.
+func EventID(event []byte) string {
+	if uid := OwnID(event); uid != "" {
+		return uid
+	}
+	return ContentHash(event)[:32]
+}
+
+// OwnID returns the event's metadata.uid, "" if it has none.
+func OwnID(event []byte) string {
+	var e struct {
+		Metadata json.RawMessage `json:"metadata"`
+	}
+	var metadata struct {
+		UID json.RawMessage `json:"uid"`
+	}
+	var uid string
+	_ = json.Unmarshal(event, &e)
+	_ = json.Unmarshal(e.Metadata, &metadata)
+	_ = json.Unmarshal(metadata.UID, &uid)
+	return uid
+}
+
+// ContentHash returns the SHA-256, in hex, of an event without the white space between its tokens.
+func ContentHash(event []byte) string {
+	var compact bytes.Buffer
+	if json.Compact(&compact, event) != nil {
+		compact.Reset()
+		compact.Write(event)
+	}
+	sum := sha256.Sum256(compact.Bytes())
+	return hex.EncodeToString(sum[:])
+}
+
+// OneLine reports whether an event contains no line break.
+func OneLine(event []byte) bool { return !bytes.ContainsAny(event, "\r\n") }
+
+// Standin reports whether event is the replacement for an event that exceeds its field, and returns that event's id.
+func Standin(event []byte) (id string, ok bool) {
+	var s struct {
+		Truncated bool   `json:"truncated"`
+		Bytes     *int64 `json:"bytes"`
+		SHA256    string `json:"sha256"`
+	}
+	if json.Unmarshal(event, &s) != nil || !s.Truncated || s.Bytes == nil || len(s.SHA256) != 64 {
+		return "", false
+	}
+	if uid := OwnID(event); uid != "" {
+		return uid, true
+	}
+	return s.SHA256[:32], true
+}
+
+// Array returns a compact JSON array of these elements.
+func Array(elements []json.RawMessage) string {
+	texts := make([]string, len(elements))
+	for i, e := range elements {
+		texts[i] = string(e)
+	}
+	return "[" + strings.Join(texts, ",") + "]"
+}
+
+// Keys returns the keys of an object in their order, including duplicates.
+func Keys(object json.RawMessage) []string {
+	decoder := json.NewDecoder(bytes.NewReader(object))
+	_, _ = decoder.Token()
+	var out []string
+	for decoder.More() {
+		key, _ := decoder.Token()
+		out = append(out, fmt.Sprint(key))
+		var skip json.RawMessage
+		if decoder.Decode(&skip) != nil {
+			break
+		}
+	}
+	return out
 }
