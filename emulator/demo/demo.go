@@ -72,11 +72,11 @@ type actor struct {
 
 // demo is one run.
 type demo struct {
+	stage
+
 	options  Options
-	screen   *screen
 	messages []message
 	actors   []*actor
-	system   *system.System
 	meters   *meters
 	began    time.Time
 }
@@ -87,7 +87,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	d := &demo{options: o, messages: messages, screen: newScreen(o.Out, o.Screen), began: time.Now()}
+	d := &demo{stage: stage{screen: newScreen(o.Out, o.Screen)}, options: o, messages: messages, began: time.Now()}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	if err := d.start(ctx); err != nil {
 		return err
@@ -147,13 +147,19 @@ func (d *demo) start(ctx context.Context) error {
 // caFile is the file with the certificate of the simulators' authority.
 const caFile = "build/demo/ca.pem"
 
+// stage is the screen, and the system once it runs.
+type stage struct {
+	screen *screen
+	system *system.System
+}
+
 // stop stops everything and clears the table.
-func (d *demo) stop() error {
-	d.screen.finish()
-	if d.system == nil {
+func (s *stage) stop() error {
+	s.screen.finish()
+	if s.system == nil {
 		return nil
 	}
-	return d.system.Close()
+	return s.system.Close()
 }
 
 // storeSearch stores the credentials of the simulators' search APIs where siemctl reads them.

@@ -31,7 +31,7 @@ func TestComplainNamesViolationsAndAlteredEvents(t *testing.T) {
 	l := books(one)
 	took(l, `{"metadata":{"uid":"1"},"n":1.5}`)
 	splunk := &system.SIEM{SIEM: catalog.SIEM{Connector: connectors.Connector{Name: "splunk"}}, Simulator: violator{}}
-	d := &demo{screen: s, actors: []*actor{{SIEM: splunk, ledger: l}}}
+	d := &demo{stage: stage{screen: s}, actors: []*actor{{SIEM: splunk, ledger: l}}}
 	if d.complain() {
 		t.Error("a violation was not reported")
 	}

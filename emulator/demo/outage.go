@@ -29,10 +29,10 @@ const (
 
 // outage is a SIEM that fails for longer than the attempts of its events take, while no operator responds.
 type outage struct {
-	siem   *system.SIEM
-	screen *screen
-	system *system.System
-	sent   int
+	stage
+
+	siem *system.SIEM
+	sent int
 
 	mu       sync.Mutex
 	state    string // of the hold
@@ -48,7 +48,7 @@ func Outage(ctx context.Context, o Options) (err error) {
 	if i < 0 {
 		return nil
 	}
-	d := &outage{screen: newScreen(o.Out, o.Screen)}
+	d := &outage{stage: stage{screen: newScreen(o.Out, o.Screen)}}
 	defer func() { err = errors.Join(err, d.stop()) }()
 	d.screen.title("An outage to which no operator responds")
 	d.screen.prose(plain, "", "The guard's minutes take a second here, and the periods of the alarm "+short(outagePeriod)+
@@ -119,12 +119,7 @@ func (d *outage) play(ctx context.Context) error {
 	if err := d.await(ctx, "a hold", outageRate, d.is("held")); err != nil {
 		return err
 	}
-	failedTwice := func() bool {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.failed >= 2
-	}
-	if err := d.await(ctx, "two checks", outageRate, failedTwice); err != nil {
+	if err := d.await(ctx, "two checks", outageRate, d.read(func() bool { return d.failed >= 2 })); err != nil {
 		return err
 	}
 	d.siem.Simulator.Inject(siem.Fault{Kind: siem.Heal, Name: "outage"})
@@ -135,13 +130,16 @@ func (d *outage) play(ctx context.Context) error {
 	return d.await(ctx, "every event", 0, func() bool { return d.arrived() == d.sent })
 }
 
-func (d *outage) is(state string) func() bool {
+// read returns a condition that what the functions printed must meet.
+func (d *outage) read(condition func() bool) func() bool {
 	return func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		return d.state == state
+		return condition()
 	}
 }
+
+func (d *outage) is(state string) func() bool { return d.read(func() bool { return d.state == state }) }
 
 // await waits until done reports true, and enqueues so many messages meanwhile at each pause.
 func (d *outage) await(ctx context.Context, what string, messages int, done func() bool) error {
@@ -192,14 +190,6 @@ func (d *outage) verdict() error {
 		"replayed %s. No operator acted.",
 		number(d.sent), number(arrived), number(d.sent-arrived), number(d.drained), number(d.replayed)))
 	return err
-}
-
-func (d *outage) stop() error {
-	d.screen.finish()
-	if d.system == nil {
-		return nil
-	}
-	return d.system.Close()
 }
 
 // introduce describes the demo.
@@ -287,7 +277,7 @@ func (d *demo) enqueue(ctx context.Context, a *actor) error {
 // play runs the script of one SIEM.
 func (d *demo) play(ctx context.Context, a *actor) error {
 	var publishErr error
-	stage := &catalog.Stage{SIEM: a.Simulator, Poison: poison(d.messages), Distinct: distinct(d.messages),
+	play := &catalog.Stage{SIEM: a.Simulator, Poison: poison(d.messages), Distinct: distinct(d.messages),
 		Publish: func() {
 			publishErr = d.system.Publish(ctx, a.SIEM)
 		}}
@@ -298,7 +288,7 @@ func (d *demo) play(ctx context.Context, a *actor) error {
 		}
 		before = a.Simulator.Stats()
 		d.screen.say(warned, "%s %s", a.Name, act.Say)
-		if act.Do(stage); publishErr != nil {
+		if act.Do(play); publishErr != nil {
 			return fmt.Errorf("putting the secret of %s: %w", a.Name, publishErr)
 		}
 	}

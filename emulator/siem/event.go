@@ -36,10 +36,12 @@ func ReadEvent(raw []byte) (Event, error) {
 		return Event{}, fmt.Errorf("reading an event: no time")
 	}
 	e := Event{
-		Time: milliseconds(*at), Class: orZero(integer(top["class_uid"])), Severity: orZero(integer(top["severity_id"])),
-		UserID: text(find(top, "actor", "user", "uid")), UserEmail: text(find(top, "actor", "user", "email_addr")),
+		Time: milliseconds(*at), Class: orZero(integer(top["class_uid"])),
+		Severity: orZero(integer(top["severity_id"])),
+		UserID:   text(find(top, "actor", "user", "uid")), UserEmail: text(find(top, "actor", "user", "email_addr")),
 		RequestID: text(find(top, "api", "request", "uid")), Operation: text(find(top, "api", "operation")),
-		PolicyAction: text(find(top, "unmapped", "policy_action")), DLPLabels: texts(find(top, "unmapped", "dlp_labels")),
+		PolicyAction:  text(find(top, "unmapped", "policy_action")),
+		DLPLabels:     texts(find(top, "unmapped", "dlp_labels")),
 		SourceAddress: text(find(top, "src_endpoint", "ip")),
 		ModelID:       cmp.Or(text(find(top, "unmapped", "model_id")), text(find(top, "ai_model", "name"))),
 		TokensInput: cmp.Or(integer(find(top, "unmapped", "tokens_input")),
