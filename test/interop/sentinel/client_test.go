@@ -26,6 +26,7 @@ import (
 	sentinel "github.com/arbitex/siem-connectors/functions/sentinel/connector"
 	"github.com/arbitex/siem-connectors/internal/pki"
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
+	"github.com/arbitex/siem-connectors/shared/deliver"
 )
 
 const accessToken = "eyJ0eXAiOiJKV1QifQ.e30.c2ln"
@@ -75,11 +76,16 @@ func answer(w http.ResponseWriter, r *http.Request) {
 func ours(t *testing.T, compression, rule, stream string, bodies []string) *connectortest.Recorder {
 	t.Helper()
 	r := connectortest.Record(t, answer)
-	connectortest.Delivered(t, connectortest.Read(t, map[string]string{
+	c := connectortest.Read(t, map[string]string{
 		"SENTINEL_TENANT_ID": "tenant", "SENTINEL_CLIENT_ID": "client", "SENTINEL_CLIENT_SECRET": "secret",
 		"SENTINEL_DCR_ENDPOINT": r.URL, "SENTINEL_AUTHORITY_HOST": r.URL, "SIEM_ALLOW_HTTP": "true",
 		"SENTINEL_DCR_RULE_ID": rule, "SENTINEL_DCR_STREAM_NAME": stream, "SIEM_COMPRESSION": compression,
-	}, sentinel.Open), bodies...)
+	}, sentinel.Open)
+	for i, o := range connectortest.Deliver(t, c, bodies...) {
+		if o.State != deliver.Delivered { // one is larger than a column, and truncated
+			t.Fatalf("event %d: not delivered: %v", i, o.Fault)
+		}
+	}
 	return r
 }
 
