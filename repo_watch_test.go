@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -98,17 +97,8 @@ func writtenMetrics(t *testing.T) []string {
 	t.Helper()
 	name := regexp.MustCompile(`(?:(?i:count(?:ed)?\()|Name: |(?:metric|done) :?=[^"\n]*)"([A-Z]\w+)"`)
 	var names []string
-	for _, source := range sources(t) {
-		if !strings.HasPrefix(source, "shared/") || strings.HasSuffix(source, "_test.go") {
-			continue
-		}
-		data, err := os.ReadFile(source)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range name.FindAllStringSubmatch(string(data), -1) {
-			names = append(names, m[1])
-		}
+	for _, m := range name.FindAllStringSubmatch(sharedCode(t), -1) {
+		names = append(names, m[1])
 	}
 	return names
 }
@@ -247,17 +237,13 @@ func actions(resource *value) []string {
 	return list
 }
 
+// sharedCode returns the sources of shared/, one after the other.
 func sharedCode(t *testing.T) string {
 	t.Helper()
 	var code strings.Builder
 	for _, source := range sources(t) {
-		if strings.HasPrefix(source, "shared/") && !strings.HasSuffix(source, "_test.go") &&
-			!strings.Contains(source, "test/") {
-			data, err := os.ReadFile(source)
-			if err != nil {
-				t.Fatal(err)
-			}
-			code.Write(data)
+		if strings.HasPrefix(source, "shared/") && !strings.HasSuffix(source, "_test.go") {
+			code.WriteString(readText(t, source))
 		}
 	}
 	return code.String()

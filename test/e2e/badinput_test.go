@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -115,11 +114,7 @@ func TestBadConfiguration(t *testing.T) {
 	splunk := w.siems["splunk"]
 	stranger := pki.New("another CA")
 	full := w.full(t, splunk)
-	with := func(changes map[string]string) map[string]string {
-		env := maps.Clone(full)
-		maps.Copy(env, changes)
-		return env
-	}
+	with := func(changes map[string]string) map[string]string { return both(full, changes) }
 	for _, c := range []struct {
 		name string
 		env  map[string]string
@@ -323,11 +318,7 @@ type failingCheck struct {
 func failingChecks(t *testing.T, a *actor) []failingCheck {
 	t.Helper()
 	full := w.full(t, a)
-	with := func(changes map[string]string) map[string]string {
-		env := maps.Clone(full)
-		maps.Copy(env, changes)
-		return env
-	}
+	with := func(changes map[string]string) map[string]string { return both(full, changes) }
 	to := func(host, port string) map[string]string {
 		if a.Name == "qradar" {
 			return with(map[string]string{a.traits().address: host, "QRADAR_SYSLOG_PORT": port})

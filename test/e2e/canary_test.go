@@ -48,7 +48,8 @@ func TestCanary(t *testing.T) {
 				return
 			}
 			s := newEcho(t)
-			env := canaryEnv(t, a, s.URL)
+			env, secret := canaryEnv(a, s.URL)
+			env["SIEM_SECRET_ID"] = w.secret(t, secret)
 			f := w.function(t, a, env)
 			for _, shape := range []string{"fields", "nested", "oauth", "plain"} {
 				for _, status := range []int{200, 302, 400, 401, 403, 404, 413, 429, 500, 503} {
@@ -103,18 +104,16 @@ func TestLeaksAreFound(t *testing.T) {
 	}
 }
 
-// canaryEnv returns an environment for a SIEM at the URL, with canaries as credentials.
-func canaryEnv(t *testing.T, a *actor, at string) map[string]string {
-	t.Helper()
-	env := w.variables(a)
+// canaryEnv returns an environment for a SIEM at the URL, and a secret with canaries as credentials.
+func canaryEnv(a *actor, at string) (env map[string]string, secret string) {
+	env = w.variables(a)
 	maps.Copy(env, a.at(at, env))
-	secret := a.traits().canary
-	if secret == nil { // the URL is the credential
-		secret = map[string]string{a.traits().address: at + "/receiver/v1/http/" + canaryCode}
+	values := a.traits().canary
+	if values == nil { // the URL is the credential
+		values = map[string]string{a.traits().address: at + "/receiver/v1/http/" + canaryCode}
 	}
-	env["SIEM_SECRET_ID"] = w.secret(t, encode(secret))
 	env["SIEM_REQUEST_TIMEOUT_SECONDS"] = "2"
-	return env
+	return env, encode(values)
 }
 
 // echo is a SIEM that responds with everything that was in the request.
@@ -235,11 +234,8 @@ func brokenConnections(t *testing.T, a *actor) {
 	t.Cleanup(wrongName.Close)
 	for _, at := range []string{"https://" + noTLS, "https://" + hangsUp, "https://" + halfAnswer, wrongName.URL,
 		"https://nobody.invalid:8088", "https://127.0.0.1:1"} {
-		elsewhere := canaryEnv(t, a, at)
-		f := w.function(t, a, elsewhere)
-		sent := events(1)
-		must(f.Invoke(t.Context(), payload(a, message{body: sent[0], receives: maxAttempts})))(t)
-		if got := check(t, beside(t, f)); got.OK {
+		env, secret := canaryEnv(a, at)
+		if got := withSecret(t, a, env, secret); got.OK {
 			t.Errorf("the check of %s succeeded", at)
 		}
 	}
@@ -284,14 +280,21 @@ func misconfigured(t *testing.T, a *actor, env map[string]string, at string) {
 			credential: canaryToken}),
 		encode(map[string]string{variable: withPassword + "?token=" + canaryCode}),
 	} {
-		changed := maps.Clone(env)
-		delete(changed, variable)
-		changed["SIEM_SECRET_ID"] = w.secret(t, secret)
-		f := w.function(t, a, changed)
-		sent := events(1)
-		must(f.Invoke(t.Context(), payload(a, message{body: sent[0], receives: maxAttempts})))(t)
-		check(t, beside(t, f))
+		withSecret(t, a, env, secret, variable)
 	}
+}
+
+// withSecret invokes and checks a function with another secret, and without some variables. It returns the check.
+func withSecret(t *testing.T, a *actor, env map[string]string, secret string, without ...string) checked {
+	t.Helper()
+	env = maps.Clone(env)
+	for _, name := range without {
+		delete(env, name)
+	}
+	env["SIEM_SECRET_ID"] = w.secret(t, secret)
+	f := w.function(t, a, env)
+	must(f.Invoke(t.Context(), payload(a, message{body: events(1)[0], receives: maxAttempts})))(t)
+	return check(t, beside(t, f))
 }
 
 // syslogCanary does the same for a private key. It is never sent; a successful handshake proves that it was used.
@@ -318,13 +321,6 @@ func syslogCanary(t *testing.T, a *actor) {
 			"QRADAR_TLS_CLIENT_KEY": strings.ReplaceAll(key, "\n", " ")},
 		{"QRADAR_TLS_CA_BUNDLE": key},
 	} {
-		changed := maps.Clone(env)
-		for name := range values {
-			delete(changed, name)
-		}
-		changed["SIEM_SECRET_ID"] = w.secret(t, encode(values))
-		f := w.function(t, a, changed)
-		must(f.Invoke(t.Context(), payload(a, message{body: sent[0], receives: maxAttempts})))(t)
-		check(t, beside(t, f))
+		withSecret(t, a, env, encode(values), slices.Collect(maps.Keys(values))...)
 	}
 }

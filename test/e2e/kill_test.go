@@ -77,8 +77,12 @@ func wantSteps(t *testing.T, points []point, want ...string) {
 }
 
 // killAt kills a function's processes at p, and ends the visibility timeouts of the messages that it was processing. It
-// calls mend in between.
-func (w *world) killAt(id, function, queue string, p point, mend func()) (killed func() bool) {
+// calls mend in between. If p is nil, it counts the steps.
+func (w *world) killAt(id, function, queue string, p *point, mend func()) (killed func() bool) {
+	if p == nil {
+		w.gate.watch(step{}, "", nil)
+		return func() bool { return true }
+	}
 	return w.gate.watch(p.step, p.when, func() {
 		w.cloud.Kill(id)
 		mend()
@@ -152,12 +156,7 @@ func killRun(t *testing.T, a *actor, p *point) {
 		}})
 	mend := func() { a.Inject(siem.Fault{Kind: siem.Heal, Name: "once"}) }
 	defer mend()
-	killed := func() bool { return true }
-	if p != nil {
-		killed = w.killAt(a.Function(), a.Name, w.cloud.Queue(a.Queue()), *p, mend)
-	} else {
-		w.gate.watch(step{}, "", nil)
-	}
+	killed := w.killAt(a.Function(), a.Name, w.cloud.Queue(a.Queue()), p, mend)
 	ids := w.enqueue(t, w.cloud.Queue(a.Queue()), sent...)
 	w.settle(t, a)
 	eventually(t, "the process to be killed: the run came by no such point", killed)
@@ -245,12 +244,7 @@ func killDrain(t *testing.T, p *point) {
 			}),
 		})
 	}
-	killed := func() bool { return true }
-	if p != nil {
-		killed = w.killAt("DeadLetterFunction", "deadletter", w.deadLetterQueue(), *p, func() {})
-	} else {
-		w.gate.watch(step{}, "", nil)
-	}
+	killed := w.killAt("DeadLetterFunction", "deadletter", w.deadLetterQueue(), p, func() {})
 	must(w.sqs.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: aws.String(w.deadLetterQueue()),
 		Entries: entries}))(t)
 	w.settle(t)
@@ -303,12 +297,7 @@ func killReplay(t *testing.T, p *point) {
 	drained(t, elastic, sent[2], sent[3])
 	drained(t, splunk, sent[4], "not JSON", sent[5])
 
-	killed := func() bool { return true }
-	if p != nil {
-		killed = w.gate.watch(p.step, p.when, func() { w.cloud.Kill("ReplayFunction") })
-	} else {
-		w.gate.watch(step{}, "", nil)
-	}
+	killed := w.killAt("ReplayFunction", "replay", "", p, func() {}) // its invocation has no messages
 	var first replayed
 	status := w.ask(t, http.MethodPost, "", &first)
 	eventually(t, "the process to be killed: the run came by no such point", killed)

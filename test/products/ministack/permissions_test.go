@@ -17,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
@@ -37,6 +36,21 @@ type permission struct {
 }
 
 type action = func(context.Context, clients) error
+
+// call makes a call of one of the clients.
+func call[C, In, Out, Option any](
+	of func(clients) C, method func(C, context.Context, *In, ...func(*Option)) (*Out, error), in *In,
+) action {
+	return func(ctx context.Context, c clients) error {
+		_, err := method(of(c), ctx, in)
+		return err
+	}
+}
+
+func onSQS(c clients) *sqs.Client                { return c.sqs }
+func onS3(c clients) *s3.Client                  { return c.s3 }
+func onSecrets(c clients) *secretsmanager.Client { return c.secrets }
+func onLambda(c clients) *lambda.Client          { return c.lambda }
 
 // permissions makes every call of the table with the credentials of every role.
 func (s *stack) permissions() {
@@ -73,43 +87,25 @@ func (s *stack) queuePermissions() (all []permission) {
 	delayers := map[string]string{"elastic's queue": "elastic", "splunk's queue": "splunk", "the guard's queue": "guard"}
 	for name, url := range queues {
 		queue, receipt := aws.String(url), aws.String("invalid")
-		all = append(all,
-			permission{"receives from " + name, receivers[name], func(ctx context.Context, c clients) error {
-				_, err := c.sqs.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{QueueUrl: queue})
-				return err
-			}},
-			permission{"deletes from " + name, receivers[name], func(ctx context.Context, c clients) error {
-				_, err := c.sqs.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: queue, ReceiptHandle: receipt})
-				return err
-			}},
-			permission{"reads the attributes of " + name, receivers[name], func(ctx context.Context, c clients) error {
-				_, err := c.sqs.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: queue})
-				return err
-			}},
-			permission{"sends to " + name, senders[name], func(ctx context.Context, c clients) error {
-				body := aws.String(event("sent"))
-				_, err := c.sqs.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: queue, MessageBody: body})
-				return err
-			}},
-			permission{"delays a message of " + name, delayers[name], func(ctx context.Context, c clients) error {
-				in := &sqs.ChangeMessageVisibilityInput{QueueUrl: queue, ReceiptHandle: receipt}
-				_, err := c.sqs.ChangeMessageVisibility(ctx, in)
-				return err
-			}},
-			permission{"purges " + name, "", func(ctx context.Context, c clients) error {
-				_, err := c.sqs.PurgeQueue(ctx, &sqs.PurgeQueueInput{QueueUrl: queue})
-				return err
-			}},
-			permission{"changes " + name, "", func(ctx context.Context, c clients) error {
-				_, err := c.sqs.SetQueueAttributes(ctx, &sqs.SetQueueAttributesInput{
-					QueueUrl: queue, Attributes: map[string]string{string(types.QueueAttributeNameDelaySeconds): "0"},
-				})
-				return err
-			}},
-			permission{"deletes " + name, "", func(ctx context.Context, c clients) error {
-				_, err := c.sqs.DeleteQueue(ctx, &sqs.DeleteQueueInput{QueueUrl: queue})
-				return err
-			}})
+		all = append(
+			all,
+			permission{"receives from " + name, receivers[name],
+				call(onSQS, (*sqs.Client).ReceiveMessage, &sqs.ReceiveMessageInput{QueueUrl: queue})},
+			permission{"deletes from " + name, receivers[name], call(onSQS, (*sqs.Client).DeleteMessage,
+				&sqs.DeleteMessageInput{QueueUrl: queue, ReceiptHandle: receipt})},
+			permission{"reads the attributes of " + name, receivers[name],
+				call(onSQS, (*sqs.Client).GetQueueAttributes, &sqs.GetQueueAttributesInput{QueueUrl: queue})},
+			permission{"sends to " + name, senders[name], call(onSQS, (*sqs.Client).SendMessage,
+				&sqs.SendMessageInput{QueueUrl: queue, MessageBody: aws.String(event("sent"))})},
+			permission{"delays a message of " + name, delayers[name], call(onSQS, (*sqs.Client).ChangeMessageVisibility,
+				&sqs.ChangeMessageVisibilityInput{QueueUrl: queue, ReceiptHandle: receipt})},
+			permission{"purges " + name, "",
+				call(onSQS, (*sqs.Client).PurgeQueue, &sqs.PurgeQueueInput{QueueUrl: queue})},
+			permission{"changes " + name, "", call(onSQS, (*sqs.Client).SetQueueAttributes,
+				&sqs.SetQueueAttributesInput{QueueUrl: queue, Attributes: map[string]string{"DelaySeconds": "0"}})},
+			permission{"deletes " + name, "",
+				call(onSQS, (*sqs.Client).DeleteQueue, &sqs.DeleteQueueInput{QueueUrl: queue})},
+		)
 	}
 	return all
 }
@@ -128,65 +124,50 @@ func (s *stack) bucketPermissions() (all []permission) {
 		"dead-letters/pending/connector=elastic/date=2026-01-01/x.jsonl": "replay", "dead-letters/progress/x": "replay",
 		"dead-letters/replay.lock": "replay",
 	}
-	put := func(ctx context.Context, c clients, key string, condition *string) error {
-		_, err := c.s3.PutObject(ctx, &s3.PutObjectInput{
-			Bucket: bucket, Key: &key, Body: strings.NewReader(""), IfNoneMatch: condition,
-		})
-		return err
+	put := func(key string, condition *string) action {
+		return func(ctx context.Context, c clients) error {
+			_, err := c.s3.PutObject(ctx, &s3.PutObjectInput{
+				Bucket: bucket, Key: &key, Body: strings.NewReader(""), IfNoneMatch: condition,
+			})
+			return err
+		}
 	}
 	for key, roles := range writers {
 		creators := roles
 		if strings.HasPrefix(key, "dead-letters/pending/") {
 			creators += " drain"
 		}
-		all = append(all,
-			permission{"overwrites " + key, roles, func(ctx context.Context, c clients) error {
-				return put(ctx, c, key, nil)
-			}},
-			permission{"creates " + key, creators, func(ctx context.Context, c clients) error {
-				return put(ctx, c, key, aws.String("*"))
-			}},
-			permission{"reads " + key, readers[key], func(ctx context.Context, c clients) error {
-				_, err := c.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: &key})
-				return err
-			}},
-			permission{"deletes " + key, deleters[key], func(ctx context.Context, c clients) error {
-				_, err := c.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: bucket, Key: &key})
-				return err
-			}},
-			permission{"deletes a version of " + key, "", func(ctx context.Context, c clients) error {
-				in := &s3.DeleteObjectInput{Bucket: bucket, Key: &key, VersionId: aws.String("null")}
-				_, err := c.s3.DeleteObject(ctx, in)
-				return err
-			}},
-			permission{"reads a version of " + key, "", func(ctx context.Context, c clients) error {
-				_, err := c.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: bucket, Key: &key, VersionId: aws.String("null")})
-				return err
-			}})
+		version := aws.String("null")
+		all = append(
+			all,
+			permission{"overwrites " + key, roles, put(key, nil)},
+			permission{"creates " + key, creators, put(key, aws.String("*"))},
+			permission{"reads " + key, readers[key],
+				call(onS3, (*s3.Client).GetObject, &s3.GetObjectInput{Bucket: bucket, Key: &key})},
+			permission{"deletes " + key, deleters[key],
+				call(onS3, (*s3.Client).DeleteObject, &s3.DeleteObjectInput{Bucket: bucket, Key: &key})},
+			permission{"deletes a version of " + key, "", call(onS3, (*s3.Client).DeleteObject,
+				&s3.DeleteObjectInput{Bucket: bucket, Key: &key, VersionId: version})},
+			permission{"reads a version of " + key, "", call(onS3, (*s3.Client).GetObject,
+				&s3.GetObjectInput{Bucket: bucket, Key: &key, VersionId: version})},
+		)
 	}
 	for prefix, roles := range map[string]string{
 		"": "", "other/": "", "dead-letters": "", "dead-letters-2/": "",
 		"dead-letters/pending/": "replay", "dead-letters/progress/": "replay", "dead-letters/replayed/": "replay",
 	} {
-		all = append(all, permission{"lists " + prefix, roles, func(ctx context.Context, c clients) error {
-			_, err := c.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: bucket, Prefix: &prefix})
-			return err
-		}})
+		all = append(all, permission{"lists " + prefix, roles,
+			call(onS3, (*s3.Client).ListObjectsV2, &s3.ListObjectsV2Input{Bucket: bucket, Prefix: &prefix})})
 	}
-	return append(all,
-		permission{"lists the whole bucket", "", func(ctx context.Context, c clients) error {
-			_, err := c.s3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: bucket})
-			return err
-		}},
-		permission{"lists versions", "", func(ctx context.Context, c clients) error {
-			in := &s3.ListObjectVersionsInput{Bucket: bucket, Prefix: aws.String("dead-letters/")}
-			_, err := c.s3.ListObjectVersions(ctx, in)
-			return err
-		}},
-		permission{"deletes the bucket's policy", "", func(ctx context.Context, c clients) error {
-			_, err := c.s3.DeleteBucketPolicy(ctx, &s3.DeleteBucketPolicyInput{Bucket: bucket})
-			return err
-		}})
+	return append(
+		all,
+		permission{"lists the whole bucket", "",
+			call(onS3, (*s3.Client).ListObjectsV2, &s3.ListObjectsV2Input{Bucket: bucket})},
+		permission{"lists versions", "", call(onS3, (*s3.Client).ListObjectVersions,
+			&s3.ListObjectVersionsInput{Bucket: bucket, Prefix: aws.String("dead-letters/")})},
+		permission{"deletes the bucket's policy", "",
+			call(onS3, (*s3.Client).DeleteBucketPolicy, &s3.DeleteBucketPolicyInput{Bucket: bucket})},
+	)
 }
 
 func (s *stack) otherPermissions() (all []permission) {
@@ -196,16 +177,13 @@ func (s *stack) otherPermissions() (all []permission) {
 		if name == "sumo" {
 			owner = "" // its role is not among the roles
 		}
-		all = append(all,
-			permission{"reads the secret of " + name, owner, func(ctx context.Context, c clients) error {
-				_, err := c.secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: secret})
-				return err
-			}},
-			permission{"writes the secret of " + name, "", func(ctx context.Context, c clients) error {
-				in := &secretsmanager.PutSecretValueInput{SecretId: secret, SecretString: aws.String("{}")}
-				_, err := c.secrets.PutSecretValue(ctx, in)
-				return err
-			}})
+		all = append(
+			all,
+			permission{"reads the secret of " + name, owner, call(onSecrets, (*secretsmanager.Client).GetSecretValue,
+				&secretsmanager.GetSecretValueInput{SecretId: secret})},
+			permission{"writes the secret of " + name, "", call(onSecrets, (*secretsmanager.Client).PutSecretValue,
+				&secretsmanager.PutSecretValueInput{SecretId: secret, SecretString: aws.String("{}")})},
+		)
 	}
 	for id, callers := range map[string]string{
 		"elasticFunction": "guard", "ReplayFunction": "guard operator", "DeadLetterFunction": "", "GuardFunction": "",
@@ -216,47 +194,33 @@ func (s *stack) otherPermissions() (all []permission) {
 			tagger = "guard"
 		}
 		arn := aws.String(s.arn(id))
-		all = append(all,
-			permission{"invokes " + id, callers, func(ctx context.Context, c clients) error {
-				_, err := c.lambda.Invoke(ctx, &lambda.InvokeInput{FunctionName: function, Payload: []byte(`{"check":true}`)})
-				return err
-			}},
-			permission{"lists the tags of " + id, tagger, func(ctx context.Context, c clients) error {
-				_, err := c.lambda.ListTags(ctx, &lambda.ListTagsInput{Resource: arn})
-				return err
-			}},
-			permission{"tags " + id, tagger, func(ctx context.Context, c clients) error {
-				_, err := c.lambda.TagResource(ctx, &lambda.TagResourceInput{Resource: arn, Tags: map[string]string{"a": "b"}})
-				return err
-			}},
-			permission{"changes " + id, "", func(ctx context.Context, c clients) error {
-				in := &lambda.UpdateFunctionConfigurationInput{FunctionName: function}
-				_, err := c.lambda.UpdateFunctionConfiguration(ctx, in)
-				return err
-			}},
-			permission{"reads the settings of " + id, "", func(ctx context.Context, c clients) error {
-				in := &lambda.GetFunctionConfigurationInput{FunctionName: function}
-				_, err := c.lambda.GetFunctionConfiguration(ctx, in)
-				return err
-			}})
+		all = append(
+			all,
+			permission{"invokes " + id, callers, call(onLambda, (*lambda.Client).Invoke,
+				&lambda.InvokeInput{FunctionName: function, Payload: []byte(`{"check":true}`)})},
+			permission{"lists the tags of " + id, tagger,
+				call(onLambda, (*lambda.Client).ListTags, &lambda.ListTagsInput{Resource: arn})},
+			permission{"tags " + id, tagger, call(onLambda, (*lambda.Client).TagResource,
+				&lambda.TagResourceInput{Resource: arn, Tags: map[string]string{"a": "b"}})},
+			permission{"changes " + id, "", call(onLambda, (*lambda.Client).UpdateFunctionConfiguration,
+				&lambda.UpdateFunctionConfigurationInput{FunctionName: function})},
+			permission{"reads the settings of " + id, "", call(onLambda, (*lambda.Client).GetFunctionConfiguration,
+				&lambda.GetFunctionConfigurationInput{FunctionName: function})},
+		)
 	}
 	for id, holder := range map[string]string{
 		"elasticFunctionQueue": "guard", "DeadLetterFunctionQueue": "", "GuardFunctionQueue": "",
 	} {
 		mapping := aws.String(s.ids[id])
-		all = append(all,
-			permission{"reads the mapping " + id, holder, func(ctx context.Context, c clients) error {
-				_, err := c.lambda.GetEventSourceMapping(ctx, &lambda.GetEventSourceMappingInput{UUID: mapping})
-				return err
-			}},
-			permission{"changes the mapping " + id, holder, func(ctx context.Context, c clients) error {
-				_, err := c.lambda.UpdateEventSourceMapping(ctx, &lambda.UpdateEventSourceMappingInput{UUID: mapping})
-				return err
-			}},
-			permission{"deletes the mapping " + id, "", func(ctx context.Context, c clients) error {
-				_, err := c.lambda.DeleteEventSourceMapping(ctx, &lambda.DeleteEventSourceMappingInput{UUID: mapping})
-				return err
-			}})
+		all = append(
+			all,
+			permission{"reads the mapping " + id, holder, call(onLambda, (*lambda.Client).GetEventSourceMapping,
+				&lambda.GetEventSourceMappingInput{UUID: mapping})},
+			permission{"changes the mapping " + id, holder, call(onLambda, (*lambda.Client).UpdateEventSourceMapping,
+				&lambda.UpdateEventSourceMappingInput{UUID: mapping})},
+			permission{"deletes the mapping " + id, "", call(onLambda, (*lambda.Client).DeleteEventSourceMapping,
+				&lambda.DeleteEventSourceMappingInput{UUID: mapping})},
+		)
 	}
 	return all
 }
