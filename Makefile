@@ -78,7 +78,6 @@ e2e: build ## end-to-end tests: built binaries, moto, loopback sockets (2 minute
 interop: build $(TOOLS)/.made ## third-party clients and receivers against connectors and simulators (5 minutes)
 	$(call in-module,test/interop)
 	$(call in-module,test/interop/datadog)
-	$(call in-module,test/interop/qradar)
 	$(GO) test -count=1 ./test/products/alarms
 
 interop-aws: build ## ElasticMQ, versitygw and AWS's Lambda emulator: drain, S3, replay, bootstraps (3 minutes, 200 MB)

@@ -230,7 +230,7 @@ func TestDocsLinkToWhatExists(t *testing.T) {
 				t.Errorf("%s: %s leads nowhere", name, m[1])
 				continue
 			}
-			if section != "" && !slices.Contains(sectionsOf(readText(t, target)), section) {
+			if section != "" && !slices.Contains(sectionsOf(readText(t, target), "#+"), section) {
 				t.Errorf("%s: %s has no section %s", name, target, section)
 			}
 		}
@@ -276,10 +276,10 @@ func TestMetricsTable(t *testing.T) {
 	}
 }
 
-// sectionsOf returns the anchors that GitHub gives a page's headings.
-func sectionsOf(page string) []string {
+// sectionsOf returns the anchors that GitHub gives a page's headings of a level: "##", or "#+" for all.
+func sectionsOf(page, level string) []string {
 	var sections []string
-	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(page, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^`+level+` (.+)$`).FindAllStringSubmatch(page, -1) {
 		name := regexp.MustCompile("[^a-z0-9 _-]").ReplaceAllString(strings.ToLower(m[1]), "")
 		sections = append(sections, strings.ReplaceAll(name, " ", "-"))
 	}

@@ -12,7 +12,7 @@ import (
 // TestAlarms checks every alarm: it links to its section of the runbook, notifies the topic of both changes, and treats
 // missing data as good, because there are no metrics without events. Every section of the runbook belongs to an alarm.
 func TestAlarms(t *testing.T) {
-	sections := headings(t, "docs/runbook.md")
+	sections := sectionsOf(readText(t, "docs/runbook.md"), "##")
 	general := []string{"first-steps", "without-an-alarm"}
 	var linked []string
 	for _, r := range readTemplate(t).resources() {
@@ -60,16 +60,6 @@ func anchors(description string) []string {
 		return []string{"backlog", "expiring"}
 	}
 	return m[1:]
-}
-
-// headings returns the anchors of a document's second-level headings.
-func headings(t *testing.T, file string) []string {
-	t.Helper()
-	var sections []string
-	for _, m := range regexp.MustCompile(`(?m)^## (.+)$`).FindAllStringSubmatch(readText(t, file), -1) {
-		sections = append(sections, strings.ReplaceAll(strings.ToLower(m[1]), " ", "-"))
-	}
-	return sections
 }
 
 // TestWatchedMetricsAreWritten: every metric in an alarm or in the dashboard is written with these dimensions.

@@ -28,6 +28,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // atOnce is the number of mutants tested at a time.
@@ -125,23 +127,18 @@ func (l *lab) healthy(ctx context.Context, mutants []mutant) error {
 
 // all tests the mutants, atOnce at a time.
 func (l *lab) all(ctx context.Context, mutants []mutant, r *results) {
-	queue := make(chan mutant)
-	var wg sync.WaitGroup
-	for range atOnce {
-		wg.Go(func() {
-			for m := range queue {
-				r.add(m, l.try(ctx, &m))
-			}
-		})
-	}
+	var g errgroup.Group
+	g.SetLimit(atOnce)
 	for _, m := range mutants {
 		if ctx.Err() != nil {
 			break
 		}
-		queue <- m
+		g.Go(func() error {
+			r.add(m, l.try(ctx, &m))
+			return nil
+		})
 	}
-	close(queue)
-	wg.Wait()
+	_ = g.Wait() // the errors are in r
 }
 
 // results prints each verdict and collects the failures.

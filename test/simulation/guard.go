@@ -35,7 +35,6 @@ type mapping struct {
 	resumedAt  time.Duration // when it last got its own settings and was enabled
 	touched    bool          // by the guard
 	letThrough int           // holds that the guard ended although the SIEM was down
-	operated   bool          // an operator acted
 	operations []Operation   // that are still to come
 }
 
@@ -154,7 +153,6 @@ func (c lambdaClient) Tag(ctx context.Context, function string) (tag string, err
 	err = c.api(ctx, "ListTags", function, func(l *pipeline) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.tagRead = time.Now()
 		tag = l.mapping.tag
 		return nil
 	})

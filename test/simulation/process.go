@@ -36,8 +36,7 @@ type process struct {
 	cut     bool          // a connection has died while it was frozen: a request may get no response
 	skew    time.Duration // of its wall clock
 	current *invocation
-	tagRead time.Time // by the guard
-	opened  int       // old dead letters, by a replay
+	opened  int // old dead letters, by a replay
 	out     bytes.Buffer
 }
 

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/arbitex/siem-connectors/emulator/siem"
 	"github.com/arbitex/siem-connectors/emulator/system"
 	"github.com/arbitex/siem-connectors/internal/ocsfgen"
@@ -46,18 +48,11 @@ func (s *soak) load(ctx context.Context) (*load, error) {
 
 // each calls a function for every pipeline concurrently. The first error ends the others.
 func (s *soak) each(ctx context.Context, what func(context.Context, *pipeline) error) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var all sync.WaitGroup
+	all, ctx := errgroup.WithContext(ctx)
 	for _, l := range s.pipelines {
-		all.Go(func() {
-			if err := what(ctx, l); err != nil {
-				cancel(err)
-			}
-		})
+		all.Go(func() error { return what(ctx, l) })
 	}
-	all.Wait()
-	return context.Cause(ctx)
+	return all.Wait()
 }
 
 // settle waits until every event of a pipeline (nil means all) has its final place. It returns the number of events
