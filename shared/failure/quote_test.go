@@ -18,3 +18,17 @@ func TestQuoteIsBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestBrief: the text by which a batch's log line counts a failure.
+func TestBrief(t *testing.T) {
+	for want, f := range map[string]Error{
+		"transient at connect":   {Step: Connect},
+		"held at tls":            {Kind: Misconfigured, Step: TLS},
+		"held status=404":        {Kind: Misconfigured, Step: Request, Status: 404},
+		"held status=400 code=7": {Kind: Misconfigured, Step: Request, Status: 400, Code: "7"},
+	} {
+		if got := f.Brief(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
