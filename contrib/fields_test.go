@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/arbitex/siem-connectors/internal/ocsfgen"
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -152,11 +152,7 @@ func varied() []string {
 // events are the varied ones, count generated ones, and those of the file that CONTENT_EVENTS names, one a line.
 func events(t *testing.T, count int) []string {
 	t.Helper()
-	all := varied()
-	generator := ocsfgen.New(1)
-	for range count {
-		all = append(all, string(generator.Next()))
-	}
+	all := append(varied(), connectortest.Generated(1, count)...)
 	if path := os.Getenv("CONTENT_EVENTS"); path != "" {
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -185,11 +181,7 @@ func appendEvent(t *testing.T, open func(*settings.Settings) deliver.Connector, 
 	for i := 0; i < len(pairs); i += 2 {
 		env[pairs[i]] = pairs[i+1]
 	}
-	s := settings.New(func(name string) string { return env[name] }, nil)
-	connector := open(s)
-	if err := s.Err(); err != nil {
-		t.Fatal(err)
-	}
+	connector := connectortest.Read(t, env, open)
 	var p event.Parser
 	var e event.Event
 	if err := p.Parse([]byte(body), &e); err != nil {

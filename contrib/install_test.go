@@ -1,8 +1,8 @@
 package contrib
 
 import (
+	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,8 +10,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
+
+	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 )
 
 // install runs install.py with only these variables, and returns what it prints.
@@ -27,57 +28,41 @@ func install(t *testing.T, pack string, env ...string) (string, error) {
 }
 
 // admin is a SIEM's API of administration: it lists what was created, under the keys of the vendor's documentation.
-type admin struct {
-	*httptest.Server
-	mu       sync.Mutex
-	requests []string            // method and path
-	bodies   map[string][]object // by path
-	headers  []http.Header
-}
+type admin struct{ *connectortest.Recorder }
 
-func newAdmin(t *testing.T, respond func(a *admin, r *http.Request, body object) any) *admin {
+func newAdmin(t *testing.T, respond func(a admin, r *http.Request) any) admin {
 	t.Helper()
-	a := &admin{bodies: map[string][]object{}}
-	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		data, err := io.ReadAll(r.Body)
-		if err != nil {
-			t.Error(err)
-		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.requests = append(a.requests, r.Method+" "+r.URL.Path)
-		a.headers = append(a.headers, r.Header)
-		var body object
-		if strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") && len(data) > 0 {
-			decode(t, data, &body)
-		} else if len(data) > 0 {
-			body = object{"text": string(data)}
-		}
-		if r.Method != http.MethodGet {
-			a.bodies[r.URL.Path] = append(a.bodies[r.URL.Path], body)
-		}
-		fmt.Fprint(w, asJSON(t, respond(a, r, body)))
-	}))
-	t.Cleanup(a.Close)
-	a.mu.Lock()
+	a := admin{connectortest.Record(t, nil)}
+	a.Respond(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, asJSON(t, respond(a, r))) })
 	return a
 }
 
-// install runs install.py. Its requests need the lock, which the test holds at all other times.
-func (a *admin) install(t *testing.T, pack string, env ...string) (string, error) {
-	t.Helper()
-	a.mu.Unlock()
-	defer a.mu.Lock()
-	return install(t, pack, env...)
+// texts returns the bodies that were sent to a path.
+func (a admin) texts(path string) (texts []string) {
+	for _, r := range a.Requests() {
+		if r.Method != http.MethodGet && r.URL.Path == path {
+			texts = append(texts, r.Text)
+		}
+	}
+	return texts
 }
 
-// created returns the bodies that were posted to a path, as a list that is never null.
-func (a *admin) created(path string) []object { return append([]object{}, a.bodies[path]...) }
+// created returns the bodies that were sent to a path, decoded, as a list that is never nil.
+func (a admin) created(t *testing.T, path string) []object {
+	t.Helper()
+	bodies := []object{}
+	for _, text := range a.texts(path) {
+		var body object
+		decode(t, []byte(text), &body)
+		bodies = append(bodies, body)
+	}
+	return bodies
+}
 
 // posts counts the requests that are not GET.
-func (a *admin) posts() (n int) {
-	for _, r := range a.requests {
-		if !strings.HasPrefix(r, http.MethodGet) {
+func (a admin) posts() (n int) {
+	for _, r := range a.Requests() {
+		if r.Method != http.MethodGet {
 			n++
 		}
 	}
@@ -86,8 +71,8 @@ func (a *admin) posts() (n int) {
 
 func TestInstallDatadog(t *testing.T) {
 	const rules = "/api/v2/security_monitoring/rules"
-	a := newAdmin(t, func(a *admin, r *http.Request, _ object) any {
-		switch list := a.created(r.URL.Path); {
+	a := newAdmin(t, func(a admin, r *http.Request) any {
+		switch list := a.created(t, r.URL.Path); {
 		case r.Method != http.MethodGet:
 			return object{"id": "1"}
 		case r.URL.Path == "/api/v1/dashboard":
@@ -101,16 +86,16 @@ func TestInstallDatadog(t *testing.T) {
 		}
 	})
 	env := []string{"DATADOG_API_URL=" + a.URL, "DATADOG_API_KEY=api-key", "DATADOG_APP_KEY=app-key"}
-	out, err := a.install(t, "datadog", env...)
+	out, err := install(t, "datadog", env...)
 	if err != nil || strings.Count(out, "created") != 9 || a.posts() != 9 {
 		t.Fatalf("%v, %d requests: %s", err, a.posts(), out)
 	}
-	if out, err = a.install(t, "datadog", env...); err != nil || strings.Count(out, "exists") != 9 || a.posts() != 9 {
+	if out, err = install(t, "datadog", env...); err != nil || strings.Count(out, "exists") != 9 || a.posts() != 9 {
 		t.Errorf("again: %v, %d requests: %s", err, a.posts(), out)
 	}
-	for _, h := range a.headers {
-		if h.Get("DD-API-KEY") != "api-key" || h.Get("DD-APPLICATION-KEY") != "app-key" {
-			t.Fatalf("headers %v", h)
+	for _, r := range a.Requests() {
+		if r.Header.Get("DD-API-KEY") != "api-key" || r.Header.Get("DD-APPLICATION-KEY") != "app-key" {
+			t.Fatalf("headers %v", r.Header)
 		}
 	}
 }
@@ -118,39 +103,43 @@ func TestInstallDatadog(t *testing.T) {
 func TestInstallSumo(t *testing.T) {
 	const path = "/v2/content/folders/f/import"
 	result := "Success"
-	a := newAdmin(t, func(a *admin, r *http.Request, body object) any {
+	a := newAdmin(t, func(a admin, r *http.Request) any {
 		switch {
 		case r.URL.Path == path:
 			return object{"id": "job"}
 		case r.URL.Path == path+"/job/status":
 			return object{"status": result}
 		case r.Method != http.MethodGet:
+			var body object
+			if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+				t.Error(err)
+			}
 			return body
 		case strings.HasSuffix(r.URL.Path, "/sources"):
 			sources := []any{}
-			for _, s := range a.created(r.URL.Path) {
+			for _, s := range a.created(t, r.URL.Path) {
 				sources = append(sources, s["source"])
 			}
 			return object{"sources": sources}
 		default:
-			return object{"data": a.created(r.URL.Path)}
+			return object{"data": a.created(t, r.URL.Path)}
 		}
 	})
 	env := []string{"SUMO_API_URL=" + a.URL, "SUMO_ACCESS_ID=id", "SUMO_ACCESS_KEY=key", "SUMO_COLLECTOR=c",
 		"SUMO_FOLDER=f", "SUMO_ALERT_EMAIL=on-call@example.net"}
 	for i, want := range []string{"created", "exists"} {
-		if out, err := a.install(t, "sumo", env...); err != nil || strings.Count(out, want) != 2 {
+		if out, err := install(t, "sumo", env...); err != nil || strings.Count(out, want) != 2 {
 			t.Fatalf("%d: %v: %s", i, err, out)
 		}
 	}
-	if text := asJSON(t, a.bodies[path][0]); strings.Contains(text, "soc@") || !strings.Contains(text, "on-call@") {
+	if text := a.texts(path)[0]; strings.Contains(text, "soc@") || !strings.Contains(text, "on-call@") {
 		t.Error("the content does not have the address")
 	}
-	if n := len(a.bodies["/v1/collectors/c/sources"]) + len(a.bodies["/v1/extractionRules"]); n != 2 {
+	if n := len(a.texts("/v1/collectors/c/sources")) + len(a.texts("/v1/extractionRules")); n != 2 {
 		t.Errorf("%d created", n)
 	}
 	result = "Failed"
-	if out, err := a.install(t, "sumo", env...); err == nil || !strings.Contains(out, "error: content.json") {
+	if out, err := install(t, "sumo", env...); err == nil || !strings.Contains(out, "error: content.json") {
 		t.Errorf("an import that failed: %v: %s", err, out)
 	}
 }
@@ -165,17 +154,17 @@ func TestInstallElastic(t *testing.T) {
 	} {
 		var v any
 		decode(t, []byte(version), &v)
-		a := newAdmin(t, func(_ *admin, r *http.Request, _ object) any {
+		a := newAdmin(t, func(_ admin, r *http.Request) any {
 			return object{"version": v, "success": r.Method == http.MethodPost}
 		})
-		out, err := a.install(t, "elastic", "ELASTIC_URL="+a.URL, "ELASTIC_ADMIN_API_KEY=key", "KIBANA_URL="+a.URL)
+		out, err := install(t, "elastic", "ELASTIC_URL="+a.URL, "ELASTIC_ADMIN_API_KEY=key", "KIBANA_URL="+a.URL)
 		if err != nil || !strings.Contains(out, "index template arbitex-audit "+want) {
 			t.Errorf("%s: %v: %s", version, err, out)
 		}
 		for path, file := range map[string]string{
 			"/api/saved_objects/_import": "dashboard.ndjson", "/api/detection_engine/rules/_import": "detection-rules.ndjson",
 		} {
-			if len(a.bodies[path]) != 1 || !strings.Contains(fmt.Sprint(a.bodies[path][0]["text"]), read(t, "elastic/"+file)) {
+			if sent := a.texts(path); len(sent) != 1 || !strings.Contains(sent[0], read(t, "elastic/"+file)) {
 				t.Errorf("%s: %s is not imported", version, file)
 			}
 		}
@@ -202,7 +191,7 @@ func TestInstallSentinel(t *testing.T) {
 
 // TestInstallRefusals: a missing setting, a refusal and a redirect are errors that name their cause.
 func TestInstallRefusals(t *testing.T) {
-	elsewhere := newAdmin(t, func(*admin, *http.Request, object) any { return object{} })
+	elsewhere := newAdmin(t, func(admin, *http.Request) any { return object{} })
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/redirect/" {
 			http.Redirect(w, r, elsewhere.URL, http.StatusFound)
@@ -217,11 +206,11 @@ func TestInstallRefusals(t *testing.T) {
 		"error: GET /: status 302":                                           "ELASTIC_URL=" + s.URL + "/redirect",
 		"error: GET /: ":                                                     "ELASTIC_URL=http://127.0.0.1:1",
 	} {
-		if out, err := elsewhere.install(t, "elastic", env); err == nil || !strings.Contains(out, want) {
+		if out, err := install(t, "elastic", env); err == nil || !strings.Contains(out, want) {
 			t.Errorf("%s: %v: %s", env, err, out)
 		}
 	}
-	if len(elsewhere.requests) > 0 {
-		t.Errorf("the redirect was followed: %q", elsewhere.requests)
+	if n := len(elsewhere.Requests()); n > 0 {
+		t.Errorf("the redirect was followed: %d requests", n)
 	}
 }
