@@ -413,21 +413,16 @@ func TestRoundsAreBounded(t *testing.T) {
 
 // TestRemainderAtTheSizeLimit: a remainder that does not fit into a message with its attributes is not sent.
 func TestRemainderAtTheSizeLimit(t *testing.T) {
-	q := &queue{}
-	m := message("m", 1)
-	big := `{"time":1741824000000,"metadata":{"uid":"retry-1"},"x":"` + strings.Repeat("x", 1<<20-120) + `"}`
-	m.Body = []byte(`[` + big + `,` + body("ok-1") + `]`)
-	if len(m.Body) > 1<<20 {
-		m.Body = []byte(`[` + strings.Replace(big, strings.Repeat("x", 100), "", 1) + `,` + body("ok-1") + `]`)
-	}
-	kept, printed := handle(t, q, m)
-	if fits := len(q.to(ownQueue)) == 1; fits == (len(kept) == 1) || len(m.Body) > 1<<20 {
-		t.Errorf("kept %v, resent %d: %s", kept, len(q.to(ownQueue)), printed)
-	}
-	m.Body = []byte(`[0,` + strings.Replace(big, `"x":"`, `"x":"`+strings.Repeat("y", 1<<20-len(big)-4), 1) + `]`)
-	kept, printed = handle(t, q, m)
-	if len(m.Body) != 1<<20 || len(kept) != 1 || !strings.Contains(printed, "SQS accepts 1048576") {
-		t.Errorf("%d bytes: kept %v: %s", len(m.Body), kept, printed)
+	for over, kept := range []bool{false, true} {
+		event := `{"time":1741824000000,"metadata":{"uid":"retry-1"},"x":"`
+		size := sqsbatch.Attributes{"attempts": sqsbatch.Number(1)}.Size([]byte("[" + event + `"}]`))
+		event += strings.Repeat("x", sqsbatch.MaxBytes+over-size) + `"}`
+		q := &queue{}
+		ids, printed := handle(t, q, withBody("m", "["+event+",0]"))
+		if resent := len(q.to(ownQueue)); (len(ids) == 1) != kept || (resent == 1) == kept ||
+			strings.Contains(printed, "SQS accepts 1048576") != kept {
+			t.Errorf("%d bytes over the limit: kept %v, resent %d: %s", over, ids, resent, printed)
+		}
 	}
 }
 
