@@ -221,18 +221,9 @@ func (l *pipeline) change(who string, c guard.Change) error {
 		l.mu.Unlock()
 		return fmt.Errorf("%w: ResourceInUseException", guard.ErrBusy)
 	}
-	if c.Concurrency != nil {
-		m.Concurrency = *c.Concurrency
-	}
-	if c.BatchSize != nil {
-		m.BatchSize = *c.BatchSize
-	}
-	takes := time.Duration(0)
-	if c.Enabled != nil && *c.Enabled != (m.State == "Enabled") {
-		m.State = "Disabling"
-		if *c.Enabled {
-			m.State = "Enabling"
-		}
+	takes, before := time.Duration(0), m.State
+	m.Apply(c)
+	if m.State != before {
 		m.changes++
 		takes = l.rng.between(time.Second, time.Minute, "state", l.name, m.changes)
 	}
