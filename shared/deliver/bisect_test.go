@@ -109,29 +109,12 @@ func TestManyEvents(t *testing.T) {
 	}
 }
 
-// metered is a connector that makes further requests for each request with events, such as for a token.
-type metered struct {
-	*script
-	extra int
-}
-
-func (m *metered) Send(ctx context.Context, b *deliver.Batch) error {
-	for range m.extra {
-		b.Meter.Add(0)
-	}
-	return m.script.Send(ctx, b)
-}
-
-func (m *metered) Current() deliver.Connector { return m }
-
 // TestLimitOfRequests: a batch makes at most 200 requests for each 100 events, those for tokens included.
 func TestLimitOfRequests(t *testing.T) {
 	for _, extra := range []int{0, 1, 2} {
-		m := &metered{&script{}, extra}
-		m.answer = func(ids []string) error { return &failure.Error{Kind: failure.Rejected, Status: 400, Code: ids[0]} }
-		in := lastAttempt(100)
-		out := make([]deliver.Outcome, len(in))
-		report := deliver.Deliver(t.Context(), m, in, out)
+		s := &script{extra: extra}
+		s.answer = func(ids []string) error { return &failure.Error{Kind: failure.Rejected, Status: 400, Code: ids[0]} }
+		out, report := run(s, lastAttempt(100))
 		if report.Requests > 200 {
 			t.Errorf("%d requests, want at most 200", report.Requests)
 		}

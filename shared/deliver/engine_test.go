@@ -25,6 +25,7 @@ type script struct {
 	bodies   []string
 	renewals int
 	renewed  deliver.Connector
+	extra    int // requests that Send makes besides its own, such as for a token
 }
 
 func (s *script) Format() deliver.Format { return s.format }
@@ -46,6 +47,9 @@ func (s *script) Send(_ context.Context, b *deliver.Batch) error {
 		}
 	}
 	b.Meter.Add(len(b.Body))
+	for range s.extra {
+		b.Meter.Add(0)
+	}
 	s.requests = append(s.requests, ids)
 	s.bodies = append(s.bodies, string(b.Body))
 	return s.answer(ids)
