@@ -176,20 +176,16 @@ func (p *plant) waiting() (n int) {
 	return n
 }
 
-// left counts the dead letters that are left, inside and outside the times of holds whose replay succeeded.
-func (p *plant) left() (inside, outside int) {
+// left counts the dead letters that are left from the times of holds whose replay succeeded.
+func (p *plant) left() (n int) {
 	for _, l := range p.letters {
-		covered := false
-		for _, h := range p.replayed {
-			covered = covered || l.at.After(h.Since.Add(-ReplayMargin)) && l.at.Before(h.At.Add(-drainDelay))
-		}
-		if covered {
-			inside += l.n
-		} else {
-			outside += l.n
+		if slices.ContainsFunc(p.replayed, func(h Hold) bool {
+			return l.at.After(h.Since.Add(-ReplayMargin)) && l.at.Before(h.At.Add(-drainDelay))
+		}) {
+			n += l.n
 		}
 	}
-	return inside, outside
+	return n
 }
 
 func (p *plant) pending() (n int) {
