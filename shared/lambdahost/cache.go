@@ -33,9 +33,7 @@ const (
 
 // instance is a connector with the settings from which it was opened. It does not change.
 type instance struct {
-	connector deliver.Connector
-	redacting deliver.Connector // the same; removes secrets from failures
-	redactor  *secret.Redactor
+	connector *redacting
 	batches   sqsbatch.Handler
 	secret    string // the text of the secret
 }
@@ -76,9 +74,8 @@ func (c *Connector) openWith(
 		Receipts:        s.Bool("SIEM_RECEIPTS", false),
 		Log:             c.deps.Logger(s),
 	}}
-	o.connector = c.open(s)
-	o.redactor = s.Redactor()
-	o.redacting = redacting{o.connector, o.redactor}
+	connector := c.open(s)
+	o.connector = &redacting{connector, s.Redactor()}
 	if err := cmp.Or(alsoWrong(secretErr, s.Err()), s.Err()); err != nil {
 		return nil, err
 	}
@@ -104,7 +101,7 @@ type source struct {
 	known    uint64 // reads of the secret when the invocation began
 }
 
-func (s *source) Current() deliver.Connector { return s.instance.redacting }
+func (s *source) Current() deliver.Connector { return s.instance.connector }
 
 func (s *source) Renew(ctx context.Context) deliver.Connector {
 	renewed, _ := s.cache.Renew(ctx, s.instance, s.known, s.load) // load logs the error
@@ -120,7 +117,7 @@ type redacting struct {
 	redactor *secret.Redactor
 }
 
-func (r redacting) Send(ctx context.Context, b *deliver.Batch) error {
+func (r *redacting) Send(ctx context.Context, b *deliver.Batch) error {
 	err := r.Connector.Send(ctx, b)
 	if p, ok := err.(*deliver.PartialError); ok { //nolint:errorlint // a PartialError is never wrapped
 		r.redactAll(p.Results)
@@ -130,20 +127,20 @@ func (r redacting) Send(ctx context.Context, b *deliver.Batch) error {
 }
 
 // Confirm implements deliver.Confirmer for a connector that does.
-func (r redacting) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter) []error {
+func (r *redacting) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter) []error {
 	results := r.Connector.(deliver.Confirmer).Confirm(ctx, ids, m) // the engine calls it for no other
 	r.redactAll(results)
 	return results
 }
 
-func (r redacting) redactAll(results []error) {
+func (r *redacting) redactAll(results []error) {
 	for i, err := range results {
 		results[i] = r.redact(err)
 	}
 }
 
 // redact returns err as a failure without secrets.
-func (r redacting) redact(err error) error {
+func (r *redacting) redact(err error) error {
 	const maxBytes = 1024 // of a text
 	switch err.(type) {   //nolint:errorlint // a PendingError is never wrapped
 	case nil, *deliver.PendingError:

@@ -99,7 +99,7 @@ func TestFailuresAreRedacted(t *testing.T) {
 		"failure": leaky(), "partial": &deliver.PartialError{Results: []error{nil, leaky(), errors.New("plain " + token)}},
 		"plain": errors.New("x " + token),
 	} {
-		got := redacting{&failing{err: err}, r}.Send(t.Context(), nil)
+		got := (&redacting{&failing{err: err}, r}).Send(t.Context(), nil)
 		results := []error{got}
 		if partial, ok := errors.AsType[*deliver.PartialError](got); ok {
 			results = partial.Results
@@ -112,7 +112,7 @@ func TestFailuresAreRedacted(t *testing.T) {
 		}
 	}
 	for _, err := range []error{nil, &deliver.PendingError{ID: 1}} {
-		got := redacting{&failing{err: err}, r}.Send(t.Context(), nil)
+		got := (&redacting{&failing{err: err}, r}).Send(t.Context(), nil)
 		if got != err { //nolint:errorlint // the same value
 			t.Errorf("%v becomes %v", err, got)
 		}

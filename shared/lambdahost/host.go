@@ -290,12 +290,12 @@ func (c *Connector) tryConnection(ctx context.Context) (note deliver.Note, err e
 		}
 		return note, err
 	}
-	checker, ok := instance.connector.(deliver.Checker)
+	checker, ok := instance.connector.Connector.(deliver.Checker)
 	if !ok {
 		return note, errors.New("this connector has no check")
 	}
 	if err := checker.Check(ctx); err != nil {
-		return note, redacting{redactor: instance.redactor}.redact(err)
+		return note, instance.connector.redact(err)
 	}
 	if noter, ok := checker.(deliver.Noter); ok {
 		note = noter.Note(ctx)
