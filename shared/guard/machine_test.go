@@ -257,9 +257,9 @@ func TestBeginSince(t *testing.T) {
 func fullHold() Hold {
 	at := time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
 	return Hold{
-		State: Replaying, Since: at, At: at.Add(time.Hour), Next: at.Add(2 * time.Hour), Wait: MaxWait, Interval: MaxInterval,
-		Failures: 239, Trials: 99, Concurrency: 1000, BatchSize: 10000, Reduced: true, Sent: 1773396000000,
-		Message: strings.Repeat("x", 48),
+		State: Replaying, Since: at, At: at.Add(time.Hour), Next: at.Add(2 * time.Hour), Wait: MaxWait,
+		Interval: MaxInterval, Failures: 239, Trials: 99, Concurrency: 1000, BatchSize: 10000, Reduced: true,
+		Sent: 1773396000000, Message: strings.Repeat("x", 48),
 	}
 }
 
