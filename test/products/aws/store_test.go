@@ -144,7 +144,6 @@ func requests(t *testing.T, store deadletter.Store) (results []string) {
 		note(fmt.Sprintf("list %s after %q", *in.Prefix, aws.ToString(in.StartAfter)), fmt.Sprint(pages, keys), err)
 	}
 	remove("if match", odd, &second)
-	remove("if match, missing", odd, &second)
 	remove("missing", odd, nil)
 	get("deleted", odd, s3.GetObjectInput{})
 	third := put("if absent, deleted", odd, "again", absent)
