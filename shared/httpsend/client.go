@@ -53,6 +53,7 @@ func Configure(s *settings.Settings, compression, urlSetting string) Config {
 	return Config{
 		Timeout:    time.Duration(s.Int("SIEM_REQUEST_TIMEOUT_SECONDS", 10, 1, 300)) * time.Second,
 		Gzip:       s.OneOf("SIEM_COMPRESSION", compression, other) == "gzip",
+		Now:        s.Now,
 		Dial:       s.Dial,
 		Proxy:      s.Proxy(),
 		Redactor:   s.Redactor(),

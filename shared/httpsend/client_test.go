@@ -336,7 +336,7 @@ func readTest(a *Response) Reply {
 }
 
 var testCodes = &Codes{SIEM: "Test", Read: readTest, Hint: "wrong address", Rows: []Code{
-	{Status: 400, Code: "index", Kind: failure.Misconfigured, Hint: "index"},
+	{Status: 400, Code: "template index", Kind: failure.Misconfigured, Hint: "index"},
 	{Words: "disk is full", Kind: failure.Throttled, Hint: "disk"},
 	{Status: 403, Kind: failure.Unauthorized, Hint: "key"},
 	{Status: 409, Code: Any, Kind: failure.Transient, Hint: "busy"},
@@ -355,6 +355,8 @@ func TestClassify(t *testing.T) {
 		{200, `{"code":"index","text":"no"}`, failure.Transient, hint, "index", false},
 		{400, `{"code":"syntax","text":"no"}`, failure.Rejected, "", "syntax", false},
 		{400, `{"code":"index","text":"no"}`, failure.Misconfigured, "index", "index", false},
+		{400, `{"code":"template"}`, failure.Misconfigured, "index", "template", false},
+		{400, `{"code":"template index"}`, failure.Rejected, "", "", false},
 		{400, `{"code":"syntax","text":"the Disk is full"}`, failure.Throttled, "disk", "syntax", false},
 		{422, `{"code":"syntax"}`, failure.Rejected, "", "syntax", false},
 		{409, `{"code":"x"}`, failure.Transient, "busy", "x", false},
@@ -367,7 +369,9 @@ func TestClassify(t *testing.T) {
 		{403, `<html>`, failure.Unauthorized, "key", "", true},
 		{403, `{"code":"x"}`, failure.Unauthorized, "key", "x", false},
 		{401, ``, failure.Unauthorized, "", "", false},
-		{404, ``, failure.Misconfigured, "", "", false},
+		{404, ``, failure.Misconfigured, hint, "", false},
+		{405, `{"code":"x"}`, failure.Misconfigured, hint, "x", false},
+		{410, ``, failure.Misconfigured, "", "", false},
 		{408, ``, failure.Transient, "", "", false},
 		{413, ``, failure.TooLarge, "", "", false},
 		{429, ``, failure.Throttled, "", "", false},

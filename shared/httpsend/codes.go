@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,7 +21,7 @@ type Codes struct {
 	SIEM string                // the SIEM's name, for reasons
 	Read func(*Response) Reply // reads a response in the SIEM's own format
 	Rows []Code                // the first row that matches applies; KindOf decides where none does
-	Hint string                // for a response that is not in the SIEM's own format
+	Hint string                // for a response that is not in the SIEM's own format, and for a 404 or 405
 
 	// WaitHeaders name headers that state the time to wait after a 429 in place of Retry-After; the first one counts.
 	WaitHeaders []string
@@ -38,7 +39,7 @@ type Reply struct {
 // never failure.Rejected. Any other row applies only to a response in the SIEM's own format.
 type Code struct {
 	Status int    // 0 matches any
-	Code   string // "" matches any
+	Code   string // the code, or several separated by spaces; "" matches any
 	Words  string // lower-case text that Reply.Text contains, in any case
 	Kind   failure.Kind
 	Hint   string
@@ -88,6 +89,9 @@ func (c *Codes) Classify(a *Response) error {
 // Explain returns what a reply with that status means. It also applies to one item of a response.
 func (c *Codes) Explain(status int, r Reply) (kind failure.Kind, hint string) {
 	kind = KindOf(status)
+	if status == http.StatusNotFound || status == http.StatusMethodNotAllowed { // a wrong address
+		hint = c.Hint
+	}
 	text := strings.ToLower(r.Text[:min(len(r.Text), maxWords)])
 	for _, row := range c.Rows {
 		if row.matches(status, r, text) {
@@ -108,7 +112,8 @@ func (row *Code) matches(status int, r Reply, text string) bool {
 	if row.Code == "" && row.Words == "" {
 		return true
 	}
-	return r.Own && (row.Code == "" || row.Code == Any || row.Code == r.Code) && strings.Contains(text, row.Words)
+	return r.Own && (row.Code == "" || row.Code == Any || slices.Contains(strings.Fields(row.Code), r.Code)) &&
+		strings.Contains(text, row.Words)
 }
 
 // refuses reports whether the status refuses a request that may be well-formed, authorized and of good size. A firewall

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/arbitex/siem-connectors/shared/secret"
 )
@@ -37,9 +38,10 @@ type Setting struct {
 // White space around values is trimmed. Every method returns a usable value (the default, or the zero value) even if it
 // notes a problem, so that a caller reads everything and then calls Err once.
 type Settings struct {
-	Dial       Dial     // opens connections; nil, as it is outside of tests, means the network
-	Identity   Identity // nil if the function has no identity
-	Incomplete bool     // the secret could not be read, and problems say so
+	Now        func() time.Time // the clock of connectors; nil, as it is outside of tests, means time.Now
+	Dial       Dial             // opens connections; nil, as it is outside of tests, means the network
+	Identity   Identity         // nil if the function has no identity
+	Incomplete bool             // the secret could not be read, and problems say so
 
 	env      Lookup
 	secret   map[string]string
@@ -240,7 +242,7 @@ func (s *Settings) OneOf(name string, options ...string) string {
 }
 
 // URL reads an absolute https URL without user, query and fragment; http passes where SIEM_ALLOW_HTTP is true. Its
-// path is at least "/". It is nil if it is not set or invalid. If def is "", the URL is required.
+// path is at least "/". It is empty if it is not set or invalid. If def is "", the URL is required.
 func (s *Settings) URL(name, def, expected string) *url.URL {
 	return s.url(Setting{Name: name, Required: def == "", Default: def}, expected, false)
 }
@@ -259,7 +261,7 @@ func (s *Settings) url(a Setting, expected string, query bool) *url.URL {
 	v := cmp.Or(s.line(a), a.Default)
 	if v == "" {
 		s.missing(a, expected)
-		return nil
+		return &url.URL{}
 	}
 	u, err := s.checkURL(v)
 	if err == nil && u.RawQuery != "" && !query {
@@ -270,7 +272,7 @@ func (s *Settings) url(a Setting, expected string, query bool) *url.URL {
 			v = "something else (hidden)"
 		}
 		s.Problem(a.Name, v, expected+": "+err.Error())
-		return nil
+		return &url.URL{}
 	}
 	return u
 }

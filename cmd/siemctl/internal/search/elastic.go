@@ -33,7 +33,7 @@ const (
 
 func openElastic(s *settings.Settings, o Options) Searcher {
 	base := s.URL("ELASTIC_SEARCH_URL", o.function("ELASTIC_URL", ""), "the cluster's base URL")
-	if base == nil && !s.Set("ELASTIC_SEARCH_URL") {
+	if base.Host == "" && !s.Set("ELASTIC_SEARCH_URL") {
 		s.Problem("ELASTIC_SEARCH_URL", "", "the cluster's base URL")
 	}
 	key := credential(s, "ELASTIC_SEARCH_API_KEY", "an API key with the privilege read on the index, encoded or as id:key")
