@@ -25,44 +25,32 @@ type Connector struct {
 
 // Connectors returns the connectors in the order of [connectors.All].
 func Connectors() []Connector {
-	list := connectors.All()
-	all := make([]Connector, len(list))
-	for i, c := range list {
-		all[i] = code(c.Name)
-		all[i].Connector = c
-	}
-	return all
-}
-
-// code returns the code of the connector with that name, the zero value if there is none.
-func code(name string) Connector {
-	switch name {
-	case "splunk":
-		return Connector{Open: splunk.Open, Example: map[string]string{
+	code := map[string]Connector{
+		"splunk": {Open: splunk.Open, Example: map[string]string{
 			"SPLUNK_HEC_URL": "https://splunk.example.com:8088", "SPLUNK_HEC_TOKEN": "example",
-		}}
-	case "sentinel":
-		return Connector{Open: sentinel.Open, Example: map[string]string{
+		}},
+		"sentinel": {Open: sentinel.Open, Example: map[string]string{
 			"SENTINEL_TENANT_ID": "example", "SENTINEL_CLIENT_ID": "example", "SENTINEL_CLIENT_SECRET": "example",
 			"SENTINEL_DCR_ENDPOINT": "https://example.ingest.monitor.azure.com", "SENTINEL_DCR_RULE_ID": "dcr-example",
 			"SENTINEL_DCR_STREAM_NAME": "Custom-ArbitexAudit_CL",
-		}}
-	case "elastic":
-		return Connector{Open: elastic.Open, Example: map[string]string{
+		}},
+		"elastic": {Open: elastic.Open, Example: map[string]string{
 			"ELASTIC_URL": "https://elastic.example.com:9243", "ELASTIC_API_KEY": "ZXhhbXBsZTpleGFtcGxl",
-		}}
-	case "datadog":
-		return Connector{Open: datadog.Open, Example: map[string]string{"DATADOG_API_KEY": "example"}}
-	case "sumo":
-		return Connector{Open: sumo.Open, Example: map[string]string{
+		}},
+		"datadog": {Open: datadog.Open, Example: map[string]string{"DATADOG_API_KEY": "example"}},
+		"sumo": {Open: sumo.Open, Example: map[string]string{
 			"SUMO_HTTP_SOURCE_URL": "https://collectors.example.com/receiver/v1/http/example",
-		}}
-	case "qradar":
-		return Connector{Open: qradar.Open, Example: map[string]string{"QRADAR_SYSLOG_HOST": "qradar.example.com"}}
-	case "xsiam":
-		return Connector{Open: xsiam.Open, Example: map[string]string{
+		}},
+		"qradar": {Open: qradar.Open, Example: map[string]string{"QRADAR_SYSLOG_HOST": "qradar.example.com"}},
+		"xsiam": {Open: xsiam.Open, Example: map[string]string{
 			"XSIAM_URL": "https://api-example.xsiam.paloaltonetworks.com", "XSIAM_API_KEY": "example", "XSIAM_API_KEY_ID": "1",
-		}}
+		}},
 	}
-	return Connector{}
+	var all []Connector
+	for _, c := range connectors.All() {
+		entry := code[c.Name]
+		entry.Connector = c
+		all = append(all, entry)
+	}
+	return all
 }

@@ -52,9 +52,9 @@ func entries() []entry {
 			edits: []edit{
 				after(`"github.com/arbitex/siem-connectors/functions/sumo/connector"`,
 					"\n\t"+`webhook "github.com/arbitex/siem-connectors/functions/webhook/connector"`),
-				before("\tcase \"xsiam\":",
-					"\tcase \"webhook\":\n\t\treturn Connector{Open: webhook.Open, Example: map[string]string{\n"+
-						"\t\t\t\"WEBHOOK_URL\": \"https://hook.example.com\", \"WEBHOOK_TOKEN\": \"example\",\n\t\t}}\n"),
+				before("\t\t\"xsiam\": {",
+					"\t\t\"webhook\": {Open: webhook.Open, Example: map[string]string{\n"+
+						"\t\t\t\"WEBHOOK_URL\": \"https://hook.example.com\", \"WEBHOOK_TOKEN\": \"example\",\n\t\t}},\n"),
 			},
 			check: []string{"./functions/all"},
 		},
