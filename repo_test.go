@@ -34,10 +34,7 @@ func TestFunctionsHaveTheStandardFiles(t *testing.T) {
 	}
 	for _, c := range connectors.All() {
 		known = append(known, c.Name)
-		for _, name := range []string{"main.go", "connector/connector.go", "connector/response.go"} {
-			if c.Name == "qradar" && name == "connector/response.go" {
-				continue // syslog has no responses
-			}
+		for _, name := range []string{"main.go", "connector/connector.go"} {
 			want = append(want, "functions/"+c.Name+"/"+name)
 		}
 	}

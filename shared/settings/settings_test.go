@@ -326,8 +326,8 @@ func FuzzSettings(f *testing.F) {
 		if o := s.OneOf("NAME", "gzip", "none"); o != "gzip" && o != "none" {
 			t.Errorf("OneOf is %q", o)
 		}
-		if u := s.URL("NAME", "", "an address"); u.String() != "" && (u.Host == "" || u.Scheme != "https" || u.User != nil ||
-			u.RawQuery != "") {
+		if u := s.URL("NAME", "", "an address"); u.String() != "" && (u.Host == "" || u.Scheme != "https" ||
+			u.User != nil || u.RawQuery != "") {
 			t.Errorf("URL is %v", u)
 		}
 		s.Bool("NAME", false)

@@ -27,9 +27,8 @@ import (
 )
 
 var (
-	_ deliver.Connector = (*connector)(nil)
-	_ deliver.Checker   = (*connector)(nil)
-	_ deliver.Noter     = (*connector)(nil)
+	_ deliver.Checker = (*connector)(nil)
+	_ deliver.Noter   = (*connector)(nil)
 )
 
 const (
@@ -42,6 +41,9 @@ const (
 	// maxIDBytes is the maximum of an _id. Elasticsearch refuses the whole request for a longer one.
 	// https://www.elastic.co/docs/reference/elasticsearch/mapping-reference/mapping-id-field
 	maxIDBytes = 512
+
+	// maxAnswerBytes is enough for the response to a full request of which every item is refused with a long reason.
+	maxAnswerBytes = 4 << 20
 )
 
 // The actions.
@@ -51,9 +53,10 @@ const (
 )
 
 type connector struct {
-	cfg    config
+	url    *url.URL // base URL of the cluster
 	client *httpsend.Client
-	header http.Header
+	key    secret.Value // for the Authorization header: base64 of id:key
+	header http.Header  // of the bulk API
 
 	// URLs of the bulk API: with parameters that every version knows; with one of Elasticsearch 8.18 and later, which
 	// keeps text of events out of reasons; and for an index that a response called a data stream, with one more, so that
@@ -61,6 +64,7 @@ type connector struct {
 	plain, modern, strict *url.URL
 	bulk                  atomic.Pointer[url.URL] // the one of the next request
 
+	target string      // an index, an alias or a data stream
 	index  []byte      // the action line up to the _id
 	create []byte      // the same for the other action
 	stream atomic.Bool // the action is create: configured, or learned from a response
@@ -68,20 +72,53 @@ type connector struct {
 
 // Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector {
-	cfg := readConfig(s)
-	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
+	c := &connector{
+		url:    s.URL("ELASTIC_URL", "", "the cluster's base URL, such as https://my-cluster.es.io:9243"),
+		key:    readKey(s),
+		target: s.String("ELASTIC_INDEX", "arbitex-audit"),
+	}
+	if !validIndex(c.target) {
+		s.Problem("ELASTIC_INDEX", c.target, `the name of an index, an alias or a data stream: at most 255 bytes, `+
+			`not beginning with - _ +, without spaces and \ / * ? " < > | , # :`)
+	}
 	query := answerFilter
-	if cfg.pipeline != "" {
-		query += "&pipeline=" + url.QueryEscape(cfg.pipeline)
+	if pipeline := s.String("ELASTIC_PIPELINE", ""); pipeline != "" {
+		query += "&pipeline=" + url.QueryEscape(pipeline)
 	}
 	c.plain = c.endpoint("_bulk", query)
 	c.modern = c.endpoint("_bulk", query+"&include_source_on_error=false")
 	c.strict = c.endpoint("_bulk", query+"&include_source_on_error=false&require_data_stream=true")
 	c.bulk.Store(c.modern)
 	c.header = c.headers("application/x-ndjson")
-	c.index, c.create = actionLine(opIndex, cfg.index), actionLine(opCreate, cfg.index)
-	c.stream.Store(cfg.create)
+	c.index, c.create = actionLine(opIndex, c.target), actionLine(opCreate, c.target)
+	c.stream.Store(s.OneOf("ELASTIC_OP_TYPE", opIndex, opCreate) == opCreate)
+	cfg := httpsend.Configure(s, "gzip", "ELASTIC_URL")
+	cfg.ReadTLS(s, "ELASTIC")
+	cfg.MaxResponse = maxAnswerBytes
+	c.client = httpsend.New(cfg)
 	return c
+}
+
+// readKey reads the API key, and returns it encoded. The part of id:key behind the colon is a secret by itself.
+func readKey(s *settings.Settings) (encoded secret.Value) {
+	encoded = s.Secret("ELASTIC_API_KEY", true, "the API key, encoded or as id:key")
+	pair := encoded.Reveal()
+	if strings.Contains(pair, ":") { // base64 has no colon
+		encoded = secret.New(base64.StdEncoding.EncodeToString([]byte(pair)))
+	} else if text, err := base64.StdEncoding.DecodeString(pair); err == nil {
+		pair = string(text)
+	}
+	_, key, _ := strings.Cut(pair, ":")
+	s.Conceal(encoded, secret.New(key))
+	return encoded
+}
+
+// validIndex reports whether Elasticsearch could have an index or an alias of that name. An alias may have upper case.
+// https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create
+func validIndex(name string) bool {
+	const maxBytes = 255
+	return len(name) <= maxBytes && name != "." && name != ".." && !strings.ContainsAny(name, "\\/*?\"<>| ,#:") &&
+		!strings.ContainsRune("-_+", rune(name[0]))
 }
 
 // answerFilter reduces a response to what classify reads. Every item keeps its status, so that the items can be
@@ -92,13 +129,13 @@ const answerFilter = "filter_path=errors,items.*.status,items.*.error.type,items
 
 // endpoint is the URL of one of Elasticsearch's APIs.
 func (c *connector) endpoint(path, query string) *url.URL {
-	u := c.cfg.url.JoinPath(path)
+	u := c.url.JoinPath(path)
 	u.RawQuery = query
 	return u
 }
 
 func (c *connector) headers(contentType string) http.Header {
-	return http.Header{"Authorization": {"ApiKey " + c.cfg.key.Reveal()}, "Content-Type": {contentType}}
+	return http.Header{"Authorization": {"ApiKey " + c.key.Reveal()}, "Content-Type": {contentType}}
 }
 
 func actionLine(op, index string) []byte {
@@ -204,7 +241,7 @@ func (c *connector) Note(ctx context.Context) deliver.Note {
 		}
 	}
 	const filter = "filter_path=*.settings.index.mode,*.settings.index.mapping.source.mode"
-	if c.ask(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint(c.cfg.index+"/_settings", filter)},
+	if c.ask(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint(c.target+"/_settings", filter)},
 		&indices) != nil {
 		return deliver.Note{}
 	}
@@ -222,7 +259,7 @@ func (c *connector) Note(ctx context.Context) deliver.Note {
 // allow both actions.
 // https://www.elastic.co/docs/reference/elasticsearch/security-privileges
 func (c *connector) checkPrivileges(ctx context.Context) error {
-	question := jsonscan.AppendQuoted([]byte(`{"index":[{"names":[`), c.cfg.index)
+	question := jsonscan.AppendQuoted([]byte(`{"index":[{"names":[`), c.target)
 	question = append(question, `],"privileges":["create_doc","create","index"]}]}`...)
 	var answer struct {
 		All   bool                       `json:"has_all_requested"`
@@ -232,7 +269,7 @@ func (c *connector) checkPrivileges(ctx context.Context) error {
 	if err := c.ask(ctx, r, &answer); err != nil {
 		return err
 	}
-	may := answer.Index[c.cfg.index]
+	may := answer.Index[c.target]
 	switch {
 	case answer.All || may["create"] || may["index"] || may["create_doc"] && c.stream.Load():
 		return nil
@@ -263,61 +300,4 @@ func (c *connector) ask(ctx context.Context, r httpsend.Request, v any) error {
 		return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status, Hint: notElasticsearch}
 	}
 	return nil
-}
-
-// config holds the settings.
-type config struct {
-	url      *url.URL     // base URL of the cluster
-	key      secret.Value // for the Authorization header: base64 of id:key
-	index    string       // an index, an alias or a data stream
-	pipeline string
-	create   bool // ELASTIC_OP_TYPE
-	http     httpsend.Config
-}
-
-// maxAnswerBytes is enough for the response to a full request of which every item is refused with a long reason.
-const maxAnswerBytes = 4 << 20
-
-// readConfig reads the settings. It adds problems to s.
-func readConfig(s *settings.Settings) config {
-	cfg := config{
-		url:      s.URL("ELASTIC_URL", "", "the cluster's base URL, such as https://my-cluster.es.io:9243"),
-		key:      readKey(s),
-		index:    s.String("ELASTIC_INDEX", "arbitex-audit"),
-		pipeline: s.String("ELASTIC_PIPELINE", ""),
-		create:   s.OneOf("ELASTIC_OP_TYPE", opIndex, opCreate) == opCreate,
-	}
-	if cfg.url == nil {
-		cfg.url = &url.URL{}
-	}
-	if !validIndex(cfg.index) {
-		s.Problem("ELASTIC_INDEX", cfg.index, `the name of an index, an alias or a data stream: at most 255 bytes, `+
-			`not beginning with - _ +, without spaces and \ / * ? " < > | , # :`)
-	}
-	cfg.http = httpsend.Configure(s, "gzip", "ELASTIC_URL")
-	cfg.http.ReadTLS(s, "ELASTIC")
-	cfg.http.MaxResponse = maxAnswerBytes
-	return cfg
-}
-
-// readKey reads the API key, and returns it encoded. The part of id:key behind the colon is a secret by itself.
-func readKey(s *settings.Settings) (encoded secret.Value) {
-	encoded = s.Secret("ELASTIC_API_KEY", true, "the API key, encoded or as id:key")
-	pair := encoded.Reveal()
-	if strings.Contains(pair, ":") { // base64 has no colon
-		encoded = secret.New(base64.StdEncoding.EncodeToString([]byte(pair)))
-	} else if text, err := base64.StdEncoding.DecodeString(pair); err == nil {
-		pair = string(text)
-	}
-	_, key, _ := strings.Cut(pair, ":")
-	s.Conceal(encoded, secret.New(key))
-	return encoded
-}
-
-// validIndex reports whether Elasticsearch could have an index or an alias of that name. An alias may have upper case.
-// https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-indices-create
-func validIndex(name string) bool {
-	const maxBytes = 255
-	return len(name) <= maxBytes && name != "." && name != ".." && !strings.ContainsAny(name, "\\/*?\"<>| ,#:") &&
-		!strings.ContainsRune("-_+", rune(name[0]))
 }

@@ -3,23 +3,25 @@ package connector
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/event"
+	"github.com/arbitex/siem-connectors/shared/failure"
 )
 
-// encodedKey is "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw" in base64.
-const encodedKey = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWkybHAyYXhUTm1zeWFrdzl0dk5udw=="
+// encodedKey is bare in base64.
+const (
+	encodedKey = "VnVhQ2ZHY0JDZGJrUW0tZTVhT3g6dWkybHAyYXhUTm1zeWFrdzl0dk5udw=="
+	bare       = "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw"
+)
 
 // recorder simulates Elasticsearch. It sends the responses that a test configures and records requests.
 type recorder struct {
@@ -27,28 +29,16 @@ type recorder struct {
 	ca string
 }
 
-func record(t *testing.T, answer func(w http.ResponseWriter, r *http.Request, body string)) recorder {
+func record(t *testing.T, answer http.HandlerFunc) recorder {
 	t.Helper()
-	rec, ca := connectortest.RecordTLS(t, func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		answer(w, r, string(body))
-	})
+	rec, ca := connectortest.RecordTLS(t, answer)
 	return recorder{rec, ca}
-}
-
-// bodies returns the bodies of the requests.
-func (rec recorder) bodies() (all []string) {
-	for _, r := range rec.Requests() {
-		all = append(all, r.Text)
-	}
-	return all
 }
 
 // env is a configuration that leads to the recorder, with the settings of more over it.
 func (rec recorder) env(more map[string]string) map[string]string {
 	env := map[string]string{
 		"ELASTIC_URL": rec.URL, "ELASTIC_API_KEY": encodedKey, "ELASTIC_TLS_CA_BUNDLE": rec.ca,
-		"SIEM_COMPRESSION": "none",
 	}
 	maps.Copy(env, more)
 	return env
@@ -63,14 +53,67 @@ func named(id string) string {
 	return fmt.Sprintf(`{"time":1741824000123,"metadata":{"uid":%q}}`, id)
 }
 
-// accept answers as Elasticsearch does when it takes everything.
-func accept(w http.ResponseWriter, _ *http.Request, body string) {
-	item := `{"index":{"status":201}}`
-	if strings.HasPrefix(body, `{"create"`) {
-		item = `{"create":{"status":201}}`
+// answerItems answers each record of a request by its two lines.
+func answerItems(item func(action, source string) (status int, err string)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		lines := strings.Split(strings.TrimSuffix(connectortest.Body(r), "\n"), "\n")
+		var items []string
+		failed := false
+		for i := 0; i+1 < len(lines); i += 2 {
+			op, _, _ := strings.Cut(strings.TrimPrefix(lines[i], `{"`), `"`)
+			status, err := item(lines[i], lines[i+1])
+			if err != "" {
+				failed = true
+				err = `,"error":` + err
+			}
+			items = append(items, fmt.Sprintf(`{%q:{"status":%d%s}}`, op, status, err))
+		}
+		fmt.Fprintf(w, `{"errors":%t,"items":[%s]}`, failed, strings.Join(items, ","))
 	}
-	n := strings.Count(body, "\n") / 2
-	fmt.Fprintf(w, `{"errors":false,"items":[%s]}`, strings.Join(slices.Repeat([]string{item}, n), ","))
+}
+
+// accept answers as Elasticsearch does when it takes everything.
+var accept = answerItems(func(string, string) (int, string) { return 201, "" })
+
+// isStream responds as a data stream does: it refuses each index action and accepts each create action.
+var isStream = answerItems(func(action, _ string) (int, string) {
+	if strings.HasPrefix(action, `{"create"`) {
+		return 201, ""
+	}
+	return 400, `{"type":"illegal_argument_exception","reason":"only write ops with an op_type of create are allowed in data streams"}`
+})
+
+func suite() connectortest.Suite {
+	return connectortest.Suite{
+		Open: Open,
+		Settings: func(url, ca string) map[string]string {
+			return map[string]string{"ELASTIC_URL": url, "ELASTIC_TLS_CA_BUNDLE": ca, "ELASTIC_API_KEY": encodedKey}
+		},
+		Secrets:  []string{encodedKey},
+		MaxBytes: 5_000_000,
+		Wrong: map[string]string{
+			"ELASTIC_URL": "http://user@h", "ELASTIC_API_KEY": " ", "ELASTIC_INDEX": "a b", "ELASTIC_OP_TYPE": "update",
+			"ELASTIC_PIPELINE": "a\nb", "ELASTIC_TLS_VERIFY": "maybe", "ELASTIC_TLS_CA_BUNDLE": "/no/such/file",
+			"SIEM_COMPRESSION": "zstd", "SIEM_REQUEST_TIMEOUT_SECONDS": "0",
+		},
+		Accept: accept,
+		Refuse: answerItems(func(_, source string) (int, string) {
+			if strings.Contains(source, connectortest.Bad) {
+				return 400, `{"type":"document_parsing_exception","reason":"[1:2] failed to parse"}`
+			}
+			return 201, ""
+		}),
+	}
+}
+
+func TestConformance(t *testing.T) {
+	connectortest.Run(t, suite())
+	t.Run("without items", func(t *testing.T) { // a whole request is refused because of one event
+		s := suite()
+		s.Refuse = connectortest.Status(400, `{"error":{"type":"parsing_exception","reason":"r"},"status":400}`)
+		connectortest.Run(t, s)
+	})
+	t.Run("create", func(t *testing.T) { connectortest.Run(t, suite().With("ELASTIC_OP_TYPE", "create")) })
 }
 
 // TestPage sends the page's sample event twice, as received and once it brings an id and a "@timestamp".
@@ -85,7 +128,7 @@ func TestPage(t *testing.T) {
 	}
 	rec := record(t, accept)
 	connectortest.Delivered(t, open(t, rec.env(nil)), indented.String(), second)
-	if got := rec.bodies()[0]; got != want {
+	if got := rec.Bodies()[0]; got != want {
 		t.Errorf("sent\n%s\nwant\n%s", got, want)
 	}
 }
@@ -102,8 +145,7 @@ func TestRequest(t *testing.T) {
 		{map[string]string{"ELASTIC_URL": rec.URL + "/es"}, "/es/_bulk", answerFilter + modern, encodedKey},
 		{map[string]string{"ELASTIC_PIPELINE": "a&b=c d"}, "/_bulk", answerFilter + "&pipeline=a%26b%3Dc+d" + modern,
 			encodedKey},
-		{map[string]string{"ELASTIC_API_KEY": "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw"}, "/_bulk", answerFilter + modern,
-			encodedKey},
+		{map[string]string{"ELASTIC_API_KEY": bare}, "/_bulk", answerFilter + modern, encodedKey},
 	} {
 		rec.Reset()
 		connectortest.Delivered(t, open(t, rec.env(test.more)), named("a"))
@@ -227,41 +269,15 @@ func BenchmarkAppend(b *testing.B) {
 	connectortest.BenchmarkAppend(b, Open(connectortest.Settings(nil)))
 }
 
-const bare = "VuaCfGcBCdbkQm-e5aOx:ui2lp2axTNmsyakw9tvNnw"
-
-func TestDefaults(t *testing.T) {
-	cfg := open(t, map[string]string{"ELASTIC_URL": "https://h", "ELASTIC_API_KEY": encodedKey}).cfg
-	if cfg.index != "arbitex-audit" || cfg.pipeline != "" || cfg.create || cfg.http.Insecure || !cfg.http.Gzip ||
-		cfg.http.RootCAs != nil {
-		t.Errorf("%+v", cfg)
-	}
-}
-
-func TestSettings(t *testing.T) {
-	cfg := open(t, map[string]string{
-		"ELASTIC_URL": "http://h:9200/es", "SIEM_ALLOW_HTTP": "true", "ELASTIC_API_KEY": bare,
-		"ELASTIC_INDEX":    "logs-arbitex.audit-default",
-		"ELASTIC_PIPELINE": "p", "ELASTIC_OP_TYPE": "CREATE", "ELASTIC_TLS_VERIFY": "false", "SIEM_COMPRESSION": "none",
-	}).cfg
-	if cfg.url.String() != "http://h:9200/es" || cfg.index != "logs-arbitex.audit-default" || cfg.pipeline != "p" ||
-		!cfg.create {
-		t.Errorf("%+v", cfg)
-	}
-	if !cfg.http.Insecure || cfg.http.Gzip {
-		t.Errorf("http %+v", cfg.http)
-	}
-	if want := base64.StdEncoding.EncodeToString([]byte(bare)); cfg.key.Reveal() != want || want != encodedKey {
-		t.Errorf("key %q, want %q", cfg.key.Reveal(), want)
-	}
-}
-
-func TestTLSVerifyWarning(t *testing.T) {
+func TestTLSVerify(t *testing.T) {
 	s := connectortest.Settings(map[string]string{"ELASTIC_URL": "https://h", "ELASTIC_API_KEY": "k",
 		"ELASTIC_TLS_VERIFY": "false"})
 	Open(s)
 	if w := s.Warnings(); len(w) != 1 || !strings.Contains(w[0], "ELASTIC_TLS_VERIFY") {
 		t.Errorf("warnings %q", w)
 	}
+	connectortest.Delivered(t, open(t, record(t, accept).env(map[string]string{"ELASTIC_TLS_VERIFY": "false",
+		"ELASTIC_TLS_CA_BUNDLE": ""})), named("a"))
 }
 
 func TestIndexNames(t *testing.T) {
@@ -282,13 +298,116 @@ func TestIndexNames(t *testing.T) {
 	}
 }
 
-func TestKeyIsHiddenInEveryForm(t *testing.T) {
-	for _, key := range []string{bare, encodedKey} {
-		redactor := open(t, map[string]string{"ELASTIC_URL": "https://h", "ELASTIC_API_KEY": key}).cfg.http.Redactor
-		for _, form := range []string{encodedKey, "ui2lp2axTNmsyakw9tvNnw"} {
-			if got := redactor.Redact("no "+form+" known", 1000); strings.Contains(got, form) {
-				t.Errorf("%s set: %s", key, got)
+// cluster responds to the two requests of the check. Tests change one of the responses.
+type cluster struct {
+	whoStatus, mayStatus int
+	who, may             string
+}
+
+func (c cluster) answer(w http.ResponseWriter, r *http.Request) {
+	switch r.Method + " " + r.URL.RequestURI() {
+	case "GET /_security/_authenticate":
+		w.WriteHeader(c.whoStatus)
+		io.WriteString(w, c.who)
+	case "POST /_security/user/_has_privileges":
+		w.WriteHeader(c.mayStatus)
+		io.WriteString(w, c.may)
+	default:
+		w.WriteHeader(400)
+	}
+}
+
+func may(createDoc, create, index bool) string {
+	return fmt.Sprintf(`{"username":"u","has_all_requested":%t,"cluster":{},"index":{"arbitex-audit":`+
+		`{"create_doc":%t,"create":%t,"index":%t}},"application":{}}`, createDoc && create && index, createDoc, create,
+		index)
+}
+
+func TestCheck(t *testing.T) {
+	good := cluster{whoStatus: 200, mayStatus: 200, who: `{"username":"u","authentication_type":"api_key"}`,
+		may: may(true, true, true)}
+	for _, test := range []struct {
+		name string
+		op   string
+		edit func(*cluster)
+		kind failure.Kind
+		step failure.Step
+		hint string // "" is success
+	}{
+		{"all privileges", "index", func(*cluster) {}, 0, "", ""},
+		{"all, and nothing more said", "index", func(c *cluster) { c.may = `{"has_all_requested":true}` }, 0, "", ""},
+		{"create", "index", func(c *cluster) { c.may = may(true, true, false) }, 0, "", ""},
+		{"create_doc for a data stream", "create", func(c *cluster) { c.may = may(true, false, false) }, 0, "", ""},
+		{"create_doc for an index", "index", func(c *cluster) { c.may = may(true, false, false) }, failure.Unauthorized,
+			failure.Auth, "ELASTIC_OP_TYPE=create"},
+		{"none", "create", func(c *cluster) { c.may = may(false, false, false) }, failure.Unauthorized, failure.Auth,
+			"create_doc"},
+		{"privileges are not an object", "index", func(c *cluster) { c.may = `[]` }, failure.Misconfigured, failure.Request,
+			"ELASTIC_URL"},
+		{"privileges refused", "index", func(c *cluster) {
+			c.mayStatus, c.may = 403, `{"error":{"type":"security_exception"}}`
+		}, failure.Unauthorized, failure.Auth, "ELASTIC_API_KEY"},
+		{"key refused", "index", func(c *cluster) {
+			c.whoStatus, c.who = 401, `{"error":{"type":"security_exception","reason":"`+encodedKey+`"}}`
+		}, failure.Unauthorized, failure.Auth, "ELASTIC_API_KEY"},
+		{"not Elasticsearch", "index", func(c *cluster) { c.whoStatus, c.who = 404, `` }, failure.Misconfigured,
+			failure.Request, "ELASTIC_URL"},
+		{"a page", "index", func(c *cluster) { c.who = `<html>` }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
+		{"no security", "index", func(c *cluster) {
+			c.whoStatus, c.who = 400, `{"error":"no handler found for uri [/_security/_authenticate] and method [GET]"}`
+		}, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
+		{"redirect", "index", func(c *cluster) { c.whoStatus = 302 }, failure.Misconfigured, failure.Request,
+			"ELASTIC_URL"},
+		{"busy", "index", func(c *cluster) { c.whoStatus = 503 }, failure.Transient, failure.Request, "-"},
+	} {
+		simulated := good
+		test.edit(&simulated)
+		rec := record(t, simulated.answer)
+		f := failure.Of(open(t, rec.env(map[string]string{"ELASTIC_OP_TYPE": test.op})).Check(t.Context()))
+		if (f == nil) != (test.hint == "") {
+			t.Errorf("%s: %v", test.name, f)
+			continue
+		}
+		sent := rec.Requests()
+		if sent[0].Header.Get("Authorization") != "ApiKey "+encodedKey {
+			t.Errorf("%s: the key was not sent", test.name)
+		}
+		if f == nil {
+			const question = `{"index":[{"names":["arbitex-audit"],"privileges":["create_doc","create","index"]}]}`
+			if len(sent) != 2 || sent[1].Text != question || sent[1].Header.Get("Content-Type") != "application/json" {
+				t.Errorf("%s: %d requests, asked %s", test.name, len(sent), sent[1].Text)
 			}
+			continue
+		}
+		if f.Kind != test.kind || f.Step != test.step || test.hint != "-" && !strings.Contains(f.Hint, test.hint) {
+			t.Errorf("%s: %v at %q, hint %q", test.name, f.Kind, f.Step, f.Hint)
+		}
+		if strings.Contains(f.Error(), encodedKey) {
+			t.Errorf("%s: the key is in %v", test.name, f)
+		}
+	}
+}
+
+func TestNote(t *testing.T) {
+	for _, test := range []struct {
+		status     int
+		body, want string
+	}{
+		{200, `{".ds-arbitex-audit-2026.03.13-000001":{"settings":{"index":{"mode":"logsdb"}}}}`, "synthetic"},
+		{200, `{"a":{"settings":{"index":{"mapping":{"source":{"mode":"synthetic"}}}}}}`, "synthetic"},
+		{200, `{"a":{"settings":{"index":{"mode":"logsdb","mapping":{"source":{"mode":"stored"}}}}}}`, ""},
+		{200, `{"a":{"settings":{"index":{}}}}`, ""},
+		{200, `{}`, ""},
+		{403, `{"error":{"type":"security_exception","reason":"r"},"status":403}`, ""},
+		{404, `<html>`, ""},
+	} {
+		rec := record(t, connectortest.Status(test.status, test.body))
+		if note := open(t, rec.env(nil)).Note(t.Context()).Text; (note == "") != (test.want == "") ||
+			!strings.Contains(note, test.want) {
+			t.Errorf("%d %s: %q, want %q", test.status, test.body, note, test.want)
+		}
+		if r := rec.Requests()[0]; r.Method != http.MethodGet || r.URL.Path != "/arbitex-audit/_settings" {
+			t.Errorf("%s %s", r.Method, r.URL)
 		}
 	}
 }

@@ -58,9 +58,8 @@ var requestCodes = &httpsend.Codes{SIEM: "Elasticsearch", Read: readRefusal, Hin
 			Hint: "Elasticsearch does not accept the API key ELASTIC_API_KEY: unknown, invalidated or expired"},
 		{Status: 403, Code: "security_exception", Kind: failure.Unauthorized,
 			Hint: "the API key ELASTIC_API_KEY has no privilege to write to ELASTIC_INDEX"},
-		{Status: 405, Kind: failure.Misconfigured, Hint: notElasticsearch},
 		{Status: 406, Code: httpsend.Any, Kind: failure.Misconfigured, Hint: notElasticsearch},
-	}, append(commonRows, httpsend.Code{Status: 404, Kind: failure.Misconfigured, Hint: notElasticsearch})...)}
+	}, commonRows...)}
 
 // itemCodes are the errors of an item. A credential that is refused for an item is known, so reading it again is no
 // help.

@@ -1,10 +1,10 @@
 package connector
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"slices"
@@ -14,18 +14,14 @@ import (
 
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/deliver"
-	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
 )
 
 // answered makes one request of n events to a server that answers with that status and body.
 func answered(t *testing.T, n, status int, body string) error {
 	t.Helper()
-	rec := record(t, func(w http.ResponseWriter, _ *http.Request, _ string) {
-		w.WriteHeader(status)
-		io.WriteString(w, body)
-	})
-	return send(t, open(t, rec.env(nil)), n)
+	return send(t, open(t, record(t, connectortest.Status(status, body)).env(nil)), n)
 }
 
 func send(t *testing.T, c *connector, n int) error {
@@ -41,6 +37,52 @@ func partialOf(err error) *deliver.PartialError {
 	var p *deliver.PartialError
 	_ = errors.As(err, &p)
 	return p
+}
+
+// TestResponseTable compares the page's table with what the code does.
+func TestResponseTable(t *testing.T) {
+	refusal := func(code string) string { return fmt.Sprintf(`{"error":{"type":%q,"reason":"r"},"status":400}`, code) }
+	item := func(status int, op, more string) string {
+		return fmt.Sprintf(`{"errors":%t,"items":[{%q:{"status":%d%s}}]}`, status > 299, op, status, more)
+	}
+	failed := func(status int, code, words string) string {
+		return item(status, opIndex, fmt.Sprintf(`,"error":{"type":%q,"reason":"%s b"}`, code, words))
+	}
+	rows := []connectortest.Row{
+		{Status: "2xx", Code: "by item", Is: 200, Body: item(201, opIndex, "")},
+		{Status: "400, 422", Code: "any other", Is: 400, Body: refusal("parsing_exception")},
+		{Status: "item 200, 201", Code: "–", Is: 200, Body: item(201, opIndex, "")},
+		{Status: "item 201", Code: "`failure_store: used`", Is: 200, Body: item(201, opIndex, `,"failure_store":"used"`)},
+		{Status: "item 409 to create", Code: "–", Is: 200, Body: item(409, opCreate,
+			`,"error":{"type":"version_conflict_engine_exception"}`)},
+		{Status: "item 409 to index", Code: "–", Is: 200,
+			Body: item(409, opIndex, `,"error":{"type":"version_conflict_engine_exception"}`)},
+		{Status: "item 401, 403, 404", Code: "–", Is: 200, Body: failed(401, "security_exception", "")},
+		{Status: "item 401, 403, 404", Code: "–", Is: 200, Body: failed(403, "security_exception", "")},
+		{Status: "item 401, 403, 404", Code: "–", Is: 200, Body: failed(404, "index_not_found_exception", "")},
+		{Status: "item 429, 5xx", Code: "–", Is: 200, Body: failed(429, "es_rejected_execution_exception", "")},
+		{Status: "item 429, 5xx", Code: "–", Is: 200, Body: failed(503, "unavailable_shards_exception", "")},
+		{Status: "item 400", Code: "`illegal_argument_exception`: only write ops with an op_type of create", Is: 200,
+			Body: failed(400, illegal, "only write ops with an op_type of create")},
+	}
+	const unusable = "`invalid_index_name_exception`, `index_closed_exception`, `index_not_found_exception`, " +
+		"`validation_exception`"
+	for _, r := range commonRows {
+		code := "`" + r.Code + "`"
+		switch {
+		case r.Code == illegal:
+			code += ", by its words"
+		case r.Code == "":
+			code = "any: " + r.Words
+		case r.Status == http.StatusBadRequest && strings.Contains(unusable, code):
+			code = unusable
+		}
+		rows = append(rows, connectortest.Row{Status: fmt.Sprintf("item or request %d", r.Status), Code: code, Is: 200,
+			Body: failed(r.Status, cmp.Or(r.Code, "x"), r.Words)})
+	}
+	rows = append(rows, connectortest.Row{Status: "item 400", Code: "any other", Is: 200,
+		Body: failed(400, "document_parsing_exception", "")})
+	connectortest.ResponseTable(t, func(a *httpsend.Response) error { return classify(a, 1).err }, rows)
 }
 
 func TestRequestsRefusedAsAWhole(t *testing.T) {
@@ -273,20 +315,14 @@ func TestResponseLongerThanIsRead(t *testing.T) {
 	}
 }
 
-// TestSecretIsRedacted sends the key in both forms. The server echoes it in every part of the response.
+// TestSecretIsRedacted: an item's reason echoes the key, and a part of it. The server gets one of both forms.
 func TestSecretIsRedacted(t *testing.T) {
-	rec := record(t, func(w http.ResponseWriter, r *http.Request, _ string) {
-		key := r.Header.Get("Authorization")
-		if r.URL.Query().Has("pipeline") {
-			w.WriteHeader(403)
-		}
-		fmt.Fprintf(w, `{"errors":true,"items":[{"index":{"status":400,"error":{"type":"x","reason":"%s ui2lp2axTNmsyakw9tvNnw"}}}],"error":{"reason":"%s"}}`, key, key)
+	rec := record(t, func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, `{"errors":true,"items":[{"index":{"status":400,"error":{"type":"x","reason":"%s ui2lp2axTNmsyakw9tvNnw"}}}]}`,
+			r.Header.Get("Authorization"))
 	})
-	for _, env := range []map[string]string{{}, {"ELASTIC_PIPELINE": "p"}, {"ELASTIC_API_KEY": bare}} {
-		err := send(t, open(t, rec.env(env)), 1)
-		if got := rec.Requests()[len(rec.Requests())-1].Header.Get("Authorization"); got != "ApiKey "+encodedKey {
-			t.Fatalf("the server received %q", got)
-		}
+	for _, key := range []string{encodedKey, bare} {
+		err := send(t, open(t, rec.env(map[string]string{"ELASTIC_API_KEY": key})), 1)
 		if text := fmt.Sprintf("%v %+v", err, failure.Of(err)); err == nil || strings.Contains(text, encodedKey) ||
 			strings.Contains(text, "ui2lp2ax") {
 			t.Errorf("%s", text)
@@ -296,34 +332,17 @@ func TestSecretIsRedacted(t *testing.T) {
 
 // TestReplaced: an event that replaces a document on its first attempt was enqueued twice.
 func TestReplaced(t *testing.T) {
-	rec := record(t, func(w http.ResponseWriter, _ *http.Request, _ string) {
-		fmt.Fprint(w, `{"errors":false,"items":[{"index":{"status":201,"result":"created"}},{"index":{"status":200,"result":"updated"}}]}`)
-	})
+	rec := record(t, connectortest.Status(200,
+		`{"errors":false,"items":[{"index":{"status":201,"result":"created"}},{"index":{"status":200,"result":"updated"}}]}`))
 	for first, want := range map[bool]int{true: 1, false: 0} {
 		items := []deliver.Item{{Event: connectortest.Parse(t, named("a")), First: !first},
 			{Event: connectortest.Parse(t, named("b")), First: first}}
 		outcomes := make([]deliver.Outcome, 2)
-		report := deliver.Deliver(t.Context(), connectortest.Source(open(t, rec.env(nil))), items, outcomes)
+		report := deliver.Deliver(t.Context(), &connectortest.Source{Connector: open(t, rec.env(nil))}, items, outcomes)
 		if len(report.Warnings) != want || outcomes[1].State != deliver.Delivered {
 			t.Errorf("first attempt %t: warnings %q, %v", first, report.Warnings, outcomes[1].Fault)
 		}
 	}
-}
-
-// isStream responds as a data stream does: it refuses each index action and accepts each create action.
-func isStream(w http.ResponseWriter, _ *http.Request, body string) {
-	lines := strings.Split(strings.TrimSuffix(body, "\n"), "\n")
-	var items []string
-	failed := false
-	for i := 0; i < len(lines); i += 2 {
-		if strings.HasPrefix(lines[i], `{"create"`) {
-			items = append(items, `{"create":{"status":201}}`)
-			continue
-		}
-		failed = true
-		items = append(items, `{"index":{"status":400,"error":{"type":"illegal_argument_exception","reason":"only write ops with an op_type of create are allowed in data streams"}}}`)
-	}
-	fmt.Fprintf(w, `{"errors":%t,"items":[%s]}`, failed, strings.Join(items, ","))
 }
 
 // TestDataStream finds out what the index is, once, and loses no event over it.
@@ -331,13 +350,9 @@ func TestDataStream(t *testing.T) {
 	rec := record(t, isStream)
 	c := open(t, rec.env(nil))
 	for range 2 {
-		for i, o := range connectortest.Deliver(t, c, named("a"), named("b"), named("c")) {
-			if o.State != deliver.Delivered {
-				t.Errorf("event %d: %v", i, o.Fault)
-			}
-		}
+		connectortest.Delivered(t, c, named("a"), named("b"), named("c"))
 	}
-	if sent := rec.bodies(); len(sent) != 3 || !strings.HasPrefix(sent[0], `{"index"`) || !strings.HasPrefix(sent[1],
+	if sent := rec.Bodies(); len(sent) != 3 || !strings.HasPrefix(sent[0], `{"index"`) || !strings.HasPrefix(sent[1],
 		`{"create"`) || strings.Count(sent[1], `{"create"`) != 3 {
 		t.Errorf("%d requests: %q", len(sent), sent)
 	}
@@ -351,13 +366,13 @@ func TestDataStream(t *testing.T) {
 // TestParameters: servers that do not know a parameter get it once, and a data stream that was found is required.
 func TestParameters(t *testing.T) {
 	oldServer := false
-	rec := record(t, func(w http.ResponseWriter, r *http.Request, body string) {
+	unknown := connectortest.Status(400, `{"error":{"root_cause":[],"type":"illegal_argument_exception","reason":"request [/_bulk] contains unrecognized parameter: [include_source_on_error]"},"status":400}`)
+	rec := record(t, func(w http.ResponseWriter, r *http.Request) {
 		if oldServer && r.URL.Query().Has("include_source_on_error") {
-			w.WriteHeader(400)
-			fmt.Fprint(w, `{"error":{"root_cause":[],"type":"illegal_argument_exception","reason":"request [/_bulk] contains unrecognized parameter: [include_source_on_error]"},"status":400}`)
+			unknown(w, r)
 			return
 		}
-		isStream(w, r, body)
+		isStream(w, r)
 	})
 	queries := func() (all []string) {
 		for _, r := range rec.Requests() {
@@ -375,11 +390,7 @@ func TestParameters(t *testing.T) {
 		rec.Reset()
 		c := open(t, rec.env(nil))
 		for range 2 {
-			for i, o := range connectortest.Deliver(t, c, named("a"), named("b")) {
-				if o.State != deliver.Delivered {
-					t.Errorf("%s: event %d: %v", name, i, o.Fault)
-				}
-			}
+			connectortest.Delivered(t, c, named("a"), named("b"))
 		}
 		if got := queries(); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", name, got, want)
@@ -393,11 +404,8 @@ func TestDataStreamConcurrently(t *testing.T) {
 	var invocations sync.WaitGroup
 	for i := range 8 {
 		invocations.Go(func() {
-			for _, o := range connectortest.Deliver(t, c, named(fmt.Sprint("a", i)), named(fmt.Sprint("b", i))) {
-				if o.State != deliver.Delivered {
-					t.Errorf("%v", o.Fault)
-				}
-			}
+			outcomes := connectortest.Deliver(t, c, named(fmt.Sprint("a", i)), named(fmt.Sprint("b", i)))
+			connectortest.CheckOutcomes(t, "one of eight", outcomes, "delivered")
 		})
 	}
 	invocations.Wait()
@@ -413,26 +421,17 @@ func TestCreateRefusedAsIndex(t *testing.T) {
 }
 
 func TestWarnings(t *testing.T) {
-	body := `{"errors":false,"items":[{"index":{"status":201,"failure_store":"used"}},{"index":{"status":201}}]}`
-	rec := record(t, func(w http.ResponseWriter, r *http.Request, sent string) {
-		if body == "" {
-			isStream(w, r, sent)
-			return
-		}
-		io.WriteString(w, body)
-	})
-	c := open(t, rec.env(nil))
-	list := []*event.Event{connectortest.Parse(t, named("a")), connectortest.Parse(t, named("b"))}
-	warnings := func() []string {
-		b := deliver.NewBatch(c.Format(), [][]byte{[]byte("{}\n{}"), []byte("{}\n{}")}, list)
+	for want, respond := range map[string]http.HandlerFunc{
+		"failure store": connectortest.Status(200,
+			`{"errors":false,"items":[{"index":{"status":201,"failure_store":"used"}},{"index":{"status":201}}]}`),
+		"is a data stream": isStream,
+	} {
+		c := open(t, record(t, respond).env(nil))
+		b := connectortest.Batch(t, c, named("a"), named("b"))
 		_ = c.Send(t.Context(), b)
-		return b.Warnings()
-	}
-	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "failure store") {
-		t.Errorf("failure store: %q", w)
-	}
-	if body = ""; len(warnings()) != 1 {
-		t.Error("no warning about the data stream")
+		if w := b.Warnings(); len(w) != 1 || !strings.Contains(w[0], want) {
+			t.Errorf("%s: %q", want, w)
+		}
 	}
 }
 

@@ -18,77 +18,12 @@ import (
 	"github.com/arbitex/siem-connectors/shared/syslogsend"
 )
 
-var (
-	_ deliver.Connector = (*connector)(nil)
-	_ deliver.Checker   = (*connector)(nil)
-)
-
-// maxBatchBytes bounds what is confirmed together, and sent again if it is not.
-const maxBatchBytes = 1 << 20
-
-type connector struct {
-	cfg    config
-	client *syslogsend.Sender
-	keys   *keys
-	origin []byte // of the syslog header, between TIMESTAMP and MSGID
-	device []byte // of the CEF header, from MSGID to the event class
-}
-
-// Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
-func Open(s *settings.Settings) deliver.Connector {
-	cfg := readConfig(s)
-	c := &connector{cfg: cfg, client: syslogsend.New(cfg.sender), keys: &keySets[cfg.keys]}
-	c.origin = appendOrigin(nil, cfg.host, cfg.product)
-	c.device = appendDevice(nil, cfg.vendor, cfg.product, cfg.version)
-	return c
-}
-
-// Format implements deliver.Connector. A datagram holds one message and needs no frame.
-func (c *connector) Format() deliver.Format {
-	switch {
-	case c.cfg.sender.Network == syslogsend.UDP:
-		return deliver.Format{Stream: true, MaxRecordBytes: c.cfg.maxMessage}
-	case c.cfg.octets:
-		return deliver.Format{Stream: true, MaxBytes: maxBatchBytes, MaxRecordBytes: c.cfg.maxMessage + len("9999999 ")}
-	}
-	return deliver.Format{Stream: true, Separator: "\n", Close: "\n", MaxBytes: maxBatchBytes,
-		MaxRecordBytes: c.cfg.maxMessage}
-}
-
-// Append implements deliver.Connector: one message, with its length before it for octet counting.
-func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
-	start := len(dst)
-	dst, truncated, err = c.appendMessage(dst, e)
-	if err == nil && c.cfg.octets {
-		dst = insertLength(dst, start)
-	}
-	return dst, truncated, err
-}
-
-// Send implements deliver.Connector.
-func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
-	if c.cfg.sender.Network == syslogsend.UDP {
-		return c.client.SendDatagrams(ctx, b.Len(), b.Record, b.Meter)
-	}
-	return c.client.Send(ctx, b.Body, b.Meter)
-}
-
-// Check implements deliver.Checker. Syslog proves only that QRadar does not refuse the connection.
-func (c *connector) Check(ctx context.Context) error { return c.client.Check(ctx) }
-
-// config holds the settings.
-type config struct {
-	octets     bool // frame by octet counting, else by newlines
-	keys       int  // of keySets
-	maxMessage int  // bytes, framing not counted
-	vendor     string
-	product    string
-	version    string
-	host       string // HOSTNAME of the messages
-	sender     syslogsend.Config
-}
+var _ deliver.Checker = (*connector)(nil)
 
 const (
+	// maxBatchBytes bounds what is confirmed together, and sent again if it is not.
+	maxBatchBytes = 1 << 20
+
 	// QRadar accepts payloads of 4096 bytes over TCP and 1024 over UDP, unless an administrator raises the limit in the
 	// system settings (to 32,000 over TCP). RFC 5424, section 6.1, requires 480 and recommends 2048.
 	defaultMaxMessage    = 4096
@@ -100,46 +35,85 @@ const (
 	mostMaxMessageUDP = 65_507
 )
 
-// readConfig reads the settings. It adds problems to s.
-func readConfig(s *settings.Settings) config {
+type connector struct {
+	client     *syslogsend.Sender
+	datagrams  bool // UDP
+	octets     bool // frame by octet counting, else by newlines
+	maxMessage int  // bytes, framing not counted
+	keys       *keys
+	origin     []byte // of the syslog header, between TIMESTAMP and MSGID
+	device     []byte // of the CEF header, from MSGID to the event class
+}
+
+// Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
+func Open(s *settings.Settings) deliver.Connector {
 	host := readHost(s)
 	network := syslogsend.Network(s.OneOf("QRADAR_SYSLOG_PROTOCOL", "tcp", "udp", "tls"))
+	c := &connector{datagrams: network == syslogsend.UDP}
 	port, maxMessage, mostMessage := 514, defaultMaxMessage, mostMaxMessage
-	switch network {
-	case syslogsend.TLS:
+	switch {
+	case network == syslogsend.TLS:
 		port = 6514
-	case syslogsend.UDP:
+	case c.datagrams:
 		maxMessage, mostMessage = defaultMaxMessageUDP, mostMaxMessageUDP
 		s.Warn("QRADAR_SYSLOG_PROTOCOL=udp: UDP confirms nothing, so an event counts as delivered once it is sent")
-	case syslogsend.TCP:
 	}
-	if network != syslogsend.UDP && !syslogsend.Confirms {
-		s.Warn("this system does not report what QRadar's host has acknowledged: an event may be lost when a connection " +
-			"breaks")
+	if !c.datagrams && !syslogsend.Confirms {
+		s.Warn("this system does not report what QRadar's host has acknowledged: an event may be lost when a " +
+			"connection breaks")
 	}
 	port = s.Int("QRADAR_SYSLOG_PORT", port, 1, 65535)
-	cfg := config{
-		octets: s.OneOf("QRADAR_SYSLOG_FRAMING", "newline", "octet-counted") == "octet-counted" &&
-			network != syslogsend.UDP,
-		vendor:     s.String("QRADAR_CEF_DEVICE_VENDOR", "Arbitex"),
-		product:    s.String("QRADAR_CEF_DEVICE_PRODUCT", "ArbitexPlatform"),
-		version:    s.String("QRADAR_CEF_DEVICE_VERSION", "1.0"),
-		maxMessage: s.Int("QRADAR_MAX_MESSAGE_BYTES", maxMessage, leastMaxMessage, mostMessage),
-		host:       s.String("SIEM_HOST", "platform.arbitex.ai"),
-	}
-	cfg.sender = syslogsend.Config{
+	c.octets = s.OneOf("QRADAR_SYSLOG_FRAMING", "newline", "octet-counted") == "octet-counted" && !c.datagrams
+	c.maxMessage = s.Int("QRADAR_MAX_MESSAGE_BYTES", maxMessage, leastMaxMessage, mostMessage)
+	c.keys = keySets[s.OneOf("QRADAR_CEF_KEYS", "page", "standard")]
+	product := s.String("QRADAR_CEF_DEVICE_PRODUCT", "ArbitexPlatform")
+	c.origin = origin(s.String("SIEM_HOST", "platform.arbitex.ai"), product)
+	c.device = device(s.String("QRADAR_CEF_DEVICE_VENDOR", "Arbitex"), product,
+		s.String("QRADAR_CEF_DEVICE_VERSION", "1.0"))
+	cfg := syslogsend.Config{
 		Network: network,
 		Address: net.JoinHostPort(host, strconv.Itoa(port)),
 		Timeout: time.Duration(s.Int("SIEM_REQUEST_TIMEOUT_SECONDS", 10, 1, 300)) * time.Second,
 		Dial:    s.Dial,
 	}
-	if s.OneOf("QRADAR_CEF_KEYS", "page", "standard") == "standard" {
-		cfg.keys = standard
-	}
-	readTLS(s, &cfg.sender)
+	readTLS(s, &cfg)
 	s.Proxy() // syslog needs none; a wrong value would make every request to SQS fail
-	return cfg
+	c.client = syslogsend.New(cfg)
+	return c
 }
+
+// Format implements deliver.Connector. A datagram holds one message and needs no frame.
+func (c *connector) Format() deliver.Format {
+	switch {
+	case c.datagrams:
+		return deliver.Format{Stream: true, MaxRecordBytes: c.maxMessage}
+	case c.octets:
+		return deliver.Format{Stream: true, MaxBytes: maxBatchBytes, MaxRecordBytes: c.maxMessage + len("9999999 ")}
+	}
+	return deliver.Format{Stream: true, Separator: "\n", Close: "\n", MaxBytes: maxBatchBytes,
+		MaxRecordBytes: c.maxMessage}
+}
+
+// Append implements deliver.Connector: one message, with its length before it for octet counting.
+func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
+	start := len(dst)
+	dst, truncated, err = c.appendMessage(dst, e)
+	if err == nil && c.octets {
+		dst = insertLength(dst, start)
+	}
+	return dst, truncated, err
+}
+
+// Send implements deliver.Connector.
+func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
+	if c.datagrams {
+		return c.client.SendDatagrams(ctx, b.Len(), b.Record, b.Meter)
+	}
+	return c.client.Send(ctx, b.Body, b.Meter)
+}
+
+// Check implements deliver.Checker. Syslog proves only that QRadar does not refuse the connection.
+func (c *connector) Check(ctx context.Context) error { return c.client.Check(ctx) }
 
 // readHost reads the host, without a port.
 func readHost(s *settings.Settings) string {

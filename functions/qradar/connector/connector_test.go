@@ -3,10 +3,10 @@ package connector
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,18 +33,7 @@ func env(pairs ...string) map[string]string {
 
 func open(t testing.TB, e map[string]string) *connector {
 	t.Helper()
-	return openWith(t, e, Open)
-}
-
-// patient opens a connector whose connections the peer closes.
-func patient(t testing.TB, e map[string]string) *connector {
-	t.Helper()
-	return openWith(t, e, connectortest.Patient(Open))
-}
-
-func openWith(t testing.TB, e map[string]string, open func(*settings.Settings) deliver.Connector) *connector {
-	t.Helper()
-	c := connectortest.Read(t, e, open).(*connector)
+	c := connectortest.Read(t, e, Open).(*connector)
 	t.Cleanup(c.client.Close)
 	return c
 }
@@ -73,32 +62,34 @@ func encode(t testing.TB, c deliver.Connector, body string) (record string, trun
 	return record, truncated
 }
 
-func TestDefaults(t *testing.T) {
-	cfg := open(t, env()).cfg
-	if cfg.sender.Network != syslogsend.TCP || cfg.sender.Address != "qradar.example.com:514" ||
-		cfg.sender.Timeout != 10*time.Second ||
-		cfg.octets || cfg.keys != page || cfg.maxMessage != 4096 || cfg.host != "platform.arbitex.ai" ||
-		cfg.vendor != "Arbitex" || cfg.product != "ArbitexPlatform" || cfg.version != "1.0" {
-		t.Errorf("defaults: %+v", cfg)
+// addressOf returns where a connector connects to.
+func addressOf(t *testing.T, pairs ...string) (address string) {
+	t.Helper()
+	c := connectortest.Read(t, env(pairs...), func(s *settings.Settings) *connector {
+		s.Dial = func(_ context.Context, network, to string) (net.Conn, error) {
+			address = network + " " + to
+			return nil, errors.New("no connection")
+		}
+		return Open(s).(*connector)
+	})
+	if c.Check(t.Context()) == nil {
+		t.Error("the check succeeded without a connection")
 	}
-	if cfg := open(t, env("QRADAR_SYSLOG_PROTOCOL", "UDP")).cfg; cfg.sender.Address != "qradar.example.com:514" ||
-		cfg.maxMessage != 1024 {
-		t.Errorf("defaults for udp: %+v", cfg)
-	}
-	ca := pki.New("CA")
-	cfg = open(t, env("QRADAR_SYSLOG_PROTOCOL", "tls", "QRADAR_TLS_CA_BUNDLE", ca.PEM())).cfg
-	if cfg.sender.Address != "qradar.example.com:6514" || cfg.maxMessage != 4096 || cfg.sender.RootCAs == nil {
-		t.Errorf("defaults for tls: %+v", cfg)
-	}
+	return address
 }
 
 func TestAddresses(t *testing.T) {
-	for host, want := range map[string]string{
-		"10.1.2.3": "10.1.2.3:514", "::1": "[::1]:514", "[2001:db8::7]": "[2001:db8::7]:514",
-		"fe80::1%eth0": "[fe80::1%eth0]:514",
+	for want, pairs := range map[string][]string{
+		"tcp qradar.example.com:514":  nil,
+		"udp qradar.example.com:514":  {"QRADAR_SYSLOG_PROTOCOL", "UDP"},
+		"tcp qradar.example.com:6514": {"QRADAR_SYSLOG_PROTOCOL", "tls", "QRADAR_TLS_CA_BUNDLE", pki.New("CA").PEM()},
+		"tcp 10.1.2.3:99":             {"QRADAR_SYSLOG_HOST", "10.1.2.3", "QRADAR_SYSLOG_PORT", "99"},
+		"tcp [::1]:514":               {"QRADAR_SYSLOG_HOST", "::1"},
+		"tcp [2001:db8::7]:514":       {"QRADAR_SYSLOG_HOST", "[2001:db8::7]"},
+		"tcp [fe80::1%eth0]:514":      {"QRADAR_SYSLOG_HOST", "fe80::1%eth0"},
 	} {
-		if got := open(t, env("QRADAR_SYSLOG_HOST", host)).cfg.sender.Address; got != want {
-			t.Errorf("%s: address %s, want %s", host, got, want)
+		if got := addressOf(t, pairs...); got != want {
+			t.Errorf("%q: address %s, want %s", pairs, got, want)
 		}
 	}
 }
@@ -145,20 +136,14 @@ func TestWarnings(t *testing.T) {
 }
 
 func TestConformance(t *testing.T) {
-	connectortest.RunSyslog(t, connectortest.SyslogSuite{
-		Open: Open,
-		Settings: func(host, port string) map[string]string {
-			return map[string]string{"QRADAR_SYSLOG_HOST": host, "QRADAR_SYSLOG_PORT": port}
-		},
-		Mark: "CEF:0|",
-		Wrong: map[string]string{
-			"QRADAR_SYSLOG_HOST": "https://qradar.example.com", "QRADAR_SYSLOG_PORT": "65536",
-			"QRADAR_SYSLOG_PROTOCOL": "relp", "QRADAR_SYSLOG_FRAMING": "nul", "QRADAR_CEF_KEYS": "all",
-			"QRADAR_CEF_DEVICE_VENDOR": "a\nb", "QRADAR_CEF_DEVICE_PRODUCT": "a\x00b", "QRADAR_CEF_DEVICE_VERSION": "a\rb",
-			"QRADAR_MAX_MESSAGE_BYTES": "99", "QRADAR_TLS_CA_BUNDLE": "/no/such/file.pem", "QRADAR_TLS_SERVER_NAME": "a\nb",
-			"SIEM_HOST": "a\nb", "SIEM_REQUEST_TIMEOUT_SECONDS": "0",
-			"HTTPS_PROXY": "http://user:50%off@proxy:3128", "NO_PROXY": "[::1",
-		},
+	connectortest.CheckAllocations(t, open(t, env()))
+	connectortest.CheckSettings(t, Open, map[string]string{
+		"QRADAR_SYSLOG_HOST": "https://qradar.example.com", "QRADAR_SYSLOG_PORT": "65536",
+		"QRADAR_SYSLOG_PROTOCOL": "relp", "QRADAR_SYSLOG_FRAMING": "nul", "QRADAR_CEF_KEYS": "all",
+		"QRADAR_CEF_DEVICE_VENDOR": "a\nb", "QRADAR_CEF_DEVICE_PRODUCT": "a\x00b", "QRADAR_CEF_DEVICE_VERSION": "a\rb",
+		"QRADAR_MAX_MESSAGE_BYTES": "99", "QRADAR_TLS_CA_BUNDLE": "/no/such/file.pem", "QRADAR_TLS_SERVER_NAME": "a\nb",
+		"SIEM_HOST": "a\nb", "SIEM_REQUEST_TIMEOUT_SECONDS": "0",
+		"HTTPS_PROXY": "http://user:50%off@proxy:3128", "NO_PROXY": "[::1",
 	})
 }
 
@@ -167,16 +152,6 @@ func simulate(t *testing.T, source simulated.Source) *simulated.Simulator {
 	return siemtest.Start(t, func(o siem.Options) (*simulated.Simulator, error) {
 		return simulated.Start(o, source)
 	}, siem.Options{})
-}
-
-// delivered fails when an event was not.
-func delivered(t *testing.T, outcomes []deliver.Outcome) {
-	t.Helper()
-	for i, o := range outcomes {
-		if o.State != deliver.Delivered {
-			t.Fatalf("event %d: not delivered: %v", i, o.Fault)
-		}
-	}
 }
 
 // held fails when an event was delivered, or is retried for another reason than the set-up.
@@ -241,7 +216,7 @@ func TestDelivery(t *testing.T) {
 				t.Fatalf("check: %v", c.Check(t.Context()))
 			}
 			for i := 0; i < len(events); i += 50 {
-				delivered(t, connectortest.Deliver(t, c, events[i:i+50]...))
+				connectortest.Delivered(t, c, events[i:i+50]...)
 				if source.Protocol == "udp" { // in order to not overflow the receiver's buffer
 					arrived(t, sim, ids[:i+50])
 				}
@@ -251,101 +226,50 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
-func TestPageKeysAtTheSimulator(t *testing.T) {
-	sim := simulate(t, simulated.Source{Protocol: "tcp", Page: true})
-	c := open(t, sim.Settings())
-	events, _ := generated(20)
-	delivered(t, connectortest.Deliver(t, c, append(events, connectortest.SampleEvent, connectortest.FullEvent)...))
-	if stats := sim.Stats(); len(stats.Violations) > 0 {
-		t.Error(stats.Violations)
-	}
+// patient is a connection whose reads wait for the peer, which must close it: on a busy machine, a close may be later
+// than a connector waits for it.
+type patient struct{ *net.TCPConn }
+
+// SetReadDeadline implements net.Conn.
+func (p patient) SetReadDeadline(at time.Time) error {
+	return p.TCPConn.SetReadDeadline(at.Add(time.Minute))
 }
 
-// source opens a new connector with the current credentials of the simulator, as the Lambda host does with the secret.
-type source struct {
-	t       *testing.T
-	sim     *simulated.Simulator
-	current deliver.Connector
-	renewed int
-}
-
-func (s *source) Current() deliver.Connector { return s.current }
-
-func (s *source) Renew(context.Context) deliver.Connector {
-	s.renewed++
-	s.current = open(s.t, with(s.sim.Settings(), s.sim.Secret()))
-	return s.current
-}
-
-func (s *source) deliver(bodies ...string) []deliver.Outcome {
-	items := make([]deliver.Item, len(bodies))
-	for i, body := range bodies {
-		items[i].Event = connectortest.Parse(s.t, body)
-	}
-	outcomes := make([]deliver.Outcome, len(items))
-	deliver.Deliver(s.t.Context(), s, items, outcomes)
-	return outcomes
-}
-
-// TestRotation revokes the client certificate in the midst of delivery: the same attempt goes on with the new one.
-func TestRotation(t *testing.T) {
-	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
-	s := &source{t: t, sim: sim, current: open(t, with(sim.Settings(), sim.Secret()))}
-	events, ids := generated(60)
-	delivered(t, s.deliver(events[:20]...))
-	arrived(t, sim, ids[:20])
-	sim.Rotate()
-	delivered(t, s.deliver(events[20:40]...))
-	delivered(t, s.deliver(events[40:]...))
-	if s.renewed != 1 {
-		t.Errorf("the secret was read again %d times, want once", s.renewed)
-	}
-	arrived(t, sim, ids)
-	if n := sim.Stats().AuthFailures; n != 1 {
-		t.Errorf("the peer refused %d certificates, want 1", n)
-	}
-}
-
+// TestRefusedCertificateIsHeld: neither the printed connector nor an error contains the client's key.
 func TestRefusedCertificateIsHeld(t *testing.T) {
 	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
-	for name, c := range map[string]*connector{
-		"missing": patient(t, sim.Settings()),
-		"revoked": patient(t, with(sim.Settings(), sim.Secret())),
+	secret := sim.Secret()
+	sim.Rotate()
+	for name, e := range map[string]map[string]string{
+		"missing": sim.Settings(), "revoked": with(sim.Settings(), secret),
 	} {
-		if name == "revoked" {
-			sim.Rotate()
-		}
-		held(t, connectortest.Deliver(t, c, connectortest.FullEvent), failure.TLS)
+		c := connectortest.Read(t, e, func(s *settings.Settings) *connector {
+			s.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				raw, err := new(net.Dialer).DialContext(ctx, network, address)
+				if err != nil {
+					return nil, err
+				}
+				return patient{raw.(*net.TCPConn)}, nil
+			}
+			return Open(s).(*connector)
+		})
+		outcomes := connectortest.Deliver(t, c, connectortest.FullEvent)
+		held(t, outcomes, failure.TLS)
 		f := failure.Of(c.Check(t.Context()))
 		if f == nil || f.Step != failure.TLS || !strings.Contains(f.Hint,
 			"QRADAR_TLS_CLIENT_CERT and QRADAR_TLS_CLIENT_KEY") {
 			t.Errorf("%s: check says %v, want a hint at the client certificate", name, f)
 		}
-	}
-	if n := len(sim.Accepted()); n != 0 {
-		t.Errorf("%d events were taken over connections that were refused", n)
-	}
-}
-
-// TestOutage takes the collector down while events come, again and again, and heals it: all of them arrive.
-func TestOutage(t *testing.T) {
-	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
-	c := open(t, with(sim.Settings(), sim.Secret()))
-	events, ids := generated(30)
-	delivered(t, connectortest.Deliver(t, c, events[:10]...))
-	sim.Inject(siem.Fault{Kind: siem.CloseBefore})
-	for range 2 {
-		for _, o := range connectortest.Deliver(t, c, events[10:20]...) {
-			if o.State != deliver.Retry || o.Fault.Kind != failure.Transient {
-				t.Fatalf("while the collector is down: %+v, want a retry", o)
+		text := fmt.Sprintf("%v %+v %#v %v %+v", c, c, c, outcomes[0].Fault, *outcomes[0].Fault) + f.Error()
+		for line := range strings.Lines(secret["QRADAR_TLS_CLIENT_KEY"]) {
+			line = strings.TrimSpace(line)
+			if len(line) > 8 && !strings.HasPrefix(line, "-----") && strings.Contains(text, line) {
+				t.Errorf("%s: the key shows in %q", name, text)
 			}
 		}
 	}
-	sim.Inject(siem.Fault{Kind: siem.Heal})
-	delivered(t, connectortest.Deliver(t, c, events[10:20]...))
-	sim.Inject(siem.Fault{Kind: siem.AcceptClose, Times: 1})
-	if o := connectortest.Deliver(t, c, events[20:]...); o[0].State == deliver.Delivered {
-		arrived(t, sim, ids) // the close came late enough to be the next batch's
+	if n := len(sim.Accepted()); n != 0 {
+		t.Errorf("%d events were taken over connections that were refused", n)
 	}
 }
 
@@ -400,48 +324,13 @@ func TestOneDatagramARecord(t *testing.T) {
 	defer l.Close()
 	host, port, _ := net.SplitHostPort(l.LocalAddr().String())
 	c := open(t, env("QRADAR_SYSLOG_HOST", host, "QRADAR_SYSLOG_PORT", port, "QRADAR_SYSLOG_PROTOCOL", "udp"))
-	delivered(t, connectortest.Deliver(t, c, connectortest.FullEvent, `{"time":1}`))
+	connectortest.Delivered(t, c, connectortest.FullEvent, `{"time":1}`)
 	_ = l.SetReadDeadline(time.Now().Add(time.Minute))
 	b := make([]byte, 2000)
 	for _, want := range []string{pageMessage, "<134>1 1970-01-01T00:00:00.001Z "} {
 		n, _, err := l.ReadFrom(b)
 		if err != nil || !bytes.HasPrefix(b[:n], []byte(want)) || bytes.ContainsAny(b[:n], "\n") {
 			t.Errorf("datagram %q (%v), want %s", b[:n], err, want)
-		}
-	}
-}
-
-// TestTooLongIsCut has one event over the limit among others.
-func TestTooLongIsCut(t *testing.T) {
-	sim := simulate(t, simulated.Source{Protocol: "tcp"})
-	c := open(t, sim.Settings())
-	events, ids := generated(3)
-	long := fmt.Sprintf(`{"time":1,"activity_name":%q,"api":{"request":{"uid":"long-1"}},"metadata":{"uid":"long-1"}}`,
-		strings.Repeat("n", 5000))
-	outcomes := connectortest.Deliver(t, c, events[0], events[1], long, events[2])
-	delivered(t, outcomes)
-	if !outcomes[2].Truncated || outcomes[1].Truncated {
-		t.Errorf("an event over the limit: %+v, want it truncated", outcomes[2])
-	}
-	arrived(t, sim, slices.Insert(ids, 2, "long-1"))
-}
-
-// TestNoSecretAppears: neither the printed connector nor the errors of a refused connection contain the client's key.
-func TestNoSecretAppears(t *testing.T) {
-	sim := simulate(t, simulated.Source{Protocol: "tls", Mutual: true})
-	secret := sim.Secret()
-	c := open(t, with(sim.Settings(), secret))
-	delivered(t, connectortest.Deliver(t, c, connectortest.FullEvent)) // the key is in use
-	sim.Rotate()
-	text := fmt.Sprintf("%v %+v %#v", c, c, c)
-	for _, o := range connectortest.Deliver(t, c, connectortest.FullEvent) {
-		text += fmt.Sprintf("%v %+v %s", o.Fault, *o.Fault, o.Fault.Brief())
-	}
-	text += c.Check(t.Context()).Error()
-	for line := range strings.Lines(secret["QRADAR_TLS_CLIENT_KEY"]) {
-		line = strings.TrimSpace(line)
-		if len(line) > 8 && !strings.HasPrefix(line, "-----") && strings.Contains(text, line) {
-			t.Errorf("the key shows in %q", text)
 		}
 	}
 }

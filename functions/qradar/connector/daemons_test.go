@@ -176,7 +176,7 @@ func (d *instance) deliverUntil(t *testing.T, c deliver.Connector, bodies ...str
 	for {
 		outcomes := connectortest.Deliver(t, c, bodies...)
 		if outcomes[0].State == deliver.Delivered {
-			delivered(t, outcomes)
+			connectortest.CheckOutcomes(t, d.name, outcomes, "delivered")
 			return
 		}
 		select {
@@ -249,7 +249,7 @@ func TestDaemons(t *testing.T) {
 				events = append(events, nasty, connectortest.FullEvent, long+strings.Repeat("é", 10_000)+`"]}}`)
 				d.deliverUntil(t, c, events[0])
 				for i := 1; i < len(events); i += 34 {
-					delivered(t, connectortest.Deliver(t, c, events[i:min(i+34, len(events))]...))
+					connectortest.Delivered(t, c, events[i:min(i+34, len(events))]...)
 				}
 				want := lines(t, e, events)
 				got := d.received(t, len(want))

@@ -3,6 +3,8 @@ package connector
 import (
 	"bytes"
 	"fmt"
+	"math"
+	"slices"
 	"sort"
 	"strconv"
 	"unicode/utf8"
@@ -22,21 +24,16 @@ type keys struct {
 	eventID, userEmail, userID, action, model, tokensInput, tokensOutput string // eventID may be "": not written
 }
 
-// The values of QRADAR_CEF_KEYS, in the order of keySets.
-const (
-	page = iota
-	standard
-)
-
-var keySets = [...]keys{
+// keySets are the values of QRADAR_CEF_KEYS.
+var keySets = map[string]*keys{
 	// Those of the platform's page. model, tokenIn and tokenOut are not in the CEF dictionary, where duid is the
 	// destination user.
-	page: {
+	"page": {
 		userEmail: " suser=", userID: " duid=", action: " act=",
 		model: " model=", tokensInput: " tokenIn=", tokensOutput: " tokenOut=",
 	},
 	// All of these are in the CEF dictionary, so QRadar's Universal CEF parses them.
-	standard: {
+	"standard": {
 		eventID: " externalId=", userEmail: " suser=", userID: " suid=", action: " act=",
 		model: " cs4Label=ModelId cs4=", tokensInput: " cn1Label=TokensInput cn1=",
 		tokensOutput: " cn2Label=TokensOutput cn2=",
@@ -72,12 +69,11 @@ const minValue = utf8.UTFMax
 // appendMessage appends e's message. If it has more than maxMessage bytes, items of cs3 are removed from the end, then
 // items of cs2, then the longest values are cut.
 func (c *connector) appendMessage(dst []byte, e *event.Event) (message []byte, truncated bool, err error) {
-	start, most := len(dst), c.cfg.maxMessage
+	start, most := len(dst), c.maxMessage
 	dst = c.appendHead(dst, e, most)
 	labels := len(dst)
-	dst = appendList(dst, e.DLPLabels)
-	dst = append(dst, groupsKey...)
-	dst = appendList(dst, e.Groups)
+	dst, _ = appendList(dst, e.DLPLabels, math.MaxInt)
+	dst, _ = appendList(append(dst, groupsKey...), e.Groups, math.MaxInt)
 	end := len(dst)
 	if dst = appendSource(dst, e.SourceAddress, most); len(dst)-start <= most {
 		return bytes.TrimRight(dst, " "), false, nil
@@ -85,8 +81,8 @@ func (c *connector) appendMessage(dst []byte, e *event.Event) (message []byte, t
 	source := bytes.Clone(dst[end:])
 	bare := labels - start + len(groupsKey) + len(source) + len(truncatedKey)
 	if room := most - bare; room >= 0 {
-		dst, left := appendFitting(dst[:labels], e.DLPLabels, room)
-		dst, _ = appendFitting(append(dst, groupsKey...), e.Groups, left) // none if labels were removed already
+		dst, left := appendList(dst[:labels], e.DLPLabels, room)
+		dst, _ = appendList(append(dst, groupsKey...), e.Groups, left) // none if labels were removed already
 		return append(append(dst, source...), truncatedKey...), true, nil
 	}
 	limit := sort.Search(most, func(n int) bool { return len(c.appendCut(dst[:start], e, most-n))-start <= most })
@@ -179,17 +175,6 @@ func appendValue(dst []byte, value event.Text, limit int) []byte {
 	return cutTail(escapeTail(value.Append(dst), start, inValue), start, limit)
 }
 
-// appendList appends items separated by commas.
-func appendList(dst []byte, items []event.Text) []byte {
-	for i, item := range items {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = appendItem(dst, item)
-	}
-	return dst
-}
-
 // appendItem appends an item of a list. A comma in it becomes a space, or the item would read as two.
 func appendItem(dst []byte, item event.Text) []byte {
 	start := len(dst)
@@ -202,9 +187,9 @@ func appendItem(dst []byte, item event.Text) []byte {
 	return dst
 }
 
-// appendFitting appends items, as appendList does, until one no longer fits into room bytes. It returns the room that
-// is left, which is negative if an item was left out.
-func appendFitting(dst []byte, items []event.Text, room int) (list []byte, left int) {
+// appendList appends items separated by commas, until one no longer fits into room bytes. It returns the room that is
+// left, which is negative if an item was left out.
+func appendList(dst []byte, items []event.Text, room int) (list []byte, left int) {
 	for i, v := range items {
 		before := len(dst)
 		if i > 0 {
@@ -220,13 +205,9 @@ func appendFitting(dst []byte, items []event.Text, room int) (list []byte, left 
 
 // insertLength inserts the length of the message that begins at start before it: RFC 6587, section 3.4.1.
 func insertLength(dst []byte, start int) []byte {
-	n := len(dst) - start
 	var digits [24]byte
-	length := append(strconv.AppendInt(digits[:0], int64(n), 10), ' ')
-	dst = append(dst, length...) // makes room
-	copy(dst[start+len(length):], dst[start:start+n])
-	copy(dst[start:], length)
-	return dst
+	length := strconv.AppendInt(digits[:0], int64(len(dst)-start), 10)
+	return slices.Insert(dst, start, append(length, ' ')...)
 }
 
 // place is a place of text in a message, with its escaping: ArcSight Common Event Format, revision 25, "Character
@@ -322,19 +303,19 @@ const (
 	maxMessageID = 32
 )
 
-// appendOrigin appends HOSTNAME, APP-NAME and PROCID with the spaces around them. Receivers look for the first "CEF:"
-// of a line, so neither of the settings may contain it.
-func appendOrigin(dst []byte, host, product string) []byte {
-	dst = append(dst, ' ')
+// origin returns HOSTNAME, APP-NAME and PROCID with the spaces around them. Receivers look for the first "CEF:" of a
+// line, so neither of the settings may contain it.
+func origin(host, product string) []byte {
+	dst := []byte(" ")
 	dst = headerTail(append(dst, host...), len(dst), maxHostname)
 	dst = append(dst, ' ')
 	dst = headerTail(append(dst, product...), len(dst), maxAppName)
 	return append(bytes.ReplaceAll(dst, []byte("CEF:"), []byte("CEF-")), " - "...)
 }
 
-// appendDevice appends the structured data, which is empty, and the CEF header up to the event class.
-func appendDevice(dst []byte, vendor, product, version string) []byte {
-	dst = append(dst, " - CEF:0|"...)
+// device returns the structured data, which is empty, and the CEF header up to the event class.
+func device(vendor, product, version string) []byte {
+	dst := []byte(" - CEF:0|")
 	for _, field := range [...]string{vendor, product, version} {
 		start := len(dst)
 		dst = escapeTail(append(dst, field...), start, inHeader)
@@ -346,9 +327,9 @@ func appendDevice(dst []byte, vendor, product, version string) []byte {
 // appendMessageID appends a request id as MSGID. A UUID is longer than MSGID may be only by its hyphens.
 func appendMessageID(dst []byte, id event.Text) []byte {
 	start := len(dst)
-	dst = keepTail(id.Append(dst), start, inMessageID)
+	dst = dropTail(id.Append(dst), start, func(b byte) bool { return !inMessageID(b) })
 	if len(dst)-start > maxMessageID {
-		dst = keepTail(dst, start, func(b byte) bool { return b != '-' })
+		dst = dropTail(dst, start, func(b byte) bool { return b == '-' })
 	}
 	return nilTail(dst, start, maxMessageID)
 }
@@ -361,19 +342,12 @@ func inMessageID(b byte) bool {
 
 // headerTail makes the text dst[start:] fit for a field of the syslog header: printable ASCII without spaces.
 func headerTail(dst []byte, start, most int) []byte {
-	return nilTail(keepTail(dst, start, func(b byte) bool { return '!' <= b && b <= '~' }), start, most)
+	return nilTail(dropTail(dst, start, func(b byte) bool { return b < '!' || b > '~' }), start, most)
 }
 
-// keepTail removes the bytes of dst[start:] that keep does not report.
-func keepTail(dst []byte, start int, keep func(byte) bool) []byte {
-	kept := start
-	for _, b := range dst[start:] {
-		if keep(b) {
-			dst[kept] = b
-			kept++
-		}
-	}
-	return dst[:kept]
+// dropTail removes the bytes of dst[start:] that drop reports.
+func dropTail(dst []byte, start int, drop func(byte) bool) []byte {
+	return dst[:start+len(slices.DeleteFunc(dst[start:], drop))]
 }
 
 // nilTail cuts dst[start:] to most bytes, and writes the header's nil value if nothing is left.

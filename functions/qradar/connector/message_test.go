@@ -411,8 +411,8 @@ func FuzzAppend(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%v in %q", err, message)
 		}
-		if len(message) > c.cfg.maxMessage || len(record) > c.Format().MaxRecordBytes {
-			t.Errorf("%d bytes, limit %d", len(message), c.cfg.maxMessage)
+		if len(message) > c.maxMessage || len(record) > c.Format().MaxRecordBytes {
+			t.Errorf("%d bytes, limit %d", len(message), c.maxMessage)
 		}
 		if mark, _ := m.Value("truncated"); (mark == "1") != truncated {
 			t.Errorf("truncated %v, truncated=%q", truncated, mark)

@@ -4,12 +4,15 @@
 package connector
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/event"
@@ -21,10 +24,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-var (
-	_ deliver.Connector = (*connector)(nil)
-	_ deliver.Checker   = (*connector)(nil)
-)
+var _ deliver.Checker = (*connector)(nil)
 
 const (
 	// maxRequestBytes is the maximum of one call, compressed and uncompressed. Azure documents 1 MB; its error message
@@ -34,23 +34,57 @@ const (
 
 	// maxRawBytes is the largest event in RawOCSF. Azure truncates a value over 64 KB silently.
 	maxRawBytes = 64_000
+
+	// renewBefore is how long before its expiry a token is renewed.
+	renewBefore = 5 * time.Minute
+
+	// renewAgain is the pause after a failed renewal, while the old token is still valid.
+	renewAgain = 30 * time.Second
 )
 
 type connector struct {
-	cfg    config
 	client *httpsend.Client
-	entra  *httpsend.Client // to the token endpoint
-	tokens *refresh.Cache[*token]
+	url    *url.URL // of the stream
+
+	entra     *httpsend.Client // to the token endpoint
+	authority *url.URL         // of the token endpoint
+	clientID  string
+	scope     string
+	secret    secret.Value                      // of SENTINEL_AUTH=secret
+	federated bool                              // SENTINEL_AUTH=federated
+	identity  settings.Identity                 // of the function, for SENTINEL_AUTH=federated; nil outside of AWS
+	tokens    *refresh.Cache[*httpsend.Request] // requests to the stream with a token, without a body
 }
 
 // Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
-func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
+func Open(s *settings.Settings) deliver.Connector {
+	tenant := s.Required("SENTINEL_TENANT_ID", "the ID or the domain name of the Microsoft Entra tenant")
+	c := &connector{
+		clientID:  s.Required("SENTINEL_CLIENT_ID", "the application (client) ID of the app registration"),
+		federated: s.OneOf("SENTINEL_AUTH", "secret", "federated") == "federated",
+		identity:  s.Identity,
+	}
+	c.secret = s.Secret("SENTINEL_CLIENT_SECRET", !c.federated, "the client secret of the app registration")
+	endpoint := s.URL("SENTINEL_DCR_ENDPOINT", "", "the logs ingestion URL of the data collection endpoint or rule")
+	const ruleID = "the immutable ID of the data collection rule, dcr-…"
+	rule := s.Required("SENTINEL_DCR_RULE_ID", ruleID)
+	if strings.Contains(rule, "/") {
+		s.Problem("SENTINEL_DCR_RULE_ID", rule, ruleID+", not its resource ID")
+	}
+	stream := s.Required("SENTINEL_DCR_STREAM_NAME",
+		"the stream of the data collection rule, such as Custom-ArbitexAudit_CL")
+	const public = "https://login.microsoftonline.com"
+	authority := s.URL("SENTINEL_AUTHORITY_HOST", public, "the authority's URL, such as "+public)
+	c.scope = s.String("SENTINEL_SCOPE", "https://monitor.azure.com/.default")
 
-func open(cfg config) *connector {
-	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
-	cfg.http.URLSetting = "SENTINEL_AUTHORITY_HOST"
-	c.entra = httpsend.New(cfg.http)
-	c.tokens = refresh.New[*token](c.entra.Now, renewAgain,
+	c.url = endpoint.JoinPath("dataCollectionRules", url.PathEscape(rule), "streams", url.PathEscape(stream))
+	c.url.RawQuery = "api-version=2023-01-01"
+	c.authority = authority.JoinPath(url.PathEscape(tenant), "oauth2/v2.0/token")
+	cfg := httpsend.Configure(s, "gzip", "SENTINEL_DCR_ENDPOINT")
+	c.client = httpsend.New(cfg)
+	cfg.URLSetting = "SENTINEL_AUTHORITY_HOST"
+	c.entra = httpsend.New(cfg)
+	c.tokens = refresh.New[*httpsend.Request](c.entra.Now, renewAgain,
 		func(err error) bool { return failure.Of(err).Kind != failure.Unauthorized })
 	return c
 }
@@ -59,9 +93,6 @@ func open(cfg config) *connector {
 func (c *connector) Format() deliver.Format {
 	return deliver.Format{Open: "[", Separator: ",", Close: "]", MaxBytes: maxRequestBytes}
 }
-
-var errLongID = errors.New("metadata.uid: expected to fit into RawOCSF, is longer than " + strconv.Itoa(maxRawBytes) +
-	" bytes")
 
 // Append implements deliver.Connector: one row of the stream, with the columns in the order of the platform's page.
 func (c *connector) Append(dst []byte, e *event.Event) (record []byte, truncated bool, err error) {
@@ -92,7 +123,7 @@ func appendRaw(dst []byte, e *event.Event) (_ []byte, truncated bool, err error)
 	if truncated = len(dst)-start > maxRawBytes; truncated {
 		dst = e.AppendTruncated(dst[:start])
 		if len(dst)-start > maxRawBytes {
-			err = errLongID
+			err = fmt.Errorf("metadata.uid: expected to fit into RawOCSF, is longer than %d bytes", maxRawBytes)
 		}
 	}
 	return event.QuoteFrom(dst, start), truncated, err
@@ -100,7 +131,17 @@ func appendRaw(dst []byte, e *event.Event) (_ []byte, truncated bool, err error)
 
 // Send implements deliver.Connector.
 func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
-	return c.post(ctx, b.Body, b.Meter)
+	t, err := c.token(ctx, b.Meter)
+	if err != nil {
+		return err
+	}
+	r := *t
+	r.Body, r.Meter = b.Body, b.Meter
+	a, err := c.client.Call(ctx, r, codes)
+	if a != nil && a.Status == http.StatusUnauthorized {
+		c.tokens.Drop(t)
+	}
+	return err
 }
 
 // Check implements deliver.Checker. An empty array writes no row, and is refused like any other if the token, the rule
@@ -109,79 +150,75 @@ func (c *connector) Check(ctx context.Context) error {
 	if t, ok := c.tokens.Current(); ok {
 		c.tokens.Drop(t)
 	}
-	return c.post(ctx, []byte("[]"), nil)
+	return c.Send(ctx, deliver.NewBatch(c.Format(), nil, nil))
 }
 
-func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) error {
-	t, err := c.token(ctx, m)
+// codes are the responses of the Logs Ingestion API. It accepts or refuses a request as a whole.
+// https://learn.microsoft.com/azure/azure-monitor/logs/logs-ingestion-api-overview
+var codes = &httpsend.Codes{SIEM: "the Logs Ingestion API", Read: read, Rows: []httpsend.Code{
+	{Status: 400, Code: "InvalidStream", Kind: failure.Misconfigured,
+		Hint: "the data collection rule has no stream SENTINEL_DCR_STREAM_NAME"},
+	{Status: 401, Kind: failure.Unauthorized,
+		Hint: "the access token was refused: check that SENTINEL_AUTHORITY_HOST and SENTINEL_SCOPE are those of the " +
+			"cloud of SENTINEL_DCR_ENDPOINT"},
+	{Status: 403, Kind: failure.Unauthorized,
+		Hint: "the app registration needs the role Monitoring Metrics Publisher on the data collection rule (DCR), " +
+			"not on the data collection endpoint (DCE); a new assignment takes up to 30 minutes to work"},
+	{Status: 404, Kind: failure.Misconfigured,
+		Hint: "check SENTINEL_DCR_ENDPOINT, SENTINEL_DCR_RULE_ID (the immutable ID) and SENTINEL_DCR_STREAM_NAME: " +
+			"Azure does not know one of them"},
+	{Status: 501, Kind: failure.Transient,
+		Hint: "the endpoint may not accept compressed requests: set SIEM_COMPRESSION=none"},
+}, Hint: "SENTINEL_DCR_ENDPOINT does not lead to a logs ingestion endpoint"}
+
+// read reads a response of the Logs Ingestion API: nothing or JSON for a success, and for a refusal
+// {"error":{"code":"…","message":"…"}}. The header x-ms-error-code holds the code as well.
+func read(a *httpsend.Response) httpsend.Reply {
+	failed := a.Object()["error"]
+	var e struct{ Code, Message string }
+	_ = json.Unmarshal(failed, &e) // another type of value is another product's
+	code := cmp.Or(e.Code, a.Header.Get("X-Ms-Error-Code"))
+	return httpsend.Reply{
+		Success: a.Empty() || httpsend.Absent(failed) && json.Valid(a.Body),
+		Own:     code != "", Code: code, Text: e.Message,
+	}
+}
+
+// token returns an access token to use now. It requests one only if there is none, or it is about to expire.
+func (c *connector) token(ctx context.Context, m *telemetry.Meter) (*httpsend.Request, error) {
+	if t, ok := c.tokens.Fresh(); ok { // without the allocation of a function
+		return t, nil
+	}
+	t, err := c.tokens.Get(ctx, func(ctx context.Context) (*httpsend.Request, refresh.Life, error) {
+		return c.requestToken(ctx, m)
+	})
+	if f := failure.Of(err); f != nil && f.Step == "" { // another caller's request took too long
+		err = &failure.Error{Step: failure.Auth, Detail: "no access token in time", Err: err}
+	}
+	return t, err
+}
+
+// requestToken requests a token. Its lifetime counts from the request, not from the response.
+func (c *connector) requestToken(ctx context.Context, m *telemetry.Meter) (*httpsend.Request, refresh.Life, error) {
+	from := c.entra.Now()
+	form, proof, err := c.form(ctx)
 	if err != nil {
-		return err
+		return nil, refresh.Life{}, err
 	}
-	r := httpsend.Request{URL: c.cfg.url, Header: t.header, Body: body, Secret: t.text, Meter: m}
-	a, err := c.client.Call(ctx, r, codes)
-	if a != nil && a.Status == http.StatusUnauthorized {
-		c.tokens.Drop(t)
-	}
-	return err
-}
-
-// config holds the settings.
-type config struct {
-	url       *url.URL // of the stream
-	authority *url.URL // of the token endpoint
-	clientID  string
-	secret    secret.Value      // of SENTINEL_AUTH=secret
-	identity  settings.Identity // of SENTINEL_AUTH=federated, else nil
-	scope     string
-	http      httpsend.Config
-}
-
-const (
-	defaultAuthority = "https://login.microsoftonline.com"
-	defaultScope     = "https://monitor.azure.com/.default"
-
-	// apiVersion is the Logs Ingestion API's.
-	apiVersion = "2023-01-01"
-)
-
-// readConfig reads the settings. It adds problems to s.
-func readConfig(s *settings.Settings) config {
-	tenant := s.Required("SENTINEL_TENANT_ID", "the ID or the domain name of the Microsoft Entra tenant")
-	cfg := config{
-		clientID: s.Required("SENTINEL_CLIENT_ID", "the application (client) ID of the app registration"),
-	}
-	federated := s.OneOf("SENTINEL_AUTH", "secret", "federated") == "federated"
-	cfg.secret = s.Secret("SENTINEL_CLIENT_SECRET", !federated, "the client secret of the app registration")
-	if federated {
-		cfg.secret, cfg.identity = secret.Value{}, noIdentity
-		if s.Identity != nil {
-			cfg.identity = s.Identity
+	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}
+	a, err := c.entra.Call(ctx, httpsend.Request{URL: c.authority, Header: header, Body: []byte(form), Plain: true,
+		Meter: m, Secret: proof}, tokenCodes)
+	if err != nil {
+		if a != nil { // no event is in the request, so none can be at fault
+			f := failure.Of(err)
+			f.Step, f.Foreign = failure.Auth, false
 		}
+		return nil, refresh.Life{}, err
 	}
-	endpoint := s.URL("SENTINEL_DCR_ENDPOINT", "", "the logs ingestion URL of the data collection endpoint or rule")
-	rule := s.Required("SENTINEL_DCR_RULE_ID", "the immutable ID of the data collection rule, dcr-…")
-	if strings.Contains(rule, "/") {
-		s.Problem("SENTINEL_DCR_RULE_ID", rule, "the immutable ID of the data collection rule, dcr-…, not its resource ID")
-	}
-	stream := s.Required("SENTINEL_DCR_STREAM_NAME",
-		"the stream of the data collection rule, such as Custom-ArbitexAudit_CL")
-	authority := s.URL("SENTINEL_AUTHORITY_HOST", defaultAuthority, "the authority's URL, such as "+defaultAuthority)
-	cfg.scope = s.String("SENTINEL_SCOPE", defaultScope)
-	cfg.http = httpsend.Configure(s, "gzip", "SENTINEL_DCR_ENDPOINT")
-	if endpoint != nil {
-		cfg.url = endpoint.JoinPath("dataCollectionRules", url.PathEscape(rule), "streams", url.PathEscape(stream))
-		cfg.url.RawQuery = "api-version=" + apiVersion
-	}
-	if authority != nil {
-		cfg.authority = authority.JoinPath(url.PathEscape(tenant), "oauth2/v2.0/token")
-	}
-	return cfg
-}
-
-// noIdentity is the identity outside of AWS.
-func noIdentity(context.Context, string) (secret.Value, error) {
-	return secret.Value{}, &failure.Error{Kind: failure.Misconfigured, Step: failure.Auth,
-		Detail: "SENTINEL_AUTH=federated works only in AWS"}
+	g, life := parseGrant(a)
+	return &httpsend.Request{URL: c.url, Secret: secret.New(g.AccessToken), Header: http.Header{
+		"Authorization": {"Bearer " + g.AccessToken}, "Content-Type": {"application/json"},
+	}}, refresh.Life{Renew: from.Add(life - renewBefore), Expire: from.Add(life)}, nil
 }
 
 // audience is that of tokens which Microsoft Entra ID exchanges.
@@ -190,16 +227,84 @@ const audience = "api://AzureADTokenExchange"
 
 // form returns the body of a token request, the client credentials grant, and the proof of identity in it.
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
-func (c *config) form(ctx context.Context) (body string, proof secret.Value, err error) {
+func (c *connector) form(ctx context.Context) (body string, proof secret.Value, err error) {
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {c.clientID}, "scope": {c.scope}}
-	if c.identity == nil {
-		form.Set("client_secret", c.secret.Reveal())
-		return form.Encode(), c.secret, nil
+	switch {
+	case !c.federated:
+		proof = c.secret
+		form.Set("client_secret", proof.Reveal())
+	case c.identity == nil:
+		err = &failure.Error{Kind: failure.Misconfigured, Step: failure.Auth,
+			Detail: "SENTINEL_AUTH=federated works only in AWS"}
+	default:
+		proof, err = c.identity(ctx, audience)
+		form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+		form.Set("client_assertion", proof.Reveal())
 	}
-	if proof, err = c.identity(ctx, audience); err != nil {
-		return "", secret.Value{}, err
-	}
-	form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
-	form.Set("client_assertion", proof.Reveal())
-	return form.Encode(), proof, nil
+	return form.Encode(), proof, err
 }
+
+// grant is the body of the token endpoint's responses.
+// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow#successful-response-1
+type grant struct {
+	AccessToken string      `json:"access_token"`
+	ExpiresIn   json.Number `json:"expires_in"` // seconds; a string in the older endpoint
+	Error       string      `json:"error"`
+	Description string      `json:"error_description"`
+	ErrorCodes  []int       `json:"error_codes"`
+}
+
+// parseGrant reads a response of the token endpoint. life is 0 if it holds no token that a header can hold (RFC 6750:
+// visible ASCII).
+func parseGrant(a *httpsend.Response) (g grant, life time.Duration) {
+	_ = json.Unmarshal(a.Body, &g) // an incomplete grant is not a token
+	const longest = 10 * 24 * 60 * 60
+	seconds, err := g.ExpiresIn.Int64()
+	unsendable := strings.ContainsFunc(g.AccessToken, func(r rune) bool { return r <= ' ' || r > '~' })
+	if err != nil || seconds <= 0 || seconds > longest || g.AccessToken == "" || unsendable {
+		return g, 0
+	}
+	return g, time.Duration(seconds) * time.Second
+}
+
+// readGrant reads a response of the token endpoint. A refusal without a code of Microsoft's has OAuth's.
+func readGrant(a *httpsend.Response) httpsend.Reply {
+	g, life := parseGrant(a)
+	r := httpsend.Reply{Success: life > 0, Own: g.Error != "", Code: g.Error, Text: g.Error + ": " + g.Description}
+	if len(g.ErrorCodes) > 0 {
+		r.Code = "AADSTS" + strconv.Itoa(g.ErrorCodes[0])
+	}
+	return r
+}
+
+const (
+	hintToken = "Microsoft Entra ID grants no token: check SENTINEL_TENANT_ID, SENTINEL_CLIENT_ID, " +
+		"SENTINEL_CLIENT_SECRET (expired?) and SENTINEL_SCOPE"
+	hintOAuth = "SENTINEL_AUTHORITY_HOST does not lead to a token endpoint"
+)
+
+// tokenCodes are the responses of the token endpoint. Microsoft may change its codes, so they only give hints.
+// https://learn.microsoft.com/entra/identity-platform/reference-error-codes
+var tokenCodes = &httpsend.Codes{SIEM: "Microsoft Entra ID", Read: readGrant, Hint: hintOAuth, Rows: []httpsend.Code{
+	{Words: "temporarily_unavailable:", Kind: failure.Transient}, // RFC 6749, 4.1.2.1; sent with a 400 as well
+	{Words: "server_error:", Kind: failure.Transient},
+	{Code: "AADSTS90002 AADSTS900021 AADSTS900023", Kind: failure.Unauthorized,
+		Hint: "Microsoft Entra ID knows no tenant SENTINEL_TENANT_ID in this cloud"},
+	{Code: "AADSTS700016", Kind: failure.Unauthorized,
+		Hint: "the tenant SENTINEL_TENANT_ID has no application SENTINEL_CLIENT_ID"},
+	{Code: "AADSTS7000112", Kind: failure.Unauthorized, Hint: "the application SENTINEL_CLIENT_ID is disabled"},
+	{Code: "AADSTS7000215", Kind: failure.Unauthorized,
+		Hint: "SENTINEL_CLIENT_SECRET is wrong: it must be the secret's value, not its ID"},
+	{Code: "AADSTS7000222", Kind: failure.Unauthorized,
+		Hint: "SENTINEL_CLIENT_SECRET has expired: make a new one in the app registration SENTINEL_CLIENT_ID"},
+	{Code: "AADSTS70011 AADSTS500011 AADSTS1002012", Kind: failure.Unauthorized,
+		Hint: "SENTINEL_SCOPE must be the Azure Monitor of the cloud, followed by /.default"},
+	{Code: "AADSTS70021 AADSTS700211 AADSTS700212 AADSTS700213", Kind: failure.Unauthorized,
+		Hint: "no federated credential of the application SENTINEL_CLIENT_ID matches: compare its issuer, subject " +
+			"and audience with the AWS account's issuer, the function's role and " + audience},
+	{Status: 400, Code: httpsend.Any, Kind: failure.Unauthorized, Hint: hintToken},
+	{Status: 401, Kind: failure.Unauthorized, Hint: hintToken},
+	{Status: 403, Kind: failure.Unauthorized, Hint: hintToken},
+	{Status: 413, Kind: failure.Misconfigured, Hint: hintOAuth},
+	{Status: 422, Kind: failure.Misconfigured, Hint: hintOAuth},
+}}

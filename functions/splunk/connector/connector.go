@@ -6,11 +6,13 @@ package connector
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,12 +22,11 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/httpsend"
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
-	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
 var (
-	_ deliver.Connector = (*connector)(nil)
 	_ deliver.Checker   = (*connector)(nil)
 	_ deliver.Confirmer = (*connector)(nil)
 	_ deliver.Noter     = (*connector)(nil)
@@ -40,37 +41,82 @@ const (
 	maxEventBytes = 5_000_000
 )
 
+// HEC's endpoints. https://docs.splunk.com/Documentation/Splunk/latest/Data/HECRESTendpoints
+const (
+	basePath  = "/services/collector"
+	eventPath = basePath + "/event" // also of a URL without a path
+	rawPath   = basePath + "/raw"
+)
+
 type connector struct {
-	cfg      config
-	client   *httpsend.Client
-	pause    func(context.Context, time.Duration) // between polls; it returns early when the context ends
-	header   http.Header
-	envelope []byte // of every record, between an event's time and the event
+	url        *url.URL // of the event endpoint
+	ackURL     *url.URL // of the acknowledgement endpoint; nil if SPLUNK_HEC_ACK is false
+	ackTimeout time.Duration
+	pause      func(context.Context, time.Duration) // between polls; it returns early when the context ends
+	client     *httpsend.Client
+	header     http.Header
+	envelope   []byte // of every record, between an event's time and the event
 }
 
 // Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector {
-	cfg := readConfig(s)
-	c := &connector{cfg: cfg, client: httpsend.New(cfg.http)}
-	c.pause = func(ctx context.Context, d time.Duration) {
-		select {
-		case <-time.After(d):
-		case <-ctx.Done():
-		}
+	c := &connector{pause: pause}
+	c.url = s.URLWithQuery("SPLUNK_HEC_URL", "", "the HEC endpoint, such as https://splunk.example.com:8088"+eventPath)
+	switch {
+	case c.url.Path == "/":
+		c.url = c.url.JoinPath(eventPath)
+	case strings.Contains(c.url.Path, rawPath):
+		s.Problem("SPLUNK_HEC_URL", c.url.Path, "the event endpoint "+eventPath+", not the raw endpoint")
 	}
+	if c.url.Query().Has("token") {
+		s.Problem("SPLUNK_HEC_URL", "something else (hidden)",
+			"a URL without a token, which belongs in SPLUNK_HEC_TOKEN")
+	}
+	token := s.Secret("SPLUNK_HEC_TOKEN", true, "the HEC token")
 	c.header = http.Header{
-		"Authorization":            {"Splunk " + cfg.token.Reveal()},
+		"Authorization":            {"Splunk " + token.Reveal()},
 		"Content-Type":             {"application/json"},
 		"X-Splunk-Request-Channel": {newChannel()},
 	}
 	for _, field := range [...]struct{ key, value string }{
-		{"host", cfg.host}, {"source", cfg.source}, {"sourcetype", cfg.sourcetype}, {"index", cfg.index},
+		{`,"host":`, s.String("SIEM_HOST", "platform.arbitex.ai")},
+		{`,"source":`, s.String("SPLUNK_HEC_SOURCE", "arbitex-platform")},
+		{`,"sourcetype":`, s.String("SPLUNK_HEC_SOURCETYPE", "arbitex:audit")},
+		{`,"index":`, s.String("SPLUNK_HEC_INDEX", "arbitex")},
 	} {
-		c.envelope = append(c.envelope, `,"`+field.key+`":`...)
+		c.envelope = append(c.envelope, field.key...)
 		c.envelope = jsonscan.AppendQuoted(c.envelope, field.value)
 	}
 	c.envelope = append(c.envelope, `,"event":`...)
+	acks := s.Bool("SPLUNK_HEC_ACK", false)
+	c.ackTimeout = time.Duration(s.Int("SPLUNK_HEC_ACK_TIMEOUT_SECONDS", 20, 1, 300)) * time.Second
+	cfg := httpsend.Configure(s, "gzip", "SPLUNK_HEC_URL")
+	cfg.ReadTLS(s, "SPLUNK_HEC")
+	if acks {
+		c.ackURL = c.endpoint("ack")
+		cfg.Jar, _ = cookiejar.New(nil) // a load balancer's cookies lead to the node that knows the channel's ids
+	}
+	c.client = httpsend.New(cfg)
 	return c
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// endpoint returns the URL of another endpoint, with the query of the event endpoint.
+func (c *connector) endpoint(name string) *url.URL {
+	u := *c.url
+	if before, _, found := strings.Cut(u.Path, basePath); found {
+		u.Path = path.Join(before, basePath, name)
+	} else {
+		u.Path = path.Join(path.Dir(u.Path), name)
+	}
+	u.RawPath = ""
+	return &u
 }
 
 // newChannel makes a channel identifier, a GUID.
@@ -104,11 +150,11 @@ func appendSeconds(dst []byte, ms int64) []byte {
 
 // Send implements deliver.Connector.
 func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
-	a, err := c.client.Do(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header, Body: b.Body, Meter: b.Meter})
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.url, Header: c.header, Body: b.Body, Meter: b.Meter})
 	if err != nil {
 		return err
 	}
-	acks := c.cfg.ackURL != nil
+	acks := c.ackURL != nil
 	if err := classify(a, b.Len(), acks); err != nil || !acks && string(a.Body) == accepted {
 		return err
 	}
@@ -130,12 +176,12 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 // Check implements deliver.Checker. An empty body proves the token and writes nothing: HEC refuses it as such only
 // after it accepted the token. A poll shows whether the token has acknowledgement.
 func (c *connector) Check(ctx context.Context) error {
-	a, err := c.client.Call(ctx, httpsend.Request{URL: c.cfg.url, Header: c.header}, codes)
+	a, err := c.client.Call(ctx, httpsend.Request{URL: c.url, Header: c.header}, codes)
 	if a == nil {
 		return err
 	}
 	if r, ok := parseReply(a.Body); ok && r.Code == codeNoData {
-		if c.cfg.ackURL == nil {
+		if c.ackURL == nil {
 			return nil
 		}
 		_, err = c.poll(ctx, []int64{0}, nil)
@@ -151,7 +197,7 @@ func (c *connector) Check(ctx context.Context) error {
 // Note implements deliver.Noter. A load balancer that does not pass the health endpoint hides the state of the queues.
 // https://docs.splunk.com/Documentation/Splunk/latest/RESTREF/RESTinput#services.2Fcollector.2Fhealth
 func (c *connector) Note(ctx context.Context) deliver.Note {
-	a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.cfg.healthURL, Header: c.header})
+	a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint("health"), Header: c.header})
 	if err != nil {
 		return deliver.Note{}
 	}
@@ -162,74 +208,179 @@ func (c *connector) Note(ctx context.Context) deliver.Note {
 	return deliver.Note{}
 }
 
-// config holds the settings.
-type config struct {
-	url        *url.URL // of the event endpoint
-	healthURL  *url.URL
-	ackURL     *url.URL // of the acknowledgement endpoint; nil if SPLUNK_HEC_ACK is false
-	ackTimeout time.Duration
-	token      secret.Value
-	index      string
-	source     string
-	sourcetype string
-	host       string
-	http       httpsend.Config
+// reply is the body of HEC's responses.
+type reply struct {
+	Text    string `json:"text"`
+	Code    int    `json:"code"`
+	Invalid *int   `json:"invalid-event-number"` // the first event that HEC did not take, counted from 0
+	AckID   *int64 `json:"ackId"`                // of a token with indexer acknowledgement
 }
 
-// HEC's endpoints. https://docs.splunk.com/Documentation/Splunk/latest/Data/HECRESTendpoints
+// parseReply reports whether body is a reply of HEC: an object with a code.
+func parseReply(body []byte) (r reply, ok bool) {
+	r.Code = -1
+	err := json.Unmarshal(body, &r)
+	return r, err == nil && r.Code >= 0
+}
+
+// accepted is HEC's response to nearly every request. It is not parsed.
+const accepted = `{"text":"Success","code":0}`
+
 const (
-	basePath  = "/services/collector"
-	eventPath = basePath + "/event" // also of a URL without a path
-	rawPath   = basePath + "/raw"
+	codeSuccess           = 0
+	codeNoData            = 5
+	codeBusy              = 9
+	codeQueuesFull        = 18
+	codeQueuesAndAcksFull = 20
+	codeQueueFilled       = 24
+	codeAcksFilled        = 25
 )
 
-// readConfig reads the settings. It adds problems to s.
-func readConfig(s *settings.Settings) config {
-	cfg := config{
-		url: s.URLWithQuery("SPLUNK_HEC_URL", "", "the HEC endpoint, such as https://splunk.example.com:8088"+
-			eventPath),
-		token:      s.Secret("SPLUNK_HEC_TOKEN", true, "the HEC token"),
-		index:      s.String("SPLUNK_HEC_INDEX", "arbitex"),
-		source:     s.String("SPLUNK_HEC_SOURCE", "arbitex-platform"),
-		sourcetype: s.String("SPLUNK_HEC_SOURCETYPE", "arbitex:audit"),
-		host:       s.String("SIEM_HOST", "platform.arbitex.ai"),
+func read(a *httpsend.Response) httpsend.Reply {
+	if string(a.Body) == accepted {
+		return httpsend.Reply{Success: true, Own: true, Code: "0"}
 	}
-	ack := s.Bool("SPLUNK_HEC_ACK", false)
-	cfg.ackTimeout = time.Duration(s.Int("SPLUNK_HEC_ACK_TIMEOUT_SECONDS", 20, 1, 300)) * time.Second
-	cfg.http = httpsend.Configure(s, "gzip", "SPLUNK_HEC_URL")
-	cfg.http.ReadTLS(s, "SPLUNK_HEC")
-	if cfg.url != nil {
-		cfg.readURL(s, ack)
+	r, ok := parseReply(a.Body)
+	if !ok {
+		return httpsend.Reply{}
 	}
-	return cfg
+	nearlyFull := (r.Code == codeQueueFilled || r.Code == codeAcksFilled) && a.Status == 200
+	return httpsend.Reply{Success: r.Code == codeSuccess || nearlyFull, Own: true, Code: strconv.Itoa(r.Code),
+		Text: r.Text}
 }
 
-// readURL completes the URL of the event endpoint, and derives those of the other endpoints. All keep the query.
-func (cfg *config) readURL(s *settings.Settings, ack bool) {
-	switch {
-	case cfg.url.Path == "/":
-		cfg.url = cfg.url.JoinPath(eventPath)
-	case strings.Contains(cfg.url.Path, rawPath):
-		s.Problem("SPLUNK_HEC_URL", cfg.url.Path, "the event endpoint "+eventPath+", not the raw endpoint")
+// hintAck is also that of a response without an ackId.
+const hintAck = "the token SPLUNK_HEC_TOKEN has no indexer acknowledgement: enable it in Splunk, or set " +
+	"SPLUNK_HEC_ACK=false"
+
+const notHEC = "SPLUNK_HEC_URL does not lead to a HEC event endpoint"
+
+// codes are HEC's reply codes. A 400 with another code is retried: nothing shows that an event is at fault.
+// https://docs.splunk.com/Documentation/Splunk/latest/Data/TroubleshootHTTPEventCollector
+var codes = &httpsend.Codes{SIEM: "Splunk HEC", Read: read, Hint: notHEC,
+	Rows: []httpsend.Code{
+		{Code: "1 22", Kind: failure.Unauthorized, Hint: "the token SPLUNK_HEC_TOKEN is disabled in Splunk"},
+		{Code: "2", Kind: failure.Unauthorized,
+			Hint: "SPLUNK_HEC_TOKEN is needed: an intermediary removes the Authorization header"},
+		{Code: "3", Kind: failure.Unauthorized, Hint: "SPLUNK_HEC_TOKEN does not have the form of a token"},
+		{Code: "4 21", Kind: failure.Unauthorized, Hint: "Splunk does not know the token SPLUNK_HEC_TOKEN"},
+		{Code: "5", Kind: failure.Transient, Hint: "an intermediary removes the request's body"},
+		{Status: 400, Code: "6 12 13 15", Kind: failure.Rejected},
+		{Code: "7", Kind: failure.Misconfigured,
+			Hint: "the index SPLUNK_HEC_INDEX does not exist, or the token may not write to it"},
+		{Code: "10", Kind: failure.Misconfigured, Hint: "an intermediary removes the X-Splunk-Request-Channel header"},
+		{Code: "11", Kind: failure.Misconfigured, Hint: "an intermediary changes the X-Splunk-Request-Channel header"},
+		{Code: "14", Kind: failure.Misconfigured, Hint: hintAck},
+		{Code: "16", Kind: failure.Misconfigured, Hint: "SPLUNK_HEC_URL must not contain a token"},
+		{Code: "17", Kind: failure.Misconfigured,
+			Hint: "SPLUNK_HEC_URL leads to the health endpoint, not to the event endpoint"},
+		{Code: "26 27", Kind: failure.Throttled},
+		{Status: 400, Code: httpsend.Any, Kind: failure.Transient},
+		{Status: 422, Code: httpsend.Any, Kind: failure.Transient},
+	}}
+
+// classify turns HEC's response to a request of n records into Send's error. With acks, a record is delivered only when
+// the indexers have acknowledged it.
+func classify(a *httpsend.Response, n int, acks bool) error {
+	f := failure.Of(codes.Classify(a))
+	if f == nil {
+		return nil
 	}
-	if cfg.url.Query().Has("token") {
-		s.Problem("SPLUNK_HEC_URL", "something else (hidden)", "a URL without a token, which belongs in SPLUNK_HEC_TOKEN")
+	if f.Kind == failure.Rejected || f.Status == 503 && f.Code == strconv.Itoa(codeBusy) {
+		if r, _ := parseReply(a.Body); r.Invalid != nil && 0 <= *r.Invalid && *r.Invalid < n {
+			return partial(f, *r.Invalid, n, acks)
+		}
 	}
-	cfg.healthURL = cfg.endpoint("health")
-	if ack {
-		cfg.ackURL = cfg.endpoint("ack")
-		cfg.http.Jar, _ = cookiejar.New(nil) // a load balancer's cookies lead to the node that knows the channel's ids
-	}
+	return f
 }
 
-// endpoint returns the URL of another endpoint.
-func (cfg *config) endpoint(name string) *url.URL {
-	u := *cfg.url
-	if before, _, found := strings.Cut(u.Path, basePath); found {
-		u.Path = path.Join(before, basePath, name)
-	} else {
-		u.Path = path.Join(path.Dir(u.Path), name)
+// partial makes results for n records. HEC indexes the records before first, which it refused, and has not read the
+// records after it. If HEC is busy, those get the result of first. A refusal has no ackId, so that with acks, the
+// records before first are sent again, too.
+func partial(f *failure.Error, first, n int, acks bool) error {
+	p := &deliver.PartialError{Results: make([]error, n)}
+	for i := range n {
+		switch {
+		case i < first && !acks:
+		case f.Kind == failure.Rejected && i != first:
+			p.Results[i] = &failure.Error{Kind: failure.Unprocessed}
+		default:
+			p.Results[i] = f
+		}
 	}
-	u.RawPath = ""
-	return &u
+	return p
+}
+
+// HEC answers before its indexers have an event. With acknowledgement it returns an ackId, which the acknowledgement
+// endpoint reports as true once they have it. An id that is false is pending or unknown, never failed.
+// https://help.splunk.com/en/splunk-enterprise/get-data-in/collect-http-event-data/about-http-event-collector-indexer-acknowledgment
+
+// The pauses between polls. A poll costs the indexers more than a pause costs in Lambda, which bills by the
+// millisecond.
+const (
+	firstPause = 500 * time.Millisecond
+	maxPause   = 5 * time.Second
+)
+
+// ackCodes are the responses of the acknowledgement endpoint: {"acks":{"7":true}}, or HEC's codes.
+var ackCodes = &httpsend.Codes{SIEM: codes.SIEM, Rows: codes.Rows, Hint: codes.Hint,
+	Read: func(a *httpsend.Response) httpsend.Reply {
+		if readAcks(a) != nil {
+			return httpsend.Reply{Success: true}
+		}
+		r := read(a)
+		r.Success = false
+		return r
+	}}
+
+func readAcks(a *httpsend.Response) map[string]bool {
+	var body struct{ Acks map[string]bool }
+	if json.Unmarshal(a.Body, &body) != nil {
+		return nil
+	}
+	return body.Acks
+}
+
+// poll asks once which ids are acknowledged.
+func (c *connector) poll(ctx context.Context, ids []int64, m *telemetry.Meter) (map[string]bool, error) {
+	body, _ := json.Marshal(map[string][]int64{"acks": ids}) // numbers always marshal
+	r := httpsend.Request{URL: c.ackURL, Header: c.header, Body: body, Plain: true, Meter: m}
+	a, err := c.client.Call(ctx, r, ackCodes)
+	if err != nil {
+		return nil, err
+	}
+	return readAcks(a), nil
+}
+
+// Confirm implements deliver.Confirmer: it polls until all ids are acknowledged, the time for that is over, or a poll
+// shows that they never will be.
+func (c *connector) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter) []error {
+	ctx, cancel := context.WithTimeout(ctx, c.ackTimeout)
+	defer cancel()
+	left := slices.Clone(ids)
+	late := &failure.Error{
+		Step:   failure.Request,
+		Detail: fmt.Sprintf("the indexers did not acknowledge the events within %s", c.ackTimeout),
+		Hint: "check the indexers, and that a load balancer in front of them keeps sessions; or raise " +
+			"SPLUNK_HEC_ACK_TIMEOUT_SECONDS",
+	}
+	for pause := firstPause; len(left) > 0; pause = min(2*pause, maxPause) {
+		if c.pause(ctx, pause); ctx.Err() != nil {
+			break
+		}
+		done, err := c.poll(ctx, left, m)
+		if f := failure.Of(err); f != nil && (f.Kind == failure.Misconfigured || f.Kind == failure.Unauthorized) {
+			late = f
+			break
+		}
+		late.Err = err
+		left = slices.DeleteFunc(left, func(id int64) bool { return done[strconv.FormatInt(id, 10)] })
+	}
+	results := make([]error, len(ids))
+	for i, id := range ids {
+		if slices.Contains(left, id) {
+			results[i] = late
+		}
+	}
+	return results
 }

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/hex"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -23,13 +24,9 @@ import (
 	"github.com/arbitex/siem-connectors/shared/jsonscan"
 	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
-	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
 
-var (
-	_ deliver.Connector = (*connector)(nil)
-	_ deliver.Checker   = (*connector)(nil)
-)
+var _ deliver.Checker = (*connector)(nil)
 
 // The limits are those of an HTTP log collector.
 // https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs
@@ -41,30 +38,63 @@ const (
 	maxRecordBytes = 5_000_000
 )
 
+// The ways to prove the key.
+const (
+	authHMAC     = "hmac"     // signed headers
+	authToken    = "token"    // an HTTP log collector's own token
+	authStandard = "standard" // a Cortex API key of security level standard
+	authAdvanced = "advanced" // a Cortex API key of security level advanced
+)
+
+// eventPath is the path of the event endpoint; a URL without a path gets it.
+const eventPath = "/logs/v1/event"
+
 type connector struct {
-	cfg    config
-	client *httpsend.Client
-	codes  *httpsend.Codes
-	header []byte // of every record, between an event's time and its request id
+	url      *url.URL // of the event endpoint
+	client   *httpsend.Client
+	codes    *httpsend.Codes
+	auth     string // the way to prove the key
+	key      secret.Value
+	keyID    string
+	envelope bool   // XSIAM_BODY
+	header   []byte // of every record, between an event's time and its request id
 }
 
 // Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
-func Open(s *settings.Settings) deliver.Connector { return open(readConfig(s)) }
-
-func open(cfg config) *connector {
-	c := &connector{cfg: cfg, client: httpsend.New(cfg.http), codes: newCodes(cfg.auth)}
+func Open(s *settings.Settings) deliver.Connector {
+	c := &connector{
+		url:  s.URL("XSIAM_URL", "", "the tenant's API URL, such as https://api-tenant.xsiam.paloaltonetworks.com"),
+		key:  s.Secret("XSIAM_API_KEY", true, "the API key, or the token of the HTTP log collector"),
+		auth: s.OneOf("XSIAM_AUTH", authHMAC, authToken, authStandard, authAdvanced),
+	}
+	if strings.Trim(c.url.Path, "/") == "" {
+		c.url.Path = eventPath
+	}
 	c.header = append(c.header, `","_vendor":"Arbitex","_product":"ArbitexPlatform","_dataset":`...)
-	c.header = jsonscan.AppendQuoted(c.header, cfg.dataset)
+	c.header = jsonscan.AppendQuoted(c.header, s.String("XSIAM_DATASET", "arbitex_audit_raw"))
 	c.header = append(c.header, `,"log_type":`...)
-	c.header = jsonscan.AppendQuoted(c.header, cfg.logType)
+	c.header = jsonscan.AppendQuoted(c.header, s.String("XSIAM_LOG_TYPE", "arbitex_audit"))
 	c.header = append(c.header, `,"event_id":`...)
+	formats := []string{"envelope", "ndjson"} // the first is the default
+	if c.auth == authToken {
+		formats = []string{"ndjson", "envelope"}
+		c.keyID = s.String("XSIAM_API_KEY_ID", "")
+	} else {
+		c.keyID = s.Required("XSIAM_API_KEY_ID", "the ID of the API key, a number; only XSIAM_AUTH=token needs none")
+		if strings.Trim(c.keyID, "0123456789") != "" {
+			s.Problem("XSIAM_API_KEY_ID", c.keyID, "a number")
+		}
+	}
+	c.envelope = s.OneOf("XSIAM_BODY", formats...) == "envelope"
+	c.client = httpsend.New(httpsend.Configure(s, "none", "XSIAM_URL"))
+	c.codes = newCodes(c.auth)
 	return c
 }
 
 // Format implements deliver.Connector.
 func (c *connector) Format() deliver.Format {
 	f := deliver.Format{Separator: "\n", MaxBytes: maxRequestBytes, MaxRecordBytes: maxRecordBytes}
-	if c.cfg.envelope {
+	if c.envelope {
 		f.Open, f.Separator, f.Close = `{"events":[`, ",", `]}`
 	}
 	return f
@@ -99,12 +129,8 @@ func severity(id int64) string {
 
 // Send implements deliver.Connector.
 func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
-	return c.post(ctx, b.Body, b.Meter)
-}
-
-func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) error {
-	header, signature := c.cfg.sign(nonce(), c.client.Now())
-	r := httpsend.Request{URL: c.cfg.url, Header: header, Body: body, Secret: signature, Meter: m}
+	header, signature := c.sign(nonce(), c.client.Now())
+	r := httpsend.Request{URL: c.url, Header: header, Body: b.Body, Secret: signature, Meter: b.Meter}
 	_, err := c.client.Call(ctx, r, c.codes)
 	return err
 }
@@ -114,7 +140,7 @@ func (c *connector) post(ctx context.Context, body []byte, m *telemetry.Meter) e
 // writes one small record that says what it is.
 func (c *connector) Check(ctx context.Context) error {
 	f := c.Format()
-	err := c.post(ctx, []byte(f.Open+f.Close), nil)
+	err := c.Send(ctx, deliver.NewBatch(f, nil, nil))
 	if err == nil || !aboutContent(failure.Of(err)) {
 		return err
 	}
@@ -122,7 +148,7 @@ func (c *connector) Check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.post(ctx, deliver.NewBatch(f, [][]byte{record}, nil).Body, nil)
+	return c.Send(ctx, deliver.NewBatch(f, [][]byte{record}, nil))
 }
 
 // aboutContent reports whether a refusal may be about a body without an event.
@@ -148,70 +174,11 @@ func (c *connector) checkRecord() ([]byte, error) {
 	return record, err
 }
 
-// config holds the settings.
-type config struct {
-	url      *url.URL // of the event endpoint
-	auth     string   // one of the next four
-	key      secret.Value
-	keyID    string
-	logType  string
-	dataset  string
-	envelope bool
-	http     httpsend.Config
-}
-
-// The ways to prove the key.
-const (
-	authHMAC     = "hmac"     // signed headers
-	authToken    = "token"    // an HTTP log collector's own token
-	authStandard = "standard" // a Cortex API key of security level standard
-	authAdvanced = "advanced" // a Cortex API key of security level advanced
-)
-
-// eventPath is the path of the event endpoint; a URL without a path gets it.
-const eventPath = "/logs/v1/event"
-
-// readConfig reads the settings. It adds problems to s.
-func readConfig(s *settings.Settings) config {
-	cfg := config{
-		url:     s.URL("XSIAM_URL", "", "the tenant's API URL, such as https://api-tenant.xsiam.paloaltonetworks.com"),
-		key:     s.Secret("XSIAM_API_KEY", true, "the API key, or the token of the HTTP log collector"),
-		auth:    s.OneOf("XSIAM_AUTH", authHMAC, authToken, authStandard, authAdvanced),
-		logType: s.String("XSIAM_LOG_TYPE", "arbitex_audit"),
-		dataset: s.String("XSIAM_DATASET", "arbitex_audit_raw"),
-	}
-	cfg.keyID = readKeyID(s, cfg.auth != authToken)
-	body, other := "envelope", "ndjson"
-	if cfg.auth == authToken {
-		body, other = other, body
-	}
-	cfg.envelope = s.OneOf("XSIAM_BODY", body, other) == "envelope"
-	cfg.http = httpsend.Configure(s, "none", "XSIAM_URL")
-	if cfg.url != nil && strings.Trim(cfg.url.Path, "/") == "" {
-		cfg.url.Path = eventPath
-	}
-	return cfg
-}
-
-// readKeyID reads the number of the API key.
-func readKeyID(s *settings.Settings, required bool) string {
-	const name = "XSIAM_API_KEY_ID"
-	if !required {
-		return s.String(name, "")
-	}
-	id := s.Required(name, "the ID of the API key, a number; only XSIAM_AUTH=token needs none")
-	if strings.Trim(id, "0123456789") != "" {
-		s.Problem(name, id, "a number")
-		return ""
-	}
-	return id
-}
-
 // sign makes the headers that prove the key in one request, and returns the secret in them that is not the key.
 // https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM-Platform-APIs/Make-your-first-API-call
-func (cfg *config) sign(nonce string, now time.Time) (http.Header, secret.Value) {
-	key, id := cfg.key.Reveal(), cfg.keyID
-	switch cfg.auth {
+func (c *connector) sign(nonce string, now time.Time) (http.Header, secret.Value) {
+	key, id := c.key.Reveal(), c.keyID
+	switch c.auth {
 	case authToken:
 		return header("Authorization", key), secret.Value{}
 	case authStandard:
@@ -242,4 +209,56 @@ func nonce() string {
 	var random [40]byte
 	_, _ = rand.Read(random[:]) // never fails
 	return base32.StdEncoding.EncodeToString(random[:])
+}
+
+// newCodes makes the response table. XSIAM accepts or refuses a request as a whole.
+// https://docs-cortex.paloaltonetworks.com/r/Cortex-XSIAM/Cortex-XSIAM-Documentation/Set-up-an-HTTP-log-collector-to-receive-logs
+func newCodes(auth string) *httpsend.Codes {
+	return &httpsend.Codes{SIEM: "XSIAM", Read: read, Rows: []httpsend.Code{
+		{Status: http.StatusUnauthorized, Kind: failure.Unauthorized, Hint: keyHint(http.StatusUnauthorized, auth)},
+		{Status: http.StatusForbidden, Kind: failure.Unauthorized, Hint: keyHint(http.StatusForbidden, auth)},
+		{Status: http.StatusInternalServerError, Kind: failure.Transient, // a wrong setting is the usual cause
+			Hint: "the log format or the compression may not be the one the collector was made for: check XSIAM_BODY " +
+				"and SIEM_COMPRESSION"},
+	}, Hint: "XSIAM_URL does not lead to an event endpoint (" + eventPath + ")"}
+}
+
+// read reads a response: {"error":"…"} and nothing else, where "false" is a success, or the public API's
+// {"reply":{"err_code":500,"err_msg":"…"}}.
+func read(a *httpsend.Response) httpsend.Reply {
+	members := a.Object()
+	raw := members["error"]
+	text, isText := httpsend.Text(raw)
+	none := httpsend.Absent(raw) || string(raw) == "false" || isText && (text == "false" || text == "")
+	if none && a.OK() {
+		return httpsend.Reply{Success: a.Empty() || json.Valid(a.Body)}
+	}
+	if none {
+		var reply struct {
+			Code json.Number `json:"err_code"`
+			Text string      `json:"err_msg"`
+		}
+		if json.Unmarshal(members["reply"], &reply) == nil && reply.Code != "" {
+			return httpsend.Reply{Own: true, Code: reply.Code.String(), Text: reply.Text}
+		}
+		return httpsend.Reply{}
+	}
+	return httpsend.Reply{Own: isText && len(members) == 1, Text: text}
+}
+
+// keyHint adds the likeliest cause if the kind of key does not fit the endpoint.
+func keyHint(status int, auth string) string {
+	const hintKey = "the key XSIAM_API_KEY was refused (wrong, expired, or its collector is disabled)"
+	switch {
+	case auth == authToken:
+		return hintKey + "; with XSIAM_AUTH=token it must be the token of the HTTP log collector, not an API key"
+	case auth == authStandard:
+		return hintKey + "; XSIAM_AUTH must be the key's security level, and XSIAM_API_KEY_ID its ID"
+	case auth == authAdvanced:
+		return hintKey + "; XSIAM_AUTH must be the key's security level, XSIAM_API_KEY_ID its ID, and the clock right"
+	case status == http.StatusUnauthorized:
+		return hintKey + ", or XSIAM_API_KEY_ID belongs to another key; an HTTP log collector of Cortex needs " +
+			"XSIAM_AUTH=token"
+	}
+	return hintKey
 }

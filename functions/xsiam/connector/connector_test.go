@@ -1,9 +1,12 @@
 package connector
 
 import (
-	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +14,8 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/event"
 	"github.com/arbitex/siem-connectors/shared/failure"
+	"github.com/arbitex/siem-connectors/shared/httpsend"
+	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
 	"github.com/arbitex/siem-connectors/shared/telemetry"
 )
@@ -28,22 +33,19 @@ func env(pairs ...string) map[string]string {
 	return e
 }
 
-// tenant is the connector's server.
-type tenant struct{ *connectortest.Recorder }
-
-func newTenant(t testing.TB) tenant {
-	return tenant{connectortest.Record(t, connectortest.Status(http.StatusAccepted, ""))}
-}
-
 // moment is the connector's clock in tests.
 func moment() time.Time { return time.Date(2026, 3, 13, 0, 0, 0, 0, time.UTC) }
 
-func (s tenant) open(t testing.TB, pairs ...string) *connector {
+var accept = connectortest.Status(http.StatusAccepted, "")
+
+// open opens a connector to the tenant at url, changed by pairs of name and value.
+func open(t testing.TB, url string, pairs ...string) *connector {
 	t.Helper()
-	pairs = append([]string{"XSIAM_URL", s.URL, "SIEM_ALLOW_HTTP", "true"}, pairs...)
-	cfg := connectortest.Read(t, env(pairs...), readConfig)
-	cfg.http.Now = moment
-	return open(cfg)
+	pairs = append([]string{"XSIAM_URL", url, "SIEM_ALLOW_HTTP", "true"}, pairs...)
+	return connectortest.Read(t, env(pairs...), func(s *settings.Settings) *connector {
+		s.Now = moment
+		return Open(s).(*connector)
+	})
 }
 
 const someEvent = `{"time":1773360000123,"metadata":{"uid":"e-1"}}`
@@ -62,8 +64,8 @@ const pageRecord = `{"_time":"2026-03-13T00:00:00.123Z","_vendor":"Arbitex","_pr
 	`"dlp_labels":[],"tokens_input":512,"tokens_output":256,"severity":"informational","raw_ocsf":`
 
 func TestPage(t *testing.T) {
-	s := newTenant(t)
-	c := s.open(t)
+	s := connectortest.Record(t, accept)
+	c := open(t, s.URL)
 	var m telemetry.Meter
 	b := connectortest.Batch(t, c, page)
 	b.Meter = &m
@@ -125,7 +127,7 @@ func TestSeverity(t *testing.T) {
 }
 
 func TestBodies(t *testing.T) {
-	s := newTenant(t)
+	s := connectortest.Record(t, accept)
 	for _, test := range []struct {
 		settings []string
 		envelope bool
@@ -137,7 +139,7 @@ func TestBodies(t *testing.T) {
 		{[]string{"XSIAM_AUTH", "token", "XSIAM_BODY", "envelope"}, true},
 		{[]string{"XSIAM_BODY", "ndjson"}, false},
 	} {
-		c := s.open(t, test.settings...)
+		c := open(t, s.URL, test.settings...)
 		b := connectortest.Batch(t, c, someEvent, someEvent)
 		record := string(b.Record(0))
 		want := record + "\n" + record
@@ -153,39 +155,25 @@ func TestBodies(t *testing.T) {
 // TestLargeEventGoesAlone: the largest event there can be takes more than a request should have, and less than a record
 // may.
 func TestLargeEventGoesAlone(t *testing.T) {
-	s := newTenant(t)
+	s := connectortest.Record(t, accept)
 	quotes := `{"time":1,"x":"` + strings.Repeat(`\"`, (event.MaxBytes-17)/2) + `"}`
-	connectortest.Delivered(t, s.open(t), someEvent, quotes, someEvent)
+	connectortest.Delivered(t, open(t, s.URL), someEvent, quotes, someEvent)
 	if r := s.Requests(); len(r) != 3 || len(r[1].Text) < 2*maxRequestBytes || len(r[1].Text) > maxRecordBytes {
 		t.Errorf("%d requests, the second of %d bytes", len(r), len(r[1].Text))
 	}
 }
 
-// FuzzAppend: every valid event becomes an object on one line, with the event's own bytes in raw_ocsf.
 func FuzzAppend(f *testing.F) {
-	f.Add([]byte(page))
-	f.Add([]byte(`{"time":1,"unmapped":{"dlp_labels":["\"","\\","\u0041"]},"api":{"request":{"uid":"\ud800"}}}`))
-	f.Add([]byte("{\"time\":1,\"x\":\"é\U0001F600|=\", \"y\" :[ ]}"))
 	c := Open(connectortest.Settings(env()))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		var e event.Event
-		if new(event.Parser).Parse(body, &e) != nil {
-			return
-		}
-		record, _, err := c.Append(nil, &e)
-		if err != nil {
-			t.Fatal(err)
-		}
+	connectortest.FuzzAppend(f, c, func(t *testing.T, record []byte, e *event.Event) string {
 		var object map[string]any
-		if err := json.Unmarshal(record, &object); err != nil || bytes.ContainsAny(record, "\n\r") || len(object) != 16 {
+		if err := json.Unmarshal(record, &object); err != nil || len(object) != 16 {
 			t.Fatalf("%v: %s", err, record)
-		}
-		if raw, _ := object["raw_ocsf"].(string); raw != string(e.AppendCompact(nil)) {
-			t.Fatalf("raw_ocsf %s", raw)
 		}
 		if labels, _ := object["dlp_labels"].([]any); len(labels) != len(e.DLPLabels) {
 			t.Fatalf("dlp_labels %v", object["dlp_labels"])
 		}
+		return object["raw_ocsf"].(string)
 	})
 }
 
@@ -197,8 +185,8 @@ func TestCheckWritesNothingIfPossible(t *testing.T) {
 	for _, test := range []struct {
 		auth, body string
 	}{{"hmac", `{"events":[]}`}, {"token", ""}} {
-		s := newTenant(t)
-		if err := s.open(t, "XSIAM_AUTH", test.auth).Check(t.Context()); err != nil {
+		s := connectortest.Record(t, accept)
+		if err := open(t, s.URL, "XSIAM_AUTH", test.auth).Check(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if r := s.Requests(); len(r) != 1 || r[0].Text != test.body {
@@ -210,8 +198,8 @@ func TestCheckWritesNothingIfPossible(t *testing.T) {
 // TestCheckWritesOneRecordIfNeeded: an endpoint that takes no empty request.
 func TestCheckWritesOneRecordIfNeeded(t *testing.T) {
 	for _, refusal := range []int{400, 411, 422, 500} {
-		s := newTenant(t)
-		c := s.open(t, "XSIAM_AUTH", "token")
+		s := connectortest.Record(t, accept)
+		c := open(t, s.URL, "XSIAM_AUTH", "token")
 		s.Respond(connectortest.Status(refusal, ""))
 		if f := failure.Of(c.Check(t.Context())); f == nil || f.Status != refusal {
 			t.Errorf("%d to everything: %v", refusal, f)
@@ -244,30 +232,193 @@ func TestConfigURL(t *testing.T) {
 		"https://api-x.xdr.au.paloaltonetworks.com/logs/v1/event": "https://api-x.xdr.au.paloaltonetworks.com/logs/v1/event",
 		"https://proxy.example.com/cortex":                        "https://proxy.example.com/cortex",
 	} {
-		u := connectortest.Read(t, env("XSIAM_URL", given), readConfig).url
+		u := open(t, given).url
 		if u.String() != want || u.RequestURI() != strings.TrimPrefix(want, "https://"+u.Host) {
 			t.Errorf("%s: %v, want %s", given, u, want)
 		}
 	}
 }
 
-func TestConfigDefaults(t *testing.T) {
-	cfg := connectortest.Read(t, env(), readConfig)
-	if cfg.auth != "hmac" || !cfg.envelope || cfg.http.Gzip || cfg.dataset != "arbitex_audit_raw" ||
-		cfg.logType != "arbitex_audit" {
-		t.Errorf("%+v", cfg)
-	}
-	cfg = connectortest.Read(t, env("XSIAM_AUTH", "TOKEN"), readConfig)
-	if cfg.auth != "token" || cfg.envelope {
-		t.Errorf("%+v", cfg)
+// TestResponseTable compares the page's table with what the code does.
+func TestResponseTable(t *testing.T) {
+	connectortest.ResponseTable(t, newCodes(authHMAC).Classify, []connectortest.Row{
+		{Status: "2xx", Code: "–", Is: 202}, {Status: "2xx", Code: "`{\"error\":\"false\"}`", Is: 200,
+			Body: `{"error":"false"}`},
+		{Status: "400, 422", Code: "any", Is: 400, Body: `{"error":"no"}`},
+		{Status: "401", Code: "–", Is: 401}, {Status: "500", Code: "–", Is: 500},
+	})
+}
+
+func TestSuccess(t *testing.T) {
+	for body, want := range map[string]bool{
+		``: true, "\n": true, `{}`: true, `{"error":false}`: true, `{"error":"false"}`: true, `{"error":""}`: true,
+		`{"error":null}`: true, `[]`: true,
+		`{"error":"license expired"}`: false, `{"error":true}`: false, `{"error":{"type":"x"}}`: false,
+		`<html>please sign in</html>`:              false,
+		`{"reply":{"err_code":500,"err_msg":"m"}}`: true, `{"err`: false,
+	} {
+		for _, status := range []int{200, 202, 299} {
+			f := failure.Of(newCodes(authHMAC).Classify(connectortest.Response(t, status, nil, body)))
+			if (f == nil) != want || f != nil && f.Kind != failure.Transient {
+				t.Errorf("%d %q: %v, want delivered: %t", status, body, f, want)
+			}
+		}
 	}
 }
 
-func TestKeyComesFromTheSecret(t *testing.T) {
-	e := env()
-	delete(e, "XSIAM_API_KEY")
-	s := settings.New(func(name string) string { return e[name] }, map[string]string{"XSIAM_API_KEY": apiKey})
-	if cfg := readConfig(s); s.Err() != nil || cfg.key.Reveal() != apiKey {
-		t.Errorf("key not taken: %v", s.Err())
+// TestOwnFormat tells XSIAM's refusals from those of other products.
+func TestOwnFormat(t *testing.T) {
+	for body, want := range map[string]failure.Kind{
+		`{"error":"malformed event"}`:                          failure.Rejected,
+		`{"reply":{"err_code":500,"err_msg":"no"}}`:            failure.Rejected,
+		`{"error":"Bad Request","statusCode":400}`:             failure.Misconfigured,
+		`{"error":{"type":"x","reason":"y"}}`:                  failure.Misconfigured,
+		`{"message":"no"}`:                                     failure.Misconfigured,
+		`{"timestamp":1,"status":400,"error":"no","path":"/"}`: failure.Misconfigured,
+	} {
+		if f := failure.Of(newCodes(authHMAC).Classify(connectortest.Response(t, 400, nil, body))); f.Kind != want ||
+			f.Foreign != (want == failure.Misconfigured) {
+			t.Errorf("%s: %+v, want %v", body, f, want)
+		}
+	}
+}
+
+// TestHints: the likeliest mistake is the wrong authentication method.
+func TestHints(t *testing.T) {
+	for _, test := range []struct {
+		auth   string
+		status int
+		hint   string
+	}{
+		{"hmac", 401, "needs XSIAM_AUTH=token"}, {"hmac", 403, "XSIAM_API_KEY"}, {"token", 401, "not an API key"},
+		{"standard", 401, "security level"}, {"advanced", 401, "security level"}, {"hmac", 404, "XSIAM_URL"},
+		{"hmac", 400, "XSIAM_URL"}, {"hmac", 500, "XSIAM_BODY and SIEM_COMPRESSION"},
+	} {
+		f := failure.Of(newCodes(test.auth).Classify(connectortest.Response(t, test.status, nil, "")))
+		if !strings.Contains(f.Hint, test.hint) {
+			t.Errorf("%s, %d: hint %q, want %q", test.auth, test.status, f.Hint, test.hint)
+		}
+	}
+}
+
+// FuzzClassify: only a response of XSIAM's is a success, and the key never shows.
+func FuzzClassify(f *testing.F) {
+	f.Add(200, []byte(`{"error":"false"}`))
+	f.Add(500, []byte("failed to process the request "+apiKey))
+	f.Add(401, []byte(`{"error":"Failed to validate authentication detail"}`))
+	f.Add(400, []byte(`{"error":"`+apiKey+`"}`))
+	c := open(f, connectortest.Record(f, accept).URL)
+	template, err := c.client.Do(f.Context(), httpsend.Request{URL: c.url})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, status int, body []byte) {
+		a := *template
+		a.Status, a.Body = status, body
+		fl := failure.Of(c.codes.Classify(&a))
+		if fl == nil && (status/100 != 2 || len(strings.TrimSpace(string(body))) > 0 && !json.Valid(body)) {
+			t.Fatalf("%d %q is a success", status, body)
+		}
+		if fl != nil && (fl.Status != status || strings.Contains(fl.Error(), apiKey)) {
+			t.Fatalf("%d %q: %v", status, body, fl)
+		}
+	})
+}
+
+// TestSignatures compares with values computed by another implementation (Python's hmac and hashlib).
+func TestSignatures(t *testing.T) {
+	c := connector{key: secret.New(apiKey), keyID: "42"}
+	n := strings.Repeat("N", 64)
+	const want = "523adbad8d8312bc0ac45dea015d914ee12b98b542b4c2c4ba075200b61a8141"
+	h, _ := c.sign(n, moment())
+	if got := h.Get("X-Xdr-Hmac-Sha256"); got != want {
+		t.Errorf("hmac %s", got)
+	}
+	c.auth = authAdvanced
+	h, _ = c.sign(n, moment())
+	if got := h.Get("Authorization"); got != "2eb1ed0775d47f77b569d0c528f702f1ad7842b142075dd54166424c51317e06" {
+		t.Errorf("advanced %s", got)
+	}
+	if h.Get("X-Xdr-Timestamp") != "1773360000000" || h.Get("X-Xdr-Nonce") != n || h.Get("X-Xdr-Auth-Id") != "42" {
+		t.Errorf("%v", h)
+	}
+}
+
+func TestHeaders(t *testing.T) {
+	for auth, want := range map[string][]string{
+		"hmac":     {"Content-Type", "X-Xdr-Auth-Id", "X-Xdr-Hmac-Sha256", "X-Xdr-Nonce"},
+		"token":    {"Authorization", "Content-Type"},
+		"standard": {"Authorization", "Content-Type", "X-Xdr-Auth-Id"},
+		"advanced": {"Authorization", "Content-Type", "X-Xdr-Auth-Id", "X-Xdr-Nonce", "X-Xdr-Timestamp"},
+	} {
+		s := connectortest.Record(t, accept)
+		c := open(t, s.URL, "XSIAM_AUTH", auth)
+		for range 2 {
+			if f := send(t, c); f != nil {
+				t.Fatal(f)
+			}
+		}
+		r := s.Requests()
+		got := maps.Clone(r[0].Header)
+		for _, common := range []string{"User-Agent", "Content-Length", "Accept-Encoding"} {
+			delete(got, common)
+		}
+		if keys := slices.Sorted(maps.Keys(got)); !slices.Equal(keys, want) {
+			t.Errorf("%s: headers %v, want %v", auth, keys, want)
+		}
+		sendsKey := got.Get("Authorization") == apiKey
+		if want := auth == "token" || auth == "standard"; sendsKey != want {
+			t.Errorf("%s: Authorization %q", auth, got.Get("Authorization"))
+		}
+		first, second := r[0].Header.Get("X-Xdr-Nonce"), r[1].Header.Get("X-Xdr-Nonce")
+		if slices.Contains(want, "X-Xdr-Nonce") &&
+			(first == second || !regexp.MustCompile(`^[A-Za-z0-9]{64}$`).MatchString(first)) {
+			t.Errorf("%s: nonces %q and %q", auth, first, second)
+		}
+		checkSignature(t, auth, r[1].Header)
+		if text := fmt.Sprintf("%v %+v %#v", c, c, c); strings.Contains(text, apiKey) {
+			t.Errorf("%s: the key is in the printed connector: %s", auth, text)
+		}
+	}
+}
+
+// checkSignature signs again what the header says was signed.
+func checkSignature(t *testing.T, auth string, h http.Header) {
+	t.Helper()
+	c := connector{auth: auth, key: secret.New(apiKey), keyID: "42"}
+	signed, _ := c.sign(h.Get("X-Xdr-Nonce"), moment())
+	for _, name := range []string{"X-Xdr-Hmac-Sha256", "Authorization"} {
+		if h.Get(name) != signed.Get(name) {
+			t.Errorf("%s %s, want %s", name, h.Get(name), signed.Get(name))
+		}
+	}
+}
+
+// unsentKey is a key that is never sent: with these authentication methods, the server receives only signatures.
+const unsentKey = "unsent-key-of-the-tenant"
+
+func suite(auth, key string) connectortest.Suite {
+	return connectortest.Suite{
+		Open: Open,
+		Settings: func(url, _ string) map[string]string {
+			return env("XSIAM_URL", url, "XSIAM_AUTH", auth, "XSIAM_API_KEY", key)
+		},
+		PlainHTTP: true,
+		Secrets:   []string{key},
+		MaxBytes:  1_048_576,
+		Wrong: map[string]string{
+			"XSIAM_URL": "http://api.example.com", "XSIAM_API_KEY": apiKey + "\nb", "XSIAM_API_KEY_ID": "abc",
+			"XSIAM_AUTH": "basic", "XSIAM_BODY": "array", "XSIAM_LOG_TYPE": "a\nb", "XSIAM_DATASET": "a\nb",
+			"SIEM_COMPRESSION": "zstd", "SIEM_REQUEST_TIMEOUT_SECONDS": "-1", "SIEM_ALLOW_HTTP": "perhaps",
+		},
+		Accept: accept,
+		Refuse: connectortest.Status(400, `{"error":"malformed event"}`),
+	}
+}
+
+func TestConformance(t *testing.T) {
+	for auth, key := range map[string]string{"hmac": unsentKey, "token": apiKey, "standard": apiKey,
+		"advanced": unsentKey} {
+		t.Run(auth, func(t *testing.T) { connectortest.Run(t, suite(auth, key)) })
 	}
 }
