@@ -59,18 +59,19 @@ func (c *Cloud) ServeAPI(ctx context.Context) (endpoint string, err error) {
 
 // ServeHTTP implements http.Handler.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch service(r) {
-	case "lambda":
-		a.lambda(w, r)
-	case "cloudformation":
-		a.cloudFormation(w, r)
-	case "monitoring":
-		a.metrics(w, r)
-	case "logs":
-		a.logEvents(w, r)
-	default:
+	serve := map[string]func(w http.ResponseWriter, r *http.Request, body []byte){
+		"lambda": a.lambda, "cloudformation": a.cloudFormation, "monitoring": a.metrics, "logs": a.logEvents,
+	}[service(r)]
+	if serve == nil {
 		a.moto.ServeHTTP(w, r)
+		return
 	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAPIBodyBytes))
+	if err != nil {
+		w.WriteHeader(http.StatusRequestEntityTooLarge)
+		return
+	}
+	serve(w, r, body)
 }
 
 // service returns the service for which a request is signed: …Credential=AKIA/20260313/us-east-1/lambda/aws4_request,
@@ -88,14 +89,6 @@ func service(r *http.Request) string {
 // maxAPIBodyBytes bounds the body of a request.
 const maxAPIBodyBytes = 6 << 20
 
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAPIBodyBytes))
-	if err != nil {
-		w.WriteHeader(http.StatusRequestEntityTooLarge)
-	}
-	return body, err == nil
-}
-
 // resource is one of the stack's resources, as CloudFormation lists them.
 type resource struct {
 	ID       string    `xml:"LogicalResourceId"`
@@ -112,11 +105,7 @@ type listing struct {
 
 // cloudFormation implements ListStackResources, the only action that siemctl needs.
 // https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_ListStackResources.html
-func (a *api) cloudFormation(w http.ResponseWriter, r *http.Request) {
-	body, ok := readBody(w, r)
-	if !ok {
-		return
-	}
+func (a *api) cloudFormation(w http.ResponseWriter, _ *http.Request, body []byte) {
 	form, _ := neturl.ParseQuery(string(body)) // an invalid body has no Action
 	w.Header().Set("Content-Type", "text/xml")
 	if form.Get("Action") != "ListStackResources" || form.Get("StackName") != StackName {
@@ -164,10 +153,12 @@ func (c *Cloud) resources() []resource {
 // lambda implements the actions of Lambda that siemctl needs: Invoke, GetFunctionConfiguration, GetFunctionUrlConfig,
 // and those that read, enable and disable event source mappings, whose UUIDs are their logical ids.
 // https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html
-func (a *api) lambda(w http.ResponseWriter, r *http.Request) {
+func (a *api) lambda(w http.ResponseWriter, r *http.Request, body []byte) {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/{version}/event-source-mappings/{id}", a.mapping)
-	for pattern, serve := range map[string]func(w http.ResponseWriter, r *http.Request, functionID string){
+	mux.HandleFunc("/{version}/event-source-mappings/{id}", func(w http.ResponseWriter, r *http.Request) {
+		a.mapping(w, r, body)
+	})
+	for pattern, serve := range map[string]func(w http.ResponseWriter, r *http.Request, functionID string, body []byte){
 		"/{version}/tags/{function}":                        a.tags,
 		"POST /{version}/functions/{function}/invocations":  a.invoke,
 		"GET /{version}/functions/{function}/configuration": a.configuration,
@@ -180,7 +171,7 @@ func (a *api) lambda(w http.ResponseWriter, r *http.Request) {
 				lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "Function not found: "+name)
 				return
 			}
-			serve(w, r, id)
+			serve(w, r, id, body)
 		})
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -211,11 +202,7 @@ func (c *Cloud) byName(name string) string {
 }
 
 // invoke implements Invoke, always with the type RequestResponse.
-func (a *api) invoke(w http.ResponseWriter, r *http.Request, id string) {
-	payload, ok := readBody(w, r)
-	if !ok {
-		return
-	}
+func (a *api) invoke(w http.ResponseWriter, r *http.Request, id string, payload []byte) {
 	result, err := a.cloud.Invoke(r.Context(), id, payload)
 	if err != nil {
 		lambdaError(w, http.StatusInternalServerError, "ServiceException", err.Error())
@@ -229,7 +216,7 @@ func (a *api) invoke(w http.ResponseWriter, r *http.Request, id string) {
 	_, _ = w.Write(result.Payload)
 }
 
-func (a *api) configuration(w http.ResponseWriter, _ *http.Request, id string) {
+func (a *api) configuration(w http.ResponseWriter, _ *http.Request, id string, _ []byte) {
 	f, err := a.cloud.template.Function(id, a.cloud.made)
 	if err != nil {
 		lambdaError(w, http.StatusInternalServerError, "ServiceException", err.Error())
@@ -243,7 +230,7 @@ func (a *api) configuration(w http.ResponseWriter, _ *http.Request, id string) {
 	})
 }
 
-func (a *api) functionURL(w http.ResponseWriter, _ *http.Request, id string) {
+func (a *api) functionURL(w http.ResponseWriter, _ *http.Request, id string, _ []byte) {
 	base := a.cloud.URL(id)
 	if base == "" {
 		lambdaError(w, http.StatusNotFound, "ResourceNotFoundException", "The resource you requested does not exist.")
@@ -303,11 +290,7 @@ func (h *history) since(group string, from int64) []logEvent {
 
 // logEvents answers FilterLogEvents without a filter pattern, on one page.
 // https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_FilterLogEvents.html
-func (a *api) logEvents(w http.ResponseWriter, r *http.Request) {
-	body, ok := readBody(w, r)
-	if !ok {
-		return
-	}
+func (a *api) logEvents(w http.ResponseWriter, r *http.Request, body []byte) {
 	var in struct {
 		Group string `json:"logGroupName"`
 		From  int64  `json:"startTime"`

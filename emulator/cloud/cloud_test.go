@@ -153,18 +153,6 @@ func TestMessageGoesFromQueueToDeadLetter(t *testing.T) {
 	}
 }
 
-func TestKilledFunctionsMessageComesBack(t *testing.T) {
-	o := small(t)
-	o.QueueAttributes = map[string]map[string]string{"SplunkQueue": {"VisibilityTimeout": "1"}}
-	c, logs := deploy(t, o)
-	send(t, c, c.Queue("SplunkQueue"), "hang")
-	logs.wait(t, "splunk | got hang attempt 1")
-	if n := c.Kill("SplunkFunction"); n != 1 {
-		t.Errorf("killed %d, want 1", n)
-	}
-	logs.wait(t, "splunk | got hang attempt 2")
-}
-
 func TestDisabledMappingLeavesTheQueueAlone(t *testing.T) {
 	c, logs := deploy(t, small(t))
 	if err := c.SetEnabled("SplunkFunctionQueue", false); err != nil {

@@ -84,12 +84,8 @@ func (s *settings) add(m samtemplate.Mapping, function string) {
 
 // tags responds to ListTags, TagResource and UntagResource.
 // https://docs.aws.amazon.com/lambda/latest/api/API_TagResource.html
-func (a *api) tags(w http.ResponseWriter, r *http.Request, id string) {
+func (a *api) tags(w http.ResponseWriter, r *http.Request, id string, body []byte) {
 	arn := functionARN(id)
-	body, ok := readBody(w, r)
-	if !ok {
-		return
-	}
 	s := a.cloud.settings
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +114,7 @@ func (a *api) tags(w http.ResponseWriter, r *http.Request, id string) {
 // mapping responds to GetEventSourceMapping and UpdateEventSourceMapping. In AWS, enabling and disabling takes a
 // while; here it is complete with the response. MaximumConcurrency is kept, and has no effect.
 // https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html
-func (a *api) mapping(w http.ResponseWriter, r *http.Request) {
+func (a *api) mapping(w http.ResponseWriter, r *http.Request, body []byte) {
 	id := r.PathValue("id")
 	poller, ok := a.cloud.pollers[id]
 	if !ok {
@@ -127,10 +123,6 @@ func (a *api) mapping(w http.ResponseWriter, r *http.Request) {
 	}
 	status := http.StatusOK
 	if r.Method == http.MethodPut {
-		body, ok := readBody(w, r)
-		if !ok {
-			return
-		}
 		enabled, batchSize, err := a.cloud.settings.change(id, body)
 		if err != nil {
 			lambdaError(w, http.StatusBadRequest, "InvalidParameterValueException", err.Error())
@@ -233,11 +225,7 @@ func (s *series) between(metric, connector string, from, to, period int64) (time
 // metrics implements GetMetricData for sums of single metrics, which siemctl requests.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
 // https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html
-func (a *api) metrics(w http.ResponseWriter, r *http.Request) {
-	body, ok := readBody(w, r)
-	if !ok {
-		return
-	}
+func (a *api) metrics(w http.ResponseWriter, r *http.Request, body []byte) {
 	w.Header().Set("Smithy-Protocol", "rpc-v2-cbor")
 	w.Header().Set("Content-Type", "application/cbor")
 	if strings.HasSuffix(r.URL.Path, "/operation/DescribeAlarms") { // there are no alarms here

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/lambda/runtimeapi"
+	"github.com/arbitex/siem-connectors/emulator/siem"
+	"github.com/arbitex/siem-connectors/emulator/siem/catalog"
 	"github.com/arbitex/siem-connectors/internal/downalarm"
 )
 
@@ -255,4 +257,102 @@ func median(of []time.Duration) time.Duration {
 	}
 	sorted := slices.Sorted(slices.Values(of))
 	return sorted[len(sorted)/2]
+}
+
+// maxAltered bounds the altered events that are kept.
+const maxAltered = 10
+
+// ledger counts the events of one SIEM that were enqueued and accepted, by their bytes.
+type ledger struct {
+	siem     catalog.SIEM
+	enqueued map[string]int
+	accepted map[string]int
+	byID     map[string]string // key of the event with an id, for truncated events
+
+	delivered, duplicates, truncated, replaced int
+	altered                                    []string
+	alteredCount                               int
+}
+
+func newLedger(s catalog.SIEM) *ledger {
+	return &ledger{siem: s, enqueued: map[string]int{}, accepted: map[string]int{}, byID: map[string]string{}}
+}
+
+func (l *ledger) enqueue(m message) {
+	key := l.siem.KeyOf(m.wire)
+	l.enqueued[key]++
+	if m.id != "" {
+		l.byID[m.id] = key
+	}
+}
+
+// accept records an accepted event. An event whose bytes differ from those enqueued counts as altered.
+func (l *ledger) accept(a siem.Accepted) {
+	key := l.siem.Arrived(a)
+	if a.Truncated {
+		l.truncated++
+		key = l.byID[a.ID]
+	}
+	if l.enqueued[key] == 0 {
+		if l.alteredCount++; len(l.altered) < maxAltered {
+			came := l.siem.Arrived(a)
+			l.altered = append(l.altered, fmt.Sprintf("id %q, %d bytes: %.300q", a.ID, len(came), came))
+		}
+		return
+	}
+	if a.Fields["result"] == "replaced" { // of Elasticsearch: see its simulator
+		l.replaced++
+	}
+	l.accepted[key]++
+	if l.accepted[key] > l.enqueued[key] {
+		l.duplicates++
+	} else {
+		l.delivered++
+	}
+}
+
+// balance is a line of the account.
+type balance struct {
+	enqueued, delivered, pending, lost, duplicates, altered, truncated, replaced int
+}
+
+// balance returns the counts with those of the dead letters. An event that is both delivered and a dead letter counts
+// as delivered, and the dead letter as a duplicate.
+func (l *ledger) balance(letters []deadLetter) balance {
+	dead := map[string]int{}
+	for _, letter := range letters {
+		dead[l.siem.KeyOf(letter.body)]++
+	}
+	b := balance{delivered: l.delivered, duplicates: l.duplicates, altered: l.alteredCount, truncated: l.truncated,
+		replaced: l.replaced}
+	for key, enqueued := range l.enqueued {
+		b.enqueued += enqueued
+		open := max(0, enqueued-l.accepted[key])
+		pending := min(open, dead[key])
+		b.pending += pending
+		b.lost += open - pending
+		b.duplicates += dead[key] - pending
+		delete(dead, key)
+	}
+	for _, strange := range dead {
+		b.altered += strange
+	}
+	return b
+}
+
+// add adds the counts of another SIEM.
+func (b *balance) add(o balance) {
+	b.enqueued += o.enqueued
+	b.delivered += o.delivered
+	b.pending += o.pending
+	b.lost += o.lost
+	b.duplicates += o.duplicates
+	b.altered += o.altered
+	b.truncated += o.truncated
+	b.replaced += o.replaced
+}
+
+// adds reports whether the counts add up.
+func (b balance) adds() bool {
+	return b.lost == 0 && b.altered == 0 && b.enqueued == b.delivered+b.pending
 }

@@ -180,16 +180,21 @@ func (r *ring) suffix() string {
 // its absence means that making the venv was cut short.
 const stampFile = ".requirements.sha256"
 
-// Install makes the Python virtual environment at dir and installs this package's pinned requirements in it. One that
-// holds exactly these is left as it is. What is done goes to progress. Several processes may call it at once for one
-// dir.
+// Install makes the Python virtual environment of moto at dir; see [InstallVenv].
 func Install(ctx context.Context, dir string, progress io.Writer) error {
+	return InstallVenv(ctx, dir, requirements, progress)
+}
+
+// InstallVenv makes a Python virtual environment at dir and installs pinned requirements in it, which must be complete.
+// One that holds exactly these is left as it is. What is done goes to progress. Several processes may call it at once
+// for one dir.
+func InstallVenv(ctx context.Context, dir string, requirements []byte, progress io.Writer) error {
 	unlock, err := lock(dir + ".lock")
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if ready(dir) {
+	if ready(dir, requirements) {
 		return nil
 	}
 	python, err := findPython(ctx)
@@ -199,28 +204,24 @@ func Install(ctx context.Context, dir string, progress io.Writer) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("removing the outdated venv %s: %w", dir, err)
 	}
-	_, _ = fmt.Fprintf(progress, "making a Python venv for moto in %s\n", dir)
+	_, _ = fmt.Fprintf(progress, "making a Python venv in %s\n", dir)
 	if err := run(ctx, "making a venv (Debian has it in the package python3-venv)", python, "-m", "venv",
 		dir); err != nil {
 		return err
 	}
-	return installRequirements(ctx, dir, progress)
-}
-
-func installRequirements(ctx context.Context, dir string, progress io.Writer) error {
 	list := filepath.Join(dir, "requirements.txt")
 	if err := os.WriteFile(list, requirements, 0o600); err != nil {
 		return fmt.Errorf("writing the requirements: %w", err)
 	}
-	_, _ = fmt.Fprintf(progress, "installing moto and what it needs (%d packages, once)\n", bytes.Count(requirements,
+	_, _ = fmt.Fprintf(progress, "installing %d Python packages, once\n", bytes.Count(requirements,
 		[]byte("==")))
 	// The list is complete, so pip need not resolve anything; compiling what is never imported is the slowest part.
-	err := run(ctx, "installing moto with pip", venvPython(dir), "-m", "pip", "install",
+	err = run(ctx, "installing them with pip", venvPython(dir), "-m", "pip", "install",
 		"--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--no-compile", "--requirement", list)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, stampFile), []byte(requirementsHash()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, stampFile), []byte(hash(requirements)), 0o600); err != nil {
 		return fmt.Errorf("marking the venv as complete: %w", err)
 	}
 	return nil
@@ -228,15 +229,15 @@ func installRequirements(ctx context.Context, dir string, progress io.Writer) er
 
 func venvPython(dir string) string { return filepath.Join(dir, "bin", "python") }
 
-func requirementsHash() string {
+func hash(requirements []byte) string {
 	sum := sha256.Sum256(requirements)
 	return hex.EncodeToString(sum[:])
 }
 
-// ready reports whether dir has the current requirements and an existing Python.
-func ready(dir string) bool {
+// ready reports whether dir has these requirements and an existing Python.
+func ready(dir string, requirements []byte) bool {
 	stamp, err := os.ReadFile(filepath.Join(dir, stampFile))
-	if err != nil || string(stamp) != requirementsHash() {
+	if err != nil || string(stamp) != hash(requirements) {
 		return false
 	}
 	_, err = os.Stat(venvPython(dir)) // a link into a Python that was since removed is not there

@@ -95,19 +95,19 @@ func TestStartGivesUpWithItsContext(t *testing.T) {
 
 func TestReadyNeedsStampAndPython(t *testing.T) {
 	dir := t.TempDir()
-	if ready(dir) {
+	if ready(dir, requirements) {
 		t.Error("an empty folder was accepted as a venv")
 	}
-	write(t, filepath.Join(dir, stampFile), requirementsHash())
-	if ready(dir) {
+	write(t, filepath.Join(dir, stampFile), hash(requirements))
+	if ready(dir, requirements) {
 		t.Error("a venv without its Python is none")
 	}
 	write(t, filepath.Join(dir, "bin", "python"), "")
-	if !ready(dir) {
+	if !ready(dir, requirements) {
 		t.Error("a complete venv is not recognised")
 	}
 	write(t, filepath.Join(dir, stampFile), "of other requirements")
-	if ready(dir) {
+	if ready(dir, requirements) {
 		t.Error("a venv of other requirements is not up to date")
 	}
 }

@@ -3,7 +3,6 @@ package products
 import (
 	"archive/zip"
 	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
@@ -19,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/arbitex/siem-connectors/emulator/moto"
 	"github.com/arbitex/siem-connectors/internal/testkit/testenv"
 )
 
@@ -149,45 +149,20 @@ func installMiniStack(t testing.TB) string {
 	t.Helper()
 	requested(t, "ministack "+ministackVersion)
 	cache := filepath.Join(root(t), "build", "products", "ministack-"+ministackVersion)
-	python := filepath.Join(cache, "bin", "python")
-	complete := filepath.Join(cache, "complete") // a virtual environment cannot be renamed into its place
-	if _, err := os.Stat(complete); err == nil {
-		return python
-	}
-	testenv.Python(t)
-	if err := os.MkdirAll(filepath.Dir(cache), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	lock, err := os.OpenFile(cache+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = lock.Close() }()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(complete); err == nil { // another process was faster
-		return python
-	}
 	list, err := sources.ReadFile("ministack/requirements.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("fetching ministack %s from PyPI", ministackVersion)
-	run(t, nil, "python3", "-m", "venv", "--clear", cache)
-	run(t, list, python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
-		"--requirement", "/dev/stdin")
-	if err := os.WriteFile(complete, nil, 0o600); err != nil {
-		t.Fatal(err)
+	if err := moto.InstallVenv(t.Context(), cache, list, t.Output()); err != nil {
+		testenv.Missing(t, err.Error())
 	}
-	return python
+	return filepath.Join(cache, "bin", "python")
 }
 
-// run runs a command that installs a product, with this standard input.
-func run(t testing.TB, stdin []byte, name string, args ...string) {
+// run runs a command that installs a product.
+func run(t testing.TB, name string, args ...string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), name, args...) //nolint:gosec // Python and pip
-	cmd.Stdin = bytes.NewReader(stdin)
+	cmd := exec.CommandContext(t.Context(), name, args...) //nolint:gosec // programs of Java
 	if output, err := cmd.CombinedOutput(); err != nil {
 		testenv.Missing(t, name+": "+err.Error()+": "+lastLine(string(output)))
 	}
@@ -308,8 +283,8 @@ func compile(t testing.TB, p product, folder, target string) {
 	if err := os.WriteFile(source, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, nil, "javac", "-cp", filepath.Join(folder, "lib", "*"), "-d", classes, source)
-	run(t, nil, "jar", "--create", "--file", filepath.Join(target, "analysis.jar"), "-C", classes, ".")
+	run(t, "javac", "-cp", filepath.Join(folder, "lib", "*"), "-d", classes, source)
+	run(t, "jar", "--create", "--file", filepath.Join(target, "analysis.jar"), "-C", classes, ".")
 }
 
 func readDescriptor(t testing.TB, jar, name string) []byte {
