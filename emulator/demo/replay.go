@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -60,30 +59,30 @@ type replayAnswer struct {
 	Errors    []json.RawMessage `json:"errors"`
 }
 
-func (d *demo) callReplay(ctx context.Context) (replayAnswer, error) {
-	var answer replayAnswer
-	url := d.replayURL()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader([]byte("{}")))
+func (d *demo) callReplay(ctx context.Context) (answer replayAnswer, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("calling the replay url: %w", err)
+		}
+	}()
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, d.replayURL(), strings.NewReader("{}"))
 	if err != nil {
-		return answer, fmt.Errorf("calling the replay url: %w", err)
+		return answer, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return answer, fmt.Errorf("calling the replay url: %w", err)
+		return answer, err
 	}
 	defer response.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	if err != nil {
-		return answer, fmt.Errorf("reading the replay's answer: %w", err)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d: %.500q", response.StatusCode, text)
 	}
-	if response.StatusCode != http.StatusOK {
-		return answer, fmt.Errorf("calling the replay url: status %d: %.500q", response.StatusCode, text)
+	if err == nil {
+		err = json.Unmarshal(text, &answer)
 	}
-	if err := json.Unmarshal(text, &answer); err != nil {
-		return answer, fmt.Errorf("reading the replay's answer %.500q: %w", text, err)
-	}
-	return answer, nil
+	return answer, err
 }
 
 func (d *demo) replayURL() string {

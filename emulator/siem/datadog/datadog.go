@@ -156,7 +156,7 @@ func (s *Simulator) take(body []byte) siem.Answer {
 		if raw[0] != '{' || json.Unmarshal(raw, &entries[i]) != nil {
 			return refuse(http.StatusBadRequest, "Bad Request", fmt.Sprintf("entry %d is not a log entry", i))
 		}
-		id, _ := identify(entries[i])
+		id := identify(entries[i])
 		if s.Poisoned(id) {
 			return refuse(http.StatusBadRequest, "Bad Request", "Invalid payload")
 		}
@@ -174,15 +174,15 @@ func (s *Simulator) take(body []byte) siem.Answer {
 	return answer(http.StatusAccepted, "{}", "")
 }
 
-// identify returns the id of the event in an entry, and whether the event was truncated.
-func identify(e entry) (id string, truncated bool) {
+// identify returns the id of the event in an entry.
+func identify(e entry) string {
 	if e.Message == nil {
-		return "", false
+		return ""
 	}
 	if id, ok := siem.Standin([]byte(*e.Message)); ok {
-		return id, true
+		return id
 	}
-	return siem.EventID([]byte(*e.Message)), false
+	return siem.EventID([]byte(*e.Message))
 }
 
 // store does what Datadog does with an entry after its response.

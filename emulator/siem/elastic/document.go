@@ -167,7 +167,9 @@ func (s *Simulator) judgeSource(a action, event []byte, stream bool, p plan) ref
 	case json.Unmarshal(a.source, &source) != nil || source == nil:
 		return broken("failed to parse")
 	}
-	if key, twice := duplicate(a.source); twice {
+	decoder := json.NewDecoder(bytes.NewReader(a.source))
+	decoder.UseNumber() // a number of any size is valid
+	if key, twice := duplicate(decoder); twice {
 		return broken(fmt.Sprintf("failed to parse: [1:9] Duplicate field '%s'\n at [Source: REDACTED "+
 			"(`StreamReadFeature.INCLUDE_SOURCE_IN_LOCATION` disabled); line: 1, column: 9]", key))
 	}
@@ -196,39 +198,29 @@ func (s *Simulator) judgeSource(a action, event []byte, stream bool, p plan) ref
 	return why
 }
 
-// duplicate returns a key that an object contains twice, which Elasticsearch's parser refuses.
-func duplicate(source []byte) (key string, twice bool) {
-	type object struct {
-		keys  map[string]bool
-		array bool
-		value bool // the next token is a value, not a key
+// duplicate reads one valid value. It returns a key that an object contains twice, which Elasticsearch's parser
+// refuses.
+func duplicate(d *json.Decoder) (key string, twice bool) {
+	token, _ := d.Token()
+	object := token == json.Delim('{')
+	if !object && token != json.Delim('[') {
+		return "", false
 	}
-	var open []object
-	for decoder := json.NewDecoder(bytes.NewReader(source)); ; {
-		token, err := decoder.Token()
-		if err != nil {
-			return "", false
-		}
-		top := len(open) - 1
-		if text, ok := token.(string); ok && top >= 0 && !open[top].array && !open[top].value {
-			if open[top].keys[text] {
-				return text, true
+	seen := map[json.Token]bool{}
+	for d.More() {
+		if object {
+			name, _ := d.Token()
+			if seen[name] {
+				return fmt.Sprint(name), true
 			}
-			open[top].keys[text], open[top].value = true, true
-			continue
+			seen[name] = true
 		}
-		switch token {
-		case json.Delim('{'), json.Delim('['):
-			open = append(open, object{keys: map[string]bool{}, array: token == json.Delim('[')})
-			continue
-		case json.Delim('}'), json.Delim(']'):
-			open = open[:top]
-			top--
-		}
-		if top >= 0 {
-			open[top].value = false
+		if key, twice = duplicate(d); twice {
+			return key, true
 		}
 	}
+	_, _ = d.Token() // the end of the object or the array
+	return "", false
 }
 
 // judgeAction records violations of the wire format in the action line and the _id.

@@ -194,13 +194,6 @@ func TestViolations(t *testing.T) {
 	})
 }
 
-func TestSettingsOverTLS(t *testing.T) {
-	settings := newAzure(t, siem.Options{CAFile: "/ca.pem"}, sentinel.New).Settings()
-	if settings["SSL_CERT_FILE"] != "/ca.pem" || !strings.HasPrefix(settings["SENTINEL_DCR_ENDPOINT"], "https://") {
-		t.Errorf("%v", settings)
-	}
-}
-
 // TestFederatedCredential: the application accepts a token of its AWS role, and no client secret.
 func TestFederatedCredential(t *testing.T) {
 	now := time.Now()

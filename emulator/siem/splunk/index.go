@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/siem"
@@ -156,7 +155,7 @@ func (s *Simulator) judgeEnvelope(raw json.RawMessage, e envelope) {
 		s.Violate("event is not an object with a time")
 		return
 	}
-	if got := string(e.Time); got != seconds(strconv.FormatInt(event.Time, 10)) {
+	if string(e.Time) != seconds(event.Time) {
 		s.Violate("time is not the event's time in seconds with three decimals, for example 1741824000.123")
 	}
 	if !siem.OneLine(raw) {
@@ -165,14 +164,12 @@ func (s *Simulator) judgeEnvelope(raw json.RawMessage, e envelope) {
 }
 
 // seconds converts Unix milliseconds to seconds with three decimals.
-func seconds(milliseconds string) string {
-	digits, negative := strings.CutPrefix(milliseconds, "-")
+func seconds(milliseconds int64) string {
 	sign := ""
-	if negative {
-		sign = "-"
+	if milliseconds < 0 {
+		sign, milliseconds = "-", -milliseconds
 	}
-	padded := strings.Repeat("0", max(0, 4-len(digits))) + digits
-	return sign + padded[:len(padded)-3] + "." + padded[len(padded)-3:]
+	return fmt.Sprintf("%s%d.%03d", sign, milliseconds/1000, milliseconds%1000)
 }
 
 const ackPath = "/services/collector/ack"

@@ -9,6 +9,7 @@
 package sumo
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -158,25 +159,10 @@ func (s *Simulator) judgeLine(line string) {
 		s.Violate("a line is not an object with a time")
 		return
 	}
-	if strings.ContainsRune(line, '\r') || !compact(line) {
+	var compact bytes.Buffer
+	if _ = json.Compact(&compact, []byte(line)); compact.String() != line { // it is valid JSON
 		s.Violate("a line contains white space between its tokens")
 	}
-}
-
-// compact reports whether valid JSON contains no white space outside of strings.
-func compact(text string) bool {
-	inside := false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			inside = !inside
-		case inside && c == '\\':
-			i++
-		case !inside && (c == ' ' || c == '\t'):
-			return false
-		}
-	}
-	return true
 }
 
 // jobsPath is the search job API. It supports a query for a category, with or without a text. A job first gathers, and
