@@ -15,7 +15,6 @@ package deadletter
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"net/url"
@@ -151,8 +150,8 @@ func ObjectName(connector string, ids []string, bytes int, oldest, newest time.T
 	for _, id := range ids {
 		fmt.Fprintf(h, "%d:%s", len(id), id)
 	}
-	return fmt.Sprintf("connector=%s/date=%s/%s-n%d-b%d-t%d-%d.jsonl", connector, oldest.UTC().Format(time.DateOnly),
-		hex.EncodeToString(h.Sum(nil)[:16]), len(ids), bytes, oldest.UnixMilli(), newest.UnixMilli())
+	return fmt.Sprintf("connector=%s/date=%s/%x-n%d-b%d-t%d-%d.jsonl", connector, oldest.UTC().Format(time.DateOnly),
+		h.Sum(nil)[:16], len(ids), bytes, oldest.UnixMilli(), newest.UnixMilli())
 }
 
 // relKey matches the relative key of an object that the drain wrote, or that an operator wrote in its place.

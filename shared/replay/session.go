@@ -3,7 +3,6 @@ package replay
 import (
 	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -128,7 +127,8 @@ func (s *session) run(ctx context.Context) error {
 	for _, key := range others {
 		s.skip(s.target(connectors.Unknown), skipName, 1, key)
 	}
-	request := s.key()
+	id := deadletter.NewID(fmt.Appendf(nil, "%+v %v %v", s.Filter, s.force, s.discard))
+	request := fmt.Sprintf("%x", id) // the key of its cursor
 	if c, ok := s.lease.Cursors[request]; ok {
 		objects = slices.DeleteFunc(objects, func(o deadletter.Object) bool { return c.passed(&o) })
 	}
@@ -160,12 +160,6 @@ func (s *session) run(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// key identifies the request for the cursor.
-func (s *session) key() string {
-	id := deadletter.NewID(fmt.Appendf(nil, "%+v %v %v", s.Filter, s.force, s.discard))
-	return hex.EncodeToString(id[:])
 }
 
 // ready reports whether the session may go on: its time is not up, and it keeps the lease.

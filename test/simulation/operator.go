@@ -77,7 +77,7 @@ func (w *world) replayResponse(inv *invocation, r result, body string) (answer r
 
 // excuseReplay allows one more delivery of replayed events if a fault has kept the replay from recording its progress.
 func (w *world) excuseReplay(inv *invocation, r result) {
-	if !r.died && !inv.unsure() && !bytes.Contains(r.response, []byte("the progress could not be saved")) {
+	if !r.died && !inv.unsure() && !bytes.Contains(r.response, []byte("the next call may replay")) {
 		return
 	}
 	w.mu.Lock()
