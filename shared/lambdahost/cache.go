@@ -1,7 +1,6 @@
 package lambdahost
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -76,7 +75,14 @@ func (c *Connector) openWith(
 	}}
 	connector := c.open(s)
 	o.connector = &redacting{connector, s.Redactor()}
-	if err := cmp.Or(alsoWrong(secretErr, s.Err()), s.Err()); err != nil {
+	err := s.Err()
+	if f := failure.Of(secretErr); f != nil {
+		if err != nil {
+			f.Err = fmt.Errorf("%w; also: %w", f.Err, err)
+		}
+		err = f
+	}
+	if err != nil {
 		return nil, err
 	}
 	for _, warning := range s.Warnings() {
@@ -84,14 +90,6 @@ func (c *Connector) openWith(
 			slog.String("connector", c.name), slog.String("warning", warning))
 	}
 	return o, nil
-}
-
-// alsoWrong adds the problems of the settings to the error of the secret.
-func alsoWrong(secretErr, settingsErr error) error {
-	if f := failure.Of(secretErr); f != nil && settingsErr != nil {
-		f.Err = fmt.Errorf("%w; also: %w", f.Err, settingsErr)
-	}
-	return secretErr
 }
 
 // source is the connector of one invocation.
