@@ -100,9 +100,6 @@ const Replays = "replays"
 
 // counts returns the attributes `attempts` and `replays` of a message, 0 where they do not count.
 func (r Roles) counts(m *sqsevent.Message) (attempts, replays int) {
-	if len(m.Attributes) == 0 {
-		return 0, 0
-	}
 	if m.SentBy(r.Connector) {
 		attempts = m.Count(attemptsAttribute)
 	}
