@@ -250,16 +250,6 @@ func TestOtherMessages(t *testing.T) {
 	}
 }
 
-// TestRemovedConnector: the mapping no longer exists.
-func TestRemovedConnector(t *testing.T) {
-	w := faultWorld()
-	w.plants[0].mapping = Mapping{}
-	m := w.message()
-	if stays, _ := w.invoke(w.guard(), m); stays || w.plants[0].tag != "" {
-		t.Errorf("stays %t, tag %q", stays, w.plants[0].tag)
-	}
-}
-
 // TestStrangeTag: the guard neither enables a mapping whose tag it cannot read, nor fails on one that is enabled.
 func TestStrangeTag(t *testing.T) {
 	for state, stays := range map[string]bool{"Disabled": false, "Enabled": true} {

@@ -301,15 +301,13 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestRemoved: the mapping was deleted with its connector, or the connector is no longer deployed.
+// TestRemoved: the mapping was deleted with its connector.
 func TestRemoved(t *testing.T) {
 	s := newScene(t)
 	s.State = ""
 	s.invoke(deleted)
-	s.message = bytes.ReplaceAll(s.message, []byte("splunk"), []byte("elastic"))
-	s.invoke(deleted)
-	if len(s.requests) != 1 {
-		t.Error(s.requests)
+	if len(s.requests) != 1 || s.tags["arbitex:guard"] != "" {
+		t.Error(s.requests, s.tags)
 	}
 }
 
