@@ -233,7 +233,8 @@ func (h *handler) handle(ctx context.Context, t *testing.T, messages ...sqsevent
 func TestReport(t *testing.T) {
 	q := &queue{}
 	_, printed := handle(t, q, message("busy-1", 1), message("retry-1", 1), message("retry-5", 5),
-		with(message("reject-1", 2), "replays", "2"), withBody("x", "no JSON"), message("short", 1), message("retry-3", 3))
+		with(message("reject-1", 2), "replays", "2"), withBody("x", "no JSON"), message("short", 1),
+		message("retry-3", 3))
 	got := map[string]string{}
 	for name, v := range q.sent[1].MessageAttributes {
 		got[name] = *v.StringValue
