@@ -141,11 +141,8 @@ func TestRejects(t *testing.T) {
 
 // TestWhiteSpaceIsFound: white space between any two tokens is found, and removed where an event must be on one line.
 func TestWhiteSpaceIsFound(t *testing.T) {
-	tokens := []string{`{`, `"time"`, `:`, `1`, `,`, `"actor"`, `:`, `{`, `"user"`, `:`, `{`, `"groups"`, `:`, `[`, `{`,
-		`"uid"`, `:`, `"g"`, `}`, `,`, `1`, `]`, `}`, `}`, `,`,
-		`"x"`, `:`, `[`, `[`, `]`, `,`, `[`, `{`, `}`, `,`, `{`, `"y"`, `:`, `null`, `,`, `"z"`, `:`, `[`, `1`, `,`,
-		`true`, `]`, `}`,
-		`]`, `]`, `}`}
+	tokens := strings.Fields(`{ "time" : 1 , "actor" : { "user" : { "groups" : [ { "uid" : "g" } , 1 ] } } , "x" : [ [ ] ,
+		[ { } , { "y" : null , "z" : [ 1 , true ] } ] ] }`)
 	want := strings.Join(tokens, "")
 	for i := range len(tokens) + 1 {
 		body := strings.Join(tokens[:i], "") + "\n" + strings.Join(tokens[i:], "")

@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -304,22 +303,6 @@ func FuzzRetryAfter(f *testing.F) {
 			t.Errorf("%q: %v", in, d)
 		}
 	})
-}
-
-// TestNoResponseInTime: a server that does not respond in time is told apart from a broken connection.
-func TestNoResponseInTime(t *testing.T) {
-	srv := serve(t, false, func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // a server notices that its client has gone only when it has read the request
-		<-r.Context().Done()
-	})
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	_, err := New(Config{Timeout: time.Minute}).Do(ctx, Request{URL: mustParse(t, srv.URL), Body: []byte("x")})
-	f := failure.Of(err)
-	if f == nil || !errors.Is(err, context.DeadlineExceeded) || f.Kind != failure.Transient ||
-		f.Step != failure.Request || f.Disconnected || !strings.Contains(f.Error(), "in time") {
-		t.Errorf("%+v", f)
-	}
 }
 
 // respond makes a response of a SIEM whose own format is {"code":"…","text":"…"}, and {} for a success.
