@@ -55,8 +55,8 @@ const (
 type connector struct {
 	url    *url.URL // base URL of the cluster
 	client *httpsend.Client
-	key    secret.Value // for the Authorization header: base64 of id:key
-	header http.Header  // of the bulk API
+	header http.Header
+	ndjson http.Header // the same for the bulk API
 
 	// URLs of the bulk API: with parameters that every version knows; with one of Elasticsearch 8.18 and later, which
 	// keeps text of events out of reasons; and for an index that a response called a data stream, with one more, so that
@@ -72,11 +72,11 @@ type connector struct {
 
 // Open makes the connector from settings, without a connection. If s.Err() is not nil afterwards, it must not be used.
 func Open(s *settings.Settings) deliver.Connector {
-	c := &connector{
-		url:    s.URL("ELASTIC_URL", "", "the cluster's base URL, such as https://my-cluster.es.io:9243"),
-		key:    readKey(s),
-		target: s.String("ELASTIC_INDEX", "arbitex-audit"),
-	}
+	c := &connector{url: s.URL("ELASTIC_URL", "", "the cluster's base URL, such as https://my-cluster.es.io:9243")}
+	key := "ApiKey " + readKey(s).Reveal()
+	c.header = http.Header{"Authorization": {key}, "Content-Type": {"application/json"}}
+	c.ndjson = http.Header{"Authorization": {key}, "Content-Type": {"application/x-ndjson"}}
+	c.target = s.String("ELASTIC_INDEX", "arbitex-audit")
 	if !validIndex(c.target) {
 		s.Problem("ELASTIC_INDEX", c.target, `the name of an index, an alias or a data stream: at most 255 bytes, `+
 			`not beginning with - _ +, without spaces and \ / * ? " < > | , # :`)
@@ -89,7 +89,6 @@ func Open(s *settings.Settings) deliver.Connector {
 	c.modern = c.endpoint("_bulk", query+"&include_source_on_error=false")
 	c.strict = c.endpoint("_bulk", query+"&include_source_on_error=false&require_data_stream=true")
 	c.bulk.Store(c.modern)
-	c.header = c.headers("application/x-ndjson")
 	c.index, c.create = actionLine(opIndex, c.target), actionLine(opCreate, c.target)
 	c.stream.Store(s.OneOf("ELASTIC_OP_TYPE", opIndex, opCreate) == opCreate)
 	cfg := httpsend.Configure(s, "gzip", "ELASTIC_URL")
@@ -132,10 +131,6 @@ func (c *connector) endpoint(path, query string) *url.URL {
 	u := c.url.JoinPath(path)
 	u.RawQuery = query
 	return u
-}
-
-func (c *connector) headers(contentType string) http.Header {
-	return http.Header{"Authorization": {"ApiKey " + c.key.Reveal()}, "Content-Type": {contentType}}
 }
 
 func actionLine(op, index string) []byte {
@@ -189,7 +184,7 @@ func appendID(dst []byte, e *event.Event) []byte {
 
 // Send implements deliver.Connector. A server that does not know a parameter gets the request again without it, once.
 func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
-	request := httpsend.Request{URL: c.bulk.Load(), Header: c.header, Body: b.Body, Meter: b.Meter}
+	request := httpsend.Request{URL: c.bulk.Load(), Header: c.ndjson, Body: b.Body, Meter: b.Meter}
 	a, err := c.client.Do(ctx, request)
 	if err == nil && request.URL != c.plain && unknownParameter(a) {
 		c.bulk.Store(c.plain)
@@ -289,7 +284,7 @@ func forbidden(hint string) error {
 
 // ask makes a request of the check, and decodes its answer into v.
 func (c *connector) ask(ctx context.Context, r httpsend.Request, v any) error {
-	r.Header = c.headers("application/json")
+	r.Header = c.header
 	a, err := c.client.Do(ctx, r)
 	switch {
 	case err != nil:

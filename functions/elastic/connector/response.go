@@ -80,6 +80,10 @@ type result struct {
 	wantsCreate   bool  // the index is a data stream: use the action create from now on
 	failureStored bool  // some accepted records went into the data stream's failure store
 	replaced      []int // the records that replaced a document
+
+	response *httpsend.Response
+	of, seen int     // records of the request; items that have been read
+	results  []error // nil while every record is accepted
 }
 
 // classify turns Elasticsearch's response to a request of n records into results, one by one, by position.
@@ -87,17 +91,17 @@ func classify(a *httpsend.Response, n int) result {
 	if !a.OK() {
 		return result{err: requestCodes.Classify(a)}
 	}
-	p := panel{of: n, response: a}
-	if a.BodyErr == nil && readItems(a.Body, &p) && p.seen == n {
-		if p.results != nil {
-			p.err = &deliver.PartialError{Results: p.results}
-		}
-		return p.result
+	r := result{of: n, response: a}
+	if !readItems(a.Body, &r) || r.seen != n {
+		return result{err: &failure.Error{
+			Step: failure.Request, Status: a.Status, Hint: notElasticsearch,
+			Detail: fmt.Sprintf("not a response of the bulk API: %d items for %d events", r.seen, n),
+		}}
 	}
-	return result{err: &failure.Error{
-		Step: failure.Request, Status: a.Status, Hint: notElasticsearch, Err: a.BodyErr,
-		Detail: fmt.Sprintf("not a response of the bulk API: %d items for %d events", p.seen, n),
-	}}
+	if r.results != nil {
+		r.err = &deliver.PartialError{Results: r.results}
+	}
+	return r
 }
 
 // unknownParameter reports whether a response refuses the request for a parameter that its version does not know.
@@ -105,51 +109,41 @@ func unknownParameter(a *httpsend.Response) bool {
 	return a.Status == http.StatusBadRequest && strings.Contains(readRefusal(a).Text, "unrecognized parameter")
 }
 
-// panel gathers the results of a request's records.
-type panel struct {
-	result
-	of       int // records of the request
-	response *httpsend.Response
-
-	seen    int
-	results []error // nil while every record is accepted
-}
-
 // add classifies the next item. It is false if there are more items than records.
-func (p *panel) add(t *item) bool {
-	i := p.seen
-	if p.seen++; p.seen > p.of {
+func (r *result) add(t *item) bool {
+	i := r.seen
+	if r.seen++; r.seen > r.of {
 		return false
 	}
 	switch {
 	case t.status/100 == 2 && !t.failed:
-		p.failureStored = p.failureStored || string(t.failureStore) == `"used"`
+		r.failureStored = r.failureStored || string(t.failureStore) == `"used"`
 		if string(t.result) == `"updated"` {
-			p.replaced = append(p.replaced, i)
+			r.replaced = append(r.replaced, i)
 		}
 	case t.status == http.StatusConflict && t.create: // the document exists: an earlier attempt succeeded
 	default:
-		if p.results == nil {
-			p.results = make([]error, p.of)
+		if r.results == nil {
+			r.results = make([]error, r.of)
 		}
-		p.results[i] = p.explain(t)
+		r.results[i] = r.explain(t)
 	}
 	return true
 }
 
 // explain says what is wrong with an item.
-func (p *panel) explain(t *item) *failure.Error {
-	r := t.cause.reply()
-	f := &failure.Error{Step: failure.Request, Status: t.status, Code: p.response.Word(r.Code)}
-	f.Kind, f.Hint = itemCodes.Explain(t.status, httpsend.Reply{Own: r.Own, Code: r.Code, Text: t.cause.setup()})
+func (r *result) explain(t *item) *failure.Error {
+	reply := t.cause.reply()
+	f := &failure.Error{Step: failure.Request, Status: t.status, Code: r.response.Word(reply.Code)}
+	f.Kind, f.Hint = itemCodes.Explain(t.status, httpsend.Reply{Own: reply.Own, Code: reply.Code, Text: t.cause.setup()})
 	switch {
 	case f.Kind == failure.Unprocessed && t.create: // the item already has the action that is asked for
 		f.Kind = failure.Rejected
 	case f.Kind == failure.Unprocessed:
-		p.wantsCreate = true
+		r.wantsCreate = true
 	}
-	if r.Text != "" {
-		f.Detail = p.response.Quote(r.Text)
+	if reply.Text != "" {
+		f.Detail = r.response.Quote(reply.Text)
 	}
 	return f
 }
@@ -167,11 +161,11 @@ type item struct {
 // cause is Elasticsearch's error. Versions before 8 give the reason of a parse failure only in caused_by.
 type cause struct{ code, reason, root event.Text }
 
-// readItems reads a response of the bulk API, compact or pretty-printed, into p. It is false if the response is not
+// readItems reads a response of the bulk API, compact or pretty-printed. It is false if the response is not
 // complete, not JSON, or not of this API. It allocates nothing for items that are accepted.
 //
 //	{"errors":true,"items":[{"index":{"status":201}},{"index":{"status":400,"error":{"type":"…","reason":"…"}}}]}
-func readItems(body []byte, p *panel) bool {
+func readItems(body []byte, into *result) bool {
 	r := jsonscan.NewReader(body, 0)
 	lists, ok := 0, true
 	r.Object()
@@ -182,14 +176,14 @@ func readItems(body []byte, p *panel) bool {
 		}
 		lists++
 		for r.Array(); ok && r.Element(); {
-			ok = readItem(&r, p)
+			ok = readItem(&r, into)
 		}
 	}
 	return ok && r.End() && lists == 1
 }
 
 // readItem reads one element of items: {"index":{"status":201}}.
-func readItem(r *jsonscan.Reader, p *panel) bool {
+func readItem(r *jsonscan.Reader, into *result) bool {
 	var t item
 	r.Object()
 	op, ok := r.Key()
@@ -217,7 +211,7 @@ func readItem(r *jsonscan.Reader, p *panel) bool {
 	}
 	_, second := r.Key()
 	const lowest, highest = 200, 599
-	return !second && r.Err() == nil && lowest <= t.status && t.status <= highest && p.add(&t)
+	return !second && r.Err() == nil && lowest <= t.status && t.status <= highest && into.add(&t)
 }
 
 // maxCauses bounds the causes of causes that are read.

@@ -445,7 +445,7 @@ func FuzzClassify(f *testing.F) {
 		a := *template
 		a.Body = body
 		_ = readRefusal(&a)
-		p := panel{of: int(n), response: &a}
+		p := result{of: int(n), response: &a}
 		understood := readItems(body, &p)
 		want, valid := reference(body)
 		if understood && (!valid || len(want) != p.seen) {
