@@ -135,7 +135,8 @@ func (r *result) add(t *item) bool {
 func (r *result) explain(t *item) *failure.Error {
 	reply := t.cause.reply()
 	f := &failure.Error{Step: failure.Request, Status: t.status, Code: r.response.Word(reply.Code)}
-	f.Kind, f.Hint = itemCodes.Explain(t.status, httpsend.Reply{Own: reply.Own, Code: reply.Code, Text: t.cause.setup()})
+	setup := httpsend.Reply{Own: reply.Own, Code: reply.Code, Text: t.cause.setup()}
+	f.Kind, f.Hint = itemCodes.Explain(t.status, setup)
 	switch {
 	case f.Kind == failure.Unprocessed && t.create: // the item already has the action that is asked for
 		f.Kind = failure.Rejected
