@@ -105,17 +105,25 @@ func (c connector) problems(env settings.Lookup, secret map[string]string) []str
 // maxFileBytes limits a file of settings or parameters.
 const maxFileBytes = 1 << 20
 
+// open opens a file; "-" is standard input.
+func (a *app) open(flag, name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(a.in.Reader()), nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, usage("%s: %w", flag, err)
+	}
+	return file, nil
+}
+
 // readFile reads a small file; "-" is standard input.
 func (a *app) readFile(flag, name string) ([]byte, error) {
-	from := a.in.Reader()
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return nil, usage("%s: %w", flag, err)
-		}
-		defer file.Close()
-		from = file
+	from, err := a.open(flag, name)
+	if err != nil {
+		return nil, err
 	}
+	defer from.Close()
 	data, err := io.ReadAll(io.LimitReader(from, maxFileBytes+1))
 	if err != nil {
 		return nil, usage("%s: %w", flag, err)

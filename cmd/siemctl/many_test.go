@@ -15,8 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/arbitex/siem-connectors/emulator/lambda/eventsource"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
@@ -123,36 +124,30 @@ func progress(line string) (done, total int, ok bool) {
 // receiveAll receives and deletes all messages of the connector's queue, and counts the bodies.
 func (w *world) receiveAll(t *testing.T, n int) map[string]int {
 	t.Helper()
-	client, queue := sqs.NewFromConfig(w.cloud.AWSConfig()), w.cloud.Queue("elasticQueue")
+	queue := eventsource.SQS{Client: sqs.NewFromConfig(w.cloud.AWSConfig()), URL: w.cloud.Queue("elasticQueue")}
 	seen := make(map[string]int, n)
 	var mu sync.Mutex
-	var wait sync.WaitGroup
+	var receivers errgroup.Group
 	for range 4 {
-		wait.Go(func() {
+		receivers.Go(func() error {
 			for {
-				got, err := client.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: &queue, MaxNumberOfMessages: 10})
-				if err != nil || len(got.Messages) == 0 {
-					if err != nil {
-						t.Error(err)
-					}
-					return
+				got, err := queue.Receive(t.Context(), 10, 0)
+				if err != nil || len(got) == 0 {
+					return err
 				}
-				var done []types.DeleteMessageBatchRequestEntry
 				mu.Lock()
-				for i, m := range got.Messages {
-					seen[aws.ToString(m.Body)]++
-					done = append(done, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)),
-						ReceiptHandle: m.ReceiptHandle})
+				for _, m := range got {
+					seen[m.Body]++
 				}
 				mu.Unlock()
-				if _, err := client.DeleteMessageBatch(t.Context(), &sqs.DeleteMessageBatchInput{QueueUrl: &queue,
-					Entries: done}); err != nil {
-					t.Error(err)
-					return
+				if _, err := queue.Delete(t.Context(), got); err != nil {
+					return err
 				}
 			}
 		})
 	}
-	wait.Wait()
+	if err := receivers.Wait(); err != nil {
+		t.Error(err)
+	}
 	return seen
 }

@@ -98,7 +98,7 @@ func (a *app) runReplay(ctx context.Context, o replayOptions) error {
 	if err != nil {
 		return err
 	}
-	r := &replay{app: a, function: s, o: o, request: request, pause: a.pause}
+	r := &replay{app: a, function: s, o: o, request: request}
 	if !o.discard {
 		r.ages = func(ctx context.Context, total int) ([]ageCount, error) { return a.countAges(ctx, s, filter, total) }
 	}
@@ -134,7 +134,6 @@ type replay struct {
 	function replayer
 	o        replayOptions
 	request  replayRequest
-	pause    func(context.Context, time.Duration) error
 	ages     func(ctx context.Context, total int) ([]ageCount, error) // nil for discard
 	said     map[string]bool                                          // errors of the function that were printed
 }
@@ -355,10 +354,10 @@ func (r *replay) call(ctx context.Context, limit int, dryRun bool) (replayAnswer
 				r.app.out.Note("another replay is running; waiting until it ends")
 			}
 			waited += busyPause
-			err = r.pause(ctx, busyPause)
+			err = r.app.pause(ctx, busyPause)
 		case failures < maxFailures && (status >= 500 || status == http.StatusTooManyRequests):
 			failures++
-			err = r.pause(ctx, failurePause)
+			err = r.app.pause(ctx, failurePause)
 		default:
 			return replayAnswer{}, refusal(status, answer)
 		}

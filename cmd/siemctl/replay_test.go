@@ -70,14 +70,13 @@ func (f *function) Replay(ctx context.Context, _ string, body []byte) (int, []by
 func replayWith(ctx context.Context, f *function, o replayOptions) (out, notes string, waited time.Duration,
 	err error) {
 	var stdout, stderr bytes.Buffer
-	a := &app{now: time.Now, in: term.NewInput(strings.NewReader("")), out: &term.Output{Out: &stdout, Err: &stderr}}
+	a := &app{now: time.Now, in: term.NewInput(strings.NewReader("")), out: &term.Output{Out: &stdout, Err: &stderr},
+		pause: func(ctx context.Context, d time.Duration) error { waited += d; return ctx.Err() }}
 	request, _, err := o.request(a.now())
 	if err != nil {
 		return "", "", 0, err
 	}
-	r := &replay{app: a, function: f, o: o, request: request,
-		pause: func(ctx context.Context, d time.Duration) error { waited += d; return ctx.Err() }}
-	err = r.run(ctx)
+	err = (&replay{app: a, function: f, o: o, request: request}).run(ctx)
 	return stdout.String(), stderr.String(), waited, err
 }
 

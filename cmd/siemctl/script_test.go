@@ -140,28 +140,22 @@ func deploy(t *testing.T, wanted ...string) *world {
 		o.Environment[entry.Function()] = variables
 	}
 	o.Parameters = catalog.Parameters(deployed)
-	w.start(t, o)
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	var err error
+	if w.cloud, err = cloud.Start(ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.cloud.Stop)
+	if w.endpoint, err = w.cloud.ServeAPI(ctx); err != nil {
+		t.Fatal(err)
+	}
 	if slices.Contains(wanted, "elastic") { // paused, so that its events stay in the queue
 		if err := w.cloud.SetEnabled("elasticFunctionQueue", false); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return w
-}
-
-func (w *world) start(t *testing.T, o cloud.Options) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	t.Cleanup(cancel)
-	c, err := cloud.Start(ctx, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Stop)
-	w.cloud = c
-	if w.endpoint, err = c.ServeAPI(ctx); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // link makes this binary the bootstrap of each function.

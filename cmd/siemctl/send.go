@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -216,15 +215,11 @@ const maxLineBytes = 8 << 20
 // eachEvent calls take for each line of a file that is not empty, with the event in it, or why it is not a valid one;
 // "-" is standard input. The line and the event are valid until take returns.
 func (a *app) eachEvent(flag, name string, take func(line int, body []byte, e *event.Event, wrong error)) error {
-	from := a.in.Reader()
-	if name != "-" {
-		file, err := os.Open(name)
-		if err != nil {
-			return usage("%s: %w", flag, err)
-		}
-		defer file.Close()
-		from = file
+	from, err := a.open(flag, name)
+	if err != nil {
+		return err
 	}
+	defer from.Close()
 	var parser event.Parser
 	lines := bufio.NewScanner(from)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLineBytes)
