@@ -167,11 +167,13 @@ func Config(ctx context.Context, o Options) (aws.Config, error) {
 	return cfg, nil
 }
 
-// Logical ids in template.yaml that all connectors share.
-const (
-	deadLetterQueue = "DeadLetterQueue"
-	replayFunction  = "ReplayFunction"
-)
+// resource returns the physical id of a resource of the stack by its logical id. what names it in the error.
+func (s *Stack) resource(id, what string) (string, error) {
+	if physical := s.physical[id]; physical != "" {
+		return physical, nil
+	}
+	return "", &Error{Doing: "looking for " + what, Err: fmt.Errorf("the stack %q has none", s.Name)}
+}
 
 // Has reports whether the stack has deployed the connector whose logical ids begin with id.
 func (s *Stack) Has(id string) bool { return s.physical[id+"Function"] != "" }
@@ -180,7 +182,7 @@ func (s *Stack) Has(id string) bool { return s.physical[id+"Function"] != "" }
 func (s *Stack) Queue(id string) string { return s.physical[id+"Queue"] }
 
 // DeadLetterQueue is the URL of the dead-letter queue.
-func (s *Stack) DeadLetterQueue() string { return s.physical[deadLetterQueue] }
+func (s *Stack) DeadLetterQueue() string { return s.physical["DeadLetterQueue"] }
 
 // Secret reads the text of a connector's secret.
 func (s *Stack) Secret(ctx context.Context, id string) (string, error) {
@@ -249,11 +251,7 @@ func (s *Stack) PutSecret(ctx context.Context, id, text string) error {
 }
 
 func (s *Stack) secretARN(id string) (string, error) {
-	arn := s.physical[id+"Secret"]
-	if arn == "" {
-		return "", &Error{Doing: "looking for the secret of " + id, Err: fmt.Errorf("the stack %q has none", s.Name)}
-	}
-	return arn, nil
+	return s.resource(id+"Secret", "the secret of "+id)
 }
 
 // DeadLetters is where dead letters are kept: a client of S3 and the path s3://bucket/prefix.

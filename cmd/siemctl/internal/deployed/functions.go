@@ -117,12 +117,7 @@ func (s *Stack) SetMapping(ctx context.Context, id string, on bool, restore *gua
 
 // uuid returns the id of a mapping. SAM names the resource after the function and its event.
 func (s *Stack) uuid(id string) (string, error) {
-	uuid := s.physical[id+"FunctionQueue"]
-	if uuid == "" {
-		return "", &Error{Doing: "looking for the event source mapping of " + id,
-			Err: fmt.Errorf("the stack %q has none", s.Name)}
-	}
-	return uuid, nil
+	return s.resource(id+"FunctionQueue", "the event source mapping of "+id)
 }
 
 // replayPath is the path of the replay API.
@@ -137,9 +132,9 @@ const maxReplayAnswer = 1 << 20
 // Replay sends a request to the replay function, and returns the status and the body of the response. It sends a signed
 // request to the function's URL; if the function has no URL, it invokes the function with the payload of one.
 func (s *Stack) Replay(ctx context.Context, method string, body []byte) (status int, answer []byte, err error) {
-	name := s.physical[replayFunction]
-	if name == "" {
-		return 0, nil, &Error{Doing: "looking for the replay function", Err: fmt.Errorf("the stack %q has none", s.Name)}
+	name, err := s.resource("ReplayFunction", "the replay function")
+	if err != nil {
+		return 0, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, replayTimeout)
 	defer cancel()
