@@ -147,9 +147,8 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 // Check implements deliver.Checker. An empty array writes no row, and is refused like any other if the token, the rule
 // or the stream is wrong. The check requests a new token, because a cached one outlives its client secret.
 func (c *connector) Check(ctx context.Context) error {
-	if t, ok := c.tokens.Current(); ok {
-		c.tokens.Drop(t)
-	}
+	t, _ := c.tokens.Current()
+	c.tokens.Drop(t)
 	return c.Send(ctx, deliver.NewBatch(c.Format(), nil, nil))
 }
 
@@ -174,14 +173,16 @@ var codes = &httpsend.Codes{SIEM: "the Logs Ingestion API", Read: read, Rows: []
 // read reads a response of the Logs Ingestion API: nothing or JSON for a success, and for a refusal
 // {"error":{"code":"…","message":"…"}}. The header x-ms-error-code holds the code as well.
 func read(a *httpsend.Response) httpsend.Reply {
+	code := a.Header.Get("X-Ms-Error-Code")
+	if a.Empty() {
+		return httpsend.Reply{Success: true, Own: code != "", Code: code}
+	}
 	failed := a.Object()["error"]
 	var e struct{ Code, Message string }
 	_ = json.Unmarshal(failed, &e) // another type of value is another product's
-	code := cmp.Or(e.Code, a.Header.Get("X-Ms-Error-Code"))
-	return httpsend.Reply{
-		Success: a.Empty() || httpsend.Absent(failed) && json.Valid(a.Body),
-		Own:     code != "", Code: code, Text: e.Message,
-	}
+	code = cmp.Or(e.Code, code)
+	return httpsend.Reply{Success: httpsend.Absent(failed) && json.Valid(a.Body), Own: code != "", Code: code,
+		Text: e.Message}
 }
 
 // token returns an access token to use now. It requests one only if there is none, or it is about to expire.
