@@ -169,6 +169,20 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+func TestCheck(t *testing.T) {
+	l := usual()
+	if problems := l.Check(); problems != nil {
+		t.Errorf("%v", problems)
+	}
+	l.EventBytes, l.BatchFill, l.Compression = 0, 4001, math.NaN()
+	problems := strings.Join(l.Check(), "\n")
+	for _, flag := range []string{"--bytes", "--batch", "--compression"} {
+		if !strings.Contains(problems, flag) {
+			t.Errorf("%s is not named in %q", flag, problems)
+		}
+	}
+}
+
 // TestAlarms compares the number of metrics that the alarms read with the model. Two loops repeat one metric.
 func TestAlarms(t *testing.T) {
 	text, err := os.ReadFile("../../../../template.yaml")

@@ -24,8 +24,8 @@ func TestTable(t *testing.T) {
 	}
 	out.Reset()
 	o.Colour = true
-	o.Table([]string{"STATE"}, [][]Cell{Row(Styled(Bad, "down"))})
-	if !strings.Contains(out.String(), "\x1b[31mdown\x1b[0m") {
+	o.Table([]string{"STATE"}, [][]Cell{Row(Flag(1, Bad, Approx(12_345)))})
+	if !strings.Contains(out.String(), "\x1b[31m12.3k\x1b[0m") {
 		t.Errorf("no colour in %q", out.String())
 	}
 }
