@@ -37,33 +37,25 @@ func TestNextUsesTheClock(t *testing.T) {
 	}
 }
 
-func TestEventsAreOneLineAndDistinct(t *testing.T) {
-	seen := map[string]bool{}
-	g := ocsfgen.New(3)
-	for range sample {
-		raw := g.Next()
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, raw); err != nil || !bytes.Equal(compact.Bytes(), raw) {
-			t.Fatalf("not compact (%v): %s", err, raw)
-		}
-		uid, _ := at(decode(t, raw), "metadata.uid").(string)
-		if uid == "" || seen[uid] {
-			t.Fatalf("metadata.uid %q is empty or was used before", uid)
-		}
-		seen[uid] = true
-	}
-}
-
 // TestEventsAreValid holds the events against the parts of the schema that can go wrong here: required attributes,
-// values of enums, attributes that belong to a profile, type_uid, and the constraints of objects.
+// values of enums, attributes that belong to a profile, type_uid, and the constraints of objects. Each is on one line
+// and has an id of its own.
 func TestEventsAreValid(t *testing.T) {
-	count := map[string]int{}
+	count, seen := map[string]int{}, map[any]bool{}
 	g := ocsfgen.New(4)
 	for range sample {
 		raw := g.Next()
 		e := decode(t, raw)
-		class := fmt.Sprint(e["class_uid"])
+		class, uid := fmt.Sprint(e["class_uid"]), at(e, "metadata.uid")
 		count[class]++
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, raw); err != nil || !bytes.Equal(compact.Bytes(), raw) {
+			t.Errorf("not compact (%v): %s", err, raw)
+		}
+		if uid == "" || seen[uid] {
+			t.Errorf("metadata.uid %q is empty or was used before", uid)
+		}
+		seen[uid] = true
 		for _, problem := range problems(e, class) {
 			t.Errorf("%s: %s", problem, raw)
 		}
