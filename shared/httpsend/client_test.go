@@ -222,26 +222,17 @@ func TestStaleConnections(t *testing.T) {
 	srv, opened := countConnections(t, func(http.ResponseWriter, *http.Request) {})
 	now := time.Now()
 	c := New(Config{Timeout: time.Minute, Now: func() time.Time { return now }})
-	do := func() {
-		t.Helper()
-		if _, err := c.Do(context.Background(), Request{URL: mustParse(t, srv.URL), Body: []byte("x")}); err != nil {
+	for _, step := range []struct {
+		pause time.Duration
+		want  int64
+	}{{0, 1}, {0, 1}, {idleTimeout + time.Second, 2}, {-time.Hour, 3}} { // at last, the clock was set
+		now = now.Add(step.pause)
+		if _, err := c.Do(t.Context(), Request{URL: mustParse(t, srv.URL), Body: []byte("x")}); err != nil {
 			t.Fatal(err)
 		}
-	}
-	do()
-	do()
-	if n := opened.Load(); n != 1 {
-		t.Errorf("%d connections for two requests, want 1", n)
-	}
-	now = now.Add(idleTimeout + time.Second)
-	do()
-	if n := opened.Load(); n != 2 {
-		t.Errorf("%d connections after a pause, want a second one", n)
-	}
-	now = now.Add(-time.Hour) // the clock was set
-	do()
-	if n := opened.Load(); n != 3 {
-		t.Errorf("%d connections after the clock was set back, want a third one", n)
+		if n := opened.Load(); n != step.want {
+			t.Errorf("%s after the last request: %d connections, want %d", step.pause, n, step.want)
+		}
 	}
 }
 
