@@ -1,6 +1,7 @@
 package settings_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,11 +75,11 @@ func TestPrecedence(t *testing.T) {
 	if got := s.String("NONE", "default"); got != "default" {
 		t.Errorf("default: %q", got)
 	}
-	s = with(map[string]string{"NUMBER": "\uFEFF7"}, map[string]string{"NAME": "\uFEFF x "})
-	if n, name := s.Int("NUMBER", 1, 1, 9), s.Required("NAME", "a name"); n != 7 || name != "x" {
+	marked := with(map[string]string{"NUMBER": "\uFEFF7"}, map[string]string{"NAME": "\uFEFF x "})
+	if n, name := marked.Int("NUMBER", 1, 1, 9), marked.Required("NAME", "a name"); n != 7 || name != "x" {
 		t.Errorf("%d, %q: a byte order mark that an editor put before a value belongs to it", n, name)
 	}
-	if err := s.Err(); err != nil {
+	if err := errors.Join(s.Err(), marked.Err()); err != nil {
 		t.Error(err)
 	}
 }
