@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/arbitex/siem-connectors/emulator/cloud"
@@ -230,19 +231,12 @@ func (d *demo) failingSIEMs(ctx context.Context) error {
 		run(d.enqueue, a)
 		run(d.play, a)
 	}
-	over := make(chan struct{})
+	var over atomic.Bool
 	go func() {
 		playing.Wait()
-		close(over)
+		over.Store(true)
 	}()
-	err := d.watch(ctx, func(state) bool {
-		select {
-		case <-over:
-			return true
-		default:
-			return false
-		}
-	})
+	err := d.watch(ctx, func(state) bool { return over.Load() })
 	if err == nil {
 		d.screen.say(plain, "all events are enqueued; waiting until the queues are empty")
 		err = d.settle(ctx)
@@ -278,9 +272,7 @@ func (d *demo) enqueue(ctx context.Context, a *actor) error {
 func (d *demo) play(ctx context.Context, a *actor) error {
 	var publishErr error
 	play := &catalog.Stage{SIEM: a.Simulator, Poison: poison(d.messages), Distinct: distinct(d.messages),
-		Publish: func() {
-			publishErr = d.system.Publish(ctx, a.SIEM)
-		}}
+		Publish: func() { publishErr = d.system.Publish(ctx, a.SIEM) }}
 	began, before := time.Now(), a.Simulator.Stats()
 	for _, act := range a.Script {
 		if !wait(ctx, began.Add(act.At)) || !d.ready(ctx, a, act, before) {

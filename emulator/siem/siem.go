@@ -161,9 +161,8 @@ type Searchable interface {
 
 // Searches keeps the results of searches for further requests. The zero value is ready to use.
 type Searches struct {
-	mu   sync.Mutex
-	list map[string]*Search
-	next int
+	list sync.Map // of *Search by id
+	last atomic.Int64
 }
 
 // Search is a search that was started.
@@ -174,30 +173,20 @@ type Search struct {
 
 // Add keeps results under a new id.
 func (s *Searches) Add(found []Accepted) (id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.list == nil {
-		s.list = map[string]*Search{}
-	}
-	s.next++
-	id = strconv.Itoa(s.next)
-	s.list[id] = &Search{Found: found}
+	id = strconv.FormatInt(s.last.Add(1), 10)
+	s.list.Store(id, &Search{Found: found})
 	return id
 }
 
 // Get returns the search with that id, nil if there is none.
 func (s *Searches) Get(id string) *Search {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.list[id]
+	value, _ := s.list.Load(id)
+	search, _ := value.(*Search)
+	return search
 }
 
 // Delete removes a search.
-func (s *Searches) Delete(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.list, id)
-}
+func (s *Searches) Delete(id string) { s.list.Delete(id) }
 
 // Done reports whether the search is done: not when it is asked for the first time.
 func (s *Search) Done() bool { return s.asked.Swap(true) }

@@ -219,8 +219,7 @@ func TestPoisonAndProductStandBesideTheOthers(t *testing.T) {
 
 func TestPlainServer(t *testing.T) {
 	e := newEcho(t, siem.Options{Plain: true})
-	settings := map[string]string{}
-	e.Trust(settings, "")
+	settings := e.Trust(map[string]string{}, "")
 	if !strings.HasPrefix(e.URL(), "http://") || settings["SIEM_ALLOW_HTTP"] != "true" || e.status(t, "x", "") != 200 {
 		t.Errorf("%s %v", e.URL(), settings)
 	}
@@ -228,8 +227,7 @@ func TestPlainServer(t *testing.T) {
 
 func TestTrustNamesTheCAFile(t *testing.T) {
 	e := newEcho(t, siem.Options{CAFile: "/ca.pem"})
-	settings := map[string]string{}
-	if e.Trust(settings, ""); settings["SSL_CERT_FILE"] != "/ca.pem" {
+	if settings := e.Trust(map[string]string{}, ""); settings["SSL_CERT_FILE"] != "/ca.pem" {
 		t.Errorf("settings = %v", settings)
 	}
 }
