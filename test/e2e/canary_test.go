@@ -307,7 +307,8 @@ func syslogCanary(t *testing.T, a *actor) {
 	arrived(t, a, sent)
 	secret := a.Secret()
 	key := secret["QRADAR_TLS_CLIENT_KEY"]
-	stranger := refusedSecret(t, a)
+	other := w.ca.Client("somebody else")
+	stranger := map[string]string{"QRADAR_TLS_CLIENT_CERT": other.CertPEM, "QRADAR_TLS_CLIENT_KEY": other.KeyPEM}
 	for _, values := range []map[string]string{
 		stranger,
 		{"QRADAR_TLS_CLIENT_CERT": secret["QRADAR_TLS_CLIENT_CERT"],

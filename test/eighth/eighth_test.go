@@ -113,7 +113,7 @@ func entries() []entry {
 			file: "test/e2e/traits_test.go",
 			edits: []edit{before("\t\"xsiam\": {\n", "\t\"webhook\": {\n"+
 				"\t\trequired: []string{\"WEBHOOK_URL\", \"WEBHOOK_TOKEN\"}, credential: \"WEBHOOK_TOKEN\",\n"+
-				"\t\taddress: \"WEBHOOK_URL\", form: \"https://%s\", reason: \"status 400\", large: whole,\n"+
+				"\t\taddress: \"WEBHOOK_URL\", reason: \"status 400\", large: whole,\n"+
 				"\t\tcanary: map[string]string{\"WEBHOOK_TOKEN\": canaryToken}, sent: canaryToken,\n\t},\n")},
 			check: []string{"./test/e2e"}, starts: true,
 		},
