@@ -63,7 +63,7 @@ func (c *Cloud) startAlarms(ctx context.Context) error {
 type settings struct {
 	mu       sync.Mutex
 	tags     map[string]map[string]string // by the function's ARN
-	mappings map[string]mappingSettings   // by logical id
+	mappings map[string]*mappingSettings  // by logical id
 }
 
 type mappingSettings struct {
@@ -73,13 +73,13 @@ type mappingSettings struct {
 }
 
 func newSettings() *settings {
-	return &settings{tags: map[string]map[string]string{}, mappings: map[string]mappingSettings{}}
+	return &settings{tags: map[string]map[string]string{}, mappings: map[string]*mappingSettings{}}
 }
 
 func (s *settings) add(m samtemplate.Mapping, function string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.mappings[m.ID] = mappingSettings{functionARN(function), m.BatchSize, m.MaximumConcurrency}
+	s.mappings[m.ID] = &mappingSettings{functionARN(function), m.BatchSize, m.MaximumConcurrency}
 }
 
 // tags responds to ListTags, TagResource and UntagResource.
@@ -139,7 +139,7 @@ func (a *api) mapping(w http.ResponseWriter, r *http.Request, body []byte) {
 		state = "Enabled"
 	}
 	a.cloud.settings.mu.Lock()
-	m := a.cloud.settings.mappings[id]
+	m := *a.cloud.settings.mappings[id]
 	a.cloud.settings.mu.Unlock()
 	out := map[string]any{
 		"UUID": id, "State": state, "StateTransitionReason": "User action",
@@ -174,7 +174,6 @@ func (s *settings) change(id string, body []byte) (enabled *bool, batchSize int,
 	if in.ScalingConfig != nil {
 		m.concurrency = in.ScalingConfig.MaximumConcurrency
 	}
-	s.mappings[id] = m
 	return in.Enabled, m.batchSize, nil
 }
 

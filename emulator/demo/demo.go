@@ -136,7 +136,7 @@ func (d *demo) start(ctx context.Context) error {
 	}
 	d.meters = newMeters()
 	d.system, err = system.Start(ctx, "", siems, cloud.Options{
-		Environment: environment, Logs: logs, Printed: d.meters.read, Progress: d.screen.progress(),
+		Environment: environment, Logs: logs, Printed: d.meters.read, Progress: progress{d.screen},
 		Observe: d.meters.observe,
 	})
 	if err != nil {

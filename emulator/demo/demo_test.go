@@ -344,13 +344,12 @@ func TestTerminalRedrawsUnderTheStory(t *testing.T) {
 
 func TestProgressWritesLines(t *testing.T) {
 	s, out, _ := testScreen(ScreenChoice{})
-	w := s.progress()
-	for _, part := range []string{"making", " the venv\n\nstar", "ting\nunfinished"} {
-		if n, err := io.WriteString(w, part); n != len(part) || err != nil {
+	for _, text := range []string{"making the venv\n", "starting\nmoto\n"} {
+		if n, err := io.WriteString(progress{s}, text); n != len(text) || err != nil {
 			t.Errorf("%d, %v", n, err)
 		}
 	}
-	if want := "   0.0 s  making the venv\n   0.0 s  starting\n"; out.String() != want {
+	if want := "   0.0 s  making the venv\n   0.0 s  starting\n   0.0 s  moto\n"; out.String() != want {
 		t.Errorf("printed %q", out.String())
 	}
 }

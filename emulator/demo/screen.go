@@ -214,26 +214,14 @@ func (s *screen) paint(st style, text string) string {
 	return "\x1b[" + string(st) + "m" + text + "\x1b[0m"
 }
 
-// progress is a writer for lines of progress.
-func (s *screen) progress() io.Writer { return &progress{screen: s} }
+// progress is a writer of whole lines of progress, one or more at a time.
+type progress struct{ *screen }
 
-type progress struct {
-	screen *screen
-	rest   string
-}
-
-func (p *progress) Write(b []byte) (int, error) {
-	p.rest += string(b)
-	for {
-		line, rest, ok := strings.Cut(p.rest, "\n")
-		if !ok {
-			return len(b), nil
-		}
-		p.rest = rest
-		if line = strings.TrimSpace(line); line != "" {
-			p.screen.say(faint, "%s", line)
-		}
+func (p progress) Write(lines []byte) (int, error) {
+	for line := range strings.SplitSeq(strings.TrimSpace(string(lines)), "\n") {
+		p.say(faint, "%s", line)
 	}
+	return len(lines), nil
 }
 
 // cut shortens a text to n characters.
