@@ -174,7 +174,9 @@ func (w *simWorld) until(g *Guard, s State) {
 		p.step(true)
 		w.deliverMessages(g)
 		w.now = w.now.Add(tick)
-		w.tick++
+		if w.tick++; w.tick > int(24*time.Hour/tick) {
+			panic("the connector is never " + string(s))
+		}
 	}
 }
 
