@@ -18,6 +18,7 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
+	"github.com/arbitex/siem-connectors/shared/lambdahost"
 	"github.com/arbitex/siem-connectors/shared/sqsbatch"
 )
 
@@ -462,14 +463,9 @@ func TestReplayThatCannotNoteMovesNothing(t *testing.T) {
 
 // counting is an SQS that accepts everything and keeps nothing.
 type counting struct {
-	*world
+	lambdahost.SQS
 	mu            sync.Mutex
 	sent, highest uint64
-}
-
-func (c *counting) ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput,
-	...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
-	panic("not called")
 }
 
 func (c *counting) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput,
@@ -501,21 +497,14 @@ func TestReplayOfALargeObjectInBoundedMemory(t *testing.T) {
 	}
 	w.s3.Put(pendingKey(day0.Format(time.DateOnly), "large.jsonl"), body)
 	size := len(body)
-	w.want(`{"dry_run":true,"limit":10000}`, "10000 replayed, 0 skipped, 0 remaining")
+	w.want(`{"dry_run":true}`, "10000 replayed, 0 skipped, 0 remaining")
 	w.wantKeys("pending/", 1)
 	base := live()
-	c := &counting{world: w}
-	deps := w.deps()
-	deps.SQS = c
-	r, err := New(w.settings(), deps, w.s3)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.bucket.Piece = w.piece
-	out, err := r.Handle(t.Context(),
-		[]byte(`{"rawPath":"`+Path+`","requestContext":{"http":{"method":"POST"}},"body":"{\"limit\":10000}"}`))
-	if err != nil || !strings.Contains(string(out), `{\"replayed\":10000,\"skipped\":0,`) || c.sent != lines {
-		t.Errorf("%d sent: %s, %v", c.sent, out, err)
+	c := &counting{}
+	w.queue = c
+	w.want("", "10000 replayed, 0 skipped, 0 remaining")
+	if c.sent != lines {
+		t.Errorf("%d sent", c.sent)
 	}
 	w.wantKeys("pending/", 0)
 	if got := len(w.below("replayed/")); got != size {
@@ -524,7 +513,7 @@ func TestReplayOfALargeObjectInBoundedMemory(t *testing.T) {
 	runtime.KeepAlive(body)
 	grown := int64(c.highest) - int64(base) - int64(size) // the fake S3 has the pieces, too
 	t.Logf("an object of %d MB took %d MB at most", size>>20, grown>>20)
-	if most := 3 * w.replayer().bucket.Piece; grown > most {
+	if most := 3 * w.piece; grown > most {
 		t.Errorf("live memory grew by %d bytes, want at most %d", grown, most)
 	}
 }

@@ -25,6 +25,7 @@ type world struct {
 	t     *testing.T
 	s3    *fakeaws.S3
 	sqs   *fakeaws.SQS
+	queue lambdahost.SQS // what the functions call: sqs
 	env   map[string]string
 	mu    sync.Mutex
 	clock time.Time
@@ -42,7 +43,7 @@ func newWorld(t *testing.T) *world {
 		"SPLUNK_QUEUE_URL":      "https://sqs.test/123456789012/splunk-queue",
 		"ELASTIC_QUEUE_URL":     "https://sqs.test/123456789012/elastic-queue",
 	}}
-	w.s3.Now = w.now
+	w.s3.Now, w.queue = w.now, w.sqs
 	for _, url := range []string{w.env["SPLUNK_QUEUE_URL"], w.env["ELASTIC_QUEUE_URL"], sumoQueue} {
 		w.sqs.Create(fakeaws.Queue{URL: url})
 	}
@@ -84,7 +85,7 @@ func (w *world) pass(d time.Duration) {
 
 // deps are the functions' dependencies.
 func (w *world) deps() lambdahost.Deps {
-	return lambdahost.Deps{Env: func(name string) string { return w.env[name] }, Out: &w.out, Now: w.now, SQS: w.sqs}
+	return lambdahost.Deps{Env: func(name string) string { return w.env[name] }, Out: &w.out, Now: w.now, SQS: w.queue}
 }
 
 func (w *world) settings() *settings.Settings {
@@ -202,16 +203,11 @@ func (w *world) waiting() pending {
 // drain takes letters through the drain and returns the ids it gives back.
 func (w *world) drain(letters ...dlq.Letter) []string {
 	w.t.Helper()
-	return w.drainPayload(dlq.Payload(w.t, letters...))
-}
-
-func (w *world) drainPayload(payload []byte) []string {
-	w.t.Helper()
 	d, err := drain.New(w.settings(), w.deps(), w.s3)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return dlq.Invoke(w.t, d, payload)
+	return dlq.Invoke(w.t, d, dlq.Payload(w.t, letters...))
 }
 
 var day0 = time.Date(2026, 3, 13, 10, 0, 0, 0, time.UTC)
