@@ -29,10 +29,9 @@ type requestBody struct {
 
 // The states of a requestBody.
 const (
-	unread    = iota // net/http has not begun to read it
-	reading          // net/http reads it
-	read             // net/http has read it, or will not read it
-	reclaimed        // net/http will find it empty
+	unread  = iota // net/http has not begun to read it
+	reading        // net/http reads it
+	done           // net/http has read it, will not read it, or will find it empty
 )
 
 var bodies = sync.Pool{New: func() any {
@@ -108,32 +107,25 @@ func (b *requestBody) end(httptrace.WroteRequestInfo) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.state == reading {
-		b.state = read
+		b.state = done
 		b.changed.Signal()
 	}
 }
 
 // reclaim returns when net/http does not use the bytes any more. After an early response that is at most 50 ms later:
-// then net/http closes the connection, which ends a write that blocks.
+// then net/http closes the connection, which ends a write that blocks. If net/http has not begun to read, it may still
+// call begin, so the pool must not get b.
 func (b *requestBody) reclaim() {
-	if b.wait() {
-		b.pool()
-	}
-}
-
-// wait waits until net/http has read the body. It reports false if net/http has not begun to: it may still call begin,
-// so the pool must not get b.
-func (b *requestBody) wait() bool {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.state == unread {
-		b.state = reclaimed
-		return false
-	}
+	begun := b.state != unread
 	for b.state == reading {
 		b.changed.Wait()
 	}
-	return true
+	b.state = done
+	b.mu.Unlock()
+	if begun {
+		b.pool()
+	}
 }
 
 // pool keeps b for another request.
