@@ -77,15 +77,15 @@ func wantSteps(t *testing.T, points []point, want ...string) {
 }
 
 // killAt kills a function's processes at p, and ends the visibility timeouts of the messages that it was processing. It
-// calls mend in between. If p is nil, it counts the steps.
-func (w *world) killAt(id, function, queue string, p *point, mend func()) (killed func() bool) {
+// calls repair in between. If p is nil, it counts the steps.
+func (w *world) killAt(id, function, queue string, p *point, repair func()) (killed func() bool) {
 	if p == nil {
 		w.gate.watch(step{}, "", nil)
 		return func() bool { return true }
 	}
 	return w.gate.watch(p.step, p.when, func() {
 		w.cloud.Kill(id)
-		mend()
+		repair()
 		if p.name != "response" || p.when == before {
 			w.bringBack(function, queue)
 		}
@@ -154,9 +154,9 @@ func killRun(t *testing.T, a *actor, p *point) {
 			}
 			return requests == downAt(a)
 		}})
-	mend := func() { a.Inject(siem.Fault{Kind: siem.Heal, Name: "once"}) }
-	defer mend()
-	killed := w.killAt(a.Function(), a.Name, w.cloud.Queue(a.Queue()), p, mend)
+	repair := func() { a.Inject(siem.Fault{Kind: siem.Heal, Name: "once"}) }
+	defer repair()
+	killed := w.killAt(a.Function(), a.Name, w.cloud.Queue(a.Queue()), p, repair)
 	ids := w.enqueue(t, w.cloud.Queue(a.Queue()), sent...)
 	w.settle(t, a)
 	eventually(t, "the process to be killed: the run came by no such point", killed)
