@@ -30,12 +30,16 @@ type point struct {
 
 func (p point) String() string { return fmt.Sprintf("%s %s %d", p.when, p.name, p.n+1) }
 
-// points returns the moments of the first invocation of a run.
-func points(run []exchange, function, siemDoor string) []point {
+// points returns the moments of the first invocation of a run with a new process of the function with that id. A
+// response of the process before it may end after the run began.
+func (w *world) points(id, function, siemDoor string, run func()) []point {
+	w.cloud.Kill(id)
+	began := time.Now()
+	run()
 	count := map[step]int{}
 	var all []point
-	for _, e := range run {
-		if e.door != function && e.door != siemDoor || e.name == "next" && e.ended.IsZero() {
+	for _, e := range w.gate.since(began, "") {
+		if e.began.Before(began) || e.door != function && e.door != siemDoor || e.name == "next" && e.ended.IsZero() {
 			continue // a process without an invocation
 		}
 		s := step{door: e.door, name: e.name}
@@ -122,9 +126,7 @@ func TestKilledConnector(t *testing.T) {
 		a := w.siems[name]
 		w.feed(t, a)
 		w.emptyBucket(t)
-		began := time.Now()
-		killRun(t, a, nil)
-		all := points(w.gate.since(began, ""), a.Name, "siem:"+a.Name)
+		all := w.points(a.Function(), a.Name, "siem:"+a.Name, func() { killRun(t, a, nil) })
 		wantSteps(t, all, "next", "GetSecretValue", "POST", "SendMessageBatch", "ChangeMessageVisibilityBatch", "response")
 		for _, p := range all {
 			if a.Name == "sentinel" && (p.name != "POST" || p.n > 1) {
@@ -219,9 +221,7 @@ func accountFor(t *testing.T, a *actor, sent, messageIDs []string, refused int, 
 
 // TestKilledDrain checks that every dead letter is in S3, in the one object of its batch.
 func TestKilledDrain(t *testing.T) {
-	began := time.Now()
-	killDrain(t, nil)
-	all := points(w.gate.since(began, "deadletter"), "deadletter", "")
+	all := w.points("DeadLetterFunction", "deadletter", "", func() { killDrain(t, nil) })
 	wantSteps(t, all, "next", "PutObject pending", "response")
 	for _, p := range all {
 		t.Run(p.String(), func(t *testing.T) { killDrain(t, &p) })
@@ -275,9 +275,7 @@ func attributes(values map[string]string) map[string]types.MessageAttributeValue
 
 // TestKilledReplay checks that the next call completes the replay, and that no event is replayed more than twice.
 func TestKilledReplay(t *testing.T) {
-	began := time.Now()
-	killReplay(t, nil)
-	all := points(w.gate.since(began, "replay"), "replay", "")
+	all := w.points("ReplayFunction", "replay", "", func() { killReplay(t, nil) })
 	wantSteps(t, all, "next", "PutObject replay.lock", "ListObjects pending", "GetObject pending", "SendMessageBatch",
 		"PutObject progress", "PutObject replayed", "DeleteObject pending", "PutObject pending",
 		"DeleteObject replay.lock", "response")
