@@ -169,7 +169,7 @@ func (t *Template) expandLoop(v any, path string, out map[string]any) {
 	}
 	identifier := text(parts[0], path)
 	for _, value := range texts(resolver{Template: t}.resolve(parts[1], path), path) {
-		fragment := t.expand(substitute(parts[2], identifier, value, true), path)
+		fragment := t.expand(substitute(parts[2], identifier, value), path)
 		entries, ok := fragment.(map[string]any)
 		if !ok {
 			fail(path, "expected a mapping as the fragment, found %s", describe(fragment))
@@ -183,50 +183,66 @@ func (t *Template) expandLoop(v any, path string, out map[string]any) {
 	}
 }
 
+// substitution is the replacement of a loop's identifier by a value.
+type substitution struct {
+	identifier, value string
+	text              *strings.Replacer
+}
+
 // substitute replaces the identifier by value where the transform does: in the keys of a loop's fragment, in the text
 // of Fn::Sub, and as Ref. Any other text keeps its placeholders.
-func substitute(v any, identifier, value string, fragment bool) any {
-	replace := strings.NewReplacer("${"+identifier+"}", value, "&{"+identifier+"}", value).Replace
+func substitute(fragment any, identifier, value string) any {
+	s := substitution{identifier, value, strings.NewReplacer("${"+identifier+"}", value, "&{"+identifier+"}", value)}
+	return s.in(fragment, true)
+}
+
+func (s *substitution) in(v any, fragment bool) any {
 	switch v := v.(type) {
 	case call:
-		if v.name == "Ref" && v.arg == any(identifier) {
-			return value
-		}
-		arg := substitute(v.arg, identifier, value, false)
-		if v.name == "Fn::Sub" {
-			switch arg := arg.(type) {
-			case string:
-				return call{v.name, replace(arg)}
-			case []any:
-				if s, ok := arg[0].(string); ok {
-					arg[0] = replace(s)
-				}
-			}
-		}
-		return call{v.name, arg}
+		return s.inCall(v)
 	case []any:
 		out := make([]any, len(v))
 		for i, item := range v {
-			out[i] = substitute(item, identifier, value, false)
+			out[i] = s.in(item, false)
 		}
 		return out
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for key, item := range v {
 			if loop, ok := item.([]any); ok && strings.HasPrefix(key, loopPrefix) && len(loop) == 3 {
-				item = []any{loop[0], substitute(loop[1], identifier, value, false),
-					substitute(loop[2], identifier, value, true)}
+				item = []any{loop[0], s.in(loop[1], false), s.in(loop[2], true)}
 			} else {
-				item = substitute(item, identifier, value, false)
+				item = s.in(item, false)
 			}
 			if fragment {
-				key = replace(key)
+				key = s.text.Replace(key)
 			}
 			out[key] = item
 		}
 		return out
 	}
 	return v
+}
+
+func (s *substitution) inCall(c call) any {
+	if c.name == "Ref" && c.arg == any(s.identifier) {
+		return s.value
+	}
+	c.arg = s.in(c.arg, false)
+	if c.name != "Fn::Sub" {
+		return c
+	}
+	switch arg := c.arg.(type) {
+	case string:
+		c.arg = s.text.Replace(arg)
+	case []any:
+		if len(arg) > 0 {
+			if text, ok := arg[0].(string); ok {
+				arg[0] = s.text.Replace(text)
+			}
+		}
+	}
+	return c
 }
 
 // checkLoopNames fails if two loops of the template have the same name. seen contains those found so far.

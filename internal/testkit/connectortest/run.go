@@ -173,16 +173,7 @@ func (s Suite) leaks(t *testing.T) {
 		if f := failure.Of(c.(deliver.Checker).Check(t.Context())); f != nil {
 			told.WriteString(f.Error())
 		}
-		received, secrets := "", slices.Clone(s.Secrets)
-		for _, r := range srv.Requests() {
-			received += head(r.Request) + r.Text
-			for name, values := range r.Header {
-				proof := strings.TrimPrefix(values[0], "Bearer ")
-				if !slices.Contains(harmless, name) && len(proof) >= 16 {
-					secrets = append(secrets, proof)
-				}
-			}
-		}
+		received, secrets := s.received(srv)
 		for _, secret := range secrets {
 			if strings.Contains(told.String(), secret) {
 				t.Errorf("status %d: a secret appears in %q", status, &told)
@@ -192,6 +183,21 @@ func (s Suite) leaks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// received returns the text of all requests, and the secrets: those of the suite, and long values of headers.
+func (s Suite) received(srv *Recorder) (text string, secrets []string) {
+	secrets = slices.Clone(s.Secrets)
+	for _, r := range srv.Requests() {
+		text += head(r.Request) + r.Text
+		for name, values := range r.Header {
+			proof := strings.TrimPrefix(values[0], "Bearer ")
+			if !slices.Contains(harmless, name) && len(proof) >= 16 {
+				secrets = append(secrets, proof)
+			}
+		}
+	}
+	return text, secrets
 }
 
 // harmless are the headers of a request that prove nothing.
