@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
 	"github.com/arbitex/siem-connectors/shared/event"
@@ -164,7 +165,7 @@ func FuzzAppend(f *testing.F) {
 		s := connectortest.Settings(map[string]string{"DATADOG_API_KEY": testKey, "DATADOG_SERVICE": service,
 			"DATADOG_SOURCE": service, "SIEM_HOST": service, "DATADOG_TAGS": tags})
 		c := Open(s)
-		if new(event.Parser).Parse(body, e) != nil || s.Err() != nil {
+		if new(event.Parser).Parse(body, e) != nil || s.Err() != nil || !utf8.ValidString(service) {
 			return
 		}
 		record, truncated, err := c.Append(nil, e)
