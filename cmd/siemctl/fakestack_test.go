@@ -41,13 +41,16 @@ type fakeStack struct {
 	letters     map[string]string // objects of the bucket
 }
 
-func newFakeStack(t *testing.T) *fakeStack {
+func newFakeStack(t *testing.T, change ...func(*fakeStack)) *fakeStack {
 	t.Helper()
 	f := &fakeStack{secret: `{"SPLUNK_HEC_TOKEN":"stored-token"}`, start: time.Now(), fresh: new(freshStack),
 		letters: storedLetters()}
 	f.tag = fmt.Sprintf("held since=2026-03-13T10:00:00Z at=2026-03-13T10:00:04Z next=%s wait=60 interval=300 "+
 		"failures=4 concurrency=10 batch=100 sent=1 message=m",
 		f.start.Add(10*time.Minute).UTC().Format(time.RFC3339))
+	for _, c := range change {
+		c(f)
+	}
 	f.server = httptest.NewUnstartedServer(f) // a request reads f.server
 	f.server.Start()
 	t.Cleanup(f.server.Close)

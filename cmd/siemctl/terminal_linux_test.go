@@ -74,9 +74,9 @@ func TestConfigureOnTerminal(t *testing.T) {
 
 // TestInstallOnTerminal: configure offers to install the index template with another key. Neither key is shown.
 func TestInstallOnTerminal(t *testing.T) {
-	f, simulator := newFakeStack(t), newSimulator(t, "elastic", siem.Options{Plain: true})
+	simulator := newSimulator(t, "elastic", siem.Options{Plain: true})
 	defer simulator.Close()
-	f.secret, f.environment = "{}", simulator.Settings()
+	f := newFakeStack(t, func(f *fakeStack) { f.secret, f.environment = "{}", simulator.Settings() })
 	key := simulator.Secret()["ELASTIC_API_KEY"]
 	configure := func(typed ...string) (shown string, code int) {
 		s := f.onTerminal(t, 100, "configure", "elastic", "--stack", "receipts")
@@ -100,9 +100,8 @@ func TestInstallOnTerminal(t *testing.T) {
 
 // TestInit brings the first event to Splunk, with five questions.
 func TestInit(t *testing.T) {
-	f := newFakeStack(t)
+	f := newFakeStack(t, func(f *fakeStack) { f.secret = "{}" })
 	release := fakeSAM(t, f)
-	f.secret = "{}"
 	s := f.onTerminal(t, 200, "init", "--release", release, "--stack", "fresh")
 	s.Answer("Connectors (splunk, ", "splunk")
 	s.Answer("ARN of the topic (Enter: CloudWatch only): ", "arn:aws:sns:us-east-1:123456789012:alarms")
@@ -131,9 +130,8 @@ func TestInit(t *testing.T) {
 
 // TestInitStopsAtAFailedCheck: the connector stays paused, and a second init continues without deploying anew.
 func TestInitStopsAtAFailedCheck(t *testing.T) {
-	f := newFakeStack(t)
+	f := newFakeStack(t, func(f *fakeStack) { f.secret = "{}" })
 	release := fakeSAM(t, f)
-	f.secret = "{}"
 	s := f.onTerminal(t, 200, "init", "splunk", "--release", release, "--stack", "fresh", "--alarm-topic", "arn:x")
 	s.Answer("SPLUNK_HEC_TLS_CA_BUNDLE (not set): ", "")
 	s.Answer("SPLUNK_HEC_TOKEN (not set): ", "wrong")
