@@ -109,12 +109,18 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (demo.Op
 // choose returns the SIEMs with these names.
 func choose(names string) (chosen []catalog.SIEM, err error) {
 	list := catalog.List()
+	var unknown []string
 	for name := range strings.SplitSeq(names, ",") {
 		i := slices.IndexFunc(list, func(s catalog.SIEM) bool { return s.Name == strings.TrimSpace(name) })
 		if i < 0 {
-			return nil, fmt.Errorf("%q is none of %s", name, strings.Join(connectors.Names(), ", "))
+			unknown = append(unknown, strconv.Quote(name))
+			continue
 		}
 		chosen = append(chosen, list[i])
 	}
-	return chosen, nil
+	if len(unknown) > 0 {
+		err = fmt.Errorf("expected some of %s, found %s", strings.Join(connectors.Names(), ", "),
+			strings.Join(unknown, ", "))
+	}
+	return chosen, err
 }

@@ -30,9 +30,9 @@ func TestParse(t *testing.T) {
 }
 
 func TestParseReportsAllProblems(t *testing.T) {
-	_, err := parse([]string{"word"}, environment("COUNT", "0", "SEED", "-1", "KEEP", "maybe", "SIEMS", "splunk,nagios"),
-		io.Discard)
-	for _, want := range []string{"COUNT", "SEED", "KEEP", "nagios", "word"} {
+	_, err := parse([]string{"word"}, environment("COUNT", "0", "SEED", "-1", "KEEP", "maybe",
+		"SIEMS", "zabbix,splunk,nagios"), io.Discard)
+	for _, want := range []string{"COUNT", "SEED", "KEEP", "zabbix", "nagios", "word"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
 		}

@@ -320,8 +320,10 @@ func TestSendWaitWithoutCredential(t *testing.T) {
 			unconfirmed, "enqueued", "latest batch: received 1, retried 1; failures: 1 times status 503", 9, 99},
 		{"dead letter", "", func(event []byte) {
 			at := time.Now().Add(a.ahead).UTC()
-			a.stack.letters = map[string]string{"dead/pending/connector=splunk/date=" + at.Format(time.DateOnly) + "/a.jsonl": fmt.Sprintf(`{"timestamp":%q,"connector":"splunk","error":"status 400","event":%s,"attempts":1,"message_id":"m",`+
-				`"replays":0}`+"\n", at.Format(deadletter.TimeLayout), event)}
+			key := "dead/pending/connector=splunk/date=" + at.Format(time.DateOnly) + "/a.jsonl"
+			a.stack.letters = map[string]string{key: fmt.Sprintf(`{"timestamp":%q,"connector":"splunk",`+
+				`"error":"status 400","event":%s,"attempts":1,"message_id":"m","replays":0}`+"\n",
+				at.Format(deadletter.TimeLayout), event)}
 		}, deadLettered, "dead letter, pending; failed after 1 attempt: status 400", "", 1, 1},
 		{"nothing", "", func([]byte) {}, unconfirmed, "enqueued", "no batch of splunk since", 9, 99},
 	} {

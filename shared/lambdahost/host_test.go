@@ -131,7 +131,7 @@ func invoke(t *testing.T, f *Connector, payload string) (answer string, err erro
 	return string(out), err
 }
 
-// delivered invokes the function with one message, and tells whether it was delivered.
+// delivered invokes the function with one message, and reports whether it was delivered.
 func delivered(t *testing.T, f *Connector) bool {
 	t.Helper()
 	answer, err := invoke(t, f, oneMessage)

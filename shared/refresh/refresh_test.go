@@ -26,7 +26,7 @@ type source struct {
 	life  time.Duration // until a value expires; 0 is never
 }
 
-// run runs a test with a cache in simulated time. keep tells whether a failed load keeps the value.
+// run runs a test with a cache in simulated time. keep reports whether a failed load keeps the value.
 func run(t *testing.T, keep bool, test func(t *testing.T, s *source)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

@@ -36,7 +36,7 @@ type stream struct {
 	err    error // reset
 	drains bool  // what arrived before the reset can still be read
 	held   bool  // the reader is frozen and does not see what arrives
-	lost   bool  // what is written is lost
+	lost   bool  // writes are discarded
 }
 
 // deadline is the time at which the waits for a direction end.

@@ -168,7 +168,7 @@ func (s *SQS) Wait(ctx context.Context, url string) error {
 	}
 }
 
-// isDue tells whether a time has come. The zero time never does.
+// isDue reports whether a time has come. The zero time never does.
 func isDue(t time.Time) bool { return !t.IsZero() && !time.Now().Before(t) }
 
 // pass waits for a change, or for a time, which may be zero.
