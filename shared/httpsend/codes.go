@@ -172,7 +172,7 @@ var emptyObject = map[string]json.RawMessage{}
 
 // Object returns the members of a body that is a JSON object, nil for any other body.
 func (a *Response) Object() map[string]json.RawMessage {
-	body := bytes.TrimSpace(a.Body)
+	body := bytes.Trim(a.Body, " \t\r\n") // RFC 8259 section 2
 	if len(body) == 0 || body[0] != '{' {
 		return nil
 	}

@@ -190,7 +190,7 @@ func newCodes(intakeURL bool) *httpsend.Codes {
 			case intakeURL || a.Status == http.StatusAccepted:
 				r.Success = a.Empty() || confirms
 			case a.Status == http.StatusOK:
-				r.Success = strings.TrimSpace(string(a.Body)) == "{}"
+				r.Success = confirms && len(a.Object()) == 0
 			}
 			return r
 		}}

@@ -378,7 +378,7 @@ func TestResponseTable(t *testing.T) {
 func FuzzClassify(f *testing.F) {
 	for body, status := range map[string]int{
 		`{}`: 202, ``: 202, `{"errors":[{"title":"x"}]}`: 202, `{"errors":["x"]}`: 400, testKey: 403, `[]`: 429,
-		`{"errors":null}`: 202, ` `: 204, "\xff\x00": 500, `{"errors":{}}`: 301,
+		`{"errors":null}`: 202, ` `: 204, "\v{}": 202, "\xff\x00": 500, `{"errors":{}}`: 301,
 	} {
 		f.Add(status, []byte(body))
 	}
