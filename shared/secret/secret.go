@@ -107,9 +107,7 @@ func (r *Redactor) learn(s string) {
 		r.short = append(r.short, string(plain))
 	}
 	r.addParts(plain)
-	digits := hex.EncodeToString([]byte(s))
-	r.addParts([]byte(digits))
-	r.addParts([]byte(strings.ToUpper(digits)))
+	r.addParts([]byte(hex.EncodeToString([]byte(s))))
 	for before := range 3 { // bytes of the same group of three
 		encoded := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), s...))
 		from := (before*8 + 5) / 6
@@ -198,13 +196,16 @@ func (r *Redactor) shows(text []byte) bool {
 	return true // it is not text for a reader
 }
 
-// normalize drops everything except letters and digits.
+// normalize drops everything except letters and digits, and makes the letters lower case: hosts, and keys that are
+// GUIDs or hex digits, are the same in any case.
 func normalize(text string) []byte {
 	out := make([]byte, 0, len(text))
 	for i := range len(text) {
 		switch c := text[i]; {
-		case '0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', c >= utf8.RuneSelf:
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'z', c >= utf8.RuneSelf:
 			out = append(out, c)
+		case 'A' <= c && c <= 'Z':
+			out = append(out, c-'A'+'a')
 		}
 	}
 	return out

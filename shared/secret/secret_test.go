@@ -143,10 +143,13 @@ func TestRedactorUndoesEscapes(t *testing.T) {
 			base64.StdEncoding.EncodeToString([]byte("id:" + value + "@")),
 			base64.URLEncoding.EncodeToString([]byte("Bearer " + value)),
 			strings.ToUpper(hex.EncodeToString([]byte("x" + value))),
+			strings.ToUpper(value), strings.ToLower("X" + value),
+			strings.ToLower(base64.StdEncoding.EncodeToString([]byte(value))),
 			strings.ReplaceAll(fmt.Sprintf("% x", value), " ", ":"),
 		} {
 			got := r.Redact("before "+form+" after", limit)
-			if !strings.Contains(got, "[redacted]") || strings.Contains(got, form) || strings.Contains(got, core[:8]) {
+			if !strings.Contains(got, "[redacted]") || strings.Contains(got, form) ||
+				strings.Contains(strings.ToLower(got), core[:8]) {
 				t.Errorf("%s becomes %s", form, got)
 			}
 		}
