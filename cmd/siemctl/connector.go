@@ -17,6 +17,7 @@ import (
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/functions/all"
 	"github.com/arbitex/siem-connectors/shared/connectors"
+	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/lambdahost"
 	"github.com/arbitex/siem-connectors/shared/settings"
 )
@@ -24,9 +25,15 @@ import (
 // connector is a connector with what the tool does with it.
 type connector struct{ all.Connector }
 
+// allConnectors returns the connectors. Their Open reads all settings of their functions, except the queues.
 func allConnectors() []connector {
 	var list []connector
 	for _, c := range all.Connectors() {
+		open := c.Open
+		c.Open = func(s *settings.Settings) deliver.Connector {
+			lambdahost.ReadOptional(s)
+			return open(s)
+		}
 		list = append(list, connector{c})
 	}
 	return list
@@ -163,14 +170,9 @@ func (a *app) settingsFrom(file string) (settingsSource, error) {
 	return settingsSource{values, a.env}, nil
 }
 
-// hostSettings returns the settings that every connector's function reads besides the connector's own.
+// hostSettings returns the settings that every connector's function reads and Open does not.
 func hostSettings() []string {
-	return []string{
-		"SIEM_SECRET_ID", "SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "SIEM_MAX_ATTEMPTS", "SIEM_BACKOFF_INITIAL_SECONDS",
-		"SIEM_BACKOFF_MAX_SECONDS", "SIEM_REQUEST_TIMEOUT_SECONDS", "SIEM_COMPRESSION", "SIEM_HOST", "SIEM_ALLOW_HTTP",
-		"SIEM_PROXY_CA_BUNDLE", "SIEM_MIN_SEVERITY", "SIEM_CLASSES", "SIEM_RECEIPTS", "SIEM_STACK", "SIEM_ROLE_ID",
-		"SIEM_REPLAY_ROLE_ID", "LOG_LEVEL", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
-	}
+	return []string{"SIEM_SECRET_ID", "SIEM_QUEUE_URL", "SIEM_DEAD_LETTER_QUEUE_URL", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 }
 
 // unknownSetting is a name that no connector reads.

@@ -62,17 +62,11 @@ func (c *Connector) openWith(
 	s := settings.New(c.deps.Env, values)
 	s.Incomplete = secretErr != nil
 	s.Dial, s.Identity = c.deps.Dial, c.deps.Identity
-	o := &instance{secret: text, batches: sqsbatch.Handler{
-		Connector: c.name, Queue: c.deps.SQS, Out: c.deps.Out, Now: c.deps.Now,
-		Stack:           s.String("SIEM_STACK", "local"),
-		QueueURL:        s.Required("SIEM_QUEUE_URL", "the URL of the connector's own queue"),
-		DeadLetterQueue: s.Required("SIEM_DEAD_LETTER_QUEUE_URL", "the URL of the dead-letter queue"),
-		Backoff:         sqsbatch.ReadBackoff(s),
-		Filter:          sqsbatch.ReadFilter(s),
-		Roles:           sqsbatch.ReadRoles(s),
-		Receipts:        s.Bool("SIEM_RECEIPTS", false),
-		Log:             c.deps.Logger(s),
-	}}
+	o := &instance{secret: text, batches: ReadOptional(s)}
+	b := &o.batches
+	b.Connector, b.Queue, b.Out, b.Now, b.Log = c.name, c.deps.SQS, c.deps.Out, c.deps.Now, c.deps.Logger(s)
+	b.QueueURL = s.Required("SIEM_QUEUE_URL", "the URL of the connector's own queue")
+	b.DeadLetterQueue = s.Required("SIEM_DEAD_LETTER_QUEUE_URL", "the URL of the dead-letter queue")
 	connector := c.open(s)
 	o.connector = &redacting{connector, s.Redactor()}
 	err := s.Err()
@@ -90,6 +84,18 @@ func (c *Connector) openWith(
 			slog.String("connector", c.name), slog.String("warning", warning))
 	}
 	return o, nil
+}
+
+// ReadOptional reads the optional settings of every connector's function, which the connector itself does not read.
+func ReadOptional(s *settings.Settings) sqsbatch.Handler {
+	logLevel(s)
+	return sqsbatch.Handler{
+		Stack:    s.String("SIEM_STACK", "local"),
+		Backoff:  sqsbatch.ReadBackoff(s),
+		Filter:   sqsbatch.ReadFilter(s),
+		Roles:    sqsbatch.ReadRoles(s),
+		Receipts: s.Bool("SIEM_RECEIPTS", false),
+	}
 }
 
 // source is the connector of one invocation.

@@ -87,10 +87,14 @@ func System() Deps {
 
 // Logger returns the log: JSON lines of LOG_LEVEL and above. Its first line names the version.
 func (d Deps) Logger(s *settings.Settings) *slog.Logger {
-	level := map[string]slog.Level{
+	options := &slog.HandlerOptions{Level: logLevel(s)}
+	return slog.New(versioned{slog.NewJSONHandler(d.Out, options), new(atomic.Bool)})
+}
+
+func logLevel(s *settings.Settings) slog.Level {
+	return map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	}[s.OneOf("LOG_LEVEL", "info", "debug", "warn", "error")]
-	return slog.New(versioned{slog.NewJSONHandler(d.Out, &slog.HandlerOptions{Level: level}), new(atomic.Bool)})
 }
 
 // versioned adds the version to the first record of a log. It has no groups.

@@ -108,8 +108,13 @@ func (s *Settings) Problem(name, seen, expected string) {
 	default:
 		text += ", found " + strconv.Quote(bound(seen))
 	}
-	if !slices.Contains(s.problems, text) {
-		s.problems = append(s.problems, text)
+	s.note(text)
+}
+
+// note adds a problem once, however often its variable is read.
+func (s *Settings) note(problem string) {
+	if !slices.Contains(s.problems, problem) {
+		s.problems = append(s.problems, problem)
 	}
 }
 
@@ -152,7 +157,7 @@ func (s *Settings) ask(a Setting) string {
 func (s *Settings) line(a Setting) string {
 	v := s.ask(a)
 	if strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-		s.problems = append(s.problems, a.Name+": expected one line without control characters, found some (hidden)")
+		s.note(a.Name + ": expected one line without control characters, found some (hidden)")
 		return ""
 	}
 	return v

@@ -34,9 +34,14 @@ func TestAllProblemsAtOnce(t *testing.T) {
 		"CA": "/no/such/file", "CERT": "x", "OPTION": "a\nb"},
 		map[string]string{"SECRET_URL": "ftp://hunter2"})
 	everything(s)
+	once := s.Err()
+	everything(s)
 	err := s.Err()
 	if err == nil {
 		t.Fatal("no error")
+	}
+	if err.Error() != once.Error() {
+		t.Errorf("a variable that is read twice is reported twice:\n%v", err)
 	}
 	for _, want := range []string{
 		"NAME: expected a name, is not set",
