@@ -1,6 +1,7 @@
 package httpsend
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -64,6 +65,30 @@ func TestAnswerIsNotReadOn(t *testing.T) {
 	}
 	if n := allocated() - before; n > most {
 		t.Errorf("%d bytes were allocated for it, want at most %d", n, most)
+	}
+}
+
+// TestSwitchingProtocols: a 101 is a response without a body. The client closes its connection, which stays open at the
+// peer.
+func TestSwitchingProtocols(t *testing.T) {
+	closed := make(chan error, 1)
+	to := listen(t, func(c net.Conn) {
+		r := bufio.NewReader(c)
+		if _, err := http.ReadRequest(r); err != nil {
+			closed <- err
+			return
+		}
+		io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second)) // only a client that reads on waits for it
+		_, err := r.ReadByte()
+		closed <- err
+	})
+	a, err := do(t, to, "")
+	if err != nil || a.Status != http.StatusSwitchingProtocols || a.OK() {
+		t.Errorf("%+v, %v, want a 101", a, err)
+	}
+	if err := <-closed; !errors.Is(err, io.EOF) {
+		t.Errorf("the server's connection ends with %v, want EOF", err)
 	}
 }
 

@@ -229,9 +229,12 @@ func (c *Client) newRequest(ctx context.Context, r Request, body *requestBody, z
 }
 
 // read reads a response's body up to the bound, and decodes it if it is gzip. Only a body read to its end leaves its
-// connection to the next request.
+// connection to the next request. The body of a 101 is the connection itself, whose reads have no deadline.
 func (c *Client) read(resp *http.Response) (body []byte, err error) {
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil, nil
+	}
 	if n := resp.ContentLength; n > 0 && n <= int64(c.cfg.MaxResponse) {
 		body = make([]byte, 0, n+bytes.MinRead)
 	}
