@@ -21,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/secret"
@@ -56,9 +57,42 @@ func AWSConfig(env settings.Lookup, service string) (cfg aws.Config, err error) 
 	if err = retries(&cfg, env); err != nil {
 		return cfg, err
 	}
-	cfg.HTTPClient, err = httpClient(env)
+	s := settings.New(env, nil)
+	proxy := s.Proxy()
+	if err = s.Err(); err != nil {
+		return cfg, err
+	}
+	cfg.APIOptions = append(cfg.APIOptions, redactErrors(s.Redactor().With(secret.New(key.SessionToken))))
+	cfg.HTTPClient, err = httpClient(env, proxy)
 	return cfg, err
 }
+
+// redactErrors removes secrets from the errors of requests: AWS quotes the request that it received, with the session
+// token, if its signature is wrong, and a proxy may quote its password.
+func redactErrors(redactor *secret.Redactor) func(*middleware.Stack) error {
+	const maxBytes = 2048 // of an error's text
+	handle := func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
+		middleware.InitializeOutput, middleware.Metadata, error) {
+		out, metadata, err := next.HandleInitialize(ctx, in)
+		if err != nil {
+			err = &redactedError{err, redactor.Redact(err.Error(), maxBytes)}
+		}
+		return out, metadata, err
+	}
+	return func(stack *middleware.Stack) error {
+		return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("RedactErrors", handle), middleware.Before)
+	}
+}
+
+// redactedError is an error of the SDK with another text.
+type redactedError struct {
+	error
+	text string
+}
+
+func (e *redactedError) Error() string { return e.text }
+
+func (e *redactedError) Unwrap() error { return e.error }
 
 func retries(cfg *aws.Config, env settings.Lookup) (err error) {
 	if v := env("AWS_MAX_ATTEMPTS"); v != "" {
@@ -76,12 +110,7 @@ func retries(cfg *aws.Config, env settings.Lookup) (err error) {
 
 // httpClient makes the client of the AWS services: through the proxy of the environment, which has the same meaning
 // as for the SIEM, and with the certificates of AWS_CA_BUNDLE.
-func httpClient(env settings.Lookup) (aws.HTTPClient, error) {
-	s := settings.New(env, nil)
-	proxy := s.Proxy()
-	if err := s.Err(); err != nil {
-		return nil, err
-	}
+func httpClient(env settings.Lookup, proxy *settings.Proxy) (aws.HTTPClient, error) {
 	var cas *x509.CertPool
 	if file := env("AWS_CA_BUNDLE"); file != "" {
 		pem, err := os.ReadFile(file)

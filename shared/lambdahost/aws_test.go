@@ -1,11 +1,13 @@
 package lambdahost
 
 import (
+	"bufio"
 	"context"
 	"encoding/pem"
 	"errors"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -20,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -161,6 +164,52 @@ func TestAWSProxy(t *testing.T) {
 		_, err = sqs.NewFromConfig(cfg).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String("x")})
 		if err == nil || asked.Load() != test.want {
 			t.Errorf("%q: the proxy was asked %q, want %q; %v", test.env[0], asked.Load(), test.want, err)
+		}
+	}
+}
+
+// TestAWSErrorsAreRedacted: AWS quotes the session token, and a proxy its password. The error's code stays readable.
+func TestAWSErrorsAreRedacted(t *testing.T) {
+	const token = "IQoJb3JpZ2luX2Vj+/session=="
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = io.WriteString(w, `{"__type":"InvalidSignatureException","message":"The Canonical String should have been `+
+			`'POST\nx-amz-security-token:`+r.Header.Get("X-Amz-Security-Token")+`\n'"}`)
+	}))
+	defer srv.Close()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = http.ReadRequest(bufio.NewReader(c))
+			_, _ = io.WriteString(c, "HTTP/1.1 407 svc has no password p@ssw0rd99\r\nContent-Length: 0\r\n\r\n")
+			c.Close()
+		}
+	}()
+	proxy := "http://svc:p%40ssw0rd99@" + listener.Addr().String()
+	for _, test := range []struct {
+		endpoint, secret string
+		code             bool
+	}{{srv.URL, token, true}, {"https://sqs.invalid", "p@ssw0rd99", false}} {
+		cfg, err := AWSConfig(lambdaEnv("AWS_MAX_ATTEMPTS", "1", "AWS_SESSION_TOKEN", token, "HTTPS_PROXY", proxy,
+			"AWS_ENDPOINT_URL", test.endpoint), "SQS")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = sqs.NewFromConfig(cfg).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String("x")})
+		if err == nil || strings.Contains(err.Error(), test.secret) || !strings.Contains(err.Error(), "[redacted]") {
+			t.Errorf("%v, want it without %q", err, test.secret)
+		}
+		api, ok := errors.AsType[smithy.APIError](err)
+		if ok != test.code || ok && api.ErrorCode() != "InvalidSignatureException" {
+			t.Errorf("the code of %v is %v", err, api)
 		}
 	}
 }
