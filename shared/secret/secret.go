@@ -62,7 +62,7 @@ func (Value) LogValue() slog.Value { return slog.StringValue(redacted) }
 type Redactor struct {
 	values  []string
 	replace *strings.Replacer
-	parts   map[part]struct{} // of secrets, as normalize returns them
+	parts   map[part]struct{} // of secrets, as they are and as normalize returns them
 	short   []string          // normalized secrets that are shorter than a part
 	margin  int               // most bytes that the end of a text needs to show a secret
 }
@@ -107,6 +107,7 @@ func (r *Redactor) learn(s string) {
 		r.short = append(r.short, string(plain))
 	}
 	r.addParts(plain)
+	r.addParts([]byte(s)) // signs count as well: a part of a password may have few letters
 	r.addParts([]byte(hex.EncodeToString([]byte(s))))
 	for before := range 3 { // bytes of the same group of three
 		encoded := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), s...))
@@ -178,10 +179,8 @@ const maxLayers = 8
 func (r *Redactor) shows(text []byte) bool {
 	for range maxLayers {
 		plain := normalize(string(text))
-		for i := 0; i+len(part{}) <= len(plain); i++ {
-			if _, found := r.parts[part(plain[i:])]; found {
-				return true
-			}
+		if r.showsPart(plain) || r.showsPart(text) {
+			return true
 		}
 		for _, s := range r.short {
 			if strings.Contains(string(plain), s) {
@@ -194,6 +193,15 @@ func (r *Redactor) shows(text []byte) bool {
 		}
 	}
 	return true // it is not text for a reader
+}
+
+func (r *Redactor) showsPart(text []byte) bool {
+	for i := 0; i+len(part{}) <= len(text); i++ {
+		if _, found := r.parts[part(text[i:])]; found {
+			return true
+		}
+	}
+	return false
 }
 
 // normalize drops everything except letters and digits, and makes the letters lower case: hosts, and keys that are
@@ -273,7 +281,8 @@ func decode(dst, text []byte) (_ []byte, n int) {
 	name, _, ended := bytes.Cut(text[1:min(len(text), maxEntity+len("&;"))], []byte{';'})
 	switch {
 	case text[0] == '&' && ended && len(name) > 0 && len(normalize(string(name))) == len(name):
-		signs := map[string]string{"amp": "&", "AMP": "&", "bsol": `\`, "percnt": "%", "num": "#", "semi": ";"}
+		signs := map[string]string{"amp": "&", "AMP": "&", "bsol": `\`, "percnt": "%", "num": "#", "semi": ";",
+			"lt": "<", "gt": ">", "quot": `"`, "apos": "'"}
 		return append(dst, signs[string(name)]...), len(name) + len("&;")
 	case text[0] != '\\' || len(text) == 1 || strings.IndexByte("xuU0123", text[1]) >= 0:
 		return dst, 0

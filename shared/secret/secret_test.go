@@ -156,6 +156,16 @@ func TestRedactorUndoesEscapes(t *testing.T) {
 	}
 }
 
+// TestRedactorCountsSigns: a part of a password that has few letters does not remain either.
+func TestRedactorCountsSigns(t *testing.T) {
+	r := secret.NewRedactor(secret.New(`kEy+/=<>&"!?99`))
+	for _, text := range []string{`in "+/=<>&\"!"`, "in kEy%2B%2F%3D%3C%3E", "in &#43;&#47;&#61;&lt;&gt;&#38;&#34;&#33;"} {
+		if got := r.Redact(text, limit); got != "[redacted]" {
+			t.Errorf("%s becomes %s", text, got)
+		}
+	}
+}
+
 // TestRedactorCut: no part of a secret that crosses the end of the quotation remains.
 func TestRedactorCut(t *testing.T) {
 	const value, short = "feather-and-tar-0123456789", 40
