@@ -27,7 +27,7 @@ const (
 	Resumed   State = "resumed"   // the check succeeded; the mapping runs with MaximumConcurrency 2
 	Trial     State = "trial"     // the check keeps failing; the mapping runs with batches of two as a better check
 	Running   State = "running"   // the mapping runs with its previous settings
-	Replaying State = "replaying" // the mapping ran for five minutes; the dead letters are being replayed
+	Replaying State = "replaying" // the mapping ran for six minutes; the dead letters are being replayed
 	Operator  State = "operator"  // siemctl pause: the hold is the operator's
 	Ended     State = "ended"     // the hold reached its maximum age; the connector runs without the guard
 	Done      State = "done"      // the hold is over

@@ -145,7 +145,7 @@ func owned(in *Input) Action {
 	case h.State == Running && h.Trials > 0, h.Trials > 1:
 		return unsure(in)
 	}
-	return enter(in, Replaying, 0, "the connector ran for five minutes without an alarm")
+	return enter(in, Replaying, 0, "the connector ran for six minutes without an alarm")
 }
 
 // unsure decides about a connector that runs after a trial. That no alarm fired proves that deliveries work only if
