@@ -35,8 +35,8 @@ func (f *Filter) Matches(r *Record) bool {
 
 // Excludes reports whether an object holds no record that the filter selects, as far as its name tells.
 func (f *Filter) Excludes(o *Object) bool {
-	return !f.To.IsZero() && o.Oldest >= f.To.UnixMilli() || !f.From.IsZero() &&
-		o.Newest < f.From.Truncate(time.Millisecond).UnixMilli()
+	return !f.To.IsZero() && !time.UnixMilli(o.Oldest).Before(f.To) || !f.From.IsZero() &&
+		o.Newest < f.From.UnixMilli()
 }
 
 // Letter is a stored dead letter.
