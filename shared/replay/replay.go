@@ -240,9 +240,11 @@ type cursor struct {
 // cursorLife is how long a cursor counts. It would hide objects that can be replayed by then.
 const cursorLife = 15 * time.Minute
 
-// passed reports whether the earlier calls have examined an object.
+// passed reports whether the earlier calls have examined an object. S3 cuts the time of an object to the second: one of
+// the second in which the call started may have been written later.
 func (c *cursor) passed(o *deadletter.Object) bool {
-	return !o.Modified.After(c.At) && deadletter.Compare(o, &deadletter.Object{Oldest: c.Oldest, RelKey: c.RelKey}) <= 0
+	last := deadletter.Object{Oldest: c.Oldest, RelKey: c.RelKey}
+	return o.Modified.Before(c.At.Truncate(time.Second)) && deadletter.Compare(o, &last) <= 0
 }
 
 func newLease(b *deadletter.Bucket, now func() time.Time) *lease {

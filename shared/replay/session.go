@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+
 	"github.com/arbitex/siem-connectors/shared/connectors"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
@@ -21,7 +24,7 @@ const (
 	// minGroup and maxGroup bound the objects that are read together.
 	minGroup, maxGroup = 16, 100
 
-	// maxReadFailures is how many objects may fail to be read before the session ends.
+	// maxReadFailures is how many objects S3 may fail to return before the session reads no more.
 	maxReadFailures = 5
 )
 
@@ -34,7 +37,7 @@ type session struct {
 	stop    time.Time // nothing is sent after it; zero is never
 	targets []*target
 	halted  bool            // nothing is read or sent any more
-	unread  int             // objects that could not be read
+	unread  int             // objects that S3 failed to return
 	chosen  map[choice]bool // the records to send of the objects that were read last
 	passed  int             // objects that the next call does not examine again
 
@@ -133,7 +136,7 @@ func (s *session) run(ctx context.Context) error {
 		objects = slices.DeleteFunc(objects, func(o deadletter.Object) bool { return c.passed(&o) })
 	}
 	next, passed := 0, 0
-	for next < len(objects) && !s.full() && s.ready(ctx) {
+	for next < len(objects) && !s.full() && s.unread < maxReadFailures && s.ready(ctx) {
 		group := objects[next : next+s.groupSize(objects[next:])]
 		s.group(ctx, group)
 		if next += len(group); s.remaining == 0 && len(s.failures) == 0 {
@@ -275,11 +278,18 @@ func (s *session) unreadable(o *deadletter.Object, err error) {
 		s.fail("objects changed while they were read; call again", place(o, 0))
 	default:
 		s.fail("objects could not be read", place(o, 0)+": "+cause(err))
-		if s.unread++; s.unread >= maxReadFailures {
-			s.halted = true
+		if !refused(err) {
+			s.unread++
 		}
 	}
 	s.remaining += o.LinesAtMost()
+}
+
+// refused reports whether S3 refuses an object, for example because it is archived or its key is disabled: other
+// objects may be readable.
+func refused(err error) bool {
+	retryable := retry.IsErrorRetryables(retry.DefaultRetryables).IsErrorRetryable(err)
+	return deadletter.ErrorCode(err) != "" && retryable != aws.TrueTernary
 }
 
 // place names a line of an object; line 0 names the object.

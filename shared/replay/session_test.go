@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
+	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
@@ -79,30 +81,94 @@ func TestEachCallMakesProgress(t *testing.T) {
 	}
 }
 
-// TestCursorHidesNoNewObjects: an object that was written while a call ran is older than what the call examined.
+// TestCursorHidesNoNewObjects: an object that was written while a call ran, right after the call listed the objects or
+// later, is older than what the call examined. S3 cuts its time to the second.
 func TestCursorHidesNoNewObjects(t *testing.T) {
-	w := newWorld(t)
-	for i := range 400 {
-		w.s3.Put(pendingKey("2026-03-02", fmt.Sprintf("%03d.jsonl", i)), lines("splunk", fmt.Sprint(i), 1, day0))
-	}
-	w.s3.Hook = func(op, key string, after bool) error {
-		if after && op == "GetObject" && strings.Contains(key, "/pending/") {
-			w.pass(200 * time.Millisecond)
-			if strings.HasSuffix(key, "050.jsonl") {
-				w.s3.Put(pendingKey("2026-03-01", "late.jsonl"), lines("splunk", "needle", 1, day0))
+	for _, during := range []string{"ListObjectsV2 dead/pending/", "GetObject dead/pending/connector=splunk/" +
+		"date=2026-03-02/050.jsonl"} {
+		w := newWorld(t)
+		w.clock = time.Now().Truncate(time.Second).Add(500 * time.Millisecond)
+		w.s3.Now = func() time.Time { return w.now().Truncate(time.Second) }
+		for i := range 400 {
+			w.s3.Put(pendingKey("2026-03-02", fmt.Sprintf("%03d.jsonl", i)), lines("splunk", fmt.Sprint(i), 1, day0))
+		}
+		var written sync.Once
+		w.s3.Hook = func(op, key string, after bool) error {
+			if after && op == "GetObject" && strings.Contains(key, "/pending/") {
+				w.pass(200 * time.Millisecond)
+			}
+			if after && op+" "+key == during {
+				written.Do(func() {
+					w.s3.Put(pendingKey("2026-03-01", "late.jsonl"), lines("splunk", "needle", 1, day0))
+				})
+			}
+			return nil
+		}
+		w.limit = 25 * time.Second
+		for range 4 {
+			if w.replay(`{"message_ids":["needle-000"]}`).Remaining == 0 {
+				break
 			}
 		}
-		return nil
-	}
-	w.limit = 25 * time.Second
-	for range 3 {
-		a := w.replay(`{"message_ids":["needle-000"]}`)
-		w.pass(time.Second) // more than the skew of S3's times
-		if a.Remaining == 0 {
-			break
+		if w.count() != 1 {
+			t.Errorf("written after %s: %d messages, want 1", during, w.count())
 		}
 	}
-	w.wantSent(1, 1)
+}
+
+// TestUnreadableObjects: objects that S3 refuses hold up no others, however many precede them. If S3 itself fails, the
+// call uses what it has read, and reads no more.
+func TestUnreadableObjects(t *testing.T) {
+	for _, test := range []struct {
+		code            string
+		unreadable      int
+		want            string
+		gets, afterward int32
+	}{
+		{"InvalidObjectState", 40, "3 replayed, 0 skipped, 40 remaining", 43, 40},
+		{"AccessDenied", 40, "3 replayed, 0 skipped, 40 remaining", 43, 40},
+		{"SlowDown", maxReadFailures - 1, "3 replayed, 0 skipped, 4 remaining", 7, 4},
+		{"SlowDown", maxReadFailures, "3 replayed, 0 skipped, 5 remaining", 8, 5},
+		{"SlowDown", 40, "0 replayed, 0 skipped, 43 remaining", minGroup, minGroup},
+	} {
+		w := newWorld(t)
+		for i := range test.unreadable + 3 {
+			day, name := "2026-03-01", "unreadable"
+			if i >= test.unreadable {
+				day, name = "2026-03-02", "good"
+			}
+			name = fmt.Sprintf("%s%02d", name, i)
+			w.s3.Put(pendingKey(day, name+".jsonl"), lines("splunk", name, 1, day0))
+		}
+		var gets atomic.Int32
+		w.s3.Hook = func(op, key string, after bool) error {
+			if after || op != "GetObject" || !strings.Contains(key, "/pending/") {
+				return nil
+			}
+			gets.Add(1)
+			if strings.Contains(key, "unreadable") {
+				return fakeaws.Error(test.code)
+			}
+			return nil
+		}
+		for _, call := range []struct {
+			want string
+			gets int32
+		}{
+			{test.want, test.gets},
+			{strings.Replace(test.want, "3 replayed", "0 replayed", 1), test.afterward},
+		} {
+			gets.Store(0)
+			// A limit below minGroup keeps the groups small.
+			w.want(`{"limit":5}`, call.want, "objects could not be read")
+			if gets.Load() != call.gets {
+				t.Errorf("%d objects with %s: %d GETs, want %d", test.unreadable, test.code, gets.Load(), call.gets)
+			}
+		}
+		w.s3.Hook = nil
+		w.replay("")
+		w.wantSent(test.unreadable+3, test.unreadable+3)
+	}
 }
 
 // TestCursorsInTheLock: the lock of a call whose time ran out excludes no other call, and goes when its cursor is old.
@@ -144,7 +210,7 @@ func TestNamesOfTheDrainAreNotOpened(t *testing.T) {
 	if n.Load() != 1 {
 		t.Errorf("%d GETs, want 1", n.Load())
 	}
-	w.want(`{"to":"2026-03-13T10:00:30Z"}`, "1 replayed, 0 skipped, 0 remaining")
+	w.want(`{"to":"2026-03-13T10:00:00.0005Z"}`, "1 replayed, 0 skipped, 0 remaining") // part of a millisecond
 	if n.Load() != 2 {
 		t.Errorf("%d GETs, want 2", n.Load())
 	}
