@@ -72,6 +72,9 @@ func splittable(f *failure.Error, last bool) bool {
 // oneEventCanCause reports whether one event can cause f, although f is not a refusal of an event by the SIEM: the
 // event makes the SIEM fail, or something in front of the SIEM refuses it.
 func oneEventCanCause(f *failure.Error) bool {
+	if f.Step == failure.Auth && !f.Foreign { // the SIEM's own refusal of a credential, or a request for a token
+		return false
+	}
 	switch f.Status {
 	case http.StatusNotAcceptable: // web application firewalls
 		return true

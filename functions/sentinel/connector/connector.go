@@ -209,10 +209,11 @@ func (c *connector) requestToken(ctx context.Context, m *telemetry.Meter) (*http
 	header := http.Header{"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}}
 	a, err := c.entra.Call(ctx, httpsend.Request{URL: c.authority, Header: header, Body: []byte(form), Plain: true,
 		Meter: m, Secret: proof}, tokenCodes)
-	if err != nil {
-		if a != nil { // no event is in the request, so none can be at fault
-			f := failure.Of(err)
-			f.Step, f.Foreign = failure.Auth, false
+	if err != nil { // no event is in the request, so none can be at fault
+		f := failure.Of(err)
+		f.Foreign, f.Disconnected = false, false
+		if a != nil {
+			f.Step = failure.Auth
 		}
 		return nil, refresh.Life{}, err
 	}

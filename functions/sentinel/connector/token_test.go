@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/connectortest"
+	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/secret"
 	"github.com/arbitex/siem-connectors/shared/settings"
@@ -221,6 +222,37 @@ func TestTokenResponses(t *testing.T) {
 		}
 		if f != nil && len(a.posted()) != 0 {
 			t.Errorf("%s: events were posted without a token", test.name)
+		}
+	}
+}
+
+// TestTokenFailureIsNotBisected: a request for a token holds no event. Its failure does not bisect a batch, not even on
+// the events' last attempt.
+func TestTokenFailureIsNotBisected(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"500": connectortest.Status(500, ""),
+		"502": connectortest.Status(502, "<html>"),
+		"406": connectortest.Status(406, "<html>"),
+		"400": connectortest.Status(400, `{"error":"temporarily_unavailable"}`),
+		"a connection that breaks": func(http.ResponseWriter, *http.Request) {
+			panic(http.ErrAbortHandler)
+		},
+	} {
+		a := newAzure(t)
+		a.grant = answer
+		items := make([]deliver.Item, 8)
+		for i := range items {
+			items[i] = deliver.Item{Event: connectortest.Parse(t, someEvent), Last: true}
+		}
+		out := make([]deliver.Outcome, len(items))
+		deliver.Deliver(t.Context(), &connectortest.Source{Connector: a.open(t)}, items, out)
+		if n := len(a.forms()); n != 1 {
+			t.Errorf("%s: %d tokens asked for, want 1", name, n)
+		}
+		for _, o := range out {
+			if o.State != deliver.Retry {
+				t.Errorf("%s: %v %v, want a retry", name, o.State, o.Fault)
+			}
 		}
 	}
 }
