@@ -166,12 +166,15 @@ func (s *Settings) pem(a Setting, expected string) string {
 	case strings.Contains(v, pemMark):
 		return strings.ReplaceAll(v, `\n`, "\n")
 	}
-	text, err := os.ReadFile(v)
-	if err != nil {
+	file, err := os.ReadFile(v)
+	text := strings.TrimPrefix(string(file), bom)
+	switch {
+	case err != nil:
 		s.Problem(a.Name, v, expected+" (no such file can be read)")
-		return ""
+	case text == "": // to a caller, no text means that the variable is not set
+		s.Problem(a.Name, v, expected+" (the file is empty)")
 	}
-	return strings.TrimPrefix(string(text), bom)
+	return text
 }
 
 // Proxy is an HTTP proxy that opens tunnels (CONNECT) to https addresses.

@@ -167,6 +167,10 @@ func TestBundleIsReadWholeOrNotAtAll(t *testing.T) {
 	if err := os.WriteFile(file, []byte(testCert), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct{ text, problem string }{
 		"path":                {file, ""},
 		"escaped line breaks": {strings.ReplaceAll(testCert, "\n", `\n`), ""},
@@ -185,6 +189,7 @@ func TestBundleIsReadWholeOrNotAtAll(t *testing.T) {
 		"stray end":           {testCert + "\n" + end, "block 2 does not begin and end"},
 		"other type": {testCert + "\n-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----",
 			"block 2 is a PRIVATE KEY"},
+		"empty file": {empty, "the file is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := with(map[string]string{"CA": test.text}, nil)
@@ -212,6 +217,10 @@ func TestClientCertificateNamesTheWrongVariable(t *testing.T) {
 	if err := os.WriteFile(combined, []byte(goodKey+good), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	empty := filepath.Join(t.TempDir(), "empty.pem")
+	if err := os.WriteFile(empty, []byte("\uFEFF"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	legacy := "-----BEGIN EC PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nAAAA\n-----END EC " +
 		"PRIVATE KEY-----\n"
 	for name, test := range map[string]struct{ cert, key, names, text string }{
@@ -220,6 +229,8 @@ func TestClientCertificateNamesTheWrongVariable(t *testing.T) {
 		"encrypted":      {good, encrypted, "KEY: expected", "encrypted with a passphrase"},
 		"encrypted, old": {good, legacy, "KEY: expected", "encrypted with a passphrase"},
 		"no key":         {good, good, "KEY: expected", "no private key"},
+		"empty key":      {good, empty, "KEY: expected", "the file is empty"},
+		"empty cert":     {empty, goodKey, "CERT: expected", "the file is empty"},
 		"no certificate": {goodKey, goodKey, "CERT: expected", "no certificate"},
 		"corrupt chain":  {good + strings.Replace(good, "MI", "MM", 1), goodKey, "CERT: expected", "block 2"},
 		"do not fit":     {testCert, goodKey, "CERT: expected", "fits the key KEY"},
