@@ -121,6 +121,20 @@ func (b *Bucket) Put(ctx context.Context, key, condition string, body []byte) (e
 	}
 }
 
+// Replace is Put for a caller that may read the key. It succeeds if the object has the content already: the response to
+// the write was lost, and the SDK has repeated the request.
+func (b *Bucket) Replace(ctx context.Context, key, condition string, body []byte) (etag string, err error) {
+	etag, err = b.Put(ctx, key, condition, body)
+	if !errors.Is(err, ErrChanged) {
+		return etag, err
+	}
+	found, out, getErr := b.Get(ctx, key, int64(len(body))+1)
+	if getErr != nil || !bytes.Equal(found, body) {
+		return "", err
+	}
+	return aws.ToString(out.ETag), nil
+}
+
 // Get reads an object, at most so many bytes of it.
 func (b *Bucket) Get(ctx context.Context, key string, most int64) ([]byte, *s3.GetObjectOutput, error) {
 	return b.get(ctx, &s3.GetObjectInput{Key: aws.String(b.Prefix + key)}, most)
@@ -348,7 +362,7 @@ func (p *Progress) Save(ctx context.Context) error {
 	if !p.dirty {
 		return nil
 	}
-	etag, err := p.bucket.Put(ctx, p.key(p.number), cmp.Or(p.etag, IfAbsent), p.body)
+	etag, err := p.bucket.Replace(ctx, p.key(p.number), cmp.Or(p.etag, IfAbsent), p.body)
 	if err != nil {
 		return err
 	}

@@ -2,13 +2,18 @@ package replay
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/dlq"
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
@@ -114,6 +119,57 @@ func (w *world) finish(repeated int, what string) {
 		if !strings.Contains(w.below("replayed/"), body) {
 			w.t.Errorf("%s: %s is not in replayed/", what, body)
 		}
+	}
+}
+
+// repeatedPut is an S3 whose response to the n-th PUT is lost, so that the SDK makes the request a second time.
+type repeatedPut struct {
+	deadletter.Store
+	n    *atomic.Int32
+	what string // the key, "" while there was none
+}
+
+func (r *repeatedPut) PutObject(ctx context.Context, in *s3.PutObjectInput,
+	o ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	if r.n.Add(-1) != 0 {
+		return r.Store.PutObject(ctx, in, o...)
+	}
+	r.what = *in.Key
+	body, err := io.ReadAll(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	in.Body = bytes.NewReader(body)
+	if out, err := r.Store.PutObject(ctx, in, o...); err != nil {
+		return out, err
+	}
+	in.Body = bytes.NewReader(body)
+	return r.Store.PutObject(ctx, in, o...)
+}
+
+// TestLostResponseToAWrite: a write that the SDK repeats because its response was lost has succeeded.
+func TestLostResponseToAWrite(t *testing.T) {
+	for n := int32(1); ; n++ {
+		w := crashWorld(t)
+		r := w.replayer()
+		store := &repeatedPut{Store: w.s3, n: new(atomic.Int32)}
+		store.n.Store(n)
+		r.bucket.Store = store
+		out, err := r.Handle(t.Context(), []byte(`{"rawPath":"`+Path+`","requestContext":{"http":{"method":"POST"}}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if store.what == "" {
+			if n < 10 {
+				t.Errorf("only %d writes", n)
+			}
+			return
+		}
+		if !strings.Contains(string(out), fmt.Sprintf(`\"replayed\":%d,\"skipped\":1`, crashTotal)) ||
+			strings.Count(string(out), ".jsonl") != 1 || strings.Contains(string(out), "could not") {
+			t.Errorf("%s: %s", store.what, out)
+		}
+		w.finish(0, store.what)
 	}
 }
 

@@ -194,7 +194,7 @@ func (r *reading) move(ctx context.Context, b *deadletter.Bucket, folder string)
 	case len(rest) == 0:
 		err = b.Delete(ctx, deadletter.PendingFolder+r.RelKey, r.ETag)
 	default:
-		_, err = b.Put(ctx, deadletter.PendingFolder+r.RelKey, r.ETag, rest)
+		_, err = b.Replace(ctx, deadletter.PendingFolder+r.RelKey, r.ETag, rest)
 	}
 	return err
 }
