@@ -40,8 +40,8 @@ export PATH := $(CURDIR)/build/bin:$(PATH)
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: help demo picture test vet unit test-all race e2e interop interop-aws interop-all producers peers build lint \
-	fmt fmt-check tidy-check template terraform-check scan sam-build deploy bench bench-peers latency growth guards \
+.PHONY: help demo picture test vet unit test-all race e2e interop interop-aws interop-all producers peers compile build \
+	lint fmt fmt-check tidy-check template terraform-check scan sam-build deploy bench bench-peers latency growth guards \
 	eighth fuzz simulate replay-many mutants matrix soak vuln cover sizes content syslog-daemons siemctl release \
 	release-check clean
 
@@ -93,7 +93,12 @@ producers: build/moto/.made ## the platform's libraries (producers/python, produ
 	cd producers/go && $(GO) vet ./... && PRODUCER_MOTO=$(CURDIR)/build/moto/bin/python $(GO) test ./...
 
 peers: ## compile the other log shippers that `make bench-peers` measures (5 minutes)
-	$(call in-module,test/peers)
+	cd test/peers && $(GO) vet ./...
+
+compile: peers ## compile what `make test-all` needs beside the functions (10 minutes)
+	cd test/interop && $(GO) vet ./...
+	cd test/interop/datadog && $(GO) vet ./...
+	$(GO) vet -race ./...
 
 in-module = cd $(1) && $(GO) vet ./... && $(GO) test ./...
 
