@@ -191,14 +191,16 @@ func (d *Drain) sent(m *sqsevent.Message, r *deadletter.Record) {
 }
 
 // moved completes the record of a message that SQS itself moved, and makes one for each event of its body. The
-// attributes of such a message are its sender's; only the count of replays counts, and only from the replay's role.
+// attributes of such a message are its sender's: only the count of replays counts, and only from the replay or from the
+// connector that resent the message.
 func (d *Drain) moved(m *sqsevent.Message, r deadletter.Record) []deadletter.Record {
 	arn := string(m.DeadLetterQueue)
 	r.Connector = cmp.Or(d.connectors[arn[strings.LastIndexByte(arn, ':')+1:]], connectors.Unknown)
 	r.Attempts = d.attempts
 	r.Error = fmt.Sprintf("SQS stopped retrying the message after %d receives without a response of the connector; see "+
 		"its log", d.attempts)
-	if d.replayRole != "" && m.SentBy(d.replayRole) {
+	resent := m.SentBy(d.roles[r.Connector]) && m.Attribute("attempts") != nil
+	if resent || m.SentBy(d.replayRole) {
 		r.Replays = number(m.Attribute("replays"))
 	}
 	events := event.Elements(m.Body)

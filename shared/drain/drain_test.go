@@ -141,6 +141,7 @@ const (
 func TestMovedBySQS(t *testing.T) {
 	w := newWorld(t)
 	w.env["SIEM_MAX_ATTEMPTS"] = "7"
+	w.env["ELASTIC_ROLE_ID"], w.env["SIEM_REPLAY_ROLE_ID"] = "AROAELASTIC", "AROAREPLAY"
 	forged := map[string]string{"connector": "splunk", "error": "forged", "attempts": "1", "message_id": "conversation-7",
 		"replays": "3", "failed_at": "1999-01-01T00:00:00Z"}
 	w.drain(dlq.Letter{ID: "first", Body: `{"time":1}`, Sent: day0, MovedFrom: elasticARN, Attributes: forged},
@@ -210,13 +211,27 @@ func TestSenders(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, r)
 		}
 	}
-	for sender, replays := range map[string]int{"AROAREPLAY:function": 2, "AROAPLATFORM:x": 0} {
-		w := newWorld(t)
-		w.env["SIEM_REPLAY_ROLE_ID"] = "AROAREPLAY"
-		w.drain(dlq.Letter{ID: "a", Body: `{"time":1}`, Sent: day0, MovedFrom: splunkARN, Sender: sender,
-			Attributes: map[string]string{"replays": "2"}})
-		if r := w.records()[0]; r.Replays != replays {
-			t.Errorf("%s: %+v", sender, r)
+	for _, c := range []struct {
+		sender, attempts string
+		replays          int
+	}{
+		{"AROAREPLAY:function", "", 2}, {"AROAPLATFORM:x", "4", 0},
+		{"AROASPLUNK:function", "4", 2}, {"AROASPLUNK:function", "", 0}, {"AROAELASTIC:function", "4", 0},
+	} {
+		for _, known := range []bool{true, false} {
+			w := newWorld(t)
+			if known {
+				w.env["SPLUNK_ROLE_ID"], w.env["SIEM_REPLAY_ROLE_ID"] = "AROASPLUNK", "AROAREPLAY"
+			}
+			l := dlq.Letter{ID: "a", Body: `{"time":1}`, Sent: day0, MovedFrom: splunkARN, Sender: c.sender,
+				Attributes: map[string]string{"replays": "2"}}
+			if c.attempts != "" {
+				l.Attributes["attempts"] = c.attempts
+			}
+			w.drain(l)
+			if r := w.records()[0]; known && r.Replays != c.replays || !known && r.Replays != 2 {
+				t.Errorf("%+v, roles known: %v: %+v", c, known, r)
+			}
 		}
 	}
 	w := newWorld(t) // without the role's id, its sender is not checked
