@@ -212,15 +212,45 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 }
 
 // Check implements deliver.Checker. Two requests that write nothing show whether the key is known, and whether it may
-// write to the index.
+// write to the index. OpenSearch, and Elasticsearch without security, do not have these requests.
 // https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-security-has-privileges
 func (c *connector) Check(ctx context.Context) error {
 	var who struct{} // any object: how it describes the key differs from version to version
-	err := c.ask(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint("_security/_authenticate", "")}, &who)
-	if err != nil {
+	a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint("_security/_authenticate", ""),
+		Header: c.header})
+	switch {
+	case err != nil:
+		return err
+	case lacksSecurity(a):
+		return c.checkBulk(ctx)
+	}
+	if err := readObject(a, &who); err != nil {
 		return err
 	}
 	return c.checkPrivileges(ctx)
+}
+
+// lacksSecurity reports whether OpenSearch, or Elasticsearch without security, responds that it has no such path.
+func lacksSecurity(a *httpsend.Response) bool {
+	text, _ := httpsend.Text(a.Object()["error"])
+	return a.Status == http.StatusBadRequest && strings.HasPrefix(text, "no handler found for uri [") ||
+		a.Status == http.StatusMethodNotAllowed && strings.HasPrefix(text, "Incorrect HTTP method for uri [")
+}
+
+// checkBulk sends an empty bulk request. Only a server that accepts the credential refuses it for its missing body.
+func (c *connector) checkBulk(ctx context.Context) error {
+	a, err := c.client.Do(ctx, httpsend.Request{URL: c.endpoint("_bulk", ""), Header: c.header})
+	if err != nil {
+		return err
+	}
+	if a.OK() {
+		return unexpected(a)
+	}
+	refusal := requestCodes.Classify(a)
+	if a.Status == http.StatusBadRequest && failure.Of(refusal).Code == "parse_exception" {
+		return nil
+	}
+	return refusal
 }
 
 // Note implements deliver.Noter. With synthetic _source, Elasticsearch rebuilds a document from its fields, so what it
@@ -286,13 +316,24 @@ func forbidden(hint string) error {
 func (c *connector) ask(ctx context.Context, r httpsend.Request, v any) error {
 	r.Header = c.header
 	a, err := c.client.Do(ctx, r)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	return readObject(a, v)
+}
+
+// readObject decodes the object of a successful response into v.
+func readObject(a *httpsend.Response, v any) error {
+	switch {
 	case !a.OK():
 		return requestCodes.Classify(a)
 	case json.Unmarshal(a.Body, v) != nil:
-		return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status, Hint: notElasticsearch}
+		return unexpected(a)
 	}
 	return nil
+}
+
+// unexpected is a success that is not Elasticsearch's.
+func unexpected(a *httpsend.Response) error {
+	return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status, Hint: notElasticsearch}
 }

@@ -353,9 +353,6 @@ func TestCheck(t *testing.T) {
 		{"not Elasticsearch", "index", func(c *cluster) { c.whoStatus, c.who = 404, `` }, failure.Misconfigured,
 			failure.Request, "ELASTIC_URL"},
 		{"a page", "index", func(c *cluster) { c.who = `<html>` }, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
-		{"no security", "index", func(c *cluster) {
-			c.whoStatus, c.who = 400, `{"error":"no handler found for uri [/_security/_authenticate] and method [GET]"}`
-		}, failure.Misconfigured, failure.Request, "ELASTIC_URL"},
 		{"redirect", "index", func(c *cluster) { c.whoStatus = 302 }, failure.Misconfigured, failure.Request,
 			"ELASTIC_URL"},
 		{"busy", "index", func(c *cluster) { c.whoStatus = 503 }, failure.Transient, failure.Request, "-"},
@@ -384,6 +381,50 @@ func TestCheck(t *testing.T) {
 		}
 		if strings.Contains(f.Error(), encodedKey) {
 			t.Errorf("%s: the key is in %v", test.name, f)
+		}
+	}
+}
+
+// TestCheckWithoutSecurityAPI: OpenSearch and Elasticsearch without security show only that the key may send a bulk
+// request. An empty one writes nothing.
+func TestCheckWithoutSecurityAPI(t *testing.T) {
+	for _, test := range []struct {
+		status int
+		bulk   string
+		kind   failure.Kind
+		hint   string // "" is success
+	}{
+		{400, `{"error":{"root_cause":[{"type":"parse_exception","reason":"request body is required"}],` +
+			`"type":"parse_exception","reason":"request body is required"},"status":400}`, 0, ""},
+		{400, `{"error":"no handler found for uri [/_bulk] and method [POST]"}`, failure.Misconfigured, "-"},
+		{400, `{"error":{"type":"illegal_argument_exception","reason":"x"},"status":400}`, failure.Rejected, "-"},
+		{401, `Unauthorized`, failure.Unauthorized, "ELASTIC_API_KEY"},
+		{403, `{"error":{"type":"security_exception","reason":"no permissions for [indices:data/write/bulk]"},` +
+			`"status":403}`, failure.Unauthorized, "ELASTIC_API_KEY"},
+		{200, `{}`, failure.Misconfigured, "ELASTIC_URL"},
+		{503, ``, failure.Transient, "-"},
+	} {
+		for missing, text := range map[int]string{
+			http.StatusBadRequest:       `{"error":"no handler found for uri [/_security/_authenticate] and method [GET]"}`,
+			http.StatusMethodNotAllowed: `{"error":"Incorrect HTTP method for uri [/_security/_authenticate]","status":405}`,
+		} {
+			rec := record(t, func(w http.ResponseWriter, r *http.Request) {
+				status, body := missing, text
+				if r.Method+" "+r.URL.RequestURI() == "POST /_bulk" {
+					status, body = test.status, test.bulk
+				}
+				w.WriteHeader(status)
+				io.WriteString(w, body)
+			})
+			f := failure.Of(open(t, rec.env(nil)).Check(t.Context()))
+			sent := rec.Requests()
+			if len(sent) != 2 || sent[1].Text != "" || sent[1].Header.Get("Authorization") != "ApiKey "+encodedKey {
+				t.Errorf("%d: sent %+v, want an empty bulk request with the key", test.status, sent)
+			}
+			if (f == nil) != (test.hint == "") || f != nil && (f.Kind != test.kind || f.Status != test.status ||
+				test.hint != "-" && !strings.Contains(f.Hint, test.hint)) {
+				t.Errorf("%d %s: %v", test.status, test.bulk, f)
+			}
 		}
 	}
 }

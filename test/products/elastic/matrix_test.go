@@ -340,6 +340,11 @@ func run(t *testing.T, c cluster) {
 		t.Run(name, func(t *testing.T) { c.with(t).check(r, fmt.Sprint("row-", n)) })
 	}
 	t.Run("full write pool", func(t *testing.T) { c.with(t).fillPool() })
+	t.Run("check without a security API", func(t *testing.T) {
+		if err := connector(t, c.url, "unused").(deliver.Checker).Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // fillPool sends a batch to an index of more shards than the pool of write threads and its queue take. The events of
