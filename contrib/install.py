@@ -56,8 +56,8 @@ class API:
         """Returns the decoded response. Raises Failed with the first 500 characters of a refusal."""
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"Content-Type": kind, **self.headers, **(headers or {})}
-        request = urllib.request.Request(self.url + path, data=data, method=method, headers=sent)
         try:
+            request = urllib.request.Request(self.url + path, data=data, method=method, headers=sent)
             with OPENER.open(request, timeout=60) as response:
                 return json.loads(response.read() or b"null")
         except urllib.error.HTTPError as e:

@@ -205,6 +205,7 @@ func TestInstallRefusals(t *testing.T) {
 		"error: GET /: status 403: no privilege":                             "ELASTIC_URL=" + s.URL,
 		"error: GET /: status 302":                                           "ELASTIC_URL=" + s.URL + "/redirect",
 		"error: GET /: ":                                                     "ELASTIC_URL=http://127.0.0.1:1",
+		"error: GET /: unknown url type: 'cluster/'":                         "ELASTIC_URL=cluster",
 	} {
 		if out, err := install(t, "elastic", env); err == nil || !strings.Contains(out, want) {
 			t.Errorf("%s: %v: %s", env, err, out)
