@@ -145,6 +145,7 @@ func TestTrace(t *testing.T) {
 		a.stack.receipts = append(a.stack.receipts, fmt.Sprintf(
 			`{"time":"2026-03-13T00:00:00Z","level":"INFO","msg":"batch","received":100,"truncated":["%s","x"]}`,
 			eventID(42)), `{"level":"INFO","msg":"batch","received":100,"delivered":100,"request":"r-0"}`,
+			`{"level":"INFO","msg":"batch","received":3,"truncated":["`+eventID(42)+`-2"]}`,
 			`{"level":"INFO","msg":"batch","received":7,"delivered":7,"request":"r-100"}`)
 		a.stack.environment["SIEM_DEAD_LETTER_PATH"] = "s3://bucket/dead"
 		a.stack.letters = map[string]string{}

@@ -30,7 +30,7 @@ type traceOptions struct {
 func (a *app) traceCommand() *cobra.Command {
 	var o traceOptions
 	c := &cobra.Command{
-		Use: "trace <event-id>", Short: "Show everything that is known about one event", Args: cobra.ExactArgs(1),
+		Use: "trace <event-id>", Short: "Show everything that is known about one event", Args: one("event id"),
 		Long: `Show what is known about an event: its receipts with their batches, the log lines that name it, its
 dead letters with their attempts and when they were replayed or discarded, and, with a search
 credential, the SIEM's copies.
@@ -190,6 +190,9 @@ func (t *tracer) log(ctx context.Context, c connector) error {
 	delivered := map[string]time.Time{} // by the id of the invocation
 	seen := map[string]bool{}
 	err := t.lines(ctx, c, t.id, t.since, time.Time{}, func(l deployed.LogLine) {
+		if !strings.Contains(l.Text, `"`+t.id+`"`) {
+			return // it is a part of another id, or of a number
+		}
 		seen[l.ID] = true
 		if line, ok := receipts.Parse(l.Text); !ok {
 			t.logLine(c, l)
