@@ -31,7 +31,7 @@ type configureOptions struct {
 func (a *app) configureCommand() *cobra.Command {
 	var o configureOptions
 	c := &cobra.Command{
-		Use: "configure <connector>", Short: "Store a SIEM's settings in a secret", Args: cobra.ExactArgs(1),
+		Use: "configure <connector>", Short: "Store a SIEM's settings in a secret", Args: one("connector"),
 		Long: `Ask for the settings that a connector requires, without showing credentials, and store them in its
 secret. Other keys of the secret do not change. An empty answer keeps the stored value, also with
 --stdin; --unset removes a value. @file reads the value from a file, for example a certificate; a
@@ -60,7 +60,6 @@ creates it. docs/audit.md lists the settings and the least privilege for every S
 	f.BoolVar(&o.search, "search", false, "store your search credential, in the secret <stack>/search")
 	f.BoolVar(&o.stdin, "stdin", false, "read the settings from standard input: a JSON object, or NAME=value lines")
 	f.BoolVar(&o.template, "install-template", false, "install the index template and the ingest pipeline (elastic)")
-	c.MarkFlagsMutuallyExclusive("search", "install-template")
 	return c
 }
 
@@ -103,7 +102,7 @@ func (a *app) configure(ctx context.Context, name string, o configureOptions) er
 	if err != nil {
 		return err
 	}
-	given, err := a.given(v.connector, o, v.env, object)
+	given, err := a.given(ctx, v.connector, o, v.env, object)
 	if err != nil {
 		return err
 	}
@@ -142,6 +141,9 @@ func (a *app) searchVault(ctx context.Context, s *deployed.Stack, c connector) (
 
 // check rejects settings that the connector does not read.
 func (o configureOptions) check(c connector) error {
+	if o.template && o.search {
+		return usage("--install-template: not valid with --search")
+	}
 	if o.template && c.Name != "elastic" {
 		return usage("--install-template: only for elastic")
 	}
@@ -183,8 +185,8 @@ func (v *vault) stored() (map[string]json.RawMessage, error) {
 }
 
 // given returns the settings that were entered. Empty answers are left out.
-func (a *app) given(c connector, o configureOptions, env map[string]string, stored map[string]json.RawMessage) (
-	map[string]string, error) {
+func (a *app) given(ctx context.Context, c connector, o configureOptions, env map[string]string,
+	stored map[string]json.RawMessage) (map[string]string, error) {
 	if o.stdin {
 		data, err := a.readFile("--stdin", "-")
 		if err != nil {
@@ -220,7 +222,7 @@ func (a *app) given(c connector, o configureOptions, env map[string]string, stor
 			continue
 		}
 		q.expected = cmp.Or(o.explain[q.name], q.expected)
-		value, err := a.askFor(q, stored[q.name] != nil)
+		value, err := a.askFor(ctx, q, stored[q.name] != nil)
 		if err != nil {
 			return nil, err
 		}
@@ -263,7 +265,7 @@ func (c connector) toAsk(env map[string]string, more []string) []question {
 	return slices.CompactFunc(list, func(a, b question) bool { return a.name == b.name })
 }
 
-func (a *app) askFor(q question, isSet bool) (string, error) {
+func (a *app) askFor(ctx context.Context, q question, isSet bool) (string, error) {
 	name, state := q.name, "not set"
 	if isSet {
 		state = "set; Enter keeps it"
@@ -275,7 +277,7 @@ func (a *app) askFor(q question, isSet bool) (string, error) {
 	if q.secret {
 		ask = a.in.Secret
 	}
-	value, err := ask(a.out, fmt.Sprintf("%s (%s): ", name, state))
+	value, err := ask(ctx, a.out, fmt.Sprintf("%s (%s): ", name, state))
 	if err != nil {
 		return "", err
 	}

@@ -218,7 +218,7 @@ func (a *app) eachLetter(ctx context.Context, reader *deadletter.Reader, filter 
 
 func (a *app) showCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "show <message-id>", Short: "Show one dead letter with its event", Args: cobra.ExactArgs(1),
+		Use: "show <message-id>", Short: "Show one dead letter with its event", Args: one("message id"),
 		Example: "  siemctl dead-letters show 9f6f4f57-0d5c-4b1c-8c61-3f1c3a9d2b11",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			reader, err := a.reader(cmd.Context())

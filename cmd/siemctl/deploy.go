@@ -105,7 +105,10 @@ func (a *app) deploy(ctx context.Context, o deployOptions) error {
 	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	err = cmd.Run()
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && ctx.Err() == nil {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return fmt.Errorf("sam deploy failed (%w); its output above has the cause", exit)
 	}
 	return err
@@ -192,7 +195,7 @@ func (a *app) init(ctx context.Context, wanted []string, o deployOptions) error 
 		return err
 	}
 	if len(wanted) == 0 {
-		answer, err := a.in.Line(a.out, "Connectors ("+strings.Join(connectors.Names(), ", ")+"): ")
+		answer, err := a.in.Line(ctx, a.out, "Connectors ("+strings.Join(connectors.Names(), ", ")+"): ")
 		if err != nil {
 			return err
 		}
@@ -207,7 +210,7 @@ func (a *app) init(ctx context.Context, wanted []string, o deployOptions) error 
 	}
 	if !exists && o.alarms == "" {
 		a.out.Note("Alarms go to an SNS topic; subscribe your mailbox or pager to it. Each alarm links to the runbook.")
-		if o.alarms, err = a.in.Line(a.out, "ARN of the topic (Enter: CloudWatch only): "); err != nil {
+		if o.alarms, err = a.in.Line(ctx, a.out, "ARN of the topic (Enter: CloudWatch only): "); err != nil {
 			return err
 		}
 	}

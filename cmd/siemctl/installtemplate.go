@@ -19,8 +19,8 @@ func (a *app) installTemplate(ctx context.Context, o configureOptions, env map[s
 		if o.stdin || !a.in.Interactive() {
 			return nil
 		}
-		key, err = a.askFor(question{name, "an API key that may install the ingest pipeline and the index template, " +
-			"which prevent rejected events; it is not stored, and Enter installs nothing", true}, false)
+		key, err = a.askFor(ctx, question{name, "an API key that may install the ingest pipeline and the index " +
+			"template, which prevent rejected events; it is not stored, and Enter installs nothing", true}, false)
 		if err != nil || key == "" {
 			return err
 		}

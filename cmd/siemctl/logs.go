@@ -232,7 +232,7 @@ func parseLogLine(function string, l deployed.LogLine) logLine {
 	if level, ok := fields["level"].(string); ok {
 		line.level = strings.ToLower(level)
 	}
-	if connector, ok := fields["connector"].(string); ok && function != connector {
+	if connector, ok := fields["connector"].(string); ok && connector != "" && function != connector {
 		line.message += " " + connector
 	}
 	for _, name := range []string{"time", "level", "msg", "connector"} {

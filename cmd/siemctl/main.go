@@ -20,7 +20,6 @@ import (
 
 	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/deployed"
 	"github.com/arbitex/siem-connectors/cmd/siemctl/internal/term"
@@ -52,7 +51,7 @@ const exitCodes = `0    success, no problems
 1    problems were found, or the command did only a part of its work; the output names them
 2    the command line, or a file that it names, is not valid; nothing was done
 3    AWS could not be reached, or refused a request
-130  interrupted (Ctrl-C)`
+130  interrupted (Ctrl-C, or Ctrl-D at a question)`
 
 // app is the state that all commands share.
 type app struct {
@@ -81,8 +80,9 @@ func run(ctx context.Context, args []string, env func(string) string, stdin io.R
 	a.out.JSON = wantsJSON(args)
 	root := a.root() //nolint:contextcheck // the commands get it from ExecuteContext
 	root.SetArgs(args)
-	root.SetOut(stdout)
+	root.SetOut(a.out.Out)
 	root.SetErr(stderr)
+	addLibraryCommands(root)
 	return a.exit(ctx, root.ExecuteContext(ctx))
 }
 
@@ -109,8 +109,12 @@ func (a *app) exit(ctx context.Context, err error) int {
 	var (
 		wrong usageError
 		cloud *deployed.Error
-		api   smithy.APIError
+		sdk   *smithy.OperationError
 	)
+	failed := a.out.Failed()
+	if failed != nil && (err == nil || errors.Is(err, errProblems) || errors.Is(err, failed)) {
+		err, a.started = fmt.Errorf("the output is not complete: %w", failed), true
+	}
 	switch {
 	case err == nil:
 		return exitOK
@@ -124,7 +128,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 	switch {
 	case errors.As(err, &wrong), errors.Is(err, deployed.ErrRegion), !a.started:
 		code = exitUsage
-	case errors.As(err, &cloud), errors.As(err, &api):
+	case errors.As(err, &cloud), errors.As(err, &sdk):
 		code = exitAWS
 	}
 	a.showError(err, code)
@@ -323,39 +327,6 @@ func distance(a, b string) int {
 		}
 	}
 	return row[len(b)]
-}
-
-// noCommand rejects the arguments of a command that only groups others.
-func noCommand(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	var known []string
-	for _, sub := range c.Commands() {
-		if sub.IsAvailableCommand() {
-			known = append(append(known, sub.Name()), sub.Aliases...)
-		}
-	}
-	return usage("unknown command %q for %q%s", args[0], c.CommandPath(), suggest(args[0], known))
-}
-
-// flagError adds the closest flag to the library's error about an unknown one, and what a flag expects to its error
-// about a value.
-func flagError(c *cobra.Command, err error) error {
-	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		expected := map[string]string{"int": "a whole number", "int64": "a whole number", "uint64": "a whole number",
-			"float64": "a number", "duration": "a duration such as 30s or 5m", "bool": "true or false"}
-		if what := expected[invalid.GetFlag().Value.Type()]; what != "" {
-			return usage("--%s: expected %s, found %q", invalid.GetFlag().Name, what, invalid.GetValue())
-		}
-	}
-	unknown, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
-	if !ok {
-		return usageError{err}
-	}
-	var known []string
-	c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, "--"+f.Name) })
-	return usageError{fmt.Errorf("%w%s", err, suggest("--"+unknown, known))}
 }
 
 func (a *app) versionCommand() *cobra.Command {

@@ -30,7 +30,7 @@ func (a *app) reconcileCommand() *cobra.Command {
 	var o reconcileOptions
 	c := &cobra.Command{
 		Use: "reconcile <connector>", Short: "Compare the receipts of delivered events with the SIEM's own search",
-		Args: cobra.ExactArgs(1),
+		Args: one("connector"),
 		Long: `Read the receipts of a window from the connector's log (SIEM_RECEIPTS=true), ask the SIEM's own
 search for these events, and report which are missing, present more than once, or altered.
 
@@ -68,7 +68,6 @@ the report.`,
 	f.DurationVar(&o.margin, "margin", 15*time.Minute, "search this `duration` before and after the window as well")
 	f.DurationVar(&o.maxAge, "max-age", time.Hour, "`age` of the oldest event on its delivery, for SIEMs that are "+
 		"searched by the events' own time (Datadog, XSIAM)")
-	_ = c.MarkFlagRequired("from")
 	return c
 }
 
@@ -85,7 +84,8 @@ func (o *reconcileOptions) window(now time.Time) (window, error) {
 	case err != nil:
 		return window{}, err
 	case filter.From.IsZero():
-		return window{}, usage("--from: expected a time, found an empty value")
+		return window{}, usage("--from: required; expected a time such as 2026-03-13T00:00:00Z, a date, or an " +
+			"age such as 3h")
 	case filter.To.IsZero():
 		filter.To = now.UTC()
 	}

@@ -59,6 +59,11 @@ If you interrupt the command, it prints how many events were enqueued. These eve
 					return usage("--%s: only valid with --wait", flag)
 				}
 			}
+			if fromFile := cmd.Flags().Changed("file"); fromFile == cmd.Flags().Changed("generate") {
+				return usage("expected either --file or --generate")
+			} else if fromFile && o.file == "" {
+				return usage("--file: expected a file, found an empty value")
+			}
 			return a.send(cmd.Context(), o)
 		},
 	}
@@ -74,8 +79,6 @@ If you interrupt the command, it prints how many events were enqueued. These eve
 	f.StringVar(&o.secret, "search-secret", "", searchSecretUsage)
 	f.IntVar(&o.pack, "per-message", 100, "at most this many `events` in a message; more make it cheaper")
 	_ = c.RegisterFlagCompletionFunc("to", completeConnectors)
-	c.MarkFlagsMutuallyExclusive("file", "generate")
-	c.MarkFlagsOneRequired("file", "generate")
 	return c
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -11,7 +12,10 @@ import (
 	"github.com/arbitex/siem-connectors/internal/testkit/terminal"
 )
 
-const ctrlC = "\x03"
+const (
+	ctrlC = "\x03"
+	ctrlD = "\x04"
+)
 
 // onTerminal starts siemctl on a pseudo terminal with so many columns.
 func (f *fakeStack) onTerminal(t *testing.T, columns int, args ...string) *terminal.Session {
@@ -19,14 +23,15 @@ func (f *fakeStack) onTerminal(t *testing.T, columns int, args ...string) *termi
 	return terminal.Start(t, columns, siemctlCommand(t.Context(), t, f.server.URL, args...))
 }
 
-// TestOnTerminal: colour, the terminal's width, and the question before a change, which Ctrl-C ends.
+// TestOnTerminal: colour, the terminal's width, and the question before a change, which Ctrl-C and Ctrl-D end.
 func TestOnTerminal(t *testing.T) {
 	f := newFakeStack(t)
 	shown, code := f.onTerminal(t, 100, "status").End()
 	if code != exitOK || !strings.Contains(shown, "\x1b[32mrunning\x1b[0m") {
 		t.Errorf("exit code %d, %q", code, shown)
 	}
-	for typed, want := range map[string]int{ctrlC: exitInterrupted, "n\r": exitOK, "y\r": exitOK} {
+	for typed, want := range map[string]int{ctrlC: exitInterrupted, ctrlD: exitInterrupted,
+		"y" + ctrlD + ctrlD: exitInterrupted, "n\r": exitOK, "y\r": exitOK} {
 		before := f.changed()
 		s := f.onTerminal(t, 100, "replay")
 		s.Type("[y/N] ", typed)
@@ -95,6 +100,30 @@ func TestInstallOnTerminal(t *testing.T) {
 	}
 	if shown, code := configure("half a key" + ctrlC); code != exitInterrupted || strings.Contains(shown, "stored") {
 		t.Errorf("Ctrl-C: exit code %d, the terminal shows %q", code, shown)
+	}
+}
+
+// TestSignalAtAQuestion: a signal ends a question without a key.
+func TestSignalAtAQuestion(t *testing.T) {
+	s := newFakeStack(t).onTerminal(t, 100, "configure", "splunk")
+	s.Interrupt("SPLUNK_HEC_TOKEN (set; Enter keeps it): ")
+	if shown, code := s.End(); code != exitInterrupted || !strings.HasSuffix(shown, "interrupted\r\n") {
+		t.Errorf("exit code %d, the terminal shows %q", code, shown)
+	}
+}
+
+// TestDeployInterrupted: Ctrl-C ends SAM CLI, whose exit code then says nothing about the deployment.
+func TestDeployInterrupted(t *testing.T) {
+	f := newFakeStack(t)
+	release := fakeSAM(t, f)
+	const sam = "#!/bin/sh\ntrap 'exit 1' INT\necho deploying\nwhile :; do read -r line; done\n"
+	if err := os.WriteFile(filepath.Join(filepath.Dir(f.fresh.sam), "sam"), []byte(sam), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s := f.onTerminal(t, 100, "deploy", "--connectors", "splunk", "--release", release)
+	s.Type("deploying", ctrlC)
+	if shown, code := s.End(); code != exitInterrupted || !strings.HasSuffix(shown, "interrupted\r\n") {
+		t.Errorf("exit code %d, the terminal shows %q", code, shown)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -208,6 +209,9 @@ func (a *app) validateTemplate(v *validation, list []connector, secret settings.
 	region := cmp.Or(a.options.Region, "us-east-1")
 	t, err := samtemplate.Load(o.template, samtemplate.Options{Parameters: parameters, Region: region,
 		AccountID: "123456789012", StackName: a.options.Stack})
+	if unreadable, ok := errors.AsType[*fs.PathError](err); ok {
+		return usage("--template: %w", unreadable)
+	}
 	if err != nil {
 		for _, problem := range splitErrors(err) {
 			v.add(isError, "template", "%s", problem)

@@ -75,6 +75,13 @@ func (s *Session) Type(after, typed string) {
 	}
 }
 
+// Interrupt waits until the terminal shows a text, and sends SIGINT to the command.
+func (s *Session) Interrupt(after string) {
+	if s.read(after) {
+		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGINT) // the shell's group; the shell ignores it
+	}
+}
+
 // Answer waits for a question and types the answer.
 func (s *Session) Answer(question, text string) { s.Type(question, text+"\r") }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // Options select a stack. The SDK's own configuration applies where an option is empty. Stack is required.
@@ -52,22 +53,40 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// The hints about a request that did not reach AWS, or that AWS did not accept from the caller.
+const (
+	networkHint     = "check --region, --endpoint-url and the network"
+	credentialsHint = "set AWS_PROFILE or --profile, or sign in with `aws sso login`"
+)
+
 // failed makes an Error of an error of the SDK, without its request id and its retry history.
 func failed(doing string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	e := &Error{Doing: doing, Err: err}
+	response, isResponse := errors.AsType[*smithyhttp.ResponseError](err)
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		if isResponse && api.ErrorCode() == "UnknownError" {
+			e.Err, e.Hint = fmt.Errorf("status %d, without an error of AWS", response.HTTPStatusCode()), networkHint
+			return e
+		}
 		e.Err = fmt.Errorf("%s: %w", api.ErrorCode(), short{api})
-		if code := api.ErrorCode(); strings.Contains(code, "AccessDenied") || strings.Contains(code, "NotAuthorized") {
+		switch code := api.ErrorCode(); {
+		case strings.Contains(code, "AccessDenied"), strings.Contains(code, "NotAuthorized"):
 			e.Hint = "the caller's role needs this permission"
+		case strings.Contains(code, "ExpiredToken"), code == "InvalidClientTokenId",
+			code == "UnrecognizedClientException":
+			e.Hint = credentialsHint
 		}
 		return e
 	}
 	if network, ok := errors.AsType[*net.OpError](err); ok {
-		e.Err = network
-		e.Hint = "check --region, --endpoint-url and the network"
+		e.Err, e.Hint = network, networkHint
+	} else if send, ok := errors.AsType[*smithyhttp.RequestSendError](err); ok {
+		e.Err, e.Hint = send.Err, networkHint
+	} else if _, ok := errors.AsType[*smithy.DeserializationError](err); ok && isResponse {
+		e.Err, e.Hint = fmt.Errorf("status %d, not a response of AWS", response.HTTPStatusCode()), networkHint
 	}
 	return e
 }
@@ -101,7 +120,7 @@ func Connect(ctx context.Context, o Options) (*Stack, error) {
 	}
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
 		return nil, &Error{Doing: "reading the AWS credentials", Err: err,
-			Hint: "set AWS_PROFILE or --profile, or sign in with `aws sso login`"}
+			Hint: credentialsHint}
 	}
 	s := &Stack{
 		Name: o.Stack, config: cfg, physical: map[string]string{}, functions: map[string]map[string]string{},

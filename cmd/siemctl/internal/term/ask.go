@@ -34,53 +34,64 @@ func (i *Input) Reader() io.Reader { return i.reader }
 // Interactive reports whether the input is a terminal.
 func (i *Input) Interactive() bool { return i.asks }
 
+// ErrInterrupted is returned if a question is answered with Ctrl-C or Ctrl-D.
+var ErrInterrupted = errors.New("interrupted")
+
 // Confirm asks a question and reports whether the answer is yes. It returns the context's error when the context ends.
 func (i *Input) Confirm(ctx context.Context, o *Output, question string) (bool, error) {
 	if !i.Interactive() {
 		return false, ErrNoTerminal
 	}
 	fmt.Fprintf(o.Err, "%s [y/N] ", Clean(question))
+	answer, err := await(ctx, func() (string, error) { return i.reader.ReadString('\n') })
+	switch {
+	case errors.Is(err, io.EOF): // also after "y": only Enter confirms
+		fmt.Fprintln(o.Err)
+		return false, ErrInterrupted
+	case ctx.Err() != nil:
+		fmt.Fprintln(o.Err)
+		return false, ctx.Err()
+	}
+	word := strings.ToLower(strings.TrimSpace(answer))
+	return word == "y" || word == "yes", err
+}
+
+// await reads an answer, and returns the context's error when the context ends. Nothing can end the read itself.
+func await(ctx context.Context, read func() (string, error)) (string, error) {
 	type line struct {
 		text string
 		err  error
 	}
 	answers := make(chan line, 1)
 	go func() {
-		text, err := i.reader.ReadString('\n')
+		text, err := read()
 		answers <- line{text, err}
 	}()
 	select {
 	case <-ctx.Done():
-		fmt.Fprintln(o.Err)
-		return false, ctx.Err()
+		return "", ctx.Err()
 	case answer := <-answers:
-		if answer.err != nil && !errors.Is(answer.err, io.EOF) {
-			return false, answer.err
-		}
-		word := strings.ToLower(strings.TrimSpace(answer.text))
-		return word == "y" || word == "yes", nil
+		return answer.text, answer.err
 	}
 }
 
-// ErrInterrupted is returned if a question is answered with Ctrl-C or Ctrl-D.
-var ErrInterrupted = errors.New("interrupted")
-
 // Secret asks for a value without showing it. Echo is off before the question appears, so that pasted text is not shown
 // either.
-func (i *Input) Secret(o *Output, prompt string) (string, error) {
-	return i.read(o, func(t *term.Terminal) (string, error) { return t.ReadPassword(prompt) })
+func (i *Input) Secret(ctx context.Context, o *Output, prompt string) (string, error) {
+	return i.read(ctx, o, func(t *term.Terminal) (string, error) { return t.ReadPassword(prompt) })
 }
 
 // Line asks for a value and shows it.
-func (i *Input) Line(o *Output, prompt string) (string, error) {
-	return i.read(o, func(t *term.Terminal) (string, error) {
+func (i *Input) Line(ctx context.Context, o *Output, prompt string) (string, error) {
+	return i.read(ctx, o, func(t *term.Terminal) (string, error) {
 		t.SetPrompt(prompt)
 		return t.ReadLine()
 	})
 }
 
-// read puts the terminal into raw mode and reads a line.
-func (i *Input) read(o *Output, line func(*term.Terminal) (string, error)) (value string, err error) {
+// read puts the terminal into raw mode and reads a line. It returns the context's error when the context ends.
+func (i *Input) read(ctx context.Context, o *Output, line func(*term.Terminal) (string, error)) (value string,
+	err error) {
 	file, ok := i.in.(*os.File)
 	if !ok || !i.Interactive() {
 		return "", ErrNoTerminal
@@ -96,9 +107,14 @@ func (i *Input) read(o *Output, line func(*term.Terminal) (string, error)) (valu
 		return "", err
 	}
 	defer func() { err = errors.Join(err, term.Restore(int(file.Fd()), before)) }()
-	if value, err = line(i.terminal); errors.Is(err, io.EOF) {
+	value, err = await(ctx, func() (string, error) { return line(i.terminal) })
+	switch {
+	case errors.Is(err, io.EOF):
 		fmt.Fprint(o.Err, "\r\n")
 		return "", ErrInterrupted
+	case ctx.Err() != nil:
+		fmt.Fprint(o.Err, "\r\n")
+		return "", ctx.Err()
 	}
 	return strings.TrimSpace(value), err
 }

@@ -51,7 +51,8 @@ type Output struct {
 // JSON: https://no-color.org. COLUMNS overrides the terminal's width.
 func New(out, err io.Writer, env func(string) string) *Output {
 	plain := env("NO_COLOR") != "" || env("TERM") == "dumb"
-	o := &Output{Out: out, Err: err, Terminal: IsTerminal(out), Progress: IsTerminal(err) && env("TERM") != "dumb"}
+	o := &Output{Out: &results{to: out}, Err: err, Terminal: IsTerminal(out),
+		Progress: IsTerminal(err) && env("TERM") != "dumb"}
 	o.Colour = o.Terminal && !plain
 	if f, ok := out.(*os.File); ok && o.Terminal {
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
@@ -62,6 +63,29 @@ func New(out, err io.Writer, env func(string) string) *Output {
 		o.Width = n
 	}
 	return o
+}
+
+// results remembers the first error of a stream.
+type results struct {
+	to  io.Writer
+	err error
+}
+
+// Write implements io.Writer.
+func (r *results) Write(data []byte) (int, error) {
+	n, err := r.to.Write(data)
+	if r.err == nil {
+		r.err = err
+	}
+	return n, err
+}
+
+// Failed returns the first error of writing results, such as that of a full disk. Only an Output of New knows it.
+func (o *Output) Failed() error {
+	if r, ok := o.Out.(*results); ok {
+		return r.err
+	}
+	return nil
 }
 
 // IsTerminal reports whether a stream is a terminal.

@@ -177,7 +177,7 @@ func TestNoColour(t *testing.T) {
 	if _, err := in.Confirm(t.Context(), &Output{}, "sure?"); err == nil {
 		t.Error("asked without a terminal")
 	}
-	if _, err := in.Secret(&Output{}, "token: "); err == nil {
+	if _, err := in.Secret(t.Context(), &Output{}, "token: "); err == nil {
 		t.Error("asked for a secret without a terminal")
 	}
 }

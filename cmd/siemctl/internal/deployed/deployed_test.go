@@ -1,0 +1,46 @@
+package deployed
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// TestConnectErrors: an error names what responded, and what an operator can do, without the text of the SDK.
+func TestConnectErrors(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+	t.Setenv("AWS_MAX_ATTEMPTS", "1")
+	fault := func(code string) string {
+		return "<ErrorResponse><Error><Code>" + code + "</Code><Message>refused</Message></Error></ErrorResponse>"
+	}
+	for _, x := range []struct {
+		status     int
+		body, want string
+	}{
+		{403, fault("AccessDenied"), "AccessDenied: refused; the caller's role needs this permission"},
+		{403, fault("ExpiredToken"), "ExpiredToken: refused; set AWS_PROFILE or --profile, or sign in"},
+		{403, fault("InvalidClientTokenId"), "InvalidClientTokenId: refused; set AWS_PROFILE"},
+		{400, fault("Throttling"), "Throttling: refused"},
+		{403, "<html>blocked</html>", "status 403, without an error of AWS; check --region, --endpoint-url"},
+		{302, "", "status 302, without an error of AWS; check --region"},
+		{200, "<html>sign in</html>", "status 200, not a response of AWS; check --region"},
+		{0, "", "EOF; check --region, --endpoint-url and the network"},
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if x.status == 0 {
+				panic(http.ErrAbortHandler)
+			}
+			w.WriteHeader(x.status)
+			_, _ = w.Write([]byte(x.body))
+		}))
+		_, err := Connect(t.Context(), Options{Stack: "siem", Region: "eu-west-1", Endpoint: server.URL})
+		server.Close()
+		const doing = `looking for the stack "siem" in eu-west-1: `
+		if err == nil || !strings.HasPrefix(err.Error(), doing) || !strings.Contains(err.Error(), x.want) ||
+			strings.Contains(err.Error(), "operation error") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%d %q: %v, want %q", x.status, x.body, err, x.want)
+		}
+	}
+}
