@@ -63,8 +63,9 @@ func helpTopic(c *cobra.Command, args []string) error {
 // about a value.
 func flagError(c *cobra.Command, err error) error {
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		expected := map[string]string{"int": "a whole number", "int64": "a whole number", "uint64": "a whole number",
-			"float64": "a number", "duration": "a duration such as 30s or 5m", "bool": "true or false"}
+		expected := map[string]string{"int": "a whole number", "int64": "a whole number",
+			"uint64": "a whole number of at least 0", "float64": "a number", "duration": "a duration such as 30s or 5m",
+			"bool": "true or false"}
 		if what := expected[invalid.GetFlag().Value.Type()]; what != "" {
 			return usage("--%s: expected %s, found %q", invalid.GetFlag().Name, what, invalid.GetValue())
 		}

@@ -139,7 +139,7 @@ func (a *app) logs(ctx context.Context, args []string, o logsOptions) error {
 			}
 			return nil
 		}
-		if err := a.pause(ctx, followPause); err != nil {
+		if err := a.beforeNext(ctx, followPause); err != nil {
 			return err
 		}
 		from = a.now().Add(-followOverlap)

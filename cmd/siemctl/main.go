@@ -148,6 +148,14 @@ func (a *app) result(v any, problems bool, show func()) error {
 	return nil
 }
 
+// beforeNext pauses a command that runs until Ctrl-C, and ends it if its output cannot be written.
+func (a *app) beforeNext(ctx context.Context, pause time.Duration) error {
+	if err := a.out.Failed(); err != nil {
+		return err
+	}
+	return a.pause(ctx, pause)
+}
+
 // failure is an error in JSON mode. It goes to standard error.
 type failure struct {
 	Error    string `json:"error"`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -25,6 +26,24 @@ func TestFullDisk(t *testing.T) {
 			fullDisk{}, &errs)
 		const want = "the output is not complete: no space left on device"
 		if code != exitProblems || !strings.Contains(errs.String(), want) {
+			t.Errorf("%s: exit code %d, %s", args, code, &errs)
+		}
+	}
+}
+
+// TestFullDiskEndsTheLoop: a command that runs until Ctrl-C ends when nothing can be written.
+func TestFullDiskEndsTheLoop(t *testing.T) {
+	f := newFakeStack(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "a")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "b")
+	env := func(name string) string { return map[string]string{"SIEMCTL_STACK": "siem"}[name] }
+	for _, args := range []string{"logs splunk -f", "status --watch"} {
+		var errs bytes.Buffer
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		code := run(ctx, append(strings.Fields(args), "--region", "us-east-1", "--endpoint-url", f.server.URL), env,
+			strings.NewReader(""), fullDisk{}, &errs)
+		cancel()
+		if code != exitProblems || !strings.Contains(errs.String(), "the output is not complete") {
 			t.Errorf("%s: exit code %d, %s", args, code, &errs)
 		}
 	}

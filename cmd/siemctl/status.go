@@ -102,7 +102,7 @@ func (a *app) runStatus(ctx context.Context, o statusOptions) error {
 		if err := a.showStatus(st); err != nil || !o.watch {
 			return err
 		}
-		if err := a.pause(ctx, o.interval); err != nil {
+		if err := a.beforeNext(ctx, o.interval); err != nil {
 			return err
 		}
 		if !a.out.Terminal && !a.out.JSON {
