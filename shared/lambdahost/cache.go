@@ -12,6 +12,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/arbitex/siem-connectors/shared/deliver"
 	"github.com/arbitex/siem-connectors/shared/failure"
@@ -177,8 +179,7 @@ func readSecret(ctx context.Context, d Deps) (text string, values map[string]str
 	out, err := d.Secrets.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &id})
 	if err != nil {
 		return "", nil, &failure.Error{Step: failure.Secret, Detail: fmt.Sprintf("reading the secret that %s names, %q",
-			secretSetting, id), Err: err,
-			Hint: "the function's role needs secretsmanager:GetSecretValue on it, and kms:Decrypt where it has a key of its own"}
+			secretSetting, id), Err: err, Hint: secretHint(err)}
 	}
 	text = aws.ToString(out.SecretString)
 	if out.SecretString == nil {
@@ -191,6 +192,23 @@ func readSecret(ctx context.Context, d Deps) (text string, values map[string]str
 			Hint: `expected is a JSON object of settings, such as {"NAME":"value"}`}
 	}
 	return text, values, nil
+}
+
+// secretHint returns what to correct after a failed read of the secret; "" if Secrets Manager itself failed.
+func secretHint(err error) string {
+	if _, unsent := errors.AsType[*smithyhttp.RequestSendError](err); unsent || errors.Is(err, context.DeadlineExceeded) {
+		return "check the function's route to Secrets Manager: in a VPC, it needs a NAT gateway or an endpoint"
+	}
+	if refused, ok := errors.AsType[smithy.APIError](err); ok {
+		switch refused.ErrorCode() {
+		case "AccessDeniedException", "DecryptionFailure":
+			return "the function's role needs secretsmanager:GetSecretValue on it, " +
+				"and kms:Decrypt where it has a key of its own"
+		case "ResourceNotFoundException":
+			return "check " + secretSetting + ": the secret, in the function's region, needs a value"
+		}
+	}
+	return ""
 }
 
 // KeysError names the keys of a secret that have an object or an array as their value.

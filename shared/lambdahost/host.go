@@ -43,8 +43,36 @@ func RunConnector(name string, open OpenFunc) {
 // quote a request there, with its credential and events.
 func Start(h lambda.Handler) {
 	fitMachine()
-	slog.SetDefault(slog.New(slog.DiscardHandler)) // also the output of package log, which net/http uses
+	// This is also the output of package log, which net/http uses.
+	slog.SetDefault(slog.New(exiting{slog.NewJSONHandler(os.Stdout, nil)}))
 	lambda.Start(&logging{h, os.Stdout})
+}
+
+// exiting logs why package log ends the process, and discards everything else. Lambda's library ends the process when
+// there is no Runtime API, or when it fails. Lambda itself only reports the exit status.
+type exiting struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (e exiting) Handle(ctx context.Context, r slog.Record) error {
+	if !calledByFatal() {
+		return nil
+	}
+	exit := slog.NewRecord(r.Time, slog.LevelError, "exiting", 0)
+	exit.AddAttrs(slog.String("error", r.Message), slog.String("version", version.Version))
+	return e.Handler.Handle(ctx, exit)
+}
+
+// calledByFatal reports whether log.Fatal, log.Fatalf or log.Fatalln is on the stack.
+func calledByFatal() bool {
+	var callers [16]uintptr
+	frames := runtime.CallersFrames(callers[:runtime.Callers(1, callers[:])])
+	for more := true; more; {
+		var f runtime.Frame
+		if f, more = frames.Next(); strings.HasPrefix(f.Function, "log.Fatal") {
+			return true
+		}
+	}
+	return false
 }
 
 // logging writes the error of an invocation to the log, too.

@@ -19,6 +19,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/arbitex/siem-connectors/internal/testkit/fakeaws"
 	"github.com/arbitex/siem-connectors/shared/deliver"
@@ -188,6 +191,29 @@ func TestMisconfigured(t *testing.T) {
 	}
 }
 
+// TestSecretHints: the hint is about the cause of the failure, and there is none if Secrets Manager itself fails.
+func TestSecretHints(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		hint string
+	}{
+		{&smithy.GenericAPIError{Code: "AccessDeniedException"}, `"hint":"the function's role needs`},
+		{&types.DecryptionFailure{}, `"hint":"the function's role needs`},
+		{&types.ResourceNotFoundException{}, `"hint":"check SIEM_SECRET_ID`},
+		{&smithyhttp.RequestSendError{Err: io.EOF}, `"hint":"check the function's route`},
+		{context.DeadlineExceeded, `"hint":"check the function's route`},
+		{&smithy.GenericAPIError{Code: "ThrottlingException"}, ""},
+		{&types.InternalServiceError{}, ""},
+	} {
+		w := newWorld()
+		w.err = fmt.Errorf("operation error: %w", c.err)
+		answer, err := invoke(t, w.function(), `{"check":true}`)
+		if err != nil || c.hint == "" && strings.Contains(answer, `"hint"`) || !strings.Contains(answer, c.hint) {
+			t.Errorf("%v: %s, %v, want %s", c.err, answer, err, c.hint)
+		}
+	}
+}
+
 func TestConfigurationIsFoundMended(t *testing.T) {
 	w := newWorld()
 	w.secret = `{"TEST_TOKEN":""}`
@@ -308,8 +334,9 @@ func TestCheck(t *testing.T) {
 		"note":  {func(w *world) { w.note = deliver.Note{Text: "busy", Backpressure: true} }, true, "", "busy"},
 		"no note": {func(w *world) { w.note, w.valid = deliver.Note{Text: "busy", Backpressure: true}, "other" }, false,
 			failure.Auth, "set TEST_TOKEN"},
-		"auth":        {func(w *world) { w.valid = "other" }, false, failure.Auth, "set TEST_TOKEN"},
-		"secret":      {func(w *world) { w.err = errors.New("denied") }, false, failure.Secret, "GetSecretValue"},
+		"auth": {func(w *world) { w.valid = "other" }, false, failure.Auth, "set TEST_TOKEN"},
+		"secret": {func(w *world) { w.err = &smithy.GenericAPIError{Code: "AccessDeniedException"} }, false,
+			failure.Secret, "GetSecretValue"},
 		"secret form": {func(w *world) { w.secret = "x" }, false, failure.Secret, "JSON object"},
 		"config":      {func(w *world) { w.env["SIEM_MAX_ATTEMPTS"] = "x" }, false, failure.Config, "set each"},
 	} {
@@ -486,5 +513,29 @@ func TestStandardErrorStaysEmpty(t *testing.T) {
 	if strings.Count(out, `"delivered":1`) != 3 || strings.Count(out, `"msg":"invocation failed"`) != 1 ||
 		!strings.Contains(out, "Records") {
 		t.Errorf("standard output, want three batches and the invocation's error:\n%s", out)
+	}
+}
+
+// TestExit: a process that cannot serve says why in the log, as Lambda reports only the exit status.
+func TestExit(t *testing.T) {
+	failing := httptest.NewServer(http.NotFoundHandler())
+	defer failing.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for api, want := range map[string]string{
+		"": "AWS_LAMBDA_RUNTIME_API] are not defined",
+		strings.TrimPrefix(failing.URL, "http://"): "unexpected status code: 404",
+	} {
+		var stderr bytes.Buffer
+		function := exec.Command(self)
+		function.Env, function.Stderr = []string{asFunction + "=1", "AWS_LAMBDA_RUNTIME_API=" + api}, &stderr
+		stdout, err := function.Output()
+		if err == nil || stderr.Len() > 0 || bytes.Count(stdout, []byte("\n")) != 1 ||
+			!bytes.Contains(stdout, []byte(`"level":"ERROR","msg":"exiting"`)) || !bytes.Contains(stdout, []byte(want)) {
+			t.Errorf("Runtime API %q: %v, standard error %q, standard output %q; want one line with %q",
+				api, err, stderr.String(), stdout, want)
+		}
 	}
 }
