@@ -105,27 +105,57 @@ const deliveryMargin = 4 * time.Second
 // holds more only if they are much smaller than OCSF events are.
 const maxRound = 4096
 
+// maxRecords bounds the events of an invocation, and with them the memory. A payload of 6 MB holds more only if they
+// are too short for events: a producer that sends bytes as JSON numbers could otherwise use up the function's memory.
+const maxRecords = 250_000
+
+// errPostponed is the reason of a message that was not read.
+var errPostponed = errors.New("the batch has more than " + strconv.Itoa(maxRecords) + " events")
+
 // deliver sends the events of the messages to the SIEM.
 func (b *batch) deliver(ctx context.Context, source deliver.Source, messages []sqsevent.Message) {
 	start := b.Now()
 	ctx, cancel := Reserve(ctx, deliveryMargin, 5)
 	defer cancel()
-	for len(messages) > 0 {
+	for len(messages) > 0 && len(b.records) < maxRecords {
 		messages = messages[b.read(messages):]
 		b.round(ctx, source)
 	}
+	b.postpone(messages)
 	b.report.ended = b.Now()
 	b.report.took = b.report.ended.Sub(start)
+}
+
+// postpone leaves messages to a later invocation, without reading them.
+func (b *batch) postpone(messages []sqsevent.Message) {
+	if len(messages) == 0 {
+		return
+	}
+	b.report.Warnings = append(b.report.Warnings, strconv.Itoa(len(messages))+" messages wait: "+errPostponed.Error())
+	fault := failure.Of(errPostponed)
+	for i := range messages {
+		m := b.newMessage(&messages[i])
+		b.records = append(b.records, record{message: len(b.messages), index: event.Whole, body: m.Body, fault: fault})
+		m.end = len(b.records)
+		b.messages = append(b.messages, m)
+	}
+}
+
+// newMessage returns a message whose records are added next.
+func (b *batch) newMessage(of *sqsevent.Message) message {
+	m := message{Message: of, first: len(b.records)}
+	m.resent, m.replays = b.Roles.counts(of)
+	m.attempts = m.Receives + m.resent
+	return m
 }
 
 // read reads the events of messages until there are enough for a round, and returns the number of messages read.
 func (b *batch) read(messages []sqsevent.Message) (n int) {
 	b.parser.Reset()
 	b.entries = b.entries[:0]
+	invalid := make(map[string]*failure.Error) // an array may have the same invalid element many times
 	for ; n < len(messages) && len(b.entries) < maxRound; n++ {
-		m := message{Message: &messages[n], first: len(b.records)}
-		m.resent, m.replays = b.Roles.counts(m.Message)
-		m.attempts = m.Receives + m.resent
+		m := b.newMessage(&messages[n])
 		known := len(b.entries)
 		b.entries = b.parser.ParseMessage(b.entries, m.Body)
 		for i := range b.entries[known:] {
@@ -136,7 +166,11 @@ func (b *batch) read(messages []sqsevent.Message) (n int) {
 			}
 			if entry.Err != nil {
 				r.disposition = deadLetter
-				r.fault = &failure.Error{Kind: failure.Rejected, Code: "invalid event", Err: entry.Err}
+				text := entry.Err.Error()
+				if invalid[text] == nil {
+					invalid[text] = &failure.Error{Kind: failure.Rejected, Code: "invalid event", Err: entry.Err}
+				}
+				r.fault = invalid[text]
 			}
 			b.records = append(b.records, r)
 		}
