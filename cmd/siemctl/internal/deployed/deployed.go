@@ -24,6 +24,8 @@ import (
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
+
+	"github.com/arbitex/siem-connectors/shared/deadletter"
 )
 
 // Options select a stack. The SDK's own configuration applies where an option is empty. Stack is required.
@@ -274,9 +276,32 @@ func (s *Stack) secretARN(id string) (string, error) {
 }
 
 // DeadLetters is where dead letters are kept: a client of S3 and the path s3://bucket/prefix.
-func (s *Stack) DeadLetters(ctx context.Context) (client *s3.Client, path string, err error) {
+func (s *Stack) DeadLetters(ctx context.Context) (client deadletter.Store, path string, err error) {
 	env, err := s.Environment(ctx, "Replay")
-	return s.s3, env["SIEM_DEAD_LETTER_PATH"], err
+	return bucketReader{s.s3}, env["SIEM_DEAD_LETTER_PATH"], err
+}
+
+// bucketReader is a client of S3 whose errors of reading are those of this package.
+type bucketReader struct{ *s3.Client }
+
+// GetObject implements deadletter.Store.
+func (b bucketReader) GetObject(ctx context.Context, in *s3.GetObjectInput, o ...func(*s3.Options)) (
+	*s3.GetObjectOutput, error) {
+	out, err := b.Client.GetObject(ctx, in, o...)
+	if err != nil {
+		err = failed("bucket "+aws.ToString(in.Bucket), err)
+	}
+	return out, err
+}
+
+// ListObjectsV2 implements deadletter.Store.
+func (b bucketReader) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, o ...func(*s3.Options)) (
+	*s3.ListObjectsV2Output, error) {
+	out, err := b.Client.ListObjectsV2(ctx, in, o...)
+	if err != nil {
+		err = failed("bucket "+aws.ToString(in.Bucket), err)
+	}
+	return out, err
 }
 
 // Secrets is a client of Secrets Manager for what a connector that runs here reads itself.
