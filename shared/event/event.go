@@ -169,8 +169,8 @@ func (e *Event) AppendTruncated(dst []byte) []byte {
 }
 
 // MaxEvents bounds the events of one message, and with them the memory that a message can take. A message of MaxBytes
-// holds as many only if they have 20 bytes each, which is too short for an event with a time of this century.
-const MaxEvents = 50_000
+// holds more only if they are shorter than {"time":631152000}, an event of 1990.
+const MaxEvents = 56_000
 
 // Elements returns the elements of a message body that is a valid array, as views into body, and nil for any other
 // body. It does not check whether an element is an event; ParseMessage does.

@@ -334,7 +334,7 @@ func TestMessages(t *testing.T) {
 		{`[{},]`, nil, "byte 4 of 5 is invalid"},
 		{"[{},\"\xff\"]", nil, "expected UTF-8, byte 5 is invalid"},
 		{"[" + strings.Repeat("0,", event.MaxEvents-1) + "0]", slices.Repeat([]string{"0"}, event.MaxEvents), ""},
-		{"[" + strings.Repeat("0,", event.MaxEvents) + "0]", nil, "at most 50000 events"},
+		{"[" + strings.Repeat("0,", event.MaxEvents) + "0]", nil, "at most 56000 events"},
 		{"[" + strings.Repeat(" ", event.MaxBytes) + "]", nil, "at most 1048576 bytes"},
 	} {
 		entries := new(event.Parser).ParseMessage(make([]event.Entry, 1), []byte(c.body))[1:]

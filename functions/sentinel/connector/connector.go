@@ -166,8 +166,7 @@ var codes = &httpsend.Codes{SIEM: "the Logs Ingestion API", Read: read, Rows: []
 	{Status: 404, Kind: failure.Misconfigured,
 		Hint: "check SENTINEL_DCR_ENDPOINT, SENTINEL_DCR_RULE_ID (the immutable ID) and SENTINEL_DCR_STREAM_NAME: " +
 			"Azure does not know one of them"},
-	{Status: 501, Kind: failure.Transient,
-		Hint: "the endpoint may not accept compressed requests: set SIEM_COMPRESSION=none"},
+	{Status: 501, Kind: failure.Transient, Hint: "the endpoint may refuse compression: set SIEM_COMPRESSION=none"},
 }, Hint: "SENTINEL_DCR_ENDPOINT does not lead to a logs ingestion endpoint"}
 
 // read reads a response of the Logs Ingestion API: nothing or JSON for a success, and for a refusal
