@@ -63,7 +63,7 @@ func others(r simulation.Result, name string) []simulation.EventResult {
 		func(e simulation.EventResult) bool { return e.Connector == name })
 }
 
-var burst = flag.Int("burst", testenv.Scale(1000, 200), "number of events to enqueue at once while a SIEM is down")
+var burst = flag.Int("burst", testenv.Scale(1000, 100), "number of events to enqueue at once while a SIEM is down")
 
 // TestBurst: a burst that is enqueued while a SIEM is down is delivered completely once the SIEM has recovered. The
 // events of the other connectors are delivered at the same nanosecond as without the burst. Five attempts take about

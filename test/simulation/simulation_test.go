@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	seeds  = flag.Int("seeds", testenv.Scale(100, 60), "number of seeds")
+	seeds  = flag.Int("seeds", testenv.Scale(100, 20), "number of seeds")
 	from   = flag.Uint64("from", 1, "the first seed")
 	plan   = flag.String("plan", "", "a plan to run, as a failing run prints it")
 	update = flag.String("update", "", "the file to write the results to")
