@@ -105,10 +105,11 @@ func (a *app) deploy(ctx context.Context, o deployOptions) error {
 	}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	err = cmd.Run()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		// A terminal sends Ctrl-C to both processes, and SAM CLI may end before the signal arrives here.
+		if interrupted := a.pause(ctx, time.Second); interrupted != nil {
+			return interrupted
+		}
 		return fmt.Errorf("sam deploy failed (%w); its output above has the cause", exit)
 	}
 	return err
