@@ -27,6 +27,7 @@ import (
 	"github.com/arbitex/siem-connectors/shared/failure"
 	"github.com/arbitex/siem-connectors/shared/refresh"
 	"github.com/arbitex/siem-connectors/shared/settings"
+	"github.com/arbitex/siem-connectors/shared/sqsbatch"
 	"github.com/arbitex/siem-connectors/shared/sqsevent"
 	"github.com/arbitex/siem-connectors/shared/version"
 )
@@ -290,6 +291,8 @@ type CheckResult struct {
 // check checks the connection to the SIEM. A failure is part of the response, never an invocation error.
 func (c *Connector) check(ctx context.Context) []byte {
 	start := c.deps.Now()
+	ctx, cancel := sqsbatch.Reserve(ctx, 2*time.Second, 5) // a SIEM that does not respond is a failure of the check
+	defer cancel()
 	result := CheckResult{Connector: c.name, OK: true}
 	err := Guard(func() error {
 		note, err := c.tryConnection(ctx)

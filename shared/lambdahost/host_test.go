@@ -47,6 +47,8 @@ type world struct {
 	opens  int
 	note   deliver.Note
 	before func() // called once, when the SIEM receives a request
+
+	deadline time.Time // of the last check
 }
 
 func (w *world) GetSecretValue(_ context.Context, _ *secretsmanager.GetSecretValueInput,
@@ -104,7 +106,8 @@ func (c *tokenConnector) Send(ctx context.Context, b *deliver.Batch) error {
 
 func (c *tokenConnector) Note(context.Context) deliver.Note { return c.w.note }
 
-func (c *tokenConnector) Check(context.Context) error {
+func (c *tokenConnector) Check(ctx context.Context) error {
+	c.w.deadline, _ = ctx.Deadline()
 	if c.token.Reveal() != c.w.valid {
 		return &failure.Error{Kind: failure.Unauthorized, Step: failure.Auth, Status: 401, Hint: "set TEST_TOKEN"}
 	}
@@ -262,6 +265,20 @@ func TestCheckReadsTheSecret(t *testing.T) {
 	w.valid, w.secret = "token-2", `{"TEST_TOKEN":"token-2"}`
 	if answer, err := invoke(t, f, `{"check":true}`); err != nil || !strings.Contains(answer, `"ok":true`) {
 		t.Errorf("a check after the secret has been corrected: %s %v", answer, err)
+	}
+}
+
+// TestCheckEndsInTime: a check leaves time for its response.
+func TestCheckEndsInTime(t *testing.T) {
+	w := newWorld()
+	ends := time.Now().Add(time.Hour)
+	ctx, cancel := context.WithDeadline(t.Context(), ends)
+	defer cancel()
+	if _, err := w.function().Invoke(ctx, []byte(`{"check":true}`)); err != nil {
+		t.Fatal(err)
+	}
+	if left := ends.Sub(w.deadline); left != 2*time.Second {
+		t.Errorf("the check ends %v before the invocation, want 2s", left)
 	}
 }
 
