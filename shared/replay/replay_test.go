@@ -202,7 +202,7 @@ func TestReplayRefusedEntries(t *testing.T) {
 			return "InvalidMessageContents", true
 		case strings.Contains(body, "a-005") && throttled < 2:
 			throttled++
-			return "RequestThrottled", false
+			return "RequestThrottled", true
 		case strings.Contains(body, "a-007"):
 			return "ServiceUnavailable", false
 		}

@@ -228,6 +228,9 @@ func (s *Sender) fail(err error) {
 	s.errs = append(s.errs, err)
 }
 
+// temporary are the codes of an entry that a later request may send, although AWS calls them the sender's fault.
+var temporary = []string{"KmsThrottled", "OverLimit", "RequestThrottled", "Throttling", "ThrottlingException"}
+
 // send makes one request, and returns the number of messages that SQS confirmed or refused. An error is about the
 // others.
 func (s *Sender) send(entries []types.SendMessageBatchRequestEntry) (settled int, err error) {
@@ -239,7 +242,9 @@ func (s *Sender) send(entries []types.SendMessageBatchRequestEntry) (settled int
 	for _, e := range entries {
 		i, _ := strconv.Atoi(*e.Id)
 		confirms := func(ok types.SendMessageBatchResultEntry) bool { return aws.ToString(ok.Id) == *e.Id }
-		refuses := func(f types.BatchResultErrorEntry) bool { return f.SenderFault && aws.ToString(f.Id) == *e.Id }
+		refuses := func(f types.BatchResultErrorEntry) bool {
+			return f.SenderFault && !slices.Contains(temporary, aws.ToString(f.Code)) && aws.ToString(f.Id) == *e.Id
+		}
 		switch {
 		case slices.ContainsFunc(out.Successful, confirms):
 			s.confirmed(i)
