@@ -35,6 +35,11 @@ resource "aws_s3_object" "code" {
   key         = "${local.key}/${each.value}"
   source      = "${var.release}/${each.value}"
   source_hash = filesha256("${var.release}/${each.value}")
+
+  # The stack needs the old code until its update has succeeded, for a rollback.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_s3_object" "template" {

@@ -285,8 +285,13 @@ module "siem" {
   source       = %q
   release      = %q
   bucket       = "deployments"
+  prefix       = var.prefix
   architecture = %q
   parameters   = { Connectors = "splunk,sumo" }
+}
+
+variable "prefix" {
+  default = "code"
 }
 
 output "outputs" {
@@ -311,6 +316,11 @@ output "outputs" {
 	terraform("validate")
 	terraform("apply", "-auto-approve", "-input=false")
 	terraform("plan", "-detailed-exitcode", "-input=false") // exits with 2 if there is something to change
+	// Changed code has a new key. A rollback of the stack needs the old code, so it is deleted last.
+	upgrade := terraform("plan", "-input=false", "-var=prefix=new")
+	if !strings.Contains(upgrade, `+/- resource "aws_s3_object" "code"`) {
+		t.Errorf("an upgrade deletes the old code before the stack is updated: %s", upgrade)
+	}
 	var outputs struct {
 		Outputs struct{ Value map[string]string }
 	}
