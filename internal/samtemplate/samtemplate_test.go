@@ -3,6 +3,7 @@ package samtemplate
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -387,6 +388,77 @@ func TestProjectTemplateResolves(t *testing.T) {
 			} else if body, ok := v.(map[string]any)["DashboardBody"]; ok && !json.Valid([]byte(body.(string))) {
 				t.Errorf("%s: %s is not JSON: %s", name, id, body)
 			}
+		}
+	}
+}
+
+// TestProjectTemplateHasOneTopic: a topic of the stack's own that no queue subscribes to would lose what is published.
+func TestProjectTemplateHasOneTopic(t *testing.T) {
+	const arn = "arn:aws:sns:eu-west-1:123456789012:events"
+	for _, test := range []struct{ enable, arn, subscribed string }{
+		{"false", "", ""}, {"true", "", "<EventTopic:>"}, {"false", arn, arn}, {"true", arn, arn},
+	} {
+		tpl := load(t, template, options("Connectors", "splunk", "EnableTopic", test.enable, "TopicArn", test.arn))
+		own := test.subscribed == "<EventTopic:>"
+		if tpl.exists("EventTopic") != own || tpl.exists("EventTopicPolicy") != own {
+			t.Errorf("%+v: EventTopic exists: %t", test, tpl.exists("EventTopic"))
+		}
+		if have := tpl.exists("splunkSubscription"); have != (test.subscribed != "") {
+			t.Errorf("%+v: splunkSubscription exists: %t", test, have)
+		} else if !have {
+			continue
+		}
+		subscription, err := resolved(tpl, "splunkSubscription")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have := subscription.(map[string]any)["TopicArn"]; have != test.subscribed {
+			t.Errorf("%+v: the queue subscribes to %v", test, have)
+		}
+	}
+}
+
+// TestProjectTemplateProxyIsForConnectors: the other functions are never in the VPC, and call AWS only. A proxy that
+// only the VPC reaches would stop the drain.
+func TestProjectTemplateProxyIsForConnectors(t *testing.T) {
+	tpl := load(t, template, options("HttpsProxy", "http://proxy:3128", "NoProxy", "siem.example"))
+	for _, id := range tpl.IDs(TypeFunction) {
+		f, err := tpl.Function(id, named{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy, has := f.Environment["HTTPS_PROXY"]
+		except, hasExcept := f.Environment["NO_PROXY"]
+		if connector := slices.Contains(connectors.Names(), strings.TrimSuffix(id, "Function")); has != connector ||
+			hasExcept != connector || connector && (proxy != "http://proxy:3128" || except != "siem.example") {
+			t.Errorf("%s: HTTPS_PROXY %q, NO_PROXY %q", id, proxy, except)
+		}
+	}
+}
+
+// TestProjectTemplateExpiresOldVersions: what a replay deletes leaves a version and a marker; S3 deletes a marker after
+// the last version.
+func TestProjectTemplateExpiresOldVersions(t *testing.T) {
+	for days, pending := range map[string]string{"0": "90", "30": "30"} {
+		bucket, err := resolved(load(t, template, options("ReplayedRetentionDays", days)), "DeadLetterBucket")
+		if err != nil {
+			t.Fatal(err)
+		}
+		have := map[string]string{}
+		for _, rule := range bucket.(map[string]any)["LifecycleConfiguration"].(map[string]any)["Rules"].([]any) {
+			rule := rule.(map[string]any)
+			if old, ok := rule["NoncurrentVersionExpiration"].(map[string]any); ok {
+				have[fmt.Sprint(rule["Prefix"])] = fmt.Sprint(old["NoncurrentDays"])
+			}
+		}
+		want := map[string]string{
+			"dead-letters/pending/": pending, "dead-letters/progress/": "1", "dead-letters/replay.lock": "1",
+		}
+		if days != "0" {
+			want["dead-letters/replayed/"] = "1"
+		}
+		if !maps.Equal(have, want) {
+			t.Errorf("ReplayedRetentionDays=%s: old versions expire after %v days, want %v", days, have, want)
 		}
 	}
 }
