@@ -357,7 +357,12 @@ func (c *connector) poll(ctx context.Context, ids []int64, m *telemetry.Meter) (
 func (c *connector) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter) []error {
 	ctx, cancel := context.WithTimeout(ctx, c.ackTimeout)
 	defer cancel()
-	left := slices.Clone(ids)
+	// Every indexer counts ids from 0, so two requests with the same id went to two indexers, and a poll reaches one.
+	uses := make(map[int64]int, len(ids))
+	for _, id := range ids {
+		uses[id]++
+	}
+	left := slices.DeleteFunc(slices.Clone(ids), func(id int64) bool { return uses[id] > 1 })
 	late := &failure.Error{
 		Step:   failure.Request,
 		Detail: fmt.Sprintf("the indexers did not acknowledge the events within %s", c.ackTimeout),
@@ -378,7 +383,7 @@ func (c *connector) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter
 	}
 	results := make([]error, len(ids))
 	for i, id := range ids {
-		if slices.Contains(left, id) {
+		if uses[id] > 1 || slices.Contains(left, id) {
 			results[i] = late
 		}
 	}

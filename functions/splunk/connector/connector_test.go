@@ -362,6 +362,7 @@ type indexers struct {
 	after    int    // polls after which an id is acknowledged
 	poll     string // what a poll gets instead, with a status of 400; "" is the acknowledgements
 	sticky   bool   // ids are known only to requests with the cookie of the first response
+	same     bool   // all requests get the id 0
 	received []string
 	channels map[string]bool
 	polled   []string
@@ -380,7 +381,11 @@ func (x *indexers) accept(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.SetCookie(w, &http.Cookie{Name: "channel_cookie", Value: "node-1", Path: "/"})
-	fmt.Fprintf(w, `{"text":"Success","code":0,"ackId":%d}`, len(x.received))
+	id := len(x.received)
+	if x.same {
+		id = 0
+	}
+	fmt.Fprintf(w, `{"text":"Success","code":0,"ackId":%d}`, id)
 	x.received = append(x.received, body)
 }
 
@@ -427,6 +432,17 @@ func TestAck(t *testing.T) {
 	}
 	if want := "[500ms 1s 2s 4s 5s]"; fmt.Sprint(paused) != want {
 		t.Errorf("pauses %v, want %s", paused, want)
+	}
+}
+
+// TestAckOfAnotherIndexer: two indexers give the same id to two requests, and the acknowledgement of one is no proof.
+func TestAckOfAnotherIndexer(t *testing.T) {
+	x, paused := &indexers{same: true}, []time.Duration{}
+	_, c := connectortest.Serve(t, withAcks(x, &paused))
+	big := connectortest.Event(1, strings.Repeat("x", 600_000))
+	connectortest.CheckOutcomes(t, "two requests with one id", connectortest.Deliver(t, c, big, big), "retry", "retry")
+	if len(x.received) != 2 || len(x.polled) != 0 {
+		t.Errorf("%d requests, polls %q", len(x.received), x.polled)
 	}
 }
 
