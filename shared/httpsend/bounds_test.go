@@ -57,7 +57,7 @@ func TestAnswerIsNotReadOn(t *testing.T) {
 	})
 	before := allocated()
 	a, err := New(Config{Timeout: time.Minute, MaxResponse: 5000}).Do(t.Context(), Request{URL: mustParse(t, srv.URL)})
-	if err != nil || !errors.Is(a.BodyErr, errTooLong) || len(a.Body) != 5000 {
+	if err != nil || !errors.Is(a.BodyErr, ErrTooLong) || len(a.Body) != 5000 {
 		t.Fatalf("%v, %+v", err, a)
 	}
 	if n := written.Load(); n > most {
@@ -65,6 +65,20 @@ func TestAnswerIsNotReadOn(t *testing.T) {
 	}
 	if n := allocated() - before; n > most {
 		t.Errorf("%d bytes were allocated for it, want at most %d", n, most)
+	}
+}
+
+// TestTrailerIsNotQuoted: the error of a trailer that cannot be parsed does not hold its text.
+func TestTrailerIsNotQuoted(t *testing.T) {
+	to := listen(t, func(c net.Conn) {
+		if r, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			_, _ = io.Copy(io.Discard, r.Body)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nprivate text\r\n\r\n")
+		}
+	})
+	a, err := New(Config{Timeout: time.Minute, MaxResponse: 5000}).Do(t.Context(), Request{URL: mustParse(t, to)})
+	if err != nil || a.BodyErr == nil || strings.Contains(a.BodyErr.Error(), "private") {
+		t.Errorf("%v, %+v", err, a)
 	}
 }
 

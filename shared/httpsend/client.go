@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"slices"
 	"strconv"
@@ -197,6 +198,9 @@ func (c *Client) attempt(ctx context.Context, r Request) (*Response, *exchange, 
 	}
 	a := &Response{Status: resp.StatusCode, Header: resp.Header, client: c, secret: r.Secret}
 	a.Body, a.BodyErr = c.read(resp)
+	if _, quotes := errors.AsType[textproto.ProtocolError](a.BodyErr); quotes { // of a trailer
+		a.BodyErr = errNotHTTP
+	}
 	if a.Status/100 == 2 && a.BodyErr == nil && (!x.followed.Load() || !x.waitWritten(ctx)) {
 		a.BodyErr = errEarly
 	}
@@ -258,7 +262,7 @@ func (c *Client) readBounded(dst []byte, r io.Reader) ([]byte, error) {
 		dst = dst[:len(dst)+n]
 		switch {
 		case len(dst) > most:
-			return dst[:most], errTooLong
+			return dst[:most], ErrTooLong
 		case err == io.EOF:
 			return dst, nil
 		case err != nil:
@@ -285,7 +289,8 @@ func (c *Client) dropStale() {
 // Now is the client's clock.
 func (c *Client) Now() time.Time { return c.cfg.Now() }
 
-var errTooLong = errors.New("the response is longer than what is read of one")
+// ErrTooLong is the BodyErr of a response that is longer than Config.MaxResponse.
+var ErrTooLong = errors.New("the response is longer than what is read of one")
 
 // errEarly marks a success that cannot be one: the peer sent it without having the whole request.
 var errEarly = errors.New("the response arrived before the request had been written")

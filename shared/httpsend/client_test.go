@@ -365,7 +365,7 @@ func TestClassify(t *testing.T) {
 		t.Errorf("a success: %v", f)
 	}
 	short := respond(200, `{}`)
-	short.BodyErr = errTooLong
+	short.BodyErr = ErrTooLong
 	if f := failure.Of(testCodes.Classify(short)); f == nil || f.Kind != failure.Transient {
 		t.Errorf("a success that is not complete: %+v", f)
 	}

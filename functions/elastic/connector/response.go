@@ -2,6 +2,7 @@ package connector
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -89,7 +90,11 @@ type result struct {
 // classify turns Elasticsearch's response to a request of n records into results, one by one, by position.
 func classify(a *httpsend.Response, n int) result {
 	if !a.OK() {
-		return result{err: requestCodes.Classify(a)}
+		err := requestCodes.Classify(a)
+		if f := failure.Of(err); n > 1 && a.Status/100 == 2 && errors.Is(a.BodyErr, httpsend.ErrTooLong) {
+			f.Kind = failure.TooLarge // refused events are quoted: fewer events, a shorter response
+		}
+		return result{err: err}
 	}
 	r := result{of: n, response: a}
 	if !readItems(a.Body, &r) || r.seen != n {

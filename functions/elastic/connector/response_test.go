@@ -334,6 +334,27 @@ func TestReplaced(t *testing.T) {
 	}
 }
 
+// TestLongResponse: refused events that a response quotes until it is too long to be read do not fail their neighbours.
+func TestLongResponse(t *testing.T) {
+	quoted := strings.Repeat("x", maxAnswerBytes/2)
+	rec := record(t, func(w http.ResponseWriter, r *http.Request) {
+		var items []string
+		for _, line := range strings.Split(connectortest.Body(r), "\n") {
+			switch {
+			case strings.Contains(line, connectortest.Bad):
+				items = append(items, `{"index":{"status":400,"error":{"type":"document_parsing_exception","reason":"`+quoted+`"}}}`)
+			case strings.Contains(line, `"time"`):
+				items = append(items, `{"index":{"status":201,"result":"created"}}`)
+			}
+		}
+		fmt.Fprintf(w, `{"errors":true,"items":[%s]}`, strings.Join(items, ","))
+	})
+	bad := connectortest.Event(1, connectortest.Bad)
+	got := connectortest.Deliver(t, open(t, rec.env(nil)), bad, connectortest.Event(2, "a"), bad,
+		connectortest.Event(3, "b"))
+	connectortest.CheckOutcomes(t, "a long response", got, "rejected", "delivered", "rejected", "delivered")
+}
+
 // TestDataStream finds out what the index is, once, and loses no event over it.
 func TestDataStream(t *testing.T) {
 	rec := record(t, isStream)
