@@ -189,8 +189,8 @@ func Elements(body []byte) (elements [][]byte) {
 	return elements
 }
 
-// isArray reports whether a body begins like a JSON array.
-func isArray(body []byte) bool {
+// IsArray reports whether a body begins like a JSON array.
+func IsArray(body []byte) bool {
 	r := jsonscan.NewReader(trimBOM(body), 0)
 	return r.Peek() == '['
 }

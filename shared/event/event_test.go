@@ -379,9 +379,9 @@ func FuzzMessages(f *testing.F) {
 		text := bytes.TrimPrefix(body, []byte("\xef\xbb\xbf"))
 		var want []json.RawMessage
 		if !utf8.Valid(body) || json.Unmarshal(text, &want) != nil || len(want) == 0 { // no valid array
-			isArray := bytes.HasPrefix(bytes.TrimLeft(text, " \n\t\r"), []byte("["))
+			IsArray := bytes.HasPrefix(bytes.TrimLeft(text, " \n\t\r"), []byte("["))
 			if elements != nil || len(entries) != 1 || entries[0].Index != event.Whole ||
-				isArray && entries[0].Err == nil {
+				IsArray && entries[0].Err == nil {
 				t.Fatalf("%q: %q, %+v, want one entry", body, elements, entries)
 			}
 			return

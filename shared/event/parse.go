@@ -78,7 +78,7 @@ const Whole = -1
 // than MaxEvents elements) has one entry, with its error.
 func (p *Parser) ParseMessage(dst []Entry, body []byte) []Entry {
 	first := len(dst)
-	if !isArray(body) {
+	if !IsArray(body) {
 		dst = append(dst, Entry{Index: Whole})
 		dst[first].Err = p.Parse(body, &dst[first].Event)
 		return dst

@@ -8,6 +8,7 @@
 package sqsbatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -117,6 +118,7 @@ func (b *batch) deliver(ctx context.Context, source deliver.Source, messages []s
 	start := b.Now()
 	ctx, cancel := Reserve(ctx, deliveryMargin, 5)
 	defer cancel()
+	sortArrays(messages)
 	for len(messages) > 0 && len(b.records) < maxRecords {
 		messages = messages[b.read(messages):]
 		b.round(ctx, source)
@@ -124,6 +126,24 @@ func (b *batch) deliver(ctx context.Context, source deliver.Source, messages []s
 	b.postpone(messages)
 	b.report.ended = b.Now()
 	b.report.took = b.report.ended.Sub(start)
+}
+
+// sortArrays moves arrays to the end, the longest last, if they may hold more than maxRecords events: their neighbours
+// then do not wait.
+func sortArrays(messages []sqsevent.Message) {
+	size := func(m *sqsevent.Message) int {
+		if event.IsArray(m.Body) {
+			return len(m.Body)
+		}
+		return 0
+	}
+	total := 0
+	for i := range messages {
+		total += size(&messages[i])
+	}
+	if total >= maxRecords*len("1,") {
+		slices.SortStableFunc(messages, func(x, y sqsevent.Message) int { return cmp.Compare(size(&x), size(&y)) })
+	}
 }
 
 // postpone leaves messages to a later invocation, without reading them.
