@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -215,18 +216,22 @@ func TestEarlySuccessIsNone(t *testing.T) {
 // TestSuccessBeforeTheEndOfTheRequest: a success that comes before the end of the request is none, even if the peer
 // then reads the rest.
 func TestSuccessBeforeTheEndOfTheRequest(t *testing.T) {
+	seen := make(chan struct{}) // the client has noticed the response
+	trace := &httptrace.ClientTrace{GotFirstResponseByte: sync.OnceFunc(func() { close(seen) })}
 	dial := func(context.Context, string, string) (net.Conn, error) {
 		client, peer := net.Pipe() // without a buffer, which would take the request before the response is read
 		go func() {
 			if _, err := http.ReadRequest(bufio.NewReaderSize(peer, 1000)); err == nil {
 				io.WriteString(peer, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+				<-seen
 				io.Copy(io.Discard, peer)
 			}
 		}()
 		return client, nil
 	}
 	c := New(Config{Timeout: time.Minute, Dial: dial})
-	a, err := c.Do(t.Context(), Request{URL: mustParse(t, "http://siem.example"), Body: noise(1 << 20)})
+	ctx := httptrace.WithClientTrace(t.Context(), trace)
+	a, err := c.Do(ctx, Request{URL: mustParse(t, "http://siem.example"), Body: noise(1 << 20)})
 	if err != nil || !errors.Is(a.BodyErr, errEarly) {
 		t.Errorf("%+v, %v, want no success", a, err)
 	}
