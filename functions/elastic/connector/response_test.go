@@ -339,7 +339,7 @@ func TestLongResponse(t *testing.T) {
 	quoted := strings.Repeat("x", maxAnswerBytes/2)
 	rec := record(t, func(w http.ResponseWriter, r *http.Request) {
 		var items []string
-		for _, line := range strings.Split(connectortest.Body(r), "\n") {
+		for line := range strings.SplitSeq(connectortest.Body(r), "\n") {
 			switch {
 			case strings.Contains(line, connectortest.Bad):
 				items = append(items, `{"index":{"status":400,"error":{"type":"document_parsing_exception","reason":"`+quoted+`"}}}`)
