@@ -12,19 +12,16 @@ package producer
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/sns"
-	snstypes "github.com/aws/aws-sdk-go-v2/service/sns/types"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"unicode/utf8"
 )
 
 // The limits of SQS and SNS.
@@ -45,13 +42,15 @@ type Options struct {
 	Attempts  int           // requests for one message before its events fail; default 5
 
 	// OnError receives the failures of requests that MaxDelay started. Without it, the next call returns them.
+	// Flush and Close wait until OnError returns: it must not call them.
 	OnError func(*SendError)
 
 	// Wait waits between attempts; default a timer that obeys ctx.
 	Wait func(ctx context.Context, d time.Duration) error
 }
 
-// SendError reports events that were not sent.
+// SendError reports events that were not sent, and the last error. If the context of Flush or Close ends first, Events
+// includes those of requests whose outcome is not known yet.
 type SendError struct {
 	Events [][]byte
 	Err    error
@@ -62,7 +61,7 @@ func (e *SendError) Error() string {
 	return fmt.Sprintf("%d events were not sent: %v", len(e.Events), e.Err)
 }
 
-// Unwrap returns the last error of AWS.
+// Unwrap returns the last error.
 func (e *SendError) Unwrap() error { return e.Err }
 
 // Destination sends one request of messages. It returns one error per message, nil for an accepted one; an error that
@@ -80,12 +79,19 @@ type Producer struct {
 	to Destination
 	o  Options
 
-	mu     sync.Mutex
-	events [][]byte // of the message being filled
-	size   int
-	ready  []message
-	timer  *time.Timer
-	late   error // of a request that MaxDelay started
+	mu       sync.Mutex
+	events   [][]byte // of the message being filled
+	size     int
+	ready    []message
+	inFlight map[*transfer]struct{}
+	timer    *time.Timer
+	late     *SendError // of requests that MaxDelay started
+}
+
+// transfer is a send that take began. finish closes done.
+type transfer struct {
+	messages []message
+	done     chan struct{}
 }
 
 type message struct {
@@ -110,7 +116,7 @@ func New(to Destination, o Options) *Producer {
 	if o.Wait == nil {
 		o.Wait = wait
 	}
-	return &Producer{to: to, o: o}
+	return &Producer{to: to, o: o, inFlight: map[*transfer]struct{}{}}
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -124,16 +130,16 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Add adds one event, a JSON object. It sends a request when ten messages are full. The producer keeps event.
+// Add adds one event, a JSON object in UTF-8. It sends a request when ten messages are full. The producer keeps event.
+//
+// After an error of another type than [*SendError], the producer has not accepted event. The Events of a SendError are
+// those that were not sent, also of earlier calls; unless event is one of them, the producer sends it.
 func (p *Producer) Add(ctx context.Context, event []byte) error {
-	if len(event) > MaxMessageBytes-len("[]") {
-		return fmt.Errorf("event: expected at most %d bytes, found %d", MaxMessageBytes-len("[]"), len(event))
-	}
-	p.mu.Lock()
-	if err := p.takeLate(); err != nil {
-		p.mu.Unlock()
+	event, err := normalize(event)
+	if err != nil {
 		return err
 	}
+	p.mu.Lock()
 	if len(p.events) > 0 && (p.size+len(event)+len("[,]") > p.o.MaxBytes || len(p.events) >= p.o.MaxEvents) {
 		p.closeMessage()
 	}
@@ -141,25 +147,74 @@ func (p *Producer) Add(ctx context.Context, event []byte) error {
 	if len(p.events) >= p.o.MaxEvents {
 		p.closeMessage()
 	}
-	var full []message
+	var full *transfer
 	if len(p.ready) >= maxEntries {
 		full = p.take()
 	}
 	if p.o.MaxDelay > 0 && p.timer == nil && len(p.events)+len(p.ready) > 0 {
 		p.timer = time.AfterFunc(p.o.MaxDelay, p.expire)
 	}
+	late := p.takeLate()
 	p.mu.Unlock()
-	return p.send(ctx, full)
+	if full == nil {
+		return asError(late)
+	}
+	defer p.finish(full)
+	return asError(merge(late, p.send(ctx, full.messages)))
 }
 
-// Flush sends everything that was added, and returns when AWS has confirmed it.
+// normalize returns the event in a form that can share a message with others and that SQS accepts.
+func normalize(event []byte) ([]byte, error) {
+	const expected = "event: expected a JSON object in UTF-8, found "
+	event = bytes.Trim(bytes.TrimPrefix(event, []byte("\ufeff")), " \t\r\n")
+	var object json.RawMessage
+	switch err := json.Unmarshal(event, &object); {
+	case len(event) == 0:
+		return nil, errors.New(expected + "no text")
+	case !utf8.Valid(event):
+		return nil, errors.New(expected + "invalid UTF-8")
+	case err != nil:
+		return nil, fmt.Errorf(expected+"invalid JSON: %w", err)
+	case event[0] != '{':
+		return nil, fmt.Errorf(expected+"a value that begins with %q", event[0])
+	}
+	// SQS refuses these two characters. Valid JSON has them only in strings.
+	for raw, escaped := range map[string]string{"\uFFFE": `\ufffe`, "\uFFFF": `\uffff`} {
+		if bytes.Contains(event, []byte(raw)) {
+			event = bytes.ReplaceAll(event, []byte(raw), []byte(escaped))
+		}
+	}
+	if len(event) > MaxMessageBytes-len("[]") {
+		return nil, fmt.Errorf("event: expected at most %d bytes, found %d", MaxMessageBytes-len("[]"), len(event))
+	}
+	return event, nil
+}
+
+// Flush sends everything that was added, and returns when AWS has confirmed it. It also waits for the requests that
+// MaxDelay or calls of other goroutines began; those calls return their own failures.
 func (p *Producer) Flush(ctx context.Context) error {
 	p.mu.Lock()
-	late := p.takeLate()
+	others := slices.Collect(maps.Keys(p.inFlight))
 	p.closeMessage()
 	all := p.take()
 	p.mu.Unlock()
-	return errors.Join(late, p.send(ctx, all))
+	failed := p.send(ctx, all.messages)
+	p.finish(all)
+	for _, t := range others {
+		select {
+		case <-t.done:
+		case <-ctx.Done():
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	failed = merge(p.takeLate(), failed)
+	for _, t := range others {
+		if _, ok := p.inFlight[t]; ok {
+			failed = merge(failed, notSent(t.messages, ctx.Err()))
+		}
+	}
+	return asError(failed)
 }
 
 // Close flushes and stops the timer.
@@ -173,10 +228,36 @@ func (p *Producer) Close(ctx context.Context) error {
 	return p.Flush(ctx)
 }
 
-func (p *Producer) takeLate() error {
-	err := p.late
+func (p *Producer) takeLate() *SendError {
+	failed := p.late
 	p.late = nil
-	return err
+	return failed
+}
+
+// merge returns one error that has the events of both and the later reason. Either can be nil.
+func merge(earlier, later *SendError) *SendError {
+	switch {
+	case earlier == nil:
+		return later
+	case later == nil:
+		return earlier
+	}
+	return &SendError{slices.Concat(earlier.Events, later.Events), later.Err}
+}
+
+func asError(failed *SendError) error {
+	if failed == nil {
+		return nil
+	}
+	return failed
+}
+
+func notSent(messages []message, err error) *SendError {
+	failed := &SendError{Err: err}
+	for _, m := range messages {
+		failed.Events = append(failed.Events, m.events...)
+	}
+	return failed
 }
 
 func (p *Producer) closeMessage() {
@@ -191,10 +272,19 @@ func (p *Producer) closeMessage() {
 	p.events, p.size = nil, 0
 }
 
-func (p *Producer) take() []message {
-	all := p.ready
+// take begins a transfer of the full messages. The caller must finish it, after it has reported the failure.
+func (p *Producer) take() *transfer {
+	t := &transfer{p.ready, make(chan struct{})}
 	p.ready = nil
-	return all
+	p.inFlight[t] = struct{}{}
+	return t
+}
+
+func (p *Producer) finish(t *transfer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.inFlight, t)
+	close(t.done)
 }
 
 // expire sends what has waited for MaxDelay.
@@ -204,19 +294,19 @@ func (p *Producer) expire() {
 	p.closeMessage()
 	all := p.take()
 	p.mu.Unlock()
-	err := p.send(context.Background(), all)
-	if failed, ok := errors.AsType[*SendError](err); ok && p.o.OnError != nil {
+	defer p.finish(all)
+	failed := p.send(context.Background(), all.messages)
+	if failed != nil && p.o.OnError != nil {
 		p.o.OnError(failed)
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.late = errors.Join(p.late, err)
+	p.late = merge(p.late, failed)
 }
 
 // send sends messages in as few requests as the limits allow.
-func (p *Producer) send(ctx context.Context, messages []message) error {
-	var failed *SendError
+func (p *Producer) send(ctx context.Context, messages []message) (failed *SendError) {
 	limit := max(p.to.maxRequestBytes(), p.o.MaxBytes)
 	for len(messages) > 0 {
 		n, size := 0, 0
@@ -224,19 +314,10 @@ func (p *Producer) send(ctx context.Context, messages []message) error {
 			size += len(messages[n].body)
 			n++
 		}
-		if unsent, err := p.request(ctx, messages[:n]); len(unsent) > 0 {
-			if failed == nil {
-				failed = &SendError{}
-			}
-			failed.Err = err
-			for _, m := range unsent {
-				failed.Events = append(failed.Events, m.events...)
-			}
+		if rest, err := p.request(ctx, messages[:n]); len(rest) > 0 {
+			failed = merge(failed, notSent(rest, err))
 		}
 		messages = messages[n:]
-	}
-	if failed == nil {
-		return nil
 	}
 	return failed
 }
@@ -282,100 +363,4 @@ func result(results []error, i int) error {
 		return errors.New("no result for message " + strconv.Itoa(i))
 	}
 	return results[i]
-}
-
-// SQSClient is the part of an SQS client that [SQS] needs.
-type SQSClient interface {
-	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput,
-		error)
-}
-
-// SQS sends to a queue.
-func SQS(client SQSClient, queueURL string) Destination { return &queue{client, queueURL} }
-
-type queue struct {
-	client SQSClient
-	url    string
-}
-
-func (*queue) maxRequestBytes() int { return maxSQSRequestBytes }
-
-// Send implements Destination.
-func (q *queue) Send(ctx context.Context, bodies []string) ([]error, error) {
-	in := &sqs.SendMessageBatchInput{QueueUrl: &q.url}
-	for i := range bodies {
-		in.Entries = append(in.Entries, sqstypes.SendMessageBatchRequestEntry{Id: id(i), MessageBody: &bodies[i]})
-	}
-	out, err := q.client.SendMessageBatch(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	results := unconfirmed(len(bodies))
-	for _, ok := range out.Successful {
-		set(results, ok.Id, nil)
-	}
-	for _, f := range out.Failed {
-		set(results, f.Id, entryError(f.Code, f.Message, f.SenderFault))
-	}
-	return results, nil
-}
-
-// SNSClient is the part of an SNS client that [SNS] needs.
-type SNSClient interface {
-	PublishBatch(context.Context, *sns.PublishBatchInput, ...func(*sns.Options)) (*sns.PublishBatchOutput, error)
-}
-
-// SNS publishes to a topic. Its subscriptions need raw message delivery.
-func SNS(client SNSClient, topicARN string) Destination { return &topic{client, topicARN} }
-
-type topic struct {
-	client SNSClient
-	arn    string
-}
-
-func (*topic) maxRequestBytes() int { return maxSNSRequestBytes }
-
-// Send implements Destination.
-func (t *topic) Send(ctx context.Context, bodies []string) ([]error, error) {
-	in := &sns.PublishBatchInput{TopicArn: &t.arn}
-	for i := range bodies {
-		in.PublishBatchRequestEntries = append(in.PublishBatchRequestEntries,
-			snstypes.PublishBatchRequestEntry{Id: id(i), Message: &bodies[i]})
-	}
-	out, err := t.client.PublishBatch(ctx, in)
-	if err != nil {
-		return nil, err
-	}
-	results := unconfirmed(len(bodies))
-	for _, ok := range out.Successful {
-		set(results, ok.Id, nil)
-	}
-	for _, f := range out.Failed {
-		set(results, f.Id, entryError(f.Code, f.Message, f.SenderFault))
-	}
-	return results, nil
-}
-
-func id(i int) *string { return aws.String(strconv.Itoa(i)) }
-
-// unconfirmed returns one error per message: a message counts as sent only if the response confirms it.
-func unconfirmed(n int) []error { return slices.Repeat([]error{errors.New("not confirmed")}, n) }
-
-func set(results []error, id *string, err error) {
-	if i, bad := strconv.Atoi(aws.ToString(id)); bad == nil && 0 <= i && i < len(results) {
-		results[i] = err
-	}
-}
-
-// temporary are codes that AWS reports as the sender's fault although a later attempt may succeed.
-func temporary(code string) bool {
-	return slices.Contains([]string{"ThrottlingException", "Throttling", "RequestThrottled", "KmsThrottled",
-		"OverLimit"}, code)
-}
-
-func entryError(code, text *string, senderFault bool) error {
-	if senderFault && !temporary(aws.ToString(code)) {
-		return fmt.Errorf("%w: %s: %s", ErrRefused, aws.ToString(code), aws.ToString(text))
-	}
-	return fmt.Errorf("%s: %s", aws.ToString(code), aws.ToString(text))
 }

@@ -50,8 +50,10 @@ func uids(t *testing.T, bodies []string) []int {
 	return all
 }
 
-// fake is an SQS that fails as told, request by request: an error, or the numbers of failing entries.
+// fake is an SQS that fails as told, request by request: an error, or the numbers of failing entries. If hold is set,
+// each request receives from it before it returns.
 type fake struct {
+	hold        chan struct{}
 	plan        []any
 	senderFault bool
 	requests    [][]string
@@ -68,6 +70,9 @@ func (f *fake) SendMessageBatch(
 	var step any
 	if len(f.plan) > 0 {
 		step, f.plan = f.plan[0], f.plan[1:]
+	}
+	if f.hold != nil {
+		<-f.hold
 	}
 	if err, ok := step.(error); ok {
 		return nil, err
@@ -166,23 +171,179 @@ func TestUnsentEventsAreReturned(t *testing.T) {
 	}
 }
 
+// background starts a producer whose first request fails in the background, and is under way if f.hold is set.
+func background(t *testing.T, f *fake, o producer.Options) *producer.Producer {
+	t.Helper()
+	f.plan = []any{errReset}
+	o.Attempts = 1
+	p := producer.New(producer.SQS(f, "q"), o)
+	add(t, p, 0, 1, 0)
+	<-time.After(time.Second)
+	synctest.Wait()
+	if len(f.requests) != 1 {
+		t.Fatalf("%d requests after a second", len(f.requests))
+	}
+	return p
+}
+
+var errReset = errors.New("reset")
+
+// wantUnsent checks that err is one SendError with the events from 0 to n.
+func wantUnsent(t *testing.T, err error, n int, cause error) {
+	t.Helper()
+	failed, ok := err.(*producer.SendError) //nolint:errorlint // The test is that nothing wraps it.
+	if !ok || !errors.Is(err, cause) {
+		t.Fatalf("%v, want a SendError because of %q", err, cause)
+	}
+	var bodies []string
+	for _, e := range failed.Events {
+		bodies = append(bodies, string(e))
+	}
+	if got := uids(t, bodies); len(got) != n || len(slices.Compact(got)) != n {
+		t.Errorf("unsent events %v, want %d", got, n)
+	}
+}
+
 func TestDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := &fake{plan: []any{errors.New("reset")}}
-		p := producer.New(producer.SQS(f, "q"), producer.Options{Attempts: 1})
-		add(t, p, 0, 1, 0)
-		time.Sleep(time.Second)
-		synctest.Wait()
-		if len(f.requests) != 1 {
-			t.Fatalf("%d requests after a second", len(f.requests))
-		}
-		if err := p.Add(t.Context(), event(1, 0)); err == nil || !strings.Contains(err.Error(), "reset") {
-			t.Errorf("the failure of the background request: %v", err)
-		}
+		f := &fake{}
+		p := background(t, f, producer.Options{})
+		wantUnsent(t, p.Add(t.Context(), event(1, 0)), 1, errReset)
 		if err := p.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
+		if len(f.requests) != 2 || !slices.Equal(uids(t, f.requests[1]), []int{1}) {
+			t.Errorf("requests %v, want the event whose Add returned the earlier failure", f.requests)
+		}
 	})
+}
+
+func TestFailuresAreOneError(t *testing.T) {
+	for name, events := range map[string]int{"Flush": 3, "Add": 11} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := &fake{hold: make(chan struct{})}
+				p := background(t, f, producer.Options{MaxEvents: 1})
+				f.plan = []any{errReset}
+				add(t, p, 1, events-1, 0)
+				if name == "Flush" {
+					add(t, p, events-1, events, 0)
+					close(f.hold)
+					wantUnsent(t, p.Flush(t.Context()), events, errReset)
+					return
+				}
+				close(f.hold)
+				synctest.Wait()
+				wantUnsent(t, p.Add(t.Context(), event(events-1, 0)), events, errReset)
+			})
+		})
+	}
+}
+
+func TestFlushWaitsForOtherRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reported error
+		for name, tt := range map[string]struct {
+			o    producer.Options
+			stop func(*producer.Producer, context.Context) error
+		}{
+			"Flush": {stop: (*producer.Producer).Flush},
+			"Close": {stop: (*producer.Producer).Close},
+			"OnError": {
+				producer.Options{OnError: func(e *producer.SendError) { reported = e }},
+				(*producer.Producer).Close,
+			},
+		} {
+			f := &fake{hold: make(chan struct{})}
+			p := background(t, f, tt.o)
+			canceled, cancel := context.WithCancel(t.Context())
+			cancel()
+			wantUnsent(t, tt.stop(p, canceled), 1, context.Canceled)
+			result := make(chan error, 1)
+			go func() { result <- tt.stop(p, t.Context()) }()
+			synctest.Wait()
+			if len(result) != 0 {
+				t.Errorf("%s returned while a request was under way", name)
+			}
+			close(f.hold)
+			err := <-result
+			if tt.o.OnError != nil {
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				err = reported
+			}
+			wantUnsent(t, err, 1, errReset)
+		}
+	})
+}
+
+func TestFlushWaitsForAdd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{hold: make(chan struct{})}
+		p := open(f, producer.Options{MaxEvents: 1})
+		added, flushed := make(chan struct{}), make(chan error, 1)
+		go func() {
+			defer close(added)
+			add(t, p, 0, 10, 0)
+		}()
+		synctest.Wait()
+		go func() { flushed <- p.Flush(t.Context()) }()
+		synctest.Wait()
+		if len(f.requests) != 1 || len(flushed) != 0 {
+			t.Errorf("%d requests; Flush returned: %v", len(f.requests), len(flushed) != 0)
+		}
+		close(f.hold)
+		if err := <-flushed; err != nil {
+			t.Error(err)
+		}
+		<-added
+	})
+}
+
+func TestInvalidEvents(t *testing.T) {
+	f := &fake{}
+	p := open(f, producer.Options{})
+	for body, found := range map[string]string{
+		"":                       "no text",
+		" \n":                    "no text",
+		"\ufeff":                 "no text",
+		`{"x":"` + "\xff" + `"}`: "invalid UTF-8",
+		`{"x":`:                  "invalid JSON: unexpected end",
+		`{"x":1}{"x":2}`:         "invalid JSON: invalid character '{'",
+		`[{"x":1}]`:              "a value that begins with '['",
+		"null":                   "a value that begins with 'n'",
+	} {
+		err := p.Add(t.Context(), []byte(body))
+		if want := "event: expected a JSON object in UTF-8, found " + found; err == nil ||
+			!strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", body, err, want)
+		}
+	}
+	add(t, p, 0, 2, 0)
+	if err := p.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.requests) != 1 || !slices.Equal(uids(t, f.requests[0]), []int{0, 1}) {
+		t.Errorf("requests %q, want one with the valid events", f.requests)
+	}
+}
+
+func TestEventsAreNormalized(t *testing.T) {
+	for body, want := range map[string]string{
+		"\ufeff \r\n{\"x\": 1}\t\n":          `{"x": 1}`,
+		"{\"\uFFFE\":\"a\uFFFF\\\\\uFFFE\"}": `{"\ufffe":"a\uffff\\\ufffe"}`,
+		`{"x":"` + "\uFFFD\U0001FFFE" + `"}`: `{"x":"` + "\uFFFD\U0001FFFE" + `"}`,
+	} {
+		f := &fake{}
+		p := open(f, producer.Options{})
+		if err := errors.Join(p.Add(t.Context(), []byte(body)), p.Close(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		if f.requests[0][0] != want {
+			t.Errorf("%q was sent as %q, want %q", body, f.requests[0][0], want)
+		}
+	}
 }
 
 // TestMoto sends to moto's SQS, directly and through SNS. PRODUCER_MOTO names the Python interpreter that has moto.
