@@ -8,13 +8,18 @@
 A message holds up to 100 events or 256 KB, or what arrived within a second of its first event. SQS and Lambda bill by
 message, so that a hundred events in a message cost a third of a hundred messages. A request holds up to ten messages.
 Entries that AWS refuses temporarily are sent again with back-off; events that cannot be sent raise SendError, or go to
-on_error. An event can arrive twice, but none is dropped silently.
+on_error. An event can arrive twice, but none is dropped silently. Events that still wait when the process exits are
+sent then; their failure can only be printed. Use `with`, close or flush to learn of failures, and wherever a process
+ends or freezes without Python's exit handlers: os._exit, children of multiprocessing, signals, AWS Lambda.
 """
 
+import atexit
 import json
+import os
 import random
 import threading
 import time
+import traceback
 
 MAX_MESSAGE_BYTES = 1024 * 1024  # of a message, and of an SQS request
 MAX_SNS_REQUEST_BYTES = 256 * 1024  # of a PublishBatch request
@@ -24,8 +29,30 @@ _TEMPORARY = {"ThrottlingException", "Throttling", "RequestThrottled", "Internal
               "ServiceUnavailable", "KmsThrottled", "OverLimit"}
 
 
+_unsettled = set()  # producers that have events to send or a failure to raise: kept from garbage collection
+
+
+def _close_all():
+    for producer in list(_unsettled):
+        try:
+            producer.close()
+        except Exception:
+            traceback.print_exc()
+
+
+def _reset_all():
+    for producer in list(_unsettled):
+        producer._reset()
+    _unsettled.clear()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)  # the parent sends what it has; its threads are not in the child
+
+
 class SendError(Exception):
-    """Some events were not sent. `events` has them as bytes, `reason` the last error."""
+    """Some events were not sent. `events` has them as bytes, `reason` the last error. Each is reported once."""
 
     def __init__(self, events, reason):
         super().__init__(f"{len(events)} events were not sent: {reason}")
@@ -41,7 +68,8 @@ class Producer:
     max_bytes, max_events, max_seconds: a message is sent when one of them is reached. With max_seconds=0, time does not
         trigger a send.
     attempts: requests for one message before its events fail.
-    on_error: called with a SendError instead of raising it from the background thread, flush and close.
+    on_error: called with a SendError instead of raising it, also from the timer's thread. A flush
+        in it does not wait for other threads.
     """
 
     def __init__(self, queue_url=None, topic_arn=None, *, client=None, max_bytes=256 * 1024, max_events=100,
@@ -56,19 +84,29 @@ class Producer:
         self._client, self._queue_url, self._topic_arn = client, queue_url, topic_arn
         self._max_bytes, self._max_events, self._max_seconds = max_bytes, max_events, max_seconds
         self._attempts, self._on_error, self._sleep = attempts, on_error, sleep
-        self._lock = threading.Lock()
+        self._reset()
+
+    def _reset(self):
+        self._lock = threading.Condition()  # guards what follows
         self._events, self._bytes = [], 2  # of the message being filled; the brackets
         self._ready = []  # full messages: lists of events
+        self._taken = 0  # number of the last batch of messages
+        self._sending = {}  # numbers of the batches that are being sent: the thread
         self._timer = None
-        self._failed = None  # a SendError of the background thread, for the next call
+        self._late = None  # a SendError of the timer's thread, for the next call
 
     def add(self, event):
-        """Adds one event: a dict, or JSON as str or bytes. Sends when a request is full."""
-        data = event if isinstance(event, bytes) else (event if isinstance(event, str) else json.dumps(event)).encode()
+        """Adds one event: a dict, or JSON as str or bytes, whose text stays as it is. Sends when a request is full.
+
+        ValueError: the event was not accepted. SendError: the event was accepted, and `events` were not sent: earlier
+        ones, and this one only if it is among them.
+        """
+        data = _encode(event)
         if len(data) + 2 > MAX_MESSAGE_BYTES:
             raise ValueError(f"event: expected at most {MAX_MESSAGE_BYTES - 2} bytes, found {len(data)}")
-        self._raise_earlier()
         with self._lock:
+            self._arm()
+            _unsettled.add(self)
             too_many = self._bytes + len(data) + 1 > self._max_bytes or len(self._events) >= self._max_events
             if self._events and too_many:
                 self._close_message()
@@ -76,24 +114,29 @@ class Producer:
             self._bytes += len(data) + 1
             if len(self._events) >= self._max_events:
                 self._close_message()
-            full = self._take() if len(self._ready) >= MAX_ENTRIES else []
-            self._arm()
-        self._send(full)
+            full = self._take() if len(self._ready) >= MAX_ENTRIES else None
+        self._raise(self._send(*full) if full else None)
 
     def flush(self):
-        """Sends everything that was added, and returns when SQS or SNS has confirmed it."""
-        self._raise_earlier()
+        """Sends everything that was added, and returns when SQS or SNS has confirmed it.
+
+        Waits for other threads that are sending, too. A failure of their add or flush is raised there.
+        """
         with self._lock:
             self._close_message()
-            messages = self._take()
-        self._send(messages)
+            number, messages = self._take()
+        error = self._send(number, messages)
+        with self._lock:
+            try:
+                if threading.get_ident() not in self._sending.values():  # else on_error or a signal handler calls
+                    self._lock.wait_for(lambda: all(n > number for n in self._sending))
+            except BaseException:  # an interrupt
+                self._late = _join(self._late, error)
+                raise
+        self._raise(error)
 
     def close(self):
-        """Flushes and stops the timer."""
-        with self._lock:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+        """The same as flush, which also stops the timer."""
         self.flush()
 
     def __enter__(self):
@@ -108,41 +151,64 @@ class Producer:
             self._events, self._bytes = [], 2
 
     def _take(self):
+        """Returns the number of a batch and its messages, for _send."""
+        if self._timer is not None and not self._events:
+            self._timer.cancel()
+            self._timer = None
+        self._taken += 1
+        self._sending[self._taken] = threading.get_ident()
         messages, self._ready = self._ready, []
-        return messages
+        return self._taken, messages
 
     def _arm(self):
-        if self._max_seconds > 0 and self._timer is None and (self._events or self._ready):
-            self._timer = threading.Timer(self._max_seconds, self._expire)
-            self._timer.daemon = True
-            self._timer.start()
+        if self._max_seconds > 0 and self._timer is None:
+            timer = threading.Timer(self._max_seconds, self._expire)
+            timer.daemon = True
+            timer.start()
+            self._timer = timer
 
     def _expire(self):
         with self._lock:
-            self._timer = None
             self._close_message()
-            messages = self._take()
-        try:
-            self._send(messages)
-        except SendError as error:
-            self._failed = error
+            number, messages = self._take()
+        self._send(number, messages, late=True)
 
-    def _raise_earlier(self):
-        error, self._failed = self._failed, None
+    def _send(self, number, messages, late=False):
+        """Sends a batch. Returns a SendError or None; with late, it is for the next call."""
+        failed, reason, error = [], None, None
+        try:
+            for request in self._requests([b"[" + b",".join(m) + b"]" if len(m) > 1 else m[0], m] for m in messages):
+                unsent, why = self._send_request(request)
+                failed += unsent
+                reason = why or reason
+                messages = messages[len(request):]
+            if failed:
+                error = SendError([event for _, events in failed for event in events], reason)
+                failed = []
+                if self._on_error is not None:
+                    self._on_error(error)
+                    error = None
+            return error
+        finally:
+            with self._lock:
+                self._ready += [m for _, m in failed] + messages  # of an interrupted request (Ctrl-C)
+                if late:
+                    self._late = _join(self._late, error)
+                self._sending.pop(number, None)  # None: in a forked child
+                self._settle()
+                self._lock.notify_all()
+
+    def _raise(self, error):
+        """Raises error and what the timer's thread has left as one."""
+        with self._lock:
+            error, self._late = _join(self._late, error), None
+            self._settle()
         if error is not None:
             raise error
 
-    def _send(self, messages):
-        failed, reason = [], None
-        for request in self._requests([b"[" + b",".join(m) + b"]" if len(m) > 1 else m[0], m] for m in messages):
-            unsent, why = self._send_request(request)
-            failed += [event for _, events in unsent for event in events]
-            reason = why or reason
-        if failed:
-            error = SendError(failed, reason)
-            if self._on_error is None:
-                raise error
-            self._on_error(error)
+    def _settle(self):
+        if not (self._events or self._ready or self._sending or self._late):
+            _unsettled.discard(self)
 
     def _requests(self, messages):
         """Yields lists of messages that fit into one request."""
@@ -189,3 +255,36 @@ class Producer:
                 QueueUrl=self._queue_url, Entries=[{"Id": i, "MessageBody": body} for i, body in entries])
         return self._client.publish_batch(
             TopicArn=self._topic_arn, PublishBatchRequestEntries=[{"Id": i, "Message": body} for i, body in entries])
+
+
+def _join(first, second):
+    if first is None or second is None:
+        return first or second
+    return SendError(first.events + second.events, second.reason)
+
+
+def _encode(event):
+    """Returns the JSON of an event. One that is not valid JSON would spoil its whole message."""
+    expected = "event: expected a JSON object in UTF-8, found"
+    try:
+        if isinstance(event, (str, bytes, bytearray)):
+            text = event if isinstance(event, str) else event.decode()
+            text = text.removeprefix("\ufeff").strip(" \t\r\n")
+            if not text:
+                raise ValueError("no text")
+            json.loads(text, parse_int=float, parse_constant=_refuse)
+        else:
+            text = json.dumps(event, allow_nan=False)
+        # SQS refuses these two characters. Valid JSON has them only in strings.
+        data = text.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff").encode()
+    except UnicodeError as error:
+        raise ValueError(f"{expected} invalid UTF-8: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{expected} invalid JSON: {error}") from error
+    if text[0] != "{":
+        raise ValueError(f"{expected} a value that begins with {text[0]!r}")
+    return data
+
+
+def _refuse(constant):
+    raise ValueError(f"{constant} is not JSON")
