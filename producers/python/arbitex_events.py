@@ -270,9 +270,8 @@ def _encode(event):
         if isinstance(event, (str, bytes, bytearray)):
             text = event if isinstance(event, str) else event.decode()
             text = text.removeprefix("\ufeff").strip(" \t\r\n")
-            if not text:
-                raise ValueError("no text")
-            json.loads(text, parse_int=float, parse_constant=_refuse)
+            if text:
+                json.loads(text, parse_int=float, parse_constant=_refuse)
         else:
             text = json.dumps(event, allow_nan=False)
         # SQS refuses these two characters. Valid JSON has them only in strings.
@@ -281,6 +280,8 @@ def _encode(event):
         raise ValueError(f"{expected} invalid UTF-8: {error}") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{expected} invalid JSON: {error}") from error
+    if not text:
+        raise ValueError(f"{expected} no text")
     if text[0] != "{":
         raise ValueError(f"{expected} a value that begins with {text[0]!r}")
     return data
