@@ -5,6 +5,7 @@ docs/connectors. No dependencies; sentinel runs the Azure CLI.
 """
 
 import base64
+import http.client
 import json
 import os
 import pathlib
@@ -20,11 +21,20 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 class Failed(Exception):
-    """A setting is missing, or a request was refused."""
+    """A setting is missing or invalid, or a request was refused."""
+
+
+class NotFound(Failed):
+    """The response has the status 404."""
+
+
+def optional(name):
+    """Returns a variable without the white space around it: a key that was read from a file ends in a line break."""
+    return os.environ.get(name, "").strip()
 
 
 def setting(name, expected, default=None):
-    value = os.environ.get(name) or default
+    value = optional(name) or default
     if not value:
         raise Failed(f"{name}: expected {expected}, found nothing")
     return value
@@ -41,10 +51,21 @@ OPENER = urllib.request.build_opener(NoRedirect)
 
 
 class API:
-    """Sends requests to one base URL with fixed headers. Credentials in the URL become basic authentication."""
+    """Sends requests to one base URL with fixed headers. Credentials in the URL become basic authentication.
 
-    def __init__(self, url, headers=None):
-        parts = urllib.parse.urlsplit(url)
+    The URL and the headers hold secrets: no error quotes them.
+    """
+
+    def __init__(self, name, url, headers=None):
+        try:
+            parts = urllib.parse.urlsplit(url)
+            valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0  # port checks itself
+        except ValueError:
+            valid = False
+        # In a password, the characters / ? # end the host: the rest of the password, and @, are then behind it.
+        if not valid or "@" in parts.path or parts.query or parts.fragment:
+            raise Failed(f"{name}: expected the URL https://host:port, found something else; "
+                         "percent-encode the password")
         self.headers = dict(headers or {})
         if parts.username:
             pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
@@ -59,11 +80,20 @@ class API:
         try:
             request = urllib.request.Request(self.url + path, data=data, method=method, headers=sent)
             with OPENER.open(request, timeout=60) as response:
-                return json.loads(response.read() or b"null")
+                received = response.read()
         except urllib.error.HTTPError as e:
-            raise Failed(f"{method} {path}: status {e.code}: {e.read(500).decode(errors='replace')}") from None
-        except (OSError, ValueError) as e:
+            failed = NotFound if e.code == 404 else Failed
+            raise failed(f"{method} {path}: status {e.code}: {e.read(500).decode(errors='replace')}") from None
+        except OSError as e:
             raise Failed(f"{method} {path}: {e}") from None
+        except ValueError:  # its text quotes the header or the URL
+            raise Failed(f"{method} {path}: a key or the URL has a character that HTTP does not allow") from None
+        except http.client.HTTPException as e:  # InvalidURL quotes the URL
+            raise Failed(f"{method} {path}: {type(e).__name__}: the URL or the response is not valid") from None
+        try:
+            return json.loads(received or b"null")
+        except ValueError as e:
+            raise Failed(f"{method} {path}: the response is not JSON: {e}") from None
 
 
 def report(what, name):
@@ -84,11 +114,44 @@ def create_missing(api, present, path, items, name="name"):
         report("created", item[name])
 
 
+def upload(api, path, file, content):
+    """Imports a file in Kibana."""
+    boundary = uuid.uuid4().hex
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{file}"\r\n'
+        "Content-Type: application/ndjson\r\n\r\n"
+    ).encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    result = api.call("POST", path, body, f"multipart/form-data; boundary={boundary}")
+    if result.get("success") is not True:
+        raise Failed(f"{file}: {json.dumps(result)[:500]}")
+    report("imported", file)
+
+
+def detections(api):
+    """Imports the rules that Kibana does not have. An import over a rule would disable it and remove its actions."""
+    missing, present = [], 0
+    for line in (HERE / "elastic/detection-rules.ndjson").read_text(encoding="utf-8").splitlines():
+        rule = json.loads(line)
+        if "rule_id" not in rule:  # the last line counts the rules; an import does not need it
+            continue
+        try:
+            api.call("GET", "/api/detection_engine/rules?rule_id=" + rule["rule_id"])
+        except NotFound:
+            missing.append(line + "\n")
+        else:
+            present += 1
+            report("exists", rule["name"])
+    if present:
+        print(f"{present} detections exist already and are left as they are.")
+    if missing:
+        upload(api, "/api/detection_engine/rules/_import", "detection-rules.ndjson", "".join(missing).encode())
+
+
 def elastic():
     """ELASTIC_URL, ELASTIC_ADMIN_API_KEY, and KIBANA_URL for dashboard and detections."""
-    key = os.environ.get("ELASTIC_ADMIN_API_KEY")
+    key = optional("ELASTIC_ADMIN_API_KEY")
     headers = {"Authorization": f"ApiKey {key}"} if key else {}
-    api = API(setting("ELASTIC_URL", "the URL of the cluster"), headers)
+    api = API("ELASTIC_URL", setting("ELASTIC_URL", "the URL of the cluster"), headers)
     version = api.call("GET", "/")["version"]
     pipeline = template = "elastic"
     if version.get("distribution") == "opensearch":
@@ -99,30 +162,21 @@ def elastic():
     report("stored", f"ingest pipeline arbitex-audit ({pipeline})")
     api.call("PUT", "/_index_template/arbitex-audit", load(f"{template}/index-template.json"))
     report("stored", f"index template arbitex-audit ({template})")
-    kibana = os.environ.get("KIBANA_URL")
+    kibana = optional("KIBANA_URL")
     if not kibana:
         print("KIBANA_URL is not set: import dashboard.ndjson and detection-rules.ndjson in Kibana.")
         return
-    api = API(kibana, {**headers, "kbn-xsrf": "true"})
-    for path, file in (
-        ("/api/saved_objects/_import", "dashboard.ndjson"),
-        ("/api/detection_engine/rules/_import", "detection-rules.ndjson"),
-    ):
-        boundary = uuid.uuid4().hex
-        body = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{file}"\r\n'
-            "Content-Type: application/ndjson\r\n\r\n"
-        ).encode() + (HERE / "elastic" / file).read_bytes() + f"\r\n--{boundary}--\r\n".encode()
-        result = api.call("POST", path + "?overwrite=true", body, f"multipart/form-data; boundary={boundary}")
-        if result.get("success") is not True:
-            raise Failed(f"{file}: {json.dumps(result)[:500]}")
-        report("imported", file)
+    api = API("KIBANA_URL", kibana, {**headers, "kbn-xsrf": "true"})
+    dashboard = (HERE / "elastic/dashboard.ndjson").read_bytes()
+    upload(api, "/api/saved_objects/_import?overwrite=true", "dashboard.ndjson", dashboard)
+    detections(api)
 
 
 def datadog():
     """DATADOG_API_KEY, DATADOG_APP_KEY, and DATADOG_SITE."""
     site = setting("DATADOG_SITE", "", "datadoghq.com")
-    api = API(os.environ.get("DATADOG_API_URL") or f"https://api.{site}", {
+    url = optional("DATADOG_API_URL")
+    api = API("DATADOG_API_URL" if url else "DATADOG_SITE", url or f"https://api.{site}", {
         "DD-API-KEY": setting("DATADOG_API_KEY", "an API key"),
         "DD-APPLICATION-KEY": setting("DATADOG_APP_KEY", "an application key of a user who may write logs pipelines, "
                                       "dashboards, monitors and security rules"),
@@ -145,7 +199,7 @@ def datadog():
 def sumo():
     """SUMO_API_URL, SUMO_ACCESS_ID, SUMO_ACCESS_KEY, SUMO_COLLECTOR, SUMO_FOLDER and SUMO_ALERT_EMAIL."""
     pair = setting("SUMO_ACCESS_ID", "an access id") + ":" + setting("SUMO_ACCESS_KEY", "the key of the access id")
-    api = API(setting("SUMO_API_URL", "the API endpoint, such as https://api.eu.sumologic.com/api"),
+    api = API("SUMO_API_URL", setting("SUMO_API_URL", "the API endpoint, such as https://api.eu.sumologic.com/api"),
               {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()})
     collector = setting("SUMO_COLLECTOR", "the id of a hosted collector")
     folder = setting("SUMO_FOLDER", "the id of a folder")
@@ -177,7 +231,7 @@ def sentinel():
     group = setting("AZURE_RESOURCE_GROUP", "the resource group of the workspace")
     workspace = "workspaceName=" + setting("SENTINEL_WORKSPACE", "the name of the workspace")
     principal = "principalId=" + setting("SENTINEL_PRINCIPAL_ID", "the object id of the application")
-    countries = os.environ.get("SENTINEL_COUNTRIES")
+    countries = optional("SENTINEL_COUNTRIES")
     content = [workspace] + (["workingCountries=" + countries, "enableRules=true"] if countries else [])
     for file, parameters in (("azuredeploy.json", [workspace, principal]), ("content.json", content)):
         command = ["az", "deployment", "group", "create", "-g", group, "-f", str(HERE / "sentinel" / file), "-p"]

@@ -3,11 +3,13 @@ package contrib
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -144,6 +146,31 @@ func TestInstallSumo(t *testing.T) {
 	}
 }
 
+// kibana is an Elasticsearch of a version with its Kibana. It has the rules with these ids, and those imported.
+func kibana(t *testing.T, version string, present map[string]bool) admin {
+	t.Helper()
+	var v any
+	decode(t, []byte(version), &v)
+	a := admin{connectortest.Record(t, nil)}
+	a.Respond(func(w http.ResponseWriter, r *http.Request) {
+		switch id := r.URL.Query().Get("rule_id"); {
+		case r.URL.Path == "/api/detection_engine/rules" && !present[id]:
+			http.Error(w, `{"message":"rule_id: not found","status_code":404}`, http.StatusNotFound)
+			return
+		case r.URL.Path == "/api/detection_engine/rules/_import":
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Error(err)
+			}
+			for _, m := range regexp.MustCompile(`"rule_id": "([^"]+)"`).FindAllStringSubmatch(string(body), -1) {
+				present[m[1]] = true
+			}
+		}
+		fmt.Fprint(w, asJSON(t, object{"version": v, "success": r.Method == http.MethodPost}))
+	})
+	return a
+}
+
 // TestInstallElastic: the version of the server selects the files, and Kibana receives both imports.
 func TestInstallElastic(t *testing.T) {
 	for version, want := range map[string]string{
@@ -152,21 +179,40 @@ func TestInstallElastic(t *testing.T) {
 		`{"number":"8.11.0","build_flavor":"serverless"}`: "(elastic)",
 		`{"number":"3.1.0","distribution":"opensearch"}`:  "(elastic/opensearch)",
 	} {
-		var v any
-		decode(t, []byte(version), &v)
-		a := newAdmin(t, func(_ admin, r *http.Request) any {
-			return object{"version": v, "success": r.Method == http.MethodPost}
-		})
+		a := kibana(t, version, map[string]bool{})
 		out, err := install(t, "elastic", "ELASTIC_URL="+a.URL, "ELASTIC_ADMIN_API_KEY=key", "KIBANA_URL="+a.URL)
 		if err != nil || !strings.Contains(out, "index template arbitex-audit "+want) {
 			t.Errorf("%s: %v: %s", version, err, out)
 		}
-		for path, file := range map[string]string{
-			"/api/saved_objects/_import": "dashboard.ndjson", "/api/detection_engine/rules/_import": "detection-rules.ndjson",
-		} {
-			if sent := a.texts(path); len(sent) != 1 || !strings.Contains(sent[0], read(t, "elastic/"+file)) {
-				t.Errorf("%s: %s is not imported", version, file)
-			}
+		sent := a.texts("/api/saved_objects/_import")
+		if len(sent) != 1 || !strings.Contains(sent[0], read(t, "elastic/dashboard.ndjson")) {
+			t.Errorf("%s: the dashboard is not imported", version)
+		}
+		sent = a.texts("/api/detection_engine/rules/_import")
+		if len(sent) != 1 || strings.Count(sent[0], `"rule_id"`) != len(detections()) {
+			t.Errorf("%s: the detections are not imported", version)
+		}
+	}
+}
+
+// TestInstallElasticKeepsDetections: an import over a rule disables it and removes its actions.
+func TestInstallElasticKeepsDetections(t *testing.T) {
+	const first = "2a3ba4bb-3501-55bb-8939-9f2dd27b2e4d"
+	a := kibana(t, `{"number":"8.19.0"}`, map[string]bool{first: true})
+	env := []string{"ELASTIC_URL=" + a.URL, "KIBANA_URL=" + a.URL}
+	for i, want := range []string{"1 detections exist already", "7 detections exist already"} {
+		out, err := install(t, "elastic", env...)
+		if err != nil || !strings.Contains(out, want+" and are left as they are") {
+			t.Errorf("run %d: %v: %s", i, err, out)
+		}
+	}
+	sent := a.texts("/api/detection_engine/rules/_import")
+	if len(sent) != 1 || strings.Contains(sent[0], first) || strings.Count(sent[0], `"rule_id"`) != 6 {
+		t.Errorf("%d imports, want one of the six missing rules: %q", len(sent), sent)
+	}
+	for _, r := range a.Requests() {
+		if strings.HasPrefix(r.URL.Path, "/api/detection_engine/") && strings.Contains(r.URL.RawQuery, "overwrite") {
+			t.Errorf("%s overwrites rules", r.URL)
 		}
 	}
 }
@@ -205,7 +251,7 @@ func TestInstallRefusals(t *testing.T) {
 		"error: GET /: status 403: no privilege":                             "ELASTIC_URL=" + s.URL,
 		"error: GET /: status 302":                                           "ELASTIC_URL=" + s.URL + "/redirect",
 		"error: GET /: ":                                                     "ELASTIC_URL=http://127.0.0.1:1",
-		"error: GET /: unknown url type: 'cluster/'":                         "ELASTIC_URL=cluster",
+		"error: ELASTIC_URL: expected the URL https://host:port":             "ELASTIC_URL=cluster",
 	} {
 		if out, err := install(t, "elastic", env); err == nil || !strings.Contains(out, want) {
 			t.Errorf("%s: %v: %s", env, err, out)
@@ -213,5 +259,56 @@ func TestInstallRefusals(t *testing.T) {
 	}
 	if n := len(elsewhere.Requests()); n > 0 {
 		t.Errorf("the redirect was followed: %d requests", n)
+	}
+}
+
+// TestInstallTrimsSettings: a key that was read from a file ends in a line break.
+func TestInstallTrimsSettings(t *testing.T) {
+	a := newAdmin(t, func(admin, *http.Request) any { return object{"version": object{"number": "8.19.0"}} })
+	out, err := install(t, "elastic", "ELASTIC_URL="+a.URL+"\n", "ELASTIC_ADMIN_API_KEY= key\r\n", "KIBANA_URL=\n")
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, r := range a.Requests() {
+		if r.Header.Get("Authorization") != "ApiKey key" {
+			t.Errorf("headers %v", r.Header)
+		}
+	}
+	out, err = install(t, "datadog", "DATADOG_API_KEY= \n", "DATADOG_APP_KEY=k")
+	if err == nil || !strings.Contains(out, "error: DATADOG_API_KEY: expected an API key, found nothing") {
+		t.Errorf("a blank key: %v: %s", err, out)
+	}
+}
+
+// TestInstallQuotesNoSecret: neither a key nor a password that the request cannot carry is in the error.
+func TestInstallQuotesNoSecret(t *testing.T) {
+	const url = "ELASTIC_URL=https://elastic:"
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "no JSON") }))
+	defer s.Close()
+	percent := "error: ELASTIC_URL: expected the URL https://host:port, found something else; percent-encode the password"
+	character := "error: GET /: a key or the URL has a character that HTTP does not allow"
+	for _, test := range []struct {
+		want string
+		env  []string
+	}{
+		{percent, []string{url + "5678#secret@127.0.0.1:1"}}, // 5678 would be a port
+		{percent, []string{url + "secret#5678@127.0.0.1:1"}},
+		{percent, []string{url + "5678/secret@127.0.0.1:1"}},
+		{percent, []string{url + "5678?secret@127.0.0.1:1"}},
+		{percent, []string{url + "secret[5678@127.0.0.1:1"}},
+		{percent, []string{url + "secret℀@127.0.0.1:1"}},
+		{percent, []string{"ELASTIC_URL=https://127.0.0.1:secret"}},
+		{character, []string{"ELASTIC_URL=http://127.0.0.1:1", "ELASTIC_ADMIN_API_KEY=secret\n5678"}},
+		{character, []string{"ELASTIC_URL=http://127.0.0.1:1", "ELASTIC_ADMIN_API_KEY=secret’"}},
+		{"error: GET /: InvalidURL: ", []string{"ELASTIC_URL=http://127.0.0.1:1/secret 5678"}},
+		{"error: GET /: the response is not JSON", []string{"ELASTIC_URL=" + s.URL, "ELASTIC_ADMIN_API_KEY=secret"}},
+	} {
+		out, err := install(t, "elastic", test.env...)
+		if err == nil || !strings.Contains(out, test.want) {
+			t.Errorf("%q: %v: %s, want %s", test.env, err, out, test.want)
+		}
+		if strings.Contains(out, "Traceback") || strings.Contains(out, "secret") || strings.Contains(out, "5678") {
+			t.Errorf("%q: %s", test.env, out)
+		}
 	}
 }
