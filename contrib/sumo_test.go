@@ -53,8 +53,11 @@ func TestSumoContentFollowsTheFormat(t *testing.T) {
 	var folder struct {
 		Type     string
 		Children []struct {
-			Type, Name     string
-			Search         struct{ QueryText, DefaultTimeRange string }
+			Type, Name string
+			Search     struct {
+				QueryText, DefaultTimeRange string
+				ByReceiptTime               bool
+			}
 			SearchSchedule struct {
 				CronExpression string
 				Threshold      struct {
@@ -87,6 +90,12 @@ func TestSumoContentFollowsTheFormat(t *testing.T) {
 				!slices.Contains([]string{"group gt", "message eq"}, threshold) {
 				t.Errorf("%s: schedule %+v", c.Name, s)
 			}
+			// A window as long as the interval, by the event's time, never has an event that arrives after it. A search
+			// with a threshold of its own may miss one event; a search for single events may not.
+			single := !strings.Contains(c.Search.QueryText, ">=")
+			if single && c.Search.DefaultTimeRange == "-15m" && !c.Search.ByReceiptTime {
+				t.Errorf("%s: misses events that arrive after the window of their time", c.Name)
+			}
 		case "DashboardV2SyncDefinition":
 			for i, p := range c.Panels {
 				if c.Layout.LayoutStructures[i].Key != p.Key {
@@ -110,6 +119,9 @@ func TestSumoContentFollowsTheFormat(t *testing.T) {
 	for _, q := range queries {
 		if !strings.HasPrefix(q, source) {
 			t.Errorf("not a search of %s: %s", source, q)
+		}
+		if strings.Contains(q, "count_distinct(event_id)") {
+			t.Errorf("counts the events without metadata.uid as one: %s", q)
 		}
 		// Fields that the search expression or a where reads, before the query names its own.
 		reads := regexp.MustCompile(`(?:^| |\()([a-z_]+)(?:=| in | != | matches )`)

@@ -4,6 +4,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -82,6 +83,13 @@ func TestXSIAMModelFollowsXDM(t *testing.T) {
 	}
 }
 
+// minutes returns the length of a duration such as 20 minutes.
+func minutes(text string) (n int) {
+	number, unit, _ := strings.Cut(text, " ")
+	n, _ = strconv.Atoi(number)
+	return n * map[string]int{"minutes": 1, "hours": 60, "days": 24 * 60}[unit]
+}
+
 func TestXSIAMCorrelationRules(t *testing.T) {
 	paths, err := filepath.Glob("xsiam/CorrelationRules/*.yml")
 	if err != nil {
@@ -107,7 +115,16 @@ func TestXSIAMCorrelationRules(t *testing.T) {
 			!regexp.MustCompile(`^([1-7] days|\d+ (minutes|hours))$`).MatchString(value("search_window")) {
 			t.Errorf("%s: severity %s, window %s", path, value("severity"), value("search_window"))
 		}
+		// The windows overlap, so that a run sees the events that arrive after the one before; the suppression is no
+		// shorter, so that it does not report the others twice. A rule with a threshold may miss one event.
 		_, query, _ := strings.Cut(text, "xql_query: |\n")
+		window, suppression := minutes(value("search_window")), minutes(value("suppression_duration"))
+		if every, ok := strings.CutPrefix(value("crontab"), "'*/"); ok && !strings.Contains(query, ">=") {
+			interval := minutes(strings.Fields(every)[0] + " minutes")
+			if window <= interval || suppression < window {
+				t.Errorf("%s: every %v, window %v, suppression %v", path, interval, window, suppression)
+			}
+		}
 		if !strings.HasPrefix(query, "  dataset = arbitex_audit_raw\n") {
 			t.Errorf("%s: the query does not read the dataset", path)
 		}
