@@ -14,7 +14,10 @@ func TestDatadogPipelineMakesTheFields(t *testing.T) {
 	decode(t, record(t, datadog.Open, "DATADOG_API_KEY", "k"), &sent)
 	var pipeline struct {
 		Filter     struct{ Query string }
-		Processors []struct{ Type string }
+		Processors []struct {
+			Type, Target string
+			Sources      []string
+		}
 	}
 	readJSON(t, "datadog/pipeline.json", &pipeline)
 	if pipeline.Filter.Query != "source:"+sent.Ddsource {
@@ -23,6 +26,10 @@ func TestDatadogPipelineMakesTheFields(t *testing.T) {
 	for _, p := range pipeline.Processors {
 		if p.Type == "date-remapper" {
 			t.Error("with a date remapper Datadog rejects events older than 18 hours")
+		}
+		// The content groups by usr.id, and an event may have an e-mail address only.
+		if p.Target == "usr.id" && !slices.Equal(p.Sources, []string{"actor.user.uid", "actor.user.email_addr"}) {
+			t.Errorf("usr.id has the sources %q", p.Sources)
 		}
 	}
 	text := read(t, "datadog/pipeline.json")

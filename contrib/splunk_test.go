@@ -5,6 +5,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -162,6 +163,30 @@ func TestSplunkDetections(t *testing.T) {
 			s["dispatch.earliest_time"] == "" {
 			t.Errorf("%s: not a schedule that an operator only has to enable: %v", name, s)
 		}
+	}
+}
+
+// A user may be absent, and stats drops the events without a field that it groups by.
+func TestSplunkDetectionsKeepEventsWithoutUser(t *testing.T) {
+	for name, s := range stanzas(t, splunkApp+"default/savedsearches.conf") {
+		search := s["search"]
+		if !regexp.MustCompile(`stats [^|]* BY [^|]*\buser\b`).MatchString(search) || strings.Contains(search, "user=*") {
+			continue
+		}
+		if !regexp.MustCompile(`\| fillnull value="unknown" user \| stats`).MatchString(search) {
+			t.Errorf("%s: drops events without a user: %s", name, search)
+		}
+	}
+}
+
+// The largest event is that of a message, 1 MiB.
+func TestSplunkKeepsTheLargestEvent(t *testing.T) {
+	limit := stanzas(t, splunkApp+"default/props.conf")["arbitex:audit"]["TRUNCATE"]
+	if n, err := strconv.Atoi(limit); err != nil || n <= 1<<20 {
+		t.Errorf("TRUNCATE = %s cuts events of 1 MiB", limit)
+	}
+	if !strings.Contains(read(t, "../docs/connectors/splunk.md"), "Set `"+limit+"`, as the app does.") {
+		t.Errorf("docs/connectors/splunk.md does not say that the app sets TRUNCATE to %s", limit)
 	}
 }
 
