@@ -175,12 +175,15 @@ func TestAlarms(t *testing.T) {
 		}, 11},
 		"splunkDeadLettersAlarm": {map[string]series{"ArbitexSIEM Drained": repeat(1, 12)}, 12},
 		"UnknownConnectorAlarm":  {map[string]series{"ArbitexSIEM Drained": repeat(1, 12)}, 12},
-		"splunkbacklogAlarm":     {map[string]series{"AWS/SQS ApproximateAgeOfOldestMessage": repeat(3600, 12, 13)}, 12},
-		"splunkexpiringAlarm":    {map[string]series{"AWS/SQS ApproximateAgeOfOldestMessage": repeat(907200, 12)}, 12},
-		"splunkErrorsAlarm":      {map[string]series{"AWS/Lambda Errors": repeat(1, 12)}, 12},
-		"DeadLetterErrorsAlarm":  {map[string]series{"AWS/Lambda Errors": repeat(1, 12)}, 12},
-		"ReplayErrorsAlarm":      {map[string]series{"AWS/Lambda Errors": repeat(1, 12)}, 12},
-		"GuardErrorsAlarm":       {map[string]series{"AWS/Lambda Errors": repeat(1, 12)}, 12},
+		"UndrainedAlarm": {map[string]series{
+			"AWS/SQS ApproximateNumberOfMessagesVisible": repeat(1, span(10, 25)...),
+		}, 21},
+		"splunkbacklogAlarm":    {map[string]series{"AWS/SQS ApproximateAgeOfOldestMessage": repeat(3600, 12, 13)}, 12},
+		"splunkexpiringAlarm":   {map[string]series{"AWS/SQS ApproximateAgeOfOldestMessage": repeat(907200, 12)}, 12},
+		"splunkErrorsAlarm":     {map[string]series{"AWS/Lambda Errors": repeat(1, 12)}, 12},
+		"DeadLetterErrorsAlarm": {map[string]series{"AWS/Lambda Errors": repeat(1, 12)}, 12},
+		"ReplayErrorsAlarm":     {map[string]series{"AWS/Lambda Errors": repeat(1, 12)}, 12},
+		"GuardErrorsAlarm":      {map[string]series{"AWS/Lambda Errors": repeat(1, 12)}, 12},
 	}
 	all := alarms(t)
 	if have, want := slices.Sorted(maps.Keys(all)), slices.Sorted(maps.Keys(tests)); !slices.Equal(have, want) {
@@ -224,7 +227,10 @@ func TestAlarmsOfTwoMetrics(t *testing.T) {
 		data  map[string]series
 		fired bool
 	}{
-		"throttles":       {"splunkErrorsAlarm", map[string]series{"AWS/Lambda Throttles": repeat(1, 12)}, true},
+		"throttles": {"splunkErrorsAlarm", map[string]series{"AWS/Lambda Throttles": repeat(1, 12)}, true},
+		"the drain empties the queue once an hour": {"UndrainedAlarm", map[string]series{
+			"AWS/SQS ApproximateNumberOfMessagesVisible": repeat(1, append(span(0, 11), span(12, 23)...)...),
+		}, false},
 		"the drain fails": {"splunkDeadLettersAlarm", map[string]series{"ArbitexSIEM DrainFailed": repeat(1, 12)}, true},
 		"held while others arrive": {"splunkDownAlarm", map[string]series{
 			"ArbitexSIEM Held": repeat(1, 11, 12, 13), retried: repeat(1, 11, 12, 13), delivered: repeat(9, always...),

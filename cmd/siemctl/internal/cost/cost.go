@@ -40,7 +40,7 @@ const (
 	metricsEach = 6
 	// alarmsEach and alarmsShared are the numbers of metrics that the alarms of a connector and of the stack read,
 	// guardEach and guardShared those of the guard in addition. An alarm on an expression is billed for each metric in it.
-	alarmsEach, alarmsShared = 6, 3
+	alarmsEach, alarmsShared = 6, 4
 	guardEach, guardShared   = 3, 1
 	// secretReadsHour is how often a busy instance reads its secret: every five minutes.
 	secretReadsHour = 12
