@@ -89,14 +89,16 @@ type result struct {
 
 // classify turns Elasticsearch's response to a request of n records into results, one by one, by position.
 func classify(a *httpsend.Response, n int) result {
-	if !a.OK() {
-		err := requestCodes.Classify(a)
-		if f := failure.Of(err); n > 1 && a.Status/100 == 2 && errors.Is(a.BodyErr, httpsend.ErrTooLong) {
-			f.Kind = failure.TooLarge // refused events are quoted: fewer events, a shorter response
-		}
-		return result{err: err}
-	}
 	r := result{of: n, response: a}
+	if !a.OK() {
+		f := failure.Of(requestCodes.Classify(a))
+		if n > 1 && a.Status/100 == 2 && errors.Is(a.BodyErr, httpsend.ErrTooLong) {
+			if readItems(a.Body, &r); r.results != nil { // refused events are quoted: fewer events, a shorter response
+				f.Kind = failure.TooLarge
+			}
+		}
+		return result{err: f}
+	}
 	if !readItems(a.Body, &r) || r.seen != n {
 		return result{err: &failure.Error{
 			Step: failure.Request, Status: a.Status, Hint: notElasticsearch,
