@@ -142,7 +142,7 @@ def detections(api):
             present += 1
             report("exists", rule["name"])
     if present:
-        print(f"{present} detections exist already and are left as they are.")
+        print(f"existing detections, left as they are: {present}")
     if missing:
         upload(api, "/api/detection_engine/rules/_import", "detection-rules.ndjson", "".join(missing).encode())
 

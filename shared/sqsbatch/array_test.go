@@ -504,7 +504,7 @@ func TestTooManyEvents(t *testing.T) {
 	if len(q.sent) != 1 { // the invalid one's dead letter
 		t.Errorf("%d messages sent, want 1", len(q.sent))
 	}
-	if want := `"warnings":["1 messages wait: the batch has more than 250000 events"]`; !strings.Contains(printed, want) {
+	if want := `"warnings":["messages left in the queue: 1; the batch has more than 250000 events"]`; !strings.Contains(printed, want) {
 		t.Errorf("printed %s\nwant %s", printed, want)
 	}
 }

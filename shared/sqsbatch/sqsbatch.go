@@ -11,6 +11,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -151,7 +152,8 @@ func (b *batch) postpone(messages []sqsevent.Message) {
 	if len(messages) == 0 {
 		return
 	}
-	b.report.Warnings = append(b.report.Warnings, strconv.Itoa(len(messages))+" messages wait: "+errPostponed.Error())
+	b.report.Warnings = append(b.report.Warnings,
+		fmt.Sprintf("messages left in the queue: %d; %v", len(messages), errPostponed))
 	fault := failure.Of(errPostponed)
 	for i := range messages {
 		m := b.newMessage(&messages[i])

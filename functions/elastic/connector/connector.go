@@ -216,15 +216,11 @@ func (c *connector) Send(ctx context.Context, b *deliver.Batch) error {
 // https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-security-has-privileges
 func (c *connector) Check(ctx context.Context) error {
 	var who struct{} // any object: how it describes the key differs from version to version
-	a, err := c.client.Do(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint("_security/_authenticate", ""),
-		Header: c.header})
+	a, err := c.ask(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint("_security/_authenticate", "")}, &who)
 	switch {
-	case err != nil:
-		return err
-	case lacksSecurity(a):
+	case a != nil && lacksSecurity(a):
 		return c.checkBulk(ctx)
-	}
-	if err := readObject(a, &who); err != nil {
+	case err != nil:
 		return err
 	}
 	return c.checkPrivileges(ctx)
@@ -266,8 +262,8 @@ func (c *connector) Note(ctx context.Context) deliver.Note {
 		}
 	}
 	const filter = "filter_path=*.settings.index.mode,*.settings.index.mapping.source.mode"
-	if c.ask(ctx, httpsend.Request{Method: http.MethodGet, URL: c.endpoint(c.target+"/_settings", filter)},
-		&indices) != nil {
+	r := httpsend.Request{Method: http.MethodGet, URL: c.endpoint(c.target+"/_settings", filter)}
+	if _, err := c.ask(ctx, r, &indices); err != nil {
 		return deliver.Note{}
 	}
 	for name, i := range indices {
@@ -291,7 +287,7 @@ func (c *connector) checkPrivileges(ctx context.Context) error {
 		Index map[string]map[string]bool `json:"index"`
 	}
 	r := httpsend.Request{URL: c.endpoint("_security/user/_has_privileges", ""), Body: question, Plain: true}
-	if err := c.ask(ctx, r, &answer); err != nil {
+	if _, err := c.ask(ctx, r, &answer); err != nil {
 		return err
 	}
 	may := answer.Index[c.target]
@@ -312,28 +308,22 @@ func forbidden(hint string) error {
 		Detail: "the API key may not write to ELASTIC_INDEX", Hint: hint}
 }
 
-// ask makes a request of the check, and decodes its answer into v.
-func (c *connector) ask(ctx context.Context, r httpsend.Request, v any) error {
+// ask makes a request of the check, and decodes the object of its response into v. The response is nil if none arrived.
+func (c *connector) ask(ctx context.Context, r httpsend.Request, v any) (*httpsend.Response, error) {
 	r.Header = c.header
 	a, err := c.client.Do(ctx, r)
-	if err != nil {
-		return err
-	}
-	return readObject(a, v)
-}
-
-// readObject decodes the object of a successful response into v.
-func readObject(a *httpsend.Response, v any) error {
 	switch {
+	case err != nil:
+		return nil, err
 	case !a.OK():
-		return requestCodes.Classify(a)
+		return a, requestCodes.Classify(a)
 	case json.Unmarshal(a.Body, v) != nil:
-		return unexpected(a)
+		return a, unexpected(a)
 	}
-	return nil
+	return a, nil
 }
 
-// unexpected is a success that is not Elasticsearch's.
+// unexpected is the failure of a success that is not Elasticsearch's.
 func unexpected(a *httpsend.Response) error {
 	return &failure.Error{Kind: failure.Misconfigured, Step: failure.Request, Status: a.Status, Hint: notElasticsearch}
 }

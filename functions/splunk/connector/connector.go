@@ -358,6 +358,11 @@ func (c *connector) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter
 	ctx, cancel := context.WithTimeout(ctx, c.ackTimeout)
 	defer cancel()
 	// Every indexer counts ids from 0, so two requests with the same id went to two indexers, and a poll reaches one.
+	ambiguous := &failure.Error{
+		Step:   failure.Request,
+		Detail: "two requests have the same acknowledgement id: they went to different indexers",
+		Hint:   "a load balancer in front of the indexers must keep sessions",
+	}
 	uses := make(map[int64]int, len(ids))
 	for _, id := range ids {
 		uses[id]++
@@ -383,7 +388,10 @@ func (c *connector) Confirm(ctx context.Context, ids []int64, m *telemetry.Meter
 	}
 	results := make([]error, len(ids))
 	for i, id := range ids {
-		if uses[id] > 1 || slices.Contains(left, id) {
+		switch {
+		case uses[id] > 1:
+			results[i] = ambiguous
+		case slices.Contains(left, id):
 			results[i] = late
 		}
 	}

@@ -440,7 +440,11 @@ func TestAckOfAnotherIndexer(t *testing.T) {
 	x, paused := &indexers{same: true}, []time.Duration{}
 	_, c := connectortest.Serve(t, withAcks(x, &paused))
 	big := connectortest.Event(1, strings.Repeat("x", 600_000))
-	connectortest.CheckOutcomes(t, "two requests with one id", connectortest.Deliver(t, c, big, big), "retry", "retry")
+	got := connectortest.Deliver(t, c, big, big)
+	connectortest.CheckOutcomes(t, "two requests with one id", got, "retry", "retry")
+	if hint := got[0].Fault.Hint; !strings.Contains(hint, "keep sessions") || strings.Contains(hint, "TIMEOUT") {
+		t.Errorf("hint %q", hint)
+	}
 	if len(x.received) != 2 || len(x.polled) != 0 {
 		t.Errorf("%d requests, polls %q", len(x.received), x.polled)
 	}
